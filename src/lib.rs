@@ -1,0 +1,16 @@
+//! redkeep keeps incremental, deduplicated, encrypted snapshots of Redis and Valkey data directories.
+//!
+//! The crate is built in layers. A module may use any lower layer, never a sibling of its own layer (outside its
+//! folder) and never a higher one; `tests/tidy.rs` holds this.
+//!
+//! | layer | modules | what it is |
+//! |---|---|---|
+//! | L0 ground | `format`, `chunker`, `compress`, `crypto`, `rdb`, `aof` | pure functions on bytes |
+//! | L1 store | `store` | whole objects by name |
+//! | L2 | `repository`, `redis` | what is kept; what is captured. Neither knows the other |
+//! | L3 operations | `operations` | backup, restore, verify, check …: the only place where the two meet |
+//! | L4 cli | `cli` | arguments, text and JSON, progress, exit codes |
+
+pub mod aof;
+pub mod rdb;
+pub mod store;

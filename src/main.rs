@@ -1,0 +1,3 @@
+//! The redkeep program.
+
+fn main() {}
