@@ -12,5 +12,9 @@
 //! | L4 cli | `cli` | arguments, text and JSON, progress, exit codes |
 
 pub mod aof;
+pub mod chunker;
+pub mod compress;
+pub mod crypto;
+pub mod format;
 pub mod rdb;
 pub mod store;

@@ -1,0 +1,137 @@
+//! zstd whole, and zstd against bases. Rules: format-spec/06-frames.md. Decoding takes the promised length and
+//! refuses more or less.
+
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
+
+/// Window that covers two bases and a chunk of 1 MiB each: 2^22 bytes.
+const DELTA_WINDOW_LOG: u32 = 22;
+
+/// Bytes that are not what a compressor of ours wrote, or not as long as promised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Undecodable(String);
+
+/// Compresses frames and deltas; keeps zstd's tables between calls (a few MiB at level 3).
+pub struct Compressor {
+    context: CCtx<'static>,
+    level: i32,
+}
+
+impl Compressor {
+    /// A compressor at a zstd level, 1 to 19.
+    pub fn new(level: i32) -> Compressor {
+        Compressor { context: CCtx::create(), level }
+    }
+
+    /// One zstd frame of `bytes`.
+    pub fn whole(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+        match self.context.compress(&mut out, bytes, self.level) {
+            Ok(_) => out,
+            Err(code) => unreachable!("zstd has room and a valid level: {}", zstd_safe::get_error_name(code)),
+        }
+    }
+}
+
+/// DELTA-1: one zstd frame of `chunk` against the plaintext of its bases, in order.
+pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Vec<u8> {
+    let prefix = bases.concat();
+    let mut context = CCtx::create();
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(chunk.len()));
+    let result = (|| {
+        context.set_parameter(CParameter::CompressionLevel(level))?;
+        context.set_parameter(CParameter::WindowLog(DELTA_WINDOW_LOG))?;
+        context.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
+        context.ref_prefix(&prefix)?;
+        context.compress2(&mut out, chunk)
+    })();
+    match result {
+        Ok(_) => out,
+        Err(code) => unreachable!("zstd has room and valid parameters: {}", zstd_safe::get_error_name(code)),
+    }
+}
+
+/// Decodes frames and deltas; keeps zstd's tables between calls (below 200 KiB).
+pub struct Decompressor {
+    context: DCtx<'static>,
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Decompressor { context: DCtx::create() }
+    }
+}
+
+impl Decompressor {
+    /// FRAME-2: the content of a zstd frame, which has to be exactly `length` bytes.
+    pub fn whole(&mut self, frame: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
+        let mut out = Vec::with_capacity(length);
+        let result = self.context.decompress(&mut out, frame);
+        promised(result, out, length)
+    }
+}
+
+/// The plaintext of a delta, which has to be exactly `length` bytes. Memory: twice the bases, and `length`; the caller
+/// holds both to their limits.
+pub fn undelta(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
+    let prefix = bases.concat();
+    let mut context = DCtx::create();
+    let mut out = Vec::with_capacity(length);
+    let result = context
+        .set_parameter(DParameter::WindowLogMax(DELTA_WINDOW_LOG))
+        .and_then(|_| context.ref_prefix(&prefix))
+        .and_then(|_| context.decompress(&mut out, delta));
+    promised(result, out, length)
+}
+
+fn promised(result: zstd_safe::SafeResult, out: Vec<u8>, length: usize) -> Result<Vec<u8>, Undecodable> {
+    match result {
+        Ok(_) if out.len() == length => Ok(out),
+        Ok(_) => Err(Undecodable(format!("decodes to {} bytes instead of {length}", out.len()))),
+        Err(code) => Err(Undecodable(format!("zstd: {}", zstd_safe::get_error_name(code)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(length: usize, seed: u64) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    /// FRAME-2
+    #[test]
+    fn a_frame_decodes_to_the_promised_length_or_not_at_all() {
+        let bytes = [text(5000, 1), vec![7; 5000]].concat();
+        let frame = Compressor::new(3).whole(&bytes);
+        let mut decompressor = Decompressor::default();
+        assert_eq!(decompressor.whole(&frame, 10_000), Ok(bytes));
+        for wrong in [0, 1, 9_999, 10_001] {
+            assert!(decompressor.whole(&frame, wrong).is_err(), "{wrong}");
+        }
+        assert!(decompressor.whole(&frame[..frame.len() - 1], 10_000).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_refused_within_its_promise() {
+        let bomb = Compressor::new(3).whole(&vec![0; 64 << 20]);
+        assert!(Decompressor::default().whole(&bomb, 1 << 20).is_err());
+    }
+
+    /// DELTA-1
+    #[test]
+    fn a_delta_decodes_against_its_bases_in_order() {
+        let (a, b) = (text(100_000, 1), text(100_000, 2));
+        let mut chunk = [&a[50_000..], &b[..60_000]].concat();
+        chunk[70_000] ^= 1;
+        let delta = delta(&[&a, &b], &chunk, 3);
+        assert!(delta.len() < 1000, "{} bytes", delta.len());
+        assert_eq!(undelta(&[&a, &b], &delta, chunk.len()), Ok(chunk.clone()));
+        assert_ne!(undelta(&[&b, &a], &delta, chunk.len()), Ok(chunk.clone()));
+        assert!(undelta(&[&a, &b], &delta, chunk.len() - 1).is_err());
+        assert!(undelta(&[&a], &delta, chunk.len()).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! How the chunks of a frame are stored. Layout: format-spec/06-frames.md.
+
+use super::Malformed;
+
+/// Bytes of a base's id that a delta names (DELTA-2).
+pub const BASE_PREFIX: usize = 12;
+
+/// First bytes of the id of a delta's base.
+pub type BasePrefix = [u8; BASE_PREFIX];
+
+/// How the plaintext of a sealed frame becomes chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Chunks one after the other.
+    Plain = 0,
+    /// The same in one zstd frame.
+    Zstd = 1,
+    /// One delta for each chunk.
+    Delta = 2,
+}
+
+impl Method {
+    /// FRAME-3: a method nobody defined is refused.
+    pub fn from_number(number: u8) -> Result<Method, Malformed> {
+        match number {
+            0 => Ok(Method::Plain),
+            1 => Ok(Method::Zstd),
+            2 => Ok(Method::Delta),
+            other => Err(Malformed::new("frame", format!("unknown method {other}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FRAME-3
+    #[test]
+    fn an_unknown_method_is_refused() {
+        assert_eq!(Method::from_number(2), Ok(Method::Delta));
+        assert!(Method::from_number(3).is_err());
+    }
+}

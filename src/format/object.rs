@@ -1,0 +1,347 @@
+//! Which objects a repository has, and what is in `config`. Layout: format-spec/02-objects.md.
+
+use std::fmt;
+
+use super::ids::{DatasetTag, Id16, ObjectHash, UnixMillis};
+use super::limits::CHUNK_MAX;
+use super::{Malformed, decode_cbor, encode_cbor};
+
+/// Kind of an object, as its header states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Parameters of the repository.
+    Config = 1,
+    /// A password's or key file's way to the bag.
+    Slot = 2,
+    /// Frames of chunks.
+    Pack = 3,
+    /// Tables of many packs.
+    Index = 4,
+    /// One captured state of a dataset.
+    Snapshot = 5,
+    /// A writer's announcement.
+    Lease = 6,
+    /// Packs a sweep is going to delete.
+    Condemned = 7,
+    /// A sweep's decision that they may be deleted.
+    Burial = 8,
+    /// A snapshot was forgotten on purpose.
+    Forgotten = 9,
+    /// Result of a check or drill.
+    Note = 10,
+    /// Nothing will be committed under this name any more.
+    Tombstone = 11,
+}
+
+impl Kind {
+    /// All kinds, by number.
+    pub const ALL: [Kind; 11] = [
+        Kind::Config,
+        Kind::Slot,
+        Kind::Pack,
+        Kind::Index,
+        Kind::Snapshot,
+        Kind::Lease,
+        Kind::Condemned,
+        Kind::Burial,
+        Kind::Forgotten,
+        Kind::Note,
+        Kind::Tombstone,
+    ];
+
+    /// The kind with a number.
+    pub fn from_number(number: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// Name in key derivation (KEY-2) and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Config => "config",
+            Kind::Slot => "slot",
+            Kind::Pack => "pack",
+            Kind::Index => "index",
+            Kind::Snapshot => "snapshot",
+            Kind::Lease => "lease",
+            Kind::Condemned => "condemned",
+            Kind::Burial => "burial",
+            Kind::Forgotten => "forgotten",
+            Kind::Note => "note",
+            Kind::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// Name of a snapshot object: `snapshots/<tag>/<time>-<session>`. Sorts by dataset, then time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName {
+    /// The dataset's tag.
+    pub tag: DatasetTag,
+    /// When the session began.
+    pub time: UnixMillis,
+    /// The session, which is the snapshot's id.
+    pub session: Id16,
+}
+
+/// Name of an object.
+///
+/// OBJ-1: ids, hashes, tags and times have one written form each.
+/// OBJ-3: [`Name::parse`] answers `None` for names that are not of this table; they are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// `config`
+    Config,
+    /// `keys/<slot>`
+    Slot(Id16),
+    /// `packs/<2>/<hash>`
+    Pack(ObjectHash),
+    /// `index/<hash>`
+    Index(ObjectHash),
+    /// `snapshots/<tag>/<time>-<session>`
+    Snapshot(SnapshotName),
+    /// `leases/<session>`
+    Lease(Id16),
+    /// `condemned/<id>`
+    Condemned(Id16),
+    /// `burials/<session>`
+    Burial(Id16),
+    /// `forgotten/<session>`
+    Forgotten(Id16),
+    /// `notes/<id>`
+    Note(Id16),
+}
+
+impl Name {
+    /// The name an object is stored under, read back.
+    pub fn parse(text: &str) -> Option<Name> {
+        if text == "config" {
+            return Some(Name::Config);
+        }
+        let (folder, rest) = text.split_once('/')?;
+        match folder {
+            "keys" => rest.parse().ok().map(Name::Slot),
+            "packs" => {
+                let (digits, hash) = rest.split_once('/')?;
+                hash.starts_with(digits).then_some(())?;
+                (digits.len() == 2).then_some(())?;
+                hash.parse().ok().map(Name::Pack)
+            }
+            "index" => rest.parse().ok().map(Name::Index),
+            "snapshots" => SnapshotName::parse(text).map(Name::Snapshot),
+            "leases" => rest.parse().ok().map(Name::Lease),
+            "condemned" => rest.parse().ok().map(Name::Condemned),
+            "burials" => rest.parse().ok().map(Name::Burial),
+            "forgotten" => rest.parse().ok().map(Name::Forgotten),
+            "notes" => rest.parse().ok().map(Name::Note),
+            _ => None,
+        }
+    }
+
+    /// Kinds that may stand under this name.
+    pub fn allows(&self, kind: Kind) -> bool {
+        match self {
+            Name::Config => kind == Kind::Config,
+            Name::Slot(_) => kind == Kind::Slot,
+            Name::Pack(_) => kind == Kind::Pack,
+            Name::Index(_) => kind == Kind::Index,
+            Name::Snapshot(_) => matches!(kind, Kind::Snapshot | Kind::Tombstone),
+            Name::Lease(_) => kind == Kind::Lease,
+            Name::Condemned(_) => kind == Kind::Condemned,
+            Name::Burial(_) => matches!(kind, Kind::Burial | Kind::Tombstone),
+            Name::Forgotten(_) => kind == Kind::Forgotten,
+            Name::Note(_) => kind == Kind::Note,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Config => f.write_str("config"),
+            Name::Slot(id) => write!(f, "keys/{id}"),
+            Name::Pack(hash) => write!(f, "packs/{:02x}/{hash}", hash.0[0]),
+            Name::Index(hash) => write!(f, "index/{hash}"),
+            Name::Snapshot(name) => name.fmt(f),
+            Name::Lease(id) => write!(f, "leases/{id}"),
+            Name::Condemned(id) => write!(f, "condemned/{id}"),
+            Name::Burial(id) => write!(f, "burials/{id}"),
+            Name::Forgotten(id) => write!(f, "forgotten/{id}"),
+            Name::Note(id) => write!(f, "notes/{id}"),
+        }
+    }
+}
+
+impl SnapshotName {
+    /// The name in its written form, read back.
+    pub fn parse(text: &str) -> Option<SnapshotName> {
+        let (tag, rest) = text.strip_prefix("snapshots/")?.split_once('/')?;
+        let (time, session) = rest.split_once('-')?;
+        (time.len() == 15 && time.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
+        Some(SnapshotName {
+            tag: tag.parse().ok()?,
+            time: UnixMillis(time.parse().ok()?),
+            session: session.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshots/{}/{:015}-{}", self.tag, self.time.0, self.session)
+    }
+}
+
+/// Smallest, mean and largest piece a chunker cuts, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// No piece but the last is smaller.
+    pub min: u64,
+    /// Where the masks change from strict to loose; a power of two.
+    pub mean: u64,
+    /// No piece is larger.
+    pub max: u64,
+}
+
+impl Sizes {
+    /// Files: 16, 64 and 256 KiB.
+    pub const FILES: Sizes = Sizes { min: 16 << 10, mean: 64 << 10, max: 256 << 10 };
+    /// Lists of chunks: 1, 4 and 16 KiB.
+    pub const LISTS: Sizes = Sizes { min: 1 << 10, mean: 4 << 10, max: 16 << 10 };
+
+    /// OBJ-5: even, ascending, from 64 bytes to CHUNK_MAX, the mean a power of two.
+    fn checked(self) -> Result<Sizes, Malformed> {
+        let even = [self.min, self.mean, self.max].iter().all(|size| size % 2 == 0);
+        let ascending = 64 <= self.min && self.min < self.mean && self.mean < self.max && self.max <= CHUNK_MAX;
+        if even && ascending && self.mean.is_power_of_two() {
+            Ok(self)
+        } else {
+            Err(Malformed::new("config", format!("chunk sizes {}, {}, {}", self.min, self.mean, self.max)))
+        }
+    }
+}
+
+/// What `config` holds: drawn when the repository is created, never changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The repository's id.
+    pub repository: Id16,
+    /// When it was created.
+    pub created: UnixMillis,
+    /// Where files are cut.
+    pub files: Sizes,
+    /// Where lists are cut.
+    pub lists: Sizes,
+    /// Version of redkeep that made it.
+    pub made_by: String,
+}
+
+#[derive(minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+struct ConfigFields {
+    #[n(0)]
+    repository: Id16,
+    #[n(1)]
+    created: UnixMillis,
+    #[n(2)]
+    file_min: u64,
+    #[n(3)]
+    file_mean: u64,
+    #[n(4)]
+    file_max: u64,
+    #[n(5)]
+    list_min: u64,
+    #[n(6)]
+    list_mean: u64,
+    #[n(7)]
+    list_max: u64,
+    #[n(8)]
+    made_by: String,
+}
+
+impl Config {
+    /// The plaintext of the config object.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(&ConfigFields {
+            repository: self.repository,
+            created: self.created,
+            file_min: self.files.min,
+            file_mean: self.files.mean,
+            file_max: self.files.max,
+            list_min: self.lists.min,
+            list_mean: self.lists.mean,
+            list_max: self.lists.max,
+            made_by: self.made_by.clone(),
+        })
+    }
+
+    /// The same, read back and checked.
+    pub fn decode(bytes: &[u8]) -> Result<Config, Malformed> {
+        let fields: ConfigFields = decode_cbor("config", bytes)?;
+        Ok(Config {
+            repository: fields.repository,
+            created: fields.created,
+            files: Sizes { min: fields.file_min, mean: fields.file_mean, max: fields.file_max }.checked()?,
+            lists: Sizes { min: fields.list_min, mean: fields.list_mean, max: fields.list_max }.checked()?,
+            made_by: fields.made_by,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            repository: Id16([7; 16]),
+            created: UnixMillis(1_790_000_000_000),
+            files: Sizes::FILES,
+            lists: Sizes::LISTS,
+            made_by: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn a_config_comes_back_as_written() {
+        assert_eq!(Config::decode(&config().encode()), Ok(config()));
+    }
+
+    /// OBJ-5
+    #[test]
+    fn chunk_sizes_out_of_order_or_bounds_are_refused() {
+        for (min, mean, max) in [(64, 128, 1 << 21), (62, 128, 256), (128, 128, 256), (64, 96, 256), (65, 128, 256)] {
+            let bad = Config { files: Sizes { min, mean, max }, ..config() };
+            assert!(Config::decode(&bad.encode()).is_err(), "{min} {mean} {max}");
+        }
+    }
+
+    /// OBJ-1, OBJ-3
+    #[test]
+    fn names_have_one_written_form_and_others_are_ignored() {
+        let session = Id16([0xab; 16]);
+        let hash = ObjectHash([0xcd; 32]);
+        let snapshot = SnapshotName { tag: DatasetTag([1; 8]), time: UnixMillis(1_790_000_000_123), session };
+        let names = [
+            Name::Config,
+            Name::Slot(session),
+            Name::Pack(hash),
+            Name::Index(hash),
+            Name::Snapshot(snapshot),
+            Name::Lease(session),
+            Name::Condemned(session),
+            Name::Burial(session),
+            Name::Forgotten(session),
+            Name::Note(session),
+        ];
+        for name in names {
+            assert_eq!(Name::parse(&name.to_string()), Some(name));
+        }
+        assert_eq!(snapshot.to_string(), format!("snapshots/0101010101010101/001790000000123-{session}"));
+        for other in
+            ["", "reserve", "packs/ab/.tmp-1", "packs/ab/cd", "keys/", "config/x", "snapshots/x/y", "index/../config"]
+        {
+            assert_eq!(Name::parse(other), None, "{other}");
+        }
+        assert_eq!(Name::parse(&format!("packs/ab/{hash}")), None);
+    }
+}

@@ -1,0 +1,375 @@
+//! One captured state of a dataset. Layout: format-spec/10-snapshot.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ids::{ObjectHash, UnixMillis};
+use super::limits::{FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
+use super::recipe::{Part, Recipe, check_recipe};
+use super::{Malformed, decode_cbor, encode_cbor};
+
+/// Bytes of the hash at the end of an object below `snapshots/`.
+pub const FINAL_HASH: usize = 32;
+
+/// A path below the data directory: the bytes the system gave, components joined by `/`.
+pub type PathBytes = minicbor::bytes::ByteVec;
+
+/// One captured state of a dataset.
+#[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Snapshot {
+    /// Name of the dataset.
+    #[n(0)]
+    pub dataset: String,
+    /// Position in the dataset, from 1.
+    #[n(1)]
+    pub sequence: u64,
+    /// Object name of the dataset's previous snapshot.
+    #[n(2)]
+    pub previous: Option<String>,
+    /// Begin of the capture by the host's clock.
+    #[n(3)]
+    pub begin: UnixMillis,
+    /// End of the capture by the host's clock.
+    #[n(4)]
+    pub end: UnixMillis,
+    /// The captured moment by the server's clock.
+    #[n(5)]
+    pub moment: Option<UnixMillis>,
+    /// Host that took it.
+    #[n(6)]
+    pub host: String,
+    /// Directory that was captured, absolute.
+    #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub directory: Vec<u8>,
+    /// What is known about server, dump and capture.
+    #[n(8)]
+    pub facts: BTreeMap<String, String>,
+    /// Files, sorted by path.
+    #[n(9)]
+    pub files: Vec<File>,
+    /// Places in AOF files with their server times.
+    #[n(10)]
+    pub marks: Vec<Mark>,
+    /// What a person should know before relying on it.
+    #[n(11)]
+    pub warnings: Vec<Warning>,
+    /// A person's words for it.
+    #[n(12)]
+    pub tags: Vec<String>,
+    /// Version of redkeep.
+    #[n(13)]
+    pub made_by: String,
+    /// What the backup did.
+    #[n(14)]
+    pub summary: Summary,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum FileKind {
+    /// A regular file.
+    #[n(0)]
+    File,
+    /// A directory.
+    #[n(1)]
+    Directory,
+    /// A symbolic link.
+    #[n(2)]
+    Link,
+}
+
+/// What a file is to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum Role {
+    /// Nothing redkeep knows.
+    #[n(0)]
+    Other,
+    /// The RDB dump.
+    #[n(1)]
+    Dump,
+    /// Manifest of a multi-part AOF.
+    #[n(2)]
+    Manifest,
+    /// Base of a multi-part AOF.
+    #[n(3)]
+    Base,
+    /// Increment of a multi-part AOF.
+    #[n(4)]
+    Incr,
+    /// The AOF of servers before 7.0.
+    #[n(5)]
+    SingleAof,
+    /// An increment the manifest lists as history.
+    #[n(6)]
+    History,
+}
+
+/// One path of the captured directory.
+#[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct File {
+    /// Where it stands.
+    #[n(0)]
+    pub path: PathBytes,
+    /// What it is.
+    #[n(1)]
+    pub kind: FileKind,
+    /// Mode bits (07777).
+    #[n(2)]
+    pub mode: u32,
+    /// Numeric owner.
+    #[n(3)]
+    pub uid: u32,
+    /// Numeric group.
+    #[n(4)]
+    pub gid: u32,
+    /// Name of the owner.
+    #[n(5)]
+    pub user: Option<String>,
+    /// Name of the group.
+    #[n(6)]
+    pub group: Option<String>,
+    /// Modification time, seconds since the epoch.
+    #[n(7)]
+    pub mtime: i64,
+    /// Nanoseconds of the modification time.
+    #[n(8)]
+    pub mtime_nanos: u32,
+    /// Bytes of content.
+    #[n(9)]
+    pub size: u64,
+    /// BLAKE3 of the content, of files.
+    #[n(10)]
+    pub hash: Option<ObjectHash>,
+    /// How the content is rebuilt, of files.
+    #[n(11)]
+    pub recipe: Option<Recipe>,
+    /// Where a link points.
+    #[n(12)]
+    pub target: Option<minicbor::bytes::ByteVec>,
+    /// What it is to the server.
+    #[n(13)]
+    pub role: Role,
+    /// Why the content is suspect.
+    #[n(14)]
+    pub suspect: Option<String>,
+}
+
+impl File {
+    /// The path as people see it.
+    pub fn display_path(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+
+    /// Content hash and recipe of a regular file.
+    pub fn content(&self) -> Result<(&ObjectHash, &[Part]), Malformed> {
+        match (&self.hash, &self.recipe) {
+            (Some(hash), Some(recipe)) => Ok((hash, recipe)),
+            _ => Err(Malformed::new("snapshot", format!("file {} without content", self.display_path()))),
+        }
+    }
+}
+
+/// A place in an AOF file that was reached at a known time.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Mark {
+    /// The AOF file.
+    #[n(0)]
+    pub path: PathBytes,
+    /// Bytes from its start.
+    #[n(1)]
+    pub offset: u64,
+    /// Time by the server's clock.
+    #[n(2)]
+    pub time: UnixMillis,
+}
+
+/// Something a person should know before relying on a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Warning {
+    /// Stable word for scripts.
+    #[n(0)]
+    pub code: String,
+    /// The path it is about; empty for the whole.
+    #[n(1)]
+    pub path: PathBytes,
+    /// For people.
+    #[n(2)]
+    pub message: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Summary {
+    /// Regular files.
+    #[n(0)]
+    pub files: u64,
+    /// Bytes of regular files.
+    #[n(1)]
+    pub bytes: u64,
+    /// Chunks the repository did not have.
+    #[n(2)]
+    pub new_chunks: u64,
+    /// Their plaintext bytes.
+    #[n(3)]
+    pub new_bytes: u64,
+    /// Bytes of packs and index objects stored.
+    #[n(4)]
+    pub stored_bytes: u64,
+    /// Packs stored.
+    #[n(5)]
+    pub packs: u64,
+    /// Milliseconds from begin to commit.
+    #[n(6)]
+    pub millis: u64,
+}
+
+impl Snapshot {
+    /// The plaintext of the snapshot object.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(self)
+    }
+
+    /// The same, read back and checked.
+    pub fn decode(bytes: &[u8]) -> Result<Snapshot, Malformed> {
+        if bytes.len() as u64 > SNAPSHOT_MAX {
+            return Err(Malformed::new("snapshot", "longer than SNAPSHOT_MAX"));
+        }
+        let snapshot: Snapshot = decode_cbor("snapshot", bytes)?;
+        snapshot.check()?;
+        Ok(snapshot)
+    }
+
+    /// Refuses what no reader may act on: unsafe paths, recipes that do not fit, too many files.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let malformed = |why: String| Malformed::new("snapshot", why);
+        if self.files.len() > FILES_MAX {
+            return Err(malformed(format!("{} files, above FILES_MAX", self.files.len())));
+        }
+        let mut directories = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for file in &self.files {
+            let path: &[u8] = &file.path;
+            check_path(path)?;
+            let parent = path.iter().rposition(|byte| *byte == b'/').and_then(|end| path.get(..end));
+            if parent.is_some_and(|parent| !directories.contains(parent)) || !seen.insert(path) {
+                return Err(malformed(format!("{} twice, or not below its directory", file.display_path())));
+            }
+            match file.kind {
+                FileKind::File => check_recipe(file.content()?.1, file.size)?,
+                FileKind::Directory => drop(directories.insert(path)),
+                FileKind::Link if file.target.is_some() => {}
+                FileKind::Link => return Err(malformed(format!("link {} without a target", file.display_path()))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Files whose content is suspect.
+    pub fn suspects(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().filter(|file| file.suspect.is_some())
+    }
+}
+
+/// SNAP-4: relative, no empty, `.` or `..` component, no NUL.
+pub fn check_path(path: &[u8]) -> Result<(), Malformed> {
+    let bad = |part: &[u8]| part.is_empty() || part == b"." || part == b".." || part.contains(&0);
+    match path.len() > PATH_MAX || path.split(|byte| *byte == b'/').any(bad) {
+        true => Err(Malformed::new("snapshot", format!("path {}", path.escape_ascii()))),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::recipe::Stream;
+
+    pub(crate) fn file(path: &str, kind: FileKind) -> File {
+        let is_file = kind == FileKind::File;
+        File {
+            path: path.as_bytes().to_vec().into(),
+            kind,
+            mode: 0o640,
+            uid: 1,
+            gid: 2,
+            user: Some("redis".into()),
+            group: None,
+            mtime: -5,
+            mtime_nanos: 7,
+            size: 0,
+            hash: is_file.then_some(ObjectHash([3; 32])),
+            recipe: is_file.then(|| vec![Part::opaque(Stream { length: 0, levels: 0, top: vec![], labelled: None })]),
+            target: (kind == FileKind::Link).then(|| b"x".to_vec().into()),
+            role: Role::Other,
+            suspect: None,
+        }
+    }
+
+    fn snapshot(files: Vec<File>) -> Snapshot {
+        Snapshot {
+            dataset: "host:/var/lib/redis".into(),
+            sequence: 1,
+            previous: None,
+            begin: UnixMillis(1),
+            end: UnixMillis(2),
+            moment: None,
+            host: "host".into(),
+            directory: b"/var/lib/redis".to_vec(),
+            facts: BTreeMap::from([("rdb.version".into(), "10".into())]),
+            files,
+            marks: vec![Mark { path: b"a".to_vec().into(), offset: 4, time: UnixMillis(9) }],
+            warnings: vec![Warning { code: "c".into(), path: vec![].into(), message: "m".into() }],
+            tags: vec!["t".into()],
+            made_by: "0".into(),
+            summary: Summary { files: 1, ..Summary::default() },
+        }
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_as_written() {
+        let written =
+            snapshot(vec![file("a", FileKind::Directory), file("a/b", FileKind::File), file("a/c", FileKind::Link)]);
+        assert_eq!(Snapshot::decode(&written.encode()), Ok(written.clone()));
+        let bytes = written.encode();
+        assert!(Snapshot::decode(&[&bytes[..], &[0]].concat()).is_err());
+        for cut in 0..bytes.len() {
+            assert!(Snapshot::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    /// CONV-4
+    #[test]
+    fn a_reader_skips_keys_it_does_not_know_and_wants_those_it_needs() {
+        let about = super::super::keys::About { label: "l".into(), created: UnixMillis(5), host: "h".into() };
+        let mut later = about.encode();
+        later[0] += 1;
+        later.extend_from_slice(&[0x18, 99, 0x82, 1, 2]);
+        assert_eq!(super::super::keys::About::decode(&later), Ok(about));
+        assert!(super::super::keys::About::decode(&[0xa1, 0, 0x61, b'l']).is_err());
+    }
+
+    /// SNAP-4
+    #[test]
+    fn paths_that_leave_the_directory_or_collide_are_refused() {
+        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "a\0b"] {
+            let bad = snapshot(vec![file("a", FileKind::Directory), file(path, FileKind::File)]);
+            assert!(Snapshot::decode(&bad.encode()).is_err(), "{path:?}");
+        }
+        for files in [
+            vec![file("a", FileKind::File), file("a", FileKind::File)],
+            vec![file("a/b", FileKind::File)],
+            vec![file("a", FileKind::Link), file("a/b", FileKind::File)],
+        ] {
+            assert!(Snapshot::decode(&snapshot(files).encode()).is_err());
+        }
+        let no_recipe = File { recipe: None, ..file("a", FileKind::File) };
+        assert!(Snapshot::decode(&snapshot(vec![no_recipe]).encode()).is_err());
+    }
+}
