@@ -1,0 +1,150 @@
+//! The local catalog of a repository: its snapshots, packs and chunks, in SQLite. A cache: always built again from the
+//! repository. Rules: format-spec/14-local.md.
+//!
+//! LOCAL-4: it may claim less than the repository holds, never more. Rows come only from index objects and snapshots
+//! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
+//! which each session fills anew.
+
+mod packs;
+mod snapshots;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use super::error::RepositoryError;
+use super::sqlite;
+use crate::format::Id16;
+
+pub use packs::{ChunkPlace, PackTotals};
+pub use snapshots::SnapshotInfo;
+
+/// Raised whenever a table changes.
+const SCHEMA: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
+-- Index objects, by object name.
+CREATE TABLE sources (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;
+-- AUTOINCREMENT: another process may drop rows; a number must never mean two packs.
+CREATE TABLE packs (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+    session BLOB) STRICT;
+CREATE TABLE named (source INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (source, pack)) STRICT, WITHOUT ROWID;
+CREATE TABLE frames (pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, offset INTEGER NOT NULL, sealed INTEGER NOT NULL,
+    method INTEGER NOT NULL, PRIMARY KEY (pack, ordinal)) STRICT, WITHOUT ROWID;
+CREATE TABLE chunks (id BLOB NOT NULL, pack INTEGER NOT NULL, frame INTEGER NOT NULL, position INTEGER NOT NULL,
+    length INTEGER NOT NULL, delta INTEGER, bases BLOB, PRIMARY KEY (id, pack)) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, dataset TEXT NOT NULL,
+    sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
+    host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL) STRICT;
+CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
+";
+
+/// An open catalog. Dropped tables of a connection: `usable` (this session's proof that packs exist).
+pub(super) struct Catalog {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Catalog {
+    /// Opens `catalog.db` in a directory, or one in memory; makes it anew where it is missing, of another repository
+    /// or schema, or damaged.
+    ///
+    /// LOCAL-1: keyed to repository id and schema.
+    pub fn open(directory: Option<&Path>, repository: Id16) -> Result<Catalog, RepositoryError> {
+        let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("catalog.db"));
+        let existing = Catalog::connect(directory, &path).and_then(|mut catalog| {
+            let fits = catalog.is_of(repository)?;
+            Ok(fits.then_some(catalog))
+        });
+        match existing {
+            Ok(Some(catalog)) => Ok(catalog),
+            Ok(None) => Catalog::create(directory, &path, repository),
+            Err(error) if is_corrupt(&error) => Catalog::create(directory, &path, repository),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn connect(directory: Option<&Path>, path: &Path) -> Result<Catalog, RepositoryError> {
+        let connection = sqlite::open("catalog", directory, path)?;
+        let catalog = Catalog { path: path.into(), connection };
+        let temporary = "CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)";
+        catalog.run(|connection| connection.execute_batch(temporary))?;
+        Ok(catalog)
+    }
+
+    fn is_of(&mut self, repository: Id16) -> Result<bool, RepositoryError> {
+        self.run(|connection| {
+            let schema: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if schema != SCHEMA {
+                return Ok(false);
+            }
+            let id: String = connection.query_row("SELECT repository FROM meta", [], |row| row.get(0))?;
+            Ok(id == repository.to_string())
+        })
+    }
+
+    fn create(directory: Option<&Path>, path: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
+        if directory.is_some() {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut file = path.as_os_str().to_owned();
+                file.push(suffix);
+                match std::fs::remove_file(&file) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(sqlite::failed("catalog", path, error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut catalog = Catalog::connect(directory, path)?;
+        // Another process may have created it in the meantime: then its tables are good.
+        catalog.write(|transaction| {
+            let schema: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if schema == 0 {
+                transaction.execute_batch(TABLES)?;
+                transaction.execute("INSERT INTO meta VALUES (?1)", [repository.to_string()])?;
+                transaction.pragma_update(None, "user_version", SCHEMA)?;
+            }
+            Ok(())
+        })?;
+        Ok(catalog)
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
+        work(&self.connection).map_err(|error| sqlite::failed("catalog", &self.path, error))
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RepositoryError> {
+        let mut run = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|error| sqlite::failed("catalog", &self.path, error))
+    }
+}
+
+/// Whether SQLite says that a file is not one of its own, or damaged.
+pub(super) fn is_corrupt(error: &RepositoryError) -> bool {
+    let RepositoryError::Local { source, .. } = error else { return false };
+    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
+        // A file of another program, or one whose schema pages are damaged: tables or columns are missing.
+        Some(ErrorCode::Unknown) => true,
+        Some(_) => false,
+        None => matches!(
+            error,
+            rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+        ),
+    }
+}

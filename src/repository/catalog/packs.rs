@@ -1,0 +1,306 @@
+//! Packs, frames and chunks in the catalog.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
+
+use super::Catalog;
+use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
+use crate::format::index::{Index, IndexedPack};
+use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
+use crate::format::{ChunkId, Id16, ObjectHash};
+use crate::repository::error::RepositoryError;
+
+/// Where a chunk is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// The chunk.
+    pub id: ChunkId,
+    /// The pack.
+    pub pack: ObjectHash,
+    /// Ordinal of the frame.
+    pub frame: u32,
+    /// Offset of the sealed frame in the pack.
+    pub frame_offset: u64,
+    /// Bytes of the sealed frame.
+    pub sealed: u32,
+    /// How the frame is stored.
+    pub method: Method,
+    /// Offset in the decoded frame (of the delta, in delta frames).
+    pub position: u32,
+    /// Bytes of plaintext.
+    pub length: u32,
+    /// In delta frames: bytes of the delta, and its bases.
+    pub delta: Option<(u32, Vec<BasePrefix>)>,
+}
+
+/// Sums over all packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PackTotals {
+    /// Packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub pack_bytes: u64,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Plaintext bytes of all stored chunks.
+    pub chunk_bytes: u64,
+    /// Chunks stored as deltas.
+    pub deltas: u64,
+}
+
+const PLACE: &str = "SELECT c.id, p.hash, c.frame, f.offset, f.sealed, f.method, c.position, c.length, c.delta, c.bases
+    FROM chunks c JOIN packs p ON p.id = c.pack JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame";
+
+impl Catalog {
+    /// Index objects whose packs are in the catalog.
+    pub fn sources(&self) -> Result<HashSet<String>, RepositoryError> {
+        self.run(|connection| {
+            let mut query = connection.prepare("SELECT name FROM sources")?;
+            query.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// Drops index objects that are no longer listed, and with them the packs no other one names. Also drops the
+    /// packs of every session.
+    ///
+    /// LOCAL-3: what a session stored is nobody's until an index object names it.
+    pub fn drop_sources(&mut self, gone: &[String]) -> Result<(), RepositoryError> {
+        self.write(|transaction| {
+            for name in gone {
+                transaction.execute("DELETE FROM named WHERE source = (SELECT id FROM sources WHERE name = ?1)", [name])?;
+                transaction.execute("DELETE FROM sources WHERE name = ?1", [name])?;
+            }
+            let orphans = "SELECT id FROM packs WHERE id NOT IN (SELECT pack FROM named)";
+            let any: bool = transaction.query_row(&format!("SELECT EXISTS ({orphans})"), [], |row| row.get(0))?;
+            if any {
+                transaction.execute(&format!("DELETE FROM chunks WHERE pack IN ({orphans})"), [])?;
+                transaction.execute(&format!("DELETE FROM frames WHERE pack IN ({orphans})"), [])?;
+                transaction.execute(&format!("DELETE FROM packs WHERE id IN ({orphans})"), [])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds what index objects say, in one transaction, rows sorted by chunk. Memory: 100 bytes for each chunk.
+    pub fn add_sources(&mut self, indexes: &[(String, Index)]) -> Result<(), RepositoryError> {
+        self.write(|transaction| {
+            let mut rows = Vec::new();
+            for (name, index) in indexes {
+                transaction.execute("INSERT OR IGNORE INTO sources (name) VALUES (?1)", [name])?;
+                let source: i64 = transaction.query_row("SELECT id FROM sources WHERE name = ?1", [name], |r| r.get(0))?;
+                for pack in &index.packs {
+                    let id = add_pack(transaction, pack, None, &mut rows)?;
+                    transaction.execute("INSERT OR IGNORE INTO named VALUES (?1, ?2)", params![source, id])?;
+                }
+            }
+            insert_chunks(transaction, rows)
+        })
+    }
+
+    /// Adds a pack that this session stored, or read the footer of; it is usable from now on only if `usable`.
+    pub fn add_pack(&mut self, pack: &IndexedPack, session: Id16, usable: bool) -> Result<(), RepositoryError> {
+        self.write(|transaction| {
+            let mut rows = Vec::new();
+            let id = add_pack(transaction, pack, Some(session), &mut rows)?;
+            insert_chunks(transaction, rows)?;
+            if usable {
+                transaction.execute("INSERT OR IGNORE INTO temp.usable VALUES (?1)", [id])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// SESS-2: from now on usable are the packs that an index object names, none of `condemned`, and listed with the
+    /// size the index gives.
+    pub fn set_usable(
+        &mut self,
+        listed: &HashMap<ObjectHash, u64>,
+        condemned: &HashSet<ObjectHash>,
+    ) -> Result<(), RepositoryError> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM temp.usable", [])?;
+            let mut insert = transaction.prepare("INSERT INTO temp.usable VALUES (?1)")?;
+            let sql = "SELECT id, hash, size FROM packs WHERE id IN (SELECT pack FROM named)";
+            let mut query = transaction.prepare(sql)?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let (hash, size) = (ObjectHash(row.get(1)?), row.get::<_, i64>(2)? as u64);
+                if listed.get(&hash) == Some(&size) && !condemned.contains(&hash) {
+                    insert.execute([row.get::<_, i64>(0)?])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// DELTA-5: whether a chunk can be decoded from usable packs, all bases included.
+    pub fn is_known(&self, id: &ChunkId) -> Result<bool, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id = ?1";
+            let mut whole = connection.prepare_cached(sql)?;
+            let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
+            let mut prefixed = connection.prepare_cached(sql)?;
+            let mut left = DELTA_CLOSURE_MAX;
+            let forms = read_bases(whole.query([&id.0[..]])?)?;
+            any_known(&forms, &mut prefixed, DELTA_DEPTH_MAX, &mut left)
+        })
+    }
+
+    /// Every place a chunk is stored, best first: whole before delta.
+    pub fn places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepositoryError> {
+        self.run(|connection| {
+            let mut query = connection.prepare_cached(&format!("{PLACE} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id"))?;
+            query.query_map([&id.0[..]], read_place)?.collect()
+        })
+    }
+
+    /// DELTA-2: ids of all chunks that begin with a prefix, in order.
+    pub fn with_prefix(&self, prefix: &BasePrefix) -> Result<Vec<ChunkId>, RepositoryError> {
+        self.run(|connection| {
+            let (low, high) = prefix_range(prefix);
+            let sql = "SELECT DISTINCT id FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+            let mut query = connection.prepare_cached(sql)?;
+            let rows = query.query_map(params![low, high, DELTA_CLOSURE_MAX as i64], |row| Ok(ChunkId(row.get(0)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// Packs that index objects name: hash and size.
+    pub fn indexed_packs(&self) -> Result<HashMap<ObjectHash, u64>, RepositoryError> {
+        self.run(|connection| {
+            let mut query = connection.prepare("SELECT hash, size FROM packs WHERE id IN (SELECT pack FROM named)")?;
+            let rows = query.query_map([], |row| Ok((ObjectHash(row.get(0)?), row.get::<_, i64>(1)? as u64)))?;
+            rows.collect()
+        })
+    }
+
+    /// Sums over all packs that index objects name.
+    pub fn totals(&self) -> Result<PackTotals, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT count(*), coalesce(sum(size), 0) FROM packs";
+            let (packs, pack_bytes) = connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?)))?;
+            let sql = "SELECT count(DISTINCT id), coalesce(sum(length), 0), count(delta) FROM chunks";
+            connection.query_row(sql, [], |row| {
+                Ok(PackTotals {
+                    packs: packs as u64,
+                    pack_bytes: pack_bytes as u64,
+                    chunks: row.get::<_, i64>(0)? as u64,
+                    chunk_bytes: row.get::<_, i64>(1)? as u64,
+                    deltas: row.get::<_, i64>(2)? as u64,
+                })
+            })
+        })
+    }
+}
+
+/// A row of `chunks`, in its order.
+type ChunkValues = ([u8; 32], i64, u32, u32, u32, Option<u32>, Option<Vec<u8>>);
+
+fn add_pack(
+    transaction: &Transaction<'_>,
+    pack: &IndexedPack,
+    session: Option<Id16>,
+    rows: &mut Vec<ChunkValues>,
+) -> rusqlite::Result<i64> {
+    let session = session.map(|session| session.0);
+    let sql = "INSERT INTO packs (hash, size, session) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING RETURNING id";
+    let mut insert = transaction.prepare_cached(sql)?;
+    let inserted: Option<i64> =
+        insert.query_row(params![pack.pack.0, pack.size as i64, session], |row| row.get(0)).optional()?;
+    let Some(id) = inserted else {
+        return transaction.query_row("SELECT id FROM packs WHERE hash = ?1", [pack.pack.0], |row| row.get(0));
+    };
+    let mut insert = transaction.prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for ((ordinal, frame), offset) in (0u32..).zip(&pack.footer.frames).zip(pack.footer.frame_offsets()) {
+        insert.execute(params![id, ordinal, offset as i64, frame.sealed, frame.method as u8])?;
+        let mut position = 0;
+        for chunk in &frame.chunks {
+            let (delta, bases) = match &chunk.delta {
+                Some(delta) => (Some(delta.length), Some(delta.bases.concat())),
+                None => (None, None),
+            };
+            rows.push((chunk.id.0, id, ordinal, position, chunk.length, delta, bases));
+            position += delta.unwrap_or(chunk.length);
+        }
+    }
+    Ok(id)
+}
+
+/// Sorted, so that SQLite appends to its tree instead of searching it.
+fn insert_chunks(transaction: &Transaction<'_>, mut rows: Vec<ChunkValues>) -> rusqlite::Result<()> {
+    rows.sort_unstable_by_key(|row| (row.0, row.1));
+    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for (id, pack, frame, position, length, delta, bases) in rows {
+        insert.execute(params![id, pack, frame, position, length, delta, bases])?;
+    }
+    Ok(())
+}
+
+fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
+    let (mut low, mut high) = ([0; 32], [0xff; 32]);
+    for bound in [&mut low, &mut high] {
+        bound.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
+    }
+    (low, high)
+}
+
+fn split_bases(bases: &[u8]) -> Vec<BasePrefix> {
+    bases.as_chunks::<BASE_PREFIX>().0.to_vec()
+}
+
+/// How a chunk is stored in usable packs: `None` whole, else its bases.
+fn read_bases(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Option<Vec<BasePrefix>>>> {
+    let mut forms = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bases: Option<Vec<u8>> = row.get(0)?;
+        forms.push(bases.map(|bases| split_bases(&bases)));
+    }
+    Ok(forms)
+}
+
+fn any_known(
+    forms: &[Option<Vec<BasePrefix>>],
+    prefixed: &mut CachedStatement<'_>,
+    depth: usize,
+    left: &mut usize,
+) -> rusqlite::Result<bool> {
+    if forms.iter().any(Option::is_none) {
+        return Ok(true);
+    }
+    for bases in forms.iter().flatten() {
+        let mut all = depth > 0;
+        for base in bases {
+            if !all || *left == 0 {
+                all = false;
+                break;
+            }
+            *left -= 1;
+            let (low, high) = prefix_range(base);
+            let forms = read_bases(prefixed.query(params![low, high])?)?;
+            all = any_known(&forms, prefixed, depth - 1, left)?;
+        }
+        if all {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
+    let method = row.get::<_, u8>(5)?;
+    let method = Method::from_number(method).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(5, i64::from(method)))?;
+    let delta: Option<u32> = row.get(8)?;
+    let bases: Option<Vec<u8>> = row.get(9)?;
+    Ok(ChunkPlace {
+        id: ChunkId(row.get(0)?),
+        pack: ObjectHash(row.get(1)?),
+        frame: row.get(2)?,
+        frame_offset: row.get::<_, i64>(3)? as u64,
+        sealed: row.get(4)?,
+        method,
+        position: row.get(6)?,
+        length: row.get(7)?,
+        delta: delta.map(|length| (length, split_bases(&bases.unwrap_or_default()))),
+    })
+}

@@ -1,0 +1,133 @@
+//! What can go wrong with a repository.
+
+use crate::crypto::NotAuthentic;
+use crate::crypto::passphrase::CannotDerive;
+use crate::format::{ChunkId, Id16, Malformed};
+use crate::store::StoreError;
+
+/// Why the bytes of an object cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// They do not follow the specification.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// They were not sealed by this repository under this name.
+    #[error(transparent)]
+    NotAuthentic(#[from] NotAuthentic),
+    /// They are not the bytes the object is named after, or that its last bytes promise.
+    #[error("its bytes do not match its hash")]
+    WrongHash,
+    /// They decode to something else than the chunk they should be.
+    #[error("it decodes to other bytes than chunk {0}")]
+    WrongChunk(ChunkId),
+    /// They were compressed by something else, or cut.
+    #[error(transparent)]
+    Undecodable(#[from] crate::compress::Undecodable),
+    /// No slot knows the seal epoch.
+    #[error("it is sealed by epoch {0}, which no key slot knows")]
+    UnknownEpoch(u32),
+    /// The object is not there.
+    #[error("it is missing")]
+    Missing,
+    /// The object is there with another length than recorded.
+    #[error("it has {found} bytes instead of {expected}")]
+    WrongSize {
+        /// Bytes the index gives.
+        expected: u64,
+        /// Bytes the store shows.
+        found: u64,
+    },
+    /// A delta refers to bases in a circle, too deep, or to none that exist.
+    #[error("its delta bases cannot be followed: {0}")]
+    Bases(String),
+}
+
+/// What can go wrong with a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// There is no `config`.
+    #[error("no repository at {location}")]
+    NoRepository {
+        /// Where one was looked for.
+        location: String,
+    },
+    /// A repository is already there.
+    #[error("there is a repository at {location} already")]
+    AlreadyThere {
+        /// Where one was to be made.
+        location: String,
+    },
+    /// No slot opens.
+    #[error("wrong password or key file for the repository at {location}")]
+    WrongSecret {
+        /// The repository.
+        location: String,
+    },
+    /// The location held another repository before.
+    #[error("{location} holds repository {found}, but held {expected} when this host last used it")]
+    OtherRepository {
+        /// The location.
+        location: String,
+        /// The id remembered for it.
+        expected: Id16,
+        /// The id found.
+        found: Id16,
+    },
+    /// An object cannot be used.
+    #[error("{object}")]
+    Damaged {
+        /// The object and the place in it.
+        object: String,
+        /// What is wrong with it.
+        source: Fault,
+    },
+    /// A chunk is in no pack.
+    #[error("chunk {chunk} is in no pack of the repository")]
+    UnknownChunk {
+        /// The chunk.
+        chunk: ChunkId,
+    },
+    /// Somebody decided that this session will not commit.
+    #[error("the session was given up by a sweep before it committed")]
+    Fenced,
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A bound of format-spec/12-limits.md would be broken.
+    #[error("{0}")]
+    Limit(String),
+    /// A key slot cannot be changed as asked.
+    #[error("{0}")]
+    Slot(String),
+    /// Argon2 could not be run.
+    #[error(transparent)]
+    CannotDerive(#[from] CannotDerive),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A local file (catalog or state) failed.
+    #[error("{what} {path}")]
+    Local {
+        /// Catalog or state.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// SQLite's or the system's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What the caller does with restored bytes failed.
+    #[error(transparent)]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl RepositoryError {
+    /// An object and what is wrong with it.
+    pub fn damaged(object: impl ToString, fault: impl Into<Fault>) -> Self {
+        RepositoryError::Damaged { object: object.to_string(), source: fault.into() }
+    }
+
+    /// Whether this is damage in the repository, rather than trouble in reaching it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. })
+    }
+}

@@ -1,0 +1,203 @@
+//! Key slots: the passwords and key files a repository opens with. Rules: format-spec/03-keys.md.
+
+use super::ambient::Ambient;
+use super::error::{Fault, RepositoryError};
+use super::keyring::Keyring;
+use super::object_name;
+use crate::crypto::passphrase::{Secret, SlotKey};
+use crate::format::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
+use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
+use crate::format::object::{Kind, Name};
+use crate::format::sealing::{Header, SEAL_OVERHEAD};
+use crate::format::{Id16, UnixMillis};
+use crate::store::{Store, StoreError};
+
+/// Ordinal of a slot's `about` part.
+const ABOUT: u32 = 1;
+
+/// A password or the bytes of a key file.
+#[derive(Clone)]
+pub struct Credential {
+    /// Which of the two.
+    pub kind: SecretKind,
+    /// Its bytes.
+    pub secret: Secret,
+}
+
+/// One slot as `key list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// Its id.
+    pub id: Id16,
+    /// Password or key file.
+    pub secret: SecretKind,
+    /// A person's word for it; `None` where it cannot be read.
+    pub label: Option<String>,
+    /// When it was made.
+    pub created: Option<UnixMillis>,
+    /// Where it was made.
+    pub host: Option<String>,
+    /// Whether the repository was opened with it.
+    pub current: bool,
+}
+
+/// Which slot opened, and what was in it.
+pub(super) struct Unlocked {
+    pub slot: Id16,
+    pub bag: Bag,
+    pub repository: Id16,
+}
+
+/// Tries a credential on every slot; `None` when it fits none. A damaged slot is an error only when no other opens.
+pub(super) fn unlock(store: &dyn Store, credential: &Credential) -> Result<Option<Unlocked>, RepositoryError> {
+    let mut fault = None;
+    for id in list(store)? {
+        match try_slot(store, id, credential) {
+            Ok(Some(unlocked)) => return Ok(Some(unlocked)),
+            Ok(None) => {}
+            Err(error) if error.is_damage() => fault = fault.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    fault.map_or(Ok(None), Err)
+}
+
+/// Ids of all slots.
+pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
+    let listed = store.list("keys/")?;
+    let slots: Vec<Id16> = listed
+        .iter()
+        .filter_map(|entry| match Name::parse(entry.name.as_str()) {
+            Some(Name::Slot(id)) => Some(id),
+            _ => None,
+        })
+        .collect();
+    match slots.len() > SLOTS_MAX {
+        true => Err(RepositoryError::Limit(format!("{} key slots, more than {SLOTS_MAX}", slots.len()))),
+        false => Ok(slots),
+    }
+}
+
+fn read(store: &dyn Store, id: Id16) -> Result<(Header, Slot), RepositoryError> {
+    let name = Name::Slot(id);
+    let object = match store.get(&object_name(&name), SMALL_MAX) {
+        Err(StoreError::NotFound { .. }) => return Err(RepositoryError::damaged(name, Fault::Missing)),
+        other => other?,
+    };
+    let parse = || {
+        let (header, rest) = Header::decode(&object)?;
+        header.check(&name, None)?;
+        Ok((header, Slot::decode(rest)?))
+    };
+    parse().map_err(|malformed: crate::format::Malformed| RepositoryError::damaged(name, malformed))
+}
+
+fn try_slot(store: &dyn Store, id: Id16, credential: &Credential) -> Result<Option<Unlocked>, RepositoryError> {
+    let (header, slot) = read(store, id)?;
+    if slot.secret != credential.kind {
+        return Ok(None);
+    }
+    let key = derive(&credential.secret, &header.salt, slot.cost)?;
+    if !key.is_committed_to(&slot.commitment) {
+        return Ok(None);
+    }
+    let name = Name::Slot(id);
+    let open = || {
+        let bytes = key.unwrap(&wrap_aad(&header, &slot, &name), &slot.wrapped)?;
+        Ok(Bag::decode(&bytes)?)
+    };
+    let bag = open().map_err(|fault: Fault| RepositoryError::damaged(name, fault))?;
+    Ok(Some(Unlocked { slot: id, bag, repository: header.repository }))
+}
+
+fn derive(secret: &Secret, salt: &[u8; 32], cost: Argon2Cost) -> Result<SlotKey, RepositoryError> {
+    Ok(SlotKey::derive(secret, salt, cost.memory, cost.passes, cost.lanes)?)
+}
+
+/// What the wrapped bag is bound to: header, parameters and name.
+fn wrap_aad(header: &Header, slot: &Slot, name: &Name) -> Vec<u8> {
+    [&header.encode()[..], &slot.encode_parameters(), name.to_string().as_bytes()].concat()
+}
+
+/// Stores a slot for a credential, reads it back and opens it.
+///
+/// KEY-9: only a slot that was read back and opened may be followed by the removal of another.
+pub(super) fn add(
+    store: &dyn Store,
+    ambient: &Ambient,
+    keyring: &Keyring,
+    credential: &Credential,
+    label: &str,
+    cost: Argon2Cost,
+) -> Result<Id16, RepositoryError> {
+    let id = ambient.id();
+    let name = Name::Slot(id);
+    let header = keyring.header(Kind::Slot, ambient.random());
+    let key = derive(&credential.secret, &header.salt, cost)?;
+    let mut slot = Slot {
+        secret: credential.kind,
+        cost,
+        commitment: key.commitment(),
+        wrapped: Vec::new(),
+        about: seal_about(ambient, keyring, &header, &name, label)?,
+    };
+    slot.wrapped = key.wrap(&wrap_aad(&header, &slot, &name), &keyring.bag().encode());
+    let object = [&header.encode()[..], &slot.encode()].concat();
+    store.put_new(&object_name(&name), &object)?;
+    match try_slot(store, id, credential)? {
+        Some(_) => Ok(id),
+        None => Err(RepositoryError::damaged(name, Fault::WrongHash)),
+    }
+}
+
+fn seal_about(
+    ambient: &Ambient,
+    keyring: &Keyring,
+    header: &Header,
+    name: &Name,
+    label: &str,
+) -> Result<Vec<u8>, RepositoryError> {
+    let about = About { label: label.into(), created: ambient.now(), host: ambient.host.clone() }.encode();
+    let aad = header.aad(name, ABOUT, about.len() + SEAL_OVERHEAD);
+    let sealer = keyring.sealer(header).map_err(|fault| RepositoryError::damaged(name, fault))?;
+    let mut sealed = Vec::new();
+    sealer.seal(Some(ABOUT), &aad, &about, &mut sealed);
+    Ok(sealed)
+}
+
+/// What is known about every slot. A slot that cannot be read is shown without its label.
+pub(super) fn describe(
+    store: &dyn Store,
+    keyring: &Keyring,
+    current: Id16,
+) -> Result<Vec<SlotInfo>, RepositoryError> {
+    let one = |id: Id16| {
+        let (header, slot) = read(store, id)?;
+        let name = Name::Slot(id);
+        let aad = header.aad(&name, ABOUT, slot.about.len());
+        let sealer = keyring.sealer(&header);
+        let about = sealer.ok().and_then(|sealer| sealer.open(&aad, &slot.about).ok());
+        let about = about.and_then(|about| About::decode(&about).ok());
+        Ok(SlotInfo {
+            id,
+            secret: slot.secret,
+            label: about.as_ref().map(|about| about.label.clone()),
+            created: about.as_ref().map(|about| about.created),
+            host: about.map(|about| about.host),
+            current: id == current,
+        })
+    };
+    list(store)?.into_iter().map(one).collect()
+}
+
+/// Removes a slot; the last one that is left is kept.
+pub(super) fn remove(store: &dyn Store, id: Id16) -> Result<(), RepositoryError> {
+    let slots = list(store)?;
+    if !slots.contains(&id) {
+        return Err(RepositoryError::Slot(format!("no key slot {id}")));
+    }
+    if slots.len() == 1 {
+        return Err(RepositoryError::Slot("the last key slot cannot be removed: nothing would open the repository".into()));
+    }
+    Ok(store.delete(&object_name(&Name::Slot(id)))?)
+}
