@@ -87,7 +87,11 @@ impl LocalStore {
     /// The same for writing: made where it does not exist, and on disk.
     fn directory_for_writing(&self, relative: &str) -> io::Result<File> {
         if self.anchored.lock().unwrap_or_else(PoisonError::into_inner).contains(relative) {
-            return self.directory(relative);
+            match self.directory(relative) {
+                // Someone tidied up empty directories; made again below.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
         }
         let mut directory = self.root.try_clone()?;
         for segment in segments(relative) {
@@ -96,7 +100,7 @@ impl LocalStore {
                 Err(error) => return Err(error.into()),
             }
             let below = open_directory(&directory, segment)?;
-            directory.sync_all()?;
+            sync_directory(&directory)?;
             directory = below;
         }
         self.anchored.lock().unwrap_or_else(PoisonError::into_inner).insert(relative.to_owned());
@@ -126,7 +130,10 @@ impl LocalStore {
         let publish = || publish::publish(&self.directory_for_writing(directory)?, last, bytes, replace);
         publish().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => StoreError::Exists { name: name.clone() },
-            io::ErrorKind::Unsupported => StoreError::Unsupported { location: self.location() },
+            // Without a code it is ours, not some other call's.
+            io::ErrorKind::Unsupported if error.raw_os_error().is_none() => {
+                StoreError::Unsupported { location: self.location() }
+            }
             _ => failed("store", name.as_str(), error),
         })
     }
@@ -184,7 +191,7 @@ impl Store for LocalStore {
             let directory = self.directory(directory)?;
             rustix::fs::unlinkat(&directory, last, AtFlags::empty())?;
             // A sweep deletes in an order that matters, so each deletion is on disk before the next.
-            directory.sync_all()
+            sync_directory(&directory)
         };
         match delete() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -225,8 +232,17 @@ fn create_directories(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
+        Some(parent) => sync_directory(&File::open(parent)?),
         None => Ok(()),
+    }
+}
+
+/// Brings the names in a directory to the disk. Network file systems that have no such call answer that it is invalid;
+/// their server decides when a name is durable.
+fn sync_directory(directory: &File) -> io::Result<()> {
+    match retry_on_intr(|| rustix::fs::fsync(directory)) {
+        Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

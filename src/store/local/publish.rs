@@ -18,7 +18,7 @@ pub(super) enum Replace {
 }
 
 /// Gives `name` in `directory` these bytes, all or none of them, for good. [`io::ErrorKind::AlreadyExists`] when
-/// refused; [`io::ErrorKind::Unsupported`] where the file system cannot refuse.
+/// refused; [`io::ErrorKind::Unsupported`], without a code of the system, where the file system cannot refuse.
 pub(super) fn publish(directory: &File, name: &str, bytes: &[u8], replace: Replace) -> io::Result<()> {
     let mut temporary = Temporary::create(directory)?;
     temporary.file.write_all(bytes)?;
@@ -27,7 +27,7 @@ pub(super) fn publish(directory: &File, name: &str, bytes: &[u8], replace: Repla
         Replace::Allowed => temporary.take(name)?,
         Replace::Refused => temporary.take_new(name)?,
     }
-    directory.sync_all()
+    super::sync_directory(directory)
 }
 
 /// Whether this file system creates a file of a new name and refuses a second one, tried out: the kernel refuses what
@@ -110,4 +110,42 @@ impl Drop for Temporary<'_> {
 
 fn temporary_name() -> io::Result<String> {
     Ok(format!(".tmp-{:016x}", getrandom::u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> io::Result<(tempfile::TempDir, File)> {
+        let directory = tempfile::tempdir()?;
+        let opened = File::open(directory.path())?;
+        Ok((directory, opened))
+    }
+
+    #[test]
+    fn a_link_creates_as_exclusively_as_a_rename() -> io::Result<()> {
+        let (path, directory) = scratch()?;
+        Temporary::create(&directory)?.link_new("object")?;
+        let error = Temporary::create(&directory)?.link_new("object").expect_err("the name is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_dir(path.path())?.count(), 1, "no temporary file is left");
+        assert_eq!(std::fs::metadata(path.path().join("object"))?.nlink(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_repeated_by_the_file_system_is_not_refused() -> io::Result<()> {
+        let (_path, directory) = scratch()?;
+        let mut temporary = Temporary::create(&directory)?;
+        temporary.link_new("object")?;
+        temporary.link_new("object")
+    }
+
+    #[test]
+    fn the_probe_finds_this_file_system_exclusive_and_leaves_nothing() -> io::Result<()> {
+        let (path, directory) = scratch()?;
+        assert!(is_exclusive(&directory)?);
+        assert_eq!(std::fs::read_dir(path.path())?.count(), 0);
+        Ok(())
+    }
 }

@@ -77,7 +77,7 @@ fn segments_of(directory: &File) -> io::Result<BTreeSet<String>> {
 
 fn modified(stat: &Stat) -> Option<SystemTime> {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).ok()?;
-    let seconds = i64::from(stat.st_mtime);
+    let seconds: i64 = stat.st_mtime;
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let start =
         if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };

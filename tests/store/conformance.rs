@@ -1,0 +1,267 @@
+//! One suite for every kind of store.
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use redkeep::store::{PutNew, Store, StoreError};
+
+use crate::{listed, name};
+
+const ANY: u64 = u64::MAX;
+
+/// Makes one test of each function, for each kind of store.
+macro_rules! suite {
+    ($($test:ident),+ $(,)?) => {
+        mod in_memory {
+            $(#[test] fn $test() { super::$test(&*crate::memory()); })+
+        }
+        mod in_a_directory {
+            $(#[test] fn $test() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$test(&*crate::local::create(directory.path()));
+            })+
+        }
+    };
+}
+
+suite!(
+    what_was_put_is_what_is_got,
+    a_range_is_exact_or_an_error,
+    a_put_replaces,
+    a_put_new_refuses_a_name_that_exists,
+    what_is_not_there_is_not_found,
+    an_object_above_the_limit_is_refused,
+    a_deletion_is_idempotent,
+    a_listing_is_complete_and_in_name_order,
+    a_listing_of_a_prefix_shows_nothing_else,
+    a_prefix_that_is_no_directory_is_refused,
+    of_many_creators_of_one_name_one_wins,
+    a_replaced_object_is_never_seen_torn,
+    an_object_renewed_all_the_time_is_in_every_listing,
+);
+
+/// Bytes that differ at every place and by seed.
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
+}
+
+fn what_was_put_is_what_is_got(store: &dyn Store) {
+    for (i, length) in [0, 1, 4095, 4096, 20 << 20].into_iter().enumerate() {
+        let content = bytes(i as u64, length);
+        let (once, twice) = (name(&format!("packs/a{i}")), name(&format!("leases/a{i}")));
+        store.put_new(&once, &content).unwrap();
+        store.put(&twice, &content).unwrap();
+        assert!(store.get(&once, ANY).unwrap() == content, "{length} bytes by put_new");
+        assert!(store.get(&twice, length as u64).unwrap() == content, "{length} bytes by put");
+        assert_eq!(store.list("packs/").unwrap()[i].size, length as u64);
+    }
+}
+
+fn a_range_is_exact_or_an_error(store: &dyn Store) {
+    let content = bytes(1, 100_000);
+    let (object, empty) = (name("packs/ab/1"), name("packs/ab/0"));
+    store.put_new(&object, &content).unwrap();
+    store.put_new(&empty, &[]).unwrap();
+    for (offset, length) in [(0, 100_000), (0, 1), (99_999, 1), (12_345, 54_321), (0, 0), (100_000, 0)] {
+        let range = offset as usize..(offset + length) as usize;
+        assert!(store.get_range(&object, offset, length).unwrap() == content[range], "{length} at {offset}");
+    }
+    assert!(store.get_range(&empty, 0, 0).unwrap().is_empty());
+    for (offset, length) in
+        [(0, 100_001), (99_999, 2), (100_000, 1), (100_001, 0), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX)]
+    {
+        match store.get_range(&object, offset, length) {
+            Err(StoreError::Range { name, offset: o, length: l }) => {
+                assert_eq!((&name, o, l), (&object, offset, length))
+            }
+            other => panic!("{length} at {offset}: {other:?}"),
+        }
+    }
+    assert!(matches!(store.get_range(&empty, 0, 1), Err(StoreError::Range { .. })));
+}
+
+fn a_put_replaces(store: &dyn Store) {
+    let lease = name("leases/00ff");
+    for length in [10, 100_000, 3, 0, 7] {
+        let content = bytes(length as u64, length);
+        store.put(&lease, &content).unwrap();
+        assert_eq!(store.get(&lease, ANY).unwrap(), content);
+    }
+    assert_eq!(listed(store, ""), ["leases/00ff"]);
+}
+
+fn a_put_new_refuses_a_name_that_exists(store: &dyn Store) {
+    let object = name("snapshots/00/1-ab");
+    assert_ne!(store.promises().put_new, PutNew::None);
+    store.put_new(&object, b"first").unwrap();
+    for content in [b"second".as_slice(), b"first", b""] {
+        match store.put_new(&object, content) {
+            Err(StoreError::Exists { name }) => assert_eq!(name, object),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.get(&object, ANY).unwrap(), b"first");
+    store.delete(&object).unwrap();
+    store.put_new(&object, b"third").unwrap();
+    assert_eq!(store.get(&object, ANY).unwrap(), b"third");
+}
+
+fn what_is_not_there_is_not_found(store: &dyn Store) {
+    store.put_new(&name("packs/ab/1"), b"x").unwrap();
+    for absent in ["config", "packs/ab/2", "packs/cd/1"] {
+        let is_named = |error| matches!(error, StoreError::NotFound { name } if name.as_str() == absent);
+        assert!(is_named(store.get(&name(absent), ANY).unwrap_err()));
+        assert!(is_named(store.get_range(&name(absent), 0, 1).unwrap_err()));
+        assert!(is_named(store.get_range(&name(absent), 0, 0).unwrap_err()));
+    }
+}
+
+fn an_object_above_the_limit_is_refused(store: &dyn Store) {
+    let object = name("config");
+    store.put_new(&object, &[7; 1000]).unwrap();
+    assert_eq!(store.get(&object, 1000).unwrap(), [7; 1000]);
+    for limit in [0, 1, 999] {
+        match store.get(&object, limit) {
+            Err(StoreError::TooLarge { name, limit: l }) => assert_eq!((name, l), (object.clone(), limit)),
+            other => panic!("{other:?}"),
+        }
+    }
+    store.put(&object, b"").unwrap();
+    assert_eq!(store.get(&object, 0).unwrap(), b"");
+}
+
+fn a_deletion_is_idempotent(store: &dyn Store) {
+    let object = name("condemned/1");
+    store.delete(&object).unwrap();
+    store.put_new(&object, b"x").unwrap();
+    store.put_new(&name("condemned/2"), b"y").unwrap();
+    store.delete(&object).unwrap();
+    store.delete(&object).unwrap();
+    assert!(matches!(store.get(&object, ANY), Err(StoreError::NotFound { .. })));
+    assert_eq!(listed(store, ""), ["condemned/2"]);
+}
+
+fn a_listing_is_complete_and_in_name_order(store: &dyn Store) {
+    assert_eq!(listed(store, ""), [""; 0]);
+    // Scattered, so that the order of creation is not the order of names.
+    let numbers: Vec<u64> = (0..2000).map(|i| i * 1237 % 2000).collect();
+    let object = |i: u64| match i % 4 {
+        0 => format!("packs/{:02x}/{i:04}", i % 256),
+        1 => format!("index/{i:04}"),
+        2 => format!("snapshots/{:02x}/{i}-a", i % 16),
+        _ => format!("note.{i}"),
+    };
+    let store_all = |some: &[u64]| {
+        for &i in some {
+            store.put_new(&name(&object(i)), &vec![0; (i % 7) as usize]).unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        for some in numbers.chunks(100) {
+            scope.spawn(move || store_all(some));
+        }
+    });
+    let expected: BTreeSet<String> = numbers.into_iter().map(object).collect();
+    let expected: Vec<String> = expected.into_iter().collect();
+    assert_eq!(listed(store, ""), expected);
+    for entry in store.list("index/").unwrap() {
+        let i: u64 = entry.name.as_str()["index/".len()..].parse().unwrap();
+        assert_eq!(entry.size, i % 7);
+    }
+}
+
+fn a_listing_of_a_prefix_shows_nothing_else(store: &dyn Store) {
+    for object in ["config", "packs/ab/1", "packs/ab/2", "packs/cd/1", "packs-old/1", "packs.d", "index/1"] {
+        store.put_new(&name(object), b"x").unwrap();
+    }
+    assert_eq!(listed(store, "packs/"), ["packs/ab/1", "packs/ab/2", "packs/cd/1"]);
+    assert_eq!(listed(store, "packs/ab/"), ["packs/ab/1", "packs/ab/2"]);
+    assert_eq!(listed(store, "packs/a/"), [""; 0]);
+    assert_eq!(listed(store, "keys/"), [""; 0]);
+    assert_eq!(listed(store, "keys/0/"), [""; 0]);
+    // '-' and '.' sort before '/'.
+    let all = ["config", "index/1", "packs-old/1", "packs.d", "packs/ab/1", "packs/ab/2", "packs/cd/1"];
+    assert_eq!(listed(store, ""), all);
+}
+
+fn a_prefix_that_is_no_directory_is_refused(store: &dyn Store) {
+    for prefix in ["packs", "/", "../", "packs/../", "packs//", "/packs/", ".tmp/"] {
+        assert!(matches!(store.list(prefix), Err(StoreError::Name(_))), "{prefix:?}");
+    }
+}
+
+fn of_many_creators_of_one_name_one_wins(store: &dyn Store) {
+    const THREADS: u64 = 16;
+    for round in 0..50 {
+        let object = name(&format!("snapshots/{}/{round}", round % 3));
+        let start = Barrier::new(THREADS as usize);
+        let winners: Vec<u64> = thread::scope(|scope| {
+            let create = |thread: u64| {
+                // Not one after the other, or most would only meet a name that is old.
+                start.wait();
+                match store.put_new(&object, &bytes(thread, 5000)) {
+                    Ok(()) => Some(thread),
+                    Err(StoreError::Exists { .. }) => None,
+                    Err(error) => panic!("{error:?}"),
+                }
+            };
+            let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || create(thread))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
+        assert!(store.get(&object, ANY).unwrap() == bytes(winners[0], 5000), "round {round}");
+    }
+    assert_eq!(store.list("").unwrap().len(), 50);
+}
+
+fn a_replaced_object_is_never_seen_torn(store: &dyn Store) {
+    let lease = name("leases/1");
+    let contents: Vec<Vec<u8>> = (0..3).map(|i| bytes(i, 1000 + 400_000 * i as usize)).collect();
+    let is_over = AtomicBool::new(false);
+    store.put(&lease, &contents[0]).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let seen = store.get(&lease, ANY).unwrap();
+                    assert!(contents.contains(&seen), "torn: {} bytes", seen.len());
+                    // Shorter than the shortest, so that it is there whatever was put last.
+                    assert_eq!(store.get_range(&lease, 0, 900).unwrap().len(), 900);
+                }
+            });
+        }
+        for i in 0..100 {
+            store.put(&lease, &contents[i % contents.len()]).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn an_object_renewed_all_the_time_is_in_every_listing(store: &dyn Store) {
+    let lease = name("leases/m");
+    for other in ["leases/a", "leases/z"] {
+        store.put(&name(other), b"x").unwrap();
+    }
+    store.put(&lease, b"0").unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(listed(store, "leases/"), ["leases/a", "leases/m", "leases/z"]);
+            }
+        });
+        for i in 0..200_u32 {
+            store.put(&lease, &i.to_le_bytes()).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}

@@ -1,0 +1,364 @@
+//! Stores that fail, that remember what they were asked, and that wait: each wraps another store.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+
+/// How long a test waits for another thread before it fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What was asked of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    Get,
+    GetRange,
+    Put,
+    PutNew,
+    List,
+    Delete,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get",
+            Self::GetRange => "get_range",
+            Self::Put => "put",
+            Self::PutNew => "put_new",
+            Self::List => "list",
+            Self::Delete => "delete",
+        })
+    }
+}
+
+/// One call: the verb, and the object's name or the prefix. `promises` and `location` are no calls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Call {
+    pub verb: Verb,
+    pub name: String,
+}
+
+impl Call {
+    pub fn new(verb: Verb, name: &str) -> Self {
+        Self { verb, name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.name)
+    }
+}
+
+/// Where a [`FaultyStore`] is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails without effect.
+    Before,
+    /// The call takes effect, and its caller never learns.
+    After,
+    /// Of a put, the first half is stored under the name, as by a store whose puts are not atomic; a name that exists
+    /// still refuses a put_new. Other calls fail without effect.
+    Torn,
+}
+
+/// Every kind of fault, for tests that sweep over them.
+pub const FAULTS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Torn];
+
+/// A store whose process dies at its n-th call: that call fails, and so does every later one.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    fault: Fault,
+    dies_at: u64,
+    calls: Mutex<u64>,
+}
+
+/// The cause of every error of a dead [`FaultyStore`].
+#[derive(Debug)]
+pub struct Died;
+
+impl fmt::Display for Died {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store died on purpose")
+    }
+}
+
+impl Error for Died {}
+
+impl FaultyStore {
+    /// Dies at call number `n`, counted from 0.
+    pub fn new(inner: Arc<dyn Store>, n: u64, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { inner, fault, dies_at: n, calls: Mutex::new(0) })
+    }
+
+    /// How many calls there were, failed ones included.
+    pub fn calls(&self) -> u64 {
+        *lock(&self.calls)
+    }
+
+    /// Whether the call it dies at was made: a sweep over n ends with the first run where it was not.
+    pub fn is_dead(&self) -> bool {
+        self.calls() > self.dies_at
+    }
+
+    /// Whether an error, or one of its causes, is this store's.
+    pub fn caused(error: &(dyn Error + 'static)) -> bool {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<Died>() {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+
+    /// `torn` is what half of the call does.
+    fn call<T>(
+        &self,
+        action: &'static str,
+        name: &str,
+        whole: impl FnOnce() -> Result<T, StoreError>,
+        torn: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<T, StoreError> {
+        let number = {
+            let mut calls = lock(&self.calls);
+            *calls += 1;
+            *calls - 1
+        };
+        if number < self.dies_at {
+            return whole();
+        }
+        if number == self.dies_at {
+            // What the dying call itself met is lost with its answer.
+            match self.fault {
+                Fault::Before => {}
+                Fault::After => drop(whole()),
+                Fault::Torn => drop(torn()),
+            }
+        }
+        Err(StoreError::Service { action, name: name.to_owned(), source: Died.into() })
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.call("read", name.as_str(), || self.inner.get(name, limit), || Ok(()))
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.call("read", name.as_str(), || self.inner.get_range(name, offset, length), || Ok(()))
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let torn = || self.inner.put(name, half(bytes));
+        self.call("store", name.as_str(), || self.inner.put(name, bytes), torn)
+    }
+
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let torn = || self.inner.put_new(name, half(bytes));
+        self.call("store", name.as_str(), || self.inner.put_new(name, bytes), torn)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.call("list", prefix, || self.inner.list(prefix), || Ok(()))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.call("delete", name.as_str(), || self.inner.delete(name), || Ok(()))
+    }
+
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+fn half(bytes: &[u8]) -> &[u8] {
+    bytes.split_at(bytes.len() / 2).0
+}
+
+/// A store that remembers every call, in the order in which they began.
+pub struct RecordingStore {
+    inner: Arc<dyn Store>,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl RecordingStore {
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, calls: Mutex::default() })
+    }
+
+    /// The calls so far, forgotten by this.
+    pub fn drain(&self) -> Vec<Call> {
+        std::mem::take(&mut *lock(&self.calls))
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.calls).clone()
+    }
+
+    fn record(&self, verb: Verb, name: &str) {
+        lock(&self.calls).push(Call::new(verb, name));
+    }
+}
+
+impl Store for RecordingStore {
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.record(Verb::Get, name.as_str());
+        self.inner.get(name, limit)
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.record(Verb::GetRange, name.as_str());
+        self.inner.get_range(name, offset, length)
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.record(Verb::Put, name.as_str());
+        self.inner.put(name, bytes)
+    }
+
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.record(Verb::PutNew, name.as_str());
+        self.inner.put_new(name, bytes)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.record(Verb::List, prefix);
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.record(Verb::Delete, name.as_str());
+        self.inner.delete(name)
+    }
+
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// A store that holds one call until it is released. Later calls are not held.
+pub struct PausableStore {
+    inner: Arc<dyn Store>,
+    pauses_at: u64,
+    state: Mutex<Pause>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Pause {
+    calls: u64,
+    held: Option<Call>,
+    is_released: bool,
+    is_over: bool,
+}
+
+impl PausableStore {
+    /// Holds call number `n`, counted from 0, before it has any effect.
+    pub fn new(inner: Arc<dyn Store>, n: u64) -> Arc<Self> {
+        Arc::new(Self { inner, pauses_at: n, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// Waits until the call is held, and says which it is; nothing if [`PausableStore::finish`] comes first.
+    pub fn wait_until_held(&self) -> Option<Call> {
+        let state = self.wait_while("a call to hold", |state| state.held.is_none() && !state.is_over);
+        state.held.clone()
+    }
+
+    /// Lets the held call go on; called early, the call will not be held at all.
+    pub fn release(&self) {
+        lock(&self.state).is_released = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that no more calls will come, so that nobody waits for one.
+    pub fn finish(&self) {
+        lock(&self.state).is_over = true;
+        self.changed.notify_all();
+    }
+
+    /// How many calls began.
+    pub fn calls(&self) -> u64 {
+        lock(&self.state).calls
+    }
+
+    fn pass(&self, verb: Verb, name: &str) {
+        let mut state = lock(&self.state);
+        state.calls += 1;
+        if state.calls - 1 == self.pauses_at {
+            state.held = Some(Call::new(verb, name));
+            self.changed.notify_all();
+            drop(state);
+            drop(self.wait_while("the release of a call", |state| !state.is_released));
+        }
+    }
+
+    fn wait_while(&self, what: &str, waits: impl Fn(&Pause) -> bool) -> MutexGuard<'_, Pause> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut state = lock(&self.state);
+        while waits(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited in vain for {what}");
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+}
+
+impl Store for PausableStore {
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.pass(Verb::Get, name.as_str());
+        self.inner.get(name, limit)
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.pass(Verb::GetRange, name.as_str());
+        self.inner.get_range(name, offset, length)
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.pass(Verb::Put, name.as_str());
+        self.inner.put(name, bytes)
+    }
+
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.pass(Verb::PutNew, name.as_str());
+        self.inner.put_new(name, bytes)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.pass(Verb::List, prefix);
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.pass(Verb::Delete, name.as_str());
+        self.inner.delete(name)
+    }
+
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A test that fails in one thread should fail with its own message, not with this one in all the others.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
