@@ -18,6 +18,10 @@ pub struct ChunkPlace {
     pub id: ChunkId,
     /// The pack.
     pub pack: ObjectHash,
+    /// Seal epoch of the pack's header.
+    pub epoch: u32,
+    /// Salt of the pack's header.
+    pub salt: [u8; 32],
     /// Ordinal of the frame.
     pub frame: u32,
     /// Offset of the sealed frame in the pack.
@@ -49,7 +53,8 @@ pub struct PackTotals {
     pub deltas: u64,
 }
 
-const PLACE: &str = "SELECT c.id, p.hash, c.frame, f.offset, f.sealed, f.method, c.position, c.length, c.delta, c.bases
+const PLACE: &str = "SELECT c.id, p.hash, c.frame, f.offset, f.sealed, f.method, c.position, c.length, c.delta, c.bases,
+    p.epoch, p.salt
     FROM chunks c JOIN packs p ON p.id = c.pack JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame";
 
 impl Catalog {
@@ -204,10 +209,11 @@ fn add_pack(
     rows: &mut Vec<ChunkValues>,
 ) -> rusqlite::Result<i64> {
     let session = session.map(|session| session.0);
-    let sql = "INSERT INTO packs (hash, size, session) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING RETURNING id";
+    let sql = "INSERT INTO packs (hash, size, epoch, salt, session) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (hash) DO NOTHING RETURNING id";
     let mut insert = transaction.prepare_cached(sql)?;
-    let inserted: Option<i64> =
-        insert.query_row(params![pack.pack.0, pack.size as i64, session], |row| row.get(0)).optional()?;
+    let values = params![pack.pack.0, pack.size as i64, pack.epoch, pack.salt, session];
+    let inserted: Option<i64> = insert.query_row(values, |row| row.get(0)).optional()?;
     let Some(id) = inserted else {
         return transaction.query_row("SELECT id FROM packs WHERE hash = ?1", [pack.pack.0], |row| row.get(0));
     };
@@ -295,6 +301,8 @@ fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     Ok(ChunkPlace {
         id: ChunkId(row.get(0)?),
         pack: ObjectHash(row.get(1)?),
+        epoch: row.get(10)?,
+        salt: row.get(11)?,
         frame: row.get(2)?,
         frame_offset: row.get::<_, i64>(3)? as u64,
         sealed: row.get(4)?,

@@ -1,0 +1,305 @@
+//! The repository: keys, objects, packs, sessions, and the local catalog of what is in them.
+//!
+//! [`Repository`] opens one and reads and writes sealed objects; [`Session`] is a writer; [`ChunkReader`] and
+//! [`fetch`](Repository::fetch) bring chunks back. What is on disk: format-spec/.
+
+mod ambient;
+mod catalog;
+mod check;
+mod chunk_reader;
+mod error;
+mod fetch;
+mod intake;
+mod keyring;
+mod opening;
+mod pack_reader;
+mod pack_writer;
+mod session;
+mod slots;
+mod sqlite;
+mod state;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::chunker::{Chunker, Sizes};
+use crate::crypto::keys::Key;
+use crate::format::keys::{Argon2Cost, Bag};
+use crate::format::limits::SMALL_MAX;
+use crate::format::object::{self, Config, Kind, Name};
+use crate::format::sealing::Header;
+use crate::format::snapshot::Snapshot;
+use crate::format::Id16;
+use crate::format::object::SnapshotName;
+use crate::store::{ObjectName, Store, StoreError};
+
+pub use ambient::Ambient;
+pub use catalog::{ChunkPlace, PackTotals, SnapshotInfo};
+pub use check::{CheckDepth, CheckReport, Damage};
+pub use chunk_reader::ChunkReader;
+pub use error::{Fault, RepositoryError};
+pub use fetch::Want;
+pub use intake::{Intake, IntakeOptions, Stored};
+pub use opening::Alarm;
+pub use session::{Progress, Session};
+pub use slots::{Credential, SlotInfo};
+pub use stream::StreamWriter;
+
+use catalog::Catalog;
+use keyring::Keyring;
+use state::State;
+
+/// Where this host keeps what it knows of repositories. `None`: in memory only.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Catalogs: a directory for each repository is made below it.
+    pub cache: Option<PathBuf>,
+    /// The state file.
+    pub state: Option<PathBuf>,
+}
+
+/// An opened repository.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    ambient: Ambient,
+    credential: Credential,
+    slot: Id16,
+    config: Config,
+    keyring: RwLock<Arc<Keyring>>,
+    catalog: Mutex<Catalog>,
+    places: Places,
+    state: Mutex<State>,
+    first_contact: bool,
+}
+
+/// A lock whose holder panicked still guards usable data: every writer leaves SQLite's transactions whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The store's name of an object.
+fn object_name(name: &Name) -> ObjectName {
+    name.to_string().parse().unwrap_or_else(|_| unreachable!("{name} is made of safe characters"))
+}
+
+impl Repository {
+    /// Makes a repository in an empty store, with one slot.
+    pub fn create(
+        store: Arc<dyn Store>,
+        credential: Credential,
+        label: &str,
+        cost: Argon2Cost,
+        ambient: Ambient,
+        places: Places,
+    ) -> Result<Repository, RepositoryError> {
+        let location = store.location();
+        if !store.list("keys/")?.is_empty() || store.get(&object_name(&Name::Config), SMALL_MAX).is_ok() {
+            return Err(RepositoryError::AlreadyThere { location });
+        }
+        let config = Config {
+            repository: ambient.id(),
+            created: ambient.now(),
+            files: object::Sizes::FILES,
+            lists: object::Sizes::LISTS,
+            made_by: env!("CARGO_PKG_VERSION").into(),
+        };
+        let bag = Bag {
+            chunk_id: ambient.random(),
+            key_hash: ambient.random(),
+            chunker: ambient.random(),
+            epochs: vec![ambient.random()],
+        };
+        let keyring = Keyring::new(config.repository, bag);
+        // The slot first: a config whose key nobody holds would be a repository that cannot be opened.
+        let slot = slots::add(&*store, &ambient, &keyring, &credential, label, cost)?;
+        let sealed = keyring.seal(&Name::Config, Kind::Config, ambient.random(), &config.encode());
+        match store.put_new(&object_name(&Name::Config), &sealed) {
+            Err(StoreError::Exists { .. }) => return Err(RepositoryError::AlreadyThere { location }),
+            other => other?,
+        }
+        let repository = Repository::assemble(store, ambient, credential, slot, config, keyring, places)?;
+        lock(&repository.state).remember_location(&location, repository.id())?;
+        Ok(repository)
+    }
+
+    /// Opens a repository with a password or key file.
+    ///
+    /// `accept`: the id of a repository the user expects, where this host remembers another one at the location.
+    pub fn open(
+        store: Arc<dyn Store>,
+        credential: Credential,
+        ambient: Ambient,
+        places: Places,
+        accept: Option<Id16>,
+    ) -> Result<Repository, RepositoryError> {
+        let location = store.location();
+        let object = match store.get(&object_name(&Name::Config), SMALL_MAX) {
+            Err(StoreError::NotFound { .. }) => return Err(RepositoryError::NoRepository { location }),
+            other => other?,
+        };
+        let found = Header::decode(&object)
+            .and_then(|(header, _)| header.check(&Name::Config, None).map(|()| header.repository))
+            .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))?;
+        let unlocked = slots::unlock(&*store, &credential)?
+            .ok_or_else(|| RepositoryError::WrongSecret { location: location.clone() })?;
+        let keyring = Keyring::new(unlocked.repository, unlocked.bag);
+        let config = keyring
+            .open(&Name::Config, &object)
+            .and_then(|(_, plaintext)| Ok(Config::decode(&plaintext)?))
+            .map_err(|fault| RepositoryError::damaged(Name::Config, fault))?;
+        let repository = Repository::assemble(store, ambient, credential, unlocked.slot, config, keyring, places)?;
+        repository.recognise(&location, found, accept)
+    }
+
+    fn assemble(
+        store: Arc<dyn Store>,
+        ambient: Ambient,
+        credential: Credential,
+        slot: Id16,
+        config: Config,
+        keyring: Keyring,
+        places: Places,
+    ) -> Result<Repository, RepositoryError> {
+        let directory = places.cache.as_ref().map(|cache| cache.join(config.repository.to_string()));
+        let catalog = Mutex::new(Catalog::open(directory.as_deref(), config.repository)?);
+        let state = Mutex::new(State::open(places.state.as_deref())?);
+        let keyring = RwLock::new(Arc::new(keyring));
+        Ok(Repository {
+            store,
+            ambient,
+            credential,
+            slot,
+            config,
+            keyring,
+            catalog,
+            places,
+            state,
+            first_contact: false,
+        })
+    }
+
+    /// LOCAL-6: another repository than the one remembered for a location is not used without a word.
+    fn recognise(mut self, location: &str, found: Id16, accept: Option<Id16>) -> Result<Repository, RepositoryError> {
+        let state = lock(&self.state);
+        let remembered = state.repository_at(location)?;
+        match remembered {
+            Some(expected) if expected != found && accept != Some(found) => {
+                return Err(RepositoryError::OtherRepository { location: location.into(), expected, found });
+            }
+            Some(expected) if expected == found => {}
+            _ => state.remember_location(location, found)?,
+        }
+        drop(state);
+        self.first_contact = remembered.is_none();
+        Ok(self)
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> Id16 {
+        self.config.repository
+    }
+
+    /// What was settled when it was created.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How a person calls the place it is in.
+    pub fn location(&self) -> String {
+        self.store.location()
+    }
+
+    /// Time, randomness and host.
+    pub fn ambient(&self) -> &Ambient {
+        &self.ambient
+    }
+
+    /// Whether this host has never seen this location before, and so trusts what it shows.
+    pub fn is_first_contact(&self) -> bool {
+        self.first_contact
+    }
+
+    /// Where this host keeps the catalog.
+    fn catalog_directory(&self) -> Option<PathBuf> {
+        self.places.cache.as_ref().map(|cache| cache.join(self.id().to_string()))
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// KEY-3: the keyring for an epoch; when it is unknown the slots are read again, once.
+    fn keyring_for(&self, epoch: u32) -> Result<Arc<Keyring>, RepositoryError> {
+        let keyring = self.keyring();
+        if keyring.knows(epoch) {
+            return Ok(keyring);
+        }
+        let Some(unlocked) = slots::unlock(&*self.store, &self.credential)? else {
+            return Err(RepositoryError::WrongSecret { location: self.location() });
+        };
+        let fresh = Arc::new(Keyring::new(unlocked.repository, unlocked.bag));
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        Ok(fresh)
+    }
+
+    /// Kind and plaintext of an object of one part, from its bytes.
+    fn open_object(&self, name: &Name, object: &[u8]) -> Result<(Kind, Vec<u8>), RepositoryError> {
+        let epoch = Header::decode(object).map_or(0, |(header, _)| header.epoch);
+        let keyring = self.keyring_for(epoch)?;
+        keyring.open(name, object).map_err(|fault| RepositoryError::damaged(name, fault))
+    }
+
+    /// Kind and plaintext of an object of one part.
+    fn get_object(&self, name: &Name, limit: u64) -> Result<(Kind, Vec<u8>), RepositoryError> {
+        match self.store.get(&object_name(name), limit) {
+            Ok(object) => self.open_object(name, &object),
+            Err(StoreError::NotFound { .. }) => Err(RepositoryError::damaged(name, Fault::Missing)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The snapshot of a name.
+    pub fn snapshot(&self, name: &SnapshotName) -> Result<Snapshot, RepositoryError> {
+        match self.read_snapshot(name)? {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(RepositoryError::damaged(name, Fault::Missing)),
+        }
+    }
+
+    /// The chunker of file contents.
+    fn file_chunker(&self) -> Chunker {
+        self.chunker(self.config.files)
+    }
+
+    /// The chunker of lists.
+    fn list_chunker(&self) -> Chunker {
+        self.chunker(self.config.lists)
+    }
+
+    fn chunker(&self, sizes: object::Sizes) -> Chunker {
+        let object::Sizes { min, mean, max } = sizes;
+        let sizes = Sizes { min: min as usize, mean: mean as usize, max: max as usize };
+        Chunker::new(Key::new(self.keyring().bag().chunker).expose(), sizes)
+    }
+
+    /// All slots.
+    pub fn slots(&self) -> Result<Vec<SlotInfo>, RepositoryError> {
+        slots::describe(&*self.store, &self.keyring(), self.slot)
+    }
+
+    /// Adds a slot; it was read back and opened when this returns.
+    pub fn add_slot(&self, credential: &Credential, label: &str, cost: Argon2Cost) -> Result<Id16, RepositoryError> {
+        slots::add(&*self.store, &self.ambient, &self.keyring(), credential, label, cost)
+    }
+
+    /// Removes a slot, unless it is the last.
+    pub fn remove_slot(&self, id: Id16) -> Result<(), RepositoryError> {
+        slots::remove(&*self.store, id)
+    }
+
+    /// The slot the repository was opened with.
+    pub fn current_slot(&self) -> Id16 {
+        self.slot
+    }
+}

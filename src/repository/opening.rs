@@ -1,0 +1,280 @@
+//! Bringing the catalog to exactly what the repository shows, and noticing what should be there and is not.
+//! Rules: format-spec/14-local.md, 10-snapshot.md, 11-sessions.md.
+
+use std::collections::{HashMap, HashSet};
+
+use super::catalog::{Catalog, SnapshotInfo, is_corrupt};
+use super::error::{Fault, RepositoryError};
+use super::state::Head;
+use super::{Repository, lock, object_name};
+use crate::format::index::Index;
+use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use crate::format::object::{Kind, Name, SnapshotName};
+use crate::format::session::{Condemned, Forgotten};
+use crate::format::snapshot::Snapshot;
+use crate::format::{Id16, ObjectHash};
+use crate::store::StoreError;
+
+/// Something that should be in the repository and is not, or cannot be read. Every command says so and ends with 3.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Alarm {
+    /// An index object claims nothing because it cannot be read.
+    #[error("{object} cannot be read ({fault}): what its packs hold counts as missing")]
+    Index {
+        /// The object.
+        object: String,
+        /// Why.
+        fault: String,
+    },
+    /// A snapshot cannot be read.
+    #[error("{object} cannot be read ({fault}): this snapshot is lost")]
+    Snapshot {
+        /// The object.
+        object: String,
+        /// Why.
+        fault: String,
+    },
+    /// A snapshot names a predecessor that is gone.
+    #[error("{missing} is missing: {snapshot} of dataset {dataset} follows it, and it was not forgotten on purpose")]
+    Gap {
+        /// The dataset.
+        dataset: String,
+        /// The snapshot that is there.
+        snapshot: String,
+        /// The one that is not.
+        missing: String,
+    },
+    /// The newest snapshot this host remembers is gone.
+    #[error("{missing} is missing: this host has seen it, and it was not forgotten on purpose")]
+    Rollback {
+        /// The snapshot that is gone.
+        missing: String,
+    },
+}
+
+/// Index rows are added in transactions of about this many chunks.
+const BATCH: usize = 256 << 10;
+
+impl Repository {
+    /// Brings the catalog to exactly what LIST shows, and says what is missing.
+    ///
+    /// LOCAL-2: rows of what is no longer listed go, new objects are read and added.
+    pub fn refresh(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        let mut alarms = self.refresh_index()?;
+        alarms.extend(self.refresh_snapshots("snapshots/")?);
+        Ok(alarms)
+    }
+
+    /// Forgets the catalog and builds it again from the repository.
+    pub fn rebuild_catalog(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        self.replace_catalog()?;
+        self.refresh()
+    }
+
+    fn replace_catalog(&self) -> Result<(), RepositoryError> {
+        let mut catalog = lock(&self.catalog);
+        // Nothing may hold the old file open while the new one is made in its place.
+        *catalog = Catalog::open(None, self.id())?;
+        let directory = self.catalog_directory();
+        if let Some(directory) = &directory {
+            match std::fs::remove_file(directory.join("catalog.db")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(super::sqlite::failed("catalog", directory, error));
+                }
+                _ => {}
+            }
+        }
+        *catalog = Catalog::open(directory.as_deref(), self.id())?;
+        Ok(())
+    }
+
+    /// The index part of [`Repository::refresh`]. A catalog that turns out damaged is built again.
+    pub(super) fn refresh_index(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        match self.try_refresh_index() {
+            Err(error) if is_corrupt(&error) => {
+                self.replace_catalog()?;
+                self.try_refresh_index()
+            }
+            other => other,
+        }
+    }
+
+    fn try_refresh_index(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        let listed = self.list_hashes("index/")?;
+        let have = lock(&self.catalog).sources()?;
+        let gone: Vec<String> = have.iter().filter(|name| !listed.contains_key(*name)).cloned().collect();
+        lock(&self.catalog).drop_sources(&gone)?;
+        let (mut alarms, mut batch, mut rows) = (Vec::new(), Vec::new(), 0);
+        for (name, hash) in listed.iter().filter(|(name, _)| !have.contains(*name)) {
+            match self.read_index(*hash) {
+                Ok(index) => {
+                    rows += index.packs.iter().flat_map(|p| &p.footer.frames).map(|f| f.chunks.len()).sum::<usize>();
+                    batch.push((name.clone(), index));
+                }
+                Err(RepositoryError::Damaged { object, source }) => {
+                    alarms.push(Alarm::Index { object, fault: source.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+            if rows >= BATCH {
+                lock(&self.catalog).add_sources(&std::mem::take(&mut batch))?;
+                rows = 0;
+            }
+        }
+        lock(&self.catalog).add_sources(&batch)?;
+        Ok(alarms)
+    }
+
+    fn list_hashes(&self, prefix: &str) -> Result<HashMap<String, ObjectHash>, RepositoryError> {
+        let hash = |name: &str| match Name::parse(name) {
+            Some(Name::Index(hash) | Name::Pack(hash)) => Some(hash),
+            _ => None,
+        };
+        let entries = self.store.list(prefix)?;
+        Ok(entries.iter().filter_map(|e| Some((e.name.as_str().to_owned(), hash(e.name.as_str())?))).collect())
+    }
+
+    /// INDEX-3: an index object that cannot be read claims nothing; the caller says so.
+    fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
+        let name = Name::Index(hash);
+        let object = match self.store.get(&object_name(&name), INDEX_MAX) {
+            Ok(object) => object,
+            Err(StoreError::NotFound { .. }) => return Err(RepositoryError::damaged(name, Fault::Missing)),
+            Err(StoreError::TooLarge { .. }) => return Err(RepositoryError::damaged(name, Fault::WrongHash)),
+            Err(error) => return Err(error.into()),
+        };
+        let (_, plaintext) = self.open_object(&name, &object)?;
+        Index::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
+    }
+
+    /// The snapshot part of [`Repository::refresh`], for one dataset (`snapshots/<tag>/`) or all.
+    pub(super) fn refresh_snapshots(&self, prefix: &str) -> Result<Vec<Alarm>, RepositoryError> {
+        let entries = self.store.list(prefix)?;
+        let listed: HashSet<String> = entries.iter().map(|entry| entry.name.as_str().to_owned()).collect();
+        let forgotten = self.forgotten()?;
+        let have = lock(&self.catalog).snapshot_names()?;
+        let gone: Vec<String> =
+            have.iter().filter(|name| name.starts_with(prefix) && !listed.contains(*name)).cloned().collect();
+        lock(&self.catalog).drop_snapshots(&gone)?;
+        let mut alarms = Vec::new();
+        for name in entries.iter().map(|entry| entry.name.as_str()).filter(|name| !have.contains(*name)) {
+            let Some(name) = SnapshotName::parse(name) else { continue };
+            match self.read_snapshot(&name) {
+                Ok(snapshot) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
+                Err(RepositoryError::Damaged { object, source }) => {
+                    alarms.push(Alarm::Snapshot { object, fault: source.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let infos = lock(&self.catalog).snapshots()?;
+        let infos = infos.iter().filter(|info| info.name.to_string().starts_with(prefix));
+        alarms.extend(gaps(infos.clone(), &listed, &forgotten));
+        alarms.extend(self.compare_heads(prefix, infos, &listed, &forgotten)?);
+        Ok(alarms)
+    }
+
+    /// A snapshot, or `None` where a tombstone stands.
+    pub(super) fn read_snapshot(&self, name: &SnapshotName) -> Result<Option<Snapshot>, RepositoryError> {
+        let object = Name::Snapshot(*name);
+        let (kind, plaintext) = self.get_object(&object, SNAPSHOT_MAX)?;
+        if kind == Kind::Tombstone {
+            return Ok(None);
+        }
+        let snapshot =
+            Snapshot::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(object, malformed))?;
+        Ok(Some(snapshot))
+    }
+
+    /// Sessions of snapshots that were forgotten on purpose. A record that cannot be opened forgets nothing.
+    fn forgotten(&self) -> Result<HashSet<String>, RepositoryError> {
+        let mut names = HashSet::new();
+        for entry in self.store.list("forgotten/")? {
+            let Some(name @ Name::Forgotten(_)) = Name::parse(entry.name.as_str()) else { continue };
+            match self.get_object(&name, SMALL_MAX) {
+                Ok((_, plaintext)) => drop(Forgotten::decode(&plaintext).map(|record| names.insert(record.snapshot))),
+                Err(RepositoryError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names)
+    }
+
+    /// LOCAL-5: the newest snapshot remembered of a dataset has to be there, or forgotten on purpose. What is newer
+    /// than remembered is remembered now.
+    fn compare_heads<'a>(
+        &self,
+        prefix: &str,
+        infos: impl Iterator<Item = &'a SnapshotInfo>,
+        listed: &HashSet<String>,
+        forgotten: &HashSet<String>,
+    ) -> Result<Vec<Alarm>, RepositoryError> {
+        let state = lock(&self.state);
+        let lost = |head: &Head| !listed.contains(&head.name) && !forgotten.contains(&head.name);
+        let alarms = state
+            .heads(self.id())?
+            .into_iter()
+            .filter(|(_, head)| head.name.starts_with(prefix) && lost(head))
+            .map(|(_, head)| Alarm::Rollback { missing: head.name })
+            .collect();
+        for info in infos {
+            let head = Head { sequence: info.sequence, name: info.name.to_string() };
+            state.remember_head(self.id(), &info.name.tag.to_string(), &head)?;
+        }
+        Ok(alarms)
+    }
+
+    /// The newest snapshot of a dataset that is listed or remembered: sequence and object name.
+    pub(super) fn newest(&self, tag: &str) -> Result<Option<Head>, RepositoryError> {
+        let heads = lock(&self.state).heads(self.id())?;
+        Ok(heads.into_iter().find(|(of, _)| of == tag).map(|(_, head)| head))
+    }
+
+    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller: nothing may be taken for
+    /// usable past it.
+    pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
+        let (mut ids, mut packs) = (Vec::new(), HashSet::new());
+        for entry in self.store.list("condemned/")? {
+            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
+            let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
+            let condemned =
+                Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
+            ids.push(id);
+            packs.extend(condemned.packs);
+        }
+        Ok((ids, packs))
+    }
+
+    /// Packs that a LIST shows, with their sizes.
+    pub(super) fn listed_packs(&self) -> Result<HashMap<ObjectHash, u64>, RepositoryError> {
+        let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
+            Some(Name::Pack(hash)) => Some((hash, entry.size)),
+            _ => None,
+        };
+        Ok(self.store.list("packs/")?.iter().filter_map(pack).collect())
+    }
+
+    /// All snapshots by dataset, sequence and name, as of the last refresh.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        lock(&self.catalog).snapshots()
+    }
+
+    /// Sums over all packs, as of the last refresh.
+    pub fn totals(&self) -> Result<super::PackTotals, RepositoryError> {
+        lock(&self.catalog).totals()
+    }
+}
+
+/// SNAP-3: the predecessor a snapshot names has to be there, or forgotten on purpose.
+fn gaps<'a>(
+    infos: impl Iterator<Item = &'a SnapshotInfo>,
+    listed: &HashSet<String>,
+    forgotten: &HashSet<String>,
+) -> Vec<Alarm> {
+    let gap = |info: &SnapshotInfo| {
+        let missing = info.previous.clone()?;
+        let lost = !listed.contains(&missing) && !forgotten.contains(&missing);
+        lost.then(|| Alarm::Gap { dataset: info.dataset.clone(), snapshot: info.name.to_string(), missing })
+    };
+    infos.filter_map(gap).collect()
+}

@@ -1,0 +1,92 @@
+//! Filling one pack: frames are sealed as they come, the table last. Layout: format-spec/07-pack.md.
+
+use super::error::Fault;
+use super::keyring::Keyring;
+use crate::crypto::seal::Sealer;
+use crate::format::ObjectHash;
+use crate::format::frame::Method;
+use crate::format::index::IndexedPack;
+use crate::format::object::{Kind, Name};
+use crate::format::pack::{ChunkRow, Footer, FrameRow, encode_trailer};
+use crate::format::sealing::{FOOTER, Header, SEAL_OVERHEAD};
+
+/// Writers close a pack when it has this many bytes.
+pub const PACK_TARGET: usize = 16 << 20;
+
+/// Room for a pack's last frame and its table, above the target.
+const PACK_SLACK: usize = 2 << 20;
+
+/// A frame ready to be sealed.
+pub struct FrameBody {
+    /// How `bytes` hold the chunks.
+    pub method: Method,
+    /// Plaintext of the sealed part.
+    pub bytes: Vec<u8>,
+    /// The chunks in it.
+    pub chunks: Vec<ChunkRow>,
+}
+
+/// A pack being filled. Dropped without `finish` it stores nothing. Memory: the pack.
+pub struct PackWriter {
+    header: Header,
+    sealer: Sealer,
+    bytes: Vec<u8>,
+    footer: Footer,
+}
+
+/// A pack with its name, ready to be stored.
+pub struct FinishedPack {
+    /// The object.
+    pub bytes: Vec<u8>,
+    /// Its name, size and table.
+    pub indexed: IndexedPack,
+}
+
+impl PackWriter {
+    /// An empty pack with a salt of its own.
+    ///
+    /// SEAL-7: the salt is drawn for this writer, which `finish` consumes.
+    pub fn new(keyring: &Keyring, salt: [u8; 32]) -> Result<PackWriter, Fault> {
+        let header = keyring.header(Kind::Pack, salt);
+        let mut bytes = Vec::with_capacity(PACK_TARGET + PACK_SLACK);
+        bytes.extend_from_slice(&header.encode());
+        Ok(PackWriter { sealer: keyring.sealer(&header)?, header, bytes, footer: Footer::default() })
+    }
+
+    /// Seals a frame behind the others.
+    pub fn append(&mut self, frame: FrameBody) {
+        let sealed = frame.bytes.len() + SEAL_OVERHEAD;
+        let aad = self.header.aad(&self.name_for_aad(), self.footer.frames.len() as u32, sealed);
+        self.sealer.seal(Some(self.footer.frames.len() as u32), &aad, &frame.bytes, &mut self.bytes);
+        self.footer.frames.push(FrameRow { method: frame.method, sealed: sealed as u32, chunks: frame.chunks });
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.footer.frames.is_empty()
+    }
+
+    /// Seals the table and names the pack.
+    pub fn finish(mut self) -> FinishedPack {
+        let footer = self.footer.encode();
+        let sealed = footer.len() + SEAL_OVERHEAD;
+        let aad = self.header.aad(&self.name_for_aad(), FOOTER, sealed);
+        self.sealer.seal(Some(FOOTER), &aad, &footer, &mut self.bytes);
+        self.bytes.extend_from_slice(&encode_trailer(sealed as u32));
+        let mut hasher = blake3::Hasher::new();
+        let pack = ObjectHash(hasher.update_rayon(&self.bytes).finalize().into());
+        let Header { epoch, salt, .. } = self.header;
+        let indexed = IndexedPack { pack, size: self.bytes.len() as u64, epoch, salt, footer: self.footer };
+        FinishedPack { bytes: self.bytes, indexed }
+    }
+
+    /// A pack's name follows from its bytes and is not part of its AAD.
+    fn name_for_aad(&self) -> Name {
+        Name::Pack(ObjectHash([0; 32]))
+    }
+}
