@@ -1,0 +1,7 @@
+//! What the test binaries share.
+
+#![allow(dead_code, reason = "each test binary includes all of it and uses its own part")]
+
+pub mod equality;
+pub mod keyspace;
+pub mod server;
