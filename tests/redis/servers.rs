@@ -1,8 +1,9 @@
 //! The test servers, keyspaces and comparisons are themselves right.
 
 use crate::support::equality::Fingerprint;
-use crate::support::keyspace::{ConstantWriter, Keyspace, PersistenceChurn, writer_pair};
+use crate::support::keyspace::Keyspace;
 use crate::support::server::{Listen, RedisServer, ServerKind, ServerOptions};
+use crate::support::writers::{ConstantWriter, PersistenceChurn, writer_pair};
 
 /// Fills a server, restarts it from its RDB and then from its AOF, and compares every key.
 fn keeps_its_keyspace(kind: ServerKind) {

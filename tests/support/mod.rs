@@ -5,3 +5,4 @@
 pub mod equality;
 pub mod keyspace;
 pub mod server;
+pub mod writers;
