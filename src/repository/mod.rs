@@ -42,7 +42,7 @@ pub use error::{Fault, RepositoryError};
 pub use fetch::Want;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;
-pub use session::{Progress, Session};
+pub use session::Session;
 pub use slots::{Credential, SlotInfo};
 pub use stream::StreamWriter;
 

@@ -26,6 +26,12 @@ pub enum Alarm {
         /// Why.
         fault: String,
     },
+    /// Index objects name packs that are not there, or have another size.
+    #[error("{lost} packs are missing or cut short: what they hold counts as missing, and snapshots that use it cannot be restored whole")]
+    Packs {
+        /// How many.
+        lost: usize,
+    },
     /// A snapshot cannot be read.
     #[error("{object} cannot be read ({fault}): this snapshot is lost")]
     Snapshot {

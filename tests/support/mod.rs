@@ -1,4 +1,9 @@
-//! What the tests share.
-#![allow(dead_code, reason = "each test program uses a part")]
+//! What the test binaries share.
 
+#![allow(dead_code, reason = "each test binary includes all of it and uses its own part")]
+
+pub mod equality;
+pub mod keyspace;
+pub mod server;
 pub mod stores;
+pub mod writers;

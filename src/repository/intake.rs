@@ -1,0 +1,336 @@
+//! The way in: chunks are named, looked up, gathered in frames, compressed, sealed into packs, checked and stored.
+//!
+//! Four stages joined by bounded channels, all inside [`Session::store`]:
+//!
+//! ```text
+//! caller: name, look up, gather   workers: compress   packer: seal, in order   finisher: check, store, catalog, index
+//! ```
+//!
+//! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
+//! buffers of 1 MiB and [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one being
+//! filled, one waiting, one being checked) and one decoded frame a core: below 160 MiB with 8 workers, below 90 MiB
+//! with two, whatever is backed up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::error::{Fault, RepositoryError};
+use super::pack_reader::check_pack;
+use super::pack_writer::{FinishedPack, FrameBody, PACK_TARGET, PackWriter};
+use super::session::Session;
+use super::{lock, object_name};
+use crate::compress::Compressor;
+use crate::format::frame::{BasePrefix, Method};
+use crate::format::index::{Index, IndexedPack};
+use crate::format::object::{Kind, Name};
+use crate::format::pack::ChunkRow;
+use crate::format::sealing::SEAL_OVERHEAD;
+use crate::format::{ChunkId, ObjectHash};
+
+/// Plaintext a frame gathers before it is closed.
+const GATHER: usize = 1 << 20;
+/// An index object is stored after this many packs, so that a killed session's work can be used again.
+const INDEX_EVERY: usize = 64;
+/// More workers than this do not make a backup faster.
+const WORKERS_LIMIT: usize = 8;
+
+/// How chunks are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct IntakeOptions {
+    /// zstd level, 1 to 19.
+    pub level: i32,
+    /// Threads that compress.
+    pub workers: usize,
+}
+
+impl Default for IntakeOptions {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        IntakeOptions { level: 3, workers: cores.min(WORKERS_LIMIT) }
+    }
+}
+
+/// What a session has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// Chunks the repository did not have.
+    pub new_chunks: u64,
+    /// Their plaintext bytes.
+    pub new_bytes: u64,
+    /// Bytes of packs and index objects.
+    pub stored_bytes: u64,
+    /// Packs.
+    pub packs: u64,
+}
+
+/// Chunks of what kind a frame holds: contents and lists compress differently, and are read at different times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Content,
+    List,
+}
+
+struct Frame {
+    ticket: u64,
+    plaintext: Vec<u8>,
+    chunks: Vec<ChunkRow>,
+}
+
+#[derive(Default)]
+struct Gathering {
+    plaintext: Vec<u8>,
+    chunks: Vec<ChunkRow>,
+}
+
+/// The caller's end of the way in.
+pub struct Intake<'s> {
+    pub(super) session: &'s Session<'s>,
+    flying: &'s Mutex<HashSet<ChunkId>>,
+    stop: &'s (dyn Fn() -> bool + Sync),
+    frames: Sender<Frame>,
+    tickets: Receiver<()>,
+    next: u64,
+    contents: Gathering,
+    lists: Gathering,
+    stored: Stored,
+}
+
+impl Intake<'_> {
+    /// The id of a chunk, which is stored unless the repository has it.
+    pub(super) fn put_chunk(&mut self, class: Class, bytes: &[u8]) -> Result<ChunkId, RepositoryError> {
+        if (self.stop)() {
+            return Err(RepositoryError::Interrupted);
+        }
+        let id = self.session.keyring.chunk_id(bytes);
+        if lock(self.flying).contains(&id) || lock(&self.session.repository.catalog).is_known(&id)? {
+            return Ok(id);
+        }
+        lock(self.flying).insert(id);
+        self.stored.new_chunks += 1;
+        self.stored.new_bytes += bytes.len() as u64;
+        if self.gathering(class).plaintext.len() + bytes.len() > GATHER {
+            self.close_frame(class)?;
+        }
+        let gathering = self.gathering(class);
+        gathering.plaintext.extend_from_slice(bytes);
+        gathering.chunks.push(ChunkRow { id, length: bytes.len() as u32, delta: None });
+        Ok(id)
+    }
+
+    fn gathering(&mut self, class: Class) -> &mut Gathering {
+        match class {
+            Class::Content => &mut self.contents,
+            Class::List => &mut self.lists,
+        }
+    }
+
+    fn close_frame(&mut self, class: Class) -> Result<(), RepositoryError> {
+        let empty = Gathering { plaintext: Vec::with_capacity(GATHER), chunks: Vec::new() };
+        let Gathering { plaintext, chunks } = std::mem::replace(self.gathering(class), empty);
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        self.session.keep_alive()?;
+        let frame = Frame { ticket: self.next, plaintext, chunks };
+        self.next += 1;
+        // A closed channel means that a later stage failed; its error is the one that is reported.
+        self.tickets.recv().map_err(|_| RepositoryError::Interrupted)?;
+        self.frames.send(frame).map_err(|_| RepositoryError::Interrupted)
+    }
+
+    fn flush(&mut self) -> Result<(), RepositoryError> {
+        self.close_frame(Class::Content)?;
+        self.close_frame(Class::List)
+    }
+}
+
+impl Session<'_> {
+    /// Runs `work` with an open way in. When this returns, everything `work` put is stored and named by an index
+    /// object; when it fails, nothing refers to what was stored.
+    pub fn store<T>(
+        &self,
+        options: IntakeOptions,
+        stop: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(&mut Intake<'_>) -> Result<T, RepositoryError>,
+    ) -> Result<(T, Stored), RepositoryError> {
+        let workers = options.workers.clamp(1, WORKERS_LIMIT);
+        let flying = Mutex::new(HashSet::new());
+        let under_way = 4 * workers;
+        let (frames, to_compress) = bounded(under_way);
+        let (compressed, to_pack) = bounded(under_way);
+        let (packs, to_store) = bounded(1);
+        let (give_back, tickets) = bounded(under_way);
+        (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                let (from, to) = (to_compress.clone(), compressed.clone());
+                scope.spawn(move || compress(options.level, &from, &to));
+            }
+            // Only the workers hold these ends: when the caller's end closes, the stages end one after the other.
+            drop((to_compress, compressed));
+            let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
+            let finisher = scope.spawn(|| Finisher::new(self, &flying).run(to_store));
+            let contents = Gathering::default();
+            let lists = Gathering::default();
+            let stored = Stored::default();
+            let mut intake =
+                Intake { session: self, flying: &flying, stop, frames, tickets, next: 0, contents, lists, stored };
+            let result = work(&mut intake).and_then(|value| intake.flush().map(|()| value));
+            let stored = intake.stored;
+            let failed = result.is_err();
+            drop(intake);
+            let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let finished = finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // The stage nearest to the store knows why the ones before it stopped.
+            let finisher = finished?;
+            packed?;
+            let value = result?;
+            debug_assert!(!failed);
+            let (packs, stored_bytes) = finisher.finish()?;
+            Ok((value, Stored { packs, stored_bytes, ..stored }))
+        })
+    }
+}
+
+/// A worker: compresses frames until there are no more, or nobody takes them.
+fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<(u64, FrameBody)>) {
+    let mut compressor = Compressor::new(level);
+    for Frame { ticket, plaintext, chunks } in from {
+        let compressed = compressor.whole(&plaintext);
+        let (method, bytes) = match compressed.len() < plaintext.len() {
+            true => (Method::Zstd, compressed),
+            false => (Method::Plain, plaintext),
+        };
+        if to.send((ticket, FrameBody { method, bytes, chunks })).is_err() {
+            return;
+        }
+    }
+}
+
+/// Seals frames into packs, in the order the caller gave them: two runs make the same packs.
+struct Packer<'s> {
+    session: &'s Session<'s>,
+    packs: Sender<FinishedPack>,
+    give_back: Sender<()>,
+    early: BTreeMap<u64, FrameBody>,
+    next: u64,
+    pack: Option<PackWriter>,
+}
+
+impl<'s> Packer<'s> {
+    fn new(session: &'s Session<'s>, packs: Sender<FinishedPack>, give_back: Sender<()>) -> Self {
+        Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None }
+    }
+
+    fn run(mut self, from: Receiver<(u64, FrameBody)>) -> Result<(), RepositoryError> {
+        for (ticket, frame) in from {
+            self.early.insert(ticket, frame);
+            while let Some(frame) = self.early.remove(&self.next) {
+                self.next += 1;
+                self.append(frame)?;
+                // Fails when the caller is gone, who then waits for no ticket.
+                let _ = self.give_back.try_send(());
+            }
+        }
+        self.close()
+    }
+
+    fn append(&mut self, frame: FrameBody) -> Result<(), RepositoryError> {
+        let full = |pack: &PackWriter| pack.len() + frame.bytes.len() + SEAL_OVERHEAD > PACK_TARGET;
+        if self.pack.as_ref().is_some_and(full) {
+            self.close()?;
+        }
+        let pack = match self.pack.take() {
+            Some(pack) => pack,
+            None => PackWriter::new(&self.session.keyring, self.session.repository.ambient.random())
+                .map_err(|fault| RepositoryError::damaged("a new pack", fault))?,
+        };
+        self.pack.insert(pack).append(frame);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), RepositoryError> {
+        match self.pack.take() {
+            // Fails when the finisher has failed, which reports why.
+            Some(pack) if !pack.is_empty() => {
+                self.packs.send(pack.finish()).map_err(|_| RepositoryError::Interrupted)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks packs, stores them, makes their chunks known to this session, and writes index objects.
+struct Finisher<'s> {
+    session: &'s Session<'s>,
+    flying: &'s Mutex<HashSet<ChunkId>>,
+    unindexed: Vec<IndexedPack>,
+    packs: u64,
+    bytes: u64,
+}
+
+impl<'s> Finisher<'s> {
+    fn new(session: &'s Session<'s>, flying: &'s Mutex<HashSet<ChunkId>>) -> Self {
+        Finisher { session, flying, unindexed: Vec::new(), packs: 0, bytes: 0 }
+    }
+
+    fn run(mut self, from: Receiver<FinishedPack>) -> Result<Self, RepositoryError> {
+        for pack in from {
+            self.store_pack(pack)?;
+            if self.unindexed.len() == INDEX_EVERY {
+                self.store_index()?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn store_pack(&mut self, pack: FinishedPack) -> Result<(), RepositoryError> {
+        let repository = self.session.repository;
+        let name = Name::Pack(pack.indexed.pack);
+        let checked = check_pack(&self.session.keyring, pack.indexed.pack, &pack.bytes, &no_bases)
+            .map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
+        debug_assert_eq!(checked, pack.indexed);
+        repository.store.put(&object_name(&name), &pack.bytes)?;
+        self.packs += 1;
+        self.bytes += pack.indexed.size;
+        lock(&repository.catalog).add_pack(&pack.indexed, self.session.id(), true)?;
+        let mut flying = lock(self.flying);
+        for chunk in pack.indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
+            flying.remove(&chunk.id);
+        }
+        drop(flying);
+        self.unindexed.push(pack.indexed);
+        self.session.keep_alive()
+    }
+
+    /// INDEX-1: only packs that were stored are named.
+    fn store_index(&mut self) -> Result<(), RepositoryError> {
+        if self.unindexed.is_empty() {
+            return Ok(());
+        }
+        let (keyring, repository) = (&self.session.keyring, self.session.repository);
+        let index = Index { session: self.session.id(), packs: std::mem::take(&mut self.unindexed) };
+        // The name is the hash of the bytes and no part of what is sealed.
+        let unnamed = Name::Index(ObjectHash([0; 32]));
+        let sealed = keyring.seal(&unnamed, Kind::Index, repository.ambient.random(), &index.encode());
+        let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
+        keyring.open(&name, &sealed).map_err(|fault| RepositoryError::damaged(name, fault))?;
+        repository.store.put(&object_name(&name), &sealed)?;
+        self.bytes += sealed.len() as u64;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(u64, u64), RepositoryError> {
+        self.store_index()?;
+        Ok((self.packs, self.bytes))
+    }
+}
+
+/// Packs of a backup hold no deltas yet.
+fn no_bases(_: ChunkId, _: &[BasePrefix], _: &[u8], _: u32) -> Result<Vec<u8>, Fault> {
+    Err(Fault::Bases("this pack should hold whole chunks".into()))
+}
+

@@ -1,0 +1,181 @@
+//! A writer: one lease, one name under which it may commit, no lock. Rules: format-spec/11-sessions.md.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::error::RepositoryError;
+use super::keyring::Keyring;
+use super::opening::Alarm;
+use super::state::Head;
+use super::{Repository, lock, object_name};
+use crate::format::limits::{SMALL_MAX, SNAPSHOT_MAX};
+use crate::format::object::{Kind, Name, SnapshotName};
+use crate::format::session::{Lease, Tombstone};
+use crate::format::snapshot::Snapshot;
+use crate::format::{Id16, UnixMillis};
+use crate::store::StoreError;
+
+/// How often a lease is rewritten.
+const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
+/// A lease without a heartbeat for this long may be given up by a sweep.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// A backup's session: from its lease to its commit.
+pub struct Session<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) keyring: Arc<Keyring>,
+    id: Id16,
+    commit_name: SnapshotName,
+    begin: UnixMillis,
+    seen: Vec<Id16>,
+    beat: Mutex<Duration>,
+    newest: Option<Head>,
+    alarms: Vec<Alarm>,
+}
+
+impl Repository {
+    /// Begins a session that may commit one snapshot of a dataset, and brings the catalog to what is there now.
+    ///
+    /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
+    pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
+        let keyring = self.keyring();
+        let (id, begin, tag) = (self.ambient.id(), self.ambient.now(), keyring.tag(dataset));
+        let mut session = Session {
+            repository: self,
+            keyring,
+            id,
+            commit_name: SnapshotName { tag, time: begin, session: id },
+            begin,
+            seen: Vec::new(),
+            beat: Mutex::new(Duration::ZERO),
+            newest: None,
+            alarms: Vec::new(),
+        };
+        session.put_lease(None)?;
+        let (ids, condemned) = self.condemned()?;
+        session.alarms = self.refresh_index()?;
+        session.alarms.extend(self.prove_packs(&condemned)?);
+        session.alarms.extend(self.refresh_snapshots(&format!("snapshots/{tag}/"))?);
+        session.newest = self.newest(&tag.to_string())?;
+        session.seen = ids;
+        session.put_lease(Some(session.seen.clone()))?;
+        Ok(session)
+    }
+
+    /// Fills the catalog's list of usable packs; says how many an index names that are not there.
+    fn prove_packs(&self, condemned: &HashSet<crate::format::ObjectHash>) -> Result<Option<Alarm>, RepositoryError> {
+        let listed = self.listed_packs()?;
+        let mut catalog = lock(&self.catalog);
+        catalog.set_usable(&listed, condemned)?;
+        let lost = catalog
+            .indexed_packs()?
+            .into_iter()
+            .filter(|(pack, size)| listed.get(pack) != Some(size) && !condemned.contains(pack))
+            .count();
+        Ok((lost > 0).then_some(Alarm::Packs { lost }))
+    }
+}
+
+impl Session<'_> {
+    /// The session's id, which becomes the snapshot's.
+    pub fn id(&self) -> Id16 {
+        self.id
+    }
+
+    /// When it began, by the host's clock.
+    pub fn begin(&self) -> UnixMillis {
+        self.begin
+    }
+
+    /// What was missing or unreadable when it began.
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
+    }
+
+    /// SNAP-2: one more than the largest sequence number seen in the dataset.
+    pub fn sequence(&self) -> u64 {
+        self.newest.as_ref().map_or(1, |head| head.sequence + 1)
+    }
+
+    /// The dataset's newest snapshot, listed or remembered.
+    pub fn previous(&self) -> Option<String> {
+        self.newest.as_ref().map(|head| head.name.clone())
+    }
+
+    fn put_lease(&self, seen: Option<Vec<Id16>>) -> Result<(), RepositoryError> {
+        let name = Name::Lease(self.id);
+        let heartbeat = self.repository.ambient.now();
+        let lease = Lease { session: self.id, commit_name: self.commit_name.to_string(), seen, heartbeat };
+        // Taken before the put: a slow put makes the heartbeat older, not younger.
+        let uptime = (self.repository.ambient.uptime)();
+        let sealed = self.keyring.seal(&name, Kind::Lease, self.repository.ambient.random(), &lease.encode());
+        self.repository.store.put(&object_name(&name), &sealed)?;
+        *lock(&self.beat) = uptime;
+        Ok(())
+    }
+
+    fn since_heartbeat(&self) -> Duration {
+        (self.repository.ambient.uptime)().saturating_sub(*lock(&self.beat))
+    }
+
+    /// Rewrites the lease when it is due.
+    pub fn keep_alive(&self) -> Result<(), RepositoryError> {
+        match self.since_heartbeat() < HEARTBEAT {
+            true => Ok(()),
+            false => self.put_lease(Some(self.seen.clone())),
+        }
+    }
+
+    /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.
+    ///
+    /// SESS-4: `put_new` under the one commit name. SESS-6: not after a heartbeat that may have been taken for dead;
+    /// the caller begins again.
+    pub fn commit(self, snapshot: &Snapshot) -> Result<SnapshotName, RepositoryError> {
+        let malformed = |error: crate::format::Malformed| RepositoryError::Limit(error.to_string());
+        snapshot.check().map_err(malformed)?;
+        let plaintext = snapshot.encode();
+        let name = Name::Snapshot(self.commit_name);
+        let sealed = self.keyring.seal(&name, Kind::Snapshot, self.repository.ambient.random(), &plaintext);
+        if sealed.len() as u64 > SNAPSHOT_MAX {
+            return Err(RepositoryError::Limit(format!("the snapshot would have {} bytes, above its limit", sealed.len())));
+        }
+        if self.since_heartbeat() > STALE / 2 {
+            return Err(RepositoryError::Fenced);
+        }
+        match self.repository.store.put_new(&object_name(&name), &sealed) {
+            Ok(()) => {}
+            Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed)?,
+            Err(error) => return Err(error.into()),
+        }
+        let head = Head { sequence: snapshot.sequence, name: self.commit_name.to_string() };
+        let tag = self.commit_name.tag.to_string();
+        lock(&self.repository.state).remember_head(self.repository.id(), &tag, &head)?;
+        lock(&self.repository.catalog).add_snapshot(&self.commit_name, Some(snapshot))?;
+        Ok(self.commit_name)
+    }
+
+    /// SESS-5: own bytes are a commit whose answer was lost; a tombstone fences the session; the rest is damage.
+    fn settle_refusal(&self, name: &Name, sealed: &[u8]) -> Result<(), RepositoryError> {
+        let found = self.repository.store.get(&object_name(name), SNAPSHOT_MAX)?;
+        if found == sealed {
+            return Ok(());
+        }
+        match self.repository.open_object(name, &found)? {
+            (Kind::Tombstone, _) => Err(RepositoryError::Fenced),
+            _ => Err(RepositoryError::damaged(name, super::Fault::WrongHash)),
+        }
+    }
+
+    /// SESS-7: ends the session without a commit, by a tombstone in its place. Nothing is deleted.
+    pub fn abandon(self) -> Result<(), RepositoryError> {
+        let name = Name::Snapshot(self.commit_name);
+        let tombstone = Tombstone { session: self.id, time: self.repository.ambient.now() }.encode();
+        let sealed = self.keyring.seal(&name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
+        debug_assert!(sealed.len() as u64 <= SMALL_MAX);
+        match self.repository.store.put_new(&object_name(&name), &sealed) {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! redkeep against real servers of several versions.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails by panicking"
+)]
+
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
