@@ -17,4 +17,5 @@ pub mod compress;
 pub mod crypto;
 pub mod format;
 pub mod rdb;
+pub mod repository;
 pub mod store;

@@ -4,19 +4,25 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use rayon::prelude::*;
+
 use super::catalog::ChunkPlace;
 use super::error::{Fault, RepositoryError};
 use super::pack_reader::PackReader;
+use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::compress::undelta;
-use crate::format::frame::{BasePrefix, Method};
+use crate::format::frame::BasePrefix;
 use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, FRAME_MAX};
 use crate::format::object::Name;
+use crate::format::recipe::{ListEntry, Part};
 use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 
 /// Bytes of decoded frames a reader keeps.
 const CACHE: usize = 32 << 20;
+/// Content that is decoded at once when a file is read in order; its frames fit the cache.
+const WINDOW: usize = 8 << 20;
 
 /// Reads chunks. Memory: decoded frames of 32 MiB, and the bases of the delta being decoded
 /// (at most DELTA_CLOSURE_MAX chunks).
@@ -72,6 +78,69 @@ impl<'r> ChunkReader<'r> {
                 Err(RepositoryError::damaged("a list of chunks", Malformed::new("list", why)))
             }
         }
+    }
+
+    /// The bytes of a file in order. Frames are decoded on all cores, [`WINDOW`] of content at a time.
+    pub fn read(
+        &self,
+        recipe: &[Part],
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let (mut window, mut bytes) = (Vec::new(), 0);
+        for part in recipe {
+            let content = part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed))?;
+            walk(self, content, &mut |is_list, entry| {
+                if !is_list {
+                    bytes += entry.length as usize;
+                    window.push(entry);
+                }
+                match bytes < WINDOW {
+                    true => Ok(()),
+                    false => {
+                        bytes = 0;
+                        self.read_window(&std::mem::take(&mut window), sink)
+                    }
+                }
+            })?;
+        }
+        self.read_window(&window, sink)
+    }
+
+    fn read_window(
+        &self,
+        window: &[ListEntry],
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let mut frames: Vec<ChunkPlace> = Vec::new();
+        for entry in window {
+            let place = lock(&self.repository.catalog).places(&entry.id)?.into_iter().next();
+            let new = |place: &ChunkPlace| frames.iter().rev().all(|f| (f.pack, f.frame) != (place.pack, place.frame));
+            frames.extend(place.filter(new));
+        }
+        // Fills the cache; what fails here fails again below, with other places tried.
+        frames.par_iter().for_each(|place| drop(self.frame(place)));
+        window.iter().try_for_each(|entry| sink(&self.chunk(&entry.id, entry.length)?))
+    }
+
+    /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole.
+    pub(super) fn undelta(
+        &self,
+        bases: &[BasePrefix],
+        delta: &[u8],
+        length: u32,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let mut left = DELTA_CLOSURE_MAX;
+        let read = |base: &BasePrefix| {
+            let ids = lock(&self.repository.catalog).with_prefix(base)?;
+            let id = ids.first().ok_or_else(|| {
+                RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()))
+            })?;
+            left = left.saturating_sub(1);
+            self.resolve(id, DELTA_DEPTH_MAX - 1, &mut left)
+        };
+        let plaintexts: Vec<Vec<u8>> = bases.iter().map(read).collect::<Result<_, _>>()?;
+        let prefix: Vec<&[u8]> = plaintexts.iter().map(Vec::as_slice).collect();
+        undelta(&prefix, delta, length as usize).map_err(|error| RepositoryError::damaged("a delta", error))
     }
 
     /// DELTA-3: `depth` more deltas may be followed, `left` more chunks decoded; a circle runs out of both.
@@ -177,25 +246,12 @@ impl Repository {
 
     /// The plaintext of the sealed frame a chunk is in.
     pub(super) fn open_frame(&self, place: &ChunkPlace, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        if u64::from(place.frame_plaintext) > FRAME_MAX {
+            return Err(place.fault(Malformed::new("frame", "above FRAME_MAX")));
+        }
         let keyring = self.keyring_for(place.epoch)?;
-        let open = || {
-            let length = self.frame_length(place)?;
-            PackReader::new(&keyring, place.pack, place.epoch, place.salt)
-                .and_then(|reader| reader.frame(place.frame, place.method, sealed, length))
-                .map_err(|fault| place.fault(fault))
-        };
-        open()
-    }
-
-    /// Decoded bytes of the frame a chunk is in; deltas are decoded one by one, so theirs does not matter.
-    fn frame_length(&self, place: &ChunkPlace) -> Result<usize, RepositoryError> {
-        if place.method == Method::Delta {
-            return Ok(0);
-        }
-        let length = lock(&self.catalog).frame_length(&place.pack, place.frame)?;
-        match length <= FRAME_MAX {
-            true => Ok(length as usize),
-            false => Err(place.fault(Malformed::new("frame", "above FRAME_MAX"))),
-        }
+        PackReader::new(&keyring, place.pack, place.epoch, place.salt)
+            .and_then(|reader| reader.frame(place.frame, place.method, sealed, place.frame_plaintext as usize))
+            .map_err(|fault| place.fault(fault))
     }
 }

@@ -5,11 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::{Catalog, SnapshotInfo, is_corrupt};
 use super::error::{Fault, RepositoryError};
+use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
 use super::{Repository, lock, object_name};
-use crate::format::index::Index;
+use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
+use crate::format::pack::TRAILER;
+use crate::format::sealing::{HEADER, Header};
 use crate::format::session::{Condemned, Forgotten};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash};
@@ -75,6 +78,37 @@ impl Repository {
     pub fn rebuild_catalog(&self) -> Result<Vec<Alarm>, RepositoryError> {
         self.replace_catalog()?;
         self.refresh()
+    }
+
+    /// A second look before something is called lost: the catalog is built again, and packs that no index object names
+    /// are taken in by their own tables. Returns how many of these there were.
+    pub fn second_look(&self) -> Result<usize, RepositoryError> {
+        self.rebuild_catalog()?;
+        let indexed = lock(&self.catalog).indexed_packs()?;
+        let mut found = 0;
+        for (pack, size) in self.listed_packs()?.into_iter().filter(|(pack, _)| !indexed.contains_key(pack)) {
+            match self.read_footer(pack, size) {
+                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, Id16([0; 16]), false)?,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            }
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    /// A pack's own table, in three reads: header, trailer, footer.
+    fn read_footer(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
+        let fault = |fault| RepositoryError::damaged(Name::Pack(pack), fault);
+        let trailer_at = size.checked_sub(TRAILER as u64).ok_or_else(|| fault(Fault::WrongHash))?;
+        let head = self.read_pack(pack, 0, (HEADER as u64).min(size))?;
+        let length = footer_length(&self.read_pack(pack, trailer_at, TRAILER as u64)?, size).map_err(fault)?;
+        let at = trailer_at.checked_sub(u64::from(length)).ok_or_else(|| fault(Fault::WrongHash))?;
+        let sealed = self.read_pack(pack, at, u64::from(length))?;
+        let (header, _) = Header::decode(&head).map_err(|malformed| fault(malformed.into()))?;
+        let keyring = self.keyring_for(header.epoch)?;
+        let footer = PackReader::from_head(&keyring, pack, &head).and_then(|reader| reader.footer(&sealed, size));
+        Ok(IndexedPack { pack, size, epoch: header.epoch, salt: header.salt, footer: footer.map_err(fault)? })
     }
 
     fn replace_catalog(&self) -> Result<(), RepositoryError> {

@@ -124,7 +124,7 @@ impl StreamWriter {
 /// Calls `each` for every chunk a stream uses: its lists' own chunks (`true`) before the entries they hold.
 ///
 /// STREAM-2: lengths are added up while they stream; memory is a list chunk for each level.
-pub fn walk(
+pub(super) fn walk(
     reader: &ChunkReader<'_>,
     stream: &Stream,
     each: &mut dyn FnMut(bool, ListEntry) -> Result<(), RepositoryError>,

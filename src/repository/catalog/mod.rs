@@ -7,6 +7,7 @@
 
 mod packs;
 mod snapshots;
+mod wanted;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use crate::format::Id16;
 
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
+pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
 const SCHEMA: i64 = 1;
@@ -31,7 +33,7 @@ CREATE TABLE packs (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNI
     epoch INTEGER NOT NULL, salt BLOB NOT NULL, session BLOB) STRICT;
 CREATE TABLE named (source INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (source, pack)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, offset INTEGER NOT NULL, sealed INTEGER NOT NULL,
-    method INTEGER NOT NULL, PRIMARY KEY (pack, ordinal)) STRICT, WITHOUT ROWID;
+    method INTEGER NOT NULL, plaintext INTEGER NOT NULL, PRIMARY KEY (pack, ordinal)) STRICT, WITHOUT ROWID;
 CREATE TABLE chunks (id BLOB NOT NULL, pack INTEGER NOT NULL, frame INTEGER NOT NULL, position INTEGER NOT NULL,
     length INTEGER NOT NULL, delta INTEGER, bases BLOB, PRIMARY KEY (id, pack)) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, dataset TEXT NOT NULL,
@@ -120,13 +122,13 @@ impl Catalog {
         &mut self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, RepositoryError> {
-        let mut run = || {
+        let run = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error| sqlite::failed("catalog", &self.path, error))
+        run().map_err(|error: rusqlite::Error| sqlite::failed("catalog", &self.path, error))
     }
 }
 

@@ -28,6 +28,8 @@ pub struct ChunkPlace {
     pub frame_offset: u64,
     /// Bytes of the sealed frame.
     pub sealed: u32,
+    /// Bytes of all its chunks, decoded.
+    pub frame_plaintext: u32,
     /// How the frame is stored.
     pub method: Method,
     /// Offset in the decoded frame (of the delta, in delta frames).
@@ -53,9 +55,12 @@ pub struct PackTotals {
     pub deltas: u64,
 }
 
-const PLACE: &str = "SELECT c.id, p.hash, c.frame, f.offset, f.sealed, f.method, c.position, c.length, c.delta, c.bases,
-    p.epoch, p.salt
-    FROM chunks c JOIN packs p ON p.id = c.pack JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame";
+/// What [`read_place`] reads.
+pub(super) const PLACE: &str = "c.id, p.hash, c.frame, f.offset, f.sealed, f.method, c.position, c.length, c.delta,
+    c.bases, p.epoch, p.salt, f.plaintext";
+/// What joins a chunk `c` to its pack and frame.
+pub(super) const PLACE_JOINS: &str =
+    "JOIN packs p ON p.id = c.pack JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame";
 
 impl Catalog {
     /// Index objects whose packs are in the catalog.
@@ -155,7 +160,10 @@ impl Catalog {
     /// Every place a chunk is stored, best first: whole before delta.
     pub fn places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepositoryError> {
         self.run(|connection| {
-            let mut query = connection.prepare_cached(&format!("{PLACE} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id"))?;
+            let sql = format!(
+                "SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id"
+            );
+            let mut query = connection.prepare_cached(&sql)?;
             query.query_map([&id.0[..]], read_place)?.collect()
         })
     }
@@ -177,6 +185,35 @@ impl Catalog {
             let mut query = connection.prepare("SELECT hash, size FROM packs WHERE id IN (SELECT pack FROM named)")?;
             let rows = query.query_map([], |row| Ok((ObjectHash(row.get(0)?), row.get::<_, i64>(1)? as u64)))?;
             rows.collect()
+        })
+    }
+
+    /// Whether the catalog describes a pack as the pack does itself; a pack it does not have agrees.
+    pub fn agrees_with(&self, pack: &IndexedPack) -> Result<bool, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT id, size, epoch, salt FROM packs WHERE hash = ?1";
+            let row = connection.query_row(sql, [pack.pack.0], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, [u8; 32]>(3)?))
+            });
+            let Some((id, size, epoch, salt)) = row.optional()? else { return Ok(true) };
+            let mut agrees = (size as u64, epoch, salt) == (pack.size, pack.epoch, pack.salt);
+            let sql = "SELECT f.method, f.sealed, c.position, c.length, c.delta, c.bases FROM chunks c
+                JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame WHERE c.id = ?1 AND c.pack = ?2 AND c.frame = ?3";
+            let mut query = connection.prepare_cached(sql)?;
+            for (ordinal, frame) in (0u32..).zip(&pack.footer.frames) {
+                let mut position = 0;
+                for chunk in &frame.chunks {
+                    let delta = chunk.delta.as_ref().map(|delta| delta.length);
+                    let bases = chunk.delta.as_ref().map(|delta| delta.bases.concat());
+                    let want = (frame.method as u8, frame.sealed, position, chunk.length, delta, bases);
+                    let have = query.query_row(params![chunk.id.0, id, ordinal], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+                    });
+                    agrees &= have.optional()? == Some(want);
+                    position += delta.unwrap_or(chunk.length);
+                }
+            }
+            Ok(agrees)
         })
     }
 
@@ -217,9 +254,16 @@ fn add_pack(
     let Some(id) = inserted else {
         return transaction.query_row("SELECT id FROM packs WHERE hash = ?1", [pack.pack.0], |row| row.get(0));
     };
-    let mut insert = transaction.prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = transaction.prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for ((ordinal, frame), offset) in (0u32..).zip(&pack.footer.frames).zip(pack.footer.frame_offsets()) {
-        insert.execute(params![id, ordinal, offset as i64, frame.sealed, frame.method as u8])?;
+        insert.execute(params![
+            id,
+            ordinal,
+            offset as i64,
+            frame.sealed,
+            frame.method as u8,
+            frame.plaintext() as i64
+        ])?;
         let mut position = 0;
         for chunk in &frame.chunks {
             let (delta, bases) = match &chunk.delta {
@@ -293,7 +337,7 @@ fn any_known(
     Ok(false)
 }
 
-fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
+pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     let method = row.get::<_, u8>(5)?;
     let method = Method::from_number(method).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(5, i64::from(method)))?;
     let delta: Option<u32> = row.get(8)?;
@@ -301,6 +345,7 @@ fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     Ok(ChunkPlace {
         id: ChunkId(row.get(0)?),
         pack: ObjectHash(row.get(1)?),
+        frame_plaintext: row.get(12)?,
         epoch: row.get(10)?,
         salt: row.get(11)?,
         frame: row.get(2)?,

@@ -1,0 +1,104 @@
+//! The temporary table of a restore: which chunk goes where, to be read in pack order.
+
+use rusqlite::params;
+
+use super::packs::{PLACE, PLACE_JOINS, read_place};
+use super::{Catalog, ChunkPlace};
+use crate::format::{ChunkId, ObjectHash};
+use crate::repository::error::RepositoryError;
+
+/// A place to read and where its bytes go.
+pub(in crate::repository) struct Wanted {
+    /// The chunk and where it is stored.
+    pub place: ChunkPlace,
+    /// The caller's number of the file.
+    pub file: u32,
+    /// Offset in the file.
+    pub at: u64,
+}
+
+/// A chunk stored only as a delta, and where its bytes go.
+pub(in crate::repository) struct WantedDelta {
+    /// The chunk.
+    pub id: ChunkId,
+    /// Its plaintext bytes.
+    pub length: u32,
+    /// The caller's number of the file.
+    pub file: u32,
+    /// Offset in the file.
+    pub at: u64,
+}
+
+const TABLE: &str = "
+    CREATE TEMP TABLE IF NOT EXISTS wanted (pack INTEGER, frame INTEGER, id BLOB NOT NULL, length INTEGER NOT NULL,
+        file INTEGER NOT NULL, at INTEGER NOT NULL);
+    CREATE INDEX IF NOT EXISTS temp.wanted_by_pack ON wanted (pack, frame);
+    DELETE FROM temp.wanted;";
+
+impl Catalog {
+    /// Empties the table, making it where needed.
+    pub fn clear_wanted(&mut self) -> Result<(), RepositoryError> {
+        self.run(|connection| connection.execute_batch(TABLE))
+    }
+
+    /// Adds chunks of a file: id, length, offset. A whole copy is preferred; a chunk with deltas only has no pack in
+    /// the table. Answers with the first chunk that is nowhere.
+    pub fn add_wanted(
+        &mut self,
+        file: u32,
+        chunks: &[(ChunkId, u32, u64)],
+    ) -> Result<Option<ChunkId>, RepositoryError> {
+        self.write(|transaction| {
+            let sql = "SELECT CASE WHEN delta IS NULL THEN pack END, frame FROM chunks WHERE id = ?1
+                ORDER BY delta NOTNULL, pack LIMIT 1";
+            let mut find = transaction.prepare_cached(sql)?;
+            let mut insert = transaction.prepare_cached("INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            for (id, length, at) in chunks {
+                let mut rows = find.query([&id.0[..]])?;
+                let Some(row) = rows.next()? else { return Ok(Some(*id)) };
+                let (pack, frame): (Option<i64>, u32) = (row.get(0)?, row.get(1)?);
+                insert.execute(params![pack, frame, id.0, length, file, *at as i64])?;
+            }
+            Ok(None)
+        })
+    }
+
+    /// Packs to be read: their numbers and names.
+    pub fn wanted_packs(&self) -> Result<Vec<(i64, ObjectHash)>, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT id, hash FROM packs WHERE id IN (SELECT pack FROM temp.wanted) ORDER BY id";
+            let mut query = connection.prepare(sql)?;
+            query.query_map([], |row| Ok((row.get(0)?, ObjectHash(row.get(1)?))))?.collect()
+        })
+    }
+
+    /// What is wanted from a pack, by frame.
+    pub fn wanted_of(&self, pack: i64) -> Result<Vec<Wanted>, RepositoryError> {
+        self.run(|connection| {
+            // CROSS JOIN: from what is wanted to where it is, never the other way round.
+            let sql = format!(
+                "SELECT {PLACE}, w.file, w.at FROM temp.wanted w CROSS JOIN chunks c ON c.id = w.id AND c.pack = w.pack
+                 {PLACE_JOINS} WHERE w.pack = ?1 ORDER BY w.frame, c.position"
+            );
+            let mut query = connection.prepare_cached(&sql)?;
+            let rows = query.query_map([pack], |row| {
+                Ok(Wanted { place: read_place(row)?, file: row.get(13)?, at: row.get::<_, i64>(14)? as u64 })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Chunks stored only as deltas, by file and offset, from a place on.
+    pub fn wanted_deltas(&self, from: (u32, u64), limit: usize) -> Result<Vec<WantedDelta>, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT id, length, file, at FROM temp.wanted WHERE pack IS NULL AND (file, at) >= (?1, ?2)
+                ORDER BY file, at LIMIT ?3";
+            let mut query = connection.prepare_cached(sql)?;
+            let rows = query.query_map(params![from.0, from.1 as i64, limit as i64], |row| {
+                let at = row.get::<_, i64>(3)? as u64;
+                Ok(WantedDelta { id: ChunkId(row.get(0)?), length: row.get(1)?, file: row.get(2)?, at })
+            })?;
+            rows.collect()
+        })
+    }
+}
