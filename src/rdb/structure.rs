@@ -110,7 +110,7 @@ impl Database {
 
 /// Keys by the answer of the TYPE command; `module` stands for every type a module brings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the TYPE command")]
+#[allow(missing_docs, reason = "the names are those of the TYPE command")]
 pub struct TypeCounts {
     pub string: u64,
     pub list: u64,
