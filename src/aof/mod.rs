@@ -1,1 +1,22 @@
-//! To be written.
+//! An append-only file is the commands a server ran, as RESP arrays; from Redis 7.0 on it is a set of files that a
+//! manifest holds together.
+//!
+//! [`Manifest`] reads and writes the manifest, [`Scanner`] finds where the last complete command ends, so that a copy
+//! of a growing file can be cut there. An older single file may begin as an RDB file: its reader hands what follows to
+//! a scanner.
+
+mod commands;
+mod manifest;
+mod names;
+mod quoting;
+mod scanner;
+mod timestamps;
+
+#[cfg(test)]
+mod tests;
+
+pub use commands::{Commands, Ending};
+pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
+pub use names::{is_temporary, manifest_name};
+pub use scanner::{BULK_MAX, Scanner};
+pub use timestamps::{Timestamp, parse_timestamp};

@@ -1,0 +1,1 @@
+//! Dumps made by servers.
