@@ -17,5 +17,6 @@ pub mod compress;
 pub mod crypto;
 pub mod format;
 pub mod rdb;
+pub mod redis;
 pub mod repository;
 pub mod store;

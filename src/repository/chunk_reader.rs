@@ -123,18 +123,13 @@ impl<'r> ChunkReader<'r> {
     }
 
     /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole.
-    pub(super) fn undelta(
-        &self,
-        bases: &[BasePrefix],
-        delta: &[u8],
-        length: u32,
-    ) -> Result<Vec<u8>, RepositoryError> {
+    pub(super) fn undelta(&self, bases: &[BasePrefix], delta: &[u8], length: u32) -> Result<Vec<u8>, RepositoryError> {
         let mut left = DELTA_CLOSURE_MAX;
         let read = |base: &BasePrefix| {
             let ids = lock(&self.repository.catalog).with_prefix(base)?;
-            let id = ids.first().ok_or_else(|| {
-                RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()))
-            })?;
+            let id = ids
+                .first()
+                .ok_or_else(|| RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into())))?;
             left = left.saturating_sub(1);
             self.resolve(id, DELTA_DEPTH_MAX - 1, &mut left)
         };

@@ -34,8 +34,7 @@ pub struct Want<'a> {
 }
 
 /// Takes bytes of a file: the caller's number, the offset, the bytes. Called from several threads, in any order.
-pub type Deliver<'a> =
-    dyn Fn(u32, u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'a;
+pub type Deliver<'a> = dyn Fn(u32, u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'a;
 
 /// A run of frames of one pack, joined into one read.
 struct Run {

@@ -255,9 +255,7 @@ impl<'s> Packer<'s> {
     fn close(&mut self) -> Result<(), RepositoryError> {
         match self.pack.take() {
             // Fails when the finisher has failed, which reports why.
-            Some(pack) if !pack.is_empty() => {
-                self.packs.send(pack.finish()).map_err(|_| RepositoryError::Interrupted)
-            }
+            Some(pack) if !pack.is_empty() => self.packs.send(pack.finish()).map_err(|_| RepositoryError::Interrupted),
             _ => Ok(()),
         }
     }
@@ -333,4 +331,3 @@ impl<'s> Finisher<'s> {
 fn no_bases(_: ChunkId, _: &[BasePrefix], _: &[u8], _: u32) -> Result<Vec<u8>, Fault> {
     Err(Fault::Bases("this pack should hold whole chunks".into()))
 }
-

@@ -25,13 +25,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chunker::{Chunker, Sizes};
 use crate::crypto::keys::Key;
+use crate::format::Id16;
 use crate::format::keys::{Argon2Cost, Bag};
 use crate::format::limits::SMALL_MAX;
+use crate::format::object::SnapshotName;
 use crate::format::object::{self, Config, Kind, Name};
 use crate::format::sealing::Header;
 use crate::format::snapshot::Snapshot;
-use crate::format::Id16;
-use crate::format::object::SnapshotName;
 use crate::store::{ObjectName, Store, StoreError};
 
 pub use ambient::Ambient;

@@ -30,7 +30,9 @@ pub enum Alarm {
         fault: String,
     },
     /// Index objects name packs that are not there, or have another size.
-    #[error("{lost} packs are missing or cut short: what they hold counts as missing, and snapshots that use it cannot be restored whole")]
+    #[error(
+        "{lost} packs are missing or cut short: what they hold counts as missing, and snapshots that use it cannot be restored whole"
+    )]
     Packs {
         /// How many.
         lost: usize,
@@ -221,8 +223,7 @@ impl Repository {
         if kind == Kind::Tombstone {
             return Ok(None);
         }
-        let snapshot =
-            Snapshot::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(object, malformed))?;
+        let snapshot = Snapshot::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(object, malformed))?;
         Ok(Some(snapshot))
     }
 

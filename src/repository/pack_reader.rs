@@ -67,9 +67,8 @@ impl<'k> PackReader<'k> {
         let mut rest = &plaintext[..];
         for chunk in &row.chunks {
             let stored = chunk.delta.as_ref().map_or(chunk.length, |delta| delta.length) as usize;
-            let (bytes, after) = rest
-                .split_at_checked(stored)
-                .ok_or_else(|| Malformed::new("frame", "it ends inside a chunk"))?;
+            let (bytes, after) =
+                rest.split_at_checked(stored).ok_or_else(|| Malformed::new("frame", "it ends inside a chunk"))?;
             rest = after;
             match &chunk.delta {
                 None => self.keyring.check_chunk(chunk.id, bytes)?,

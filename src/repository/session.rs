@@ -138,7 +138,10 @@ impl Session<'_> {
         let name = Name::Snapshot(self.commit_name);
         let sealed = self.keyring.seal(&name, Kind::Snapshot, self.repository.ambient.random(), &plaintext);
         if sealed.len() as u64 > SNAPSHOT_MAX {
-            return Err(RepositoryError::Limit(format!("the snapshot would have {} bytes, above its limit", sealed.len())));
+            return Err(RepositoryError::Limit(format!(
+                "the snapshot would have {} bytes, above its limit",
+                sealed.len()
+            )));
         }
         if self.since_heartbeat() > STALE / 2 {
             return Err(RepositoryError::Fenced);

@@ -166,11 +166,7 @@ fn seal_about(
 }
 
 /// What is known about every slot. A slot that cannot be read is shown without its label.
-pub(super) fn describe(
-    store: &dyn Store,
-    keyring: &Keyring,
-    current: Id16,
-) -> Result<Vec<SlotInfo>, RepositoryError> {
+pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
     let one = |id: Id16| {
         let (header, slot) = read(store, id)?;
         let name = Name::Slot(id);
@@ -197,7 +193,9 @@ pub(super) fn remove(store: &dyn Store, id: Id16) -> Result<(), RepositoryError>
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
     if slots.len() == 1 {
-        return Err(RepositoryError::Slot("the last key slot cannot be removed: nothing would open the repository".into()));
+        return Err(RepositoryError::Slot(
+            "the last key slot cannot be removed: nothing would open the repository".into(),
+        ));
     }
     Ok(store.delete(&object_name(&Name::Slot(id)))?)
 }

@@ -27,9 +27,7 @@ pub(super) fn open(what: &'static str, directory: Option<&Path>, path: &Path) ->
                 .recursive(true)
                 .mode(0o700)
                 .create(directory)
-                .and_then(|()| {
-                    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
-                })
+                .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop))
                 .map_err(|error| failed(what, path, error))?;
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         }

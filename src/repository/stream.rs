@@ -1,9 +1,9 @@
 //! Streams: content in as chunks and lists of chunks, and their lists out again. Rules: format-spec/09-recipes.md.
 
+use super::Repository;
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::intake::{Class, Intake};
-use super::Repository;
 use crate::chunker::Chunker;
 use crate::format::limits::{LEVELS_MAX, LIST_INLINE_MAX};
 use crate::format::recipe::{ListDecoder, ListEntry, Stream};

@@ -78,7 +78,8 @@ impl Catalog {
     pub fn drop_sources(&mut self, gone: &[String]) -> Result<(), RepositoryError> {
         self.write(|transaction| {
             for name in gone {
-                transaction.execute("DELETE FROM named WHERE source = (SELECT id FROM sources WHERE name = ?1)", [name])?;
+                transaction
+                    .execute("DELETE FROM named WHERE source = (SELECT id FROM sources WHERE name = ?1)", [name])?;
                 transaction.execute("DELETE FROM sources WHERE name = ?1", [name])?;
             }
             let orphans = "SELECT id FROM packs WHERE id NOT IN (SELECT pack FROM named)";
@@ -98,7 +99,8 @@ impl Catalog {
             let mut rows = Vec::new();
             for (name, index) in indexes {
                 transaction.execute("INSERT OR IGNORE INTO sources (name) VALUES (?1)", [name])?;
-                let source: i64 = transaction.query_row("SELECT id FROM sources WHERE name = ?1", [name], |r| r.get(0))?;
+                let source: i64 =
+                    transaction.query_row("SELECT id FROM sources WHERE name = ?1", [name], |r| r.get(0))?;
                 for pack in &index.packs {
                     let id = add_pack(transaction, pack, None, &mut rows)?;
                     transaction.execute("INSERT OR IGNORE INTO named VALUES (?1, ?2)", params![source, id])?;
@@ -160,9 +162,8 @@ impl Catalog {
     /// Every place a chunk is stored, best first: whole before delta.
     pub fn places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepositoryError> {
         self.run(|connection| {
-            let sql = format!(
-                "SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id"
-            );
+            let sql =
+                format!("SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id");
             let mut query = connection.prepare_cached(&sql)?;
             query.query_map([&id.0[..]], read_place)?.collect()
         })
@@ -221,7 +222,8 @@ impl Catalog {
     pub fn totals(&self) -> Result<PackTotals, RepositoryError> {
         self.run(|connection| {
             let sql = "SELECT count(*), coalesce(sum(size), 0) FROM packs";
-            let (packs, pack_bytes) = connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?)))?;
+            let (packs, pack_bytes) =
+                connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?)))?;
             let sql = "SELECT count(DISTINCT id), coalesce(sum(length), 0), count(delta) FROM chunks";
             connection.query_row(sql, [], |row| {
                 Ok(PackTotals {
@@ -339,7 +341,8 @@ fn any_known(
 
 pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     let method = row.get::<_, u8>(5)?;
-    let method = Method::from_number(method).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(5, i64::from(method)))?;
+    let method =
+        Method::from_number(method).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(5, i64::from(method)))?;
     let delta: Option<u32> = row.get(8)?;
     let bases: Option<Vec<u8>> = row.get(9)?;
     Ok(ChunkPlace {
