@@ -18,25 +18,33 @@ Examples:
   redkeep restore latest --target /var/lib/redis
 
 Snapshots and times:
-  SNAPSHOT is the begin of an id (4 digits or more), latest, latest~N, or @TIME: the last one captured at or before
-  TIME. TIME is RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05', 'today 14:05', or a span ago (3h, 2d, 90m).
+  SNAPSHOT is the begin of an id (4 digits or more), latest, latest~N, or
+  @TIME: the last snapshot captured at or before TIME.
+  TIME is RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05',
+  'today 14:05', or a span ago (3h, 2d, 90m).
 
 Passwords:
-  The password is taken from --key-file, --password-file or --password-command; else from REDKEEP_KEY_FILE,
-  REDKEEP_PASSWORD_FILE, REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else a terminal is asked.
+  The password is taken from --key-file, --password-file or
+  --password-command; else from REDKEEP_KEY_FILE, REDKEEP_PASSWORD_FILE,
+  REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else a terminal is asked.
 
 Environment:
-  REDKEEP_REPO         where the repository is
-  REDKEEP_PASSWORD …   see above
-  REDKEEP_CACHE_DIR    where catalogs are kept [default: $XDG_CACHE_HOME/redkeep]
-  REDKEEP_STATE_DIR    where this host remembers the repositories it has seen [default: $XDG_STATE_HOME/redkeep]
-  NO_COLOR             if set, help is printed without colours; nothing else has any
+  REDKEEP_REPO        where the repository is
+  REDKEEP_PASSWORD …  see above
+  REDKEEP_CACHE_DIR   where catalogs are kept, which can be deleted at any
+                      time [default: $XDG_CACHE_HOME/redkeep]
+  REDKEEP_STATE_DIR   where this host remembers the repositories it has seen
+                      [default: $XDG_STATE_HOME/redkeep]
+  NO_COLOR            if set, help is printed without colours; nothing else
+                      has any
 
 JSON:
-  With --json, standard output is exactly one JSON object on one line, whose shape each command's --help describes.
-  A failure is such an object too, and is also told on standard error:
-    {\"error\": {\"message\": text, \"hint\": text or null, \"exit_code\": number}}
-  Ids and hashes are full lowercase hexadecimal, times RFC 3339, sizes bytes. Fields may be added, never changed.
+  With --json, standard output is exactly one JSON object on one line; each
+  command's --help describes its shape. A failure is such an object too, and
+  is also told on standard error:
+    {\"error\": {\"message\", \"hint\" or null, \"exit_code\": number}}
+  Ids and hashes are full lowercase hexadecimal, times RFC 3339, sizes bytes.
+  Fields may be added, never renamed.
 
 ";
 

@@ -81,7 +81,7 @@ fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a Snap
             let place = of_one.len().checked_sub(back + 1);
             place.and_then(|place| of_one.get(place)).ok_or_else(|| match of_one.len() {
                 0 => none("there is no snapshot yet".into()),
-                count => none(format!("latest~{back} was asked for, there are {count} snapshots")),
+                count => none(format!("latest~{back} goes too far back: the oldest snapshot is latest~{}", count - 1)),
             })
         }
         Selector::At(moment) => {

@@ -31,7 +31,7 @@ pub enum Alarm {
     },
     /// Index objects name packs that are not there, or have another size.
     #[error(
-        "{lost} packs are missing or cut short: what they hold counts as missing, and snapshots that use it cannot be restored whole"
+        "packs are missing or cut short ({lost}): what they hold counts as missing, and snapshots that use it cannot be restored whole"
     )]
     Packs {
         /// How many.

@@ -15,6 +15,8 @@ use crate::operations::changes::{Changes, since_previous};
 use crate::redis::CaptureOptions;
 use crate::repository::IntakeOptions;
 
+/// Take one snapshot of a data directory
+///
 /// Takes one snapshot of a Redis or Valkey data directory, in one consistent state, while the server goes on. Only what
 /// the repository does not have yet is stored.
 ///
@@ -28,13 +30,14 @@ Examples:
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
 
 JSON:
-  {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\", \"tags\": [text],
-   \"files\": number, \"bytes\": size of all files, \"new_chunks\", \"new_bytes\": of data the repository did not have,
-   \"stored_bytes\": what that takes in the repository, \"packs\", \"milliseconds\",
-   \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path], \"unchanged\": number}
-              or null where there is no previous snapshot,
-   \"warnings\": [{\"code\", \"path\" or null, \"message\"}], \"suspects\": [{\"path\", \"why\"}],
-   \"alarms\": [{\"code\", \"message\"}]}
+  {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\",
+   \"tags\": [text], \"files\": number, \"bytes\": size of all files,
+   \"new_chunks\": number, \"new_bytes\": of data the repository did not have,
+   \"stored_bytes\": what that takes there, \"packs\": number, \"milliseconds\",
+   \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
+               \"unchanged\": number} or null without an earlier snapshot,
+   \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
+   \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     /// The data directory

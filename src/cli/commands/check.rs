@@ -8,6 +8,8 @@ use crate::cli::json;
 use crate::cli::outcome::Outcome;
 use crate::operations::check::{CheckDepth, CheckReport, check};
 
+/// Check the repository itself
+///
 /// Checks that everything a snapshot needs is in the repository and, with --read-data, that every byte of it is what was
 /// stored. Ends with 4 where something is damaged or missing, and names each object and each file that is lost with it.
 #[derive(Debug, Args)]
@@ -17,8 +19,10 @@ Examples:
   redkeep check --read-data
 
 JSON:
-  {\"sound\": bool, \"read_data\": bool, \"packs\": number, \"bytes_read\", \"snapshots\": number, \"chunks\": number,
-   \"unindexed_packs\": number, \"damage\": [{\"object\", \"problem\"}], \"lost_files\": [{\"snapshot\": id, \"path\"}]}
+  {\"sound\": bool, \"read_data\": bool, \"packs\": number, \"bytes_read\",
+   \"snapshots\": number, \"chunks\": number, \"unindexed_packs\": number,
+   \"damage\": [{\"object\", \"problem\"}],
+   \"lost_files\": [{\"snapshot\": id, \"path\"}]}
 ")]
 pub(crate) struct Arguments {
     /// Also read every pack and compare every chunk in it

@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use crate::cli::args::Cli;
 use crate::cli::outcome::Outcome;
 
+/// Print a script that completes redkeep's arguments in a shell
+///
 /// Prints a script that completes redkeep's arguments in a shell.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

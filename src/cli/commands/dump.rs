@@ -22,6 +22,8 @@ use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector, dump};
 use crate::repository::{Repository, RepositoryError};
 
+/// Write one file of a snapshot to standard output
+///
 /// Writes one file of a snapshot to standard output, or to a new file. A command that ends with 0 has written all of it,
 /// and compared it with what was stored.
 #[derive(Debug, Args)]
@@ -32,7 +34,8 @@ Examples:
   redkeep dump 8f3a1c2e dump.rdb -o /tmp/dump.rdb
 
 JSON, with -o only:
-  {\"snapshot\": id, \"dataset\", \"begin\", \"path\", \"bytes\", \"output\": path, \"alarms\": [{\"code\", \"message\"}]}
+  {\"snapshot\": id, \"dataset\", \"begin\", \"path\", \"bytes\", \"output\": path,
+   \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME

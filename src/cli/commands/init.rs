@@ -11,6 +11,8 @@ use crate::operations::init::init;
 use crate::repository::{Ambient, Repository, RepositoryError};
 use crate::store::{self, Intent};
 
+/// Make a repository
+///
 /// Makes a repository in an empty or new directory. The password or key file given opens it from then on; further ones
 /// are added with `redkeep key add`.
 #[derive(Debug, Args)]
@@ -18,7 +20,8 @@ use crate::store::{self, Intent};
 Examples:
   redkeep init --repo /srv/redkeep
   redkeep init --repo /srv/redkeep --password-file /etc/redkeep/password
-  head -c 32 /dev/urandom > key && redkeep init --repo /srv/redkeep --key-file key
+  head -c 32 /dev/urandom > redkeep.key
+  redkeep init --repo /srv/redkeep --key-file redkeep.key
 
 JSON:
   {\"repository\": id, \"location\": text, \"slot\": id}

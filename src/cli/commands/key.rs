@@ -14,6 +14,8 @@ use crate::format::keys::{Argon2Cost, SecretKind};
 use crate::operations::keys;
 use crate::repository::{Credential, Repository, SlotInfo};
 
+/// Manage the passwords and key files the repository opens with
+///
 /// Manages the key slots: each opens the repository with a password or key file of its own.
 #[derive(Debug, Args)]
 #[command(
@@ -39,8 +41,9 @@ Examples:
   redkeep key list
 
 JSON:
-  {\"slots\": [{\"id\", \"kind\": \"password\" or \"key_file\", \"label\" or null, \"created\" or null, \"host\" or null,
-              \"current\": bool}]}
+  {\"slots\": [{\"id\", \"kind\": \"password\" or \"key_file\",
+     \"label\" or null, \"created\" or null, \"host\" or null,
+     \"current\": bool}]}
 ")]
     List,
     /// Add a password or key file
@@ -48,7 +51,8 @@ JSON:
 Examples:
   redkeep key add --label alice
   redkeep key add --label cron --new-password-file /etc/redkeep/password
-  head -c 32 /dev/urandom > safe.key && redkeep key add --label 'in the safe' --new-key-file safe.key
+  head -c 32 /dev/urandom > safe.key
+  redkeep key add --label 'in the safe' --new-key-file safe.key
 
 JSON:
   {\"added\": id, \"removed\": null}

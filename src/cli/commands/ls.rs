@@ -17,6 +17,8 @@ use crate::format::snapshot::{File, FileKind};
 use crate::operations::OperationError;
 use crate::operations::list::{Selector, files};
 
+/// List the files of a snapshot
+///
 /// Lists the files of a snapshot, or those at and below PATH. What was worth a warning when the snapshot was taken is
 /// told on standard error.
 #[derive(Debug, Args)]
@@ -28,11 +30,14 @@ Examples:
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\",
-   \"files\": [{\"path\", \"kind\": \"file\", \"directory\" or \"link\", \"role\": \"dump\", \"aof_manifest\", \"aof_base\",
-              \"aof_incr\", \"aof_history\", \"aof\" or \"other\", \"mode\": \"0640\", \"uid\", \"gid\", \"user\" or null,
-              \"group\" or null, \"modified\", \"size\", \"hash\": BLAKE3 of a file's content or null,
-              \"target\": of a link or null, \"suspect\": why or null}],
-   \"warnings\": [{\"code\", \"path\" or null, \"message\"}], \"alarms\": [{\"code\", \"message\"}]}
+   \"files\": [{\"path\", \"kind\": \"file\", \"directory\" or \"link\",
+     \"role\": \"dump\", \"aof_manifest\", \"aof_base\", \"aof_incr\", \"aof_history\",
+       \"aof\" or \"other\",
+     \"mode\": \"0640\", \"uid\", \"gid\", \"user\" or null, \"group\" or null,
+     \"modified\", \"size\", \"hash\": BLAKE3 of a file's content or null,
+     \"target\": of a link or null, \"suspect\": why or null}],
+   \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
+   \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME

@@ -14,6 +14,8 @@ use crate::cli::human::{count, plain};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
 
+/// Print a manual page
+///
 /// Prints the manual page of redkeep or of one of its commands, or writes all of them into a directory.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -36,7 +38,7 @@ pub(crate) struct Arguments {
 
 /// Prints or writes manual pages.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let mut root = Cli::command();
+    let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     if let Some(directory) = &arguments.out_dir {
         return write_all(&root, directory);
@@ -65,7 +67,7 @@ fn write_all(root: &Command, directory: &Path) -> anyhow::Result<Outcome> {
         let path = directory.join(format!("{}.1", name(command)));
         fs::write(&path, page(command)?).with_context(|| format!("cannot write {}", path.display()))?;
         pages.push(path.display().to_string());
-        commands.extend(command.get_subcommands().filter(|command| command.get_name() != "help"));
+        commands.extend(command.get_subcommands());
     }
     pages.sort();
     let written = count(pages.len() as u64, "page");
@@ -104,7 +106,7 @@ fn sections(text: &str) -> String {
     for line in text.lines() {
         match line.strip_suffix(':') {
             Some(heading) if !heading.starts_with(' ') => {
-                roff.push_str(&format!(".fi\n.SH {}\n.nf\n", heading.to_uppercase()));
+                roff.push_str(&format!(".fi\n.SH \"{}\"\n.nf\n", heading.to_uppercase()));
             }
             _ => roff.push_str(&format!("\\&{}\n", line.replace('\\', "\\e").replace('-', "\\-"))),
         }
@@ -119,8 +121,8 @@ mod tests {
     #[test]
     fn examples_keep_their_lines_in_a_page() {
         let text = sections("Examples:\n  redkeep ls --json\n\nJSON:\n  {\"a\\b\"}\n");
-        let wanted = ".fi\n.SH EXAMPLES\n.nf\n\\&  redkeep ls \\-\\-json\n\\&\n\
-            .fi\n.SH JSON\n.nf\n\\&  {\"a\\eb\"}\n.fi\n";
+        let wanted = ".fi\n.SH \"EXAMPLES\"\n.nf\n\\&  redkeep ls \\-\\-json\n\\&\n\
+            .fi\n.SH \"JSON\"\n.nf\n\\&  {\"a\\eb\"}\n.fi\n";
         assert_eq!(text, wanted);
     }
 }

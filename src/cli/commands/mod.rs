@@ -22,34 +22,21 @@ use super::time;
 use crate::operations::list::{Chosen, Selector, choose};
 use crate::repository::Repository;
 
-/// What redkeep can be asked to do.
+/// What redkeep can be asked to do; what each command says of itself stands with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a repository
     Init(init::Arguments),
-    /// Take one snapshot of a data directory
     Backup(backup::Arguments),
-    /// List snapshots
     Snapshots(snapshots::Arguments),
-    /// List the files of a snapshot
     Ls(ls::Arguments),
-    /// Write one file of a snapshot to standard output
     Dump(dump::Arguments),
-    /// Put a snapshot's files into a directory
     Restore(restore::Arguments),
-    /// Put back what the last restore into a directory replaced
     Undo(undo::Arguments),
-    /// Rebuild every file of a snapshot and read its structure, without writing it
     Verify(verify::Arguments),
-    /// Check the repository itself
     Check(check::Arguments),
-    /// Show what the repository holds and what it costs
     Stats(stats::Arguments),
-    /// Manage the passwords and key files the repository opens with
     Key(key::Arguments),
-    /// Print a script that completes redkeep's arguments in a shell
     Completions(completions::Arguments),
-    /// Print a manual page
     Man(man::Arguments),
 }
 

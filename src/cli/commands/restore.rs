@@ -13,6 +13,8 @@ use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::{self, Options, Report, restore};
 
+/// Put a snapshot's files into a directory
+///
 /// Puts the files of a snapshot into a directory: all of them, compared with what was stored, or nothing. What stood
 /// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
 #[derive(Debug, Args)]
@@ -23,10 +25,13 @@ Examples:
   redkeep restore '@2026-11-20 14:05' --target /var/lib/redis --dry-run
 
 JSON:
-  {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number, \"bytes\",
-   \"aside\": where what stood there is kept (or, in a dry run, what would be replaced) or null,
-   \"unset\": [text about owners that could not be set], \"made_good\": [text about damage repaired from other copies],
-   \"suspects\": [{\"path\", \"why\"}], \"dry_run\": bool, \"alarms\": [{\"code\", \"message\"}]}
+  {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
+   \"bytes\", \"aside\": where what stood there is kept (in a dry run: what
+     would be replaced) or null,
+   \"unset\": [text about owners that could not be set],
+   \"made_good\": [text about damage repaired from other copies],
+   \"suspects\": [{\"path\", \"why\"}], \"dry_run\": bool,
+   \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]

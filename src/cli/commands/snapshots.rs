@@ -11,6 +11,8 @@ use crate::format::UnixMillis;
 use crate::operations::list::{Filter, snapshots};
 use crate::repository::SnapshotInfo;
 
+/// List snapshots
+///
 /// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
 /// repository.
 #[derive(Debug, Args)]
@@ -21,9 +23,9 @@ Examples:
   redkeep snapshots --json | jq -r '.snapshots[-1].id'
 
 JSON:
-  {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": number from 1, \"begin\", \"end\", \"moment\" or null, \"host\",
-                  \"directory\", \"tags\": [text], \"files\", \"bytes\", \"new_bytes\", \"stored_bytes\",
-                  \"warnings\": how many}],
+  {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",
+     \"moment\" or null, \"host\", \"directory\", \"tags\": [text], \"files\": number,
+     \"bytes\", \"new_bytes\", \"stored_bytes\", \"warnings\": number}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
@@ -46,7 +48,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let json =
         json::Snapshots { snapshots: infos.iter().map(json::Snapshot::from).collect(), alarms: json::alarms(&alarms) };
     let since = since.map(|since| format!("snapshots since {}", time::show(since)));
-    let none = infos.is_empty().then(|| "no snapshot fits".to_string());
+    let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
     let text = if infos.is_empty() { String::new() } else { text(&infos) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
 }

@@ -9,6 +9,8 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::operations::stats::{DatasetStats, Report, stats};
 
+/// Show what the repository holds and what it costs
+///
 /// Shows what the repository holds and what it costs. RESTORED is the size of all snapshots if each were restored;
 /// STORED is what they added to the repository.
 #[derive(Debug, Args)]
@@ -18,9 +20,11 @@ Examples:
   redkeep stats --json | jq .pack_bytes
 
 JSON:
-  {\"repository\": id, \"location\", \"snapshots\": number, \"restored_bytes\", \"packs\": number, \"pack_bytes\",
-   \"chunks\": number, \"chunk_bytes\": their size before compression, \"deltas\": number,
-   \"datasets\": [{\"dataset\", \"snapshots\", \"restored_bytes\", \"stored_bytes\", \"newest\": time or null}],
+  {\"repository\": id, \"location\", \"snapshots\": number, \"restored_bytes\",
+   \"packs\": number, \"pack_bytes\", \"chunks\": number,
+   \"chunk_bytes\": their size before compression, \"deltas\": number,
+   \"datasets\": [{\"dataset\", \"snapshots\": number, \"restored_bytes\",
+     \"stored_bytes\", \"newest\": time or null}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {}

@@ -9,6 +9,8 @@ use crate::cli::json;
 use crate::cli::outcome::Outcome;
 use crate::operations::restore::undo;
 
+/// Put back what the last restore into a directory replaced
+///
 /// Puts back what the last restore into DIR replaced. What stands there now is kept beside it in turn: a second undo
 /// puts that back. Needs no repository and no password.
 #[derive(Debug, Args)]
@@ -17,7 +19,8 @@ Examples:
   redkeep undo /var/lib/redis
 
 JSON:
-  {\"target\": path, \"from\": where what stands there now was kept, \"aside\": where what stood there is kept or null}
+  {\"target\": path, \"from\": where what it holds again was kept,
+   \"aside\": where what stood there is kept now, or null}
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into

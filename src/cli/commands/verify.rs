@@ -12,6 +12,8 @@ use crate::cli::outcome::Outcome;
 use crate::operations::list::Chosen;
 use crate::operations::verify::{Report, Verified, verify};
 
+/// Rebuild every file of a snapshot and read its structure, without writing it
+///
 /// Rebuilds every file of a snapshot without writing it, compares it with what was stored, and reads its structure as a
 /// server would. Ends with 4 where a file cannot be rebuilt, with 3 where one was suspect when it was stored.
 #[derive(Debug, Args)]
@@ -22,7 +24,8 @@ Examples:
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"whole\": bool,
-   \"files\": [{\"path\", \"bytes\", \"damage\": why it cannot be rebuilt or null, \"suspect\": why or null}],
+   \"files\": [{\"path\", \"bytes\", \"damage\": why it cannot be rebuilt or null,
+     \"suspect\": why or null}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {

@@ -1,0 +1,146 @@
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::place::{OFFSET, Place, fields, noise, objects, run};
+
+#[test]
+fn it_says_what_was_taken_and_what_changed() {
+    let place = Place::with_repository();
+    let text = place.done(&["backup", "data", "--dataset", "sessions"]).text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("snapshot ") && lines[0].ends_with(" of sessions"), "{text}");
+    assert!(lines[1].contains(OFFSET), "{text}");
+    assert!(lines[2].contains("3 files, 586"), "{text}");
+    assert!(lines[4].contains("no earlier snapshot"), "{text}");
+
+    fs::write(place.data().join("nodes.conf"), "vars currentEpoch 1\n").unwrap();
+    fs::write(place.data().join("users.acl"), "user default on\n").unwrap();
+    let text = place.done(&["backup", "data", "--dataset", "sessions"]).text();
+    assert!(text.contains("1 changed (nodes.conf), 1 new (users.acl)"), "{text}");
+
+    fs::remove_file(place.data().join("users.acl")).unwrap();
+    assert!(place.done(&["backup", "data", "--dataset", "sessions"]).text().contains("1 gone (users.acl)"));
+    let text = place.done(&["backup", "data", "--dataset", "sessions"]).text();
+    assert!(text.contains("changes  none") && text.contains("stored   nothing new"), "{text}");
+}
+
+#[test]
+fn as_json_it_gives_the_snapshot_and_its_costs() {
+    let place = Place::with_repository();
+    let arguments = ["backup", "data", "--tag", "one", "--tag", "two", "--level", "1", "--offline", "--json"];
+    let json = place.done(&arguments).json();
+    let wanted = [
+        "alarms",
+        "begin",
+        "bytes",
+        "changes",
+        "dataset",
+        "directory",
+        "end",
+        "files",
+        "host",
+        "id",
+        "milliseconds",
+        "new_bytes",
+        "new_chunks",
+        "packs",
+        "sequence",
+        "stored_bytes",
+        "suspects",
+        "tags",
+        "warnings",
+    ];
+    assert_eq!(fields(&json), wanted);
+    assert_eq!((json["sequence"].as_u64(), json["files"].as_u64()), (Some(1), Some(3)));
+    assert_eq!(json["tags"], serde_json::json!(["one", "two"]));
+    assert!(json["dataset"].as_str().unwrap().ends_with(&place.data().canonicalize().unwrap().display().to_string()));
+    assert!(json["begin"].as_str().unwrap().ends_with(OFFSET));
+    assert!(json["changes"].is_null());
+
+    let json = place.done(&arguments).json();
+    assert_eq!(fields(&json["changes"]), ["changed", "gone", "new", "unchanged"]);
+    assert_eq!(json["changes"]["unchanged"], 3);
+    assert_eq!(json["stored_bytes"], 0);
+}
+
+#[test]
+fn quiet_prints_nothing() {
+    let place = Place::with_repository();
+    assert_eq!(place.done(&["backup", "data", "--quiet"]).text(), "");
+}
+
+#[test]
+fn wrong_arguments_are_wrong_usage() {
+    let place = Place::with_repository();
+    for arguments in [
+        vec!["backup"],
+        vec!["backup", "data", "--level", "20"],
+        vec!["backup", "data", "--tag", ""],
+        vec!["backup", "data", "--dataset", "a\nb"],
+        vec!["backup", "data", "-q", "-v"],
+    ] {
+        assert_eq!(place.ends(2, &arguments).text(), "");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_fails() {
+    let place = Place::with_repository();
+    let ran = place.ends(1, &["backup", "elsewhere"]);
+    assert!(ran.stderr.starts_with("redkeep: "), "{}", ran.stderr);
+}
+
+/// Exit 3: the snapshot was taken, and something else is missing.
+#[test]
+fn a_missing_pack_is_an_alarm_and_its_data_is_stored_again() {
+    let place = Place::with_snapshot();
+    objects(&place, "packs").into_iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    let ran = place.ends(3, &["backup", "data", "--dataset", "sessions", "--json"]);
+    ran.says("warning: packs are missing or cut short (1)");
+    assert_eq!(ran.json()["alarms"][0]["code"], "packs");
+    place.ends(0, &["verify"]);
+}
+
+#[test]
+fn an_interrupt_ends_it_with_130_and_commits_nothing() {
+    let place = Place::with_repository();
+    File::create(place.data().join("large.bin")).unwrap().set_len(16 << 30).unwrap();
+    let mut child = place.command(&["backup", "data"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while objects(&place, "leases").is_empty() {
+        assert!(Instant::now() < deadline, "the backup never began");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(said, "redkeep: interrupted\n");
+
+    fs::remove_file(place.data().join("large.bin")).unwrap();
+    assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"], serde_json::json!([]));
+    place.backup();
+    place.done(&["verify"]);
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_told_and_the_snapshot_stays() {
+    let place = Place::with_repository();
+    let full = File::create("/dev/full").unwrap();
+    let mut command = place.command(&["backup", "data"]);
+    let ran = run(command.stdout(full));
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    ran.says("cannot write to standard output");
+    assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn details_are_said_on_standard_error_only() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("more.bin"), noise(2, 10)).unwrap();
+    let ran = place.ends(0, &["backup", "data", "-v", "--json"]);
+    ran.says("redkeep: opening ").says("redkeep: backing up 586");
+    ran.json();
+}

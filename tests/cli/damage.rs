@@ -1,0 +1,82 @@
+//! A damaged or incomplete repository: what is lost is named, what can be saved is saved, and every answer is 4 or whole.
+
+use std::fs;
+
+use crate::place::{Place, damage_packs, fields, noise, objects, tree};
+
+#[test]
+fn check_names_the_object_and_each_lost_file() {
+    let place = Place::with_repository();
+    let id = place.backup();
+    damage_packs(&place);
+    place.ends(0, &["check"]);
+    let ran = place.ends(4, &["check", "--read-data"]);
+    let text = ran.text();
+    assert!(text.contains("damaged: packs/"), "{text}");
+    assert!(text.contains(&format!("lost: {} modules/table.bin\n", &id[..8])), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("the repository is DAMAGED: "), "{text}");
+    assert!(place.ends(4, &["check", "--read-data", "--quiet"]).text().contains("damaged: packs/"));
+
+    let json = place.ends(4, &["check", "--read-data", "--json"]).json();
+    assert_eq!(json["sound"], false);
+    assert_eq!(fields(&json["damage"][0]), ["object", "problem"]);
+    assert_eq!(fields(&json["lost_files"][0]), ["path", "snapshot"]);
+    assert!(json["lost_files"].as_array().unwrap().iter().all(|lost| lost["snapshot"] == id));
+}
+
+#[test]
+fn verify_names_the_files_that_cannot_be_rebuilt() {
+    let place = Place::with_snapshot();
+    damage_packs(&place);
+    let ran = place.ends(4, &["verify"]);
+    ran.says("warning: modules/table.bin: chunk ");
+    assert!(ran.text().contains("cannot be restored whole"), "{}", ran.text());
+    let json = place.ends(4, &["verify", "--json"]).json();
+    assert_eq!(json["whole"], false);
+}
+
+#[test]
+fn restore_changes_nothing() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/precious"), "x").unwrap();
+    damage_packs(&place);
+    let ran = place.ends(4, &["restore", "--target", "back", "--json"]);
+    ran.says("hint: see what is affected with: redkeep check --read-data");
+    let json = ran.json();
+    assert_eq!(fields(&json), ["error"]);
+    assert_eq!(fields(&json["error"]), ["exit_code", "hint", "message"]);
+    assert_eq!(json["error"]["exit_code"], 4);
+    assert_eq!(fs::read_to_string(place.path("back/precious")).unwrap(), "x");
+    let left: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".redkeep")), "{left:?}");
+}
+
+#[test]
+fn dump_leaves_no_file_that_looks_whole() {
+    let place = Place::with_snapshot();
+    damage_packs(&place);
+    place.ends(4, &["dump", "latest", "modules/table.bin", "-o", &place.arg("out")]);
+    assert!(!place.path("out").exists());
+    assert!(place.ends(4, &["dump", "latest", "modules/table.bin"]).stdout.len() < 600_000);
+}
+
+#[test]
+fn a_lost_index_object_costs_nothing_but_time() {
+    let place = Place::with_snapshot();
+    objects(&place, "index").into_iter().for_each(|index| fs::remove_file(index).unwrap());
+    assert_eq!(place.done(&["dump", "latest", "modules/table.bin"]).stdout, noise(1, 600_000));
+    place.done(&["restore", "--target", "back"]);
+    assert_eq!(tree(&place.path("back")), tree(&place.data()));
+    place.done(&["verify"]);
+}
+
+#[test]
+fn a_damaged_config_is_damage() {
+    let place = Place::with_snapshot();
+    let config = place.repository().join("config");
+    let mut bytes = fs::read(&config).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&config, bytes).unwrap();
+    place.ends(4, &["snapshots"]).says("redkeep: config: ");
+}

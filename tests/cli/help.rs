@@ -1,0 +1,49 @@
+use crate::place::Place;
+
+pub const COMMANDS: [&str; 17] = [
+    "init",
+    "backup",
+    "snapshots",
+    "ls",
+    "dump",
+    "restore",
+    "undo",
+    "verify",
+    "check",
+    "stats",
+    "key",
+    "key list",
+    "key add",
+    "key remove",
+    "key passwd",
+    "completions",
+    "man",
+];
+
+#[test]
+fn the_help_of_every_command_has_an_example_and_its_json() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split(' ').collect();
+        let help = place.done(&[&words[..], &["--help"]].concat()).text();
+        let examples = help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{command}: {help}"));
+        assert!(examples.contains(&format!("redkeep {command}")), "{command}: {examples}");
+        if !["key", "completions"].contains(&command) {
+            assert!(examples.contains("\nJSON") && examples.contains("  {\""), "{command}: {examples}");
+        }
+    }
+}
+
+#[test]
+fn the_help_of_the_program_has_examples_and_the_exit_codes() {
+    let place = Place::new();
+    let help = place.done(&["--help"]).text();
+    assert!(help.contains("Examples:\n") && help.contains("  130  interrupted\n"), "{help}");
+    assert!(place.ends(2, &[]).stderr.contains("Usage: redkeep"));
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let place = Place::new();
+    assert_eq!(place.done(&["--version"]).text(), concat!("redkeep ", env!("CARGO_PKG_VERSION"), "\n"));
+}

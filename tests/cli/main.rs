@@ -1,0 +1,21 @@
+//! Each command as a user or a script meets it: text, `--json`, exit code. The real program, in directories of its own.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod backup;
+mod check;
+mod completions;
+mod damage;
+mod dump;
+mod help;
+mod init;
+mod key;
+mod ls;
+mod man;
+mod passwords;
+mod place;
+mod restore;
+mod settings;
+mod snapshots;
+mod stats;
+mod undo;
+mod verify;

@@ -1,0 +1,175 @@
+//! A home, a data directory and a repository for one test, and the program run in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The zone of every test: an offset nobody has by accident.
+pub const OFFSET: &str = "+05:30";
+
+pub struct Place {
+    directory: TempDir,
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Place {
+    /// A data directory of a server that never wrote, and nothing else.
+    pub fn new() -> Place {
+        let place = Place { directory: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(place.data().join("modules")).unwrap();
+        fs::write(place.data().join("dump.rdb"), empty_dump()).unwrap();
+        fs::write(place.data().join("nodes.conf"), "vars currentEpoch 0 lastVoteEpoch 0\n").unwrap();
+        fs::write(place.data().join("modules/table.bin"), noise(1, 600_000)).unwrap();
+        place
+    }
+
+    /// The same with a repository.
+    pub fn with_repository() -> Place {
+        let place = Place::new();
+        place.done(&["init"]);
+        place
+    }
+
+    /// The same with a repository and a snapshot.
+    pub fn with_snapshot() -> Place {
+        let place = Place::with_repository();
+        place.backup();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A path as an argument.
+    pub fn arg(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.path("repository")
+    }
+
+    /// Takes a snapshot and answers with its id.
+    pub fn backup(&self) -> String {
+        let ran = self.done(&["backup", "data", "--dataset", "sessions", "--json"]);
+        ran.json()["id"].as_str().unwrap().to_string()
+    }
+
+    /// The program in this place, with nothing of the tester's environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(cargo_bin("redkeep"));
+        command.args(arguments).current_dir(self.directory.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home")).env("TZ", format!("XYZ-{}", &OFFSET[1..]));
+        command.env("REDKEEP_REPO", self.repository()).env("REDKEEP_PASSWORD", "correct horse");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    /// Runs what has to end with a code.
+    pub fn ends(&self, code: i32, arguments: &[&str]) -> Ran {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {}\n{}", ran.text(), ran.stderr);
+        ran
+    }
+
+    /// Runs what has to end with 0 and without a word on standard error.
+    pub fn done(&self, arguments: &[&str]) -> Ran {
+        let ran = self.ends(0, arguments);
+        assert_eq!(ran.stderr, "", "{arguments:?}");
+        ran
+    }
+}
+
+pub fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Ran {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard output, which has to be one JSON object on one line.
+    pub fn json(&self) -> Value {
+        let text = self.text();
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(value.is_object(), "{text}");
+        value
+    }
+
+    /// The error that a failure says on standard error, and its exit code as JSON.
+    pub fn says(&self, words: &str) -> &Ran {
+        assert!(self.stderr.contains(words), "no \"{words}\" in: {}", self.stderr);
+        self
+    }
+}
+
+/// The fields of an object, in alphabetical order.
+pub fn fields(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect()
+}
+
+/// A dump without keys, as version 11.
+fn empty_dump() -> Vec<u8> {
+    let mut dump = b"REDIS0011\xff".to_vec();
+    let checksum = crc::Crc::<u64>::new(&crc::CRC_64_REDIS).checksum(&dump);
+    dump.extend_from_slice(&checksum.to_le_bytes());
+    dump
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// All files below a directory, without state that says nothing of content.
+pub fn tree(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    files.map(|entry| (entry.path().strip_prefix(directory).unwrap().into(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// Paths of the objects of a repository below a directory of it.
+pub fn objects(place: &Place, below: &str) -> Vec<PathBuf> {
+    let root = place.repository().join(below);
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+}
+
+/// Flips a bit in the middle of the first frame of every pack.
+pub fn damage_packs(place: &Place) {
+    for pack in objects(place, "packs") {
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[1000] ^= 1;
+        fs::write(&pack, bytes).unwrap();
+    }
+}

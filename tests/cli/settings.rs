@@ -1,0 +1,80 @@
+//! What all commands share: the location, the directories of this host, standard output and error.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::place::{Place, run};
+
+#[test]
+fn no_repository_ends_with_6() {
+    let place = Place::new();
+    place.ends(6, &["snapshots"]).says("hint: check that it is mounted");
+    fs::create_dir(place.repository()).unwrap();
+    let ran = place.ends(6, &["snapshots", "--json"]);
+    ran.says("no repository at").says("hint: make one with: redkeep init");
+    assert_eq!(ran.json()["error"]["exit_code"], 6);
+}
+
+#[test]
+fn a_location_that_is_missing_or_unknown_is_wrong_usage() {
+    let place = Place::new();
+    let ran = run(place.command(&["snapshots"]).env_remove("REDKEEP_REPO"));
+    assert_eq!(ran.code, 2);
+    ran.says("--repo LOCATION or REDKEEP_REPO");
+    place.ends(2, &["snapshots", "--repo", "s3://bucket"]).says("not supported yet");
+}
+
+#[test]
+fn wrong_usage_is_json_too_when_json_was_asked_for() {
+    let place = Place::new();
+    let ran = place.ends(2, &["backup", "--json"]);
+    assert_eq!(ran.json()["error"]["exit_code"], 2);
+    assert!(ran.json()["error"]["message"].as_str().unwrap().contains("required arguments"));
+    assert_eq!(place.ends(2, &["unknown"]).text(), "");
+}
+
+#[test]
+fn the_first_contact_is_told_once_and_not_by_init() {
+    let place = Place::with_snapshot();
+    let elsewhere = |arguments: &[&str]| run(place.command(arguments).env("HOME", place.path("other home")));
+    elsewhere(&["snapshots"]).says("note: this host uses ").says("for the first time and trusts what it shows");
+    assert_eq!(elsewhere(&["snapshots"]).stderr, "");
+}
+
+#[test]
+fn another_repository_at_a_known_place_needs_a_word() {
+    let place = Place::with_snapshot();
+    fs::remove_dir_all(place.repository()).unwrap();
+    let other = run(place.command(&["init", "--json"]).env("HOME", place.path("other home")));
+    let other = other.json()["repository"].as_str().unwrap().to_string();
+    let hint = format!("--accept-repository {other}");
+    place.ends(1, &["stats"]).says(&hint);
+    place.ends(1, &["stats", "--accept-repository", &"0".repeat(32)]).says(&hint);
+    place.ends(2, &["stats", "--accept-repository", "short"]);
+    place.ends(0, &["stats", "--accept-repository", &other]);
+    place.done(&["stats"]);
+}
+
+#[test]
+fn catalog_and_state_go_where_they_are_told() {
+    let place = Place::with_repository();
+    assert!(place.path("home/.cache/redkeep").is_dir() && place.path("home/.local/state/redkeep/state.db").is_file());
+    let mut command = place.command(&["snapshots", "--cache-dir", &place.arg("cache")]);
+    run(command.env("REDKEEP_STATE_DIR", place.path("state")));
+    assert!(place.path("cache").is_dir() && place.path("state/state.db").is_file());
+    let mut command = place.command(&["snapshots"]);
+    run(command.env("XDG_CACHE_HOME", place.path("xc")).env("XDG_STATE_HOME", place.path("xs")));
+    assert!(place.path("xc/redkeep").is_dir() && place.path("xs/redkeep/state.db").is_file());
+    let ran = run(place.command(&["snapshots"]).env("REDKEEP_CACHE_DIR", "/dev/null/x"));
+    assert_eq!(ran.code, 1);
+    ran.says("--cache-dir");
+}
+
+#[test]
+fn a_reader_of_a_listing_that_goes_away_is_no_failure() {
+    let place = Place::with_snapshot();
+    let mut child = place.command(&["snapshots"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+}

@@ -1,0 +1,32 @@
+use std::fs;
+
+use crate::place::{Place, fields, run};
+
+#[test]
+fn it_puts_back_what_a_restore_replaced_and_needs_no_repository() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/precious"), "x").unwrap();
+    place.done(&["restore", "--target", "back"]);
+    let mut command = place.command(&["undo", "back"]);
+    let ran = run(command.env_remove("REDKEEP_REPO").env_remove("REDKEEP_PASSWORD"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(ran.text().contains("holds again what it held before"), "{}", ran.text());
+    assert_eq!(fs::read_to_string(place.path("back/precious")).unwrap(), "x");
+}
+
+#[test]
+fn as_json_it_tells_where_everything_is() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    place.done(&["restore", "--target", "back"]);
+    let json = place.done(&["undo", "back", "--json"]).json();
+    assert_eq!(fields(&json), ["aside", "from", "target"]);
+    assert!(json["aside"].is_string());
+}
+
+#[test]
+fn without_a_restore_there_is_nothing_to_undo() {
+    let place = Place::new();
+    place.ends(1, &["undo", "data"]).says("nothing was set aside");
+}
