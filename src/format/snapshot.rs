@@ -388,7 +388,9 @@ mod tests {
     #[test]
     fn fields_that_do_not_belong_to_a_kind_are_refused() {
         let recipe_of = |kind| File { recipe: Some(vec![]), ..file("a", kind) };
-        for bad in [recipe_of(FileKind::Directory), recipe_of(FileKind::Link), File { size: 1, ..file("a", FileKind::Link) }] {
+        for bad in
+            [recipe_of(FileKind::Directory), recipe_of(FileKind::Link), File { size: 1, ..file("a", FileKind::Link) }]
+        {
             assert!(Snapshot::decode(&snapshot(vec![bad]).encode()).is_err());
         }
         let no_recipe = File { recipe: None, ..file("a", FileKind::File) };

@@ -7,8 +7,12 @@
     reason = "a test may stop at the first surprise and say what it saw"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod damage;
 mod mini_writer;
 mod reading;
 mod refusals;
 mod second_reader;
+mod two_readers;

@@ -51,7 +51,8 @@ pub struct MiniChunk {
 pub struct MiniPack {
     pub name: [u8; 32],
     pub size: u64,
-    pub footer_length: u64,
+    pub epoch: u32,
+    pub salt: [u8; 32],
     pub footer: Vec<u8>,
 }
 
@@ -345,7 +346,8 @@ impl MiniWriter {
     pub fn put_pack(&self, object: &[u8], footer: Vec<u8>) -> MiniPack {
         let name = *blake3::hash(object).as_bytes();
         self.put(&format!("packs/{}/{}", hex(&name[..1]), hex(&name)), object);
-        MiniPack { name, size: object.len() as u64, footer_length: footer.len() as u64 + 40, footer }
+        let (epoch, salt) = (object[12..16].try_into().unwrap(), object[32..64].try_into().unwrap());
+        MiniPack { name, size: object.len() as u64, epoch: u32::from_le_bytes(epoch), salt, footer }
     }
 
     /// Stores an index object.
@@ -353,7 +355,8 @@ impl MiniWriter {
         let mut plaintext = [[9; 16].to_vec(), varint(packs.len() as u64)].concat();
         for pack in packs {
             plaintext.extend(pack.name);
-            plaintext.extend([varint(pack.size), varint(pack.footer_length), pack.footer.clone()].concat());
+            plaintext.extend([varint(pack.size), varint(pack.epoch.into()), pack.salt.to_vec()].concat());
+            plaintext.extend([varint(pack.footer.len() as u64), pack.footer.clone()].concat());
         }
         let object = self.object("", INDEX, &plaintext);
         self.put(&format!("index/{}", blake3::hash(&object).to_hex()), &object);

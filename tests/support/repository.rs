@@ -78,7 +78,12 @@ pub fn open(store: Arc<dyn Store>, hands: &Hands) -> Result<Repository, Reposito
 }
 
 /// Opens the repository in a store on a host with caches of its own.
-pub fn open_at(store: Arc<dyn Store>, hands: &Hands, host: &str, places: Places) -> Result<Repository, RepositoryError> {
+pub fn open_at(
+    store: Arc<dyn Store>,
+    hands: &Hands,
+    host: &str,
+    places: Places,
+) -> Result<Repository, RepositoryError> {
     Repository::open(store, password(PASSWORD), hands.ambient(host), places, None)
 }
 

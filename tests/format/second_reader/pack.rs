@@ -147,10 +147,12 @@ pub(super) fn read_index(plaintext: &[u8]) -> Outcome<Vec<([u8; 32], Pack)>> {
     let mut packs = Vec::new();
     for _ in 0..cursor.varint()? {
         let name = cursor.array()?;
-        let (size, footer) = (cursor.varint()?, cursor.varint()?);
-        // The footer is the sealed part (07), so its plaintext is shorter by the seal.
-        let plaintext = cursor.take(footer.checked_sub(SEAL_OVERHEAD).ok_or("a footer shorter than its seal")?)?;
-        packs.push((name, Pack::read(plaintext, size, footer)?));
+        let size = cursor.varint()?;
+        // Epoch and salt save other readers a look at the pack's header; this one reads the header.
+        let (_epoch, _salt) = (cursor.varint()?, cursor.array::<32>()?);
+        let footer = cursor.varint()?;
+        let sealed = footer.checked_add(SEAL_OVERHEAD).ok_or("a footer above 64 bits")?;
+        packs.push((name, Pack::read(cursor.take(footer)?, size, sealed)?));
     }
     cursor.finish()?;
     Ok(packs)
