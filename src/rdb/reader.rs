@@ -230,7 +230,12 @@ impl<'a> Walk<'a> {
         let end = self.source.offset();
         self.source.drain(trailing)?;
         self.structure.length = self.source.offset();
-        self.structure.trailing = self.structure.length - end;
+        self.structure.trailing = self.structure.length.saturating_sub(end);
+        if self.structure.checksum == Checksum::Absent && self.structure.trailing > 0 {
+            // Servers that old wrote nothing here. So a damaged version digit does not pass for an old file.
+            let what = "bytes after the end of a version without checksum".to_owned();
+            self.structure.finding = Finding::Suspect { offset: end, what };
+        }
         Ok(())
     }
 
