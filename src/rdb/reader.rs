@@ -266,6 +266,10 @@ impl<'a> Walk<'a> {
             Cause::Unknown(what) | Cause::Broken(what) => what,
             Cause::Ended | Cause::Input(_) => format!("the file ends at {length} within {}", self.within),
         };
+        if !suspect {
+            // A wrong checksum in the midst of a file that ends with a right one: no EOF mark was there.
+            (self.structure.end, self.structure.trailing) = (None, 0);
+        }
         self.structure.checksum = checksum;
         self.structure.finding =
             if suspect { Finding::Suspect { offset, what } } else { Finding::NotUnderstood { offset, what } };
