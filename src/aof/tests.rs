@@ -1,3 +1,5 @@
+//! What the readers of append-only files make of real, odd and damaged ones.
+
 #![allow(clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};

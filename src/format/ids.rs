@@ -81,7 +81,7 @@ id!(
     Id16, 16
 );
 id!(
-    /// Eight bytes that stand for a dataset's name in object names (KEY-4).
+    /// Eight bytes that stand for a dataset's name in object names.
     DatasetTag, 8
 );
 

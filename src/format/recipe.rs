@@ -15,7 +15,7 @@ pub const OPAQUE: u64 = 0;
 /// RECIPE-5: its bucket streams are labelled with database and first key; what the streams hold is specified with
 /// their writer.
 pub const CANONICAL_RDB: u64 = 1;
-/// Role of the one stream of an opaque part (RECIPE-2).
+/// Role of the one stream of an opaque part.
 pub const ROLE_CONTENT: u64 = 0;
 
 /// A sequence of bytes stored as chunks.

@@ -1,3 +1,5 @@
+//! What the reader of dumps makes of real, odd and damaged ones.
+
 #![allow(clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::io::{self, Read};

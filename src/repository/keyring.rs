@@ -71,8 +71,9 @@ impl Keyring {
     }
 
     /// The header of a new object, sealed by the newest epoch.
+    ///
+    /// OBJ-4: config alone stays with epoch 0, so that any holder of a bag can read it.
     pub fn header(&self, kind: Kind, salt: [u8; 32]) -> Header {
-        // OBJ-4: config alone stays with epoch 0, so that any holder of a bag can read it.
         let epoch = if kind == Kind::Config { 0 } else { self.epoch() };
         Header { kind, epoch, repository: self.repository, salt }
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::mini_writer::PASSWORD;
 use crate::reading::{expected, read_what_can_be, sample};
 use crate::second_reader::SecondReader;
+use crate::support::mini_writer::PASSWORD;
 
 /// All objects below one name of the sample.
 fn objects(root: &Path, name: &str) -> Vec<PathBuf> {

@@ -11,7 +11,6 @@
 mod support;
 
 mod damage;
-mod mini_writer;
 mod reading;
 mod refusals;
 mod second_reader;

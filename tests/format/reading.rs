@@ -6,8 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::mini_writer::{MiniFile, MiniWriter, PASSWORD, hex, noise, opaque};
 use crate::second_reader::{SecondReader, SnapshotView};
+use crate::support::mini_writer::{MiniFile, MiniWriter, PASSWORD, hex, noise, opaque};
 
 /// What the sample's files hold.
 pub fn contents() -> BTreeMap<&'static str, Vec<u8>> {

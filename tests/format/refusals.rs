@@ -4,12 +4,12 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::mini_writer::{
+use crate::reading::{read_all, sample};
+use crate::second_reader::SecondReader;
+use crate::support::mini_writer::{
     MiniChunk, MiniFile, MiniFrame, MiniPack, MiniStream, MiniWriter, PACK, PASSWORD, TOMBSTONE, footer, hex, noise,
     opaque, recipe, varint,
 };
-use crate::reading::{read_all, sample};
-use crate::second_reader::SecondReader;
 
 /// How many files are read of a repository that `write` fills, or what either way of opening it complains of.
 fn verdict(write: impl FnOnce(&MiniWriter)) -> Result<usize, String> {

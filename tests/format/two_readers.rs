@@ -6,9 +6,9 @@ use redkeep::operations::list::{Selector, choose, dump};
 use redkeep::repository::{Places, Repository};
 use tempfile::TempDir;
 
-use crate::mini_writer;
 use crate::reading::{contents, read_all, sample};
 use crate::second_reader::SecondReader;
+use crate::support::mini_writer;
 use crate::support::repository::*;
 
 /// A repository that redkeep made is opened, and its files printed, by a reader that knows only the specification.

@@ -5,4 +5,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod local;
 mod round_trip;
+mod sessions;

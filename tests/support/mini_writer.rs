@@ -16,6 +16,7 @@ pub const SLOT: Kind = (2, "slot");
 pub const PACK: Kind = (3, "pack");
 pub const INDEX: Kind = (4, "index");
 pub const SNAPSHOT: Kind = (5, "snapshot");
+pub const CONDEMNED: Kind = (7, "condemned");
 pub const FORGOTTEN: Kind = (9, "forgotten");
 pub const TOMBSTONE: Kind = (11, "tombstone");
 
@@ -394,6 +395,13 @@ impl MiniWriter {
     pub fn tombstone(&self, session: u8) {
         let plaintext = map(&[(0, bytes(&[session; 16])), (1, uint(5))]);
         self.put_hashed(&self.snapshot_name(session), TOMBSTONE, &plaintext);
+    }
+
+    /// Condemns packs.
+    pub fn condemn(&self, packs: &[[u8; 32]]) {
+        let name = format!("condemned/{}", hex(&[6; 16]));
+        let packs: Vec<_> = packs.iter().map(|pack| bytes(pack)).collect();
+        self.put(&name, &self.object(&name, CONDEMNED, &map(&[(0, bytes(&[6; 16])), (1, array(&packs))])));
     }
 
     /// Records that a snapshot was forgotten.
