@@ -50,7 +50,7 @@ pub(super) struct Part {
 /// What came of opening a multi-part AOF.
 pub(super) enum Outcome {
     /// All of it is open.
-    Open(MultiPart),
+    Open(Box<MultiPart>),
     /// The manifest is gone.
     Gone,
     /// The manifest cannot be read.
@@ -83,7 +83,7 @@ pub(super) fn open_parts(manifest_path: &Path, wants_history: &dyn Fn(&[u8]) -> 
         let second = read_manifest(manifest_path)?;
         if second.as_ref().is_some_and(|second| first.is(second)) {
             match opened {
-                Ok(files) => return measure(manifest_path, first, manifest, files).map(Outcome::Open),
+                Ok(files) => return Ok(Outcome::Open(Box::new(measure(manifest_path, first, manifest, files)?))),
                 Err(missing) => misses = check_misses(misses + 1, manifest_path, &missing)?,
             }
         } else {
@@ -127,12 +127,15 @@ fn beside(manifest_path: &Path, name: &[u8]) -> PathBuf {
     manifest_path.with_file_name(OsStr::from_bytes(name))
 }
 
-/// The open files, or the name of one that is not there. Only history may be missing: it is being removed.
+/// The open files, or the name of one that is not there.
+type Each = Result<Vec<(Entry, File)>, Vec<u8>>;
+
+/// Opens each file in turn. Only history may be missing: it is being removed.
 fn open_each(
     manifest_path: &Path,
     manifest: &Manifest,
     wants_history: &dyn Fn(&[u8]) -> bool,
-) -> Result<Result<Vec<(Entry, File)>, Vec<u8>>, RedisError> {
+) -> Result<Each, RedisError> {
     let mut files = Vec::new();
     for entry in manifest.entries() {
         let is_history = entry.file_type == FileType::History;

@@ -96,7 +96,7 @@ impl AofSets {
             self.leave_out(path);
             return Ok(());
         }
-        self.sets.push(AofSet { path: path.to_vec(), place: place.to_owned(), files });
+        self.sets.push(AofSet { path: path.to_vec(), place: place.to_owned(), files: *files });
         Ok(())
     }
 
