@@ -16,6 +16,7 @@ pub mod chunker;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod operations;
 pub mod rdb;
 pub mod redis;
 pub mod repository;

@@ -27,6 +27,8 @@
 //! [`Role::History`]: crate::format::snapshot::Role::History
 //! [`Role::Other`]: crate::format::snapshot::Role::Other
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed"))]
+
 mod authority;
 mod capture;
 mod captured_file;
@@ -48,3 +50,4 @@ mod top_level;
 pub use capture::{Capture, CaptureOptions, capture_directory};
 pub use captured_file::{CapturedFile, Content, Reading};
 pub use error::RedisError;
+pub use reading::inspect;

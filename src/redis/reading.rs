@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use super::captured_file::{CapturedFile, Content, Reading};
 use super::error::RedisError;
 use super::facts::{self, Facts};
-use super::names::file_name;
+use super::names::FIRST;
 use super::opened::{PIECE, Span, Stamp, first_bytes};
-use crate::aof::{Commands, Scanner};
+use crate::aof::{Commands, MANIFEST_MAX, Manifest, Scanner};
 use crate::format::snapshot::Role;
-use crate::rdb::{self, Structure};
+use crate::rdb::{self, Checksum, Structure};
 
 /// Takes the bytes that were read.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
@@ -21,8 +21,9 @@ pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>) -> Result<Reading, RedisError> {
     let fails = |error| RedisError::io("read", &path_of(file), error);
     let before = stamp(file).map_err(fails)?;
+    let is_rdb = begins_like_rdb(file).map_err(fails)?;
     let mut tee = Tee { input: input(file), sink, length: 0, failure: None };
-    let checked = check(file, &mut tee);
+    let checked = check(file.role, is_rdb, &mut tee);
     let (length, failure) = (tee.length, tee.failure);
     let mut reading = match (checked, failure) {
         (_, Some(Failure::Sink(error))) => return Err(RedisError::Sink(error)),
@@ -66,33 +67,63 @@ fn changed(file: &CapturedFile, length: u64, before: Option<Stamp>, after: Optio
     (!is_still).then(|| format!("it changed while it was read, from {} bytes to {}", before.size(), after.size()))
 }
 
-/// Pulls the whole input through the reader for its role.
-fn check(file: &CapturedFile, tee: &mut Tee<'_>) -> io::Result<Reading> {
-    match file.role {
-        Role::Dump => rdb::read_structure(tee).map(|structure| of_rdb(&structure)),
-        Role::Base | Role::History if file_name(&file.path).ends_with(b".rdb") => {
-            rdb::read_structure(tee).map(|structure| of_rdb(&structure))
-        }
-        Role::Base | Role::Incr | Role::SingleAof | Role::History => check_commands(file, tee),
-        Role::Manifest | Role::Other => pull(tee, &mut |_| {}).map(|()| Reading::default()),
+/// Reads content from wherever it is kept, to its end, and checks its structure as its role asks.
+pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
+    let mut first = Vec::new();
+    input.take(FIRST as u64).read_to_end(&mut first)?;
+    let is_rdb = rdb::looks_like_rdb(&first);
+    let mut sink = |_: &[u8]| Ok(());
+    let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink: &mut sink, length: 0, failure: None };
+    let checked = check(role, is_rdb, &mut tee);
+    match (checked, tee.failure) {
+        (_, Some(Failure::Input(error) | Failure::Sink(error))) | (Err(error), None) => Err(error),
+        (Ok(reading), None) => Ok(Reading { length: tee.length, ..reading }),
     }
 }
 
-/// Commands, or commands after an RDB file.
-fn check_commands(file: &CapturedFile, tee: &mut Tee<'_>) -> io::Result<Reading> {
-    let mut scanner = Scanner::default();
-    if !begins_like_rdb(file)? {
-        pull(tee, &mut |piece| scanner.push(piece))?;
-        return Ok(of_commands(&scanner.finish()));
+/// Pulls the whole input through the reader for its role.
+fn check(role: Role, is_rdb: bool, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    match role {
+        Role::Dump => rdb::read_structure(tee).map(|structure| of_rdb(&structure)),
+        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, tee),
+        Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(tee),
+        Role::Manifest => check_manifest(tee),
+        Role::Other => pull(tee, &mut |_| {}).map(|()| Reading::default()),
     }
+}
+
+fn check_commands(tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::default();
+    pull(tee, &mut |piece| scanner.push(piece))?;
+    Ok(of_commands(&scanner.finish()))
+}
+
+/// An RDB file, and maybe commands after it.
+fn check_preamble(role: Role, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::default();
     let structure = rdb::read_preamble(tee, &mut |piece| scanner.push(piece))?;
-    let mut reading = of_preamble(&structure);
+    let mut reading = of_structure(&structure);
     if let Some(end) = structure.end {
         let commands = of_commands(&scanner.finish().after(end));
         reading.suspect = reading.suspect.or(commands.suspect);
         reading.facts.extend(commands.facts);
     }
+    // Most bases end with their checksum. Where neither that is so nor the content is understood, doubt is due.
+    if role != Role::SingleAof && structure.checksum == Checksum::NotReached {
+        reading.suspect = reading.suspect.or_else(|| reading.note.take());
+    }
     Ok(reading)
+}
+
+fn check_manifest(tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut bytes = Vec::new();
+    pull(tee, &mut |piece| {
+        if bytes.len() <= MANIFEST_MAX {
+            bytes.extend_from_slice(piece);
+        }
+    })?;
+    let suspect = Manifest::decode(&bytes).err().map(|malformed| malformed.to_string());
+    Ok(Reading { suspect, ..Reading::default() })
 }
 
 fn begins_like_rdb(file: &CapturedFile) -> io::Result<bool> {
@@ -109,7 +140,7 @@ fn of_commands(commands: &Commands) -> Reading {
 
 /// An RDB file on its own. A server writes nothing after the checksum.
 fn of_rdb(structure: &Structure) -> Reading {
-    let mut reading = of_preamble(structure);
+    let mut reading = of_structure(structure);
     if let Some(end) = structure.end.filter(|_| structure.trailing > 0) {
         let what = || format!("{} bytes follow its end at {end}", structure.trailing);
         reading.suspect = reading.suspect.or_else(|| Some(what()));
@@ -117,7 +148,7 @@ fn of_rdb(structure: &Structure) -> Reading {
     reading
 }
 
-fn of_preamble(structure: &Structure) -> Reading {
+fn of_structure(structure: &Structure) -> Reading {
     let facts: Facts = facts::of_structure(structure);
     let (suspect, note) = match structure.is_suspect() {
         true => (structure.reason(), None),

@@ -130,4 +130,32 @@ impl RepositoryError {
     pub fn is_damage(&self) -> bool {
         matches!(self, RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. })
     }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            RepositoryError::NoRepository { .. } => "make one with: redkeep init --repo LOCATION",
+            RepositoryError::AlreadyThere { .. } => "use it as it is, or choose another location",
+            RepositoryError::WrongSecret { .. } => {
+                "passwords are in REDKEEP_PASSWORD, --password-file or --password-command"
+            }
+            RepositoryError::OtherRepository { found, .. } => {
+                return Some(format!("if it was replaced on purpose, say so once with: --accept-repository {found}"));
+            }
+            RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
+                "see what is affected with: redkeep check --read-data"
+            }
+            RepositoryError::Fenced => "run the backup again",
+            RepositoryError::CannotDerive(_) => "opening a repository needs the memory its key slot asks for",
+            RepositoryError::Local { .. } => {
+                "check the space and rights of the cache and state directories (--cache-dir)"
+            }
+            RepositoryError::Store(error) => return error.hint().map(String::from),
+            RepositoryError::Interrupted
+            | RepositoryError::Limit(_)
+            | RepositoryError::Slot(_)
+            | RepositoryError::Sink(_) => return None,
+        };
+        Some(hint.into())
+    }
 }

@@ -150,12 +150,12 @@ impl Intake<'_> {
 impl Session<'_> {
     /// Runs `work` with an open way in. When this returns, everything `work` put is stored and named by an index
     /// object; when it fails, nothing refers to what was stored.
-    pub fn store<T>(
+    pub fn store<T, E: From<RepositoryError>>(
         &self,
         options: IntakeOptions,
         stop: &(dyn Fn() -> bool + Sync),
-        work: impl FnOnce(&mut Intake<'_>) -> Result<T, RepositoryError>,
-    ) -> Result<(T, Stored), RepositoryError> {
+        work: impl FnOnce(&mut Intake<'_>) -> Result<T, E>,
+    ) -> Result<(T, Stored), E> {
         let workers = options.workers.clamp(1, WORKERS_LIMIT);
         let flying = Mutex::new(HashSet::new());
         let under_way = 4 * workers;
@@ -178,9 +178,8 @@ impl Session<'_> {
             let stored = Stored::default();
             let mut intake =
                 Intake { session: self, flying: &flying, stop, frames, tickets, next: 0, contents, lists, stored };
-            let result = work(&mut intake).and_then(|value| intake.flush().map(|()| value));
+            let result = work(&mut intake).and_then(|value| Ok(intake.flush().map(|()| value)?));
             let stored = intake.stored;
-            let failed = result.is_err();
             drop(intake);
             let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let finished = finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -188,7 +187,6 @@ impl Session<'_> {
             let finisher = finished?;
             packed?;
             let value = result?;
-            debug_assert!(!failed);
             let (packs, stored_bytes) = finisher.finish()?;
             Ok((value, Stored { packs, stored_bytes, ..stored }))
         })

@@ -8,7 +8,7 @@ use crate::format::keys::Bag;
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{HEADER, Header, SEAL_OVERHEAD, WHOLE};
 use crate::format::snapshot::FINAL_HASH;
-use crate::format::{ChunkId, Id16};
+use crate::format::{ChunkId, Id16, Malformed};
 
 /// Every secret of a repository, ready for use.
 pub struct Keyring {
@@ -50,6 +50,14 @@ impl Keyring {
     /// What stands for a dataset in object names.
     pub fn tag(&self, dataset: &str) -> DatasetTag {
         DatasetTag(keys::dataset_tag(&self.chunk_id, dataset))
+    }
+
+    /// SNAP-7: the tag in a snapshot's name is that of its dataset.
+    pub fn check_tag(&self, tag: DatasetTag, dataset: &str) -> Result<(), Fault> {
+        match self.tag(dataset) == tag {
+            true => Ok(()),
+            false => Err(Malformed::new("snapshot", "its dataset does not belong to its name").into()),
+        }
     }
 
     /// The epoch that seals new objects.

@@ -78,6 +78,11 @@ impl Repository {
 }
 
 impl Session<'_> {
+    /// The repository it writes to.
+    pub fn repository(&self) -> &Repository {
+        self.repository
+    }
+
     /// The session's id, which becomes the snapshot's.
     pub fn id(&self) -> Id16 {
         self.id

@@ -4,6 +4,7 @@
 
 pub mod equality;
 pub mod keyspace;
+pub mod repository;
 pub mod server;
 pub mod stores;
 pub mod writers;

@@ -1,0 +1,88 @@
+//! What can go wrong with an operation.
+
+use crate::redis::RedisError;
+use crate::repository::RepositoryError;
+
+/// What can go wrong with an operation.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The data directory or server.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// No snapshot fits what was asked for.
+    #[error("{what}")]
+    NoSnapshot {
+        /// What was asked for, and what there is.
+        what: String,
+    },
+    /// Several snapshots or datasets fit.
+    #[error("{what}")]
+    Ambiguous {
+        /// What was asked for, and what fits.
+        what: String,
+    },
+    /// The operation will not be done as asked.
+    #[error("{what}")]
+    Refused {
+        /// Why.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A process uses the place that is to be replaced.
+    #[error("{what}")]
+    InUse {
+        /// Who uses what.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A path of the target.
+    #[error("cannot {action} {path}")]
+    Target {
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// The path.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A restored file is not what was stored.
+    #[error("{path}: its restored bytes do not match the snapshot")]
+    WrongBytes {
+        /// The file.
+        path: String,
+    },
+    /// There is nothing to put back.
+    #[error("nothing was set aside for {path}")]
+    NothingAside {
+        /// The target.
+        path: String,
+    },
+}
+
+impl OperationError {
+    /// An action on a path of the target that failed.
+    pub(super) fn target(action: &'static str, path: &std::path::Path, source: impl Into<std::io::Error>) -> Self {
+        OperationError::Target { action, path: path.display().to_string(), source: source.into() }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            OperationError::Repository(error) => error.hint(),
+            OperationError::Redis(error) => error.hint().map(String::from),
+            OperationError::Refused { hint, .. } | OperationError::InUse { hint, .. } => Some(hint.clone()),
+            OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
+            OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),
+            OperationError::Target { .. } => Some("check the path, its owner and the space on its disk".into()),
+            OperationError::WrongBytes { .. } => Some(
+                "nothing was put in place; look at the disk of the target, and run: redkeep check --read-data".into(),
+            ),
+            OperationError::NothingAside { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `init`: make a repository.
+
+use std::sync::Arc;
+
+use super::OperationError;
+use crate::format::Id16;
+use crate::format::keys::Argon2Cost;
+use crate::repository::{Ambient, Credential, Places, Repository};
+use crate::store::Store;
+
+/// What `init` made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The repository's id.
+    pub repository: Id16,
+    /// Where it is.
+    pub location: String,
+    /// The slot of the first password or key file.
+    pub slot: Id16,
+}
+
+/// Makes a repository in an empty store.
+pub fn init(
+    store: Arc<dyn Store>,
+    credential: Credential,
+    cost: Argon2Cost,
+    ambient: Ambient,
+    places: Places,
+) -> Result<Report, OperationError> {
+    let location = store.location();
+    let repository = Repository::create(store, credential, "first", cost, ambient, places)?;
+    Ok(Report { repository: repository.id(), location, slot: repository.current_slot() })
+}

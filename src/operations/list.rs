@@ -1,0 +1,134 @@
+//! `snapshots`, `ls` and `dump`: finding a snapshot and looking inside.
+
+use std::io::Write;
+
+use super::OperationError;
+use crate::format::UnixMillis;
+use crate::format::object::SnapshotName;
+use crate::format::snapshot::{File, FileKind, Snapshot};
+use crate::repository::{Alarm, ChunkReader, Repository, RepositoryError, SnapshotInfo};
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest, or the n-th before it.
+    Latest(usize),
+    /// The last one captured at or before a moment.
+    At(UnixMillis),
+    /// The one whose id begins so.
+    Id(String),
+}
+
+/// Which snapshots are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this dataset.
+    pub dataset: Option<String>,
+    /// Only those that began at or after this moment.
+    pub since: Option<UnixMillis>,
+    /// Only those with this tag.
+    pub tag: Option<String>,
+}
+
+/// Snapshots that fit a filter, by dataset and age, and what the repository lacks.
+pub fn snapshots(repository: &Repository, filter: &Filter) -> Result<(Vec<SnapshotInfo>, Vec<Alarm>), OperationError> {
+    let alarms = repository.refresh()?;
+    let fits = |info: &SnapshotInfo| {
+        filter.dataset.as_ref().is_none_or(|dataset| *dataset == info.dataset)
+            && filter.since.is_none_or(|since| info.begin >= since)
+            && filter.tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
+    };
+    let infos = repository.snapshots()?;
+    Ok((infos.into_iter().filter(fits).collect(), alarms))
+}
+
+/// A chosen snapshot.
+pub struct Chosen {
+    /// Its object name.
+    pub name: SnapshotName,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What the repository lacks.
+    pub alarms: Vec<Alarm>,
+}
+
+/// The one snapshot that is meant.
+pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str>) -> Result<Chosen, OperationError> {
+    let filter = Filter { dataset: dataset.map(String::from), ..Filter::default() };
+    let (infos, alarms) = snapshots(repository, &filter)?;
+    let info = select(&infos, selector)?;
+    let snapshot = repository.snapshot(&info.name)?;
+    Ok(Chosen { name: info.name, snapshot, alarms })
+}
+
+fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a SnapshotInfo, OperationError> {
+    let none = |what: String| OperationError::NoSnapshot { what };
+    match selector {
+        Selector::Id(prefix) => {
+            let mut fitting = infos.iter().filter(|info| info.name.session.to_string().starts_with(prefix.as_str()));
+            match (fitting.next(), fitting.next()) {
+                (Some(info), None) => Ok(info),
+                (None, _) => Err(none(format!("no snapshot has an id that begins with {prefix}"))),
+                _ => Err(OperationError::Ambiguous { what: format!("several snapshots begin with {prefix}") }),
+            }
+        }
+        Selector::Latest(back) => {
+            let of_one = one_dataset(infos)?;
+            let place = of_one.len().checked_sub(back + 1);
+            place.and_then(|place| of_one.get(place)).ok_or_else(|| match of_one.len() {
+                0 => none("there is no snapshot yet".into()),
+                count => none(format!("latest~{back} was asked for, there are {count} snapshots")),
+            })
+        }
+        Selector::At(moment) => {
+            let of_one = one_dataset(infos)?;
+            let captured = |info: &&SnapshotInfo| info.moment.unwrap_or(info.begin) <= *moment;
+            of_one.iter().rev().find(captured).ok_or_else(|| none("no snapshot is as old as that".into()))
+        }
+    }
+}
+
+fn one_dataset(infos: &[SnapshotInfo]) -> Result<&[SnapshotInfo], OperationError> {
+    let mut names: Vec<&str> = infos.iter().map(|info| info.dataset.as_str()).collect();
+    names.dedup();
+    match names.len() {
+        0 | 1 => Ok(infos),
+        _ => Err(OperationError::Ambiguous { what: format!("there are several datasets: {}", names.join(", ")) }),
+    }
+}
+
+/// Files of a snapshot at or below a path (all for an empty one).
+pub fn files<'a>(snapshot: &'a Snapshot, below: &[u8]) -> Vec<&'a File> {
+    let below = below.strip_suffix(b"/").unwrap_or(below);
+    let fits = |file: &&File| {
+        let path: &[u8] = &file.path;
+        below.is_empty() || path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    snapshot.files.iter().filter(fits).collect()
+}
+
+/// Writes the content of one file; its hash is compared at the end.
+pub fn dump(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    path: &[u8],
+    out: &mut dyn Write,
+) -> Result<u64, OperationError> {
+    let file = snapshot.files.iter().find(|file| file.path[..] == *path && file.kind == FileKind::File);
+    let file = file.ok_or_else(|| OperationError::Refused {
+        what: format!("the snapshot has no file {}", String::from_utf8_lossy(path)),
+        hint: "list its files with: redkeep ls SNAPSHOT".into(),
+    })?;
+    let (hash, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut length = 0;
+    ChunkReader::new(repository).read(recipe, &mut |bytes| {
+        hasher.update(bytes);
+        length += bytes.len() as u64;
+        out.write_all(bytes).map_err(|error| RepositoryError::Sink(Box::new(error)))
+    })?;
+    match *hasher.finalize().as_bytes() == hash.0 {
+        true => Ok(length),
+        false => Err(OperationError::WrongBytes { path: file.display_path() }),
+    }
+}

@@ -1,0 +1,48 @@
+//! What redkeep does: one module for each command. Plain options in, a report out; the only place where the repository
+//! and Redis meet.
+
+pub mod backup;
+pub mod check;
+mod error;
+pub mod init;
+pub mod keys;
+pub mod list;
+pub mod restore;
+pub mod stats;
+pub mod verify;
+
+pub use error::OperationError;
+
+/// Is told how far long work has come, and says when to stop. Implemented by the command line's progress bar and by
+/// [`Silent`].
+pub trait Observer: Sync {
+    /// A stretch of work begins: what is done, and its bytes where they are known.
+    fn begin(&self, what: &str, bytes: Option<u64>);
+    /// So many more bytes are done.
+    fn advance(&self, bytes: u64);
+    /// Whether the user asked to stop.
+    fn interrupted(&self) -> bool;
+}
+
+/// Says nothing and never stops.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// An error and its causes on one line, for reports.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! `restore --target DIR`: a snapshot's files in a directory, all of them or nothing.
+//!
+//! LOCAL-7: everything is written to a staging directory beside the target, read back and compared, AOF manifests last;
+//! then the directory takes the target's name by one rename, and what stood there is kept aside.
+
+mod place;
+mod stage;
+
+use std::path::{Path, PathBuf};
+
+pub use place::{UndoReport, undo};
+
+use super::list::Chosen;
+use super::{Observer, OperationError};
+use crate::format::snapshot::{File, FileKind, Role};
+use crate::repository::Repository;
+use place::Target;
+use stage::Staging;
+
+/// Which of two datasets in one snapshot is meant, where the server's AOF may have been stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The dump; AOF files are left out.
+    Rdb,
+    /// The AOF; the dump is left out.
+    Aof,
+}
+
+/// What is restored, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory that will hold the files.
+    pub target: PathBuf,
+    /// Which dataset is meant.
+    pub from: Option<From>,
+    /// Say what would be done and stop.
+    pub dry_run: bool,
+}
+
+/// What a restore did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The target, absolute.
+    pub target: PathBuf,
+    /// Regular files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What stood in the target's place is now here.
+    pub aside: Option<PathBuf>,
+    /// Owners or times that could not be set.
+    pub unset: Vec<String>,
+    /// Damage that was made good from other copies.
+    pub made_good: Vec<String>,
+    /// Paths whose content was suspect when it was stored, and why.
+    pub suspects: Vec<(String, String)>,
+    /// Nothing was written.
+    pub dry_run: bool,
+}
+
+/// Restores a snapshot into a directory.
+pub fn restore(
+    repository: &Repository,
+    chosen: &Chosen,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
+    let files = select(chosen, options.from)?;
+    let target = Target::examine(&options.target)?;
+    let regular = files.iter().filter(|file| file.kind == FileKind::File);
+    let bytes = regular.clone().map(|file| file.size).sum();
+    let mut report = Report {
+        target: target.path().into(),
+        files: regular.count() as u64,
+        bytes,
+        aside: None,
+        unset: Vec::new(),
+        made_good: Vec::new(),
+        suspects: files.iter().filter_map(|f| Some((f.display_path(), f.suspect.clone()?))).collect(),
+        dry_run: options.dry_run,
+    };
+    target.check_space(bytes)?;
+    if options.dry_run {
+        report.aside = target.exists().then(|| target.path().into());
+        return Ok(report);
+    }
+    let staging = Staging::create(&target)?;
+    let (made_good, unset) = staging.fill(repository, &files, observer)?;
+    report.aside = staging.put_in_place(target)?;
+    Ok(Report { made_good, unset, ..report })
+}
+
+/// The files of the dataset that is meant. A snapshot whose AOF may have been stale names none by itself.
+fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationError> {
+    let snapshot = &chosen.snapshot;
+    let unknown = snapshot.facts.get("authoritative").is_some_and(|which| which == "unknown");
+    if unknown && from.is_none() {
+        return Err(OperationError::Refused {
+            what: "the AOF in this snapshot may be older than its dump: which of the two is the dataset is not known"
+                .into(),
+            hint: "look at its warnings with redkeep snapshots, then choose with --from aof or --from rdb".into(),
+        });
+    }
+    let is_aof =
+        |file: &&File| matches!(file.role, Role::Manifest | Role::Base | Role::Incr | Role::SingleAof | Role::History);
+    let wanted = |file: &&File| match from {
+        None => true,
+        Some(From::Rdb) => !is_aof(file),
+        Some(From::Aof) => file.role != Role::Dump,
+    };
+    let has = |test: &dyn Fn(&&File) -> bool| snapshot.files.iter().any(|file| test(&file));
+    let missing = match from {
+        Some(From::Rdb) if !has(&|file| file.role == Role::Dump) => Some("dump"),
+        Some(From::Aof) if !has(&is_aof) => Some("AOF"),
+        _ => None,
+    };
+    match missing {
+        Some(what) => Err(OperationError::Refused {
+            what: format!("the snapshot holds no {what}"),
+            hint: "leave out --from, or choose another snapshot".into(),
+        }),
+        None => Ok(snapshot.files.iter().filter(wanted).collect()),
+    }
+}
+
+/// The path in a staging directory of a path in a snapshot. Snapshot paths were checked when it was decoded (SNAP-4).
+fn below(root: &Path, file: &File) -> PathBuf {
+    root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&file.path))
+}

@@ -1,0 +1,56 @@
+//! `stats`: what the repository holds and what it costs.
+
+use std::collections::BTreeMap;
+
+use super::OperationError;
+use crate::format::UnixMillis;
+use crate::repository::{Alarm, PackTotals, Repository};
+
+/// What a repository holds.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Sums over all packs.
+    pub totals: PackTotals,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes of all files of all snapshots, as they would be restored.
+    pub restored_bytes: u64,
+    /// By dataset.
+    pub datasets: BTreeMap<String, DatasetStats>,
+    /// What is missing or unreadable.
+    pub alarms: Vec<Alarm>,
+}
+
+/// What a repository holds of one dataset.
+#[derive(Debug, Clone, Default)]
+pub struct DatasetStats {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes of all its files, as they would be restored.
+    pub restored_bytes: u64,
+    /// Bytes its backups stored.
+    pub stored_bytes: u64,
+    /// When its newest snapshot began.
+    pub newest: Option<UnixMillis>,
+}
+
+/// Adds up what the catalog knows.
+pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
+    let alarms = repository.refresh()?;
+    let mut datasets: BTreeMap<String, DatasetStats> = BTreeMap::new();
+    let infos = repository.snapshots()?;
+    for info in &infos {
+        let dataset = datasets.entry(info.dataset.clone()).or_default();
+        dataset.snapshots += 1;
+        dataset.restored_bytes += info.bytes;
+        dataset.stored_bytes += info.stored_bytes;
+        dataset.newest = dataset.newest.max(Some(info.begin));
+    }
+    Ok(Report {
+        totals: repository.totals()?,
+        snapshots: infos.len() as u64,
+        restored_bytes: infos.iter().map(|info| info.bytes).sum(),
+        datasets,
+        alarms,
+    })
+}

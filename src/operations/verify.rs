@@ -1,0 +1,123 @@
+//! `verify`: rebuild every file of a snapshot without writing it, compare its hash, and read its structure again.
+
+use std::io::{self, Read};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::list::Chosen;
+use super::{Observer, OperationError};
+use crate::format::snapshot::{File, FileKind};
+use crate::redis::{Reading, inspect};
+use crate::repository::{ChunkReader, Repository, RepositoryError};
+
+/// What is known of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The file.
+    pub path: String,
+    /// Bytes that were rebuilt.
+    pub bytes: u64,
+    /// Why it cannot be rebuilt as it was stored.
+    pub damage: Option<String>,
+    /// Why the stored content itself is suspect.
+    pub suspect: Option<String>,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Regular files, in order.
+    pub files: Vec<Verified>,
+}
+
+impl Report {
+    /// Whether every file can be rebuilt exactly.
+    pub fn is_whole(&self) -> bool {
+        self.files.iter().all(|file| file.damage.is_none())
+    }
+
+    /// Whether some content was suspect when it was stored.
+    pub fn has_suspects(&self) -> bool {
+        self.files.iter().any(|file| file.suspect.is_some())
+    }
+}
+
+/// Rebuilds and reads every file of a snapshot.
+pub fn verify(repository: &Repository, chosen: &Chosen, observer: &dyn Observer) -> Result<Report, OperationError> {
+    let files = chosen.snapshot.files.iter().filter(|file| file.kind == FileKind::File);
+    observer.begin("verifying", Some(files.clone().map(|file| file.size).sum()));
+    let reader = ChunkReader::new(repository);
+    let mut report = Report::default();
+    for file in files {
+        report.files.push(verify_file(&reader, file, observer)?);
+    }
+    Ok(report)
+}
+
+fn verify_file(reader: &ChunkReader<'_>, file: &File, observer: &dyn Observer) -> Result<Verified, OperationError> {
+    let (hash, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = 0;
+    let (to_inspector, pieces) = bounded(4);
+    let (read, reading) = thread::scope(|scope| {
+        let inspector = scope.spawn(move || inspect(file.role, &mut Pieces::new(pieces)));
+        let read = reader.read(recipe, &mut |piece| {
+            if observer.interrupted() {
+                return Err(RepositoryError::Interrupted);
+            }
+            hasher.update(piece);
+            bytes += piece.len() as u64;
+            observer.advance(piece.len() as u64);
+            // An inspector that has gone away reports why itself.
+            let _ = to_inspector.send(piece.to_vec());
+            Ok(())
+        });
+        end(to_inspector);
+        (read, inspector.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let path = file.display_path();
+    let damage = match read {
+        Ok(()) if *hasher.finalize().as_bytes() == hash.0 => None,
+        Ok(()) => Some("its bytes do not match the hash in the snapshot".to_string()),
+        Err(error) if error.is_damage() => Some(super::one_line(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    let reading = reading.unwrap_or_else(|error| Reading { suspect: Some(error.to_string()), ..Reading::default() });
+    let suspect = if damage.is_some() { None } else { reading.suspect.or_else(|| file.suspect.clone()) };
+    Ok(Verified { path, bytes, damage, suspect })
+}
+
+/// Closing the channel is what ends the inspector's input.
+fn end(to_inspector: Sender<Vec<u8>>) {
+    drop(to_inspector);
+}
+
+/// Pieces from another thread as one input.
+struct Pieces {
+    from: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    used: usize,
+}
+
+impl Pieces {
+    fn new(from: Receiver<Vec<u8>>) -> Self {
+        Pieces { from, piece: Vec::new(), used: 0 }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.used == self.piece.len() {
+            let Ok(piece) = self.from.recv() else { return Ok(0) };
+            (self.piece, self.used) = (piece, 0);
+        }
+        let rest = self.piece.get(self.used..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.used += length;
+        Ok(length)
+    }
+}
