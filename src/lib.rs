@@ -13,6 +13,7 @@
 
 pub mod aof;
 pub mod chunker;
+pub mod cli;
 pub mod compress;
 pub mod crypto;
 pub mod format;

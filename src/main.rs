@@ -1,3 +1,7 @@
 //! The redkeep program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    redkeep::cli::run(std::env::args_os())
+}

@@ -1,5 +1,6 @@
 //! What can go wrong with an operation.
 
+use crate::format::object::SnapshotName;
 use crate::redis::RedisError;
 use crate::repository::RepositoryError;
 
@@ -17,6 +18,12 @@ pub enum OperationError {
     NoSnapshot {
         /// What was asked for, and what there is.
         what: String,
+    },
+    /// The dataset's first snapshot is younger than the moment that was asked for.
+    #[error("no snapshot is as old as the asked moment")]
+    NoMoment {
+        /// The oldest snapshot there is.
+        oldest: SnapshotName,
     },
     /// Several snapshots or datasets fit.
     #[error("{what}")]
@@ -70,12 +77,20 @@ impl OperationError {
         OperationError::Target { action, path: path.display().to_string(), source: source.into() }
     }
 
+    /// Whether this is damage in the repository, rather than trouble in reaching it or in the target.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, OperationError::Repository(error) if error.is_damage())
+    }
+
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
             OperationError::Repository(error) => error.hint(),
             OperationError::Redis(error) => error.hint().map(String::from),
             OperationError::Refused { hint, .. } | OperationError::InUse { hint, .. } => Some(hint.clone()),
+            OperationError::NoMoment { oldest } => {
+                Some(format!("the oldest one is {}: list them with: redkeep snapshots", oldest.session))
+            }
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),
             OperationError::Target { .. } => Some("check the path, its owner and the space on its disk".into()),

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::OperationError;
+use super::second_look::second_look;
+use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::{File, FileKind, Snapshot};
@@ -56,6 +57,9 @@ pub struct Chosen {
 pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str>) -> Result<Chosen, OperationError> {
     let filter = Filter { dataset: dataset.map(String::from), ..Filter::default() };
     let (infos, alarms) = snapshots(repository, &filter)?;
+    if let (Some(dataset), true) = (dataset, infos.is_empty()) {
+        return Err(unknown_dataset(&repository.snapshots()?, dataset));
+    }
     let info = select(&infos, selector)?;
     let snapshot = repository.snapshot(&info.name)?;
     Ok(Chosen { name: info.name, snapshot, alarms })
@@ -83,9 +87,19 @@ fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a Snap
         Selector::At(moment) => {
             let of_one = one_dataset(infos)?;
             let captured = |info: &&SnapshotInfo| info.moment.unwrap_or(info.begin) <= *moment;
-            of_one.iter().rev().find(captured).ok_or_else(|| none("no snapshot is as old as that".into()))
+            of_one.iter().rev().find(captured).ok_or_else(|| match of_one.first() {
+                Some(oldest) => OperationError::NoMoment { oldest: oldest.name },
+                None => none("there is no snapshot yet".into()),
+            })
         }
     }
+}
+
+fn unknown_dataset(infos: &[SnapshotInfo], dataset: &str) -> OperationError {
+    let mut names: Vec<&str> = infos.iter().map(|info| info.dataset.as_str()).collect();
+    names.dedup();
+    let there = if names.is_empty() { "there is none yet".into() } else { format!("there are: {}", names.join(", ")) };
+    OperationError::NoSnapshot { what: format!("no snapshot of dataset {dataset}; {there}") }
 }
 
 fn one_dataset(infos: &[SnapshotInfo]) -> Result<&[SnapshotInfo], OperationError> {
@@ -107,28 +121,52 @@ pub fn files<'a>(snapshot: &'a Snapshot, below: &[u8]) -> Vec<&'a File> {
     snapshot.files.iter().filter(fits).collect()
 }
 
-/// Writes the content of one file; its hash is compared at the end.
+/// Writes the content of one file; its hash is compared at the end. Every byte is written once, also where damage was
+/// met and a second look made it good.
 pub fn dump(
     repository: &Repository,
     snapshot: &Snapshot,
     path: &[u8],
     out: &mut dyn Write,
+    observer: &dyn Observer,
 ) -> Result<u64, OperationError> {
     let file = snapshot.files.iter().find(|file| file.path[..] == *path && file.kind == FileKind::File);
     let file = file.ok_or_else(|| OperationError::Refused {
         what: format!("the snapshot has no file {}", String::from_utf8_lossy(path)),
         hint: "list its files with: redkeep ls SNAPSHOT".into(),
     })?;
+    let mut written = 0;
+    let whole = |(): &()| true;
+    second_look(repository, whole, || dump_from(repository, file, &mut written, out, observer))?;
+    Ok(written)
+}
+
+/// Writes what follows the first `written` bytes, and counts it there.
+fn dump_from(
+    repository: &Repository,
+    file: &File,
+    written: &mut u64,
+    out: &mut dyn Write,
+    observer: &dyn Observer,
+) -> Result<(), OperationError> {
     let (hash, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
+    observer.begin("reading", Some(file.size));
     let mut hasher = blake3::Hasher::new();
-    let mut length = 0;
+    let mut at = 0;
     ChunkReader::new(repository).read(recipe, &mut |bytes| {
+        if observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
+        }
         hasher.update(bytes);
-        length += bytes.len() as u64;
-        out.write_all(bytes).map_err(|error| RepositoryError::Sink(Box::new(error)))
+        let end = at + bytes.len() as u64;
+        let rest = bytes.get(written.saturating_sub(at) as usize..).unwrap_or_default();
+        out.write_all(rest).map_err(|error| RepositoryError::Sink(Box::new(error)))?;
+        (at, *written) = (end, end.max(*written));
+        observer.advance(bytes.len() as u64);
+        Ok(())
     })?;
     match *hasher.finalize().as_bytes() == hash.0 {
-        true => Ok(length),
+        true => Ok(()),
         false => Err(OperationError::WrongBytes { path: file.display_path() }),
     }
 }

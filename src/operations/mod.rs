@@ -2,12 +2,14 @@
 //! and Redis meet.
 
 pub mod backup;
+pub mod changes;
 pub mod check;
 mod error;
 pub mod init;
 pub mod keys;
 pub mod list;
 pub mod restore;
+mod second_look;
 pub mod stats;
 pub mod verify;
 

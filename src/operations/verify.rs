@@ -6,6 +6,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::list::Chosen;
+use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind};
 use crate::redis::{Reading, inspect};
@@ -43,8 +44,12 @@ impl Report {
     }
 }
 
-/// Rebuilds and reads every file of a snapshot.
+/// Rebuilds and reads every file of a snapshot. Damage is in the report, after a second look.
 pub fn verify(repository: &Repository, chosen: &Chosen, observer: &dyn Observer) -> Result<Report, OperationError> {
+    second_look(repository, Report::is_whole, || verify_once(repository, chosen, observer))
+}
+
+fn verify_once(repository: &Repository, chosen: &Chosen, observer: &dyn Observer) -> Result<Report, OperationError> {
     let files = chosen.snapshot.files.iter().filter(|file| file.kind == FileKind::File);
     observer.begin("verifying", Some(files.clone().map(|file| file.size).sum()));
     let reader = ChunkReader::new(repository);

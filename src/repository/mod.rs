@@ -123,6 +123,14 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Whether a store holds a repository, without opening it: for asking nobody for a password in vain.
+    pub fn is_in(store: &dyn Store) -> Result<bool, RepositoryError> {
+        match store.get(&object_name(&Name::Config), SMALL_MAX) {
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            other => Ok(other.map(|_| true)?),
+        }
+    }
+
     /// Opens a repository with a password or key file.
     ///
     /// `accept`: the id of a repository the user expects, where this host remembers another one at the location.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub use place::{UndoReport, undo};
 
 use super::list::Chosen;
+use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::repository::Repository;
@@ -58,8 +59,17 @@ pub struct Report {
     pub dry_run: bool,
 }
 
-/// Restores a snapshot into a directory.
+/// Restores a snapshot into a directory. Damage is final only after a second look.
 pub fn restore(
+    repository: &Repository,
+    chosen: &Chosen,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
+    second_look(repository, |_| true, || restore_once(repository, chosen, options, observer))
+}
+
+fn restore_once(
     repository: &Repository,
     chosen: &Chosen,
     options: &Options,
@@ -98,7 +108,7 @@ fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationEr
         return Err(OperationError::Refused {
             what: "the AOF in this snapshot may be older than its dump: which of the two is the dataset is not known"
                 .into(),
-            hint: "look at its warnings with redkeep snapshots, then choose with --from aof or --from rdb".into(),
+            hint: "look at its warnings with redkeep ls, then choose with --from aof or --from rdb".into(),
         });
     }
     let is_aof =

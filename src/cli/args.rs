@@ -1,0 +1,123 @@
+//! The arguments all commands share. Those of each command stand beside what it does, in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser};
+
+use super::commands::Command;
+use super::selector;
+use crate::format::Id16;
+use crate::operations::list::Selector;
+
+const AFTER_HELP: &str = "\
+Examples:
+  export REDKEEP_REPO=/srv/redkeep REDKEEP_PASSWORD_FILE=/etc/redkeep/password
+  redkeep init
+  redkeep backup /var/lib/redis
+  redkeep snapshots
+  redkeep restore latest --target /var/lib/redis
+
+Snapshots and times:
+  SNAPSHOT is the begin of an id (4 digits or more), latest, latest~N, or @TIME: the last one captured at or before
+  TIME. TIME is RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05', 'today 14:05', or a span ago (3h, 2d, 90m).
+
+Passwords:
+  The password is taken from --key-file, --password-file or --password-command; else from REDKEEP_KEY_FILE,
+  REDKEEP_PASSWORD_FILE, REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else a terminal is asked.
+
+Environment:
+  REDKEEP_REPO         where the repository is
+  REDKEEP_PASSWORD …   see above
+  REDKEEP_CACHE_DIR    where catalogs are kept [default: $XDG_CACHE_HOME/redkeep]
+  REDKEEP_STATE_DIR    where this host remembers the repositories it has seen [default: $XDG_STATE_HOME/redkeep]
+  NO_COLOR             if set, help is printed without colours; nothing else has any
+
+JSON:
+  With --json, standard output is exactly one JSON object on one line, whose shape each command's --help describes.
+  A failure is such an object too, and is also told on standard error:
+    {\"error\": {\"message\": text, \"hint\": text or null, \"exit_code\": number}}
+  Ids and hashes are full lowercase hexadecimal, times RFC 3339, sizes bytes. Fields may be added, never changed.
+
+";
+
+/// Incremental, deduplicated, encrypted backups of Redis and Valkey data directories
+#[derive(Debug, Parser)]
+#[command(
+    name = "redkeep",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_long_help = format!("{AFTER_HELP}{}", super::exit::TABLE)
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// Where the repository is: a directory
+    #[arg(long, short = 'r', global = true, value_name = "LOCATION", env = "REDKEEP_REPO", hide_env_values = true)]
+    pub repo: Option<String>,
+    /// File whose first line is the password [env: REDKEEP_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Command whose first line of output is the password [env: REDKEEP_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub password_command: Option<String>,
+    /// File whose bytes are used instead of a password [env: REDKEEP_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only what was asked for, warnings and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say what is being done
+    #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Show no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Where catalogs of repositories are kept; they can be deleted at any time
+    #[arg(long, global = true, value_name = "DIR", env = "REDKEEP_CACHE_DIR", hide_env_values = true)]
+    pub cache_dir: Option<PathBuf>,
+    /// Use the repository with this id where this host remembers another one at the location
+    #[arg(long, global = true, value_name = "ID", value_parser = repository_id)]
+    pub accept_repository: Option<Id16>,
+}
+
+fn repository_id(text: &str) -> Result<Id16, String> {
+    text.parse().map_err(|_| "a repository's id has 32 lowercase hexadecimal digits".into())
+}
+
+/// The dataset a snapshot is chosen from.
+#[derive(Debug, Args)]
+pub(crate) struct OfDataset {
+    /// Dataset to choose from, where the repository holds several
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+}
+
+/// SNAPSHOT, which may be left out.
+#[derive(Debug, Args)]
+pub(crate) struct OneSnapshot {
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: Selector,
+    #[command(flatten)]
+    pub of: OfDataset,
+}
+
+/// A name or tag: something a person can read, on one line.
+pub(crate) fn word(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() || text.chars().any(char::is_control) {
+        true => Err("it must not be empty or hold control characters".into()),
+        false => Ok(text.into()),
+    }
+}

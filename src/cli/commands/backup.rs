@@ -1,0 +1,122 @@
+//! `redkeep backup`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::args::word;
+use crate::cli::context::Context;
+use crate::cli::human::{count, duration, facts, plain, short, size, some_of};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, time};
+use crate::format::snapshot::Warning;
+use crate::operations::backup::{Options, Report, backup};
+use crate::operations::changes::{Changes, since_previous};
+use crate::redis::CaptureOptions;
+use crate::repository::IntakeOptions;
+
+/// Takes one snapshot of a Redis or Valkey data directory, in one consistent state, while the server goes on. Only what
+/// the repository does not have yet is stored.
+///
+/// The dataset is the directory over time. It is called HOST:DIR unless it is named: name it if hosts or directories may
+/// change.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep backup /var/lib/redis
+  redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
+  redkeep backup /var/lib/redis --exclude '*.conf' --quiet
+
+JSON:
+  {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\", \"tags\": [text],
+   \"files\": number, \"bytes\": size of all files, \"new_chunks\", \"new_bytes\": of data the repository did not have,
+   \"stored_bytes\": what that takes in the repository, \"packs\", \"milliseconds\",
+   \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path], \"unchanged\": number}
+              or null where there is no previous snapshot,
+   \"warnings\": [{\"code\", \"path\" or null, \"message\"}], \"suspects\": [{\"path\", \"why\"}],
+   \"alarms\": [{\"code\", \"message\"}]}
+")]
+pub(crate) struct Arguments {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Name of the dataset [default: HOST:DIR]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    dataset: Option<String>,
+    /// A word to find the snapshot by; may be given several times
+    #[arg(long = "tag", value_name = "TAG", value_parser = word)]
+    tags: Vec<String>,
+    /// Also take files that fit this pattern; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Leave out files that fit this pattern; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// How hard to compress: 1 is fast, 19 is small
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+    /// Read the directory without talking to a server; this version always does
+    #[arg(long)]
+    #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
+    offline: bool,
+}
+
+/// Takes a snapshot.
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let repository = context.open()?;
+    context.progress.watch_signals()?;
+    let options = Options {
+        directory: arguments.directory,
+        dataset: arguments.dataset,
+        tags: arguments.tags,
+        capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
+        intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+    };
+    let report = backup(&repository, &options, &context.progress)?;
+    // The snapshot is committed: what cannot be compared now is a warning.
+    let (changes, trouble) = match since_previous(&repository, &report.snapshot) {
+        Ok(changes) => (changes, None),
+        Err(error) => {
+            (None, Some(format!("cannot compare with the previous snapshot: {:#}", anyhow::Error::new(error))))
+        }
+    };
+    let text = text(&report, changes.as_ref());
+    let warnings: Vec<String> = report.snapshot.warnings.iter().map(warning).collect();
+    let outcome = Outcome::deed(text, &json::Backup::new(&report, changes))?;
+    Ok(outcome.with_warnings(warnings).with_warnings(trouble).with_alarms(&report.alarms))
+}
+
+/// A stored warning on one line.
+pub(super) fn warning(warning: &Warning) -> String {
+    match warning.path.is_empty() {
+        true => warning.message.clone(),
+        false => format!("{}: {}", String::from_utf8_lossy(&warning.path), warning.message),
+    }
+}
+
+fn text(report: &Report, changes: Option<&Changes>) -> String {
+    let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
+    let new = match summary.new_bytes {
+        0 => "nothing new".into(),
+        new => format!("{} for {} of new data", size(summary.stored_bytes), size(new)),
+    };
+    let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
+    text.push_str(&facts(&[
+        ("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis))),
+        ("holds", format!("{}, {}", count(summary.files, "file"), size(summary.bytes))),
+        ("stored", new),
+        ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
+    ]));
+    text
+}
+
+fn describe(changes: &Changes) -> String {
+    let kinds = [("changed", &changes.changed), ("new", &changes.new), ("gone", &changes.gone)];
+    let parts = kinds.iter().filter(|(_, paths)| !paths.is_empty());
+    let parts: Vec<String> =
+        parts.map(|(what, paths)| format!("{} {what} ({})", paths.len(), some_of(paths))).collect();
+    match parts.is_empty() {
+        true => "none".into(),
+        false => parts.join(", "),
+    }
+}

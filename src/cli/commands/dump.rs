@@ -1,0 +1,175 @@
+//! `redkeep dump`.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::pick;
+use crate::cli::args::OfDataset;
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
+use crate::cli::human::{plain, short, size};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, selector};
+use crate::operations::OperationError;
+use crate::operations::list::{Chosen, Selector, dump};
+use crate::repository::{Repository, RepositoryError};
+
+/// Writes one file of a snapshot to standard output, or to a new file. A command that ends with 0 has written all of it,
+/// and compared it with what was stored.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep dump latest dump.rdb > dump.rdb
+  redkeep dump latest~1 appendonlydir/appendonly.aof.manifest
+  redkeep dump 8f3a1c2e dump.rdb -o /tmp/dump.rdb
+
+JSON, with -o only:
+  {\"snapshot\": id, \"dataset\", \"begin\", \"path\", \"bytes\", \"output\": path, \"alarms\": [{\"code\", \"message\"}]}
+")]
+pub(crate) struct Arguments {
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse)]
+    snapshot: Selector,
+    /// Path below the data directory
+    path: OsString,
+    /// Write to this file, which must not exist
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write binary content to a terminal too
+    #[arg(long)]
+    force_terminal: bool,
+    #[command(flatten)]
+    of: OfDataset,
+}
+
+/// Writes a file.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    if context.globals.json && arguments.output.is_none() {
+        let what = "--json cannot share standard output with the file".into();
+        return Err(UsageError { what, hint: "write the file elsewhere with -o FILE".into() }.into());
+    }
+    let repository = context.open()?;
+    context.progress.watch_signals()?;
+    let chosen = pick(context, &repository, &arguments.snapshot, arguments.of.dataset.as_deref())?;
+    let outcome = match &arguments.output {
+        Some(output) => to_file(context, &repository, &chosen, &arguments.path, output)?,
+        None => to_stdout(context, &repository, &chosen, arguments)?,
+    };
+    Ok(outcome.with_alarms(&chosen.alarms))
+}
+
+fn to_stdout(
+    context: &Context,
+    repository: &Repository,
+    chosen: &Chosen,
+    arguments: &Arguments,
+) -> anyhow::Result<Outcome> {
+    let stdout = io::stdout();
+    let is_guarded = stdout.is_terminal() && !arguments.force_terminal;
+    let out = File::from(stdout.as_fd().try_clone_to_owned().context("cannot write to standard output")?);
+    let mut out = Guarded { out, is_guarded, refused: false };
+    let done = dump(repository, &chosen.snapshot, arguments.path.as_bytes(), &mut out, &context.progress);
+    match done {
+        Ok(_) => Ok(Outcome::nothing()),
+        Err(_) if out.refused => Err(UsageError {
+            what: format!("{} is binary, and standard output is a terminal", arguments.path.display()),
+            hint: "write it to a file with -o FILE, or see it anyway with --force-terminal".into(),
+        }
+        .into()),
+        // The reader wanted no more.
+        Err(OperationError::Repository(RepositoryError::Sink(error))) if is_closed_pipe(&*error) => {
+            Ok(Outcome::nothing())
+        }
+        Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Standard output that lets only text through to a terminal.
+struct Guarded {
+    out: File,
+    is_guarded: bool,
+    refused: bool,
+}
+
+impl Write for Guarded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\r' | b'\t');
+        if self.is_guarded && bytes.iter().any(is_control) {
+            self.refused = true;
+            return Err(io::Error::other("binary content"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Writes to a file beside the output, which takes its name when it is complete.
+fn to_file(
+    context: &Context,
+    repository: &Repository,
+    chosen: &Chosen,
+    path: &OsString,
+    output: &Path,
+) -> anyhow::Result<Outcome> {
+    let refuse =
+        |what: &str, hint: &str| UsageError { what: format!("{} {what}", output.display()), hint: hint.into() };
+    if output.symlink_metadata().is_ok() {
+        return Err(refuse("exists already", "name a file that does not exist").into());
+    }
+    let mut name = OsString::from(".redkeep-partial-");
+    name.push(output.file_name().ok_or_else(|| refuse("names no file", "name a file that does not exist"))?);
+    let partial = output.with_file_name(name);
+    let bytes = write_new(context, repository, chosen, path, &partial).inspect_err(|_| {
+        // What is left of it is replaced by the next attempt.
+        let _ = fs::remove_file(&partial);
+    })?;
+    fs::rename(&partial, output).with_context(|| format!("cannot create {}", output.display()))?;
+    let shown = output.display().to_string();
+    let text = format!(
+        "wrote {} of {} to {}, {}\n",
+        plain(&path.to_string_lossy()),
+        short(&chosen.name.session),
+        plain(&shown),
+        size(bytes)
+    );
+    let path = path.to_string_lossy().into_owned();
+    Outcome::deed(text, &json::Dump { of: chosen.into(), path, bytes, output: shown })
+}
+
+fn write_new(
+    context: &Context,
+    repository: &Repository,
+    chosen: &Chosen,
+    path: &OsString,
+    partial: &Path,
+) -> anyhow::Result<u64> {
+    let failed = || format!("cannot write {}", partial.display());
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial).with_context(failed)?;
+    let bytes = match dump(repository, &chosen.snapshot, path.as_bytes(), &mut file, &context.progress) {
+        Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
+            return Err(anyhow::Error::new(error).context(failed()));
+        }
+        other => other?,
+    };
+    file.sync_all().with_context(failed)?;
+    Ok(bytes)
+}

@@ -1,0 +1,86 @@
+//! The commands: arguments in, an operation, its report as text and JSON. One file for each.
+
+mod backup;
+mod check;
+mod completions;
+mod dump;
+mod init;
+mod key;
+mod ls;
+mod man;
+mod restore;
+mod snapshots;
+mod stats;
+mod undo;
+mod verify;
+
+use clap::Subcommand;
+
+use super::context::Context;
+use super::outcome::Outcome;
+use super::time;
+use crate::operations::list::{Chosen, Selector, choose};
+use crate::repository::Repository;
+
+/// What redkeep can be asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a repository
+    Init(init::Arguments),
+    /// Take one snapshot of a data directory
+    Backup(backup::Arguments),
+    /// List snapshots
+    Snapshots(snapshots::Arguments),
+    /// List the files of a snapshot
+    Ls(ls::Arguments),
+    /// Write one file of a snapshot to standard output
+    Dump(dump::Arguments),
+    /// Put a snapshot's files into a directory
+    Restore(restore::Arguments),
+    /// Put back what the last restore into a directory replaced
+    Undo(undo::Arguments),
+    /// Rebuild every file of a snapshot and read its structure, without writing it
+    Verify(verify::Arguments),
+    /// Check the repository itself
+    Check(check::Arguments),
+    /// Show what the repository holds and what it costs
+    Stats(stats::Arguments),
+    /// Manage the passwords and key files the repository opens with
+    Key(key::Arguments),
+    /// Print a script that completes redkeep's arguments in a shell
+    Completions(completions::Arguments),
+    /// Print a manual page
+    Man(man::Arguments),
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Init(arguments) => init::run(&arguments, context),
+        Command::Backup(arguments) => backup::run(arguments, context),
+        Command::Snapshots(arguments) => snapshots::run(arguments, context),
+        Command::Ls(arguments) => ls::run(&arguments, context),
+        Command::Dump(arguments) => dump::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(arguments, context),
+        Command::Undo(arguments) => undo::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments, context),
+        Command::Check(arguments) => check::run(&arguments, context),
+        Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Key(arguments) => key::run(arguments, context),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+    }
+}
+
+/// The snapshot that is meant. A moment is told as it was understood.
+fn pick(
+    context: &Context,
+    repository: &Repository,
+    selector: &Selector,
+    dataset: Option<&str>,
+) -> anyhow::Result<Chosen> {
+    if let Selector::At(moment) = selector {
+        context.note(&format!("looking for the last snapshot at or before {}", time::show(*moment)));
+    }
+    Ok(choose(repository, selector, dataset)?)
+}

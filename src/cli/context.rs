@@ -1,0 +1,41 @@
+//! What every command is given: the global options, progress, and the way to a person's eyes.
+
+use super::args::Globals;
+use super::outcome::to_stderr;
+use super::progress::Progress;
+
+/// The surroundings of one run.
+pub(crate) struct Context {
+    /// The global options.
+    pub globals: Globals,
+    /// The bar on standard error, and whether the user asked to stop.
+    pub progress: Progress,
+}
+
+impl Context {
+    /// Surroundings by the global options.
+    pub fn new(globals: Globals) -> Context {
+        let is_shown = !(globals.quiet || globals.no_progress || globals.json);
+        let progress = Progress::new(is_shown, globals.verbose > 0);
+        Context { globals, progress }
+    }
+
+    /// Something a person may want to know.
+    pub fn note(&self, text: &str) {
+        if !self.globals.quiet {
+            self.progress.aside(|| to_stderr(&format!("note: {text}")));
+        }
+    }
+
+    /// A detail for whoever asked for details.
+    pub fn detail(&self, text: &str) {
+        if self.globals.verbose > 0 {
+            self.progress.aside(|| to_stderr(&format!("redkeep: {text}")));
+        }
+    }
+
+    /// Something a person has to look at.
+    pub fn warn(&self, text: &str) {
+        self.progress.aside(|| to_stderr(&format!("warning: {text}")));
+    }
+}

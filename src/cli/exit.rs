@@ -1,0 +1,245 @@
+//! What the program's exit code says.
+
+use std::process::ExitCode;
+
+use crate::operations::OperationError;
+use crate::repository::RepositoryError;
+use crate::store::StoreError;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// All of it was done.
+    Done = 0,
+    /// It failed; nothing was committed.
+    Failed = 1,
+    /// It was asked for wrongly, or of something that is not there.
+    Usage = 2,
+    /// It was done, with losses or warnings that were named.
+    Warnings = 3,
+    /// Damage was found.
+    Damage = 4,
+    /// The repository is held or busy.
+    Busy = 5,
+    /// There is no repository.
+    NoRepository = 6,
+    /// Wrong password or key file.
+    WrongSecret = 7,
+    /// The asked moment cannot be restored.
+    NoMoment = 8,
+    /// A Redis server uses what was to be captured or replaced, or refused.
+    Server = 9,
+    /// The user stopped it.
+    Interrupted = 130,
+}
+
+/// The same table, for people.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+    0  all of it was done
+    1  failed; nothing was committed
+    2  wrong usage
+    3  done, with losses or warnings that name what is missing or suspect
+    4  damage found
+    5  the repository is held or busy
+    6  no repository there
+    7  wrong password or key file
+    8  the asked moment cannot be restored
+    9  a Redis server uses the directory, or refused
+  130  interrupted
+";
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> ExitCode {
+        ExitCode::from(code as u8)
+    }
+}
+
+/// Arguments that parse but cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct UsageError {
+    /// What is wrong with them.
+    pub what: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+/// The user stopped a question.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Stopped;
+
+impl Code {
+    /// The code that tells scripts what went wrong.
+    pub fn of(error: &anyhow::Error) -> Code {
+        if error.is::<UsageError>() {
+            Code::Usage
+        } else if error.is::<Stopped>() {
+            Code::Interrupted
+        } else if let Some(error) = error.downcast_ref() {
+            of_operation(error)
+        } else if let Some(error) = error.downcast_ref() {
+            of_repository(error)
+        } else if let Some(error) = error.downcast_ref() {
+            of_store(error)
+        } else {
+            Code::Failed
+        }
+    }
+}
+
+fn of_operation(error: &OperationError) -> Code {
+    match error {
+        OperationError::Repository(error) => of_repository(error),
+        OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
+        OperationError::NoMoment { .. } => Code::NoMoment,
+        OperationError::InUse { .. } => Code::Server,
+        OperationError::WrongBytes { .. } => Code::Damage,
+        OperationError::Redis(_)
+        | OperationError::NoSnapshot { .. }
+        | OperationError::Target { .. }
+        | OperationError::NothingAside { .. } => Code::Failed,
+    }
+}
+
+fn of_repository(error: &RepositoryError) -> Code {
+    match error {
+        RepositoryError::NoRepository { .. } => Code::NoRepository,
+        RepositoryError::WrongSecret { .. } => Code::WrongSecret,
+        RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => Code::Damage,
+        RepositoryError::Fenced => Code::Busy,
+        RepositoryError::Interrupted => Code::Interrupted,
+        RepositoryError::Slot(_) => Code::Usage,
+        RepositoryError::Store(error) => of_store(error),
+        RepositoryError::AlreadyThere { .. }
+        | RepositoryError::OtherRepository { .. }
+        | RepositoryError::Limit(_)
+        | RepositoryError::CannotDerive(_)
+        | RepositoryError::Local { .. }
+        | RepositoryError::Sink(_) => Code::Failed,
+    }
+}
+
+fn of_store(error: &StoreError) -> Code {
+    match error {
+        // What cannot be written as a location is refused before a store is opened: this one is not there.
+        StoreError::Location { .. } => Code::NoRepository,
+        StoreError::NotFound { .. }
+        | StoreError::Exists { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::Range { .. }
+        | StoreError::Full { .. }
+        | StoreError::Denied { .. }
+        | StoreError::Unsupported { .. }
+        | StoreError::Io { .. }
+        | StoreError::Service { .. }
+        | StoreError::Name(_) => Code::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::object::SnapshotName;
+    use crate::format::{ChunkId, Id16, UnixMillis};
+    use crate::repository::Fault;
+
+    fn code(error: impl Into<anyhow::Error>) -> u8 {
+        Code::of(&error.into()) as u8
+    }
+
+    fn text() -> String {
+        "x".into()
+    }
+
+    fn repository(error: RepositoryError) -> u8 {
+        let direct = format!("{error}");
+        let code_of = code(OperationError::from(error));
+        assert!(!direct.is_empty());
+        code_of
+    }
+
+    #[test]
+    fn failures_without_a_code_of_their_own_end_with_1() {
+        assert_eq!(code(anyhow::anyhow!("x")), 1);
+        assert_eq!(code(OperationError::NothingAside { path: text() }), 1);
+        assert_eq!(code(OperationError::NoSnapshot { what: text() }), 1);
+        assert_eq!(repository(RepositoryError::AlreadyThere { location: text() }), 1);
+        assert_eq!(repository(RepositoryError::Limit(text())), 1);
+    }
+
+    #[test]
+    fn wrong_usage_and_refusals_end_with_2() {
+        assert_eq!(code(UsageError { what: text(), hint: text() }), 2);
+        assert_eq!(code(OperationError::Refused { what: text(), hint: text() }), 2);
+        assert_eq!(code(OperationError::Ambiguous { what: text() }), 2);
+        assert_eq!(repository(RepositoryError::Slot(text())), 2);
+    }
+
+    #[test]
+    fn damage_ends_with_4() {
+        assert_eq!(repository(RepositoryError::damaged("x", Fault::Missing)), 4);
+        assert_eq!(repository(RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) }), 4);
+        assert_eq!(code(OperationError::WrongBytes { path: text() }), 4);
+    }
+
+    #[test]
+    fn a_session_given_up_by_a_sweep_ends_with_5() {
+        assert_eq!(repository(RepositoryError::Fenced), 5);
+    }
+
+    #[test]
+    fn no_repository_ends_with_6() {
+        assert_eq!(repository(RepositoryError::NoRepository { location: text() }), 6);
+        assert_eq!(code(StoreError::Location { location: text(), problem: "x", hint: "x" }), 6);
+    }
+
+    #[test]
+    fn a_wrong_password_ends_with_7() {
+        assert_eq!(repository(RepositoryError::WrongSecret { location: text() }), 7);
+    }
+
+    #[test]
+    fn a_moment_that_cannot_be_restored_ends_with_8() {
+        let tag = crate::format::ids::DatasetTag([0; 8]);
+        let oldest = SnapshotName { tag, time: UnixMillis(0), session: Id16([0; 16]) };
+        assert_eq!(code(OperationError::NoMoment { oldest }), 8);
+    }
+
+    #[test]
+    fn a_server_in_the_way_ends_with_9() {
+        assert_eq!(code(OperationError::InUse { what: text(), hint: text() }), 9);
+    }
+
+    #[test]
+    fn an_interruption_ends_with_130() {
+        assert_eq!(repository(RepositoryError::Interrupted), 130);
+        assert_eq!(code(Stopped), 130);
+    }
+
+    #[test]
+    fn an_error_with_context_keeps_its_code() {
+        let error = anyhow::Error::new(UsageError { what: text(), hint: text() }).context("while testing");
+        assert_eq!(Code::of(&error), Code::Usage);
+    }
+
+    #[test]
+    fn the_table_names_every_code() {
+        let codes = [
+            Code::Done,
+            Code::Failed,
+            Code::Usage,
+            Code::Warnings,
+            Code::Damage,
+            Code::Busy,
+            Code::NoRepository,
+            Code::WrongSecret,
+            Code::NoMoment,
+            Code::Server,
+            Code::Interrupted,
+        ];
+        let named: Vec<u8> = TABLE.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(named, codes.map(|code| code as u8));
+    }
+}

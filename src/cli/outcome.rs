@@ -1,0 +1,167 @@
+//! What a command answers with, and how it reaches standard output and standard error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::{Code, UsageError};
+use super::human::{plain, short};
+use super::json;
+use super::time;
+use crate::operations::OperationError;
+use crate::repository::{Alarm, RepositoryError};
+use crate::store::StoreError;
+
+/// What a command has done.
+pub(crate) struct Outcome {
+    text: String,
+    json: String,
+    kind: Kind,
+    notes: Vec<String>,
+    warnings: Vec<String>,
+    code: Code,
+}
+
+/// What the text of an outcome is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It was asked for: shown with `--quiet` too.
+    Listing,
+    /// It says what was done.
+    Deed,
+    /// Standard output got what was asked for already.
+    Nothing,
+}
+
+impl Outcome {
+    /// Something was looked up.
+    pub fn listing(text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
+        Self::new(Kind::Listing, text, json)
+    }
+
+    /// Something was done.
+    pub fn deed(text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
+        Self::new(Kind::Deed, text, json)
+    }
+
+    /// Nothing is left to print.
+    pub fn nothing() -> Outcome {
+        let (text, json) = (String::new(), String::new());
+        Outcome { text, json, kind: Kind::Nothing, notes: Vec::new(), warnings: Vec::new(), code: Code::Done }
+    }
+
+    fn new(kind: Kind, text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
+        let json = serde_json::to_string(json)?;
+        Ok(Outcome { text, json, kind, notes: Vec::new(), warnings: Vec::new(), code: Code::Done })
+    }
+
+    /// Lines that a person should see and that change nothing.
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Outcome {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// Lines about what is missing or suspect.
+    pub fn with_warnings(mut self, warnings: impl IntoIterator<Item = String>) -> Outcome {
+        self.warnings.extend(warnings);
+        if !self.warnings.is_empty() && self.code == Code::Done {
+            self.code = Code::Warnings;
+        }
+        self
+    }
+
+    /// What the repository lacks.
+    pub fn with_alarms(self, alarms: &[Alarm]) -> Outcome {
+        self.with_warnings(alarms.iter().map(Alarm::to_string))
+    }
+
+    /// The end of a command that found damage.
+    pub fn with_damage(mut self, is_damaged: bool) -> Outcome {
+        if is_damaged {
+            self.code = Code::Damage;
+        }
+        self
+    }
+
+    /// Prints everything; the exit code may grow worse when it cannot be printed.
+    pub fn print(self, context: &Context) -> Code {
+        let printed = match self.kind {
+            Kind::Nothing => Ok(()),
+            _ if context.globals.json => print(&format!("{}\n", self.json)),
+            Kind::Deed if context.globals.quiet => Ok(()),
+            Kind::Listing | Kind::Deed => print(&self.text),
+        };
+        for note in &self.notes {
+            context.note(note);
+        }
+        for warning in &self.warnings {
+            context.warn(warning);
+        }
+        match printed {
+            Ok(()) => self.code,
+            Err(error) => {
+                to_stderr(&format!("redkeep: cannot write to standard output: {error}"));
+                match (self.kind, self.code) {
+                    // What was done is done, and only the word about it is lost.
+                    (Kind::Deed, Code::Done) => Code::Warnings,
+                    (_, Code::Done) => Code::Failed,
+                    (_, code) => code,
+                }
+            }
+        }
+    }
+}
+
+/// Writes a result. A reader that has gone away wanted no more.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A line to standard error. Nobody can be told when that is closed.
+pub(crate) fn to_stderr(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", plain(line));
+}
+
+/// Prints an error and its causes on one line, then what to do about it.
+pub(crate) fn print_error(error: &anyhow::Error, is_json: bool) -> Code {
+    let code = Code::of(error);
+    let message = format!("{error:#}");
+    let hint = hint(error);
+    to_stderr(&format!("redkeep: {message}"));
+    if let Some(hint) = &hint {
+        to_stderr(&format!("hint: {hint}"));
+    }
+    if is_json {
+        print_json_error(&message, hint.as_deref(), code);
+    }
+    code
+}
+
+/// The JSON object of an error, where the result would be.
+pub(crate) fn print_json_error(message: &str, hint: Option<&str>, code: Code) {
+    let error = json::Failure { error: json::FailureOf { message, hint, exit_code: code as u8 } };
+    // The error stands on standard error already.
+    let _ = serde_json::to_string(&error).map(|error| print(&format!("{error}\n")));
+}
+
+fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<UsageError>() {
+        return Some(error.hint.clone());
+    }
+    match error.downcast_ref::<OperationError>() {
+        Some(OperationError::NoMoment { oldest }) => {
+            let (id, time) = (short(&oldest.session), time::show(oldest.time));
+            Some(format!("the oldest one is {id} of {time}"))
+        }
+        Some(error) => error.hint(),
+        None => match error.downcast_ref::<RepositoryError>() {
+            Some(error) => error.hint(),
+            None => error.downcast_ref::<StoreError>()?.hint().map(String::from),
+        },
+    }
+}

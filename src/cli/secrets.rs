@@ -1,0 +1,256 @@
+//! Where passwords and key files come from: options, then the environment, then a person at a terminal.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use super::context::Context;
+use super::exit::{Stopped, UsageError};
+use super::settings::variable;
+use crate::crypto::passphrase::Secret;
+use crate::format::keys::SecretKind;
+use crate::repository::Credential;
+
+/// A password or key file has no more bytes.
+const SECRET_MAX: u64 = 1 << 20;
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// All bytes of a file.
+    KeyFile(PathBuf),
+    /// The first line of a file.
+    PasswordFile(PathBuf),
+    /// The first line a command prints.
+    PasswordCommand(OsString),
+    /// The value of a variable, by its name.
+    Variable(&'static str),
+    /// A person at a terminal.
+    Prompt,
+}
+
+/// The places a secret may be named in, and how people call them.
+type Named = Vec<(&'static str, Option<Source>)>;
+
+/// The credential that opens the repository. `before_asking` is done before a person is asked.
+pub(crate) fn credential(
+    context: &Context,
+    before_asking: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Credential> {
+    match choose(options(context), environment())? {
+        Source::Prompt => {
+            check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
+            before_asking()?;
+            password(ask("password for the repository: ")?)
+        }
+        source => read(context, source),
+    }
+}
+
+/// The first credential of a repository that is to be made.
+pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
+    let credential = match choose(options(context), environment())? {
+        Source::Prompt => {
+            check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
+            ask_twice("password for the new repository: ")?
+        }
+        source => read(context, source)?,
+    };
+    refuse_empty(credential)
+}
+
+/// Another password or key file for a repository.
+pub(crate) fn new_credential(
+    context: &Context,
+    password_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+) -> anyhow::Result<Credential> {
+    let options = vec![
+        ("--new-password-file", password_file.map(Source::PasswordFile)),
+        ("--new-key-file", key_file.map(Source::KeyFile)),
+    ];
+    const NEW_PASSWORD: &str = "REDKEEP_NEW_PASSWORD";
+    let environment = vec![(NEW_PASSWORD, variable(NEW_PASSWORD).map(|_| Source::Variable(NEW_PASSWORD)))];
+    let credential = match choose(options, environment)? {
+        Source::Prompt => {
+            check_terminal("give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD")?;
+            ask_twice("new password: ")?
+        }
+        source => read(context, source)?,
+    };
+    refuse_empty(credential)
+}
+
+fn options(context: &Context) -> Named {
+    let globals = &context.globals;
+    vec![
+        ("--key-file", globals.key_file.clone().map(Source::KeyFile)),
+        ("--password-file", globals.password_file.clone().map(Source::PasswordFile)),
+        ("--password-command", globals.password_command.clone().map(|command| Source::PasswordCommand(command.into()))),
+    ]
+}
+
+fn environment() -> Named {
+    let of = |name: &'static str, source: fn(OsString) -> Source| (name, variable(name).map(source));
+    vec![
+        of("REDKEEP_KEY_FILE", |path| Source::KeyFile(path.into())),
+        of("REDKEEP_PASSWORD_FILE", |path| Source::PasswordFile(path.into())),
+        of("REDKEEP_PASSWORD_COMMAND", Source::PasswordCommand),
+        of("REDKEEP_PASSWORD", |_| Source::Variable("REDKEEP_PASSWORD")),
+    ]
+}
+
+/// Options come before the environment; two of one kind are refused rather than one of them ignored.
+fn choose(options: Named, environment: Named) -> Result<Source, UsageError> {
+    for named in [options, environment] {
+        let mut given = named.into_iter().filter_map(|(name, source)| Some((name, source?)));
+        match (given.next(), given.next()) {
+            (None, _) => {}
+            (Some((_, source)), None) => return Ok(source),
+            (Some((first, _)), Some((second, _))) => {
+                return Err(UsageError {
+                    what: format!("both {first} and {second} are given"),
+                    hint: "give one of them".into(),
+                });
+            }
+        }
+    }
+    Ok(Source::Prompt)
+}
+
+fn read(context: &Context, source: Source) -> anyhow::Result<Credential> {
+    match source {
+        Source::KeyFile(path) => {
+            let secret =
+                read_file(context, &path).with_context(|| format!("cannot read key file {}", path.display()))?;
+            Ok(Credential { kind: SecretKind::KeyFile, secret })
+        }
+        Source::PasswordFile(path) => {
+            let read = read_file(context, &path);
+            password(first_line(read.with_context(|| format!("cannot read password file {}", path.display()))?))
+        }
+        Source::PasswordCommand(command) => password(first_line(run(&command)?)),
+        Source::Variable(name) => password(Secret::new(variable(name).unwrap_or_default().into_vec())),
+        Source::Prompt => password(ask("password for the repository: ")?),
+    }
+}
+
+fn password(secret: Secret) -> anyhow::Result<Credential> {
+    Ok(Credential { kind: SecretKind::Password, secret })
+}
+
+/// Warns where others may read the file too: then it is no secret on this host.
+fn read_file(context: &Context, path: &Path) -> io::Result<Secret> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+        let path = path.display();
+        context.warn(&format!("{path} can be read by every user of this host; change that with: chmod o-r {path}"));
+    }
+    let mut secret = Secret::default();
+    file.take(SECRET_MAX + 1).read_to_end(&mut secret)?;
+    match secret.len() as u64 > SECRET_MAX {
+        true => Err(io::Error::other("it is larger than 1 MiB")),
+        false => Ok(secret),
+    }
+}
+
+/// What comes before the first line end.
+fn first_line(bytes: Secret) -> Secret {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+}
+
+/// Runs a command of the user by the shell. What it asks or complains about reaches the terminal.
+fn run(command: &OsString) -> anyhow::Result<Secret> {
+    let mut child = Command::new("sh");
+    let child = child.arg("-c").arg(command).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    let output = child.output().context("cannot run the password command")?;
+    let secret = Secret::new(output.stdout);
+    match output.status.success() {
+        true => Ok(secret),
+        false => anyhow::bail!("the password command failed: {}", output.status),
+    }
+}
+
+fn check_terminal(hint: &str) -> Result<(), UsageError> {
+    match io::stdin().is_terminal() {
+        true => Ok(()),
+        false => {
+            Err(UsageError { what: "no password was given and there is no terminal to ask".into(), hint: hint.into() })
+        }
+    }
+}
+
+fn ask(prompt: &str) -> anyhow::Result<Secret> {
+    match rpassword::prompt_password(prompt) {
+        Ok(answer) => Ok(Secret::new(answer.into_bytes())),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Stopped.into()),
+        Err(error) => Err(error).context("cannot ask for a password"),
+    }
+}
+
+fn ask_twice(prompt: &str) -> anyhow::Result<Credential> {
+    let first = ask(prompt)?;
+    let second = ask("the same again: ")?;
+    match first == second {
+        true => password(first),
+        false => Err(UsageError { what: "the two passwords differ".into(), hint: "try again".into() }.into()),
+    }
+}
+
+fn refuse_empty(credential: Credential) -> anyhow::Result<Credential> {
+    match credential.secret.is_empty() {
+        true => {
+            let what = "the new password or key file is empty".into();
+            Err(UsageError { what, hint: "anyone could open the repository with it: choose another".into() }.into())
+        }
+        false => Ok(credential),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> Option<Source> {
+        Some(Source::PasswordFile(name.into()))
+    }
+
+    #[test]
+    fn options_come_before_the_environment_and_the_terminal_is_last() {
+        let none = || vec![("a", None), ("b", None)];
+        assert_eq!(choose(none(), none()).ok(), Some(Source::Prompt));
+        assert_eq!(choose(none(), vec![("c", file("env"))]).ok(), file("env"));
+        assert_eq!(choose(vec![("a", None), ("b", file("option"))], vec![("c", file("env"))]).ok(), file("option"));
+    }
+
+    #[test]
+    fn two_sources_of_one_kind_are_refused_by_name() {
+        let two = || vec![("a", file("1")), ("b", file("2"))];
+        for (options, environment) in [(two(), vec![]), (vec![], two())] {
+            let error = choose(options, environment).expect_err("two");
+            assert_eq!(error.to_string(), "both a and b are given");
+        }
+    }
+
+    #[test]
+    fn a_password_is_the_first_line_without_its_end() {
+        for (bytes, line) in [
+            ("secret", "secret"),
+            ("secret\n", "secret"),
+            ("secret\r\nmore\n", "secret"),
+            (" with spaces \n", " with spaces "),
+            ("\nsecond", ""),
+            ("", ""),
+        ] {
+            assert_eq!(*first_line(Secret::new(bytes.into())), line.as_bytes(), "{bytes:?}");
+        }
+    }
+}

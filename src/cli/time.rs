@@ -1,0 +1,142 @@
+//! TIME as people write it, and times as they are shown: RFC 3339 with the offset of the local zone.
+
+use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, Zoned};
+
+use crate::format::UnixMillis;
+
+/// What TIME may look like.
+pub(crate) const FORMS: &str =
+    "RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05', 'today 14:05', or a span ago such as 3h, 2d or 90m";
+
+/// A moment, for people.
+pub(crate) fn show(moment: UnixMillis) -> String {
+    format(moment, "%Y-%m-%dT%H:%M:%S%:z")
+}
+
+/// A moment, for machines: with its milliseconds.
+pub(crate) fn exact(moment: UnixMillis) -> String {
+    format(moment, "%Y-%m-%dT%H:%M:%S%.3f%:z")
+}
+
+fn format(moment: UnixMillis, format: &str) -> String {
+    let moment = i64::try_from(moment.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    moment.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::system()).strftime(format).to_string()
+}
+
+/// A moment as the user wrote it, now.
+pub(crate) fn parse_now(text: &str) -> Result<UnixMillis, String> {
+    parse(text, &Zoned::now())
+}
+
+/// A moment as the user wrote it. A time of day without an offset is in the zone of `now`; one that a change of the
+/// clocks repeats is the first of the two.
+pub(crate) fn parse(text: &str, now: &Zoned) -> Result<UnixMillis, String> {
+    let moment = rfc3339(text)
+        .or_else(|| local(text, now))
+        .or_else(|| of_day(text, now))
+        .or_else(|| ago(text, now))
+        .ok_or_else(|| format!("not a time: write {FORMS}"))?;
+    u64::try_from(moment.as_millisecond()).map(UnixMillis).map_err(|_| "before 1970".to_string())
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+/// A date and a time of day: never a date alone, which may mean its begin or its end.
+fn local(text: &str, now: &Zoned) -> Option<Timestamp> {
+    if !text.contains(':') {
+        return None;
+    }
+    text.parse::<DateTime>().ok().and_then(|time| in_zone(time, now))
+}
+
+fn in_zone(time: DateTime, now: &Zoned) -> Option<Timestamp> {
+    time.to_zoned(now.time_zone().clone()).ok().map(|zoned| zoned.timestamp())
+}
+
+/// `today 14:05` and `yesterday 14:05`.
+fn of_day(text: &str, now: &Zoned) -> Option<Timestamp> {
+    let (day, time) = text.split_once(' ')?;
+    let date = match day {
+        "today" => now.date(),
+        "yesterday" => now.date().yesterday().ok()?,
+        _ => return None,
+    };
+    let time: Time = time.trim_start().parse().ok()?;
+    in_zone(date.to_datetime(time), now)
+}
+
+/// A span before now; its days are days of the calendar.
+fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
+    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
+    let span: Span = is_span.then(|| text.parse().ok())??;
+    now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
+}
+
+/// The last millisecond of the second a moment is in: seconds are what people are shown and give back.
+pub(crate) fn end_of_second(moment: UnixMillis) -> UnixMillis {
+    UnixMillis(moment.0 - moment.0 % 1000 + 999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Zoned {
+        "2026-11-22T12:30:15.5+01:00[Europe/Berlin]".parse().expect("a time of Berlin")
+    }
+
+    fn parsed(text: &str) -> Result<String, String> {
+        let moment = parse(text, &now())?;
+        Ok(Timestamp::from_millisecond(moment.0 as i64).expect("a time").to_string())
+    }
+
+    #[test]
+    fn every_form_of_a_time_is_understood() {
+        for (text, moment) in [
+            ("2026-11-20T14:05:00Z", "2026-11-20T14:05:00Z"),
+            ("2026-11-20T14:05:00.250+01:00", "2026-11-20T13:05:00.25Z"),
+            ("2026-11-20 14:05", "2026-11-20T13:05:00Z"),
+            ("2026-11-20T14:05", "2026-11-20T13:05:00Z"),
+            ("2026-07-20 14:05:09", "2026-07-20T12:05:09Z"),
+            ("yesterday 14:05", "2026-11-21T13:05:00Z"),
+            ("today 08:00:01", "2026-11-22T07:00:01Z"),
+            ("3h", "2026-11-22T08:30:15.5Z"),
+            ("90m", "2026-11-22T10:00:15.5Z"),
+            ("2d", "2026-11-20T11:30:15.5Z"),
+            ("1d12h", "2026-11-20T23:30:15.5Z"),
+        ] {
+            assert_eq!(parsed(text), Ok(moment.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_in_days_keeps_the_time_of_day_when_the_clocks_change() {
+        assert_eq!(parsed("30d"), Ok("2026-10-23T10:30:15.5Z".into()));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_forms_there_are() {
+        for text in ["", "2026-11-20", "noon", "yesterday", "-3h", "3", "3h ago", "tomorrow 14:05", "2026-13-01 10:00"]
+        {
+            assert!(parsed(text).is_err_and(|why| why.contains("yesterday 14:05")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_time_of_day_is_the_first_and_a_skipped_one_is_after_the_gap() {
+        assert_eq!(parsed("2026-10-25 02:30"), Ok("2026-10-25T00:30:00Z".into()));
+        assert_eq!(parsed("2026-03-29 02:30"), Ok("2026-03-29T01:30:00Z".into()));
+    }
+
+    #[test]
+    fn shown_times_carry_an_offset_and_can_be_given_back() {
+        let moment = UnixMillis(1_790_000_000_123);
+        assert_eq!(parse(&exact(moment), &now()), Ok(moment));
+        assert_eq!(parse(&show(moment), &now()), Ok(UnixMillis(1_790_000_000_000)));
+        assert_eq!(end_of_second(moment), UnixMillis(1_790_000_000_999));
+    }
+}

@@ -1,0 +1,20 @@
+//! A second look before damage is final: what one catalog or index object lost may still be in the repository.
+
+use super::OperationError;
+use crate::repository::Repository;
+
+/// Does something that only reads the repository. Where it meets damage, in its error or in its result, the catalog is
+/// built again, packs that no index object names are taken in, and it is done once more; that answer counts.
+pub(super) fn second_look<T>(
+    repository: &Repository,
+    is_whole: impl Fn(&T) -> bool,
+    mut work: impl FnMut() -> Result<T, OperationError>,
+) -> Result<T, OperationError> {
+    match work() {
+        Ok(done) if is_whole(&done) => return Ok(done),
+        Err(error) if !error.is_damage() => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    repository.second_look()?;
+    work()
+}
