@@ -54,7 +54,7 @@ fn redkeep_reads_what_was_written_from_the_specification() {
     assert_eq!(chosen.alarms, []);
     for (path, expected) in contents() {
         let mut bytes = Vec::new();
-        dump(&repository, &chosen.snapshot, path.as_bytes(), &mut bytes).unwrap();
+        dump(&repository, &chosen.snapshot, path.as_bytes(), &mut bytes, &redkeep::operations::Silent).unwrap();
         assert!(bytes == expected, "{path}");
     }
     let target = temp.path().join("restored");
@@ -70,6 +70,6 @@ fn redkeep_reads_what_was_written_from_the_specification() {
     let repository = open().unwrap();
     assert_eq!(repository.second_look().unwrap(), 2);
     let mut bytes = Vec::new();
-    dump(&repository, &chosen.snapshot, b"both", &mut bytes).unwrap();
+    dump(&repository, &chosen.snapshot, b"both", &mut bytes, &redkeep::operations::Silent).unwrap();
     assert!(bytes == contents()["both"]);
 }

@@ -249,7 +249,8 @@ fn a_backup_that_dies_at_any_call_loses_nothing() {
             for info in fresh.snapshots().unwrap() {
                 let snapshot = fresh.snapshot(&info.name).unwrap();
                 let mut bytes = Vec::new();
-                redkeep::operations::list::dump(&fresh, &snapshot, b"dump", &mut bytes).unwrap();
+                redkeep::operations::list::dump(&fresh, &snapshot, b"dump", &mut bytes, &redkeep::operations::Silent)
+                    .unwrap();
                 let expected = if info.sequence == 1 { noise(200_000, 1) } else { noise(200_000, 2) };
                 assert!(bytes == expected, "{fault:?} at {n}: sequence {}", info.sequence);
             }
