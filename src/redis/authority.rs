@@ -43,7 +43,7 @@ pub(super) struct DumpState {
 /// What is to be thought of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// `aof`, `rdb` or `unknown`.
+    /// `aof`, `rdb`, `unknown`, or `none` where there is neither.
     pub authoritative: &'static str,
     /// Whether a server writes to the AOF: `yes`, `no`, `unknown`; `None` without an AOF.
     pub live: Option<&'static str>,
@@ -60,7 +60,7 @@ pub(super) fn primary(aofs: &[AofState]) -> Option<usize> {
 /// Weighs the AOFs, of which `primary` counts, against the dump.
 pub(super) fn judge(aofs: &[AofState], dump: Option<&DumpState>) -> Verdict {
     let Some(aof) = primary(aofs).and_then(|place| aofs.get(place)) else {
-        let authoritative = if dump.is_some() { "rdb" } else { "unknown" };
+        let authoritative = if dump.is_some() { "rdb" } else { "none" };
         return Verdict { authoritative, live: None, warnings: Vec::new() };
     };
     let reasons = reasons(aof, dump);
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_dump_counts_only_where_there_is_no_aof() {
-        assert_eq!(told(&judge(&[], None)), ("unknown", None, vec![]));
+        assert_eq!(told(&judge(&[], None)), ("none", None, vec![]));
         assert_eq!(told(&judge(&[], Some(&dump(1)))), ("rdb", None, vec![]));
         assert_eq!(told(&judge(&[aof(Sight::Nothing, &[])], None)), ("aof", Some("unknown"), vec![]));
     }

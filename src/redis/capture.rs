@@ -44,7 +44,7 @@ pub struct Capture {
     /// What a person should know before relying on it.
     pub warnings: Vec<Warning>,
     /// What is known of it: `capture.mode`, `aof.layout` (`multi-part`, `single`, `none`), `aof.live` (`yes`, `no`,
-    /// `unknown`), `authoritative` (`aof`, `rdb`, `unknown`), and names and links of the files that count.
+    /// `unknown`), `authoritative` (`aof`, `rdb`, `unknown`, `none`), and names and links of the files that count.
     pub facts: BTreeMap<String, String>,
 }
 
@@ -249,10 +249,6 @@ impl Opened {
             let names: Vec<_> = self.top_level.unsure_dumps.iter().map(|path| String::from_utf8_lossy(path)).collect();
             let message = format!("several dumps, of which the latest is taken for the server's: {}", names.join(", "));
             warnings.push(warning("several-dumps", newest, message));
-        }
-        if self.states.is_empty() && self.top_level.dump.is_none() {
-            let message = "neither a dump nor an AOF is captured".to_owned();
-            warnings.push(warning("no-redis-data", b"", message));
         }
         warnings
     }

@@ -7,10 +7,10 @@ use super::captured_file::Content;
 use super::opened::{Span, Stamp};
 
 /// A file up to this size is read at the capture, so that it is of one moment and costs no open file.
-pub(super) const SMALL_MAX: u64 = 64 * 1024;
+pub(super) const SMALL_FILE_MAX: u64 = 64 * 1024;
 
 /// Bytes of all small files together; what goes beyond is held open.
-const TOGETHER_MAX: u64 = 16 << 20;
+const SMALL_FILES_MAX: u64 = 16 << 20;
 
 /// How often a small file is read that changes meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -24,7 +24,7 @@ pub(super) struct Others {
 impl Others {
     /// The content of a file: its bytes if it is small and stays the same for as long as that takes.
     pub(super) fn content(&mut self, file: File, metadata: &Metadata) -> io::Result<Content> {
-        if metadata.len() <= SMALL_MAX && self.taken + metadata.len() <= TOGETHER_MAX {
+        if metadata.len() <= SMALL_FILE_MAX && self.taken + metadata.len() <= SMALL_FILES_MAX {
             for _ in 0..ATTEMPTS {
                 if let Some(bytes) = read_still(&file)? {
                     self.taken += bytes.len() as u64;
@@ -40,7 +40,7 @@ impl Others {
 fn read_still(file: &File) -> io::Result<Option<Vec<u8>>> {
     let before = Stamp::of(&file.metadata()?);
     let mut bytes = Vec::new();
-    Span::new(file, 0, SMALL_MAX + 1).read_to_end(&mut bytes)?;
+    Span::new(file, 0, SMALL_FILE_MAX + 1).read_to_end(&mut bytes)?;
     let after = Stamp::of(&file.metadata()?);
     let is_still = before.same_content(&after) && bytes.len() as u64 == before.size();
     Ok(is_still.then_some(bytes))
@@ -62,8 +62,8 @@ mod tests {
             Others { taken }.content(file, &metadata).unwrap()
         };
         assert!(matches!(content(&file, 0), Content::Bytes(bytes) if bytes == [7; 1000]));
-        assert!(matches!(content(&file, TOGETHER_MAX - 999), Content::Open { length: None, .. }));
-        file.write_all(&vec![7; SMALL_MAX as usize]).unwrap();
+        assert!(matches!(content(&file, SMALL_FILES_MAX - 999), Content::Open { length: None, .. }));
+        file.write_all(&vec![7; SMALL_FILE_MAX as usize]).unwrap();
         assert!(matches!(content(&file, 0), Content::Open { length: None, .. }));
     }
 }
