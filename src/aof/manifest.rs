@@ -12,10 +12,10 @@ use super::quoting::{append_word, split_words};
 pub const MANIFEST_MAX: usize = 4 << 20;
 
 /// Longest line a server reads, with its end.
-const LINE_MAX: usize = 1024;
+const ENTRY_LINE_MAX: usize = 1024;
 
 /// Longest file name a file system takes.
-const NAME_MAX: usize = 255;
+const ENTRY_NAME_MAX: usize = 255;
 
 /// Why a manifest cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +113,7 @@ impl Manifest {
     }
 
     fn decode_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        if line.len() > LINE_MAX {
+        if line.len() > ENTRY_LINE_MAX {
             return Err("longer than 1024 bytes");
         }
         if line.starts_with(b"#") {
@@ -195,7 +195,7 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     if name.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
         return Err("a path in place of a file name");
     }
-    if matches!(name, b"" | b"." | b"..") || name.len() > NAME_MAX || name.contains(&0) {
+    if matches!(name, b"" | b"." | b"..") || name.len() > ENTRY_NAME_MAX || name.contains(&0) {
         return Err("not a file name");
     }
     Ok(())

@@ -1,12 +1,14 @@
 //! The names of files around an append-only file.
 
-/// Whether a file of this name is a server's work in progress and so no part of a dataset: `temp-<pid>.rdb`,
-/// `temp-rewriteaof-<pid>.aof`, `temp-<appendfilename>.manifest`, `temp-<appendfilename>.incr`.
+/// Whether a file of this name is a server's work in progress and so no part of a dataset: `temp-*.rdb`,
+/// `temp-rewriteaof-*`, `temp-*.manifest`, `temp-*.incr`. An operator may have given a dataset's own file such a name:
+/// what the configuration or the manifest names is to be asked first.
 pub fn is_temporary(name: &[u8]) -> bool {
-    const ENDINGS: [&[u8]; 4] = [b".rdb", b".aof", b".manifest", b".incr"];
     name.strip_prefix(b"temp-").is_some_and(|rest| {
         rest.starts_with(b"rewriteaof-")
-            || ENDINGS.iter().any(|ending| rest.len() > ending.len() && rest.ends_with(ending))
+            || rest.ends_with(b".rdb")
+            || rest.ends_with(b".manifest")
+            || rest.ends_with(b".incr")
     })
 }
 

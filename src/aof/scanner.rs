@@ -12,10 +12,10 @@ pub const BULK_MAX: u64 = i64::MAX as u64;
 const ARGUMENTS_MAX: u64 = i32::MAX as u64;
 
 /// Longest line of a number or an annotation, with its end. Servers take 128 bytes.
-const LINE_MAX: usize = 1024;
+const PREFIX_LINE_MAX: usize = 1024;
 
 /// Longest name that opens or closes a transaction.
-const NAME_MAX: usize = 5;
+const COMMAND_NAME_MAX: usize = 5;
 
 /// Follows the bytes of an append-only file as they are pushed.
 ///
@@ -70,7 +70,7 @@ enum State {
 /// The first argument, as far as it can be a name that matters.
 #[derive(Debug, Default)]
 struct Name {
-    bytes: [u8; NAME_MAX],
+    bytes: [u8; COMMAND_NAME_MAX],
     length: usize,
     /// The next argument is the first.
     expected: bool,
@@ -82,7 +82,7 @@ impl Name {
     /// An argument of this length begins.
     #[inline]
     fn start(&mut self, length: u64) {
-        self.reading = self.expected && length <= NAME_MAX as u64;
+        self.reading = self.expected && length <= COMMAND_NAME_MAX as u64;
         if self.expected {
             self.length = 0;
             self.expected = false;
@@ -197,14 +197,14 @@ impl Scanner {
         {
             return used;
         }
-        let room = piece.get(..LINE_MAX - self.line.len()).unwrap_or(piece);
+        let room = piece.get(..PREFIX_LINE_MAX - self.line.len()).unwrap_or(piece);
         let used = room.iter().position(|&byte| byte == b'\n').map_or(room.len(), |feed| feed + 1);
         let begin = self.offset - self.line.len() as u64;
         let mut line = std::mem::take(&mut self.line);
         line.extend_from_slice(room.get(..used).unwrap_or_default());
         if self.take_line(&line, begin).is_some() {
             line.clear();
-        } else if line.len() >= LINE_MAX {
+        } else if line.len() >= PREFIX_LINE_MAX {
             self.fail(begin, "a line of more than 1024 bytes");
         }
         self.line = line;
@@ -245,7 +245,7 @@ impl Scanner {
     }
 
     fn take_annotation(&mut self, bytes: &[u8], begin: u64) -> Option<usize> {
-        let room = bytes.get(..LINE_MAX).unwrap_or(bytes);
+        let room = bytes.get(..PREFIX_LINE_MAX).unwrap_or(bytes);
         let used = room.iter().position(|&byte| byte == b'\n')? + 1;
         let seconds = room.get(..used).and_then(parse_timestamp);
         let tally = match &mut self.open {

@@ -22,8 +22,8 @@ pub struct CannotDerive {
 }
 
 impl SlotKey {
-    /// KEY-5: Argon2id of the secret. Takes `memory` KiB for the time of the call; costs are checked by the caller
-    /// (KEY-6).
+    /// KEY-5: Argon2id of the secret. Takes `memory` KiB for the time of the call; costs are checked by the
+    /// caller.
     pub fn derive(
         secret: &Secret,
         salt: &[u8; 32],

@@ -28,7 +28,7 @@ impl Sealer {
         Sealer { cipher, nonce_key: Key::new(nonce) }
     }
 
-    /// A sealer from keys that follow another rule (the wrapped bag of a slot, KEY-8).
+    /// A sealer from keys that follow another rule (the wrapped bag of a slot).
     pub fn from_keys(key: &Key, nonce_key: Key) -> Sealer {
         Sealer { cipher: XChaCha20Poly1305::new(&(*key.expose()).into()), nonce_key }
     }

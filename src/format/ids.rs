@@ -19,7 +19,7 @@ fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], Malformed> {
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = pair.iter().fold(0, |value, digit| value << 4 | (digit & 0xf) + 9 * (digit >> 6));
+        *byte = pair.iter().fold(0, |value, digit| (value << 4) | ((digit & 0xf) + 9 * (digit >> 6)));
     }
     Ok(bytes)
 }
@@ -81,7 +81,7 @@ id!(
     Id16, 16
 );
 id!(
-    /// Eight bytes that stand for a dataset's name in object names (KEY-4).
+    /// Eight bytes that stand for a dataset's name in object names.
     DatasetTag, 8
 );
 

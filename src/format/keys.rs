@@ -133,7 +133,7 @@ pub struct Slot {
     pub secret: SecretKind,
     /// Cost of a guess.
     pub cost: Argon2Cost,
-    /// Says whether a guess is right (KEY-7).
+    /// Says whether a guess is right.
     pub commitment: [u8; 32],
     /// Nonce, ciphertext and tag of the bag.
     pub wrapped: Vec<u8>,
@@ -142,7 +142,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Bytes 64 to 109: what the wrapped bag is bound to, beside header and name (KEY-8).
+    /// Bytes 64 to 109: what the wrapped bag is bound to, beside header and name.
     pub fn encode_parameters(&self) -> Vec<u8> {
         let mut out = vec![self.secret as u8];
         for number in [self.cost.memory, self.cost.passes, self.cost.lanes] {

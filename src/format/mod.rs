@@ -36,7 +36,7 @@ impl Malformed {
     }
 }
 
-/// Decodes one CBOR structure that fills `bytes` exactly (CONV-3 for CBOR).
+/// Decodes one CBOR structure that fills `bytes` exactly.
 fn decode_cbor<'b, T: minicbor::Decode<'b, ()>>(what: &'static str, bytes: &'b [u8]) -> Result<T, Malformed> {
     let mut decoder = minicbor::Decoder::new(bytes);
     let value = decoder.decode().map_err(|error| Malformed::new(what, error.to_string()))?;

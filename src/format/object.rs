@@ -54,7 +54,7 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
-    /// Name in key derivation (KEY-2) and in messages.
+    /// Name in key derivation and in messages.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Config => "config",

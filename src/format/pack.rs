@@ -30,6 +30,8 @@ pub struct DeltaRow {
     /// Bytes of the delta.
     pub length: u32,
     /// One or two bases, in order.
+    ///
+    /// DELTA-4: what they name was stored before this delta.
     pub bases: Vec<BasePrefix>,
 }
 

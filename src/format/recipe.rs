@@ -15,7 +15,7 @@ pub const OPAQUE: u64 = 0;
 /// RECIPE-5: its bucket streams are labelled with database and first key; what the streams hold is specified with
 /// their writer.
 pub const CANONICAL_RDB: u64 = 1;
-/// Role of the one stream of an opaque part (RECIPE-2).
+/// Role of the one stream of an opaque part.
 pub const ROLE_CONTENT: u64 = 0;
 
 /// A sequence of bytes stored as chunks.
@@ -79,7 +79,7 @@ impl Part {
     /// RECIPE-4: a method this reader does not know is refused by its number.
     pub fn content(&self) -> Result<&Stream, Malformed> {
         match (self.method, self.streams.get(&ROLE_CONTENT)) {
-            (OPAQUE, Some(stream)) if stream.length == self.length => Ok(stream),
+            (OPAQUE, Some(stream)) if stream.length == self.length && self.streams.len() == 1 => Ok(stream),
             (OPAQUE, _) => Err(Malformed::new("recipe", "an opaque part whose stream does not fit it")),
             (method, _) => Err(Malformed::new("recipe", format!("method {method} needs a newer redkeep"))),
         }

@@ -6,7 +6,7 @@ use super::{Malformed, Reader};
 
 /// Bytes of a header.
 pub const HEADER: usize = 64;
-/// Bytes a sealed part has above its plaintext: nonce and tag (SEAL-3).
+/// Bytes a sealed part has above its plaintext: nonce and tag.
 pub const SEAL_OVERHEAD: usize = 40;
 /// Ordinal of the part of an object that has only one.
 pub const WHOLE: u32 = 0;

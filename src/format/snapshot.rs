@@ -164,6 +164,21 @@ impl File {
         String::from_utf8_lossy(&self.path).into_owned()
     }
 
+    /// SNAP-6: what a file, a directory and a link have, and have not.
+    fn check(&self) -> Result<(), Malformed> {
+        let malformed = |why| Malformed::new("snapshot", format!("{}: {why}", self.display_path()));
+        let has = (self.hash.is_some(), self.recipe.is_some(), self.target.is_some());
+        match (self.kind, has) {
+            (FileKind::File, (true, true, false)) => check_recipe(self.content()?.1, self.size),
+            (FileKind::Directory, (false, false, false)) if self.size == 0 => Ok(()),
+            (FileKind::Link, (false, false, true)) if self.size == 0 => match &self.target {
+                Some(target) if target.len() > PATH_MAX => Err(malformed("its target is above PATH_MAX")),
+                _ => Ok(()),
+            },
+            _ => Err(malformed("its fields do not belong to its kind")),
+        }
+    }
+
     /// Content hash and recipe of a regular file.
     pub fn content(&self) -> Result<(&ObjectHash, &[Part]), Malformed> {
         match (&self.hash, &self.recipe) {
@@ -252,21 +267,19 @@ impl Snapshot {
         if self.files.len() > FILES_MAX {
             return Err(malformed(format!("{} files, above FILES_MAX", self.files.len())));
         }
-        let mut directories = BTreeSet::new();
-        let mut seen = BTreeSet::new();
+        let (mut directories, mut last): (BTreeSet<&[u8]>, &[u8]) = (BTreeSet::new(), b"");
         for file in &self.files {
             let path: &[u8] = &file.path;
             check_path(path)?;
             let parent = path.iter().rposition(|byte| *byte == b'/').and_then(|end| path.get(..end));
-            if parent.is_some_and(|parent| !directories.contains(parent)) || !seen.insert(path) {
-                return Err(malformed(format!("{} twice, or not below its directory", file.display_path())));
+            if parent.is_some_and(|parent| !directories.contains(parent)) || path <= last {
+                return Err(malformed(format!("{} out of order, or not below its directory", file.display_path())));
             }
-            match file.kind {
-                FileKind::File => check_recipe(file.content()?.1, file.size)?,
-                FileKind::Directory => drop(directories.insert(path)),
-                FileKind::Link if file.target.is_some() => {}
-                FileKind::Link => return Err(malformed(format!("link {} without a target", file.display_path()))),
+            file.check()?;
+            if file.kind == FileKind::Directory {
+                directories.insert(path);
             }
+            last = path;
         }
         Ok(())
     }
@@ -277,7 +290,7 @@ impl Snapshot {
     }
 }
 
-/// SNAP-4: relative, no empty, `.` or `..` component, no NUL.
+/// SNAP-4: relative, in order, no empty, `.` or `..` component, no NUL.
 pub fn check_path(path: &[u8]) -> Result<(), Malformed> {
     let bad = |part: &[u8]| part.is_empty() || part == b"." || part == b".." || part.contains(&0);
     match path.len() > PATH_MAX || path.split(|byte| *byte == b'/').any(bad) {
@@ -368,6 +381,17 @@ mod tests {
             vec![file("a", FileKind::Link), file("a/b", FileKind::File)],
         ] {
             assert!(Snapshot::decode(&snapshot(files).encode()).is_err());
+        }
+    }
+
+    /// SNAP-6
+    #[test]
+    fn fields_that_do_not_belong_to_a_kind_are_refused() {
+        let recipe_of = |kind| File { recipe: Some(vec![]), ..file("a", kind) };
+        for bad in
+            [recipe_of(FileKind::Directory), recipe_of(FileKind::Link), File { size: 1, ..file("a", FileKind::Link) }]
+        {
+            assert!(Snapshot::decode(&snapshot(vec![bad]).encode()).is_err());
         }
         let no_recipe = File { recipe: None, ..file("a", FileKind::File) };
         assert!(Snapshot::decode(&snapshot(vec![no_recipe]).encode()).is_err());

@@ -172,6 +172,7 @@ fn assemble(
         }
         files.push(file);
     }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     let regular = files.iter().filter(|file| file.kind == FileKind::File);
     let summary = Summary {
         files: regular.clone().count() as u64,

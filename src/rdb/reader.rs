@@ -230,7 +230,12 @@ impl<'a> Walk<'a> {
         let end = self.source.offset();
         self.source.drain(trailing)?;
         self.structure.length = self.source.offset();
-        self.structure.trailing = self.structure.length - end;
+        self.structure.trailing = self.structure.length.saturating_sub(end);
+        if self.structure.checksum == Checksum::Absent && self.structure.trailing > 0 {
+            // Servers that old wrote nothing here. So a damaged version digit does not pass for an old file.
+            let what = "bytes after the end of a version without checksum".to_owned();
+            self.structure.finding = Finding::Suspect { offset: end, what };
+        }
         Ok(())
     }
 
@@ -261,6 +266,10 @@ impl<'a> Walk<'a> {
             Cause::Unknown(what) | Cause::Broken(what) => what,
             Cause::Ended | Cause::Input(_) => format!("the file ends at {length} within {}", self.within),
         };
+        if !suspect {
+            // A wrong checksum in the midst of a file that ends with a right one: no EOF mark was there.
+            (self.structure.end, self.structure.trailing) = (None, 0);
+        }
         self.structure.checksum = checksum;
         self.structure.finding =
             if suspect { Finding::Suspect { offset, what } } else { Finding::NotUnderstood { offset, what } };

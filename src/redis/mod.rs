@@ -1,114 +1,53 @@
 //! A Redis or Valkey data directory: which files are one consistent dataset, and how each is read.
-#![allow(missing_docs)]
-use crate::format::snapshot::{FileKind, Role, Warning};
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-#[derive(Debug, Clone, Default)]
-pub struct CaptureOptions {
-    pub include: Vec<String>,
-    pub exclude: Vec<String>,
-}
-pub struct Capture {
-    pub directory: PathBuf,
-    pub files: Vec<CapturedFile>,
-    pub warnings: Vec<Warning>,
-    pub facts: BTreeMap<String, String>,
-}
-pub struct CapturedFile {
-    pub path: Vec<u8>,
-    pub kind: FileKind,
-    pub role: Role,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub user: Option<String>,
-    pub group: Option<String>,
-    pub mtime: i64,
-    pub mtime_nanos: u32,
-    pub content: Content,
-}
-pub enum Content {
-    None,
-    Link(Vec<u8>),
-    Bytes(Vec<u8>),
-    Open { file: std::fs::File, length: Option<u64> },
-}
-#[derive(Default)]
-pub struct Reading {
-    pub length: u64,
-    pub suspect: Option<String>,
-    pub note: Option<String>,
-    pub facts: BTreeMap<String, String>,
-}
-#[derive(Debug, thiserror::Error)]
-pub enum RedisError {
-    #[error("{0}")]
-    Sink(std::io::Error),
-    #[error("{0}")]
-    Io(std::io::Error),
-}
-impl RedisError {
-    pub fn hint(&self) -> Option<&'static str> {
-        None
-    }
-}
-impl CapturedFile {
-    pub fn expected_size(&self) -> u64 {
-        match &self.content {
-            Content::Open { file, .. } => file.metadata().map_or(0, |m| m.len()),
-            _ => 0,
-        }
-    }
-    pub fn read(&self, sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<Reading, RedisError> {
-        let mut length = 0;
-        if let Content::Open { file, .. } = &self.content {
-            let mut buffer = vec![0; 1 << 18];
-            loop {
-                let n = std::os::unix::fs::FileExt::read_at(file, &mut buffer, length).map_err(RedisError::Io)?;
-                if n == 0 {
-                    break;
-                }
-                length += n as u64;
-                sink(&buffer[..n]).map_err(RedisError::Sink)?;
-            }
-        }
-        Ok(Reading { length, ..Reading::default() })
-    }
-}
-pub fn inspect(_: Role, input: &mut dyn Read) -> std::io::Result<Reading> {
-    std::io::copy(input, &mut std::io::sink())?;
-    Ok(Reading::default())
-}
-pub fn capture_directory(directory: &Path, _: &CaptureOptions) -> Result<Capture, RedisError> {
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::MetadataExt;
-    let directory = directory.canonicalize().map_err(RedisError::Io)?;
-    let mut files = Vec::new();
-    for e in walkdir::WalkDir::new(&directory).sort_by_file_name().min_depth(1) {
-        let e = e.unwrap();
-        let m = e.metadata().unwrap();
-        let path = e.path().strip_prefix(&directory).unwrap().as_os_str().as_bytes().to_vec();
-        let (kind, content) = if m.is_dir() {
-            (FileKind::Directory, Content::None)
-        } else if m.is_file() {
-            (FileKind::File, Content::Open { file: std::fs::File::open(e.path()).unwrap(), length: None })
-        } else {
-            continue;
-        };
-        files.push(CapturedFile {
-            path,
-            kind,
-            role: Role::Other,
-            mode: m.mode() & 0o7777,
-            uid: m.uid(),
-            gid: m.gid(),
-            user: None,
-            group: None,
-            mtime: m.mtime(),
-            mtime_nanos: m.mtime_nsec() as u32,
-            content,
-        });
-    }
-    Ok(Capture { directory, files, warnings: vec![], facts: BTreeMap::new() })
-}
+//!
+//! [`capture_directory`] works on the files alone, whether or not a server writes to them meanwhile. It opens what
+//! belongs together and hands it over as [`CapturedFile`]s: from then on renames and removals do not matter.
+//!
+//! # What becomes of each file
+//!
+//! | on disk | captured as |
+//! |---|---|
+//! | top level, `*.rdb`, or any name that begins like an RDB file | [`Role::Dump`], one of them: `dump.rdb`, else the newest |
+//! | top level, `*.aof`, or any name that begins like commands or like an RDB file for an AOF | [`Role::SingleAof`], one of them: `appendonly.aof`, else the newest |
+//! | what a `*.manifest` names as base and increments, at any depth | [`Role::Manifest`], [`Role::Base`], [`Role::Incr`]; of several AOFs the one being written, else the newest |
+//! | what a manifest names as history | left out; [`Role::History`] if included |
+//! | files of such an AOF that its manifest does not name | left out: no server would load them |
+//! | AOF files without any readable manifest | [`Role::Other`], with a warning |
+//! | `temp-*` of a server, `*.pid`, `*.log`, `lost+found`, redkeep's own `.redkeep-*` | left out unless included |
+//! | sockets, pipes, devices | left out |
+//! | a symbolic link in place of a dump, a single AOF or an AOF directory | followed; a fact names where it points |
+//! | any other symbolic link | the link |
+//! | all else | [`Role::Other`] |
+//!
+//! [`Role::Dump`]: crate::format::snapshot::Role::Dump
+//! [`Role::SingleAof`]: crate::format::snapshot::Role::SingleAof
+//! [`Role::Manifest`]: crate::format::snapshot::Role::Manifest
+//! [`Role::Base`]: crate::format::snapshot::Role::Base
+//! [`Role::Incr`]: crate::format::snapshot::Role::Incr
+//! [`Role::History`]: crate::format::snapshot::Role::History
+//! [`Role::Other`]: crate::format::snapshot::Role::Other
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed"))]
+
+mod authority;
+mod capture;
+mod captured_file;
+mod ending;
+mod error;
+mod facts;
+mod listing;
+mod multi_part;
+mod names;
+mod opened;
+mod others;
+mod owners;
+mod patterns;
+mod processes;
+mod reading;
+mod sets;
+mod top_level;
+
+pub use capture::{Capture, CaptureOptions, capture_directory};
+pub use captured_file::{CapturedFile, Content, Reading};
+pub use error::RedisError;
+pub use reading::inspect;

@@ -1,10 +1,10 @@
 //! Many chunks out, in the order in which packs hold them: what a restore does. Each needed frame is read once.
 //!
 //! The wanted places go into a temporary table, which SQLite sorts and spills to disk: memory does not grow with the
-//! files. Beside it there are two runs of sealed frames of [`RUN`] bytes (one being read, one being decoded) and a
-//! decoded frame of FRAME_MAX a core: below 100 MiB on eight cores.
+//! files. Three stages follow, joined by channels that hold one run each: one thread reads runs of sealed frames, all
+//! cores decode them, the caller's thread hands them on. Memory: runs of at most [`RUN`] sealed and [`PLAIN`] decoded
+//! bytes, three of the first and three of the second: below 160 MiB.
 
-use std::sync::Mutex;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,11 +15,13 @@ use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::stream::walk;
 use super::{Repository, lock};
-use crate::format::ChunkId;
 use crate::format::recipe::Part;
+use crate::format::{ChunkId, Malformed};
 
 /// Sealed frames that are read at once.
 const RUN: u64 = 16 << 20;
+/// Decoded frames of one run.
+const PLAIN: u64 = 32 << 20;
 /// A gap between two wanted frames that is read rather than skipped.
 const GAP: u64 = 256 << 10;
 /// Rows that enter the temporary table in one transaction.
@@ -40,8 +42,15 @@ pub type Deliver<'a> = dyn Fn(u32, u64, &[u8]) -> Result<(), Box<dyn std::error:
 struct Run {
     offset: u64,
     length: u64,
+    plain: u64,
     frames: Vec<Vec<Wanted>>,
 }
+
+/// A run and its sealed bytes, or why they cannot be had.
+type ReadRun = (Run, Result<Vec<u8>, RepositoryError>);
+
+/// A frame's wanted chunks and its plaintext, every chunk compared with its id; or why not.
+type DecodedFrame = (Vec<Wanted>, Result<Vec<u8>, RepositoryError>);
 
 impl Repository {
     /// Rebuilds files: `deliver` gets every byte of every file once. Damage in one copy of a chunk is made good from
@@ -50,20 +59,22 @@ impl Repository {
         &self,
         wants: &[Want<'_>],
         stop: &(dyn Fn() -> bool + Sync),
-        deliver: &Deliver<'_>,
+        deliver: &mut Deliver<'_>,
     ) -> Result<Vec<String>, RepositoryError> {
         let reader = ChunkReader::new(self);
         self.plan(&reader, wants)?;
-        let made_good = Mutex::new(Vec::new());
-        let (send, receive) = bounded(1);
+        let mut made_good = Vec::new();
+        let (sealed, to_decode) = bounded(1);
+        let (decoded, to_deliver) = bounded(1);
         thread::scope(|scope| {
-            let ahead = scope.spawn(move || self.read_ahead(&send));
-            let done = self.decode_runs(receive, stop, &reader, deliver, &made_good);
+            let ahead = scope.spawn(move || self.read_ahead(&sealed));
+            scope.spawn(move || self.decode_runs(&to_decode, &decoded));
+            let done = deliver_runs(&reader, to_deliver, stop, deliver, &mut made_good);
             let read = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             done.and(read)
         })?;
         self.deliver_deltas(&reader, stop, deliver)?;
-        Ok(made_good.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(made_good)
     }
 
     /// Fills the table of wanted places.
@@ -99,15 +110,15 @@ impl Repository {
         }
     }
 
-    /// Reads run after run, one ahead of the decoder. A run that cannot be read goes on without its bytes.
-    fn read_ahead(&self, to: &Sender<(Run, Result<Vec<u8>, RepositoryError>)>) -> Result<(), RepositoryError> {
+    /// Reads run after run, ahead of the decoder. A run that cannot be read goes on without its bytes.
+    fn read_ahead(&self, to: &Sender<ReadRun>) -> Result<(), RepositoryError> {
         let packs = lock(&self.catalog).wanted_packs()?;
         for (number, pack) in packs {
             let wanted = lock(&self.catalog).wanted_of(number)?;
             for run in runs(wanted) {
                 let bytes = self.read_pack(pack, run.offset, run.length);
                 if to.send((run, bytes)).is_err() {
-                    // The decoder failed and says why.
+                    // A later stage failed and says why.
                     return Ok(());
                 }
             }
@@ -115,63 +126,43 @@ impl Repository {
         Ok(())
     }
 
-    fn decode_runs(
-        &self,
-        from: Receiver<(Run, Result<Vec<u8>, RepositoryError>)>,
-        stop: &(dyn Fn() -> bool + Sync),
-        reader: &ChunkReader<'_>,
-        deliver: &Deliver<'_>,
-        made_good: &Mutex<Vec<String>>,
-    ) -> Result<(), RepositoryError> {
+    fn decode_runs(&self, from: &Receiver<ReadRun>, to: &Sender<Vec<DecodedFrame>>) {
         for (run, bytes) in from {
-            if stop() {
-                return Err(RepositoryError::Interrupted);
-            }
             let bytes = match bytes {
-                Ok(bytes) => Ok(bytes),
-                Err(error) if error.is_damage() => Err(error.to_string()),
-                Err(error) => return Err(error),
-            };
-            run.frames.par_iter().try_for_each(|frame| {
-                let Some(first) = frame.first() else { return Ok(()) };
-                let sealed = bytes.as_ref().map_err(Clone::clone).and_then(|bytes| {
-                    let start = (first.place.frame_offset - run.offset) as usize;
-                    bytes.get(start..start + first.place.sealed as usize).ok_or_else(|| "it is too short".into())
-                });
-                let done = match sealed {
-                    Ok(sealed) => self.deliver_frame(frame, sealed, deliver),
-                    Err(why) => Err(first.place.fault(crate::format::Malformed::new("pack", why))),
-                };
-                match done {
-                    Err(error) if error.is_damage() => {
-                        deliver_one_by_one(reader, frame, deliver)?;
-                        lock(made_good).push(with_sources(&error));
-                        Ok(())
-                    }
-                    other => other,
+                Ok(bytes) => bytes,
+                // Every frame of the run says so, and is looked for elsewhere; trouble with the store ends it all.
+                Err(error) => {
+                    let mut error = Some(error);
+                    let failed = |frame: Vec<Wanted>| {
+                        let why = error.take().unwrap_or_else(|| damaged_frame(&frame, "its run cannot be read"));
+                        (frame, Err(why))
+                    };
+                    let _ = to.send(run.frames.into_iter().map(failed).collect());
+                    continue;
                 }
-            })?;
+            };
+            let decode = |frame: Vec<Wanted>| {
+                let plaintext = self.decode_frame(&frame, run.offset, &bytes);
+                (frame, plaintext)
+            };
+            if to.send(run.frames.into_par_iter().map(decode).collect()).is_err() {
+                return;
+            }
         }
-        Ok(())
     }
 
-    fn deliver_frame(&self, frame: &[Wanted], sealed: &[u8], deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
-        let Some(first) = frame.first() else { return Ok(()) };
-        let plaintext = self.open_frame(&first.place, sealed)?;
+    /// Opens and decodes a frame, and compares every wanted chunk in it.
+    fn decode_frame(&self, frame: &[Wanted], offset: u64, run: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        let short = || damaged_frame(frame, "it is too short");
+        let place = &frame.first().ok_or_else(short)?.place;
+        let start = (place.frame_offset - offset) as usize;
+        let plaintext = self.open_frame(place, run.get(start..start + place.sealed as usize).ok_or_else(short)?)?;
         let keyring = self.keyring();
-        // Every chunk is compared before any byte of the frame is handed on.
-        let mut checked = Vec::with_capacity(frame.len());
         for wanted in frame {
-            let (start, length) = (wanted.place.position as usize, wanted.place.length as usize);
-            let bytes = plaintext
-                .get(start..start + length)
-                .ok_or_else(|| wanted.place.fault(crate::format::Malformed::new("frame", "it ends inside a chunk")))?;
+            let bytes = wanted.slice(&plaintext).ok_or_else(short)?;
             keyring.check_chunk(wanted.place.id, bytes).map_err(|fault| wanted.place.fault(fault))?;
-            checked.push((wanted, bytes));
         }
-        checked
-            .into_iter()
-            .try_for_each(|(wanted, bytes)| deliver(wanted.file, wanted.at, bytes).map_err(RepositoryError::Sink))
+        Ok(plaintext)
     }
 
     /// Deltas come last, one by one: their bases are read as they are needed.
@@ -179,7 +170,7 @@ impl Repository {
         &self,
         reader: &ChunkReader<'_>,
         stop: &(dyn Fn() -> bool + Sync),
-        deliver: &Deliver<'_>,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), RepositoryError> {
         let mut after = (0, 0);
         loop {
@@ -197,16 +188,64 @@ impl Repository {
     }
 }
 
-fn deliver_one_by_one(
+fn damaged_frame(frame: &[Wanted], why: &str) -> RepositoryError {
+    let malformed = Malformed::new("pack", why);
+    match frame.first() {
+        Some(wanted) => wanted.place.fault(malformed),
+        None => RepositoryError::damaged("a frame", malformed),
+    }
+}
+
+/// Hands decoded frames on. A frame that is damaged is rebuilt chunk by chunk from wherever else they are.
+fn deliver_runs(
     reader: &ChunkReader<'_>,
-    frame: &[Wanted],
-    deliver: &Deliver<'_>,
+    from: Receiver<Vec<DecodedFrame>>,
+    stop: &(dyn Fn() -> bool + Sync),
+    deliver: &mut Deliver<'_>,
+    made_good: &mut Vec<String>,
 ) -> Result<(), RepositoryError> {
-    for wanted in frame {
-        let bytes = reader.chunk(&wanted.place.id, wanted.place.length)?;
-        deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
+    for (frame, plaintext) in from.into_iter().flatten() {
+        if stop() {
+            return Err(RepositoryError::Interrupted);
+        }
+        match plaintext {
+            Ok(plaintext) => deliver_frame(&frame, &plaintext, deliver)?,
+            Err(error) if error.is_damage() => {
+                for wanted in &frame {
+                    let bytes = reader.chunk(&wanted.place.id, wanted.place.length)?;
+                    deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
+                }
+                made_good.push(with_sources(&error));
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// Chunks that are neighbours in the frame and in the file are handed on as one.
+fn deliver_frame(frame: &[Wanted], plaintext: &[u8], deliver: &mut Deliver<'_>) -> Result<(), RepositoryError> {
+    let follows = |one: &Wanted, next: &Wanted| {
+        one.file == next.file
+            && one.at + u64::from(one.place.length) == next.at
+            && one.place.position + one.place.length == next.place.position
+    };
+    for neighbours in frame.chunk_by(follows) {
+        let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else { continue };
+        let end = last.place.position + last.place.length;
+        let bytes = plaintext.get(first.place.position as usize..end as usize);
+        let bytes = bytes.ok_or_else(|| damaged_frame(neighbours, "it ends inside a chunk"))?;
+        deliver(first.file, first.at, bytes).map_err(RepositoryError::Sink)?;
+    }
+    Ok(())
+}
+
+impl Wanted {
+    /// The chunk's bytes in its decoded frame.
+    fn slice<'a>(&self, plaintext: &'a [u8]) -> Option<&'a [u8]> {
+        let start = self.place.position as usize;
+        plaintext.get(start..start + self.place.length as usize)
+    }
 }
 
 /// An error and its causes, on one line.
@@ -225,17 +264,20 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 fn runs(wanted: Vec<Wanted>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for want in wanted {
-        let ChunkPlace { frame_offset: start, sealed, frame, .. } = want.place;
-        let end = start + u64::from(sealed);
-        match runs.last_mut() {
-            Some(run) if start <= run.offset + run.length + GAP && end - run.offset <= RUN => {
-                run.length = run.length.max(end - run.offset);
-                match run.frames.last_mut() {
-                    Some(last) if last.first().is_some_and(|first| first.place.frame == frame) => last.push(want),
-                    _ => run.frames.push(vec![want]),
-                }
+        let ChunkPlace { frame_offset: start, sealed, frame, frame_plaintext, .. } = want.place;
+        let (end, plain) = (start + u64::from(sealed), u64::from(frame_plaintext));
+        let Some(run) = runs.last_mut() else {
+            runs.push(Run { offset: start, length: end - start, plain, frames: vec![vec![want]] });
+            continue;
+        };
+        match run.frames.last_mut() {
+            Some(last) if last.first().is_some_and(|first| first.place.frame == frame) => last.push(want),
+            _ if start <= run.offset + run.length + GAP && end - run.offset <= RUN && run.plain + plain <= PLAIN => {
+                run.length = end - run.offset;
+                run.plain += plain;
+                run.frames.push(vec![want]);
             }
-            _ => runs.push(Run { offset: start, length: u64::from(sealed), frames: vec![vec![want]] }),
+            _ => runs.push(Run { offset: start, length: end - start, plain, frames: vec![vec![want]] }),
         }
     }
     runs

@@ -1,15 +1,16 @@
 //! The way in: chunks are named, looked up, gathered in frames, compressed, sealed into packs, checked and stored.
 //!
-//! Four stages joined by bounded channels, all inside [`Session::store`]:
+//! Five stages joined by bounded channels, all inside [`Session::store`]:
 //!
 //! ```text
-//! caller: name, look up, gather   workers: compress   packer: seal, in order   finisher: check, store, catalog, index
+//! caller: name, look up, gather   workers: compress   packer: seal, in order   checker: decode again
+//! finisher: store, catalog, index
 //! ```
 //!
 //! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
-//! buffers of 1 MiB and [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one being
-//! filled, one waiting, one being checked) and one decoded frame a core: below 160 MiB with 8 workers, below 90 MiB
-//! with two, whatever is backed up.
+//! buffers of 1 MiB and [`GATHER`] more, zstd's tables of about 4 MiB a worker, four packs of 18 MiB (one being
+//! filled, one waiting, one being checked, one being stored) and one decoded frame a core: below 180 MiB with 8
+//! workers, below 110 MiB with two, whatever is backed up.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -161,7 +162,8 @@ impl Session<'_> {
         let under_way = 4 * workers;
         let (frames, to_compress) = bounded(under_way);
         let (compressed, to_pack) = bounded(under_way);
-        let (packs, to_store) = bounded(1);
+        let (packs, to_check) = bounded(1);
+        let (checked, to_store) = bounded(0);
         let (give_back, tickets) = bounded(under_way);
         (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
         thread::scope(|scope| {
@@ -172,6 +174,7 @@ impl Session<'_> {
             // Only the workers hold these ends: when the caller's end closes, the stages end one after the other.
             drop((to_compress, compressed));
             let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
+            let checker = scope.spawn(|| check_packs(self, to_check, checked));
             let finisher = scope.spawn(|| Finisher::new(self, &flying).run(to_store));
             let contents = Gathering::default();
             let lists = Gathering::default();
@@ -182,9 +185,11 @@ impl Session<'_> {
             let stored = intake.stored;
             drop(intake);
             let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let passed = checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let finished = finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             // The stage nearest to the store knows why the ones before it stopped.
             let finisher = finished?;
+            passed?;
             packed?;
             let value = result?;
             let (packs, stored_bytes) = finisher.finish()?;
@@ -252,14 +257,32 @@ impl<'s> Packer<'s> {
 
     fn close(&mut self) -> Result<(), RepositoryError> {
         match self.pack.take() {
-            // Fails when the finisher has failed, which reports why.
+            // Fails when a later stage has failed, which reports why.
             Some(pack) if !pack.is_empty() => self.packs.send(pack.finish()).map_err(|_| RepositoryError::Interrupted),
             _ => Ok(()),
         }
     }
 }
 
-/// Checks packs, stores them, makes their chunks known to this session, and writes index objects.
+/// Reads every pack the way a restore will, before it is stored.
+fn check_packs(
+    session: &Session<'_>,
+    from: Receiver<FinishedPack>,
+    to: Sender<FinishedPack>,
+) -> Result<(), RepositoryError> {
+    for pack in from {
+        let name = Name::Pack(pack.indexed.pack);
+        let checked = check_pack(&session.keyring, pack.indexed.pack, &pack.bytes, &no_bases);
+        let checked =
+            checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
+        debug_assert_eq!(checked, pack.indexed);
+        // Fails when the finisher has failed, which reports why.
+        to.send(pack).map_err(|_| RepositoryError::Interrupted)?;
+    }
+    Ok(())
+}
+
+/// Stores packs, makes their chunks known to this session, and writes index objects.
 struct Finisher<'s> {
     session: &'s Session<'s>,
     flying: &'s Mutex<HashSet<ChunkId>>,
@@ -286,9 +309,6 @@ impl<'s> Finisher<'s> {
     fn store_pack(&mut self, pack: FinishedPack) -> Result<(), RepositoryError> {
         let repository = self.session.repository;
         let name = Name::Pack(pack.indexed.pack);
-        let checked = check_pack(&self.session.keyring, pack.indexed.pack, &pack.bytes, &no_bases)
-            .map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
-        debug_assert_eq!(checked, pack.indexed);
         repository.store.put(&object_name(&name), &pack.bytes)?;
         self.packs += 1;
         self.bytes += pack.indexed.size;
@@ -316,7 +336,8 @@ impl<'s> Finisher<'s> {
         keyring.open(&name, &sealed).map_err(|fault| RepositoryError::damaged(name, fault))?;
         repository.store.put(&object_name(&name), &sealed)?;
         self.bytes += sealed.len() as u64;
-        Ok(())
+        // Its packs belong to it from now on; a later LIST that does not show it drops them again.
+        lock(&repository.catalog).add_sources(&[(name.to_string(), index)])
     }
 
     fn finish(mut self) -> Result<(u64, u64), RepositoryError> {

@@ -8,7 +8,7 @@ use crate::format::keys::Bag;
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{HEADER, Header, SEAL_OVERHEAD, WHOLE};
 use crate::format::snapshot::FINAL_HASH;
-use crate::format::{ChunkId, Id16};
+use crate::format::{ChunkId, Id16, Malformed};
 
 /// Every secret of a repository, ready for use.
 pub struct Keyring {
@@ -52,6 +52,14 @@ impl Keyring {
         DatasetTag(keys::dataset_tag(&self.chunk_id, dataset))
     }
 
+    /// SNAP-7: the tag in a snapshot's name is that of its dataset.
+    pub fn check_tag(&self, tag: DatasetTag, dataset: &str) -> Result<(), Fault> {
+        match self.tag(dataset) == tag {
+            true => Ok(()),
+            false => Err(Malformed::new("snapshot", "its dataset does not belong to its name").into()),
+        }
+    }
+
     /// The epoch that seals new objects.
     pub fn epoch(&self) -> u32 {
         self.bag.epochs.len() as u32 - 1
@@ -63,8 +71,9 @@ impl Keyring {
     }
 
     /// The header of a new object, sealed by the newest epoch.
+    ///
+    /// OBJ-4: config alone stays with epoch 0, so that any holder of a bag can read it.
     pub fn header(&self, kind: Kind, salt: [u8; 32]) -> Header {
-        // OBJ-4: config alone stays with epoch 0, so that any holder of a bag can read it.
         let epoch = if kind == Kind::Config { 0 } else { self.epoch() };
         Header { kind, epoch, repository: self.repository, salt }
     }

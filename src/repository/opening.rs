@@ -224,6 +224,9 @@ impl Repository {
             return Ok(None);
         }
         let snapshot = Snapshot::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(object, malformed))?;
+        self.keyring()
+            .check_tag(name.tag, &snapshot.dataset)
+            .map_err(|fault| RepositoryError::damaged(object, fault))?;
         Ok(Some(snapshot))
     }
 

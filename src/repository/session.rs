@@ -1,4 +1,6 @@
 //! A writer: one lease, one name under which it may commit, no lock. Rules: format-spec/11-sessions.md.
+//!
+//! SESS-1: only the lease is put twice under one name; everything else is named by its hash, or put once.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// Longest name in bytes.
-const NAME_MAX: usize = 200;
+const OBJECT_NAME_MAX: usize = 200;
 
 /// Segments of `a-z 0-9 . - _` separated by `/`; none is empty or begins with a dot; at most 200 bytes.
 ///
@@ -29,10 +29,10 @@ impl FromStr for ObjectName {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        if text.len() <= NAME_MAX && text.split('/').all(is_segment) {
+        if text.len() <= OBJECT_NAME_MAX && text.split('/').all(is_segment) {
             Ok(Self(text.into()))
         } else {
-            Err(BadName { name: text.chars().take(NAME_MAX).collect() })
+            Err(BadName { name: text.chars().take(OBJECT_NAME_MAX).collect() })
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn directory_of(prefix: &str) -> Result<&str, BadName> {
     if prefix.is_empty() {
         return Ok("");
     }
-    let bad = || BadName { name: prefix.chars().take(NAME_MAX).collect() };
+    let bad = || BadName { name: prefix.chars().take(OBJECT_NAME_MAX).collect() };
     let directory = prefix.strip_suffix('/').ok_or_else(bad)?;
     directory.parse::<ObjectName>().map_err(|_| bad())?;
     Ok(directory)
@@ -83,12 +83,12 @@ mod tests {
         for good in ["config", "packs/ab/0123", "snapshots/00ff/1700000000000-a_b", "a.b", "-", "a/b/c/d", "x."] {
             assert_eq!(good.parse::<ObjectName>().expect(good).as_str(), good);
         }
-        assert!("a".repeat(NAME_MAX).parse::<ObjectName>().is_ok());
+        assert!("a".repeat(OBJECT_NAME_MAX).parse::<ObjectName>().is_ok());
     }
 
     #[test]
     fn anything_else_is_refused() {
-        let long = "a".repeat(NAME_MAX + 1);
+        let long = "a".repeat(OBJECT_NAME_MAX + 1);
         let bad = [
             "",
             "/",

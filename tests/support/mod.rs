@@ -4,6 +4,8 @@
 
 pub mod equality;
 pub mod keyspace;
+pub mod mini_writer;
+pub mod repository;
 pub mod server;
 pub mod stores;
 pub mod writers;

@@ -133,7 +133,7 @@ fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationEr
     }
 }
 
-/// The path in a staging directory of a path in a snapshot. Snapshot paths were checked when it was decoded (SNAP-4).
+/// The path in a staging directory of a path in a snapshot. Snapshot paths were checked when it was decoded.
 fn below(root: &Path, file: &File) -> PathBuf {
     root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&file.path))
 }

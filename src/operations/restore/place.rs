@@ -215,19 +215,20 @@ impl Target {
         Ok(aside)
     }
 
-    /// A name for what is set aside: the UTC time, later than that of anything set aside before.
+    /// A name for what is set aside: the UTC time, or a second after that of the last thing set aside if that is later.
     fn unused_time(&self) -> Result<String, OperationError> {
         let newest = self.siblings(ASIDE)?.pop().map(|(_, time)| time);
-        let mut now = jiff::Timestamp::now();
-        loop {
-            let name = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-            if newest.as_ref().is_none_or(|newest| *newest < name) {
-                return Ok(name);
-            }
-            now = now.saturating_add(jiff::SignedDuration::from_secs(1)).unwrap_or(jiff::Timestamp::MAX);
-        }
+        let after = |time: String| {
+            let time = jiff::civil::DateTime::strptime(TIME, time).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            time.timestamp().checked_add(jiff::SignedDuration::from_secs(1)).ok()
+        };
+        let now = jiff::Timestamp::now();
+        Ok(newest.and_then(after).map_or(now, |after| after.max(now)).strftime(TIME).to_string())
     }
 }
+
+/// How the time in a name is written, in UTC.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
 
 /// Puts back what the last restore into a directory replaced. What stands there now is kept aside in turn, so that
 /// doing it twice changes nothing.

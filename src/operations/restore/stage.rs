@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -110,7 +110,7 @@ impl Staging {
         });
         let wants = wants.collect::<Result<Vec<_>, _>>();
         let wants = wants.map_err(|malformed: Malformed| RepositoryError::damaged("snapshot", malformed))?;
-        let fetched = repository.fetch(&wants, &|| observer.interrupted(), &|number, at, bytes| {
+        let fetched = repository.fetch(&wants, &|| observer.interrupted(), &mut |number, at, bytes| {
             let file = open.get(number as usize).ok_or("a file nobody asked for")?;
             file.write_all_at(bytes, at)?;
             observer.advance(bytes.len() as u64);
@@ -130,10 +130,9 @@ impl Staging {
         let path = below(&self.path, file);
         let failed = |error| OperationError::target("read back", &path, error);
         let (hash, _) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
-        written.sync_all().map_err(failed)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(fs::File::open(&path).map_err(failed)?).map_err(failed)?;
-        match *hasher.finalize().as_bytes() == hash.0 {
+        let (synced, found) = rayon::join(|| written.sync_all(), || hash_file(&path));
+        synced.map_err(failed)?;
+        match found.map_err(failed)? == hash.0 {
             true => Ok(()),
             false => Err(OperationError::WrongBytes { path: file.display_path() }),
         }
@@ -174,6 +173,20 @@ impl Staging {
     }
 }
 
+/// BLAKE3 of a file, on all cores. Memory: [`HASHED_AT_ONCE`].
+fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = fs::File::open(path)?;
+    let mut buffer = Vec::with_capacity(HASHED_AT_ONCE as usize);
+    let mut hasher = blake3::Hasher::new();
+    while file.by_ref().take(HASHED_AT_ONCE).read_to_end(&mut buffer)? > 0 {
+        hasher.update_rayon(&buffer);
+        buffer.clear();
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Bytes of a file that are read and hashed at once.
+const HASHED_AT_ONCE: u64 = 8 << 20;
 /// Files written at once.
 const OPEN_LIMIT: usize = 256;
 

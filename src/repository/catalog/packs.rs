@@ -169,7 +169,7 @@ impl Catalog {
         })
     }
 
-    /// DELTA-2: ids of all chunks that begin with a prefix, in order.
+    /// Ids of all chunks that begin with a prefix, in order.
     pub fn with_prefix(&self, prefix: &BasePrefix) -> Result<Vec<ChunkId>, RepositoryError> {
         self.run(|connection| {
             let (low, high) = prefix_range(prefix);

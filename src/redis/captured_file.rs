@@ -1,0 +1,112 @@
+//! One path of a captured directory, held open where it has bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::error::RedisError;
+use super::owners::Owners;
+use super::reading;
+use crate::format::snapshot::{FileKind, Role};
+
+/// One path of a captured directory.
+#[derive(Debug)]
+pub struct CapturedFile {
+    /// Relative to the directory, components joined by `/`.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: FileKind,
+    /// What it is to the server.
+    pub role: Role,
+    /// Mode bits (07777).
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Name of the owner.
+    pub user: Option<String>,
+    /// Name of the group.
+    pub group: Option<String>,
+    /// Modification time, seconds since the epoch.
+    pub mtime: i64,
+    /// Nanoseconds of the modification time.
+    pub mtime_nanos: u32,
+    /// Where its bytes are.
+    pub content: Content,
+}
+
+/// Where the bytes of a captured file are.
+#[derive(Debug)]
+pub enum Content {
+    /// It has none: a directory.
+    None,
+    /// Where a symbolic link points.
+    Link(Vec<u8>),
+    /// Here: a manifest as it is to be stored, or a small file.
+    Bytes(Vec<u8>),
+    /// In an open file, from its first byte.
+    Open {
+        /// Read with positioned reads alone, so that it can be read again.
+        file: File,
+        /// How many bytes: of an AOF, which may be growing. `None`: up to the end.
+        length: Option<u64>,
+    },
+}
+
+/// What was learned from reading a captured file once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes handed on.
+    pub length: u64,
+    /// Why the content is suspect.
+    pub suspect: Option<String>,
+    /// What a person may want to know of a content that is not suspect.
+    pub note: Option<String>,
+    /// What is known of the content. Names are unique within one file; a dump and a base share them.
+    pub facts: BTreeMap<String, String>,
+}
+
+impl CapturedFile {
+    /// With what the system says of it.
+    pub(super) fn new(path: &[u8], role: Role, metadata: &Metadata, owners: &Owners, content: Content) -> Self {
+        let kind = match content {
+            Content::None => FileKind::Directory,
+            Content::Link(_) => FileKind::Link,
+            Content::Bytes(_) | Content::Open { .. } => FileKind::File,
+        };
+        Self {
+            path: path.to_vec(),
+            kind,
+            role,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            user: owners.user(metadata.uid()),
+            group: owners.group(metadata.gid()),
+            mtime: metadata.mtime(),
+            mtime_nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or_default(),
+            content,
+        }
+    }
+
+    /// Expected size in bytes, for progress.
+    pub fn expected_size(&self) -> u64 {
+        match &self.content {
+            Content::None | Content::Link(_) => 0,
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Open { length: Some(length), .. } => *length,
+            Content::Open { file, length: None } => file.metadata().map_or(0, |metadata| metadata.len()),
+        }
+    }
+
+    /// Reads the content once, in order, from its first byte, hands every byte to `sink` in pieces of up to 256 KiB, and
+    /// checks its structure on the way. May be called again.
+    ///
+    /// What is wrong with the bytes is in the [`Reading`]; errors are those of the file and, as [`RedisError::Sink`],
+    /// those of the sink.
+    pub fn read(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<Reading, RedisError> {
+        reading::read(self, sink)
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong with a data directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A data directory could not be captured, or a captured file not read.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisError {
+    /// The directory cannot be a data directory.
+    #[error("{}: {problem}", .directory.display())]
+    Directory {
+        /// The directory as it was named.
+        directory: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A file may not be read.
+    #[error("no permission to {action} {}", .path.display())]
+    Denied {
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process has as many files open as it may.
+    #[error("too many open files to {action} {}", .path.display())]
+    Descriptors {
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operating system failed.
+    #[error("cannot {action} {}", .path.display())]
+    Io {
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A manifest names something that holds no bytes.
+    #[error("{} is no regular file", .path.display())]
+    NotAFile {
+        /// What stands in place of a file.
+        path: PathBuf,
+    },
+    /// A manifest names a file that is not there. A server would refuse to start.
+    #[error("{} names {name}, which is not there", .manifest.display())]
+    MissingAofFile {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The missing file, beside it.
+        name: String,
+    },
+    /// A manifest changed whenever its files had been opened.
+    #[error("{} kept changing: {attempts} attempts in {seconds} s", .path.display())]
+    Unsettled {
+        /// The manifest.
+        path: PathBuf,
+        /// How often its files were opened.
+        attempts: u32,
+        /// For how long.
+        seconds: u64,
+    },
+    /// A pattern to include or exclude cannot be read.
+    #[error("pattern \"{pattern}\": {problem}")]
+    Pattern {
+        /// The pattern as it was written.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The receiver of the bytes refused them.
+    #[error("what was read could not be handed on")]
+    Sink(#[source] io::Error),
+}
+
+impl RedisError {
+    /// What the system said about a file, by what can be done about it.
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            return Self::Denied { action, path, source };
+        }
+        let limits = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        if limits.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+            return Self::Descriptors { action, path, source };
+        }
+        Self::Io { action, path, source }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Directory { hint, .. } => Some(hint),
+            Self::Denied { .. } => Some("run as root or as the user of the server, or exclude the file"),
+            Self::Descriptors { .. } => Some("raise the limit on open files (ulimit -n)"),
+            Self::MissingAofFile { .. } => {
+                Some("a server would not start with it: repair it, or exclude its directory to capture the rest")
+            }
+            Self::Unsettled { .. } => Some("the server rewrites its AOF without pause: try again later"),
+            Self::NotAFile { .. } => Some("exclude its directory to capture the rest"),
+            Self::Pattern { .. } => {
+                Some("patterns are like *.log, or like modules/** for a path relative to the directory")
+            }
+            Self::Io { .. } | Self::Sink(_) => None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the structure of a file tells, as facts of a snapshot: stable names, values as text.
+
+use std::collections::BTreeMap;
+
+use crate::aof::Commands;
+use crate::rdb::{Checksum, Database, Family, Structure};
+
+/// Databases whose counts are told one by one; those of the others are in the sums.
+const DATABASES_TOLD: usize = 256;
+
+/// Facts by name.
+pub(super) type Facts = BTreeMap<String, String>;
+
+/// `rdb.version`, `redis-ver`, `keys`, `keys.db0`, `types.string`, `types.db0.string` and so on. A count of zero is left
+/// out.
+pub(super) fn of_structure(structure: &Structure) -> Facts {
+    let mut facts = Facts::new();
+    if let Some(header) = structure.header {
+        put(&mut facts, "rdb.version", Some(header.version));
+        put(&mut facts, "rdb.family", Some(family(header.family)));
+    }
+    let aux = &structure.aux;
+    put(&mut facts, "redis-ver", aux.redis_version.as_ref());
+    put(&mut facts, "valkey-ver", aux.valkey_version.as_ref());
+    put(&mut facts, "redis-bits", aux.bits);
+    put(&mut facts, "ctime", aux.ctime);
+    put(&mut facts, "used-mem", aux.used_memory);
+    put(&mut facts, "aof-base", aux.aof_base.map(u8::from));
+    put(&mut facts, "repl-stream-db", aux.repl_stream_db);
+    put(&mut facts, "repl-id", aux.repl_id.as_ref());
+    put(&mut facts, "repl-offset", aux.repl_offset);
+    put(&mut facts, "checksum", Some(checksum(structure.checksum)));
+    put(&mut facts, "functions", Some(structure.functions).filter(|count| *count > 0));
+    let modules: Vec<String> =
+        structure.modules.iter().map(|module| format!("{}:{}", module.name, module.version)).collect();
+    put(&mut facts, "modules", Some(modules.join(",")).filter(|modules| !modules.is_empty()));
+    put(&mut facts, "keys", Some(structure.keys()));
+    put_databases(&mut facts, &structure.databases);
+    facts
+}
+
+fn put(facts: &mut Facts, name: impl Into<String>, value: Option<impl ToString>) {
+    if let Some(value) = value {
+        facts.insert(name.into(), value.to_string());
+    }
+}
+
+fn put_databases(facts: &mut Facts, databases: &BTreeMap<u64, Database>) {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (place, (number, database)) in databases.iter().enumerate() {
+        let is_told = place < DATABASES_TOLD;
+        let count = |count: u64| Some(count).filter(|count| *count > 0 && is_told);
+        put(facts, format!("keys.db{number}"), count(database.keys));
+        put(facts, format!("expires.db{number}"), count(database.expiring));
+        for (name, keys) in types(database) {
+            put(facts, format!("types.db{number}.{name}"), count(keys));
+            *sums.entry(name).or_default() += keys;
+        }
+    }
+    for (name, keys) in sums {
+        put(facts, format!("types.{name}"), Some(keys).filter(|keys| *keys > 0));
+    }
+}
+
+fn types(database: &Database) -> [(&'static str, u64); 7] {
+    let types = &database.types;
+    [
+        ("string", types.string),
+        ("list", types.list),
+        ("set", types.set),
+        ("zset", types.zset),
+        ("hash", types.hash),
+        ("stream", types.stream),
+        ("module", types.module),
+    ]
+}
+
+fn family(family: Family) -> &'static str {
+    match family {
+        Family::Redis => "redis",
+        Family::Valkey => "valkey",
+    }
+}
+
+fn checksum(checksum: Checksum) -> &'static str {
+    match checksum {
+        Checksum::Verified => "verified",
+        Checksum::Unchecked => "unchecked",
+        Checksum::Absent => "absent",
+        Checksum::Wrong => "wrong",
+        Checksum::NotReached => "not-reached",
+    }
+}
+
+/// `aof.commands`, `aof.transactions`, and `aof.first-timestamp` and `aof.last-timestamp` (seconds) where there are any.
+pub(super) fn of_commands(commands: &Commands) -> Facts {
+    let mut facts = Facts::new();
+    put(&mut facts, "aof.commands", Some(commands.commands));
+    put(&mut facts, "aof.transactions", Some(commands.transactions));
+    put(&mut facts, "aof.first-timestamp", commands.first_timestamp.map(|timestamp| timestamp.seconds));
+    put(&mut facts, "aof.last-timestamp", commands.last_timestamp.map(|timestamp| timestamp.seconds));
+    facts
+}

@@ -1,0 +1,169 @@
+//! Files held open, so that renames and removals no longer matter, and read by position, so that they can be read again.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::error::RedisError;
+use super::names::FIRST;
+
+/// Bytes of a piece.
+pub(super) const PIECE: usize = 256 * 1024;
+
+/// What came of opening a path.
+pub(super) enum Opening {
+    /// A regular file, and what the system said of it then.
+    File(File, Metadata),
+    /// There is nothing of that name (any more).
+    Gone,
+    /// Something without bytes of its own.
+    NotAFile,
+}
+
+/// Opens a regular file. A link in its place is followed if `follow`, else it is no file. Never waits for the other end
+/// of a pipe.
+pub(super) fn open(path: &Path, follow: bool) -> Result<Opening, RedisError> {
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if !follow {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) => file,
+        Err(error) => return refused(path, error),
+    };
+    let metadata = file.metadata().map_err(|error| RedisError::io("look at", path, error))?;
+    Ok(if metadata.is_file() { Opening::File(file, metadata) } else { Opening::NotAFile })
+}
+
+fn refused(path: &Path, error: io::Error) -> Result<Opening, RedisError> {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => Ok(Opening::Gone),
+        // A link that is not followed; a socket.
+        Some(Errno::LOOP | Errno::NXIO) => Ok(Opening::NotAFile),
+        _ => Err(RedisError::io("open", path, error)),
+    }
+}
+
+/// The first bytes, enough to tell what the file is.
+pub(super) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    Span::new(file, 0, FIRST as u64).read_to_end(&mut first)?;
+    Ok(first)
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    id: FileId,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            id: FileId::of(metadata),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the content is the same, as far as size and modification time tell. (A rename or a removal meanwhile is no
+    /// change of content.)
+    pub(super) fn same_content(&self, other: &Self) -> bool {
+        self.size == other.size && self.modified == other.modified
+    }
+
+    /// Bytes the file had.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A stretch of an open file, read by position.
+pub(super) struct Span<'a> {
+    file: &'a File,
+    next: u64,
+    end: u64,
+}
+
+impl<'a> Span<'a> {
+    /// From `begin` up to `end`, or to where the file ends before that.
+    pub(super) fn new(file: &'a File, begin: u64, end: u64) -> Self {
+        Self { file, next: begin, end }
+    }
+}
+
+impl Read for Span<'_> {
+    /// Fills the buffer as long as there is something to fill it with, so that pieces stay large.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.next)).unwrap_or(usize::MAX);
+        let room = buffer.len().min(left);
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..room).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.next) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    self.next += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_can_be_read_again_and_ends_where_the_file_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        let Ok(Opening::File(file, _)) = open(&path, false) else { panic!("a file") };
+        for (begin, end, expected) in [(0, 10, "0123456789"), (2, 5, "234"), (8, 99, "89"), (20, 30, "")] {
+            for _ in 0..2 {
+                let mut text = String::new();
+                Span::new(&file, begin, end).read_to_string(&mut text).unwrap();
+                assert_eq!(text, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_told_apart_from_what_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert!(matches!(open(&at("nothing"), true), Ok(Opening::Gone)));
+        assert!(matches!(open(dir.path(), true), Ok(Opening::NotAFile)));
+        std::fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        assert!(matches!(open(&at("link"), false), Ok(Opening::NotAFile)));
+        assert!(matches!(open(&at("link"), true), Ok(Opening::File(..))));
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert!(matches!(open(&at("socket"), true), Ok(Opening::NotAFile)));
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading a captured file once: every byte goes to the sink, and past those who check the structure.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use super::captured_file::{CapturedFile, Content, Reading};
+use super::error::RedisError;
+use super::facts::{self, Facts};
+use super::names::FIRST;
+use super::opened::{PIECE, Span, Stamp, first_bytes};
+use crate::aof::{Commands, MANIFEST_MAX, Manifest, Scanner};
+use crate::format::snapshot::Role;
+use crate::rdb::{self, Checksum, Structure};
+
+/// Takes the bytes that were read.
+pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Reads a file as its role asks.
+pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>) -> Result<Reading, RedisError> {
+    let fails = |error| RedisError::io("read", &path_of(file), error);
+    let before = stamp(file).map_err(fails)?;
+    let is_rdb = begins_like_rdb(file).map_err(fails)?;
+    let mut tee = Tee { input: input(file), sink, length: 0, failure: None };
+    let checked = check(file.role, is_rdb, &mut tee);
+    let (length, failure) = (tee.length, tee.failure);
+    let mut reading = match (checked, failure) {
+        (_, Some(Failure::Sink(error))) => return Err(RedisError::Sink(error)),
+        (_, Some(Failure::Input(error))) | (Err(error), None) => return Err(fails(error)),
+        (Ok(reading), None) => reading,
+    };
+    reading.length = length;
+    let after = stamp(file).map_err(fails)?;
+    reading.suspect = reading.suspect.or_else(|| changed(file, length, before, after));
+    Ok(reading)
+}
+
+/// The path of a captured file as it is known here: relative to the directory.
+fn path_of(file: &CapturedFile) -> PathBuf {
+    OsStr::from_bytes(&file.path).into()
+}
+
+fn input(file: &CapturedFile) -> Box<dyn Read + '_> {
+    match &file.content {
+        Content::None | Content::Link(_) => Box::new(io::empty()),
+        Content::Bytes(bytes) => Box::new(bytes.as_slice()),
+        Content::Open { file, length } => Box::new(Span::new(file, 0, length.unwrap_or(u64::MAX))),
+    }
+}
+
+fn stamp(file: &CapturedFile) -> io::Result<Option<Stamp>> {
+    match &file.content {
+        Content::None | Content::Link(_) | Content::Bytes(_) => Ok(None),
+        Content::Open { file, .. } => file.metadata().map(|metadata| Some(Stamp::of(&metadata))),
+    }
+}
+
+/// What the structure alone cannot show: a file that ended early, or was written to while it was read.
+fn changed(file: &CapturedFile, length: u64, before: Option<Stamp>, after: Option<Stamp>) -> Option<String> {
+    let Content::Open { length: promised, .. } = &file.content else { return None };
+    if let Some(promised) = promised {
+        return (length < *promised).then(|| format!("it ended at {length}, but had {promised} bytes when captured"));
+    }
+    let (before, after) = (before?, after?);
+    let is_still = before.same_content(&after) && before.size() == length;
+    (!is_still).then(|| format!("it changed while it was read, from {} bytes to {}", before.size(), after.size()))
+}
+
+/// Reads content from wherever it is kept, to its end, and checks its structure as its role asks.
+pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
+    let mut first = Vec::new();
+    input.take(FIRST as u64).read_to_end(&mut first)?;
+    let is_rdb = rdb::looks_like_rdb(&first);
+    let mut sink = |_: &[u8]| Ok(());
+    let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink: &mut sink, length: 0, failure: None };
+    let checked = check(role, is_rdb, &mut tee);
+    match (checked, tee.failure) {
+        (_, Some(Failure::Input(error) | Failure::Sink(error))) | (Err(error), None) => Err(error),
+        (Ok(reading), None) => Ok(Reading { length: tee.length, ..reading }),
+    }
+}
+
+/// Pulls the whole input through the reader for its role.
+fn check(role: Role, is_rdb: bool, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    match role {
+        Role::Dump => rdb::read_structure(tee).map(|structure| of_rdb(&structure)),
+        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, tee),
+        Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(tee),
+        Role::Manifest => check_manifest(tee),
+        Role::Other => pull(tee, &mut |_| {}).map(|()| Reading::default()),
+    }
+}
+
+fn check_commands(tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::default();
+    pull(tee, &mut |piece| scanner.push(piece))?;
+    Ok(of_commands(&scanner.finish()))
+}
+
+/// An RDB file, and maybe commands after it.
+fn check_preamble(role: Role, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::default();
+    let structure = rdb::read_preamble(tee, &mut |piece| scanner.push(piece))?;
+    let mut reading = of_structure(&structure);
+    if let Some(end) = structure.end {
+        let commands = of_commands(&scanner.finish().after(end));
+        reading.suspect = reading.suspect.or(commands.suspect);
+        reading.facts.extend(commands.facts);
+    }
+    // Most bases end with their checksum. Where neither that is so nor the content is understood, doubt is due.
+    if role != Role::SingleAof && structure.checksum == Checksum::NotReached {
+        reading.suspect = reading.suspect.or_else(|| reading.note.take());
+    }
+    Ok(reading)
+}
+
+fn check_manifest(tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut bytes = Vec::new();
+    pull(tee, &mut |piece| {
+        if bytes.len() <= MANIFEST_MAX {
+            bytes.extend_from_slice(piece);
+        }
+    })?;
+    let suspect = Manifest::decode(&bytes).err().map(|malformed| malformed.to_string());
+    Ok(Reading { suspect, ..Reading::default() })
+}
+
+fn begins_like_rdb(file: &CapturedFile) -> io::Result<bool> {
+    match &file.content {
+        Content::None | Content::Link(_) => Ok(false),
+        Content::Bytes(bytes) => Ok(rdb::looks_like_rdb(bytes)),
+        Content::Open { file, .. } => Ok(rdb::looks_like_rdb(&first_bytes(file)?)),
+    }
+}
+
+fn of_commands(commands: &Commands) -> Reading {
+    Reading { suspect: commands.reason(), facts: facts::of_commands(commands), ..Reading::default() }
+}
+
+/// An RDB file on its own. A server writes nothing after the checksum.
+fn of_rdb(structure: &Structure) -> Reading {
+    let mut reading = of_structure(structure);
+    if let Some(end) = structure.end.filter(|_| structure.trailing > 0) {
+        let what = || format!("{} bytes follow its end at {end}", structure.trailing);
+        reading.suspect = reading.suspect.or_else(|| Some(what()));
+    }
+    reading
+}
+
+fn of_structure(structure: &Structure) -> Reading {
+    let facts: Facts = facts::of_structure(structure);
+    let (suspect, note) = match structure.is_suspect() {
+        true => (structure.reason(), None),
+        false => (None, structure.reason()),
+    };
+    Reading { suspect, note, facts, ..Reading::default() }
+}
+
+/// Reads to the end in large pieces.
+fn pull(tee: &mut Tee<'_>, see: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = tee.read(&mut piece)?;
+        if count == 0 {
+            return Ok(());
+        }
+        see(piece.get(..count).unwrap_or_default());
+    }
+}
+
+/// An input whose bytes go to the sink as they are read.
+struct Tee<'a> {
+    input: Box<dyn Read + 'a>,
+    sink: &'a mut Sink<'a>,
+    length: u64,
+    failure: Option<Failure>,
+}
+
+/// Whose error it was.
+enum Failure {
+    Input(io::Error),
+    Sink(io::Error),
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Never Interrupted, which a reader would take as an invitation to read on.
+        let stopped = || io::Error::other("stopped");
+        if self.failure.is_some() {
+            return Err(stopped());
+        }
+        let count = self.input.read(buffer).map_err(|error| {
+            self.failure = Some(Failure::Input(error));
+            stopped()
+        })?;
+        let piece = buffer.get(..count).unwrap_or_default();
+        if !piece.is_empty() {
+            (self.sink)(piece).map_err(|error| {
+                self.failure = Some(Failure::Sink(error));
+                stopped()
+            })?;
+        }
+        self.length += count as u64;
+        Ok(count)
+    }
+}

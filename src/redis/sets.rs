@@ -1,0 +1,222 @@
+//! The multi-part AOFs of a directory: which files each is made of, and which of their kind it is not.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::authority::{AofState, Trace, warning};
+use super::captured_file::{CapturedFile, Content};
+use super::ending::find_end;
+use super::error::RedisError;
+use super::listing::{Choice, Listing, is_aof_directory};
+use super::multi_part::{MultiPart, Outcome, Part, open_parts};
+use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
+use super::opened::FileId;
+use super::owners::Owners;
+use super::processes::{Sight, look};
+use crate::aof::{FileType, is_temporary};
+use crate::format::snapshot::{Role, Warning};
+
+/// What ends the name of a manifest.
+const MANIFEST: &[u8] = b".manifest";
+
+/// One multi-part AOF, open.
+#[derive(Debug)]
+pub(super) struct AofSet {
+    /// The manifest, relative to the data directory.
+    path: Vec<u8>,
+    /// The manifest, where it was opened.
+    place: PathBuf,
+    /// The files.
+    files: MultiPart,
+}
+
+/// The multi-part AOFs of a directory.
+#[derive(Debug, Default)]
+pub(super) struct AofSets {
+    /// To be captured.
+    pub sets: Vec<AofSet>,
+    /// Paths that are theirs, or would be if the manifest named them: no other files.
+    claimed: BTreeSet<Vec<u8>>,
+    /// What a person should know of them.
+    pub warnings: Vec<Warning>,
+    /// Files that look like parts and are named by no manifest.
+    pub orphans: usize,
+    /// A manifest vanished since the directory was listed.
+    pub vanished: bool,
+}
+
+impl AofSets {
+    /// Opens every multi-part AOF of a listed directory.
+    pub(super) fn open(listing: &Listing, choice: &Choice) -> Result<Self, RedisError> {
+        let mut sets = Self::default();
+        let listed = listing.entries.iter().filter(|entry| entry.metadata.is_file());
+        for (path, place) in listed.map(|entry| (&entry.path, &entry.place)) {
+            if is_manifest(path) {
+                sets.add(path, place, false, choice)?;
+            }
+        }
+        for excluded in &listing.excluded {
+            if is_manifest(&excluded.path) && excluded.place.is_file() {
+                sets.add(&excluded.path, &excluded.place, true, choice)?;
+            } else if excluded.place.is_dir() && is_aof_directory(&excluded.place) {
+                sets.leave_out(&excluded.path);
+            }
+        }
+        sets.claim_orphans(listing, choice);
+        Ok(sets)
+    }
+
+    fn add(&mut self, path: &[u8], place: &Path, excluded: bool, choice: &Choice) -> Result<(), RedisError> {
+        let directory = parent(path).to_vec();
+        let beside = |name: &[u8]| join(&directory, name);
+        let files = match open_parts(place, &|name| choice.wants(&beside(name)))? {
+            Outcome::Open(files) => files,
+            Outcome::Gone => {
+                self.vanished = true;
+                return Ok(());
+            }
+            Outcome::Malformed(malformed) => {
+                // Else it is a manifest of something else.
+                if has_parts(place) {
+                    let message = format!("the AOF files beside it are taken for other files: {malformed}");
+                    self.warnings.push(warning("aof-manifest-malformed", path, message));
+                }
+                return Ok(());
+            }
+        };
+        self.claimed.insert(path.to_vec());
+        self.claimed.extend(files.manifest.entries().iter().map(|entry| beside(&entry.name)));
+        let needed = files.parts.iter().filter(|part| part.entry.file_type != FileType::History);
+        let mut needed = needed.map(|part| beside(&part.entry.name));
+        if excluded || needed.any(|part| choice.exclude.matches(&part)) {
+            self.leave_out(path);
+            return Ok(());
+        }
+        self.sets.push(AofSet { path: path.to_vec(), place: place.to_owned(), files: *files });
+        Ok(())
+    }
+
+    fn leave_out(&mut self, path: &[u8]) {
+        let message = "the whole AOF is left out, since a part of it is excluded".to_owned();
+        self.warnings.push(warning("aof-left-out", path, message));
+    }
+
+    /// A file beside a manifest that bears a part's name but is not named by it would not be loaded. Where there is no
+    /// manifest, all of them may still be worth something.
+    fn claim_orphans(&mut self, listing: &Listing, choice: &Choice) {
+        let manifests: Vec<Vec<u8>> = self.claimed.iter().filter(|path| is_manifest(path)).cloned().collect();
+        let mut without_manifest = BTreeSet::new();
+        for entry in listing.entries.iter().filter(|entry| entry.metadata.is_file()) {
+            if self.claimed.contains(&entry.path) {
+                continue;
+            }
+            let is_orphan_of = |manifest: &Vec<u8>| {
+                let name = file_name(manifest).strip_suffix(MANIFEST).unwrap_or_default();
+                parent(manifest) == parent(&entry.path) && is_part_name(file_name(&entry.path), name)
+            };
+            if manifests.iter().any(is_orphan_of) {
+                self.orphans += 1;
+                if !choice.wants(&entry.path) {
+                    self.claimed.insert(entry.path.clone());
+                }
+            } else if is_any_part_name(file_name(&entry.path)) {
+                without_manifest.insert(parent(&entry.path));
+            }
+        }
+        for directory in without_manifest {
+            let message = "AOF files without a manifest that names them: a server would start without them".to_owned();
+            self.warnings.push(warning("aof-without-manifest", directory, message));
+        }
+    }
+
+    /// Whether a path belongs to an AOF, captured or left out.
+    pub(super) fn claims(&self, path: &[u8]) -> bool {
+        self.claimed.contains(path)
+    }
+}
+
+fn is_manifest(path: &[u8]) -> bool {
+    let name = file_name(path);
+    name.len() > MANIFEST.len() && name.ends_with(MANIFEST) && !is_temporary(name)
+}
+
+/// Whether there is a file beside a manifest that bears the name of a part of it.
+fn has_parts(manifest: &Path) -> bool {
+    let Some((directory, name)) = manifest.parent().zip(manifest.file_name()) else { return false };
+    let name = name.as_bytes().strip_suffix(MANIFEST).unwrap_or_default();
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| is_part_name(entry.file_name().as_bytes(), name))
+}
+
+impl AofSet {
+    /// The `appendfilename` of the server.
+    pub(super) fn append_file_name(&self) -> &[u8] {
+        file_name(&self.path).strip_suffix(MANIFEST).unwrap_or_default()
+    }
+
+    /// The directory of the AOF in the data directory.
+    pub(super) fn directory(&self) -> &[u8] {
+        parent(&self.path)
+    }
+
+    /// The file that grows, or that all there is hangs on.
+    fn last(&self) -> Option<&Part> {
+        self.files.last_increment().or_else(|| self.files.parts.first())
+    }
+
+    /// What can be seen of it now, and whether the server has gone on to another manifest meanwhile, so that nothing
+    /// can be seen of this one any more.
+    pub(super) fn state(&self, data_directory: FileId) -> Result<(AofState, bool), RedisError> {
+        let sight = match self.last() {
+            Some(last) => look(data_directory, FileId::of(&last.metadata), &last.entry.name),
+            None => Sight::Nothing,
+        };
+        let mut traces = Vec::new();
+        let temporary = [b"temp-", self.append_file_name(), b".incr"].concat();
+        if self.place.with_file_name(OsStr::from_bytes(&temporary)).exists() {
+            traces.push(Trace::TemporaryIncrement);
+        }
+        if self.files.manifest.last_increment().is_some_and(|last| last.end_offset.is_some()) {
+            traces.push(Trace::EndOffset);
+        }
+        let written = self.last().map_or((0, 0), |last| (last.metadata.mtime(), last.metadata.mtime_nsec()));
+        let moved_on = matches!(sight, Sight::NotWritten(_)) && !self.files.is_current(&self.place)?;
+        Ok((AofState { path: self.path.clone(), sight, written, traces }, moved_on))
+    }
+
+    /// Its files, the last one cut where it is whole, and how many bytes that left out. An AOF that does not count is
+    /// captured as other files.
+    pub(super) fn into_files(self, counts: bool, owners: &Owners) -> Result<(Vec<CapturedFile>, u64), RedisError> {
+        let role = |role| if counts { role } else { Role::Other };
+        let directory = self.directory().to_vec();
+        let last = self.files.last_increment().map(|part| part.entry.seq);
+        let manifest = Content::Bytes(self.files.manifest_of_copy());
+        let mut files =
+            vec![CapturedFile::new(&self.path, role(Role::Manifest), &self.files.metadata, owners, manifest)];
+        let mut left_out = 0;
+        for Part { entry, file, metadata } in self.files.parts {
+            let mut length = metadata.len();
+            if entry.file_type == FileType::Increment && Some(entry.seq) == last {
+                let place = self.place.with_file_name(OsStr::from_bytes(&entry.name));
+                let end = find_end(&file, length).map_err(|error| RedisError::io("read", &place, error))?;
+                (length, left_out) = (end.length, end.left_out);
+            }
+            let path = join(&directory, &entry.name);
+            let content = Content::Open { file, length: Some(length) };
+            files.push(CapturedFile::new(&path, role(role_of(entry.file_type)), &metadata, owners, content));
+        }
+        Ok((files, left_out))
+    }
+}
+
+fn role_of(file_type: FileType) -> Role {
+    match file_type {
+        FileType::Base => Role::Base,
+        FileType::History => Role::History,
+        FileType::Increment => Role::Incr,
+    }
+}

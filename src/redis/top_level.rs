@@ -1,0 +1,109 @@
+//! The dump and the single AOF among the files at the top level.
+
+use std::fs::{self, DirEntry, File, Metadata};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::authority::{AofState, DumpState, Trace};
+use super::names::Guise;
+use super::opened::FileId;
+use super::processes::{Sight, look};
+use crate::aof::is_temporary;
+use crate::rdb;
+
+/// An open file that may be the dump or the single AOF.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Its name.
+    pub path: Vec<u8>,
+    /// Where it was opened.
+    pub place: PathBuf,
+    pub file: File,
+    pub metadata: Metadata,
+    /// Its first bytes.
+    pub first: Vec<u8>,
+    pub guise: Guise,
+    /// Where the link points that stands in its place.
+    pub followed: Option<PathBuf>,
+}
+
+/// The dump, the single AOF, and the candidates that are neither.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    pub dump: Option<Candidate>,
+    pub single: Option<Candidate>,
+    pub others: Vec<Candidate>,
+    /// Names of the dumps, if the choice among them was made by their age.
+    pub unsure_dumps: Vec<Vec<u8>>,
+}
+
+/// Chooses by name, then by age: servers call their files `dump.rdb` and `appendonly.aof` unless told otherwise.
+pub(super) fn choose(candidates: Vec<Candidate>) -> Chosen {
+    let mut chosen = Chosen::default();
+    let (mut dumps, mut singles) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        match candidate.guise {
+            Guise::Dump => dumps.push(candidate),
+            Guise::SingleAof => singles.push(candidate),
+            Guise::Other => chosen.others.push(candidate),
+        }
+    }
+    dumps.sort_by_key(|candidate| candidate.rank(b"dump.rdb"));
+    singles.sort_by_key(|candidate| candidate.rank(b"appendonly.aof"));
+    chosen.dump = dumps.pop();
+    chosen.single = singles.pop();
+    if !dumps.is_empty() && chosen.dump.as_ref().is_some_and(|dump| dump.path != b"dump.rdb") {
+        chosen.unsure_dumps = chosen.dump.iter().chain(&dumps).map(|dump| dump.path.clone()).collect();
+    }
+    chosen.others.extend(dumps);
+    chosen.others.extend(singles);
+    chosen
+}
+
+impl Candidate {
+    /// The usual name, then what begins as it should, then the latest.
+    fn rank(&self, usual: &[u8]) -> (bool, bool, (i64, i64)) {
+        (self.path == usual, rdb::looks_like_rdb(&self.first), self.written())
+    }
+
+    fn written(&self) -> (i64, i64) {
+        (self.metadata.mtime(), self.metadata.mtime_nsec())
+    }
+
+    /// What is known of it as the dump.
+    pub(super) fn dump_state(&self) -> DumpState {
+        let saved = rdb::read_header(&self.first).and_then(|peek| peek.aux.ctime);
+        DumpState { path: self.path.clone(), saved: saved.and_then(|saved| i64::try_from(saved).ok()) }
+    }
+
+    /// What can be seen of it now as the AOF, and whether the server has replaced it meanwhile, so that nothing can be
+    /// seen of this one any more.
+    pub(super) fn aof_state(&self, data_directory: &Path, id: FileId) -> (AofState, bool) {
+        let mine = FileId::of(&self.metadata);
+        let name = self.place.file_name().map_or(&[][..], |name| name.as_bytes());
+        let sight = look(id, mine, name);
+        let traces = if rewrite_since(data_directory, self.written()) { vec![Trace::RewriteSince] } else { Vec::new() };
+        let is_mine = fs::metadata(&self.place).is_ok_and(|now| FileId::of(&now) == mine);
+        let moved_on = matches!(sight, Sight::NotWritten(_)) && !is_mine;
+        (AofState { path: self.path.clone(), sight, written: self.written(), traces }, moved_on)
+    }
+}
+
+/// Whether a rewrite that goes on, or never ended, began after this moment.
+fn rewrite_since(directory: &Path, written: (i64, i64)) -> bool {
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| {
+        let name = entry.file_name();
+        let is_rewrite = name.as_bytes().starts_with(b"temp-rewriteaof-") && is_temporary(name.as_bytes());
+        is_rewrite && began(&entry).is_some_and(|began| began > written)
+    })
+}
+
+/// When a file came to be; where the file system does not know, it is not known.
+fn began(entry: &DirEntry) -> Option<(i64, i64)> {
+    let began = entry.metadata().ok()?.created().ok()?;
+    let since = began.duration_since(UNIX_EPOCH).ok()?;
+    Some((i64::try_from(since.as_secs()).ok()?, i64::from(since.subsec_nanos())))
+}

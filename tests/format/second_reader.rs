@@ -1,0 +1,224 @@
+//! A reader of redkeep repositories that was written from format-spec/ without a look at `src/`. It shares no code with
+//! redkeep, is strict wherever the chapters let it be, and never writes. Objects are plain files below a directory.
+
+mod bytes;
+mod cbor;
+mod chunks;
+mod limits;
+mod pack;
+mod seal;
+mod snapshot;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub use snapshot::{FileView, SnapshotView};
+
+use bytes::{Outcome, hex, list, read, unhex};
+use cbor::Map;
+use chunks::{Chunks, pack_name};
+use limits::{CHUNK_MAX, INDEX_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use pack::Pack;
+use seal::{CONFIG, FORGOTTEN, Header, INDEX, Keys, SNAPSHOT, TOMBSTONE, keyed};
+
+/// An opened repository.
+pub struct SecondReader {
+    root: PathBuf,
+    keys: Keys,
+    chunks: Chunks,
+    notices: Vec<String>,
+}
+
+impl SecondReader {
+    /// Opens a repository that lies as plain files below `root`, and finds its packs by its index objects.
+    pub fn open(root: &Path, password: &str) -> Result<SecondReader, String> {
+        let mut reader = SecondReader::start(root, password)?;
+        for name in list(root, "index")? {
+            let Some(hash) = name.strip_prefix("index/").and_then(unhex::<32>) else { continue };
+            match reader.index(&name, hash) {
+                Ok(packs) => packs.into_iter().try_for_each(|(name, pack)| reader.chunks.add(name, pack))?,
+                // INDEX-3
+                Err(error) => reader.notices.push(format!("{name}: {error}")),
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Opens a repository and finds its packs by listing them and reading their footers: what is left when all index
+    /// objects are lost.
+    pub fn open_from_footers(root: &Path, password: &str) -> Result<SecondReader, String> {
+        let mut reader = SecondReader::start(root, password)?;
+        for name in list(root, "packs")? {
+            let hash = name.rsplit('/').next().and_then(unhex::<32>);
+            let Some(hash) = hash.filter(|hash| pack_name(hash) == name) else { continue };
+            match reader.pack(&name, hash) {
+                Ok(pack) => reader.chunks.add(hash, pack)?,
+                Err(error) => reader.notices.push(format!("{name}: {error}")),
+            }
+        }
+        Ok(reader)
+    }
+
+    /// What an opening passed over: index objects or packs that cannot be read.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// All snapshots (tombstones skipped), ordered by dataset, sequence, name.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotView>, String> {
+        let mut snapshots = Vec::new();
+        for name in list(&self.root, "snapshots")? {
+            let Some((tag, _, session)) = snapshot::snapshot_name(&name) else { continue };
+            let view = self.snapshot(&name, tag, session).map_err(|error| format!("{name}: {error}"))?;
+            // SESS-8
+            snapshots.extend(view);
+        }
+        // SNAP-2
+        snapshots.sort_by(|a, b| (&a.dataset, a.sequence, &a.name).cmp(&(&b.dataset, b.sequence, &b.name)));
+        Ok(snapshots)
+    }
+
+    /// Snapshots whose previous one is neither listed nor recorded as forgotten (SNAP-3).
+    pub fn alarms(&self, snapshots: &[SnapshotView]) -> Result<Vec<String>, String> {
+        let mut known: BTreeSet<String> = snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
+        for name in list(&self.root, "forgotten")? {
+            if name.strip_prefix("forgotten/").and_then(unhex::<16>).is_some() {
+                known.insert(self.forgotten(&name).map_err(|error| format!("{name}: {error}"))?);
+            }
+        }
+        let missing = |view: &&SnapshotView| view.previous.as_ref().is_some_and(|name| !known.contains(name));
+        Ok(snapshots.iter().filter(missing).map(|view| view.name.clone()).collect())
+    }
+
+    /// Rebuilds one file's bytes and compares them with its length and its hash.
+    pub fn file(&self, snapshot: &SnapshotView, path: &[u8]) -> Result<Vec<u8>, String> {
+        let file = snapshot.files.iter().find(|file| file.path == path).ok_or("no such file")?;
+        self.rebuild(file).map_err(|error| format!("{}: {error}", String::from_utf8_lossy(path)))
+    }
+
+    fn rebuild(&self, file: &FileView) -> Outcome<Vec<u8>> {
+        let recipe = file.recipe.as_ref().ok_or("no recipe")?;
+        // RECIPE-1
+        let sum = recipe.iter().try_fold(0u64, |sum, part| sum.checked_add(part.length));
+        if sum != Some(file.size) {
+            return Err(format!("its parts do not add up to {} bytes", file.size));
+        }
+        let mut content = Vec::new();
+        for part in recipe {
+            // RECIPE-4, RECIPE-5
+            if part.method != 0 {
+                let name = if part.method == 1 { "canonical RDB" } else { "unknown" };
+                return Err(format!("rebuilding method {} ({name}) is not supported", part.method));
+            }
+            // RECIPE-2
+            let stream = part.streams.get(&0).filter(|stream| stream.length == part.length && part.streams.len() == 1);
+            self.chunks.stream(
+                &self.keys,
+                stream.ok_or("an opaque part is not one stream of its length")?,
+                &mut content,
+            )?;
+        }
+        // SNAP-5
+        if file.hash != Some(*blake3::hash(&content).as_bytes()) {
+            return Err("its content is not what its hash says".into());
+        }
+        Ok(content)
+    }
+
+    /// Opens the slots and `config`.
+    fn start(root: &Path, password: &str) -> Outcome<SecondReader> {
+        let object = read(root, "config", SMALL_MAX)?;
+        let header = Header::read(&object, &[CONFIG], None).map_err(|error| format!("config: {error}"))?;
+        let keys = Keys::open(root, password, header.repository)?;
+        let (header, plaintext) = keys.open_object(&object, "config", &[CONFIG])?;
+        // OBJ-4
+        if header.epoch != 0 {
+            return Err(format!("config is sealed by epoch {}", header.epoch));
+        }
+        cbor::whole(&plaintext, |decoder| {
+            let map = Map::read(decoder)?;
+            if map.required(0, cbor::exact)? != keys.repository {
+                return Err("config names another repository".into());
+            }
+            map.required(1, cbor::uint)?;
+            map.required(8, cbor::text)?;
+            // OBJ-5
+            for [min, mean, max] in [[2, 3, 4], [5, 6, 7]] {
+                let (min, mean) = (map.required(min, cbor::uint)?, map.required(mean, cbor::uint)?);
+                let max = map.bounded(max, CHUNK_MAX)?;
+                let even = min % 2 == 0 && max % 2 == 0 && mean.is_power_of_two();
+                if !even || min < 64 || min >= mean || mean >= max {
+                    return Err(format!("chunks of {min}, {mean} and {max} bytes"));
+                }
+            }
+            Ok(())
+        })
+        .map_err(|error| format!("config: {error}"))?;
+        Ok(SecondReader {
+            root: root.to_path_buf(),
+            keys,
+            chunks: Chunks::new(root.to_path_buf()),
+            notices: Vec::new(),
+        })
+    }
+
+    fn index(&self, name: &str, hash: [u8; 32]) -> Outcome<Vec<([u8; 32], Pack)>> {
+        let object = read(&self.root, name, INDEX_MAX)?;
+        // OBJ-2
+        if *blake3::hash(&object).as_bytes() != hash {
+            return Err("its bytes are not what its name says".into());
+        }
+        pack::read_index(&self.keys.open_object(&object, "", &[INDEX])?.1)
+    }
+
+    fn pack(&self, name: &str, hash: [u8; 32]) -> Outcome<Pack> {
+        let object = read(&self.root, name, PACK_MAX)?;
+        // OBJ-2
+        if *blake3::hash(&object).as_bytes() != hash {
+            return Err("its bytes are not what its name says".into());
+        }
+        Pack::of_object(&object, &self.keys)
+    }
+
+    /// A snapshot, or nothing where a tombstone stands.
+    fn snapshot(&self, name: &str, tag: [u8; 8], session: &str) -> Outcome<Option<SnapshotView>> {
+        let object = read(&self.root, name, SNAPSHOT_MAX)?;
+        // SNAP-1
+        let (object, last) = object.split_last_chunk::<32>().ok_or("shorter than its final hash")?;
+        if blake3::hash(object).as_bytes() != last {
+            return Err("its final hash does not agree with its bytes".into());
+        }
+        let (header, plaintext) = self.keys.open_object(object, name, &[SNAPSHOT, TOMBSTONE])?;
+        if header.kind == TOMBSTONE {
+            return cbor::whole(&plaintext, |decoder| {
+                let map = Map::read(decoder)?;
+                map.required(0, cbor::exact::<16>)?;
+                map.required(1, cbor::uint)?;
+                Ok(None)
+            });
+        }
+        let view = SnapshotView::read(&plaintext, name, session)?;
+        // KEY-4
+        let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.keys.chunk_id);
+        if keyed(&tag_key, view.dataset.as_bytes())[..8] != tag {
+            return Err(format!("a snapshot of dataset {:?} under the tag {}", view.dataset, hex(&tag)));
+        }
+        let same_dataset = |previous| snapshot::snapshot_name(previous).is_some_and(|(other, _, _)| other == tag);
+        if !view.previous.as_deref().is_none_or(same_dataset) {
+            return Err("its previous snapshot is not of its dataset".into());
+        }
+        Ok(Some(view))
+    }
+
+    /// The snapshot that a record says was forgotten.
+    fn forgotten(&self, name: &str) -> Outcome<String> {
+        let object = read(&self.root, name, SMALL_MAX)?;
+        let (_, plaintext) = self.keys.open_object(&object, name, &[FORGOTTEN])?;
+        cbor::whole(&plaintext, |decoder| {
+            let map = Map::read(decoder)?;
+            map.required(1, cbor::uint)?;
+            map.required(2, cbor::text)?;
+            map.required(0, cbor::text)
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! What a reader bounds: format-spec/12-limits.md.
+
+pub(super) const CHUNK_MAX: u64 = 1_048_576;
+pub(super) const FRAME_MAX: u64 = 4_194_304;
+pub(super) const PACK_MAX: u64 = 134_217_728;
+pub(super) const FOOTER_MAX: u64 = 16_777_216;
+pub(super) const INDEX_MAX: u64 = 268_435_456;
+pub(super) const SNAPSHOT_MAX: u64 = 67_108_864;
+pub(super) const SMALL_MAX: u64 = 1_048_576;
+pub(super) const FILES_MAX: u64 = 200_000;
+pub(super) const PATH_MAX: usize = 4096;
+pub(super) const LEVELS_MAX: u64 = 4;
+pub(super) const LIST_INLINE_MAX: usize = 8192;
+pub(super) const LABEL_MAX: u64 = 1024;
+pub(super) const DELTA_DEPTH_MAX: usize = 32;
+pub(super) const DELTA_CLOSURE_MAX: usize = 64;
+pub(super) const ARGON2_MEMORY_MAX: u32 = 4_194_304;
+pub(super) const ARGON2_PASSES_MAX: u32 = 64;
+pub(super) const ARGON2_LANES_MAX: u32 = 16;
+pub(super) const SLOTS_MAX: usize = 64;

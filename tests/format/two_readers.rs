@@ -1,0 +1,134 @@
+//! redkeep and the second reader on the same bytes: each reads what the other's side wrote.
+
+use std::fs;
+use std::path::Path;
+
+use redkeep::operations::Silent;
+use redkeep::operations::list::{Selector, choose, dump};
+use redkeep::repository::{CheckDepth, Places, Repository};
+use tempfile::TempDir;
+
+use crate::reading::{contents, read_all, sample};
+use crate::second_reader::SecondReader;
+use crate::support::mini_writer::{self, MiniFile, MiniStream, MiniWriter};
+use crate::support::repository::*;
+
+/// A repository that redkeep made is opened, and its files printed, by a reader that knows only the specification.
+#[test]
+fn the_second_reader_reads_what_redkeep_wrote() {
+    let (hands, temp) = (Hands::new(5), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    fs::create_dir_all(data.join("sub")).unwrap();
+    // Long enough for a list that is cut into chunks, whose own list is not inline.
+    fs::write(data.join("large"), text(24 << 20, 1)).unwrap();
+    fs::write(data.join("sub/noise"), noise(300_000, 2)).unwrap();
+    fs::write(data.join("empty"), b"").unwrap();
+    std::os::unix::fs::symlink("large", data.join("link")).unwrap();
+    let repository = create(local(&root), &hands);
+    back_up(&repository, &data, "d").unwrap();
+    fs::write(data.join("sub/noise"), noise(300_001, 2)).unwrap();
+    back_up(&repository, &data, "d").unwrap();
+    for reader in [SecondReader::open, SecondReader::open_from_footers] {
+        let files = read_all(reader(&root, PASSWORD)).unwrap();
+        assert_eq!(files.len(), 6);
+        for ((sequence, path), bytes) in files {
+            match (sequence, path.as_str()) {
+                (1, "sub/noise") => assert!(bytes == noise(300_000, 2)),
+                _ => assert!(bytes == fs::read(data.join(&path)).unwrap(), "{path}"),
+            }
+        }
+    }
+}
+
+/// Deltas with one and two bases, chains of them, labelled streams and two levels of lists, from the specification's
+/// own writer.
+#[test]
+fn redkeep_reads_what_was_written_from_the_specification() {
+    let temp = TempDir::new().unwrap();
+    let root = temp.path().join("repository");
+    fs::create_dir(&root).unwrap();
+    sample(&root);
+    let hands = Hands::new(6);
+    let open =
+        || Repository::open(local(&root), password(mini_writer::PASSWORD), hands.ambient("a"), Places::default(), None);
+    let repository = open().unwrap();
+    let chosen = choose(&repository, &Selector::Latest(0), None).unwrap();
+    assert_eq!(chosen.alarms, []);
+    for (path, expected) in contents() {
+        let mut bytes = Vec::new();
+        dump(&repository, &chosen.snapshot, path.as_bytes(), &mut bytes, &Silent).unwrap();
+        assert!(bytes == expected, "{path}");
+    }
+    let target = temp.path().join("restored");
+    let report = restore_to(&repository, &chosen, &target).unwrap();
+    assert_eq!(report.made_good, Vec::<String>::new());
+    for (path, expected) in contents() {
+        assert!(fs::read(target.join(path)).unwrap() == expected, "{path}");
+    }
+    let check = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+    assert_eq!((check.damage.as_slice(), check.lost_files.as_slice()), (&[][..], &[][..]));
+    // The same without index objects, from the packs' own tables.
+    fs::remove_dir_all(root.join("index")).unwrap();
+    let repository = open().unwrap();
+    assert_eq!(repository.second_look().unwrap(), 2);
+    let mut bytes = Vec::new();
+    dump(&repository, &chosen.snapshot, b"both", &mut bytes, &Silent).unwrap();
+    assert!(bytes == contents()["both"]);
+}
+
+/// A repository of the specification's own writer with one dataset of one file, opened by redkeep.
+fn opened(root: &Path, hands: &Hands) -> Repository {
+    let credential = password(mini_writer::PASSWORD);
+    Repository::open(local(root), credential, hands.ambient("a"), Places::default(), None).unwrap()
+}
+
+/// DELTA-5
+#[test]
+fn a_chunk_is_known_only_while_all_its_bases_are() {
+    let (hands, temp) = (Hands::new(7), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    let writer = MiniWriter::create(root.clone());
+    let (base, middle) = (noise(9000, 1), [noise(9000, 1), noise(100, 2)].concat());
+    let chunk = [&middle[..], b"more"].concat();
+    let first = writer.pack(&[writer.whole(0, &[&base])]);
+    let second = writer.pack(&[writer.deltas(&[(&[&base], &middle)])]);
+    let third = writer.pack(&[writer.deltas(&[(&[&middle], &chunk)])]);
+    writer.index(&[first.clone(), second, third]);
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), &chunk).unwrap();
+    let new = || back_up(&opened(&root, &hands), &data, "d").unwrap().snapshot.summary.new_chunks;
+    assert_eq!(new(), 0, "a delta of a delta of a chunk that is there");
+    let hash = mini_writer::hex(&first.name);
+    fs::remove_file(root.join(format!("packs/{}/{hash}", &hash[..2]))).unwrap();
+    assert_eq!(new(), 1, "the last base is gone");
+    assert_eq!(new(), 0, "stored whole now");
+}
+
+/// RECIPE-3, RECIPE-4
+#[test]
+fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt() {
+    let (hands, temp) = (Hands::new(8), TempDir::new().unwrap());
+    let root = temp.path().join("repository");
+    let writer = MiniWriter::create(root.clone());
+    let (bucket, missing) = (noise(5000, 1), noise(5000, 2));
+    writer.index(&[writer.pack(&[writer.whole(1, &[&bucket])])]);
+    let file = |path: &str, content: &[u8], chunk: &[u8]| {
+        let top = writer.labelled_entry(chunk, b"\x00user:1");
+        let stream = MiniStream { length: chunk.len() as u64, levels: 0, top, labelled: true };
+        MiniFile::file(path, content, mini_writer::recipe(&[(1, content.len() as u64, stream)]))
+    };
+    writer.snapshot(
+        3,
+        1,
+        None,
+        &[file("dump.rdb", b"rebuilt from canonical form", &bucket), file("lost", b"x", &missing)],
+    );
+    let repository = opened(&root, &hands);
+    let check = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+    let lost: Vec<_> = check.lost_files.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(lost, ["lost"]);
+    let chosen = choose(&repository, &Selector::Latest(0), None).unwrap();
+    let refused = dump(&repository, &chosen.snapshot, b"dump.rdb", &mut Vec::new(), &Silent).unwrap_err();
+    let cause = std::error::Error::source(&refused).map_or(refused.to_string(), ToString::to_string);
+    assert!(cause.contains("method 1"), "{refused}: {cause}");
+}

@@ -1,0 +1,10 @@
+//! The repository as a whole: what goes in comes out, what a session calls, what damage does.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod local;
+mod round_trip;
+mod sessions;

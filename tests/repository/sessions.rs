@@ -1,0 +1,264 @@
+//! What a backup calls, in which order, and what happens to a session that is given up, killed or asleep.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redkeep::operations::OperationError;
+use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
+use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+
+use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
+use crate::support::repository::*;
+use crate::support::stores::{FAULTS, FaultyStore, RecordingStore};
+
+/// Calls as `verb folder/`, names below a folder left out.
+fn budget(store: &RecordingStore) -> Vec<String> {
+    let line = |call: String| match call.split_once('/') {
+        Some((folder, _)) => format!("{folder}/"),
+        None => call,
+    };
+    store.drain().iter().map(|call| line(call.to_string())).collect()
+}
+
+/// SESS-1, SESS-3, SESS-4, INDEX-1
+#[test]
+fn a_backup_makes_these_calls_and_no_others() {
+    let (hands, temp) = (Hands::new(1), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(1 << 20, 1)).unwrap();
+    let store = RecordingStore::new(memory());
+    create(store.clone(), &hands);
+    store.drain();
+    let repository = open(store.clone(), &hands).unwrap();
+    assert_eq!(budget(&store), ["get config", "list keys/", "get keys/"]);
+    back_up(&repository, temp.path(), "d").unwrap();
+    let begin = [
+        "put leases/",
+        "list condemned/",
+        "list index/",
+        "list packs/",
+        "list snapshots/",
+        "list forgotten/",
+        "put leases/",
+    ];
+    assert_eq!(budget(&store), [&begin[..], &["put packs/", "put index/", "put_new snapshots/"]].concat());
+    // Unchanged: no pack, no index object, one snapshot.
+    back_up(&repository, temp.path(), "d").unwrap();
+    assert_eq!(budget(&store), [&begin[..], &["put_new snapshots/"]].concat());
+    // The same on a host that knows nothing: it reads the index object and the newest snapshots, nothing else.
+    let other = open(store.clone(), &hands).unwrap();
+    store.drain();
+    back_up(&other, temp.path(), "d").unwrap();
+    let mut calls = budget(&store);
+    calls.retain(|call| call.starts_with("get "));
+    assert_eq!(calls, ["get index/", "get snapshots/", "get snapshots/"]);
+    store.drain();
+    let chosen = latest(&other, "d").unwrap();
+    restore_to(&other, &chosen, &temp.path().join("out")).unwrap();
+    let reads: Vec<_> = budget(&store).into_iter().filter(|call| call.contains("packs/")).collect();
+    assert_eq!(reads.len(), 1, "a restore reads each needed pack once");
+}
+
+/// LOCAL-3, SESS-7
+#[test]
+fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
+    let (hands, temp) = (Hands::new(2), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), noise(20 << 20, 1)).unwrap();
+    let store = memory();
+    let places = Places { cache: Some(temp.path().join("cache")), state: None };
+    let repository = create(store.clone(), &hands);
+    let session = repository.begin("d").unwrap();
+    let failed = session.store(IntakeOptions::default(), &|| false, |intake| {
+        let mut stream = StreamWriter::new(&repository);
+        stream.write(intake, &noise(20 << 20, 1))?;
+        stream.finish(intake)?;
+        Err::<(), _>(RepositoryError::Interrupted)
+    });
+    assert!(matches!(failed, Err(RepositoryError::Interrupted)));
+    session.abandon().unwrap();
+    assert!(!store.list("packs/").unwrap().is_empty());
+    assert_eq!(store.list("index/").unwrap().len(), 0);
+    let again = open_at(store.clone(), &hands, "alpha", places).unwrap();
+    assert_eq!(again.refresh().unwrap(), []);
+    assert_eq!(again.snapshots().unwrap(), [], "a tombstone is no snapshot");
+    let report = back_up(&again, temp.path(), "d").unwrap();
+    assert!(report.snapshot.summary.new_bytes >= 20 << 20, "nothing of the failed session counts as known");
+    assert_eq!((report.snapshot.sequence, report.alarms), (1, vec![]));
+}
+
+/// A store in which a sweep puts a tombstone just before the first commit arrives.
+struct Sweeper {
+    inner: Arc<dyn Store>,
+    tombstone: Mutex<Option<Vec<u8>>>,
+}
+
+impl Store for Sweeper {
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.get(name, limit)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.get_range(name, offset, length)
+    }
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put(name, bytes)
+    }
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        // An object of another name under this one is as good as a foreign one; the sealed tombstone comes from abandon.
+        if name.as_str().starts_with("snapshots/")
+            && let Some(found) = self.tombstone.lock().unwrap().take()
+        {
+            let found = if found.is_empty() { bytes.to_vec() } else { found };
+            self.inner.put_new(name, &found)?;
+        }
+        self.inner.put_new(name, bytes)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.inner.list(prefix)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.delete(name)
+    }
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// SESS-5
+#[test]
+fn a_refused_commit_is_read_back_own_bytes_are_a_commit_others_are_not() {
+    let (hands, temp) = (Hands::new(3), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(1000, 1)).unwrap();
+    let put = |already: &[u8]| {
+        let store = Arc::new(Sweeper { inner: memory(), tombstone: Mutex::new(Some(already.to_vec())) });
+        let result = back_up(&create(store.clone(), &hands), temp.path(), "d");
+        (result, store)
+    };
+    let (own, store) = put(&[]);
+    assert!(own.is_ok(), "the answer was lost, not the commit");
+    assert_eq!(store.list("snapshots/").unwrap().len(), 1);
+    let (foreign, _) = put(b"something else");
+    assert!(matches!(foreign, Err(OperationError::Repository(RepositoryError::Damaged { .. }))));
+}
+
+/// A repository of the specification's own writer, which can put what a sweep would.
+fn writer_and_repository(root: &Path, hands: &Hands) -> (MiniWriter, Repository) {
+    let writer = MiniWriter::create(root.into());
+    let credential = password(mini_writer::PASSWORD);
+    let repository = Repository::open(local(root), credential, hands.ambient("alpha"), Places::default(), None);
+    (writer, repository.unwrap())
+}
+
+/// SESS-5, SESS-8
+#[test]
+fn a_fenced_session_does_not_commit_and_the_next_one_does() {
+    let (hands, temp) = (Hands::new(4), tempfile::tempdir().unwrap());
+    let data = temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("dump"), text(1000, 1)).unwrap();
+    let root = temp.path().join("repository");
+    let (writer, repository) = writer_and_repository(&root, &hands);
+    let snapshot = back_up(&repository, &data, "sessions").unwrap().snapshot;
+    let session = repository.begin("sessions").unwrap();
+    let (folder, _) = writer.snapshot_name(0).rsplit_once('/').map(|(f, n)| (f.to_string(), n.to_string())).unwrap();
+    let commit_name = format!("{folder}/{:015}-{}", session.begin().0, session.id());
+    let plaintext = map(&[(0, bytes(&[8; 16])), (1, uint(5))]);
+    writer.put_hashed(&commit_name, TOMBSTONE, &plaintext);
+    assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
+    let report = back_up(&repository, &data, "sessions").unwrap();
+    assert_eq!((report.snapshot.sequence, report.alarms), (2, vec![]));
+    assert_eq!(repository.snapshots().unwrap().len(), 2);
+}
+
+/// SESS-6
+#[test]
+fn a_session_that_slept_too_long_does_not_commit() {
+    let (hands, temp) = (Hands::new(5), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(1000, 1)).unwrap();
+    let repository = create(memory(), &hands);
+    let snapshot = back_up(&repository, temp.path(), "d").unwrap().snapshot;
+    let session = repository.begin("d").unwrap();
+    hands.pass(Duration::from_secs(31 * 60));
+    assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
+    let session = repository.begin("d").unwrap();
+    hands.pass(Duration::from_secs(29 * 60));
+    session.keep_alive().unwrap();
+    hands.pass(Duration::from_secs(29 * 60));
+    assert!(session.commit(&snapshot).is_ok(), "a heartbeat in between keeps it alive");
+}
+
+/// SESS-2
+#[test]
+fn packs_that_are_gone_cut_short_or_condemned_are_not_used_again() {
+    let (hands, temp) = (Hands::new(6), tempfile::tempdir().unwrap());
+    let data = temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("dump"), noise(1 << 20, 1)).unwrap();
+    let root = temp.path().join("repository");
+    let (writer, repository) = writer_and_repository(&root, &hands);
+    let store = local(&root);
+    let backed_up = || {
+        let report = back_up(&repository, &data, "sessions").unwrap();
+        (report.snapshot.summary.new_bytes >= 1 << 20, report.alarms)
+    };
+    assert_eq!(backed_up(), (true, vec![]));
+    assert_eq!(backed_up(), (false, vec![]));
+    let pack = store.list("packs/").unwrap().remove(0).name;
+    let whole = store.get(&pack, u64::MAX).unwrap();
+    store.put(&pack, &whole[..1000]).unwrap();
+    assert_eq!(backed_up(), (true, vec![Alarm::Packs { lost: 1 }]), "cut short");
+    assert_eq!(backed_up(), (false, vec![Alarm::Packs { lost: 1 }]), "said, though the new copy serves");
+    store.put(&pack, &whole).unwrap();
+    let names = store.list("packs/").unwrap().into_iter().map(|entry| entry.name);
+    let hashes: Vec<[u8; 32]> =
+        names.map(|name| *blake3::hash(&store.get(&name, u64::MAX).unwrap()).as_bytes()).collect();
+    assert_eq!(hashes.len(), 2);
+    writer.condemn(&hashes);
+    assert_eq!(backed_up(), (true, vec![]), "condemned");
+}
+
+/// Every call of a backup fails once, before it, after it took effect, or half done: what was committed before stays
+/// whole, nothing half done is ever listed, and the next backup succeeds.
+///
+/// SESS-4, SNAP-1
+#[test]
+fn a_backup_that_dies_at_any_call_loses_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let (first, second) = (temp.path().join("first"), temp.path().join("second"));
+    fs::create_dir_all(&first).unwrap();
+    fs::create_dir_all(&second).unwrap();
+    fs::write(first.join("dump"), noise(200_000, 1)).unwrap();
+    fs::write(second.join("dump"), noise(200_000, 2)).unwrap();
+    for fault in FAULTS {
+        for n in 0.. {
+            let hands = Hands::new(7);
+            let store = memory();
+            back_up(&create(store.clone(), &hands), &first, "d").unwrap();
+            let repository = open(store.clone(), &hands).unwrap();
+            let faulty = FaultyStore::new(store.clone(), n, fault);
+            let died = match open(faulty.clone(), &hands) {
+                Ok(dying) => back_up(&dying, &second, "d").map(drop).is_err() || faulty.is_dead(),
+                Err(_) => true,
+            };
+            let report = back_up(&repository, &second, "d").unwrap_or_else(|e| panic!("{fault:?} at {n}: {e:?}"));
+            let fresh = open(store.clone(), &hands).unwrap();
+            fresh.refresh().unwrap();
+            for info in fresh.snapshots().unwrap() {
+                let snapshot = fresh.snapshot(&info.name).unwrap();
+                let mut bytes = Vec::new();
+                redkeep::operations::list::dump(&fresh, &snapshot, b"dump", &mut bytes, &redkeep::operations::Silent)
+                    .unwrap();
+                let expected = if info.sequence == 1 { noise(200_000, 1) } else { noise(200_000, 2) };
+                assert!(bytes == expected, "{fault:?} at {n}: sequence {}", info.sequence);
+            }
+            assert!(report.snapshot.sequence >= 2);
+            if !died {
+                assert!(n > 8, "the sweep has tried calls");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Repositories of their own, with time and randomness that tests decide.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redkeep::format::UnixMillis;
+use redkeep::format::keys::{Argon2Cost, SecretKind};
+use redkeep::operations::backup::{self, Options, Report};
+use redkeep::operations::list::{Chosen, Selector, choose};
+use redkeep::operations::{OperationError, Silent, restore};
+use redkeep::repository::{Ambient, Credential, Places, Repository, RepositoryError};
+use redkeep::store::{Intent, Location, Store};
+
+/// As cheap as Argon2 gets: what it costs is not tested here.
+pub const CHEAP: Argon2Cost = Argon2Cost { memory: 8, passes: 1, lanes: 1 };
+
+/// The password of every repository in tests.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A password as a credential.
+pub fn password(text: &str) -> Credential {
+    Credential { kind: SecretKind::Password, secret: text.as_bytes().to_vec().into() }
+}
+
+/// A clock that tests move, and randomness from a seed: two runs give the same bytes.
+#[derive(Clone)]
+pub struct Hands {
+    now: Arc<AtomicU64>,
+    uptime: Arc<AtomicU64>,
+    seed: Arc<Mutex<blake3::OutputReader>>,
+}
+
+impl Hands {
+    pub fn new(seed: u64) -> Hands {
+        let reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+        let now = Arc::new(AtomicU64::new(1_790_000_000_000));
+        Hands { now, uptime: Arc::new(AtomicU64::new(0)), seed: Arc::new(Mutex::new(reader)) }
+    }
+
+    /// Both clocks move on.
+    pub fn pass(&self, time: Duration) {
+        self.now.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+        self.uptime.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    pub fn ambient(&self, host: &str) -> Ambient {
+        let Hands { now, uptime, seed } = self.clone();
+        Ambient {
+            // Each look at the clock takes a millisecond, so that no two sessions begin at the same time.
+            now: Arc::new(move || UnixMillis(now.fetch_add(1, Ordering::SeqCst))),
+            uptime: Arc::new(move || Duration::from_millis(uptime.load(Ordering::SeqCst))),
+            random: Arc::new(move |bytes| seed.lock().unwrap().fill(bytes)),
+            host: host.into(),
+        }
+    }
+}
+
+/// A store in memory that nobody else sees.
+pub fn memory() -> Arc<dyn Store> {
+    redkeep::store::open(&"memory:".parse::<Location>().unwrap(), Intent::Create).unwrap()
+}
+
+/// A store in a directory.
+pub fn local(root: &Path) -> Arc<dyn Store> {
+    redkeep::store::open(&Location::Local(root.into()), Intent::Create).unwrap()
+}
+
+/// Makes a repository in a store and opens it.
+pub fn create(store: Arc<dyn Store>, hands: &Hands) -> Repository {
+    Repository::create(store, password(PASSWORD), "first", CHEAP, hands.ambient("alpha"), Places::default()).unwrap()
+}
+
+/// Opens the repository in a store, on a host that remembers nothing.
+pub fn open(store: Arc<dyn Store>, hands: &Hands) -> Result<Repository, RepositoryError> {
+    open_at(store, hands, "alpha", Places::default())
+}
+
+/// Opens the repository in a store on a host with caches of its own.
+pub fn open_at(
+    store: Arc<dyn Store>,
+    hands: &Hands,
+    host: &str,
+    places: Places,
+) -> Result<Repository, RepositoryError> {
+    Repository::open(store, password(PASSWORD), hands.ambient(host), places, None)
+}
+
+/// Backs up a directory as a dataset.
+pub fn back_up(repository: &Repository, directory: &Path, dataset: &str) -> Result<Report, OperationError> {
+    let options = Options { directory: directory.into(), dataset: Some(dataset.into()), ..Options::default() };
+    backup::backup(repository, &options, &Silent)
+}
+
+/// The newest snapshot of a dataset.
+pub fn latest(repository: &Repository, dataset: &str) -> Result<Chosen, OperationError> {
+    choose(repository, &Selector::Latest(0), Some(dataset))
+}
+
+/// Restores a snapshot into a directory.
+pub fn restore_to(repository: &Repository, chosen: &Chosen, target: &Path) -> Result<restore::Report, OperationError> {
+    let options = restore::Options { target: target.into(), from: None, dry_run: false };
+    restore::restore(repository, chosen, &options, &Silent)
+}
+
+/// Bytes that look random and compress badly.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(b"noise").update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Bytes that look like text and compress well.
+pub fn text(length: usize, seed: u64) -> Vec<u8> {
+    let words = noise(length, seed);
+    words.iter().map(|byte| b"etaoin shrdlu\n{}\":,0123456789abcdefg"[usize::from(*byte) % 36]).collect()
+}
+
+/// Every path below a directory with its content (directories: `None`), sorted.
+pub fn tree(root: &Path) -> Vec<(String, Option<Vec<u8>>)> {
+    let entries = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name();
+    let entry = |entry: walkdir::DirEntry| {
+        let path = entry.path().strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        (path, entry.file_type().is_file().then(|| std::fs::read(entry.path()).unwrap()))
+    };
+    entries.into_iter().map(|found| entry(found.unwrap())).collect()
+}
