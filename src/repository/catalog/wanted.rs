@@ -72,19 +72,31 @@ impl Catalog {
         })
     }
 
-    /// What is wanted from a pack, by frame.
-    pub fn wanted_of(&self, pack: i64) -> Result<Vec<Wanted>, RepositoryError> {
+    /// What is wanted from a pack, by frame: at most `limit` rows that come after the frame and row number `after`.
+    /// Also answers where to go on.
+    pub fn wanted_of(
+        &self,
+        pack: i64,
+        after: (i64, i64),
+        limit: usize,
+    ) -> Result<(Vec<Wanted>, (i64, i64)), RepositoryError> {
         self.run(|connection| {
             // CROSS JOIN: from what is wanted to where it is, never the other way round.
             let sql = format!(
-                "SELECT {PLACE}, w.file, w.at FROM temp.wanted w CROSS JOIN chunks c ON c.id = w.id AND c.pack = w.pack
-                 {PLACE_JOINS} WHERE w.pack = ?1 ORDER BY w.frame, c.position"
+                "SELECT {PLACE}, w.file, w.at, w.rowid FROM temp.wanted w
+                 CROSS JOIN chunks c ON c.id = w.id AND c.pack = w.pack {PLACE_JOINS}
+                 WHERE w.pack = ?1 AND (w.frame, w.rowid) > (?2, ?3) ORDER BY w.frame, w.rowid LIMIT ?4"
             );
             let mut query = connection.prepare_cached(&sql)?;
-            let rows = query.query_map([pack], |row| {
-                Ok(Wanted { place: read_place(row)?, file: row.get(13)?, at: row.get::<_, i64>(14)? as u64 })
-            })?;
-            rows.collect()
+            let mut rows = query.query(params![pack, after.0, after.1, limit as i64])?;
+            let (mut wanted, mut last) = (Vec::new(), after);
+            while let Some(row) = rows.next()? {
+                let found = Wanted { place: read_place(row)?, file: row.get(13)?, at: row.get::<_, i64>(14)? as u64 };
+                last = (found.place.frame.into(), row.get(15)?);
+                wanted.push(found);
+            }
+            wanted.sort_by_key(|wanted| (wanted.place.frame, wanted.place.position, wanted.file, wanted.at));
+            Ok((wanted, last))
         })
     }
 

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Runs redkeep, restic, borg and, where it is installed, rustic side by side over the same directories, and prints what
+# each stored and took. Every figure is of a whole process, all tools in one run: compare within a table, not between.
+#
+#   benches/compare.sh                   makes its own data: a dump of 700,000 keys over three days, 1 GiB of opaque files
+#   benches/compare.sh DAY1 DAY2 …       backs up these directories, one after the other, as one dataset
+#   benches/compare.sh --setup           installs restic (Debian), borg (PyPI) and GNU time, and stops
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+venv=$root/target/bench-tools
+
+setup() {
+  local missing=()
+  command -v restic >/dev/null 2>&1 || missing+=(restic)
+  command -v redis-server >/dev/null 2>&1 || missing+=(redis-server redis-tools)
+  [ -x /usr/bin/time ] || missing+=(time)
+  # borg's newest version is on PyPI as source only.
+  [ -x "$venv/bin/borg" ] || missing+=(python3-venv python3-dev gcc pkg-config libacl1-dev liblz4-dev libzstd-dev libxxhash-dev libssl-dev)
+  if [ ${#missing[@]} -gt 0 ]; then
+    local sudo=''
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -qq
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  fi
+  [ -x "$venv/bin/borg" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q borgbackup; }
+}
+
+setup
+[ "${1:-}" = --setup ] && exit 0
+cargo build --release --quiet
+PATH=$root/target/release:$venv/bin:$PATH
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/redkeep-compare.XXXXXX")
+server=''
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+export REDKEEP_PASSWORD=secret RESTIC_PASSWORD=secret BORG_PASSPHRASE=secret RUSTIC_PASSWORD=secret
+export XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config
+export BORG_BASE_DIR=$work/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
+
+tools=(redkeep restic borg)
+command -v rustic >/dev/null 2>&1 && tools+=(rustic)
+
+# Runs a command and leaves "wall cpu MiB" in $figures. redkeep's 3 (warnings) is not a failure here.
+figures=''
+run() {
+  local code=0
+  /usr/bin/time -q -o "$work/time" -f '%e %U %S %M' "$@" >"$work/out" 2>&1 || code=$?
+  [ $code = 0 ] || [ $code = 3 ] || { cat "$work/out"; echo "failed ($code): $*" >&2; exit 1; }
+  figures=$(awk '{ printf "%.2f %.2f %.0f", $1, $2 + $3, $4 / 1024 }' "$work/time")
+}
+
+make_repository() {
+  case $1 in
+    redkeep) redkeep init --repo "$2" ;;
+    restic) restic -q init -r "$2" ;;
+    borg) borg init -e repokey-blake2 "$2" ;;
+    rustic) rustic -q -r "$2" init ;;
+  esac >/dev/null 2>&1
+}
+
+back_up() { # tool repository directory number
+  case $1 in
+    redkeep) run redkeep backup --repo "$2" --dataset bench "$3" ;;
+    restic) run restic -q -r "$2" backup "$3" ;;
+    borg) run borg create "$2::$4" "$3" ;;
+    rustic) run rustic -q -r "$2" backup "$3" ;;
+  esac
+}
+
+restore() { # tool repository target number
+  mkdir -p "$3"
+  case $1 in
+    redkeep) run redkeep restore --repo "$2" latest --target "$3/out" ;;
+    restic) run restic -q -r "$2" restore latest --target "$3" ;;
+    borg) (cd "$3" && run borg extract "$2::$4" && echo "$figures" >"$work/figures") && figures=$(cat "$work/figures") ;;
+    rustic) run rustic -q -r "$2" restore latest "$3" ;;
+  esac
+}
+
+compare() { # title directory...
+  local title=$1
+  shift
+  printf '\n%s\n\n' "$title"
+  printf '| tool | step | repository MB | wall s | CPU s | peak MiB |\n|---|---|---|---|---|---|\n'
+  local tool number directory
+  for tool in "${tools[@]}"; do
+    local repository=$work/$tool
+    make_repository "$tool" "$repository"
+    number=0
+    for directory in "$@"; do
+      number=$((number + 1))
+      back_up "$tool" "$repository" "$directory" "$number"
+      row "$tool" "backup $number" "$repository"
+    done
+    back_up "$tool" "$repository" "$directory" unchanged
+    row "$tool" unchanged "$repository"
+    restore "$tool" "$repository" "$work/restored" unchanged
+    row "$tool" restore "$repository"
+    rm -rf "$repository" "$work/restored" "$work/cache"
+  done
+}
+
+row() {
+  read -r wall cpu peak <<<"$figures"
+  printf '| %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "$(du -sb "$3" | awk '{ printf "%.2f", $1 / 1e6 }')" "$wall" "$cpu" "$peak"
+}
+
+# A dump of 700,000 keys, then the same with 1 % updated, 0.5 % new and 0.2 % deleted, then nothing but a restart.
+make_days() {
+  local port=$((20000 + RANDOM % 20000)) day
+  mkdir -p "$work/redis"
+  start() { redis-server --port "$port" --bind 127.0.0.1 --dir "$work/redis" --save '' >/dev/null & server=$!; until redis-cli -p "$port" ping 2>/dev/null | grep -q PONG; do sleep 0.1; done; }
+  save() { redis-cli -p "$port" save >/dev/null; mkdir -p "$work/day$1"; cp "$work/redis/dump.rdb" "$work/day$1/"; }
+  stop() { kill "$server"; wait "$server" 2>/dev/null || true; server=''; }
+  start
+  python3 benches/keyspace.py fill | redis-cli -p "$port" --pipe >/dev/null
+  save 1
+  stop; start
+  python3 benches/keyspace.py change | redis-cli -p "$port" --pipe >/dev/null
+  save 2
+  stop; start
+  save 3
+  stop
+}
+
+echo "$(date -u +%F), $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+echo "$(redkeep --version), $(restic version | cut -d' ' -f1,2), $(borg --version)$(command -v rustic >/dev/null 2>&1 && echo ", $(rustic --version)")"
+if [ $# -gt 0 ]; then
+  compare "$*" "$@"
+else
+  make_days
+  compare 'A dump of 700,000 keys: first, 1.7 % of keys changed and a restart, a restart' "$work"/day1 "$work"/day2 "$work"/day3
+  mkdir "$work/opaque"
+  python3 benches/keyspace.py opaque "$work/opaque" 1024
+  compare '1 GiB of opaque files, half of it incompressible' "$work/opaque"
+fi

@@ -1,0 +1,81 @@
+"""Makes the data of compare.sh, the same at every run: commands for `redis-cli --pipe`, or opaque files."""
+
+import json
+import os
+import random
+import sys
+
+NAMES = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"]
+
+
+def command(*arguments):
+    parts = [argument if isinstance(argument, bytes) else str(argument).encode() for argument in arguments]
+    body = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+    sys.stdout.buffer.write(b"*%d\r\n%s" % (len(parts), body))
+
+
+def session(rng, number):
+    value = {
+        "id": number,
+        "user": rng.choice(NAMES) + str(rng.randrange(100_000)),
+        "email": f"u{rng.randrange(10**7)}@example.com",
+        "token": f"{rng.getrandbits(128):032x}",
+        "score": rng.random(),
+        "tags": rng.sample(NAMES, 3),
+        "created": 1_700_000_000 + rng.randrange(10**7),
+    }
+    if number % 3:
+        command("SET", f"user:{number}", json.dumps(value))
+    else:
+        command("SET", f"session:{number}", json.dumps(value), "EXAT", 1_900_000_000 + rng.randrange(10**6))
+
+
+def profile(rng, number):
+    fields = [part for f in range(rng.randrange(3, 12)) for part in (f"field{f}", f"{rng.getrandbits(64):016x}")]
+    command("HSET", f"profile:{number}", *fields)
+
+
+def queue(rng, number):
+    jobs = [f"job-{rng.randrange(10**9)}-{rng.choice(NAMES)}" for _ in range(rng.randrange(2, 20))]
+    command("RPUSH", f"queue:{number}", *jobs)
+
+
+def board(rng, number):
+    count = rng.randrange(2, 20)
+    pairs = [part for _ in range(count) for part in (rng.random() * 1000, f"member{rng.randrange(10**6)}")]
+    command("ZADD", f"board:{number}", *pairs)
+
+
+KINDS = [(session, 450_000), (profile, 100_000), (queue, 80_000), (board, 70_000)]
+
+
+def fill():
+    rng = random.Random(7)
+    for make, count in KINDS:
+        for number in range(count):
+            make(rng, number)
+
+
+def change():
+    rng = random.Random(8)
+    for make, count in KINDS:
+        for number in rng.sample(range(count), count // 100):
+            make(rng, number)
+        for number in range(count, count + count // 200):
+            make(rng, number)
+    for number in rng.sample(range(450_000), 1_400):
+        command("DEL", f"user:{number}", f"session:{number}")
+
+
+def opaque(directory, mebibytes):
+    rng = random.Random(9)
+    words = [b"%08x" % rng.getrandbits(32) for _ in range(4_000)]
+    for number in range(4):
+        with open(os.path.join(directory, f"opaque{number}.bin"), "wb") as out:
+            while out.tell() < mebibytes * (1 << 20) // 4:
+                out.write(b" ".join(rng.choices(words, k=50_000)))
+                out.write(rng.randbytes(450_000))
+
+
+if __name__ == "__main__":
+    {"fill": fill, "change": change, "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3]))}[sys.argv[1]]()
