@@ -191,7 +191,10 @@ impl Opened {
         if left_out > 0 {
             facts.insert("aof.unfinished".to_owned(), left_out.to_string());
         }
-        self.files.sort_by(|one, other| one.path.cmp(&other.path));
+        // A file that two manifests name is captured for the one that counts.
+        self.files
+            .sort_by(|one, other| (&one.path, one.role == Role::Other).cmp(&(&other.path, other.role == Role::Other)));
+        self.files.dedup_by(|later, kept| later.path == kept.path);
         Ok(Capture { directory, files: self.files, warnings, facts })
     }
 
