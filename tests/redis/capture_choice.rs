@@ -292,3 +292,24 @@ fn what_is_no_data_directory_is_refused_or_told() {
     let error = capture_directory(dir.path(), &options(&[], &["[a"])).unwrap_err();
     assert!(matches!(error, RedisError::Pattern { .. }));
 }
+
+#[test]
+fn a_file_that_may_not_be_read_is_an_error_unless_it_is_excluded() {
+    // Nothing is closed to root.
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = directory(&["dump.rdb", "lost+found/x", "secret/x"]);
+    for path in ["lost+found", "secret"] {
+        fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0)).unwrap();
+    }
+    let error = capture_directory(dir.path(), &CaptureOptions::default()).unwrap_err();
+    assert!(error.to_string().starts_with("no permission to list ") && error.hint().is_some(), "{error}");
+    assert_eq!(paths(&chosen(&dir, &[], &["secret"])), ["dump.rdb"]);
+    fs::set_permissions(dir.path().join("dump.rdb"), fs::Permissions::from_mode(0)).unwrap();
+    let error = capture_directory(dir.path(), &options(&[], &["secret"])).unwrap_err();
+    assert!(error.to_string().starts_with("no permission to open "), "{error}");
+    for path in ["lost+found", "secret"] {
+        fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}
