@@ -16,6 +16,9 @@ pub(super) struct AofState {
     pub sight: Sight,
     /// When its last file was written: seconds and nanoseconds since the epoch.
     pub written: (i64, i64),
+    /// When its server closed it, in seconds since the epoch: servers from Redis 8 on note the end of the last increment
+    /// in the manifest, when they stop and when their AOF is switched off alike. Up to then there was no other dataset.
+    pub closed: Option<i64>,
     /// Traces of a server that does not write to it.
     pub traces: Vec<Trace>,
 }
@@ -25,8 +28,6 @@ pub(super) struct AofState {
 pub(super) enum Trace {
     /// Commands go to a temporary increment until a rewrite has ended.
     TemporaryIncrement,
-    /// The manifest says where the last increment ends.
-    EndOffset,
     /// Before 7.0: a rewrite began after the file was last written. The file is open for writing already.
     RewriteSince,
 }
@@ -96,8 +97,12 @@ fn reasons(aof: &AofState, dump: Option<&DumpState>) -> Vec<String> {
     let is_written = matches!(aof.sight, Sight::Written(_));
     let traces = aof.traces.iter().filter(|trace| !is_written || **trace == Trace::RewriteSince);
     let mut reasons: Vec<String> = traces.map(|trace| trace.reason().to_owned()).collect();
-    if let Some(dump) = dump.filter(|dump| !is_written && dump.saved.is_some_and(|saved| saved > aof.written.0)) {
-        reasons.push(format!("{} was saved after it was last written", String::from_utf8_lossy(&dump.path)));
+    let (done, until) = match aof.closed {
+        Some(closed) => ("closed", closed),
+        None => ("last written", aof.written.0),
+    };
+    if let Some(dump) = dump.filter(|dump| !is_written && dump.saved.is_some_and(|saved| saved > until)) {
+        reasons.push(format!("{} was saved after it was {done}", String::from_utf8_lossy(&dump.path)));
     }
     reasons
 }
@@ -108,7 +113,6 @@ impl Trace {
             Self::TemporaryIncrement => {
                 "there is a temporary increment, which a server writes to while it turns its AOF on"
             }
-            Self::EndOffset => "the manifest ends the last increment, as a server does when it turns its AOF off",
             Self::RewriteSince => "a rewrite began after it was last written",
         }
     }
@@ -116,7 +120,10 @@ impl Trace {
 
 /// Both times, for the one who has to choose.
 fn times(aof: &AofState, dump: Option<&DumpState>) -> String {
-    let written = format!("AOF last written {}", time(aof.written.0));
+    let mut written = format!("AOF last written {}", time(aof.written.0));
+    if let Some(closed) = aof.closed {
+        written += &format!(" and closed {}", time(closed));
+    }
     match dump {
         None => format!("{written}, no dump"),
         Some(DumpState { path, saved: Some(saved) }) => {
@@ -142,7 +149,8 @@ mod tests {
     use super::*;
 
     fn aof(sight: Sight, traces: &[Trace]) -> AofState {
-        AofState { path: b"a.manifest".to_vec(), sight, written: (1_700_000_000, 5), traces: traces.to_vec() }
+        let (path, written) = (b"a.manifest".to_vec(), (1_700_000_000, 5));
+        AofState { path, sight, written, closed: None, traces: traces.to_vec() }
     }
 
     fn dump(saved: i64) -> DumpState {
@@ -163,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_aof_with_traces_of_having_been_left_may_be_stale() {
-        for trace in [Trace::TemporaryIncrement, Trace::EndOffset, Trace::RewriteSince] {
+        for trace in [Trace::TemporaryIncrement, Trace::RewriteSince] {
             let verdict = judge(&[aof(Sight::Nothing, &[trace])], None);
             assert_eq!(told(&verdict), ("unknown", Some("unknown"), vec!["aof-maybe-stale"]), "{trace:?}");
         }
@@ -180,9 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn an_aof_was_complete_until_its_server_closed_it() {
+        let closed = AofState { closed: Some(1_700_000_500), ..aof(Sight::Nothing, &[]) };
+        let verdict = judge(std::slice::from_ref(&closed), Some(&dump(1_700_000_500)));
+        assert_eq!(told(&verdict), ("aof", Some("unknown"), vec![]));
+        let verdict = judge(&[closed], Some(&dump(1_700_000_501)));
+        assert_eq!(told(&verdict), ("unknown", Some("unknown"), vec!["aof-maybe-stale"]));
+    }
+
+    #[test]
     fn a_process_that_writes_to_it_decides() {
-        let traces = [Trace::TemporaryIncrement, Trace::EndOffset];
-        let verdict = judge(&[aof(Sight::Written(7), &traces)], Some(&dump(1_800_000_000)));
+        let verdict = judge(&[aof(Sight::Written(7), &[Trace::TemporaryIncrement])], Some(&dump(1_800_000_000)));
         assert_eq!(told(&verdict), ("aof", Some("yes"), vec![]));
         // Before 7.0 a server opens its file before the first rewrite, and writes to it only after that.
         let verdict = judge(&[aof(Sight::Written(7), &[Trace::RewriteSince])], None);

@@ -1,8 +1,7 @@
 //! One consistent copy of a data directory, held open.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
-use std::os::unix::ffi::OsStringExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -11,10 +10,9 @@ use super::authority::{AofState, DumpState, Verdict, judge, primary, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::ending::find_end;
 use super::error::RedisError;
-use super::listing::{Choice, Listed, Listing};
-use super::names::{Guise, guise};
-use super::opened::{FileId, Opening, first_bytes, open};
-use super::others::Others;
+use super::listing::{Choice, Listing};
+use super::opened::FileId;
+use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
 use super::patterns::Patterns;
 use super::sets::AofSets;
@@ -163,24 +161,41 @@ impl Opened {
         let mut warnings = self.warnings();
         warnings.extend(verdict.warnings);
 
+        let left_out = self.take_sets()? + self.take_top_level()?;
+        if left_out > 0 {
+            facts.insert("aof.unfinished".to_owned(), left_out.to_string());
+        }
+        // A file that two manifests name is captured for the one that counts.
+        let order = |file: &CapturedFile| (file.path.clone(), file.role == Role::Other);
+        self.files.sort_by_cached_key(order);
+        self.files.dedup_by(|later, kept| later.path == kept.path);
+        Ok(Capture { directory, files: self.files, warnings, facts })
+    }
+
+    /// Takes the multi-part AOFs, and tells how many bytes were left out of the one that counts.
+    fn take_sets(&mut self) -> Result<u64, RedisError> {
         let primary = primary(&self.states);
         let mut left_out = 0;
-        let single_place = self.aofs.sets.len();
         for (place, set) in std::mem::take(&mut self.aofs.sets).into_iter().enumerate() {
             let counts = primary == Some(place);
             let (files, rest) = set.into_files(counts, &self.owners)?;
             self.files.extend(files);
             left_out += if counts { rest } else { 0 };
         }
+        Ok(left_out)
+    }
+
+    /// Takes the single AOF, the dump and what looked like them, and tells how many bytes were left out of the AOF if it
+    /// counts. Its state is the last.
+    fn take_top_level(&mut self) -> Result<u64, RedisError> {
         let Chosen { dump, single, others, unsure_dumps: _ } = std::mem::take(&mut self.top_level);
+        let mut left_out = 0;
         if let Some(single) = single {
-            let counts = primary == Some(single_place);
-            let length = single.metadata.len();
-            let end = find_end(&single.file, length);
+            let end = find_end(&single.file, single.metadata.len());
             let end = end.map_err(|error| RedisError::io("read", &single.place, error))?;
-            left_out += if counts { end.left_out } else { 0 };
-            let role = if counts { Role::SingleAof } else { Role::Other };
-            self.take(single, role, Some(end.length));
+            let counts = primary(&self.states) == self.states.len().checked_sub(1);
+            left_out = if counts { end.left_out } else { 0 };
+            self.take(single, if counts { Role::SingleAof } else { Role::Other }, Some(end.length));
         }
         if let Some(dump) = dump {
             self.take(dump, Role::Dump, None);
@@ -188,11 +203,7 @@ impl Opened {
         for other in others {
             self.take(other, Role::Other, None);
         }
-        if left_out > 0 {
-            facts.insert("aof.unfinished".to_owned(), left_out.to_string());
-        }
-        self.files.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(Capture { directory, files: self.files, warnings, facts })
+        Ok(left_out)
     }
 
     fn take(&mut self, candidate: Candidate, role: Role, length: Option<u64>) {
@@ -210,10 +221,12 @@ impl Opened {
         if let Some(live) = verdict.live {
             put("aof.live", live.to_owned());
         }
-        let primary = primary(&self.states);
-        let layout = match primary.map(|place| self.aofs.sets.get(place)) {
+        let layout = match primary(&self.states).map(|place| self.aofs.sets.get(place)) {
             None => "none",
-            Some(None) => "single",
+            Some(None) => {
+                put("aof.name", self.top_level.single.as_ref().map_or_else(String::new, |single| text(&single.path)));
+                "single"
+            }
             Some(Some(set)) => {
                 put("aof.name", text(set.append_file_name()));
                 put("aof.directory", text(set.directory()));
@@ -221,11 +234,6 @@ impl Opened {
             }
         };
         put("aof.layout", layout.to_owned());
-        if layout == "single"
-            && let Some(single) = &self.top_level.single
-        {
-            put("aof.name", text(&single.path));
-        }
         if self.aofs.orphans > 0 {
             put("aof.orphans", self.aofs.orphans.to_string());
         }
@@ -252,53 +260,4 @@ impl Opened {
         }
         warnings
     }
-}
-
-/// What came of opening a listed path.
-enum Found {
-    Content(Content, Metadata),
-    Candidate(Candidate),
-    /// It has gone, or become something else.
-    Nothing,
-}
-
-fn open_listed(entry: &Listed, small: &mut Others) -> Result<Found, RedisError> {
-    if entry.metadata.is_dir() {
-        return Ok(Found::Content(Content::None, entry.metadata.clone()));
-    }
-    let is_top_level = !entry.path.contains(&b'/');
-    if entry.metadata.is_symlink() {
-        if is_top_level && let Some(candidate) = open_link(entry)? {
-            return Ok(Found::Candidate(candidate));
-        }
-        return Ok(match fs::read_link(&entry.place) {
-            Ok(target) => Found::Content(Content::Link(target.into_os_string().into_vec()), entry.metadata.clone()),
-            Err(_) => Found::Nothing,
-        });
-    }
-    let Opening::File(file, metadata) = open(&entry.place, false)? else { return Ok(Found::Nothing) };
-    let fails = |error| RedisError::io("read", &entry.place, error);
-    if is_top_level {
-        let first = first_bytes(&file).map_err(fails)?;
-        let guise = guise(&entry.path, &first);
-        if guise != Guise::Other {
-            let (path, place) = (entry.path.clone(), entry.place.clone());
-            return Ok(Found::Candidate(Candidate { path, place, file, metadata, first, guise, followed: None }));
-        }
-    }
-    let content = small.content(file, &metadata).map_err(fails)?;
-    Ok(Found::Content(content, metadata))
-}
-
-/// The dump or AOF that a link at the top level stands for.
-fn open_link(entry: &Listed) -> Result<Option<Candidate>, RedisError> {
-    let Ok(place) = fs::canonicalize(&entry.place) else { return Ok(None) };
-    if !place.is_file() {
-        return Ok(None);
-    }
-    let Opening::File(file, metadata) = open(&place, true)? else { return Ok(None) };
-    let first = first_bytes(&file).map_err(|error| RedisError::io("read", &place, error))?;
-    let guise = guise(&entry.path, &first);
-    let (path, followed) = (entry.path.clone(), Some(place.clone()));
-    Ok((guise != Guise::Other).then_some(Candidate { path, place, file, metadata, first, guise, followed }))
 }

@@ -115,3 +115,18 @@ impl RedisError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_can_act_on_is_told_apart() {
+        let of = |errno: rustix::io::Errno| RedisError::io("open", Path::new("/data/dump.rdb"), errno.into());
+        let denied = of(rustix::io::Errno::ACCESS);
+        assert_eq!(denied.to_string(), "no permission to open /data/dump.rdb");
+        assert!(denied.hint().is_some_and(|hint| hint.contains("root")));
+        assert!(of(rustix::io::Errno::MFILE).hint().is_some_and(|hint| hint.contains("ulimit")));
+        assert!(matches!(of(rustix::io::Errno::IO), RedisError::Io { .. }));
+    }
+}

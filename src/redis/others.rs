@@ -1,10 +1,16 @@
-//! Files that are neither dump nor AOF: nodes.conf, ACL files, whatever people put there.
+//! Files that are no part of a multi-part AOF, opened one by one: dumps and single AOFs, nodes.conf, ACL files, whatever
+//! people put there.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStringExt as _;
 
 use super::captured_file::Content;
-use super::opened::{Span, Stamp};
+use super::error::RedisError;
+use super::listing::Listed;
+use super::names::{Guise, guise};
+use super::opened::{Opening, Span, Stamp, first_bytes, open};
+use super::top_level::Candidate;
 
 /// A file up to this size is read at the capture, so that it is of one moment and costs no open file.
 pub(super) const SMALL_FILE_MAX: u64 = 64 * 1024;
@@ -44,6 +50,56 @@ fn read_still(file: &File) -> io::Result<Option<Vec<u8>>> {
     let after = Stamp::of(&file.metadata()?);
     let is_still = before.same_content(&after) && bytes.len() as u64 == before.size();
     Ok(is_still.then_some(bytes))
+}
+
+/// What came of opening a listed path.
+pub(super) enum Found {
+    Content(Content, Metadata),
+    Candidate(Candidate),
+    /// It has gone, or become something else.
+    Nothing,
+}
+
+/// Opens a path as what it was listed as; a dump or an AOF at the top level is a candidate.
+pub(super) fn open_listed(entry: &Listed, small: &mut Others) -> Result<Found, RedisError> {
+    if entry.metadata.is_dir() {
+        return Ok(Found::Content(Content::None, entry.metadata.clone()));
+    }
+    let is_top_level = !entry.path.contains(&b'/');
+    if entry.metadata.is_symlink() {
+        if is_top_level && let Some(candidate) = open_link(entry)? {
+            return Ok(Found::Candidate(candidate));
+        }
+        return Ok(match fs::read_link(&entry.place) {
+            Ok(target) => Found::Content(Content::Link(target.into_os_string().into_vec()), entry.metadata.clone()),
+            Err(_) => Found::Nothing,
+        });
+    }
+    let Opening::File(file, metadata) = open(&entry.place, false)? else { return Ok(Found::Nothing) };
+    let fails = |error| RedisError::io("read", &entry.place, error);
+    if is_top_level {
+        let first = first_bytes(&file).map_err(fails)?;
+        let guise = guise(&entry.path, &first);
+        if guise != Guise::Other {
+            let (path, place) = (entry.path.clone(), entry.place.clone());
+            return Ok(Found::Candidate(Candidate { path, place, file, metadata, first, guise, followed: None }));
+        }
+    }
+    let content = small.content(file, &metadata).map_err(fails)?;
+    Ok(Found::Content(content, metadata))
+}
+
+/// The dump or AOF that a link at the top level stands for.
+fn open_link(entry: &Listed) -> Result<Option<Candidate>, RedisError> {
+    let Ok(place) = fs::canonicalize(&entry.place) else { return Ok(None) };
+    if !place.is_file() {
+        return Ok(None);
+    }
+    let Opening::File(file, metadata) = open(&place, true)? else { return Ok(None) };
+    let first = first_bytes(&file).map_err(|error| RedisError::io("read", &place, error))?;
+    let guise = guise(&entry.path, &first);
+    let (path, followed) = (entry.path.clone(), Some(place.clone()));
+    Ok((guise != Guise::Other).then_some(Candidate { path, place, file, metadata, first, guise, followed }))
 }
 
 #[cfg(test)]

@@ -96,11 +96,16 @@ fn tells_writing(fdinfo: &str) -> bool {
     flags.is_some_and(|flags| matches!(flags & 3, 1 | 2))
 }
 
-/// `redis-server`, `valkey-server`, `keydb-server` and names made from these.
+/// `redis-server`, `valkey-server`, `keydb-server` and names made from these, such as `redis-server-7` and `redis-8.2`.
 fn is_server_name(name: &[u8]) -> bool {
     [&b"redis"[..], b"valkey", b"keydb"].iter().any(|family| {
-        let rest = name.strip_prefix(*family);
-        rest.is_some_and(|rest| rest.starts_with(b"-server") || rest.starts_with(b"-stack-server") || rest.is_empty())
+        name.strip_prefix(*family).is_some_and(|rest| {
+            let rest = rest.strip_prefix(b"-").unwrap_or(rest);
+            rest.is_empty()
+                || rest.starts_with(b"server")
+                || rest.starts_with(b"stack-server")
+                || rest.first().is_some_and(u8::is_ascii_digit)
+        })
     })
 }
 
@@ -139,10 +144,12 @@ mod tests {
 
     #[test]
     fn servers_are_known_by_name() {
-        for name in ["redis-server", "valkey-server", "keydb-server", "redis-stack-server", "redis-server-7"] {
+        for name in
+            ["redis-server", "valkey-server", "keydb-server", "redis-stack-server", "redis-server-7", "redis-8.2"]
+        {
             assert!(is_server_name(name.as_bytes()), "{name}");
         }
-        for name in ["redis-cli", "bash", "redkeep", "myredis-server", "redisinsight"] {
+        for name in ["redis-cli", "bash", "redkeep", "myredis-server", "redisinsight", "redis-sentinel"] {
             assert!(!is_server_name(name.as_bytes()), "{name}");
         }
     }

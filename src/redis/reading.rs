@@ -22,7 +22,7 @@ pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>) -> Result<Reading, 
     let fails = |error| RedisError::io("read", &path_of(file), error);
     let before = stamp(file).map_err(fails)?;
     let is_rdb = begins_like_rdb(file).map_err(fails)?;
-    let mut tee = Tee { input: input(file), sink, length: 0, failure: None };
+    let mut tee = Tee { input: input(file, before.as_ref()), sink, length: 0, failure: None };
     let checked = check(file.role, is_rdb, &mut tee);
     let (length, failure) = (tee.length, tee.failure);
     let mut reading = match (checked, failure) {
@@ -41,11 +41,15 @@ fn path_of(file: &CapturedFile) -> PathBuf {
     OsStr::from_bytes(&file.path).into()
 }
 
-fn input(file: &CapturedFile) -> Box<dyn Read + '_> {
+/// Up to the promised length, else to the size of this moment: a file may grow as fast as it is read.
+fn input<'a>(file: &'a CapturedFile, now: Option<&Stamp>) -> Box<dyn Read + 'a> {
     match &file.content {
         Content::None | Content::Link(_) => Box::new(io::empty()),
         Content::Bytes(bytes) => Box::new(bytes.as_slice()),
-        Content::Open { file, length } => Box::new(Span::new(file, 0, length.unwrap_or(u64::MAX))),
+        Content::Open { file, length } => {
+            let end = length.or_else(|| now.map(Stamp::size)).unwrap_or(u64::MAX);
+            Box::new(Span::new(file, 0, end))
+        }
     }
 }
 

@@ -180,12 +180,11 @@ impl AofSet {
         if self.place.with_file_name(OsStr::from_bytes(&temporary)).exists() {
             traces.push(Trace::TemporaryIncrement);
         }
-        if self.files.manifest.last_increment().is_some_and(|last| last.end_offset.is_some()) {
-            traces.push(Trace::EndOffset);
-        }
+        let has_end = self.files.manifest.last_increment().is_some_and(|last| last.end_offset.is_some());
+        let closed = has_end.then(|| self.files.metadata.mtime());
         let written = self.last().map_or((0, 0), |last| (last.metadata.mtime(), last.metadata.mtime_nsec()));
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !self.files.is_current(&self.place)?;
-        Ok((AofState { path: self.path.clone(), sight, written, traces }, moved_on))
+        Ok((AofState { path: self.path.clone(), sight, written, closed, traces }, moved_on))
     }
 
     /// Its files, the last one cut where it is whole, and how many bytes that left out. An AOF that does not count is

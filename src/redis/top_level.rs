@@ -1,7 +1,7 @@
 //! The dump and the single AOF among the files at the top level.
 
-use std::fs::{self, DirEntry, File, Metadata};
-use std::os::unix::ffi::OsStrExt as _;
+use std::fs::{self, File, Metadata};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -78,32 +78,38 @@ impl Candidate {
         DumpState { path: self.path.clone(), saved: saved.and_then(|saved| i64::try_from(saved).ok()) }
     }
 
-    /// What can be seen of it now as the AOF, and whether the server has replaced it meanwhile, so that nothing can be
-    /// seen of this one any more.
+    /// What can be seen of it now as the AOF, and whether another look may show more: the server has replaced it
+    /// meanwhile, or has just begun a rewrite.
     pub(super) fn aof_state(&self, data_directory: &Path, id: FileId) -> (AofState, bool) {
         let mine = FileId::of(&self.metadata);
         let name = self.place.file_name().map_or(&[][..], |name| name.as_bytes());
         let sight = look(id, mine, name);
-        let traces = if rewrite_since(data_directory, self.written()) { vec![Trace::RewriteSince] } else { Vec::new() };
         let is_mine = fs::metadata(&self.place).is_ok_and(|now| FileId::of(&now) == mine);
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !is_mine;
-        (AofState { path: self.path.clone(), sight, written: self.written(), traces }, moved_on)
+        // The time it has by now: a server that writes to it shows that soon after a rewrite began.
+        let written = self.file.metadata().map_or(self.written(), |now| (now.mtime(), now.mtime_nsec()));
+        let rewrite = rewrites_since(data_directory, written).any(|(name, rewrite)| {
+            // Where processes can be seen, one that nobody writes to is a leftover.
+            !matches!(sight, Sight::Written(_)) || matches!(look(id, rewrite, &name), Sight::Written(_))
+        });
+        let traces = if rewrite { vec![Trace::RewriteSince] } else { Vec::new() };
+        (AofState { path: self.path.clone(), sight, written, closed: None, traces }, moved_on || rewrite)
     }
 }
 
-/// Whether a rewrite that goes on, or never ended, began after this moment.
-fn rewrite_since(directory: &Path, written: (i64, i64)) -> bool {
-    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.any(|entry| {
-        let name = entry.file_name();
-        let is_rewrite = name.as_bytes().starts_with(b"temp-rewriteaof-") && is_temporary(name.as_bytes());
-        is_rewrite && began(&entry).is_some_and(|began| began > written)
+/// Rewrites, under way or left behind, that began after this moment: name and identity of their files.
+fn rewrites_since(directory: &Path, written: (i64, i64)) -> impl Iterator<Item = (Vec<u8>, FileId)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let name = entry.file_name().into_vec();
+        let is_rewrite = name.starts_with(b"temp-rewriteaof-") && is_temporary(&name);
+        let metadata = entry.metadata().ok().filter(|_| is_rewrite)?;
+        (began(&metadata)? > written).then(|| (name, FileId::of(&metadata)))
     })
 }
 
 /// When a file came to be; where the file system does not know, it is not known.
-fn began(entry: &DirEntry) -> Option<(i64, i64)> {
-    let began = entry.metadata().ok()?.created().ok()?;
-    let since = began.duration_since(UNIX_EPOCH).ok()?;
+fn began(metadata: &Metadata) -> Option<(i64, i64)> {
+    let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some((i64::try_from(since.as_secs()).ok()?, i64::from(since.subsec_nanos())))
 }

@@ -7,6 +7,10 @@
     reason = "a test that meets the unexpected fails by panicking"
 )]
 
+mod capture;
+mod capture_authority;
+mod capture_choice;
+mod capture_damage;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
