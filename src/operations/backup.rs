@@ -7,7 +7,7 @@ use super::{Observer, OperationError};
 use crate::format::ObjectHash;
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
-use crate::format::snapshot::{File, FileKind, Snapshot, Summary, Warning};
+use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
 use crate::repository::{Alarm, Intake, IntakeOptions, Repository, RepositoryError, Session, Stored, StreamWriter};
 
@@ -151,6 +151,18 @@ fn describe(captured: &CapturedFile) -> File {
     }
 }
 
+/// Under which word of the snapshot's facts stands what reading a file showed.
+fn prefix(role: Role) -> &'static str {
+    match role {
+        Role::Dump => "dump",
+        Role::Base => "base",
+        Role::Incr => "incr",
+        Role::SingleAof => "aof-file",
+        Role::Manifest => "manifest",
+        Role::Other | Role::History => "other",
+    }
+}
+
 fn assemble(
     session: &Session<'_>,
     capture: &Capture,
@@ -165,7 +177,7 @@ fn assemble(
     let mut warnings = capture.warnings.clone();
     let mut files = Vec::with_capacity(stored_files.len());
     for (file, reading) in stored_files {
-        facts.extend(reading.facts);
+        facts.extend(reading.facts.into_iter().map(|(name, value)| (format!("{}.{name}", prefix(file.role)), value)));
         if let Some(why) = &file.suspect {
             let message = format!("stored as it is, but suspect: {why}");
             warnings.push(Warning { code: "suspect".into(), path: file.path.clone(), message });
