@@ -59,7 +59,7 @@ enum From {
 /// Restores a snapshot.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
     let from = arguments.from.map(|from| match from {
         From::Rdb => restore::From::Rdb,
