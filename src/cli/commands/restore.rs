@@ -81,7 +81,7 @@ fn text(chosen: &Chosen, report: &Report) -> String {
     let mut lines = vec![
         ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
         ("into", target.clone()),
-        ("files", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
+        ("holds", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];
     match (&report.aside, report.dry_run) {
         (Some(_), true) => lines.push(("aside", "what stands there would be kept beside it".into())),
