@@ -1,5 +1,7 @@
 //! What every command is given: the global options, progress, and the way to a person's eyes.
 
+use std::io;
+
 use super::args::Globals;
 use super::outcome::to_stderr;
 use super::progress::Progress;
@@ -14,10 +16,10 @@ pub(crate) struct Context {
 
 impl Context {
     /// Surroundings by the global options.
-    pub fn new(globals: Globals) -> Context {
+    pub fn new(globals: Globals) -> io::Result<Context> {
         let is_shown = !(globals.quiet || globals.no_progress || globals.json);
-        let progress = Progress::new(is_shown, globals.verbose > 0);
-        Context { globals, progress }
+        let progress = Progress::new(is_shown, globals.verbose > 0)?;
+        Ok(Context { globals, progress })
     }
 
     /// Something a person may want to know.

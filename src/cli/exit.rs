@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::operations::OperationError;
+use crate::redis::RedisError;
 use crate::repository::RepositoryError;
 use crate::store::StoreError;
 
@@ -96,10 +97,24 @@ fn of_operation(error: &OperationError) -> Code {
         OperationError::NoMoment { .. } => Code::NoMoment,
         OperationError::InUse { .. } => Code::Server,
         OperationError::WrongBytes { .. } => Code::Damage,
-        OperationError::Redis(_)
-        | OperationError::NoSnapshot { .. }
-        | OperationError::Target { .. }
-        | OperationError::NothingAside { .. } => Code::Failed,
+        OperationError::Redis(error) => of_redis(error),
+        OperationError::NoSnapshot { .. } | OperationError::Target { .. } | OperationError::NothingAside { .. } => {
+            Code::Failed
+        }
+    }
+}
+
+fn of_redis(error: &RedisError) -> Code {
+    match error {
+        RedisError::Unsettled { .. } => Code::Server,
+        RedisError::Pattern { .. } => Code::Usage,
+        RedisError::Directory { .. }
+        | RedisError::Denied { .. }
+        | RedisError::Descriptors { .. }
+        | RedisError::Io { .. }
+        | RedisError::NotAFile { .. }
+        | RedisError::MissingAofFile { .. }
+        | RedisError::Sink(_) => Code::Failed,
     }
 }
 
@@ -210,6 +225,8 @@ mod tests {
     #[test]
     fn a_server_in_the_way_ends_with_9() {
         assert_eq!(code(OperationError::InUse { what: text(), hint: text() }), 9);
+        let unsettled = RedisError::Unsettled { path: "x".into(), attempts: 1, seconds: 1 };
+        assert_eq!(code(OperationError::from(unsettled)), 9);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line: the only place that prints, reads the environment, or knows how arguments and JSON are written.
 //!
 //! Standard output carries results only: text for people, or with `--json` one JSON object on one line. Everything else
-//! (progress, notes, warnings, errors) goes to standard error. What a command's end means is one table in [`exit`].
+//! (progress, notes, warnings, errors) goes to standard error. What a command's end means is one table in `exit`.
 
 mod args;
 mod commands;
@@ -19,6 +19,7 @@ mod time;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use args::Cli;
@@ -32,12 +33,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&error, &arguments).into(),
     };
-    let context = Context::new(cli.globals);
+    let is_json = cli.globals.json;
+    let context = match Context::new(cli.globals).context("cannot watch for signals") {
+        Ok(context) => context,
+        Err(error) => return outcome::print_error(&error, is_json).into(),
+    };
     let result = commands::run(cli.command, &context);
     context.progress.finish();
     let code = match result {
         Ok(outcome) => outcome.print(&context),
-        Err(error) => outcome::print_error(&error, context.globals.json),
+        Err(error) => outcome::print_error(&error, is_json),
     };
     code.into()
 }

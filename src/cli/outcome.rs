@@ -165,3 +165,32 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deed() -> Outcome {
+        Outcome::deed("text".into(), &[0]).expect("JSON")
+    }
+
+    #[test]
+    fn what_was_done_without_a_word_ends_with_0_and_notes_change_nothing() {
+        assert_eq!(deed().code, Code::Done);
+        assert_eq!(deed().with_notes(["note".into()]).with_warnings([]).with_alarms(&[]).code, Code::Done);
+    }
+
+    #[test]
+    fn a_warning_or_an_alarm_ends_with_3() {
+        assert_eq!(deed().with_warnings(["warning".into()]).code, Code::Warnings);
+        assert_eq!(deed().with_alarms(&[Alarm::Packs { lost: 1 }]).code, Code::Warnings);
+        assert_eq!(Outcome::nothing().with_warnings(["warning".into()]).code, Code::Warnings);
+    }
+
+    #[test]
+    fn damage_ends_with_4_whatever_else_is_said() {
+        assert_eq!(deed().with_warnings(["warning".into()]).with_damage(true).code, Code::Damage);
+        assert_eq!(deed().with_damage(true).with_warnings(["warning".into()]).code, Code::Damage);
+        assert_eq!(deed().with_damage(false).code, Code::Done);
+    }
+}

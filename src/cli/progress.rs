@@ -15,33 +15,44 @@ use super::outcome::to_stderr;
 use crate::operations::Observer;
 
 const WITH_TOTAL: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
-const WITHOUT_TOTAL: &str = "{msg} {spinner} {binary_bytes}";
+const WITHOUT_TOTAL: &str = "{msg} {spinner}";
 
 /// How far long work has come, for a person at a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    is_shown: bool,
     is_verbose: bool,
+    /// Whether the work is to stop.
     stop: Arc<AtomicBool>,
+    /// Whether the next signal ends the program where it is.
+    at_once: Arc<AtomicBool>,
 }
 
 impl Progress {
-    /// A bar, shown only on a terminal.
-    pub fn new(is_shown: bool, is_verbose: bool) -> Progress {
-        let bar = match is_shown && io::stderr().is_terminal() {
-            true => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
-            false => ProgressBar::hidden(),
-        };
-        Progress { bar, is_verbose, stop: Arc::default() }
+    /// A bar, shown only on a terminal. From now on SIGINT and SIGTERM end the program with 130.
+    pub fn new(is_shown: bool, is_verbose: bool) -> io::Result<Progress> {
+        let is_shown = is_shown && io::stderr().is_terminal();
+        let (stop, at_once) = (Arc::default(), Arc::new(AtomicBool::new(true)));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: a signal finds the flag as it was before it.
+            flag::register_conditional_shutdown(signal, Code::Interrupted as i32, Arc::clone(&at_once))?;
+            flag::register(signal, Arc::clone(&stop))?;
+            flag::register(signal, Arc::clone(&at_once))?;
+        }
+        Ok(Progress { bar: ProgressBar::hidden(), is_shown, is_verbose, stop, at_once })
     }
 
-    /// From now on the first SIGINT or SIGTERM asks the work to stop in good order, the second ends it at once.
-    pub fn watch_signals(&self) -> io::Result<()> {
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag unset, and sets it.
-            flag::register_conditional_shutdown(signal, Code::Interrupted as i32, self.stop.clone())?;
-            flag::register(signal, self.stop.clone())?;
-        }
-        Ok(())
+    /// From now on the first signal asks the work to stop in good order, and the second ends the program.
+    pub fn stop_in_order(&self) {
+        self.at_once.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks a person something: a signal ends the question, which leaves the terminal as it was.
+    pub fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
+        let at_once = self.at_once.swap(false, Ordering::Relaxed);
+        let answer = question();
+        self.at_once.store(at_once, Ordering::Relaxed);
+        answer
     }
 
     /// Prints something else without disturbing the bar.
@@ -53,20 +64,30 @@ impl Progress {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+
+    /// Progress without a bar, where standard output goes to the same eyes.
+    pub fn hidden(&self) -> Hidden<'_> {
+        Hidden(self)
+    }
 }
 
 impl Observer for Progress {
     fn begin(&self, what: &str, bytes: Option<u64>) {
         let template = if bytes.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.reset();
+        // Every change draws: none is seen before the last.
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.set_style(style);
         match bytes {
             Some(bytes) => self.bar.set_length(bytes),
             None => self.bar.unset_length(),
         }
         self.bar.set_message(what.to_string());
-        self.bar.enable_steady_tick(Duration::from_millis(100));
+        self.bar.reset();
+        if self.is_shown {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+        }
         if self.is_verbose {
             let bytes = bytes.map_or(String::new(), |bytes| format!(" {}", size(bytes)));
             self.aside(|| to_stderr(&format!("redkeep: {what}{bytes}")));
@@ -79,6 +100,18 @@ impl Observer for Progress {
 
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether to stop, and nothing else.
+pub(crate) struct Hidden<'p>(&'p Progress);
+
+impl Observer for Hidden<'_> {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+
+    fn interrupted(&self) -> bool {
+        self.0.interrupted()
     }
 }
 

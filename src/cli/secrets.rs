@@ -47,7 +47,7 @@ pub(crate) fn credential(
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             before_asking()?;
-            password(ask("password for the repository: ")?)
+            password(ask(context, "password for the repository: ")?)
         }
         source => read(context, source),
     }
@@ -58,7 +58,7 @@ pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> 
     let credential = match choose(options(context), environment())? {
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
-            ask_twice("password for the new repository: ")?
+            ask_twice(context, "password for the new repository: ")?
         }
         source => read(context, source)?,
     };
@@ -80,7 +80,7 @@ pub(crate) fn new_credential(
     let credential = match choose(options, environment)? {
         Source::Prompt => {
             check_terminal("give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD")?;
-            ask_twice("new password: ")?
+            ask_twice(context, "new password: ")?
         }
         source => read(context, source)?,
     };
@@ -137,7 +137,7 @@ fn read(context: &Context, source: Source) -> anyhow::Result<Credential> {
         }
         Source::PasswordCommand(command) => password(first_line(run(&command)?)),
         Source::Variable(name) => password(Secret::new(variable(name).unwrap_or_default().into_vec())),
-        Source::Prompt => password(ask("password for the repository: ")?),
+        Source::Prompt => password(ask(context, "password for the repository: ")?),
     }
 }
 
@@ -188,17 +188,17 @@ fn check_terminal(hint: &str) -> Result<(), UsageError> {
     }
 }
 
-fn ask(prompt: &str) -> anyhow::Result<Secret> {
-    match rpassword::prompt_password(prompt) {
+fn ask(context: &Context, prompt: &str) -> anyhow::Result<Secret> {
+    match context.progress.ask(|| rpassword::prompt_password(prompt)) {
         Ok(answer) => Ok(Secret::new(answer.into_bytes())),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Stopped.into()),
         Err(error) => Err(error).context("cannot ask for a password"),
     }
 }
 
-fn ask_twice(prompt: &str) -> anyhow::Result<Credential> {
-    let first = ask(prompt)?;
-    let second = ask("the same again: ")?;
+fn ask_twice(context: &Context, prompt: &str) -> anyhow::Result<Credential> {
+    let first = ask(context, prompt)?;
+    let second = ask(context, "the same again: ")?;
     match first == second {
         true => password(first),
         false => Err(UsageError { what: "the two passwords differ".into(), hint: "try again".into() }.into()),

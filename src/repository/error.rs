@@ -137,7 +137,7 @@ impl RepositoryError {
             RepositoryError::NoRepository { .. } => "make one with: redkeep init --repo LOCATION",
             RepositoryError::AlreadyThere { .. } => "use it as it is, or choose another location",
             RepositoryError::WrongSecret { .. } => {
-                "passwords are in REDKEEP_PASSWORD, --password-file or --password-command"
+                "they come from --password-file, --password-command, --key-file or the variables of these names"
             }
             RepositoryError::OtherRepository { found, .. } => {
                 return Some(format!("if it was replaced on purpose, say so once with: --accept-repository {found}"));

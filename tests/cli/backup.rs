@@ -103,6 +103,31 @@ fn a_missing_pack_is_an_alarm_and_its_data_is_stored_again() {
     place.ends(0, &["verify"]);
 }
 
+/// Exit 3, for as long as the snapshot is used.
+#[test]
+fn a_file_that_was_cut_is_stored_and_named_as_suspect() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("dump.rdb"), b"REDIS0011\xfe\x00").unwrap();
+    let ran = place.ends(3, &["backup", "data", "--json"]);
+    ran.says("warning: dump.rdb: ");
+    assert_eq!(ran.json()["suspects"][0]["path"], "dump.rdb");
+    assert_eq!(fields(&ran.json()["warnings"][0]), ["code", "message", "path"]);
+    assert!(place.ends(0, &["snapshots"]).text().contains("1 warning"));
+    place.ends(0, &["ls", "latest"]).says("note: when it was taken: dump.rdb: ");
+    place.ends(3, &["verify"]).says("warning: dump.rdb: ");
+    place.ends(3, &["restore", "--target", "back"]).says("warning: dump.rdb was suspect");
+}
+
+#[test]
+fn patterns_leave_out_and_take_in() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("server.log"), "x").unwrap();
+    place.done(&["backup", "data", "--exclude", "*.conf", "--include", "*.log", "--quiet"]);
+    let listed = place.done(&["ls", "latest"]).text();
+    assert!(listed.contains("server.log") && !listed.contains("nodes.conf"), "{listed}");
+    place.ends(2, &["backup", "data", "--exclude", "[a"]).says("pattern ");
+}
+
 #[test]
 fn an_interrupt_ends_it_with_130_and_commits_nothing() {
     let place = Place::with_repository();

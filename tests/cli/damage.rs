@@ -71,6 +71,21 @@ fn a_lost_index_object_costs_nothing_but_time() {
     place.done(&["verify"]);
 }
 
+/// The second look begins in the middle of the file.
+#[test]
+fn a_dump_that_met_a_lost_index_object_goes_on_where_it_was() {
+    let place = Place::with_repository();
+    let content = noise(4, 2 << 20);
+    fs::write(place.data().join("grown.bin"), &content[..1 << 20]).unwrap();
+    place.backup();
+    let before = objects(&place, "index");
+    fs::write(place.data().join("grown.bin"), &content).unwrap();
+    place.backup();
+    let after = objects(&place, "index").into_iter().filter(|index| !before.contains(index));
+    assert_eq!(after.map(|index| fs::remove_file(index).unwrap()).count(), 1);
+    assert_eq!(place.done(&["dump", "latest", "grown.bin"]).stdout, content);
+}
+
 #[test]
 fn a_damaged_config_is_damage() {
     let place = Place::with_snapshot();

@@ -1,5 +1,7 @@
 use std::fs;
 
+use std::process::{Command, Stdio};
+
 use crate::place::{Place, fields, tree};
 
 #[test]
@@ -65,4 +67,23 @@ fn what_cannot_be_meant_is_wrong_usage() {
     fs::write(place.path("file"), "").unwrap();
     place.ends(2, &["restore", "--target", "file"]).says("is not a directory");
     assert!(!place.path("back").exists());
+}
+
+/// Exit 9
+#[test]
+fn the_directory_of_a_running_server_is_not_touched() {
+    let place = Place::with_snapshot();
+    fs::copy("/bin/sh", place.path("redis-server")).unwrap();
+    let mut server = Command::new(place.path("redis-server"));
+    let server = server.args(["-c", "echo; read line"]).current_dir(place.data());
+    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let before = tree(&place.data());
+    let ran = place.ends(9, &["restore", "--target", "data"]);
+    ran.says("running redis-server").says("hint: stop the server first");
+    place.ends(9, &["undo", "data"]);
+    assert_eq!(tree(&place.data()), before);
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    place.done(&["restore", "--target", "data"]);
 }

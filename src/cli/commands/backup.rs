@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
 /// Takes a snapshot.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let options = Options {
         directory: arguments.directory,
         dataset: arguments.dataset,

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 /// Checks the repository.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let depth = if arguments.read_data { CheckDepth::Data } else { CheckDepth::Structure };
     let report = check(&repository, depth, &context.progress)?;
     let json = json::Check::new(&report, arguments.read_data);

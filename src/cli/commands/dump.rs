@@ -18,8 +18,8 @@ use crate::cli::exit::UsageError;
 use crate::cli::human::{plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
-use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector, dump};
+use crate::operations::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError};
 
 /// Write one file of a snapshot to standard output
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         return Err(UsageError { what, hint: "write the file elsewhere with -o FILE".into() }.into());
     }
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.snapshot, arguments.of.dataset.as_deref())?;
     let outcome = match &arguments.output {
         Some(output) => to_file(context, &repository, &chosen, &arguments.path, output)?,
@@ -79,7 +79,10 @@ fn to_stdout(
     let is_guarded = stdout.is_terminal() && !arguments.force_terminal;
     let out = File::from(stdout.as_fd().try_clone_to_owned().context("cannot write to standard output")?);
     let mut out = Guarded { out, is_guarded, refused: false };
-    let done = dump(repository, &chosen.snapshot, arguments.path.as_bytes(), &mut out, &context.progress);
+    // A bar would run through what a terminal shows, or what a program at the other end of a pipe says there.
+    let is_file = out.out.metadata().is_ok_and(|metadata| metadata.is_file());
+    let observer: &dyn Observer = if is_file { &context.progress } else { &context.progress.hidden() };
+    let done = dump(repository, &chosen.snapshot, arguments.path.as_bytes(), &mut out, observer);
     match done {
         Ok(_) => Ok(Outcome::nothing()),
         Err(_) if out.refused => Err(UsageError {

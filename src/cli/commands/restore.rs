@@ -59,7 +59,7 @@ enum From {
 /// Restores a snapshot.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
     let from = arguments.from.map(|from| match from {
         From::Rdb => restore::From::Rdb,
@@ -81,7 +81,7 @@ fn text(chosen: &Chosen, report: &Report) -> String {
     let mut lines = vec![
         ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
         ("into", target.clone()),
-        ("files", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
+        ("holds", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];
     match (&report.aside, report.dry_run) {
         (Some(_), true) => lines.push(("aside", "what stands there would be kept beside it".into())),

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 /// Verifies a snapshot.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    context.progress.watch_signals()?;
+    context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
     let report = verify(&repository, &chosen, &context.progress)?;
     let suspects = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.suspect.as_ref()?)));
