@@ -94,7 +94,14 @@ impl Repository {
         places: Places,
     ) -> Result<Repository, RepositoryError> {
         let location = store.location();
-        if !store.list("keys/")?.is_empty() || store.get(&object_name(&Name::Config), SMALL_MAX).is_ok() {
+        // Slots alone are what a killed `init` leaves; packs or snapshots without a config are a repository in need.
+        let used = |prefix| store.list(prefix).map(|found| !found.is_empty());
+        let config = match store.get(&object_name(&Name::Config), SMALL_MAX) {
+            Err(StoreError::NotFound { .. }) => false,
+            Ok(_) | Err(StoreError::TooLarge { .. }) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if config || used("packs/")? || used("snapshots/")? {
             return Err(RepositoryError::AlreadyThere { location });
         }
         let config = Config {
@@ -149,9 +156,9 @@ impl Repository {
         let found = Header::decode(&object)
             .and_then(|(header, _)| header.check(&Name::Config, None).map(|()| header.repository))
             .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))?;
-        let unlocked = slots::unlock(&*store, &credential)?
+        let unlocked = slots::unlock(&*store, found, &credential)?
             .ok_or_else(|| RepositoryError::WrongSecret { location: location.clone() })?;
-        let keyring = Keyring::new(unlocked.repository, unlocked.bag);
+        let keyring = Keyring::new(found, unlocked.bag);
         let config = keyring
             .open(&Name::Config, &object)
             .and_then(|(_, plaintext)| Ok(Config::decode(&plaintext)?))
@@ -243,10 +250,10 @@ impl Repository {
         if keyring.knows(epoch) {
             return Ok(keyring);
         }
-        let Some(unlocked) = slots::unlock(&*self.store, &self.credential)? else {
+        let Some(unlocked) = slots::unlock(&*self.store, self.id(), &self.credential)? else {
             return Err(RepositoryError::WrongSecret { location: self.location() });
         };
-        let fresh = Arc::new(Keyring::new(unlocked.repository, unlocked.bag));
+        let fresh = Arc::new(Keyring::new(self.id(), unlocked.bag));
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }

@@ -45,14 +45,18 @@ pub struct SlotInfo {
 pub(super) struct Unlocked {
     pub slot: Id16,
     pub bag: Bag,
-    pub repository: Id16,
 }
 
-/// Tries a credential on every slot; `None` when it fits none. A damaged slot is an error only when no other opens.
-pub(super) fn unlock(store: &dyn Store, credential: &Credential) -> Result<Option<Unlocked>, RepositoryError> {
+/// Tries a credential on every slot; `None` when it fits none. A damaged slot, or one of another repository (left by an
+/// `init` that was killed), is an error only when no other opens.
+pub(super) fn unlock(
+    store: &dyn Store,
+    repository: Id16,
+    credential: &Credential,
+) -> Result<Option<Unlocked>, RepositoryError> {
     let mut fault = None;
     for id in list(store)? {
-        match try_slot(store, id, credential) {
+        match try_slot(store, id, repository, credential) {
             Ok(Some(unlocked)) => return Ok(Some(unlocked)),
             Ok(None) => {}
             Err(error) if error.is_damage() => fault = fault.or(Some(error)),
@@ -78,7 +82,7 @@ pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
     }
 }
 
-fn read(store: &dyn Store, id: Id16) -> Result<(Header, Slot), RepositoryError> {
+fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<(Header, Slot), RepositoryError> {
     let name = Name::Slot(id);
     let object = match store.get(&object_name(&name), SMALL_MAX) {
         Err(StoreError::NotFound { .. }) => return Err(RepositoryError::damaged(name, Fault::Missing)),
@@ -86,14 +90,19 @@ fn read(store: &dyn Store, id: Id16) -> Result<(Header, Slot), RepositoryError> 
     };
     let parse = || {
         let (header, rest) = Header::decode(&object)?;
-        header.check(&name, None)?;
+        header.check(&name, Some(repository))?;
         Ok((header, Slot::decode(rest)?))
     };
     parse().map_err(|malformed: crate::format::Malformed| RepositoryError::damaged(name, malformed))
 }
 
-fn try_slot(store: &dyn Store, id: Id16, credential: &Credential) -> Result<Option<Unlocked>, RepositoryError> {
-    let (header, slot) = read(store, id)?;
+fn try_slot(
+    store: &dyn Store,
+    id: Id16,
+    repository: Id16,
+    credential: &Credential,
+) -> Result<Option<Unlocked>, RepositoryError> {
+    let (header, slot) = read(store, id, repository)?;
     if slot.secret != credential.kind {
         return Ok(None);
     }
@@ -107,7 +116,7 @@ fn try_slot(store: &dyn Store, id: Id16, credential: &Credential) -> Result<Opti
         Ok(Bag::decode(&bytes)?)
     };
     let bag = open().map_err(|fault: Fault| RepositoryError::damaged(name, fault))?;
-    Ok(Some(Unlocked { slot: id, bag, repository: header.repository }))
+    Ok(Some(Unlocked { slot: id, bag }))
 }
 
 fn derive(secret: &Secret, salt: &[u8; 32], cost: Argon2Cost) -> Result<SlotKey, RepositoryError> {
@@ -144,7 +153,7 @@ pub(super) fn add(
     slot.wrapped = key.wrap(&wrap_aad(&header, &slot, &name), &keyring.bag().encode());
     let object = [&header.encode()[..], &slot.encode()].concat();
     store.put_new(&object_name(&name), &object)?;
-    match try_slot(store, id, credential)? {
+    match try_slot(store, id, keyring.repository(), credential)? {
         Some(_) => Ok(id),
         None => Err(RepositoryError::damaged(name, Fault::WrongHash)),
     }
@@ -168,7 +177,7 @@ fn seal_about(
 /// What is known about every slot. A slot that cannot be read is shown without its label.
 pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
     let one = |id: Id16| {
-        let (header, slot) = read(store, id)?;
+        let (header, slot) = read(store, id, keyring.repository())?;
         let name = Name::Slot(id);
         let aad = header.aad(&name, ABOUT, slot.about.len());
         let sealer = keyring.sealer(&header);

@@ -262,3 +262,33 @@ fn a_backup_that_dies_at_any_call_loses_nothing() {
         }
     }
 }
+
+/// An `init` that dies leaves no repository, or a whole one; where there is none, the next one makes it.
+#[test]
+fn an_init_that_dies_at_any_call_can_be_done_again() {
+    for fault in FAULTS {
+        for n in 0.. {
+            let (hands, store) = (Hands::new(8), memory());
+            let faulty = FaultyStore::new(store.clone(), n, fault);
+            let make = |store: Arc<dyn Store>, host: &str| {
+                Repository::create(store, password(PASSWORD), "first", CHEAP, hands.ambient(host), Places::default())
+            };
+            let died = make(faulty.clone(), "dying").is_err();
+            match make(store.clone(), "again") {
+                Ok(_) => assert!(died),
+                Err(RepositoryError::AlreadyThere { .. }) => {}
+                Err(error) => panic!("{fault:?} at {n}: {error:?}"),
+            }
+            match open(store.clone(), &hands) {
+                Ok(_) => {}
+                // Half a config is a store's torn write, which the local store never leaves: it is named.
+                Err(RepositoryError::Damaged { object, .. }) if object == "config" => {}
+                Err(error) => panic!("{fault:?} at {n}: {error:?}"),
+            }
+            if !died {
+                assert!(n > 4);
+                break;
+            }
+        }
+    }
+}
