@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::format::{Id16, UnixMillis};
 
+/// Fills a buffer.
+pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// What a repository is told about the world.
 #[derive(Clone)]
 pub struct Ambient {
@@ -13,7 +16,7 @@ pub struct Ambient {
     /// Time since some moment, running on while the host sleeps (CLOCK_BOOTTIME).
     pub uptime: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Fills a buffer with bytes nobody can guess.
-    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub random: Arc<Fill>,
     /// Name of this host.
     pub host: String,
 }

@@ -1,6 +1,7 @@
 //! Checking the repository itself: that everything a snapshot needs is there and, on request, that every byte of it is
 //! what was stored.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::chunk_reader::ChunkReader;
@@ -197,12 +198,15 @@ impl Repository {
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
                 let key = *blake3::hash(&[&stream.top[..], &stream.length.to_le_bytes()].concat()).as_bytes();
-                if !followed.contains_key(&key) {
-                    let damage = self.follow(reader, stream, known)?;
-                    report.damage.extend(damage.clone());
-                    followed.insert(key, damage);
-                }
-                if followed.get(&key).is_some_and(Option::is_some) {
+                let damage = match followed.entry(key) {
+                    Entry::Occupied(earlier) => earlier.into_mut(),
+                    Entry::Vacant(unknown) => {
+                        let damage = self.follow(reader, stream, known)?;
+                        report.damage.extend(damage.clone());
+                        unknown.insert(damage)
+                    }
+                };
+                if damage.is_some() {
                     report.lost_files.push((id, file.display_path()));
                 }
             }

@@ -80,7 +80,7 @@ impl<'r> ChunkReader<'r> {
         }
     }
 
-    /// The bytes of a file in order. Frames are decoded on all cores, [`WINDOW`] of content at a time.
+    /// The bytes of a file in order. Frames are decoded on all cores, 8 MiB of content at a time.
     pub fn read(
         &self,
         recipe: &[Part],

@@ -301,12 +301,12 @@ fn a_file_that_may_not_be_read_is_an_error_unless_it_is_excluded() {
     }
     let dir = directory(&["dump.rdb", "lost+found/x", "secret/x"]);
     for path in ["lost+found", "secret"] {
-        fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let error = capture_directory(dir.path(), &CaptureOptions::default()).unwrap_err();
     assert!(error.to_string().starts_with("no permission to list ") && error.hint().is_some(), "{error}");
     assert_eq!(paths(&chosen(&dir, &[], &["secret"])), ["dump.rdb"]);
-    fs::set_permissions(dir.path().join("dump.rdb"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.path().join("dump.rdb"), fs::Permissions::from_mode(0o000)).unwrap();
     let error = capture_directory(dir.path(), &options(&[], &["secret"])).unwrap_err();
     assert!(error.to_string().starts_with("no permission to open "), "{error}");
     for path in ["lost+found", "secret"] {
