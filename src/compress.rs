@@ -11,6 +11,11 @@ const DELTA_WINDOW_LOG: u32 = 22;
 #[error("{0}")]
 pub struct Undecodable(String);
 
+/// The compressor has no memory left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot compress: {0}")]
+pub struct CannotCompress(&'static str);
+
 /// Compresses frames and deltas; keeps zstd's tables between calls (a few MiB at level 3).
 pub struct Compressor {
     context: CCtx<'static>,
@@ -19,24 +24,25 @@ pub struct Compressor {
 
 impl Compressor {
     /// A compressor at a zstd level, 1 to 19.
-    pub fn new(level: i32) -> Compressor {
-        Compressor { context: CCtx::create(), level }
+    pub fn new(level: i32) -> Result<Compressor, CannotCompress> {
+        let context = CCtx::try_create().ok_or(CannotCompress("no memory for zstd's tables"))?;
+        Ok(Compressor { context, level })
     }
 
     /// One zstd frame of `bytes`.
-    pub fn whole(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub fn whole(&mut self, bytes: &[u8]) -> Result<Vec<u8>, CannotCompress> {
         let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
         match self.context.compress(&mut out, bytes, self.level) {
-            Ok(_) => out,
-            Err(code) => unreachable!("zstd has room and a valid level: {}", zstd_safe::get_error_name(code)),
+            Ok(_) => Ok(out),
+            Err(code) => Err(CannotCompress(zstd_safe::get_error_name(code))),
         }
     }
 }
 
 /// DELTA-1: one zstd frame of `chunk` against the plaintext of its bases, in order.
-pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Vec<u8> {
+pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Result<Vec<u8>, CannotCompress> {
     let prefix = bases.concat();
-    let mut context = CCtx::create();
+    let mut context = CCtx::try_create().ok_or(CannotCompress("no memory for zstd's tables"))?;
     let mut out = Vec::with_capacity(zstd_safe::compress_bound(chunk.len()));
     let result = (|| {
         context.set_parameter(CParameter::CompressionLevel(level))?;
@@ -46,8 +52,8 @@ pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Vec<u8> {
         context.compress2(&mut out, chunk)
     })();
     match result {
-        Ok(_) => out,
-        Err(code) => unreachable!("zstd has room and valid parameters: {}", zstd_safe::get_error_name(code)),
+        Ok(_) => Ok(out),
+        Err(code) => Err(CannotCompress(zstd_safe::get_error_name(code))),
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn a_frame_decodes_to_the_promised_length_or_not_at_all() {
         let bytes = [text(5000, 1), vec![7; 5000]].concat();
-        let frame = Compressor::new(3).whole(&bytes);
+        let frame = Compressor::new(3).unwrap().whole(&bytes).unwrap();
         let mut decompressor = Decompressor::default();
         assert_eq!(decompressor.whole(&frame, 10_000), Ok(bytes));
         for wrong in [0, 1, 9_999, 10_001] {
@@ -117,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_within_its_promise() {
-        let bomb = Compressor::new(3).whole(&vec![0; 64 << 20]);
+        let bomb = Compressor::new(3).unwrap().whole(&vec![0; 64 << 20]).unwrap();
         assert!(Decompressor::default().whole(&bomb, 1 << 20).is_err());
     }
 
@@ -127,7 +133,7 @@ mod tests {
         let (a, b) = (text(100_000, 1), text(100_000, 2));
         let mut chunk = [&a[50_000..], &b[..60_000]].concat();
         chunk[70_000] ^= 1;
-        let delta = delta(&[&a, &b], &chunk, 3);
+        let delta = delta(&[&a, &b], &chunk, 3).unwrap();
         assert!(delta.len() < 1000, "{} bytes", delta.len());
         assert_eq!(undelta(&[&a, &b], &delta, chunk.len()), Ok(chunk.clone()));
         assert_ne!(undelta(&[&b, &a], &delta, chunk.len()), Ok(chunk.clone()));

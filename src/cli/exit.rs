@@ -123,7 +123,7 @@ fn of_repository(error: &RepositoryError) -> Code {
         RepositoryError::NoRepository { .. } => Code::NoRepository,
         RepositoryError::WrongSecret { .. } => Code::WrongSecret,
         RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => Code::Damage,
-        RepositoryError::Fenced => Code::Busy,
+        RepositoryError::Fenced | RepositoryError::CatalogChanged => Code::Busy,
         RepositoryError::Interrupted => Code::Interrupted,
         RepositoryError::Slot(_) => Code::Usage,
         RepositoryError::Store(error) => of_store(error),

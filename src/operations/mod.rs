@@ -36,15 +36,3 @@ impl Observer for Silent {
         false
     }
 }
-
-/// An error and its causes on one line, for reports.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::list::Chosen;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind};
 use crate::redis::{Reading, inspect};
-use crate::repository::{ChunkReader, Repository, RepositoryError};
+use crate::repository::{ChunkReader, Repository, RepositoryError, one_line};
 
 /// What is known of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,24 +78,20 @@ fn verify_file(reader: &ChunkReader<'_>, file: &File, observer: &dyn Observer) -
             let _ = to_inspector.send(piece.to_vec());
             Ok(())
         });
-        end(to_inspector);
+        // Closing the channel is what ends the inspector's input.
+        drop(to_inspector);
         (read, inspector.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let path = file.display_path();
     let damage = match read {
         Ok(()) if *hasher.finalize().as_bytes() == hash.0 => None,
         Ok(()) => Some("its bytes do not match the hash in the snapshot".to_string()),
-        Err(error) if error.is_damage() => Some(super::one_line(&error)),
+        Err(error) if error.is_damage() => Some(one_line(&error)),
         Err(error) => return Err(error.into()),
     };
     let reading = reading.unwrap_or_else(|error| Reading { suspect: Some(error.to_string()), ..Reading::default() });
     let suspect = if damage.is_some() { None } else { reading.suspect.or_else(|| file.suspect.clone()) };
     Ok(Verified { path, bytes, damage, suspect })
-}
-
-/// Closing the channel is what ends the inspector's input.
-fn end(to_inspector: Sender<Vec<u8>>) {
-    drop(to_inspector);
 }
 
 /// Pieces from another thread as one input.

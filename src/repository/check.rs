@@ -158,14 +158,15 @@ impl Repository {
         }
     }
 
-    /// Follows every chunk of every snapshot; a stream shared by snapshots is followed once.
+    /// Follows every chunk of every snapshot; a stream shared by snapshots is followed once. Which chunks were followed
+    /// stands in a temporary table: memory does not grow with the repository.
     fn follow_snapshots(
         &self,
         report: &mut CheckReport,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), RepositoryError> {
         let reader = ChunkReader::new(self);
-        let mut known = HashSet::new();
+        lock(&self.catalog).clear_followed()?;
         let mut followed: HashMap<[u8; 32], Option<Damage>> = HashMap::new();
         for info in self.snapshots()? {
             if stop() {
@@ -180,9 +181,9 @@ impl Repository {
                 Err(error) => return Err(error),
             };
             report.snapshots += 1;
-            self.follow_files(&reader, info.name.session, &snapshot, &mut known, &mut followed, report)?;
+            self.follow_files(&reader, info.name.session, &snapshot, &mut followed, report, stop)?;
         }
-        report.chunks = known.len() as u64;
+        report.chunks = lock(&self.catalog).followed_count()?;
         Ok(())
     }
 
@@ -191,9 +192,9 @@ impl Repository {
         reader: &ChunkReader<'_>,
         id: Id16,
         snapshot: &Snapshot,
-        known: &mut HashSet<ChunkId>,
         followed: &mut HashMap<[u8; 32], Option<Damage>>,
         report: &mut CheckReport,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), RepositoryError> {
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
@@ -201,7 +202,7 @@ impl Repository {
                 let damage = match followed.entry(key) {
                     Entry::Occupied(earlier) => earlier.into_mut(),
                     Entry::Vacant(unknown) => {
-                        let damage = self.follow(reader, stream, known)?;
+                        let damage = self.follow(reader, stream, stop)?;
                         report.damage.extend(damage.clone());
                         unknown.insert(damage)
                     }
@@ -220,14 +221,20 @@ impl Repository {
         &self,
         reader: &ChunkReader<'_>,
         stream: &Stream,
-        known: &mut HashSet<ChunkId>,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Damage>, RepositoryError> {
         let result = walk(reader, stream, &mut |_, entry| {
-            if known.contains(&entry.id) || lock(&self.catalog).is_known(&entry.id)? {
-                known.insert(entry.id);
+            if stop() {
+                return Err(RepositoryError::Interrupted);
+            }
+            let catalog = lock(&self.catalog);
+            if catalog.is_followed(&entry.id)? {
                 return Ok(());
             }
-            Err(RepositoryError::UnknownChunk { chunk: entry.id })
+            match catalog.is_known(&entry.id)? {
+                true => catalog.add_followed(&entry.id),
+                false => Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+            }
         });
         match result {
             Ok(()) => Ok(None),

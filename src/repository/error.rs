@@ -81,6 +81,9 @@ pub enum RepositoryError {
         /// What is wrong with it.
         source: Fault,
     },
+    /// Rows of the catalog went while a restore worked from them, because another process brought it up to date.
+    #[error("the local catalog changed during the restore")]
+    CatalogChanged,
     /// A chunk is in no pack.
     #[error("chunk {chunk} is in no pack of the repository")]
     UnknownChunk {
@@ -128,7 +131,8 @@ impl RepositoryError {
 
     /// Whether this is damage in the repository, rather than trouble in reaching it.
     pub fn is_damage(&self) -> bool {
-        matches!(self, RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. })
+        use RepositoryError::{CatalogChanged, Damaged, UnknownChunk};
+        matches!(self, Damaged { .. } | UnknownChunk { .. } | CatalogChanged)
     }
 
     /// What the user can do about it, where there is something.
@@ -145,7 +149,7 @@ impl RepositoryError {
             RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
                 "see what is affected with: redkeep check --read-data"
             }
-            RepositoryError::Fenced => "run the backup again",
+            RepositoryError::Fenced | RepositoryError::CatalogChanged => "run the command again",
             RepositoryError::CannotDerive(_) => "opening a repository needs the memory its key slot asks for",
             RepositoryError::Local { .. } => {
                 "check the space and rights of the cache and state directories (--cache-dir)"
@@ -158,4 +162,16 @@ impl RepositoryError {
         };
         Some(hint.into())
     }
+}
+
+/// An error and its causes on one line, for reports.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::catalog::{ChunkPlace, Wanted};
 use super::chunk_reader::ChunkReader;
-use super::error::RepositoryError;
+use super::error::{RepositoryError, one_line};
 use super::stream::walk;
 use super::{Repository, lock};
 use crate::format::recipe::Part;
@@ -65,7 +65,7 @@ impl Repository {
         deliver: &mut Deliver<'_>,
     ) -> Result<Vec<String>, RepositoryError> {
         let reader = ChunkReader::new(self);
-        self.plan(&reader, wants)?;
+        self.plan(&reader, wants, stop)?;
         let mut made_good = Vec::new();
         let (sealed, to_decode) = bounded(1);
         let (decoded, to_deliver) = bounded(1);
@@ -81,7 +81,12 @@ impl Repository {
     }
 
     /// Fills the table of wanted places.
-    fn plan(&self, reader: &ChunkReader<'_>, wants: &[Want<'_>]) -> Result<(), RepositoryError> {
+    fn plan(
+        &self,
+        reader: &ChunkReader<'_>,
+        wants: &[Want<'_>],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), RepositoryError> {
         lock(&self.catalog).clear_wanted()?;
         for want in wants {
             let (mut at, mut batch) = (0u64, Vec::with_capacity(BATCH));
@@ -95,6 +100,7 @@ impl Repository {
                     at += u64::from(entry.length);
                     match batch.len() < BATCH {
                         true => Ok(()),
+                        false if stop() => Err(RepositoryError::Interrupted),
                         false => self.add_wanted(want.file, &mut batch),
                     }
                 })?;
@@ -116,6 +122,7 @@ impl Repository {
     /// Reads run after run, ahead of the decoder. A run that cannot be read goes on without its bytes.
     fn read_ahead(&self, to: &Sender<ReadRun>) -> Result<(), RepositoryError> {
         let packs = lock(&self.catalog).wanted_packs()?;
+        let mut left = lock(&self.catalog).wanted_count()?;
         for (number, pack) in packs {
             let mut after = (-1, -1);
             loop {
@@ -124,6 +131,7 @@ impl Repository {
                     break;
                 }
                 after = last;
+                left -= wanted.len() as u64;
                 for run in runs(wanted) {
                     let bytes = self.read_pack(pack, run.offset, run.length);
                     if to.send((run, bytes)).is_err() {
@@ -133,7 +141,11 @@ impl Repository {
                 }
             }
         }
-        Ok(())
+        match left {
+            0 => Ok(()),
+            // Another process may bring the shared catalog up to date, and so drop rows this plan was made from.
+            _ => Err(RepositoryError::CatalogChanged),
+        }
     }
 
     fn decode_runs(&self, from: &Receiver<ReadRun>, to: &Sender<Vec<DecodedFrame>>) {
@@ -147,7 +159,9 @@ impl Repository {
                         let why = error.take().unwrap_or_else(|| damaged_frame(&frame, "its run cannot be read"));
                         (frame, Err(why))
                     };
-                    let _ = to.send(run.frames.into_iter().map(failed).collect());
+                    if to.send(run.frames.into_iter().map(failed).collect()).is_err() {
+                        return;
+                    }
                     continue;
                 }
             };
@@ -225,7 +239,7 @@ fn deliver_runs(
                     let bytes = reader.chunk(&wanted.place.id, wanted.place.length)?;
                     deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
                 }
-                made_good.push(with_sources(&error));
+                made_good.push(one_line(&error));
             }
             Err(error) => return Err(error),
         }
@@ -256,18 +270,6 @@ impl Wanted {
         let start = self.place.position as usize;
         plaintext.get(start..start + self.place.length as usize)
     }
-}
-
-/// An error and its causes, on one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Joins the wanted frames of a pack, which come in the order of their offsets, into few reads.

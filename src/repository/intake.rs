@@ -15,17 +15,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::error::{Fault, RepositoryError};
 use super::pack_reader::check_pack;
 use super::pack_writer::{FinishedPack, FrameBody, PACK_TARGET, PackWriter};
 use super::session::Session;
 use super::{lock, object_name};
-use crate::compress::Compressor;
+use crate::compress::{CannotCompress, Compressor};
 use crate::format::frame::{BasePrefix, Method};
 use crate::format::index::{Index, IndexedPack};
+use crate::format::limits::FOOTER_MAX;
 use crate::format::object::{Kind, Name};
 use crate::format::pack::ChunkRow;
 use crate::format::sealing::SEAL_OVERHEAD;
@@ -35,6 +37,10 @@ use crate::format::{ChunkId, ObjectHash};
 const GATHER: usize = 1 << 20;
 /// An index object is stored after this many packs, so that a killed session's work can be used again.
 const INDEX_EVERY: usize = 64;
+/// Or after this many chunks: far below INDEX_MAX however small they are.
+const INDEX_CHUNKS: usize = 1 << 20;
+/// How often the lease is looked at while the caller waits for something.
+const PULSE: Duration = Duration::from_secs(30);
 /// More workers than this do not make a backup faster.
 const WORKERS_LIMIT: usize = 8;
 
@@ -105,6 +111,7 @@ impl Intake<'_> {
         if (self.stop)() {
             return Err(RepositoryError::Interrupted);
         }
+        self.session.keep_alive()?;
         let id = self.session.keyring.chunk_id(bytes);
         if lock(self.flying).contains(&id) || lock(&self.session.repository.catalog).is_known(&id)? {
             return Ok(id);
@@ -134,7 +141,6 @@ impl Intake<'_> {
         if chunks.is_empty() {
             return Ok(());
         }
-        self.session.keep_alive()?;
         let frame = Frame { ticket: self.next, plaintext, chunks };
         self.next += 1;
         // A closed channel means that a later stage failed; its error is the one that is reported.
@@ -173,6 +179,8 @@ impl Session<'_> {
             }
             // Only the workers hold these ends: when the caller's end closes, the stages end one after the other.
             drop((to_compress, compressed));
+            let (end, ended) = bounded::<()>(0);
+            scope.spawn(move || self.pulse(&ended));
             let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
             let checker = scope.spawn(|| check_packs(self, to_check, checked));
             let finisher = scope.spawn(|| Finisher::new(self, &flying).run(to_store));
@@ -183,7 +191,7 @@ impl Session<'_> {
                 Intake { session: self, flying: &flying, stop, frames, tickets, next: 0, contents, lists, stored };
             let result = work(&mut intake).and_then(|value| Ok(intake.flush().map(|()| value)?));
             let stored = intake.stored;
-            drop(intake);
+            drop((intake, end));
             let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let passed = checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let finished = finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -198,16 +206,32 @@ impl Session<'_> {
     }
 }
 
+impl Session<'_> {
+    /// Keeps the lease alive while the caller reads a slow disk or waits for a slow store. A heartbeat that fails here is
+    /// not the end: the commit looks at the age of the last good one.
+    fn pulse(&self, ended: &Receiver<()>) {
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PULSE) {
+            let _ = self.keep_alive();
+        }
+    }
+}
+
+/// A frame's ticket, and the frame compressed or why it could not be.
+type Compressed = (u64, Result<FrameBody, CannotCompress>);
+
 /// A worker: compresses frames until there are no more, or nobody takes them.
-fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<(u64, FrameBody)>) {
+fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<Compressed>) {
     let mut compressor = Compressor::new(level);
     for Frame { ticket, plaintext, chunks } in from {
-        let compressed = compressor.whole(&plaintext);
-        let (method, bytes) = match compressed.len() < plaintext.len() {
-            true => (Method::Zstd, compressed),
-            false => (Method::Plain, plaintext),
+        let compressed = match &mut compressor {
+            Ok(compressor) => compressor.whole(&plaintext),
+            Err(error) => Err(error.clone()),
         };
-        if to.send((ticket, FrameBody { method, bytes, chunks })).is_err() {
+        let body = compressed.map(|compressed| match compressed.len() < plaintext.len() {
+            true => FrameBody { method: Method::Zstd, bytes: compressed, chunks },
+            false => FrameBody { method: Method::Plain, bytes: plaintext, chunks },
+        });
+        if to.send((ticket, body)).is_err() {
             return;
         }
     }
@@ -228,9 +252,10 @@ impl<'s> Packer<'s> {
         Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None }
     }
 
-    fn run(mut self, from: Receiver<(u64, FrameBody)>) -> Result<(), RepositoryError> {
+    fn run(mut self, from: Receiver<Compressed>) -> Result<(), RepositoryError> {
         for (ticket, frame) in from {
-            self.early.insert(ticket, frame);
+            // Returning closes the tickets: the caller does not wait for a frame that will never come.
+            self.early.insert(ticket, frame.map_err(|error| RepositoryError::Limit(error.to_string()))?);
             while let Some(frame) = self.early.remove(&self.next) {
                 self.next += 1;
                 self.append(frame)?;
@@ -242,7 +267,10 @@ impl<'s> Packer<'s> {
     }
 
     fn append(&mut self, frame: FrameBody) -> Result<(), RepositoryError> {
-        let full = |pack: &PackWriter| pack.len() + frame.bytes.len() + SEAL_OVERHEAD > PACK_TARGET;
+        let full = |pack: &PackWriter| {
+            pack.footer_len() > FOOTER_MAX as usize / 2
+                || pack.len() + pack.footer_len() + frame.bytes.len() + SEAL_OVERHEAD > PACK_TARGET
+        };
         if self.pack.as_ref().is_some_and(full) {
             self.close()?;
         }
@@ -275,9 +303,9 @@ fn check_packs(
         let checked = check_pack(&session.keyring, pack.indexed.pack, &pack.bytes, &no_bases);
         let checked =
             checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
-        debug_assert_eq!(checked, pack.indexed);
+        // What an index object will say of the pack is what was read back, not what was meant.
         // Fails when the finisher has failed, which reports why.
-        to.send(pack).map_err(|_| RepositoryError::Interrupted)?;
+        to.send(FinishedPack { bytes: pack.bytes, indexed: checked }).map_err(|_| RepositoryError::Interrupted)?;
     }
     Ok(())
 }
@@ -287,19 +315,21 @@ struct Finisher<'s> {
     session: &'s Session<'s>,
     flying: &'s Mutex<HashSet<ChunkId>>,
     unindexed: Vec<IndexedPack>,
+    /// Chunks in `unindexed`.
+    chunks: usize,
     packs: u64,
     bytes: u64,
 }
 
 impl<'s> Finisher<'s> {
     fn new(session: &'s Session<'s>, flying: &'s Mutex<HashSet<ChunkId>>) -> Self {
-        Finisher { session, flying, unindexed: Vec::new(), packs: 0, bytes: 0 }
+        Finisher { session, flying, unindexed: Vec::new(), chunks: 0, packs: 0, bytes: 0 }
     }
 
     fn run(mut self, from: Receiver<FinishedPack>) -> Result<Self, RepositoryError> {
         for pack in from {
             self.store_pack(pack)?;
-            if self.unindexed.len() == INDEX_EVERY {
+            if self.unindexed.len() == INDEX_EVERY || self.chunks > INDEX_CHUNKS {
                 self.store_index()?;
             }
         }
@@ -318,6 +348,7 @@ impl<'s> Finisher<'s> {
             flying.remove(&chunk.id);
         }
         drop(flying);
+        self.chunks += pack.indexed.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
         self.unindexed.push(pack.indexed);
         self.session.keep_alive()
     }
@@ -328,6 +359,7 @@ impl<'s> Finisher<'s> {
             return Ok(());
         }
         let (keyring, repository) = (&self.session.keyring, self.session.repository);
+        self.chunks = 0;
         let index = Index { session: self.session.id(), packs: std::mem::take(&mut self.unindexed) };
         // The name is the hash of the bytes and no part of what is sealed.
         let unnamed = Name::Index(ObjectHash([0; 32]));

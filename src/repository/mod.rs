@@ -38,7 +38,7 @@ pub use ambient::Ambient;
 pub use catalog::{ChunkPlace, PackTotals, SnapshotInfo};
 pub use check::{CheckDepth, CheckReport, Damage};
 pub use chunk_reader::ChunkReader;
-pub use error::{Fault, RepositoryError};
+pub use error::{Fault, RepositoryError, one_line};
 pub use fetch::Want;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;

@@ -76,9 +76,9 @@ impl Repository {
         Ok(alarms)
     }
 
-    /// Forgets the catalog and builds it again from the repository.
+    /// From here on this process uses a catalog of its own, built from the repository alone. Other processes keep theirs.
     pub fn rebuild_catalog(&self) -> Result<Vec<Alarm>, RepositoryError> {
-        self.replace_catalog()?;
+        *lock(&self.catalog) = Catalog::private(self.id())?;
         self.refresh()
     }
 
@@ -113,20 +113,14 @@ impl Repository {
         Ok(IndexedPack { pack, size, epoch: header.epoch, salt: header.salt, footer: footer.map_err(fault)? })
     }
 
-    fn replace_catalog(&self) -> Result<(), RepositoryError> {
+    /// Makes the catalog anew after SQLite called it damaged.
+    pub fn replace_catalog(&self) -> Result<(), RepositoryError> {
         let mut catalog = lock(&self.catalog);
-        // Nothing may hold the old file open while the new one is made in its place.
-        *catalog = Catalog::open(None, self.id())?;
-        let directory = self.catalog_directory();
-        if let Some(directory) = &directory {
-            match std::fs::remove_file(directory.join("catalog.db")) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(super::sqlite::failed("catalog", directory, error));
-                }
-                _ => {}
-            }
+        // Nothing of ours may hold the old file open while the new one is made in its place.
+        *catalog = Catalog::private(self.id())?;
+        if let Some(directory) = self.catalog_directory() {
+            *catalog = Catalog::replace(&directory, self.id())?;
         }
-        *catalog = Catalog::open(directory.as_deref(), self.id())?;
         Ok(())
     }
 

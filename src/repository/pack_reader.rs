@@ -135,7 +135,7 @@ mod tests {
     fn body(keyring: &Keyring, method: Method, chunks: &[&[u8]]) -> FrameBody {
         let plaintext = chunks.concat();
         let bytes = match method {
-            Method::Zstd => Compressor::new(3).whole(&plaintext),
+            Method::Zstd => Compressor::new(3).unwrap().whole(&plaintext).unwrap(),
             Method::Plain | Method::Delta => plaintext,
         };
         let rows = chunks.iter().map(|c| ChunkRow { id: keyring.chunk_id(c), length: c.len() as u32, delta: None });

@@ -32,7 +32,12 @@ pub struct PackWriter {
     sealer: Sealer,
     bytes: Vec<u8>,
     footer: Footer,
+    footer_len: usize,
 }
+
+/// Most bytes a frame and a chunk take in the table (whole chunks: id and length).
+const FRAME_ROW: usize = 11;
+const CHUNK_ROW: usize = 35;
 
 /// A pack with its name, ready to be stored.
 pub struct FinishedPack {
@@ -50,7 +55,7 @@ impl PackWriter {
         let header = keyring.header(Kind::Pack, salt);
         let mut bytes = Vec::with_capacity(PACK_TARGET + PACK_SLACK);
         bytes.extend_from_slice(&header.encode());
-        Ok(PackWriter { sealer: keyring.sealer(&header)?, header, bytes, footer: Footer::default() })
+        Ok(PackWriter { sealer: keyring.sealer(&header)?, header, bytes, footer: Footer::default(), footer_len: 0 })
     }
 
     /// Seals a frame behind the others.
@@ -58,12 +63,18 @@ impl PackWriter {
         let sealed = frame.bytes.len() + SEAL_OVERHEAD;
         let aad = self.header.aad(&self.name_for_aad(), self.footer.frames.len() as u32, sealed);
         self.sealer.seal(Some(self.footer.frames.len() as u32), &aad, &frame.bytes, &mut self.bytes);
+        self.footer_len += FRAME_ROW + CHUNK_ROW * frame.chunks.len();
         self.footer.frames.push(FrameRow { method: frame.method, sealed: sealed as u32, chunks: frame.chunks });
     }
 
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes the table will have at most.
+    pub fn footer_len(&self) -> usize {
+        self.footer_len
     }
 
     /// Whether nothing was appended yet.

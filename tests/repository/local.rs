@@ -248,3 +248,20 @@ fn leftovers_are_settled(world: &World, target: &Path, repository: &Repository) 
     assert!(!beside(".redkeep-staging-redis-1").exists() && !unswapped.exists() && !swapped.exists());
     assert_eq!(fs::read(beside(".redkeep-aside-redis-29990102T000000Z").join("dump")).unwrap(), b"the old one");
 }
+
+/// LOCAL-1, LOCAL-4
+#[test]
+fn a_check_beside_another_process_leaves_that_processs_catalog_alone() {
+    let world = World::new(10);
+    let (one, other) = (world.open(), world.open());
+    one.refresh().unwrap();
+    other.check(redkeep::repository::CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+    other.second_look().unwrap();
+    fs::write(world.data().join("dump"), noise(300_000, 3)).unwrap();
+    back_up(&one, &world.data(), "d").unwrap();
+    world.restores(&one, 3);
+    world.restores(&other, 3);
+    one.replace_catalog().unwrap();
+    world.restores(&other, 3);
+    world.restores(&world.open(), 3);
+}

@@ -292,3 +292,24 @@ fn an_init_that_dies_at_any_call_can_be_done_again() {
         }
     }
 }
+
+/// SESS-6
+#[test]
+fn a_long_backup_that_stores_nothing_keeps_its_lease_alive() {
+    let (hands, temp) = (Hands::new(9), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(40 << 20, 1)).unwrap();
+    let store = memory();
+    back_up(&create(store.clone(), &hands), temp.path(), "d").unwrap();
+    // Every look at the clock takes ten seconds: reading takes hours, and every chunk is known.
+    let mut slow = hands.ambient("alpha");
+    let uptime = slow.uptime.clone();
+    let moving = hands.clone();
+    slow.uptime = Arc::new(move || {
+        moving.pass(Duration::from_secs(10));
+        uptime()
+    });
+    let repository = Repository::open(store.clone(), password(PASSWORD), slow, Places::default(), None).unwrap();
+    let began = hands.ambient("alpha").now().0;
+    assert_eq!(back_up(&repository, temp.path(), "d").unwrap().snapshot.summary.new_chunks, 0);
+    assert!(hands.ambient("alpha").now().0 - began > 60 * 60 * 1000, "it took more than an hour");
+}

@@ -9,9 +9,11 @@ mod packs;
 mod snapshots;
 mod wanted;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rustix::fs::{FlockOperation, flock};
 
 use super::error::RepositoryError;
 use super::sqlite;
@@ -43,75 +45,90 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 
-/// An open catalog. Dropped tables of a connection: `usable` (this session's proof that packs exist).
+/// An open catalog. Its connection has temporary tables of its own: `usable` (this session's proof that packs exist),
+/// `wanted` (the plan of a restore), `followed` (the progress of a check).
 pub(super) struct Catalog {
     path: PathBuf,
     connection: Connection,
+    /// Shared while the file is open: it is replaced only by whoever holds the lock alone.
+    _lock: Option<File>,
 }
 
 impl Catalog {
-    /// Opens `catalog.db` in a directory, or one in memory; makes it anew where it is missing, of another repository
-    /// or schema, or damaged.
+    /// Opens `catalog.db` in a directory, or a private one where there is no directory. One that is of another
+    /// repository or schema, or damaged, is made anew.
     ///
     /// LOCAL-1: keyed to repository id and schema.
     pub fn open(directory: Option<&Path>, repository: Id16) -> Result<Catalog, RepositoryError> {
-        let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("catalog.db"));
-        let existing = Catalog::connect(directory, &path).and_then(|mut catalog| {
-            let fits = catalog.is_of(repository)?;
-            Ok(fits.then_some(catalog))
-        });
-        match existing {
+        let Some(directory) = directory else { return Catalog::private(repository) };
+        match Catalog::open_shared(directory, repository) {
             Ok(Some(catalog)) => Ok(catalog),
-            Ok(None) => Catalog::create(directory, &path, repository),
-            Err(error) if is_corrupt(&error) => Catalog::create(directory, &path, repository),
+            Ok(None) => Catalog::replace(directory, repository),
+            Err(error) if is_corrupt(&error) => Catalog::replace(directory, repository),
             Err(error) => Err(error),
         }
     }
 
-    fn connect(directory: Option<&Path>, path: &Path) -> Result<Catalog, RepositoryError> {
-        let connection = sqlite::open("catalog", directory, path)?;
-        let catalog = Catalog { path: path.into(), connection };
-        let temporary = "CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)";
-        catalog.run(|connection| connection.execute_batch(temporary))?;
+    /// A catalog nobody else sees, in a temporary file that SQLite removes.
+    pub fn private(repository: Id16) -> Result<Catalog, RepositoryError> {
+        let path = PathBuf::new();
+        let connection = sqlite::open_private("catalog")?;
+        let mut catalog = Catalog { path, connection, _lock: None };
+        catalog.prepare(repository)?;
         Ok(catalog)
     }
 
-    fn is_of(&mut self, repository: Id16) -> Result<bool, RepositoryError> {
-        self.run(|connection| {
-            let schema: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if schema != SCHEMA {
-                return Ok(false);
-            }
-            let id: String = connection.query_row("SELECT repository FROM meta", [], |row| row.get(0))?;
-            Ok(id == repository.to_string())
-        })
+    /// The file in a directory, or `None` where it is of another repository or schema.
+    fn open_shared(directory: &Path, repository: Id16) -> Result<Option<Catalog>, RepositoryError> {
+        let path = directory.join("catalog.db");
+        let lock = sqlite::lock_file("catalog", directory)?;
+        flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed("catalog", &path, error))?;
+        let connection = sqlite::open("catalog", Some(directory), &path)?;
+        let mut catalog = Catalog { path, connection, _lock: Some(lock) };
+        Ok(catalog.prepare(repository)?.then_some(catalog))
     }
 
-    fn create(directory: Option<&Path>, path: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
-        if directory.is_some() {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut file = path.as_os_str().to_owned();
-                file.push(suffix);
-                match std::fs::remove_file(&file) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(sqlite::failed("catalog", path, error));
-                    }
-                    _ => {}
+    /// Makes the file anew. While another process has it open a private catalog does as well, at the price of building it.
+    pub fn replace(directory: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
+        let path = directory.join("catalog.db");
+        let lock = sqlite::lock_file("catalog", directory)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Catalog::private(repository);
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(sqlite::failed("catalog", &path, error));
                 }
+                _ => {}
             }
         }
-        let mut catalog = Catalog::connect(directory, path)?;
-        // Another process may have created it in the meantime: then its tables are good.
-        catalog.write(|transaction| {
+        drop(lock);
+        match Catalog::open_shared(directory, repository)? {
+            Some(catalog) => Ok(catalog),
+            None => Catalog::private(repository),
+        }
+    }
+
+    /// Makes the tables where there are none. Answers whether they are of this repository and schema.
+    fn prepare(&mut self, repository: Id16) -> Result<bool, RepositoryError> {
+        let fits = self.write(|transaction| {
             let schema: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if schema == 0 {
+            let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            if (schema, tables) == (0, 0) {
                 transaction.execute_batch(TABLES)?;
                 transaction.execute("INSERT INTO meta VALUES (?1)", [repository.to_string()])?;
                 transaction.pragma_update(None, "user_version", SCHEMA)?;
+                return Ok(true);
             }
-            Ok(())
+            let id = || transaction.query_row("SELECT repository FROM meta", [], |row| row.get::<_, String>(0));
+            Ok(schema == SCHEMA && id()? == repository.to_string())
         })?;
-        Ok(catalog)
+        let temporary = "CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)";
+        self.run(|connection| connection.execute_batch(temporary))?;
+        Ok(fits)
     }
 
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {

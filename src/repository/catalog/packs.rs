@@ -8,6 +8,7 @@ use super::Catalog;
 use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
+use crate::format::pack::FrameRow;
 use crate::format::{ChunkId, Id16, ObjectHash};
 use crate::repository::error::RepositoryError;
 
@@ -159,6 +160,40 @@ impl Catalog {
         })
     }
 
+    /// Empties the table of chunks that a check has followed, making it where needed.
+    pub fn clear_followed(&self) -> Result<(), RepositoryError> {
+        self.run(|connection| {
+            connection.execute_batch(
+                "CREATE TEMP TABLE IF NOT EXISTS followed (id BLOB PRIMARY KEY) WITHOUT ROWID;
+                 DELETE FROM temp.followed;",
+            )
+        })
+    }
+
+    /// Whether a check has followed a chunk.
+    pub fn is_followed(&self, id: &ChunkId) -> Result<bool, RepositoryError> {
+        self.run(|connection| {
+            let mut query = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM temp.followed WHERE id = ?1)")?;
+            query.query_row([&id.0[..]], |row| row.get(0))
+        })
+    }
+
+    /// Notes that a check has followed a chunk.
+    pub fn add_followed(&self, id: &ChunkId) -> Result<(), RepositoryError> {
+        self.run(|connection| {
+            let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO temp.followed VALUES (?1)")?;
+            insert.execute([&id.0[..]]).map(drop)
+        })
+    }
+
+    /// How many chunks a check has followed.
+    pub fn followed_count(&self) -> Result<u64, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT count(*) FROM temp.followed";
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|count| count as u64)
+        })
+    }
+
     /// Every place a chunk is stored, best first: whole before delta.
     pub fn places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepositoryError> {
         self.run(|connection| {
@@ -197,7 +232,12 @@ impl Catalog {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, [u8; 32]>(3)?))
             });
             let Some((id, size, epoch, salt)) = row.optional()? else { return Ok(true) };
-            let mut agrees = (size as u64, epoch, salt) == (pack.size, pack.epoch, pack.salt);
+            let sql = "SELECT count(*), coalesce(sum(plaintext), 0) FROM frames WHERE pack = ?1";
+            let (frames, plaintext): (i64, i64) =
+                connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let told = pack.footer.frames.iter().map(FrameRow::plaintext).sum::<u64>();
+            let mut agrees = (size as u64, epoch, salt) == (pack.size, pack.epoch, pack.salt)
+                && (frames as usize, plaintext as u64) == (pack.footer.frames.len(), told);
             let sql = "SELECT f.method, f.sealed, c.position, c.length, c.delta, c.bases FROM chunks c
                 JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame WHERE c.id = ?1 AND c.pack = ?2 AND c.frame = ?3";
             let mut query = connection.prepare_cached(sql)?;

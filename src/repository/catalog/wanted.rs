@@ -72,6 +72,14 @@ impl Catalog {
         })
     }
 
+    /// Number of places to be read from packs.
+    pub fn wanted_count(&self) -> Result<u64, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT count(*) FROM temp.wanted WHERE pack NOTNULL";
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|count| count as u64)
+        })
+    }
+
     /// What is wanted from a pack, by frame: at most `limit` rows that come after the frame and row number `after`.
     /// Also answers where to go on.
     pub fn wanted_of(
