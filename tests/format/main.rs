@@ -15,3 +15,4 @@ mod reading;
 mod refusals;
 mod second_reader;
 mod two_readers;
+mod vectors;
