@@ -11,6 +11,7 @@
 mod support;
 
 mod damage;
+mod golden;
 mod reading;
 mod refusals;
 mod second_reader;
