@@ -71,6 +71,7 @@ impl Default for Decompressor {
 impl Decompressor {
     /// FRAME-2: the content of a zstd frame, which has to be exactly `length` bytes.
     pub fn whole(&mut self, frame: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
+        one_frame(frame)?;
         let mut out = Vec::with_capacity(length);
         let result = self.context.decompress(&mut out, frame);
         promised(result, out, length)
@@ -80,6 +81,7 @@ impl Decompressor {
 /// The plaintext of a delta, which has to be exactly `length` bytes. Memory: twice the bases, and `length`; the caller
 /// holds both to their limits.
 pub fn undelta(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
+    one_frame(delta)?;
     let prefix = bases.concat();
     let mut context = DCtx::create();
     let mut out = Vec::with_capacity(length);
@@ -88,6 +90,15 @@ pub fn undelta(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, 
         .and_then(|_| context.ref_prefix(&prefix))
         .and_then(|_| context.decompress(&mut out, delta));
     promised(result, out, length)
+}
+
+/// zstd itself decodes frame after frame and passes over skippable ones.
+fn one_frame(bytes: &[u8]) -> Result<(), Undecodable> {
+    match zstd_safe::find_frame_compressed_size(bytes) {
+        Ok(length) if length == bytes.len() => Ok(()),
+        Ok(length) => Err(Undecodable(format!("{} bytes behind its zstd frame", bytes.len() - length))),
+        Err(code) => Err(Undecodable(format!("zstd: {}", zstd_safe::get_error_name(code)))),
+    }
 }
 
 fn promised(result: zstd_safe::SafeResult, out: Vec<u8>, length: usize) -> Result<Vec<u8>, Undecodable> {

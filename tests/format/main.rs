@@ -11,7 +11,9 @@
 mod support;
 
 mod damage;
+mod golden;
 mod reading;
 mod refusals;
 mod second_reader;
 mod two_readers;
+mod vectors;

@@ -1,0 +1,208 @@
+//! Repositories of each format version, kept as they were written: every later redkeep reads them.
+//!
+//! `v0` holds two snapshots that redkeep took of a server's directory, and a third by a writer of its own, with deltas of
+//! one and two bases, padding, labels, two levels of lists, a tombstone and a forgotten record. `expected.json` was
+//! written from the directories, not from the repository.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redkeep::format::keys::SecretKind;
+use redkeep::format::snapshot::{File, FileKind};
+use redkeep::operations::list::{Filter, Selector, choose, dump, snapshots};
+use redkeep::operations::{Silent, restore};
+use redkeep::repository::{CheckDepth, Credential, Places, Repository};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::second_reader::{FileView, SecondReader};
+use crate::support::mini_writer::hex;
+use crate::support::repository::{Hands, local, password};
+
+/// A golden repository, copied so that nothing changes it, and what is in it.
+struct Golden {
+    expected: Value,
+    root: PathBuf,
+    temp: TempDir,
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        match entry.file_type().is_dir() {
+            true => fs::create_dir_all(target).unwrap(),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Golden repositories of every format version.
+fn all() -> Vec<Golden> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/golden");
+    let versions: Vec<PathBuf> = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!versions.is_empty());
+    let open = |version: PathBuf| {
+        let temp = TempDir::new().unwrap();
+        let root = temp.path().join("repository");
+        copy(&version.join("repository"), &root);
+        let expected = fs::read_to_string(version.join("expected.json")).unwrap();
+        Golden { expected: serde_json::from_str(&expected).unwrap(), root, temp }
+    };
+    versions.into_iter().map(open).collect()
+}
+
+impl Golden {
+    fn password(&self) -> &str {
+        self.expected["password"].as_str().unwrap()
+    }
+
+    fn open(&self, credential: Credential) -> Repository {
+        Repository::open(local(&self.root), credential, Hands::new(9).ambient("later"), Places::default(), None)
+            .unwrap()
+    }
+
+    fn snapshots(&self) -> &[Value] {
+        self.expected["snapshots"].as_array().unwrap()
+    }
+}
+
+/// A file as `expected.json` has it, without its content.
+fn described(file: &File) -> Value {
+    let mut fields = json!({
+        "path": file.display_path(),
+        "kind": file.kind as u64,
+        "mode": format!("{:o}", file.mode),
+        "mtime": file.mtime,
+        "nanos": file.mtime_nanos,
+        "size": file.size,
+        "role": file.role as u64,
+    });
+    if let Some(hash) = &file.hash {
+        fields["blake3"] = json!(hash.to_string());
+    }
+    if let Some(target) = &file.target {
+        fields["target"] = json!(String::from_utf8_lossy(target));
+    }
+    fields
+}
+
+/// The same from the second reader.
+fn viewed(file: &FileView) -> Value {
+    let mut fields = json!({
+        "path": String::from_utf8_lossy(&file.path),
+        "kind": file.kind,
+        "mode": format!("{:o}", file.mode),
+        "mtime": file.mtime.0,
+        "nanos": file.mtime.1,
+        "size": file.size,
+        "role": file.role,
+    });
+    if let Some(hash) = &file.hash {
+        fields["blake3"] = json!(hex(hash));
+    }
+    if let Some(target) = &file.target {
+        fields["target"] = json!(String::from_utf8_lossy(target));
+    }
+    fields
+}
+
+#[test]
+fn redkeep_reads_every_golden_repository() {
+    for golden in all() {
+        let repository = golden.open(password(golden.password()));
+        let (infos, alarms) = snapshots(&repository, &Filter::default()).unwrap();
+        assert_eq!((alarms.as_slice(), infos.len()), (&[][..], golden.snapshots().len()));
+        for (info, expected) in infos.iter().zip(golden.snapshots()) {
+            let chosen = choose(&repository, &Selector::Id(info.name.session.to_string()), None).unwrap();
+            let snapshot = &chosen.snapshot;
+            assert_eq!(expected["id"], json!(info.name.session.to_string()));
+            assert_eq!(expected["dataset"], json!(snapshot.dataset));
+            assert_eq!(expected["sequence"], json!(snapshot.sequence));
+            assert_eq!(expected["tags"], json!(snapshot.tags));
+            let files: Vec<Value> = snapshot.files.iter().map(described).collect();
+            assert_eq!(expected["files"], json!(files));
+            for file in snapshot.files.iter().filter(|file| file.kind == FileKind::File) {
+                let mut bytes = Vec::new();
+                dump(&repository, snapshot, &file.path, &mut bytes, &Silent).unwrap();
+                assert_eq!(file.hash.unwrap().0, *blake3::hash(&bytes).as_bytes(), "{}", file.display_path());
+            }
+        }
+        let check = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+        assert_eq!((check.damage.as_slice(), check.lost_files.as_slice()), (&[][..], &[][..]));
+        assert_eq!((check.snapshots, check.unindexed_packs), (golden.snapshots().len() as u64, 0));
+    }
+}
+
+#[test]
+fn every_golden_repository_opens_with_its_key_file() {
+    for golden in all() {
+        let digits = golden.expected["key_file"].as_str().unwrap();
+        let digit = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        let secret: Vec<u8> = (0..digits.len()).step_by(2).map(digit).collect();
+        let repository = golden.open(Credential { kind: SecretKind::KeyFile, secret: secret.into() });
+        assert_eq!(snapshots(&repository, &Filter::default()).unwrap().0.len(), golden.snapshots().len());
+    }
+}
+
+#[test]
+fn every_golden_repository_is_restored_as_it_was() {
+    for golden in all() {
+        let repository = golden.open(password(golden.password()));
+        for expected in golden.snapshots() {
+            let id = expected["id"].as_str().unwrap();
+            let chosen = choose(&repository, &Selector::Id(id.into()), None).unwrap();
+            let target = golden.temp.path().join(id);
+            let options = restore::Options { target: target.clone(), from: None, dry_run: false };
+            let report = restore::restore(&repository, &chosen, &options, &Silent).unwrap();
+            assert_eq!(report.made_good, Vec::<String>::new());
+            let files = expected["files"].as_array().unwrap();
+            assert_eq!(walkdir::WalkDir::new(&target).min_depth(1).into_iter().count(), files.len());
+            for file in files {
+                let path = target.join(file["path"].as_str().unwrap());
+                let found = fs::symlink_metadata(&path).unwrap();
+                // A link's own time is recorded, not set again.
+                if !found.is_symlink() {
+                    let mode = format!("{:o}", found.permissions().mode() & 0o7777);
+                    let restored = (json!(found.mtime()), json!(found.mtime_nsec()), json!(mode));
+                    assert_eq!(
+                        (file["mtime"].clone(), file["nanos"].clone(), file["mode"].clone()),
+                        restored,
+                        "{file}"
+                    );
+                }
+                match file["kind"].as_u64().unwrap() {
+                    0 => assert_eq!(file["blake3"], json!(blake3::hash(&fs::read(&path).unwrap()).to_string())),
+                    1 => assert!(found.is_dir(), "{file}"),
+                    _ => assert_eq!(file["target"], json!(fs::read_link(&path).unwrap())),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_second_reader_reads_every_golden_repository() {
+    for golden in all() {
+        for open in [SecondReader::open, SecondReader::open_from_footers] {
+            let reader = open(&golden.root, golden.password()).unwrap();
+            assert_eq!(reader.notices(), Vec::<String>::new());
+            let snapshots = reader.snapshots().unwrap();
+            assert_eq!(snapshots.len(), golden.snapshots().len());
+            assert_eq!(reader.alarms(&snapshots).unwrap(), Vec::<String>::new());
+            for (snapshot, expected) in snapshots.iter().zip(golden.snapshots()) {
+                assert_eq!(expected["id"], json!(snapshot.id));
+                assert_eq!(expected["dataset"], json!(snapshot.dataset));
+                assert_eq!(expected["sequence"], json!(snapshot.sequence));
+                assert_eq!(expected["tags"], json!(snapshot.tags));
+                let files: Vec<Value> = snapshot.files.iter().map(viewed).collect();
+                assert_eq!(expected["files"], json!(files));
+                for file in snapshot.files.iter().filter(|file| file.kind == 0) {
+                    let bytes = reader.file(snapshot, &file.path).unwrap();
+                    assert_eq!(file.hash, Some(*blake3::hash(&bytes).as_bytes()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! 09 recipes.
+
+use redkeep::format::recipe::{ListDecoder, ListEntry, Part, Recipe, Stream, check_recipe};
+use redkeep::format::{ChunkId, Malformed};
+use serde_json::json;
+
+use super::vector::{Fields, Vector, bytes};
+use crate::support::mini_writer::hex;
+
+/// The entries of a list that arrives in pieces.
+fn decode_list(list: &[u8], piece: usize, labelled: bool) -> Result<Vec<ListEntry>, Malformed> {
+    let (mut decoder, mut entries) = (ListDecoder::new(labelled), Vec::new());
+    list.chunks(piece.max(1)).try_for_each(|piece| decoder.push(piece, &mut entries))?;
+    decoder.finish()?;
+    Ok(entries)
+}
+
+pub fn list(vector: &Vector) -> Result<(), String> {
+    let labelled = vector.input().flag("labelled");
+    let entry = |fields: Fields<'_>| ListEntry {
+        id: ChunkId(fields.array("id")),
+        length: fields.small("length"),
+        label: fields.maybe("label").map(bytes),
+    };
+    let encode = |entries: &Vec<ListEntry>| {
+        let mut list = Vec::new();
+        entries.iter().for_each(|entry| entry.encode(&mut list));
+        list
+    };
+    [1, 40, usize::MAX].into_iter().try_for_each(|piece| {
+        vector.codec(
+            |fields| fields.structures("entries").map(entry).collect(),
+            encode,
+            |list| decode_list(list, piece, labelled),
+        )
+    })
+}
+
+fn build_stream(fields: Fields<'_>) -> Stream {
+    Stream {
+        length: fields.number("length"),
+        levels: fields.small("levels"),
+        top: fields.bytes("top"),
+        labelled: fields.maybe("labelled").map(|flag| flag.as_bool().unwrap()),
+    }
+}
+
+/// A recipe; `parts` are maps as their table has them, streams under their roles.
+pub fn build_recipe(parts: &[serde_json::Value]) -> Recipe {
+    let part = |fields: Fields<'_>| Part {
+        method: fields.number("method"),
+        length: fields.number("length"),
+        streams: fields
+            .get("streams")
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(role, stream)| (role.parse().unwrap(), build_stream(Fields(stream))))
+            .collect(),
+    };
+    parts.iter().map(Fields).map(part).collect()
+}
+
+fn decode_cbor<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, Malformed> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value = decoder.decode().map_err(|error| Malformed::new("vector", error.to_string()))?;
+    if decoder.position() == bytes.len() { Ok(value) } else { Err(Malformed::new("vector", "bytes left over")) }
+}
+
+pub fn recipe(vector: &Vector) -> Result<(), String> {
+    let size = vector.input().number("size");
+    let decode = |bytes: &[u8]| {
+        let recipe: Recipe = decode_cbor(bytes)?;
+        check_recipe(&recipe, size)?;
+        Ok(recipe)
+    };
+    let build = |fields: Fields<'_>| build_recipe(fields.list("parts"));
+    vector.codec(build, |recipe| minicbor::to_vec(recipe).unwrap(), decode)
+}
+
+/// The stream a reader of version 0 takes for a part's content.
+pub fn opaque_part(vector: &Vector) -> Result<(), String> {
+    let part: Part = decode_cbor(&vector.input().bytes("bytes")).unwrap();
+    let content = part.content();
+    vector.answer(content.map(|stream| json!({ "stream": hex(&minicbor::to_vec(stream).unwrap()) })))
+}

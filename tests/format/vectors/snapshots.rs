@@ -1,0 +1,134 @@
+//! 10 snapshot and 11 sessions.
+
+use redkeep::crypto::keys::{self, Key};
+use redkeep::format::object::SnapshotName;
+use redkeep::format::session::{Condemned, Forgotten, Lease, Tombstone};
+use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Summary, Warning};
+use redkeep::format::{Id16, ObjectHash, UnixMillis};
+use serde_json::json;
+
+use super::recipes::build_recipe;
+use super::vector::{Fields, Vector, array, bytes, text};
+
+fn file_kind(number: u64) -> FileKind {
+    match number {
+        0 => FileKind::File,
+        1 => FileKind::Directory,
+        2 => FileKind::Link,
+        other => panic!("no kind of file {other}"),
+    }
+}
+
+fn role(number: u64) -> Role {
+    match number {
+        0 => Role::Other,
+        1 => Role::Dump,
+        2 => Role::Manifest,
+        3 => Role::Base,
+        4 => Role::Incr,
+        5 => Role::SingleAof,
+        6 => Role::History,
+        other => panic!("no role {other}"),
+    }
+}
+
+fn build_file(fields: Fields<'_>) -> File {
+    File {
+        path: fields.bytes("path").into(),
+        kind: file_kind(fields.number("kind")),
+        mode: fields.small("mode"),
+        uid: fields.small("uid"),
+        gid: fields.small("gid"),
+        user: fields.maybe("user").map(text),
+        group: fields.maybe("group").map(text),
+        mtime: fields.get("mtime").as_i64().unwrap(),
+        mtime_nanos: fields.small("mtime_nanos"),
+        size: fields.number("size"),
+        hash: fields.maybe("hash").map(|hash| ObjectHash(array(hash))),
+        recipe: fields.maybe("recipe").map(|parts| build_recipe(parts.as_array().unwrap())),
+        target: fields.maybe("target").map(|target| bytes(target).into()),
+        role: role(fields.number("role")),
+        suspect: fields.maybe("suspect").map(text),
+    }
+}
+
+fn build_snapshot(fields: Fields<'_>) -> Snapshot {
+    let mark = |fields: Fields<'_>| Mark {
+        path: fields.bytes("path").into(),
+        offset: fields.number("offset"),
+        time: UnixMillis(fields.number("time")),
+    };
+    let warning = |fields: Fields<'_>| Warning {
+        code: fields.text("code").into(),
+        path: fields.bytes("path").into(),
+        message: fields.text("message").into(),
+    };
+    let facts = fields.get("facts").as_object().unwrap();
+    let summary: Vec<u64> = fields.list("summary").iter().map(|number| number.as_u64().unwrap()).collect();
+    let [files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis] = summary.try_into().unwrap();
+    Snapshot {
+        dataset: fields.text("dataset").into(),
+        sequence: fields.number("sequence"),
+        previous: fields.maybe("previous").map(text),
+        begin: UnixMillis(fields.number("begin")),
+        end: UnixMillis(fields.number("end")),
+        moment: fields.maybe("moment").map(|moment| UnixMillis(moment.as_u64().unwrap())),
+        host: fields.text("host").into(),
+        directory: fields.bytes("directory"),
+        facts: facts.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        files: fields.structures("files").map(build_file).collect(),
+        marks: fields.structures("marks").map(mark).collect(),
+        warnings: fields.structures("warnings").map(warning).collect(),
+        tags: fields.list("tags").iter().map(text).collect(),
+        made_by: fields.text("made_by").into(),
+        summary: Summary { files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis },
+    }
+}
+
+pub fn snapshot(vector: &Vector) -> Result<(), String> {
+    vector.codec(build_snapshot, Snapshot::encode, Snapshot::decode)
+}
+
+/// SNAP-7: a snapshot's dataset belongs to the tag in its name.
+pub fn snapshot_at(vector: &Vector) -> Result<(), String> {
+    let fields = vector.input();
+    let snapshot = Snapshot::decode(&fields.bytes("bytes")).unwrap();
+    let name = SnapshotName::parse(fields.text("name")).unwrap();
+    let tag = keys::dataset_tag(&Key::new(fields.array("chunk_id_key")), &snapshot.dataset);
+    vector.answer(if tag == name.tag.0 { Ok(json!({ "dataset": snapshot.dataset })) } else { Err("another tag") })
+}
+
+pub fn lease(vector: &Vector) -> Result<(), String> {
+    let build = |fields: Fields<'_>| Lease {
+        session: Id16(fields.array("session")),
+        commit_name: fields.text("commit_name").into(),
+        seen: fields.maybe("seen").map(|ids| ids.as_array().unwrap().iter().map(|id| Id16(array(id))).collect()),
+        heartbeat: UnixMillis(fields.number("heartbeat")),
+    };
+    vector.codec(build, Lease::encode, Lease::decode)
+}
+
+pub fn tombstone(vector: &Vector) -> Result<(), String> {
+    let build = |fields: Fields<'_>| Tombstone {
+        session: Id16(fields.array("session")),
+        time: UnixMillis(fields.number("time")),
+    };
+    vector.codec(build, Tombstone::encode, Tombstone::decode)
+}
+
+pub fn condemned(vector: &Vector) -> Result<(), String> {
+    let build = |fields: Fields<'_>| Condemned {
+        session: Id16(fields.array("session")),
+        packs: fields.list("packs").iter().map(|pack| ObjectHash(array(pack))).collect(),
+    };
+    vector.codec(build, Condemned::encode, Condemned::decode)
+}
+
+pub fn forgotten(vector: &Vector) -> Result<(), String> {
+    let build = |fields: Fields<'_>| Forgotten {
+        snapshot: fields.text("snapshot").into(),
+        time: UnixMillis(fields.number("time")),
+        reason: fields.text("reason").into(),
+    };
+    vector.codec(build, Forgotten::encode, Forgotten::decode)
+}
