@@ -2,7 +2,6 @@
 //! notices what a store hides.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use redkeep::operations::OperationError;
@@ -228,25 +227,104 @@ fn a_restore_replaces_a_directory_at_once_and_undo_puts_it_back() {
     assert!(fs::read(undone.aside.unwrap().join("dump")).unwrap() == noise(300_000, 2));
     redkeep::operations::restore::undo(&target).unwrap();
     assert!(fs::read(target.join("dump")).unwrap() == noise(300_000, 2), "undo of an undo");
-    leftovers_are_settled(&world, &target, &repository);
 }
 
-/// A restore that was killed leaves a staging directory, or one that was swapped and not yet renamed.
-fn leftovers_are_settled(world: &World, target: &Path, repository: &Repository) {
+/// LOCAL-8
+#[test]
+fn what_killed_restores_left_is_removed_or_kept_aside_for_what_it_is() {
     use std::os::unix::fs::MetadataExt;
+    let world = World::new(10);
+    let (repository, target) = (world.open(), world.temp.path().join("redis"));
     let beside = |name: &str| world.temp.path().join(name);
-    fs::create_dir(beside(".redkeep-staging-redis-1")).unwrap();
-    let complete = beside(".redkeep-swap-redis-29990101T000000Z-x");
-    fs::create_dir(&complete).unwrap();
-    let inode = fs::metadata(&complete).unwrap().ino();
-    let unswapped = beside(&format!(".redkeep-swap-redis-29990101T000000Z-{inode}"));
-    fs::rename(&complete, &unswapped).unwrap();
-    let swapped = beside(".redkeep-swap-redis-29990102T000000Z-1");
-    fs::create_dir(&swapped).unwrap();
-    fs::write(swapped.join("dump"), b"the old one").unwrap();
-    restore_to(repository, &latest(repository, "d").unwrap(), target).unwrap();
-    assert!(!beside(".redkeep-staging-redis-1").exists() && !unswapped.exists() && !swapped.exists());
-    assert_eq!(fs::read(beside(".redkeep-aside-redis-29990102T000000Z").join("dump")).unwrap(), b"the old one");
+    fs::create_dir(&target).unwrap();
+    fs::create_dir(beside(".redkeep-staging-redis")).unwrap();
+    fs::create_dir(beside(".redkeep-probe-redis")).unwrap();
+    fs::write(beside(".redkeep-lock-redis"), "").unwrap();
+    let never = beside("never");
+    fs::create_dir(&never).unwrap();
+    let inode = fs::metadata(&never).unwrap().ino();
+    fs::rename(&never, beside(&format!(".redkeep-swap-redis-29990101T000000Z-{inode}"))).unwrap();
+    let done = beside(".redkeep-swap-redis-29990102T000000Z-1");
+    fs::create_dir(&done).unwrap();
+    fs::write(done.join("dump"), b"the old one").unwrap();
+    restore_to(&repository, &latest(&repository, "d").unwrap(), &target).unwrap();
+    let expected = [".redkeep-aside-redis-29990102T000000Z", ".redkeep-aside-redis-29990102T000001Z"];
+    assert_eq!(hidden(&world), expected);
+    assert_eq!(fs::read(beside(expected[0]).join("dump")).unwrap(), b"the old one");
+}
+
+/// LOCAL-9
+#[test]
+fn undo_removes_nothing_and_takes_what_a_killed_restore_replaced() {
+    let world = World::new(11);
+    let target = world.temp.path().join("redis");
+    for (directory, content) in [("redis", "new"), (".redkeep-swap-redis-20261122T000000Z-1", "old")] {
+        fs::create_dir(world.temp.path().join(directory)).unwrap();
+        fs::write(world.temp.path().join(directory).join("dump"), content).unwrap();
+    }
+    fs::create_dir(world.temp.path().join(".redkeep-staging-redis")).unwrap();
+    let undone = redkeep::operations::restore::undo(&target).unwrap();
+    assert_eq!(fs::read(target.join("dump")).unwrap(), b"old");
+    assert_eq!(fs::read(undone.aside.unwrap().join("dump")).unwrap(), b"new");
+    assert_eq!(hidden(&world), [".redkeep-aside-redis-20261122T000000Z", ".redkeep-staging-redis"]);
+}
+
+/// LOCAL-7, LOCAL-8, LOCAL-9
+#[test]
+fn directories_with_names_that_begin_alike_are_none_of_each_others() {
+    let world = World::new(12);
+    let repository = world.open();
+    let names = ["redis", "redis-6380", "redis-20261122T000000Z"];
+    let path = |name: &str| world.temp.path().join(name);
+    for name in names {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(path(name).join("dump"), name).unwrap();
+    }
+    let foreign = path(".redkeep-swap-redis-6380-29990101T000000Z-1");
+    fs::create_dir(&foreign).unwrap();
+    for name in &names[..2] {
+        restore_to(&repository, &latest(&repository, "d").unwrap(), &path(name)).unwrap();
+        assert_eq!(foreign.exists(), *name == "redis");
+    }
+    restore_to(&repository, &latest(&repository, "d").unwrap(), &path(names[2])).unwrap();
+    fs::remove_dir(path(".redkeep-aside-redis-6380-29990101T000000Z")).unwrap();
+    for name in names {
+        redkeep::operations::restore::undo(&path(name)).unwrap();
+        assert_eq!(fs::read_to_string(path(name).join("dump")).unwrap(), name);
+    }
+}
+
+/// LOCAL-7, LOCAL-9
+#[test]
+fn of_two_restores_to_one_target_the_second_is_refused_and_touches_nothing() {
+    let world = World::new(13);
+    let (repository, target) = (world.open(), world.temp.path().join("redis"));
+    let snapshot = latest(&repository, "d").unwrap();
+    fs::create_dir(world.temp.path().join(".redkeep-staging-redis")).unwrap();
+    let lock = fs::File::create(world.temp.path().join(".redkeep-lock-redis")).unwrap();
+    lock.try_lock().unwrap();
+    let before = hidden(&world);
+    for refused in
+        [restore_to(&repository, &snapshot, &target).map(drop), redkeep::operations::restore::undo(&target).map(drop)]
+    {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, OperationError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains("another restore to "), "{error}");
+    }
+    assert_eq!(hidden(&world), before);
+    restore_to(&repository, &snapshot, &world.temp.path().join("redis-6380")).unwrap();
+    drop(lock);
+    restore_to(&repository, &snapshot, &target).unwrap();
+    assert_eq!(hidden(&world), [""; 0]);
+}
+
+/// What is beside the targets, sorted.
+fn hidden(world: &World) -> Vec<String> {
+    let entries = fs::read_dir(world.temp.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(".redkeep-")).collect();
+    names.sort();
+    names
 }
 
 /// LOCAL-1, LOCAL-4

@@ -3,6 +3,7 @@
 //! LOCAL-7: everything is written to a staging directory beside the target, read back and compared, AOF manifests last;
 //! then the directory takes the target's name by one rename, and what stood there is kept aside.
 
+mod beside;
 mod place;
 mod stage;
 
@@ -76,7 +77,8 @@ fn restore_once(
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
     let files = select(chosen, options.from)?;
-    let target = Target::examine(&options.target)?;
+    let target = Target::find(&options.target)?;
+    target.refuse_repository(&repository.location())?;
     let regular = files.iter().filter(|file| file.kind == FileKind::File);
     let bytes = regular.clone().map(|file| file.size).sum();
     let mut report = Report {
@@ -89,14 +91,17 @@ fn restore_once(
         suspects: files.iter().filter_map(|f| Some((f.display_path(), f.suspect.clone()?))).collect(),
         dry_run: options.dry_run,
     };
-    target.check_space(bytes)?;
     if options.dry_run {
+        target.check_space(bytes)?;
         report.aside = target.exists().then(|| target.path().into());
         return Ok(report);
     }
-    let staging = Staging::create(&target)?;
+    let claim = target.claim()?;
+    claim.clear()?;
+    claim.target().check_space(bytes)?;
+    let staging = Staging::create(&claim)?;
     let (made_good, unset) = staging.fill(repository, &files, observer)?;
-    report.aside = staging.put_in_place(target)?;
+    report.aside = staging.put_in_place()?;
     Ok(Report { made_good, unset, ..report })
 }
 

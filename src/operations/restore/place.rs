@@ -1,40 +1,31 @@
 //! The place a restore ends in: who uses it, what stands there, and how one directory takes another's name.
-//!
-//! Names beside a target `data`, all in its parent directory:
-//!
-//! | name | what it is |
-//! |---|---|
-//! | `.redkeep-staging-data-<id>` | being filled by a restore that holds a lock on it; without the lock, left by a killed one |
-//! | `.redkeep-swap-data-<time>-<inode>` | about to take the target's place if its inode is the one in its name, else what stood there, already replaced |
-//! | `.redkeep-aside-data-<time>` | what a restore or an undo replaced |
-//!
-//! So a kill at any point leaves the old or the new directory whole under the target's name, and whoever comes next can
-//! tell which.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
+use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, rename_new};
 use super::stage::sync_directory;
 use crate::operations::OperationError;
+use crate::store::Location;
 
-const STAGING: &str = ".redkeep-staging-";
-const SWAP: &str = ".redkeep-swap-";
-const ASIDE: &str = ".redkeep-aside-";
 /// Room that is left free on the target's disk.
 const SPARE: u64 = 16 << 20;
 
 /// The directory a restore will replace or make.
 pub(super) struct Target {
     path: PathBuf,
-    parent: PathBuf,
-    name: OsString,
+    beside: Beside,
     standing: Option<fs::Metadata>,
+}
+
+/// A target that no other restore or undo touches meanwhile.
+pub(super) struct Claim {
+    target: Target,
+    _lock: Lock,
 }
 
 /// What `undo` did.
@@ -49,38 +40,74 @@ pub struct UndoReport {
 }
 
 impl Target {
-    /// Looks at a target and refuses one that cannot be replaced safely. Finishes what a killed restore began.
-    pub fn examine(target: &Path) -> Result<Target, OperationError> {
-        let refuse = |what: &str, hint: &str| OperationError::Refused {
-            what: format!("{} {what}", target.display()),
-            hint: hint.into(),
+    /// Looks at a target and refuses one that cannot be replaced safely. Changes nothing.
+    pub fn find(target: &Path) -> Result<Target, OperationError> {
+        // `.` and `..` have no name of their own to be replaced under.
+        let resolved = match target.file_name() {
+            Some(_) => target.to_owned(),
+            None => target.canonicalize().map_err(|error| OperationError::target("find", target, error))?,
         };
-        let name = target.file_name().ok_or_else(|| refuse("cannot be replaced", "name a directory below it"))?;
-        let parent = match target.parent() {
+        let name =
+            resolved.file_name().ok_or_else(|| refuse(target, "cannot be replaced", "name a directory in it"))?;
+        if name.len() > beside::NAME_MAX {
+            return Err(refuse(target, "has too long a name", "restore to a directory with a shorter one"));
+        }
+        let parent = match resolved.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let parent = parent.canonicalize().map_err(|error| OperationError::target("find", parent, error))?;
-        let path = parent.join(name);
-        let standing = match fs::symlink_metadata(&path) {
+        let parent = match parent.canonicalize() {
+            Ok(parent) => parent,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let hint = format!("make it first: mkdir -p {}", parent.display());
+                return Err(refuse(parent, "does not exist", &hint));
+            }
+            Err(error) => return Err(OperationError::target("find", parent, error)),
+        };
+        let beside = Beside::new(parent, name);
+        let mut target = Target { path: beside.target(), beside, standing: None };
+        target.look()?;
+        Ok(target)
+    }
+
+    /// Looks at what stands there.
+    fn look(&mut self) -> Result<(), OperationError> {
+        self.standing = match fs::symlink_metadata(&self.path) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(OperationError::target("look at", &path, error)),
+            Err(error) => return Err(OperationError::target("look at", &self.path, error)),
         };
-        if standing.as_ref().is_some_and(|standing| !standing.is_dir()) {
-            return Err(refuse("is not a directory", "name a directory, or a path that does not exist"));
+        let Some(standing) = &self.standing else { return Ok(()) };
+        if standing.is_symlink() {
+            return Err(refuse(&self.path, "is a link, not a directory", "name the directory it leads to"));
         }
-        let device = fs::metadata(&parent).map_err(|error| OperationError::target("look at", &parent, error))?.dev();
-        if standing.as_ref().is_some_and(|standing| standing.dev() != device) {
-            return Err(refuse(
-                "is a mount point and cannot be replaced in one step",
-                "restore to a new directory inside it, then move the files while the server is stopped",
-            ));
+        if !standing.is_dir() {
+            return Err(refuse(&self.path, "is not a directory", "name a directory, or a path that does not exist"));
         }
-        let target = Target { name: name.to_owned(), path, parent, standing };
-        target.refuse_users()?;
-        target.tidy()?;
-        Ok(target)
+        self.refuse_fixed(standing)?;
+        self.refuse_users()
+    }
+
+    /// Refuses a directory that the system will not rename: found now rather than after hours of restoring.
+    fn refuse_fixed(&self, standing: &fs::Metadata) -> Result<(), OperationError> {
+        let parent = self.beside.parent();
+        let around = fs::metadata(parent).map_err(|error| OperationError::target("look at", parent, error))?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        // Kernels before 5.8 do not tell mounts of one file system apart; the exchange itself fails there, unharmed.
+        let attributes = rustix::fs::statx(CWD, &self.path, flags, StatxFlags::BASIC_STATS);
+        let attributes = attributes.map_or(StatxAttributes::empty(), |found| found.stx_attributes);
+        if standing.dev() != around.dev() || attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Err(refuse(&self.path, MOUNTED, NEW_PLACE));
+        }
+        if attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+            return Err(refuse(&self.path, "is marked as immutable", "see lsattr and chattr, or restore elsewhere"));
+        }
+        let user = rustix::process::geteuid().as_raw();
+        let is_sticky = around.mode() & 0o1000 != 0;
+        if is_sticky && user != 0 && user != around.uid() && user != standing.uid() {
+            return Err(refuse(&self.path, "may not be renamed by this user", OTHER_USER));
+        }
+        Ok(())
     }
 
     /// The target, absolute.
@@ -93,27 +120,31 @@ impl Target {
         self.standing.is_some()
     }
 
-    /// A new name for a staging directory.
-    pub fn staging_path(&self) -> PathBuf {
-        self.beside(STAGING, &format!("-{:08x}", std::process::id()))
-    }
-
-    fn beside(&self, prefix: &str, suffix: &str) -> PathBuf {
-        let mut name = OsString::from(prefix);
-        name.push(&self.name);
-        name.push(suffix);
-        self.parent.join(name)
+    /// Refuses a target in the repository, and one that the repository is in: replacing that would take it away.
+    pub fn refuse_repository(&self, location: &str) -> Result<(), OperationError> {
+        let Ok(Location::Local(repository)) = location.parse() else { return Ok(()) };
+        let failed = |error| OperationError::target("find", &repository, error);
+        let root = repository.canonicalize().map_err(failed)?;
+        let root_id = id(&fs::metadata(&root).map_err(failed)?);
+        let holds = |place: &Path, wanted| fs::metadata(place).is_ok_and(|found| id(&found) == wanted);
+        if self.standing.as_ref().is_some_and(|standing| root.ancestors().any(|above| holds(above, id(standing)))) {
+            return Err(refuse(&self.path, "holds the repository itself", "restore to another directory"));
+        }
+        if self.beside.parent().ancestors().any(|above| holds(above, root_id)) {
+            return Err(refuse(&self.path, "is inside the repository", "restore to another directory"));
+        }
+        Ok(())
     }
 
     /// Refuses when the bytes will not fit beside what is there.
     pub fn check_space(&self, bytes: u64) -> Result<(), OperationError> {
-        let stat = rustix::fs::statvfs(&self.parent);
-        let stat = stat.map_err(|error| OperationError::target("look at", &self.parent, error))?;
+        let parent = self.beside.parent();
+        let stat = rustix::fs::statvfs(parent).map_err(|error| OperationError::target("look at", parent, error))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         match free >= bytes.saturating_add(SPARE) {
             true => Ok(()),
             false => Err(OperationError::Refused {
-                what: format!("{} has {free} bytes free, the snapshot needs {bytes}", self.parent.display()),
+                what: format!("{} has {free} bytes free, the snapshot needs {bytes}", parent.display()),
                 hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
                     .into(),
             }),
@@ -123,13 +154,12 @@ impl Target {
     /// A server that works in the directory would go on writing to the files set aside, and never see the new ones.
     fn refuse_users(&self) -> Result<(), OperationError> {
         let Some(standing) = &self.standing else { return Ok(()) };
-        let place = (standing.dev(), standing.ino());
         let Ok(processes) = fs::read_dir("/proc") else { return Ok(()) };
         for process in processes.flatten() {
             let path = process.path();
             let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
             let Ok(directory) = fs::metadata(path.join("cwd")) else { continue };
-            if !is_process || (directory.dev(), directory.ino()) != place {
+            if !is_process || id(&directory) != id(standing) {
                 continue;
             }
             let command = fs::read_to_string(path.join("comm")).unwrap_or_default();
@@ -146,119 +176,157 @@ impl Target {
         Ok(())
     }
 
-    /// Finishes swaps and removes staging directories that killed restores left for this target.
-    fn tidy(&self) -> Result<(), OperationError> {
-        for (path, suffix) in self.siblings(SWAP)? {
-            let Some((time, inode)) = suffix.split_once('-') else { continue };
-            let metadata = fs::symlink_metadata(&path).map_err(|e| OperationError::target("look at", &path, e))?;
-            match inode.parse() == Ok(metadata.ino()) {
-                // Complete, but it never took the target's place: as good as never begun.
-                true => remove(&path)?,
-                false => rename_new(&path, &self.beside(ASIDE, &format!("-{time}")))?,
+    /// Refuses when something else stands there than was looked at, or a server was started in it meanwhile.
+    fn refuse_change(&self) -> Result<(), OperationError> {
+        let now = match fs::symlink_metadata(&self.path) {
+            Ok(metadata) => Some(id(&metadata)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(OperationError::target("look at", &self.path, error)),
+        };
+        if now != self.standing.as_ref().map(id) {
+            return Err(OperationError::InUse {
+                what: format!("{} was replaced by something else meanwhile", self.path.display()),
+                hint: "find out what works on this directory, then restore again".into(),
+            });
+        }
+        self.refuse_users()
+    }
+
+    /// Takes the target for one restore or undo, and finishes the exchanges that killed restores began.
+    pub fn claim(mut self) -> Result<Claim, OperationError> {
+        let lock = self.beside.lock()?;
+        // Another restore may have ended between the first look and the lock.
+        self.look()?;
+        let claim = Claim { target: self, _lock: lock };
+        for (path, time) in claim.swaps(Exchanged::Done)? {
+            rename_new(&path, &claim.target.beside.aside(&time))?;
+        }
+        Ok(claim)
+    }
+}
+
+/// Whether a swap name holds what stood in the target's place, or what was to stand there.
+#[derive(PartialEq)]
+enum Exchanged {
+    Done,
+    Never,
+}
+
+impl Claim {
+    /// Where the restore is written.
+    pub fn staging(&self) -> PathBuf {
+        self.target.beside.staging()
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn swaps(&self, wanted: Exchanged) -> Result<Vec<(PathBuf, String)>, OperationError> {
+        let mut found = Vec::new();
+        for swap in self.target.beside.swaps()? {
+            let failed = |error| OperationError::target("look at", &swap.path, error);
+            let inode = fs::symlink_metadata(&swap.path).map_err(failed)?.ino();
+            let exchanged = if inode == swap.inode { Exchanged::Never } else { Exchanged::Done };
+            if exchanged == wanted {
+                found.push((swap.path, swap.time));
             }
         }
-        for (path, _) in self.siblings(STAGING)? {
-            let free = fs::File::open(&path)
-                .is_ok_and(|directory| flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok());
-            if free {
-                remove(&path)?;
+        Ok(found)
+    }
+
+    /// Removes what killed restores wrote for this target and never put in its place.
+    pub fn clear(&self) -> Result<(), OperationError> {
+        let unused = self.swaps(Exchanged::Never)?.into_iter().map(|(path, _)| path);
+        for path in unused.chain([self.target.beside.staging(), self.target.beside.probe()]) {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(OperationError::target("remove", &path, error));
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Paths beside the target with a prefix and the target's name, and what follows it in their name.
-    fn siblings(&self, prefix: &str) -> Result<Vec<(PathBuf, String)>, OperationError> {
-        let mut begin = OsString::from(prefix);
-        begin.push(&self.name);
-        begin.push("-");
-        let failed = |error| OperationError::target("list", &self.parent, error);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.parent).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if let Some(suffix) = entry.file_name().as_bytes().strip_prefix(begin.as_bytes()) {
-                found.push((entry.path(), String::from_utf8_lossy(suffix).into_owned()));
-            }
-        }
-        found.sort();
-        Ok(found)
+    /// Tries with an empty staging directory what will be done with the full one.
+    pub fn probe(&self, staging: &Path) -> Result<(), OperationError> {
+        let Some(standing) = &self.target.standing else { return Ok(()) };
+        let probe = self.target.beside.probe();
+        let made = fs::DirBuilder::new().mode(0o700).create(&probe);
+        made.map_err(|error| OperationError::target("create", &probe, error))?;
+        let tried = give(&probe, standing).and_then(|()| exchange(&probe, staging, self.target.path()));
+        let tried = tried.and_then(|()| exchange(&probe, staging, self.target.path()));
+        let removed = fs::remove_dir(&probe).map_err(|error| OperationError::target("remove", &probe, error));
+        tried.and(removed)
     }
 
     /// Gives a finished directory the target's name, by one rename. Answers with where the old one is kept.
-    pub fn take(self, staged: &Path) -> Result<Option<PathBuf>, OperationError> {
-        let failed = |error| OperationError::target("replace", &self.path, error);
-        let Some(standing) = &self.standing else {
-            rename_new(staged, &self.path)?;
-            sync_directory(&self.parent)?;
+    pub fn take(&self, staging: &Path) -> Result<Option<PathBuf>, OperationError> {
+        let Target { path, beside, standing } = &self.target;
+        self.target.refuse_change()?;
+        let Some(standing) = standing else {
+            rename_new(staging, path)?;
+            sync_directory(beside.parent())?;
             return Ok(None);
         };
         // Owner and mode of the directory itself stay: the server's unit file or package relies on them.
-        fs::set_permissions(staged, fs::Permissions::from_mode(standing.mode() & 0o7777)).map_err(failed)?;
-        let mine = fs::metadata(staged).map_err(failed)?;
-        if (mine.uid(), mine.gid()) != (standing.uid(), standing.gid()) {
-            chown(staged, Some(standing.uid()), Some(standing.gid())).map_err(failed)?;
+        give(staging, standing)?;
+        sync_directory(staging)?;
+        let failed = |error| OperationError::target("look at", staging, error);
+        let inode = fs::symlink_metadata(staging).map_err(failed)?.ino();
+        let time = beside.unused_time()?;
+        let swap = beside.swap(&time, inode);
+        rename_new(staging, &swap)?;
+        if let Err(error) = exchange(&swap, path, path) {
+            // Under the name by which it is removed. Where even that fails, the next restore removes it.
+            let _ = rename_new(&swap, staging);
+            return Err(error);
         }
-        let aside = self.exchange(staged, mine.ino())?;
-        Ok(Some(aside))
-    }
-
-    fn exchange(&self, incoming: &Path, inode: u64) -> Result<PathBuf, OperationError> {
-        let time = self.unused_time()?;
-        let swap = self.beside(SWAP, &format!("-{time}-{inode}"));
-        rename_new(incoming, &swap)?;
-        renameat_with(CWD, &swap, CWD, &self.path, RenameFlags::EXCHANGE)
-            .map_err(|error| OperationError::target("replace", &self.path, error))?;
-        sync_directory(&self.parent)?;
-        let aside = self.beside(ASIDE, &format!("-{time}"));
+        let aside = beside.aside(&time);
         rename_new(&swap, &aside)?;
-        sync_directory(&self.parent)?;
-        Ok(aside)
-    }
-
-    /// A name for what is set aside: the UTC time, or a second after that of the last thing set aside if that is later.
-    fn unused_time(&self) -> Result<String, OperationError> {
-        let newest = self.siblings(ASIDE)?.pop().map(|(_, time)| time);
-        let after = |time: String| {
-            let time = jiff::civil::DateTime::strptime(TIME, time).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-            time.timestamp().checked_add(jiff::SignedDuration::from_secs(1)).ok()
-        };
-        let now = jiff::Timestamp::now();
-        Ok(newest.and_then(after).map_or(now, |after| after.max(now)).strftime(TIME).to_string())
+        sync_directory(beside.parent())?;
+        Ok(Some(aside))
     }
 }
 
-/// How the time in a name is written, in UTC.
-const TIME: &str = "%Y%m%dT%H%M%SZ";
-
-/// Puts back what the last restore into a directory replaced. What stands there now is kept aside in turn, so that
-/// doing it twice changes nothing.
+/// Puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept in its
+/// stead, so that doing it twice changes nothing. Removes nothing.
 pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
-    let target = Target::examine(target)?;
+    let Claim { target, _lock } = Target::find(target)?.claim()?;
     let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
-    let (from, _) = target.siblings(ASIDE)?.pop().ok_or_else(nothing)?;
-    let inode = fs::symlink_metadata(&from).map_err(|error| OperationError::target("look at", &from, error))?.ino();
+    let (_, from) = target.beside.asides()?.pop().ok_or_else(nothing)?;
+    target.refuse_change()?;
     let aside = match target.exists() {
-        true => Some(target.exchange(&from, inode)?),
+        true => {
+            exchange(&from, &target.path, &target.path)?;
+            Some(from.clone())
+        }
         false => {
             rename_new(&from, &target.path)?;
-            sync_directory(&target.parent)?;
             None
         }
     };
+    sync_directory(target.beside.parent())?;
     Ok(UndoReport { target: target.path, from, aside })
 }
 
-fn rename_new(from: &Path, to: &Path) -> Result<(), OperationError> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        // A file system without the flag: the name was unused a moment ago.
-        Err(Errno::INVAL | Errno::NOSYS) if !to.exists() => {
-            fs::rename(from, to).map_err(|error| OperationError::target("create", to, error))
-        }
-        Err(error) => Err(OperationError::target("create", to, error)),
+/// Owner and mode of one directory for another.
+fn give(directory: &Path, like: &fs::Metadata) -> Result<(), OperationError> {
+    let failed = |error| OperationError::target("set owner and mode of", directory, error);
+    let mine = fs::metadata(directory).map_err(failed)?;
+    if (mine.uid(), mine.gid()) != (like.uid(), like.gid()) {
+        chown(directory, Some(like.uid()), Some(like.gid())).map_err(failed)?;
     }
+    fs::set_permissions(directory, fs::Permissions::from_mode(like.mode() & 0o7777)).map_err(failed)
 }
 
-fn remove(path: &Path) -> Result<(), OperationError> {
-    fs::remove_dir_all(path).map_err(|error| OperationError::target("remove", path, error))
+/// Device and inode.
+fn id(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn refuse(path: &Path, what: &str, hint: &str) -> OperationError {
+    OperationError::Refused { what: format!("{} {what}", path.display()), hint: hint.into() }
 }

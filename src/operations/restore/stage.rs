@@ -10,21 +10,21 @@ use std::time::{Duration, SystemTime};
 use rayon::prelude::*;
 
 use super::below;
-use super::place::Target;
+use super::place::Claim;
 use crate::format::Malformed;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError, Want};
 
-/// A directory beside the target that nobody else uses. Removed when it is dropped before it was put in place.
-pub(super) struct Staging {
+/// A directory beside the target that nobody else uses, as the target is claimed. Removed when it is dropped before it
+/// was put in place.
+pub(super) struct Staging<'a> {
+    claim: &'a Claim,
     path: PathBuf,
-    /// Held so that a later restore can tell a staging directory in use from one that a killed restore left.
-    _lock: fs::File,
     in_place: bool,
 }
 
-impl Drop for Staging {
+impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
             // What is left of it is removed by the next restore to the same target.
@@ -33,18 +33,15 @@ impl Drop for Staging {
     }
 }
 
-impl Staging {
-    /// An empty staging directory beside the target.
-    pub fn create(target: &Target) -> Result<Staging, OperationError> {
-        let path = target.staging_path();
-        let make = || {
-            fs::DirBuilder::new().mode(0o700).create(&path)?;
-            let lock = fs::File::open(&path)?;
-            rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-            Ok(lock)
-        };
-        let lock = make().map_err(|error: io::Error| OperationError::target("create", &path, error))?;
-        Ok(Staging { path, _lock: lock, in_place: false })
+impl<'a> Staging<'a> {
+    /// An empty staging directory beside the target, which can take the target's place as far as that can be known.
+    pub fn create(claim: &'a Claim) -> Result<Staging<'a>, OperationError> {
+        let path = claim.staging();
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| OperationError::target("create", &path, error))?;
+        let staging = Staging { claim, path, in_place: false };
+        claim.probe(&staging.path)?;
+        Ok(staging)
     }
 
     /// Writes all files, compares them, and gives them owner, mode and times. Answers with damage that was made good,
@@ -166,8 +163,8 @@ impl Staging {
     }
 
     /// Gives the directory the target's name. What stood there is answered with its new place.
-    pub fn put_in_place(mut self, target: Target) -> Result<Option<PathBuf>, OperationError> {
-        let aside = target.take(&self.path)?;
+    pub fn put_in_place(mut self) -> Result<Option<PathBuf>, OperationError> {
+        let aside = self.claim.take(&self.path)?;
         self.in_place = true;
         Ok(aside)
     }

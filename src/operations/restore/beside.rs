@@ -1,0 +1,299 @@
+//! What restores keep beside a target `data`, all in its parent directory. LOCAL-7 and LOCAL-8 of
+//! format-spec/14-local.md.
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `.redkeep-lock-data` | locked by the restore or undo that is at work on the target |
+//! | `.redkeep-staging-data` | being filled; without a holder of the lock, left by a killed restore |
+//! | `.redkeep-probe-data` | empty: tried whether directories can be exchanged here |
+//! | `.redkeep-swap-data-<time>-<inode>` | about to take the target's place if its inode is the one in its name, else what stood there, already replaced |
+//! | `.redkeep-aside-data-<time>` | what a restore replaced |
+//!
+//! So a kill at any point leaves the old or the new directory whole under the target's name, and whoever comes next can
+//! tell which. What follows the target's name is read whole or the name is not ours: `data` and `data-6380` in one
+//! directory never take each other's for their own.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with};
+use rustix::io::Errno;
+
+use crate::operations::OperationError;
+
+const LOCK: &str = ".redkeep-lock-";
+const STAGING: &str = ".redkeep-staging-";
+const PROBE: &str = ".redkeep-probe-";
+const SWAP: &str = ".redkeep-swap-";
+const ASIDE: &str = ".redkeep-aside-";
+/// How the time in a name is written, in UTC.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// Bytes of a target's name to which everything in the longest name above can be added.
+pub(super) const NAME_MAX: usize = 255 - SWAP.len() - "-20261122T143416Z-".len() - "18446744073709551615".len();
+
+/// The names beside one target.
+pub(super) struct Beside {
+    parent: PathBuf,
+    name: OsString,
+}
+
+/// A directory that was about to be exchanged with the target.
+pub(super) struct Swap {
+    pub path: PathBuf,
+    pub time: String,
+    /// Of the directory that was to take the target's place.
+    pub inode: u64,
+}
+
+impl Beside {
+    /// The names beside the entry `name` of a directory.
+    pub fn new(parent: PathBuf, name: &OsStr) -> Beside {
+        Beside { parent, name: name.to_owned() }
+    }
+
+    /// The directory that holds the target.
+    pub fn parent(&self) -> &Path {
+        &self.parent
+    }
+
+    /// The target itself.
+    pub fn target(&self) -> PathBuf {
+        self.parent.join(&self.name)
+    }
+
+    fn named(&self, prefix: &str, suffix: &str) -> PathBuf {
+        let mut name = OsString::from(prefix);
+        name.push(&self.name);
+        name.push(suffix);
+        self.parent.join(name)
+    }
+
+    /// Where a restore is written.
+    pub fn staging(&self) -> PathBuf {
+        self.named(STAGING, "")
+    }
+
+    /// What is exchanged with a staging directory before anything is in it.
+    pub fn probe(&self) -> PathBuf {
+        self.named(PROBE, "")
+    }
+
+    /// Where a finished directory waits for its exchange.
+    pub fn swap(&self, time: &str, inode: u64) -> PathBuf {
+        self.named(SWAP, &format!("-{time}-{inode}"))
+    }
+
+    /// Where what stood in the target's place is kept.
+    pub fn aside(&self, time: &str) -> PathBuf {
+        self.named(ASIDE, &format!("-{time}"))
+    }
+
+    /// What restores into this target replaced, the oldest first, with its time.
+    pub fn asides(&self) -> Result<Vec<(String, PathBuf)>, OperationError> {
+        let mut found = self.siblings(ASIDE, |suffix| is_time(suffix).then(|| suffix.to_owned()))?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Exchanges that a killed restore may not have finished.
+    pub fn swaps(&self) -> Result<Vec<Swap>, OperationError> {
+        let parse = |suffix: &str| {
+            let (time, digits) = suffix.split_once('-').filter(|(time, _)| is_time(time))?;
+            let inode: u64 = digits.parse().ok().filter(|inode: &u64| inode.to_string() == digits)?;
+            Some((time.to_owned(), inode))
+        };
+        let found = self.siblings(SWAP, parse)?.into_iter();
+        Ok(found.map(|((time, inode), path)| Swap { path, time, inode }).collect())
+    }
+
+    /// Directories with a prefix and the target's name of which the rest can be read.
+    fn siblings<T>(
+        &self,
+        prefix: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<(T, PathBuf)>, OperationError> {
+        let mut begin = OsString::from(prefix);
+        begin.push(&self.name);
+        begin.push("-");
+        let failed = |error| OperationError::target("list", &self.parent, error);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.parent).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let suffix = name.as_bytes().strip_prefix(begin.as_bytes());
+            let Some(parsed) = suffix.and_then(|suffix| parse(str::from_utf8(suffix).ok()?)) else { continue };
+            if entry.file_type().map_err(failed)?.is_dir() {
+                found.push((parsed, entry.path()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A time for what is set aside: now, or a second after that of the last thing set aside if that is later.
+    pub fn unused_time(&self) -> Result<String, OperationError> {
+        let newest = self.asides()?.pop().and_then(|(time, _)| parse_time(&time));
+        let after = newest.and_then(|time| time.checked_add(SignedDuration::from_secs(1)).ok());
+        let now = Timestamp::now();
+        Ok(after.map_or(now, |after| after.max(now)).strftime(TIME).to_string())
+    }
+
+    /// Locks the target for one restore or undo.
+    pub fn lock(&self) -> Result<Lock, OperationError> {
+        let path = self.named(LOCK, "");
+        let failed = |error: io::Error| OperationError::target("lock", &path, error);
+        let running = || OperationError::InUse {
+            what: format!("another restore to {} is running", self.target().display()),
+            hint: "wait until it has ended, or restore to another directory".into(),
+        };
+        loop {
+            let file = open_lock(&path).map_err(failed)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Err(running()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(failed(error.into())),
+            }
+            // The holder before may have removed the file between the two calls: then this lock is of no name.
+            let mine = file.metadata().map_err(failed)?;
+            match fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {
+                    return Ok(Lock { path, _file: file });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+/// Held while one restore or undo is at work on a target. The kernel lets it go when its holder dies; the file that is
+/// left then is in nobody's way.
+pub(super) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the lock itself is let go, and whoever waits for it looks whether the name is still there.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Readable is enough to be locked: one that a killed root left does not stop others.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = match openat(CWD, path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(0o644)),
+        opened => opened,
+    };
+    Ok(File::from(opened?))
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let time = DateTime::strptime(TIME, text).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    (time.strftime(TIME).to_string() == text).then_some(time)
+}
+
+fn is_time(text: &str) -> bool {
+    parse_time(text).is_some()
+}
+
+/// Renames to a name that must not be taken.
+pub(super) fn rename_new(from: &Path, to: &Path) -> Result<(), OperationError> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // A file system without the flag: the name was unused a moment ago.
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to).map_err(|error| OperationError::target("create", to, error))
+        }
+        Err(error) => Err(OperationError::target("create", to, error)),
+    }
+}
+
+/// Exchanges two directories in one step: no moment without either. `target`: for whose sake.
+pub(super) fn exchange(one: &Path, other: &Path, target: &Path) -> Result<(), OperationError> {
+    let refused = |what: &str, hint: &str| OperationError::Refused {
+        what: format!("{} {what}", target.display()),
+        hint: hint.into(),
+    };
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::BUSY) => Err(refused(MOUNTED, NEW_PLACE)),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            Err(refused("is on a file system that cannot exchange two directories in one step", NEW_PLACE))
+        }
+        Err(Errno::XDEV) => Err(refused("is of a lower layer of its file system and cannot be renamed", NEW_PLACE)),
+        Err(Errno::PERM | Errno::ACCESS) => Err(refused("may not be renamed by this user", OTHER_USER)),
+        Err(error) => Err(OperationError::target("replace", target, error)),
+    }
+}
+
+/// Why a mount point is refused.
+pub(super) const MOUNTED: &str = "is a mount point and cannot be replaced in one step";
+/// What to do where a directory cannot be replaced.
+pub(super) const NEW_PLACE: &str =
+    "restore to a new directory, then move its files in place of the old ones while the server is stopped";
+/// What to do where the user lacks the right to.
+pub(super) const OTHER_USER: &str = "run it as root or as the owner of the directory, or restore to a new directory";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beside(parent: &Path, name: &str) -> Beside {
+        Beside::new(parent.into(), OsStr::new(name))
+    }
+
+    #[test]
+    fn only_a_whole_time_is_one() {
+        assert!(is_time("20261122T143416Z"));
+        for text in ["6380-20261122T143416Z", "20261122T143416", "20261122T143416Z-7", "20261322T143416Z", "", "2026"] {
+            assert!(!is_time(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_target_takes_what_belongs_to_another_for_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let names =
+            ["redis", "redis-6380", "redis-20261122T000000Z", "redis-20261122T000000Z-7", "redis-20261122T000000Z-"];
+        let all = names.map(|name| beside(temp.path(), name));
+        for one in &all {
+            fs::create_dir(one.aside("20261122T000001Z")).unwrap();
+            fs::create_dir(one.swap("20261122T000002Z", 7)).unwrap();
+        }
+        for one in &all {
+            assert_eq!(one.asides().unwrap(), [("20261122T000001Z".to_owned(), one.aside("20261122T000001Z"))]);
+            let swaps: Vec<PathBuf> = one.swaps().unwrap().into_iter().map(|swap| swap.path).collect();
+            assert_eq!(swaps, [one.swap("20261122T000002Z", 7)]);
+        }
+    }
+
+    #[test]
+    fn the_longest_name_allowed_fits_with_everything_added() {
+        let temp = tempfile::tempdir().unwrap();
+        let longest = beside(temp.path(), &"n".repeat(NAME_MAX));
+        fs::create_dir(longest.swap("20261122T143416Z", u64::MAX)).unwrap();
+    }
+
+    #[test]
+    fn a_lock_excludes_until_it_is_dropped_and_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let (redis, other) = (beside(temp.path(), "redis"), beside(temp.path(), "redis-6380"));
+        let held = redis.lock().unwrap();
+        assert!(matches!(redis.lock(), Err(OperationError::InUse { .. })));
+        drop(other.lock().unwrap());
+        drop(held);
+        drop(redis.lock().unwrap());
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+}
