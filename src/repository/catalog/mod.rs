@@ -11,9 +11,9 @@ mod wanted;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::error::RepositoryError;
+use super::error::{CATALOG, RepositoryError};
 use super::sqlite;
 use crate::format::Id16;
 
@@ -22,7 +22,7 @@ pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -39,9 +39,13 @@ CREATE TABLE chunks (id BLOB NOT NULL, pack INTEGER NOT NULL, frame INTEGER NOT 
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, dataset TEXT NOT NULL,
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL) STRICT;
+    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
+
+fn path_in(directory: Option<&Path>) -> PathBuf {
+    directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("catalog.db"))
+}
 
 /// An open catalog. Dropped tables of a connection: `usable` (this session's proof that packs exist).
 pub(super) struct Catalog {
@@ -55,21 +59,21 @@ impl Catalog {
     ///
     /// LOCAL-1: keyed to repository id and schema.
     pub fn open(directory: Option<&Path>, repository: Id16) -> Result<Catalog, RepositoryError> {
-        let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("catalog.db"));
+        let path = path_in(directory);
         let existing = Catalog::connect(directory, &path).and_then(|mut catalog| {
             let fits = catalog.is_of(repository)?;
             Ok(fits.then_some(catalog))
         });
         match existing {
             Ok(Some(catalog)) => Ok(catalog),
-            Ok(None) => Catalog::create(directory, &path, repository),
-            Err(error) if is_corrupt(&error) => Catalog::create(directory, &path, repository),
+            Ok(None) => Catalog::replace(directory, repository),
+            Err(error) if error.is_of_catalog() => Catalog::replace(directory, repository),
             Err(error) => Err(error),
         }
     }
 
     fn connect(directory: Option<&Path>, path: &Path) -> Result<Catalog, RepositoryError> {
-        let connection = sqlite::open("catalog", directory, path)?;
+        let connection = sqlite::open(CATALOG, directory, path)?;
         let catalog = Catalog { path: path.into(), connection };
         let temporary = "CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)";
         catalog.run(|connection| connection.execute_batch(temporary))?;
@@ -87,20 +91,13 @@ impl Catalog {
         })
     }
 
-    fn create(directory: Option<&Path>, path: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
+    /// Makes an empty one in the place of whatever is there.
+    pub fn replace(directory: Option<&Path>, repository: Id16) -> Result<Catalog, RepositoryError> {
+        let path = path_in(directory);
         if directory.is_some() {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut file = path.as_os_str().to_owned();
-                file.push(suffix);
-                match std::fs::remove_file(&file) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(sqlite::failed("catalog", path, error));
-                    }
-                    _ => {}
-                }
-            }
+            sqlite::remove(CATALOG, &path)?;
         }
-        let mut catalog = Catalog::connect(directory, path)?;
+        let mut catalog = Catalog::connect(directory, &path)?;
         // Another process may have created it in the meantime: then its tables are good.
         catalog.write(|transaction| {
             let schema: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -114,8 +111,16 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Drops all rows.
+    pub fn clear(&mut self) -> Result<(), RepositoryError> {
+        let tables = ["temp.usable", "sources", "packs", "named", "frames", "chunks", "snapshots"];
+        self.write(|transaction| {
+            tables.iter().try_for_each(|table| transaction.execute(&format!("DELETE FROM {table}"), []).map(drop))
+        })
+    }
+
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
-        work(&self.connection).map_err(|error| sqlite::failed("catalog", &self.path, error))
+        work(&self.connection).map_err(|error| sqlite::failed(CATALOG, &self.path, error))
     }
 
     fn write<T>(
@@ -128,25 +133,6 @@ impl Catalog {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error: rusqlite::Error| sqlite::failed("catalog", &self.path, error))
-    }
-}
-
-/// Whether SQLite says that a file is not one of its own, or damaged.
-pub(super) fn is_corrupt(error: &RepositoryError) -> bool {
-    let RepositoryError::Local { source, .. } = error else { return false };
-    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
-        // A file of another program, or one whose schema pages are damaged: tables or columns are missing.
-        Some(ErrorCode::Unknown) => true,
-        Some(_) => false,
-        None => matches!(
-            error,
-            rusqlite::Error::QueryReturnedNoRows
-                | rusqlite::Error::InvalidColumnType(..)
-                | rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::IntegralValueOutOfRange(..)
-        ),
+        run().map_err(|error: rusqlite::Error| sqlite::failed(CATALOG, &self.path, error))
     }
 }

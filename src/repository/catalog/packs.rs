@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
 use super::Catalog;
 use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
 use crate::format::index::{Index, IndexedPack};
-use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
+use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, PACK_MAX};
 use crate::format::{ChunkId, Id16, ObjectHash};
 use crate::repository::error::RepositoryError;
 
@@ -339,6 +339,13 @@ fn any_known(
     Ok(false)
 }
 
+/// A number that bounds or places a read, which no pack exceeds.
+fn within_pack(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    let fits = u64::try_from(number).ok().filter(|number| *number <= PACK_MAX);
+    fits.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
 pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     let method = row.get::<_, u8>(5)?;
     let method =
@@ -352,8 +359,8 @@ pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
         epoch: row.get(10)?,
         salt: row.get(11)?,
         frame: row.get(2)?,
-        frame_offset: row.get::<_, i64>(3)? as u64,
-        sealed: row.get(4)?,
+        frame_offset: within_pack(row, 3)?,
+        sealed: within_pack(row, 4)? as u32,
         method,
         position: row.get(6)?,
         length: row.get(7)?,
