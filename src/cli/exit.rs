@@ -96,7 +96,7 @@ fn of_operation(error: &OperationError) -> Code {
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
         OperationError::NoMoment { .. } => Code::NoMoment,
         OperationError::InUse { .. } => Code::Server,
-        OperationError::WrongBytes { .. } => Code::Damage,
+        OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } => Code::Damage,
         OperationError::Redis(error) => of_redis(error),
         OperationError::NoSnapshot { .. } | OperationError::Target { .. } | OperationError::NothingAside { .. } => {
             Code::Failed
@@ -197,6 +197,8 @@ mod tests {
         assert_eq!(repository(RepositoryError::damaged("x", Fault::Missing)), 4);
         assert_eq!(repository(RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) }), 4);
         assert_eq!(code(OperationError::WrongBytes { path: text() }), 4);
+        let alarm = crate::repository::Alarm::Rollback { missing: text() };
+        assert_eq!(code(OperationError::LostSnapshot { alarm }), 4);
     }
 
     #[test]

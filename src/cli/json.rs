@@ -41,6 +41,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Snapshot { .. } => "snapshot",
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
+            Alarm::State { .. } => "state",
         };
         AlarmOf { code, message: alarm.to_string() }
     };
@@ -345,6 +346,7 @@ pub(crate) struct Verify {
     of: Worked,
     whole: bool,
     files: Vec<Verified>,
+    made_good: Vec<String>,
 }
 
 /// One file that was verified.
@@ -364,7 +366,12 @@ impl Verify {
             damage: file.damage.clone(),
             suspect: file.suspect.clone(),
         };
-        Verify { of: chosen.into(), whole: report.is_whole(), files: report.files.iter().map(one).collect() }
+        Verify {
+            of: chosen.into(),
+            whole: report.is_whole(),
+            files: report.files.iter().map(one).collect(),
+            made_good: report.made_good.clone(),
+        }
     }
 }
 

@@ -76,6 +76,11 @@ impl Outcome {
         self.with_warnings(alarms.iter().map(Alarm::to_string))
     }
 
+    /// Damage that another copy made good.
+    pub fn with_made_good(self, made_good: &[String]) -> Outcome {
+        self.with_warnings(made_good.iter().map(|damage| format!("made good from another copy: {damage}")))
+    }
+
     /// The end of a command that found damage.
     pub fn with_damage(mut self, is_damaged: bool) -> Outcome {
         if is_damaged {
@@ -183,7 +188,7 @@ mod tests {
     #[test]
     fn a_warning_or_an_alarm_ends_with_3() {
         assert_eq!(deed().with_warnings(["warning".into()]).code, Code::Warnings);
-        assert_eq!(deed().with_alarms(&[Alarm::Packs { lost: 1 }]).code, Code::Warnings);
+        assert_eq!(deed().with_alarms(&[Alarm::Packs { lost: 1, first: "packs/x".into() }]).code, Code::Warnings);
         assert_eq!(Outcome::nothing().with_warnings(["warning".into()]).code, Code::Warnings);
     }
 

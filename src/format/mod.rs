@@ -54,3 +54,6 @@ fn encode_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
         Err(error) => unreachable!("a vector takes every byte: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

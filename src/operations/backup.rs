@@ -11,7 +11,7 @@ use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
 use crate::repository::{Alarm, Intake, IntakeOptions, Repository, RepositoryError, Session, Stored, StreamWriter};
 
-/// How often a session that was given up by a sweep is begun anew on the same captured files.
+/// How often a session that was given up by a sweep, or met a damaged catalog, is begun anew on the same captured files.
 const ATTEMPTS: usize = 3;
 
 /// What is backed up, and how.
@@ -56,6 +56,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     for _ in 1..ATTEMPTS {
         match attempt(repository, &capture, &dataset, options, observer) {
             Err(OperationError::Repository(RepositoryError::Fenced)) => {}
+            Err(OperationError::Repository(error)) if error.is_of_catalog() => drop(repository.rebuild_catalog()?),
             other => return other,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::format::object::SnapshotName;
 use crate::redis::RedisError;
-use crate::repository::RepositoryError;
+use crate::repository::{Alarm, RepositoryError};
 
 /// What can go wrong with an operation.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,12 @@ pub enum OperationError {
     NoMoment {
         /// The oldest snapshot there is.
         oldest: SnapshotName,
+    },
+    /// A snapshot that fits what was asked for, or may fit it, is missing or cannot be read.
+    #[error("{alarm}; it may be the snapshot that was asked for")]
+    LostSnapshot {
+        /// Which one, and what is wrong with it.
+        alarm: Alarm,
     },
     /// Several snapshots or datasets fit.
     #[error("{what}")]
@@ -79,7 +85,20 @@ impl OperationError {
 
     /// Whether this is damage in the repository, rather than trouble in reaching it or in the target.
     pub fn is_damage(&self) -> bool {
-        matches!(self, OperationError::Repository(error) if error.is_damage())
+        match self {
+            OperationError::Repository(error) => error.is_damage(),
+            OperationError::LostSnapshot { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a damaged catalog can be behind it.
+    pub(super) fn may_be_of_catalog(&self) -> bool {
+        match self {
+            OperationError::Repository(error) => error.is_of_catalog(),
+            OperationError::WrongBytes { .. } => true,
+            _ => false,
+        }
     }
 
     /// What the user can do about it, where there is something.
@@ -90,6 +109,9 @@ impl OperationError {
             OperationError::Refused { hint, .. } | OperationError::InUse { hint, .. } => Some(hint.clone()),
             OperationError::NoMoment { oldest } => {
                 Some(format!("the oldest one is {}: list them with: redkeep snapshots", oldest.session))
+            }
+            OperationError::LostSnapshot { .. } => {
+                Some("to take another one instead, name it by its id: redkeep snapshots lists them".into())
             }
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),

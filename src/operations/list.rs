@@ -57,12 +57,57 @@ pub struct Chosen {
 pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str>) -> Result<Chosen, OperationError> {
     let filter = Filter { dataset: dataset.map(String::from), ..Filter::default() };
     let (infos, alarms) = snapshots(repository, &filter)?;
-    if let (Some(dataset), true) = (dataset, infos.is_empty()) {
+    let tag = dataset.map(|dataset| repository.tag(dataset));
+    let lost = lost_snapshots(&alarms).filter(|(name, _)| tag.is_none_or(|tag| name.tag == tag));
+    let lost: Vec<(SnapshotName, &Alarm)> = lost.collect();
+    if let (Some(dataset), true, true) = (dataset, infos.is_empty(), lost.is_empty()) {
         return Err(unknown_dataset(&repository.snapshots()?, dataset));
     }
-    let info = select(&infos, selector)?;
-    let snapshot = repository.snapshot(&info.name)?;
-    Ok(Chosen { name: info.name, snapshot, alarms })
+    let chosen = select(&infos, selector);
+    if let Some(alarm) = lost_instead(chosen.as_ref(), selector, &lost) {
+        return Err(OperationError::LostSnapshot { alarm: alarm.clone() });
+    }
+    let name = chosen?.name;
+    let snapshot = repository.snapshot(&name).map_err(|error| match error {
+        RepositoryError::Damaged { object, source } => {
+            OperationError::LostSnapshot { alarm: Alarm::Snapshot { object, fault: source.to_string() } }
+        }
+        other => other.into(),
+    })?;
+    Ok(Chosen { name, snapshot, alarms })
+}
+
+/// Snapshots that are missing or cannot be read.
+fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alarm)> {
+    alarms.iter().filter_map(|alarm| match alarm {
+        Alarm::Snapshot { object: name, .. } | Alarm::Gap { missing: name, .. } | Alarm::Rollback { missing: name } => {
+            Some((SnapshotName::parse(name)?, alarm))
+        }
+        Alarm::Index { .. } | Alarm::Packs { .. } | Alarm::State { .. } => None,
+    })
+}
+
+/// A lost snapshot that may be the one that is meant, rather than the one that was chosen among those that are left:
+/// what is older than asked for must not be taken for it. Its place among them is told by the time in its name.
+fn lost_instead<'a>(
+    chosen: Result<&&SnapshotInfo, &OperationError>,
+    selector: &Selector,
+    lost: &[(SnapshotName, &'a Alarm)],
+) -> Option<&'a Alarm> {
+    let is_ambiguous = matches!(chosen, Err(OperationError::Ambiguous { .. }));
+    let fits = |name: &SnapshotName| match selector {
+        Selector::Id(prefix) => name.session.to_string().starts_with(prefix.as_str()),
+        Selector::Latest(_) => true,
+        Selector::At(moment) => name.time <= *moment,
+    };
+    // One of another dataset may be meant as long as none is named.
+    let instead = |name: &SnapshotName| match chosen {
+        Ok(chosen) => name.tag != chosen.name.tag || name.time >= chosen.name.time,
+        Err(_) => true,
+    };
+    let by_id = matches!(selector, Selector::Id(_));
+    let found = lost.iter().find(|(name, _)| fits(name) && (by_id || instead(name)));
+    found.filter(|_| !is_ambiguous).map(|(_, alarm)| *alarm)
 }
 
 fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a SnapshotInfo, OperationError> {
@@ -121,52 +166,67 @@ pub fn files<'a>(snapshot: &'a Snapshot, below: &[u8]) -> Vec<&'a File> {
     snapshot.files.iter().filter(fits).collect()
 }
 
-/// Writes the content of one file; its hash is compared at the end. Every byte is written once, also where damage was
-/// met and a second look made it good.
+/// What a dump did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dumped {
+    /// Bytes written.
+    pub bytes: u64,
+    /// Damage that was made good from other copies.
+    pub made_good: Vec<String>,
+}
+
+/// Writes the content of one file; the hash of what was written is compared at the end. Every byte is written once, also
+/// where damage was met and a second look made it good.
 pub fn dump(
     repository: &Repository,
     snapshot: &Snapshot,
     path: &[u8],
     out: &mut dyn Write,
     observer: &dyn Observer,
-) -> Result<u64, OperationError> {
+) -> Result<Dumped, OperationError> {
     let file = snapshot.files.iter().find(|file| file.path[..] == *path && file.kind == FileKind::File);
     let file = file.ok_or_else(|| OperationError::Refused {
         what: format!("the snapshot has no file {}", String::from_utf8_lossy(path)),
         hint: "list its files with: redkeep ls SNAPSHOT".into(),
     })?;
-    let mut written = 0;
-    let whole = |(): &()| true;
-    second_look(repository, whole, || dump_from(repository, file, &mut written, out, observer))?;
-    Ok(written)
+    let mut written = Written { bytes: 0, hasher: blake3::Hasher::new() };
+    let whole = |_: &Vec<String>| true;
+    let made_good = second_look(repository, whole, || dump_from(repository, file, &mut written, out, observer))?;
+    Ok(Dumped { bytes: written.bytes, made_good })
 }
 
-/// Writes what follows the first `written` bytes, and counts it there.
+/// What was written so far.
+struct Written {
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+/// Writes what follows what was written before. Answers with damage that was made good.
 fn dump_from(
     repository: &Repository,
     file: &File,
-    written: &mut u64,
+    written: &mut Written,
     out: &mut dyn Write,
     observer: &dyn Observer,
-) -> Result<(), OperationError> {
+) -> Result<Vec<String>, OperationError> {
     let (hash, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
     observer.begin("reading", Some(file.size));
-    let mut hasher = blake3::Hasher::new();
+    let reader = ChunkReader::new(repository);
     let mut at = 0;
-    ChunkReader::new(repository).read(recipe, &mut |bytes| {
+    reader.read(recipe, &mut |bytes| {
         if observer.interrupted() {
             return Err(RepositoryError::Interrupted);
         }
-        hasher.update(bytes);
         let end = at + bytes.len() as u64;
-        let rest = bytes.get(written.saturating_sub(at) as usize..).unwrap_or_default();
+        let rest = bytes.get(written.bytes.saturating_sub(at) as usize..).unwrap_or_default();
         out.write_all(rest).map_err(|error| RepositoryError::Sink(Box::new(error)))?;
-        (at, *written) = (end, end.max(*written));
+        written.hasher.update(rest);
+        (at, written.bytes) = (end, end.max(written.bytes));
         observer.advance(bytes.len() as u64);
         Ok(())
     })?;
-    match *hasher.finalize().as_bytes() == hash.0 {
-        true => Ok(()),
+    match *written.hasher.finalize().as_bytes() == hash.0 {
+        true => Ok(reader.made_good()),
         false => Err(OperationError::WrongBytes { path: file.display_path() }),
     }
 }

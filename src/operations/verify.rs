@@ -30,6 +30,8 @@ pub struct Verified {
 pub struct Report {
     /// Regular files, in order.
     pub files: Vec<Verified>,
+    /// Damage that was made good from other copies.
+    pub made_good: Vec<String>,
 }
 
 impl Report {
@@ -57,6 +59,7 @@ fn verify_once(repository: &Repository, chosen: &Chosen, observer: &dyn Observer
     for file in files {
         report.files.push(verify_file(&reader, file, observer)?);
     }
+    report.made_good = reader.made_good();
     Ok(report)
 }
 

@@ -1,21 +1,19 @@
 //! Checking the repository itself: that everything a snapshot needs is there and, on request, that every byte of it is
 //! what was stored.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::chunk_reader::ChunkReader;
 use super::error::{Fault, RepositoryError};
 use super::opening::Alarm;
 use super::pack_reader::check_pack;
 use super::stream::walk;
-use super::{Repository, lock, object_name};
+use super::{Repository, get_whole, lock, slots};
 use crate::format::limits::PACK_MAX;
 use crate::format::object::Name;
 use crate::format::recipe::Stream;
 use crate::format::snapshot::Snapshot;
 use crate::format::{ChunkId, Id16, ObjectHash};
-use crate::store::StoreError;
 
 /// How much of a repository is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +52,11 @@ pub struct CheckReport {
     pub lost_files: Vec<(Id16, String)>,
 }
 
+/// The round in which only packs that index objects name are followed.
+const FIRST: i64 = 1;
+/// The round after packs were taken in that none names.
+const AGAIN: i64 = 2;
+
 impl Repository {
     /// Checks the repository. `progress` gets bytes of packs read and to read.
     pub fn check(
@@ -66,6 +69,9 @@ impl Repository {
         for alarm in self.rebuild_catalog()? {
             report.damage.push(damage_of(&alarm));
         }
+        for error in slots::inspect(&*self.store, &self.keyring())? {
+            report.damage.push(damage_in(error)?);
+        }
         let listed = self.listed_packs()?;
         let indexed = lock(&self.catalog).indexed_packs()?;
         let mut sound = self.compare_packs(&listed, &indexed, &mut report);
@@ -73,8 +79,34 @@ impl Repository {
             self.read_packs(&listed, &mut sound, &mut report, stop, progress)?;
         }
         lock(&self.catalog).set_usable(&sound, &HashSet::new())?;
-        self.follow_snapshots(&mut report, stop)?;
+        lock(&self.catalog).clear_followed()?;
+        let mut followed = self.follow_snapshots(depth, FIRST, stop)?;
+        if !followed.lost_files.is_empty() {
+            let is_damaged = |pack: &ObjectHash| report.has(&Name::Pack(*pack).to_string());
+            let others = listed.into_iter().filter(|(pack, _)| !indexed.contains_key(pack));
+            let (damaged, whole): (Vec<_>, Vec<_>) = others.partition(|(pack, _)| is_damaged(pack));
+            let mut others = self.take_in(whole.into_iter(), true)?;
+            others.extend(self.take_in(damaged.into_iter(), false)?);
+            followed = self.follow_snapshots(depth, AGAIN, stop)?;
+            self.report_needed(&others, &mut report)?;
+        }
+        report.chunks = lock(&self.catalog).followed_count()?;
+        report.snapshots = followed.snapshots;
+        report.damage.extend(followed.damage);
+        report.lost_files = followed.lost_files;
         Ok(report)
+    }
+
+    /// Packs that no index object names, but that snapshots cannot do without. A restore finds them; a backup does not
+    /// use what they hold.
+    fn report_needed(&self, others: &HashSet<ObjectHash>, report: &mut CheckReport) -> Result<(), RepositoryError> {
+        let used = lock(&self.catalog).packs_of_followed(AGAIN)?;
+        let needed: BTreeSet<ObjectHash> = used.into_iter().filter(|pack| others.contains(pack)).collect();
+        report.unindexed_packs -= needed.len() as u64;
+        let problem = "no index object names it, and snapshots need it: the index object that did is lost or damaged";
+        let damage = |pack| Damage { object: Name::Pack(pack).to_string(), problem: problem.into() };
+        report.damage.extend(needed.into_iter().map(damage));
+        Ok(())
     }
 
     /// Indexed packs that are listed with their size.
@@ -124,7 +156,7 @@ impl Repository {
                     sound.remove(pack);
                     let problem = source.to_string();
                     // Reported above when its size was wrong already.
-                    if report.damage.iter().all(|damage| damage.object != name.to_string()) {
+                    if !report.has(&name.to_string()) {
                         report.damage.push(Damage { object: name.to_string(), problem });
                     }
                 }
@@ -139,11 +171,7 @@ impl Repository {
     fn check_one_pack(&self, pack: ObjectHash) -> Result<(), RepositoryError> {
         let name = Name::Pack(pack);
         let damaged = |fault: Fault| RepositoryError::damaged(name, fault);
-        let object = match self.store.get(&object_name(&name), PACK_MAX) {
-            Err(StoreError::NotFound { .. }) => return Err(damaged(Fault::Missing)),
-            Err(StoreError::TooLarge { .. }) => return Err(damaged(Fault::WrongHash)),
-            other => other?,
-        };
+        let object = get_whole(&*self.store, &name, PACK_MAX)?;
         let reader = ChunkReader::new(self);
         let epoch = crate::format::sealing::Header::decode(&object).map_or(0, |(header, _)| header.epoch);
         let keyring = self.keyring_for(epoch)?;
@@ -158,33 +186,26 @@ impl Repository {
         }
     }
 
-    /// Follows every chunk of every snapshot; a stream shared by snapshots is followed once. Which chunks were followed
-    /// stands in a temporary table: memory does not grow with the repository.
+    /// Follows every chunk of every snapshot; a stream shared by snapshots is followed once. Which chunks were found, and
+    /// in which `round`, stands in a temporary table: memory does not grow with the repository.
     fn follow_snapshots(
         &self,
-        report: &mut CheckReport,
+        depth: CheckDepth,
+        round: i64,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Followed, RepositoryError> {
         let reader = ChunkReader::new(self);
-        lock(&self.catalog).clear_followed()?;
-        let mut followed: HashMap<[u8; 32], Option<Damage>> = HashMap::new();
+        let mut followed = Followed::new(depth, round);
         for info in self.snapshots()? {
             if stop() {
                 return Err(RepositoryError::Interrupted);
             }
-            let snapshot = match self.snapshot(&info.name) {
-                Ok(snapshot) => snapshot,
-                Err(RepositoryError::Damaged { object, source }) => {
-                    report.damage.push(Damage { object, problem: source.to_string() });
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            report.snapshots += 1;
-            self.follow_files(&reader, info.name.session, &snapshot, &mut followed, report, stop)?;
+            match self.snapshot(&info.name) {
+                Ok(snapshot) => self.follow_files(&reader, info.name.session, &snapshot, &mut followed, stop)?,
+                Err(error) => followed.damage.push(damage_in(error)?),
+            }
         }
-        report.chunks = lock(&self.catalog).followed_count()?;
-        Ok(())
+        Ok(followed)
     }
 
     fn follow_files(
@@ -192,60 +213,97 @@ impl Repository {
         reader: &ChunkReader<'_>,
         id: Id16,
         snapshot: &Snapshot,
-        followed: &mut HashMap<[u8; 32], Option<Damage>>,
-        report: &mut CheckReport,
+        followed: &mut Followed,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), RepositoryError> {
+        followed.snapshots += 1;
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
-                let key = *blake3::hash(&[&stream.top[..], &stream.length.to_le_bytes()].concat()).as_bytes();
-                let damage = match followed.entry(key) {
-                    Entry::Occupied(earlier) => earlier.into_mut(),
-                    Entry::Vacant(unknown) => {
-                        let damage = self.follow(reader, stream, stop)?;
-                        report.damage.extend(damage.clone());
-                        unknown.insert(damage)
+                let key = [&stream.top[..], &stream.length.to_le_bytes(), &[stream.levels]].concat();
+                let key = *blake3::hash(&key).as_bytes();
+                let is_whole = match followed.streams.get(&key) {
+                    Some(is_whole) => *is_whole,
+                    None => {
+                        let damage = self.follow(reader, stream, followed, stop)?;
+                        let is_whole = damage.is_none();
+                        followed.streams.insert(key, is_whole);
+                        followed.damage.extend(damage);
+                        is_whole
                     }
                 };
-                if damage.is_some() {
-                    report.lost_files.push((id, file.display_path()));
+                if !is_whole {
+                    followed.lost_files.push((id, file.display_path()));
                 }
             }
         }
-        report.lost_files.dedup();
+        followed.lost_files.dedup();
         Ok(())
     }
 
-    /// The first chunk of a stream that cannot be decoded from sound packs.
+    /// The first chunk of a stream that cannot be decoded: from sound packs or, where packs are read, from what is left of
+    /// damaged ones.
     fn follow(
         &self,
         reader: &ChunkReader<'_>,
         stream: &Stream,
+        followed: &mut Followed,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Damage>, RepositoryError> {
         let result = walk(reader, stream, &mut |_, entry| {
             if stop() {
                 return Err(RepositoryError::Interrupted);
             }
-            let catalog = lock(&self.catalog);
-            if catalog.is_followed(&entry.id)? {
+            if lock(&self.catalog).is_followed(&entry.id)? {
                 return Ok(());
             }
-            match catalog.is_known(&entry.id)? {
-                true => catalog.add_followed(&entry.id),
-                false => Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+            if !lock(&self.catalog).is_known(&entry.id)? {
+                match followed.depth {
+                    CheckDepth::Structure => return Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+                    CheckDepth::Data => drop(reader.chunk(&entry.id, entry.length)?),
+                }
             }
+            lock(&self.catalog).add_followed(&entry.id, followed.round)
         });
         match result {
             Ok(()) => Ok(None),
-            Err(RepositoryError::UnknownChunk { chunk }) => {
-                Ok(Some(Damage { object: format!("chunk {chunk}"), problem: "it is in no sound pack".into() }))
-            }
-            Err(RepositoryError::Damaged { object, source }) => {
-                Ok(Some(Damage { object, problem: source.to_string() }))
-            }
-            Err(error) => Err(error),
+            Err(error) => damage_in(error).map(Some),
         }
+    }
+}
+
+/// What following the snapshots showed.
+struct Followed {
+    depth: CheckDepth,
+    round: i64,
+    /// Whether each stream is whole, by the hash of what is in its recipe.
+    streams: HashMap<[u8; 32], bool>,
+    snapshots: u64,
+    damage: Vec<Damage>,
+    lost_files: Vec<(Id16, String)>,
+}
+
+impl Followed {
+    fn new(depth: CheckDepth, round: i64) -> Followed {
+        let streams = HashMap::new();
+        Followed { depth, round, streams, snapshots: 0, damage: Vec::new(), lost_files: Vec::new() }
+    }
+}
+
+impl CheckReport {
+    /// Whether damage of an object was reported.
+    fn has(&self, object: &str) -> bool {
+        self.damage.iter().any(|damage| damage.object == object)
+    }
+}
+
+/// An error as damage; trouble in reaching the repository stays an error.
+fn damage_in(error: RepositoryError) -> Result<Damage, RepositoryError> {
+    match error {
+        RepositoryError::Damaged { object, source } => Ok(Damage { object, problem: source.to_string() }),
+        RepositoryError::UnknownChunk { chunk } => {
+            Ok(Damage { object: format!("chunk {chunk}"), problem: "it is in no sound pack".into() })
+        }
+        other => Err(other),
     }
 }
 
@@ -253,7 +311,8 @@ fn damage_of(alarm: &Alarm) -> Damage {
     let object = match alarm {
         Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } => object.clone(),
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
-        Alarm::Packs { .. } => "packs".into(),
+        Alarm::Packs { first, .. } => first.clone(),
+        Alarm::State { path } => path.clone(),
     };
     Damage { object, problem: alarm.to_string() }
 }

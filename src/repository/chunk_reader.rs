@@ -1,7 +1,7 @@
 //! Chunks out, one at a time: found through the catalog, opened, decoded with their bases, compared with their id.
 //! Rules: format-spec/05-chunks.md, 06-frames.md.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
@@ -25,10 +25,11 @@ const CACHE: usize = 32 << 20;
 const WINDOW: usize = 8 << 20;
 
 /// Reads chunks. Memory: decoded frames of 32 MiB, and the bases of the delta being decoded
-/// (at most DELTA_CLOSURE_MAX chunks).
+/// (at most DELTA_CLOSURE_MAX chunks); a line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {
     repository: &'r Repository,
     cache: Mutex<FrameCache>,
+    made_good: Mutex<BTreeMap<FrameKey, String>>,
 }
 
 type FrameKey = (ObjectHash, u32);
@@ -60,7 +61,17 @@ impl FrameCache {
 impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
-        ChunkReader { repository, cache: Mutex::default() }
+        ChunkReader { repository, cache: Mutex::default(), made_good: Mutex::default() }
+    }
+
+    /// Damage that was met and made good from other copies, for people: a line for each frame.
+    pub fn made_good(&self) -> Vec<String> {
+        lock(&self.made_good).values().cloned().collect()
+    }
+
+    /// Damage in a frame whose chunks were had from elsewhere.
+    pub(super) fn note_made_good(&self, place: &ChunkPlace, error: &RepositoryError) {
+        lock(&self.made_good).entry((place.pack, place.frame)).or_insert_with(|| one_line(error));
     }
 
     /// The repository it reads.
@@ -141,15 +152,21 @@ impl<'r> ChunkReader<'r> {
     /// DELTA-3: `depth` more deltas may be followed, `left` more chunks decoded; a circle runs out of both.
     fn resolve(&self, id: &ChunkId, depth: usize, left: &mut usize) -> Result<Vec<u8>, RepositoryError> {
         let places = lock(&self.repository.catalog).places(id)?;
-        let mut first = None;
-        for place in &places {
-            match self.read_place(place, depth, left) {
-                Ok(bytes) => return Ok(bytes),
+        let mut damaged = Vec::new();
+        for place in places {
+            match self.read_place(&place, depth, left) {
+                Ok(bytes) => {
+                    for (place, error) in &damaged {
+                        self.note_made_good(place, error);
+                    }
+                    return Ok(bytes);
+                }
                 // The same chunk may be stored elsewhere: damage in one place is not yet a loss.
-                Err(error) if error.is_damage() => first = first.or(Some(error)),
+                Err(error) if error.is_damage() => damaged.push((place, error)),
                 Err(error) => return Err(error),
             }
         }
+        let first = damaged.into_iter().next().map(|(_, error)| error);
         Err(first.unwrap_or(RepositoryError::UnknownChunk { chunk: *id }))
     }
 
@@ -214,6 +231,18 @@ impl<'r> ChunkReader<'r> {
         lock(&self.cache).insert(key, frame.clone());
         Ok(frame)
     }
+}
+
+/// An error and its causes, on one line.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl ChunkPlace {

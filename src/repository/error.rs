@@ -2,8 +2,12 @@
 
 use crate::crypto::NotAuthentic;
 use crate::crypto::passphrase::CannotDerive;
+use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, Malformed};
 use crate::store::StoreError;
+
+/// What a [`RepositoryError::Local`] of the catalog says it is.
+pub(super) const CATALOG: &str = "catalog";
 
 /// Why the bytes of an object cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,12 @@ pub enum Fault {
     /// The object is not there.
     #[error("it is missing")]
     Missing,
+    /// The object is larger than its kind may be.
+    #[error("it has more than the {limit} bytes its kind may have")]
+    TooLarge {
+        /// What its kind may have.
+        limit: u64,
+    },
     /// The object is there with another length than recorded.
     #[error("it has {found} bytes instead of {expected}")]
     WrongSize {
@@ -135,6 +145,11 @@ impl RepositoryError {
         matches!(self, Damaged { .. } | UnknownChunk { .. } | CatalogChanged)
     }
 
+    /// Whether the local catalog is what is damaged: built again, it may answer otherwise.
+    pub fn is_of_catalog(&self) -> bool {
+        matches!(self, RepositoryError::Local { what: CATALOG, .. }) && super::sqlite::is_corrupt(self)
+    }
+
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -145,6 +160,9 @@ impl RepositoryError {
             }
             RepositoryError::OtherRepository { found, .. } => {
                 return Some(format!("if it was replaced on purpose, say so once with: --accept-repository {found}"));
+            }
+            RepositoryError::Damaged { object, .. } if *object == Name::Config.to_string() => {
+                "nothing can be opened without it: put back a copy from a mirror of the repository"
             }
             RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
                 "see what is affected with: redkeep check --read-data"

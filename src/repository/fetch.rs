@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::catalog::{ChunkPlace, Wanted};
 use super::chunk_reader::ChunkReader;
-use super::error::{RepositoryError, one_line};
+use super::error::RepositoryError;
 use super::stream::walk;
 use super::{Repository, lock};
 use crate::format::recipe::Part;
@@ -66,18 +66,17 @@ impl Repository {
     ) -> Result<Vec<String>, RepositoryError> {
         let reader = ChunkReader::new(self);
         self.plan(&reader, wants, stop)?;
-        let mut made_good = Vec::new();
         let (sealed, to_decode) = bounded(1);
         let (decoded, to_deliver) = bounded(1);
         thread::scope(|scope| {
             let ahead = scope.spawn(move || self.read_ahead(&sealed));
             scope.spawn(move || self.decode_runs(&to_decode, &decoded));
-            let done = deliver_runs(&reader, to_deliver, stop, deliver, &mut made_good);
+            let done = deliver_runs(&reader, to_deliver, stop, deliver);
             let read = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             done.and(read)
         })?;
         self.deliver_deltas(&reader, stop, deliver)?;
-        Ok(made_good)
+        Ok(reader.made_good())
     }
 
     /// Fills the table of wanted places.
@@ -226,7 +225,6 @@ fn deliver_runs(
     from: Receiver<Vec<DecodedFrame>>,
     stop: &(dyn Fn() -> bool + Sync),
     deliver: &mut Deliver<'_>,
-    made_good: &mut Vec<String>,
 ) -> Result<(), RepositoryError> {
     for (frame, plaintext) in from.into_iter().flatten() {
         if stop() {
@@ -239,7 +237,8 @@ fn deliver_runs(
                     let bytes = reader.chunk(&wanted.place.id, wanted.place.length)?;
                     deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
                 }
-                made_good.push(one_line(&error));
+                // Also where the second reading of the same place went well.
+                frame.iter().take(1).for_each(|wanted| reader.note_made_good(&wanted.place, &error));
             }
             Err(error) => return Err(error),
         }
@@ -284,7 +283,11 @@ fn runs(wanted: Vec<Wanted>) -> Vec<Run> {
         };
         match run.frames.last_mut() {
             Some(last) if last.first().is_some_and(|first| first.place.frame == frame) => last.push(want),
-            _ if start <= run.offset + run.length + GAP && end - run.offset <= RUN && run.plain + plain <= PLAIN => {
+            // A catalog whose offsets do not ascend is damaged: each of them is read apart, and found out.
+            _ if (run.offset + run.length..=run.offset + run.length + GAP).contains(&start)
+                && end - run.offset <= RUN
+                && run.plain + plain <= PLAIN =>
+            {
                 run.length = end - run.offset;
                 run.plain += plain;
                 run.frames.push(vec![want]);

@@ -83,6 +83,26 @@ fn object_name(name: &Name) -> ObjectName {
     name.to_string().parse().unwrap_or_else(|_| unreachable!("{name} is made of safe characters"))
 }
 
+/// An object's bytes. One that is not there, or larger than its kind may be, is damage that names it.
+fn get_whole(store: &dyn Store, name: &Name, limit: u64) -> Result<Vec<u8>, RepositoryError> {
+    match store.get(&object_name(name), limit) {
+        Err(StoreError::NotFound { .. }) => Err(RepositoryError::damaged(name, Fault::Missing)),
+        Err(StoreError::TooLarge { limit, .. }) => Err(RepositoryError::damaged(name, Fault::TooLarge { limit })),
+        other => Ok(other?),
+    }
+}
+
+/// The bytes of `config`; `None` where no repository is. Packs or snapshots without a config are one in need.
+fn get_config(store: &dyn Store) -> Result<Option<Vec<u8>>, RepositoryError> {
+    let used = |prefix| store.list(prefix).map(|found| !found.is_empty());
+    match get_whole(store, &Name::Config, SMALL_MAX) {
+        Err(RepositoryError::Damaged { source: Fault::Missing, .. }) if !used("packs/")? && !used("snapshots/")? => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
 impl Repository {
     /// Makes a repository in an empty store, with one slot.
     pub fn create(
@@ -94,15 +114,11 @@ impl Repository {
         places: Places,
     ) -> Result<Repository, RepositoryError> {
         let location = store.location();
-        // Slots alone are what a killed `init` leaves; packs or snapshots without a config are a repository in need.
-        let used = |prefix| store.list(prefix).map(|found| !found.is_empty());
-        let config = match store.get(&object_name(&Name::Config), SMALL_MAX) {
-            Err(StoreError::NotFound { .. }) => false,
-            Ok(_) | Err(StoreError::TooLarge { .. }) => true,
-            Err(error) => return Err(error.into()),
-        };
-        if config || used("packs/")? || used("snapshots/")? {
-            return Err(RepositoryError::AlreadyThere { location });
+        // Slots alone are what a killed `init` leaves.
+        match get_config(&*store) {
+            Ok(None) => {}
+            Err(error) if !error.is_damage() => return Err(error),
+            Ok(Some(_)) | Err(_) => return Err(RepositoryError::AlreadyThere { location }),
         }
         let config = Config {
             repository: ambient.id(),
@@ -132,10 +148,7 @@ impl Repository {
 
     /// Whether a store holds a repository, without opening it: for asking nobody for a password in vain.
     pub fn is_in(store: &dyn Store) -> Result<bool, RepositoryError> {
-        match store.get(&object_name(&Name::Config), SMALL_MAX) {
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            other => Ok(other.map(|_| true)?),
-        }
+        Ok(get_config(store)?.is_some())
     }
 
     /// Opens a repository with a password or key file.
@@ -149,10 +162,8 @@ impl Repository {
         accept: Option<Id16>,
     ) -> Result<Repository, RepositoryError> {
         let location = store.location();
-        let object = match store.get(&object_name(&Name::Config), SMALL_MAX) {
-            Err(StoreError::NotFound { .. }) => return Err(RepositoryError::NoRepository { location }),
-            other => other?,
-        };
+        let object =
+            get_config(&*store)?.ok_or_else(|| RepositoryError::NoRepository { location: location.clone() })?;
         let found = Header::decode(&object)
             .and_then(|(header, _)| header.check(&Name::Config, None).map(|()| header.repository))
             .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))?;
@@ -267,11 +278,7 @@ impl Repository {
 
     /// Kind and plaintext of an object of one part.
     fn get_object(&self, name: &Name, limit: u64) -> Result<(Kind, Vec<u8>), RepositoryError> {
-        match self.store.get(&object_name(name), limit) {
-            Ok(object) => self.open_object(name, &object),
-            Err(StoreError::NotFound { .. }) => Err(RepositoryError::damaged(name, Fault::Missing)),
-            Err(error) => Err(error.into()),
-        }
+        self.open_object(name, &get_whole(&*self.store, name, limit)?)
     }
 
     /// The snapshot of a name.

@@ -1,13 +1,14 @@
 //! Bringing the catalog to exactly what the repository shows, and noticing what should be there and is not.
 //! Rules: format-spec/14-local.md, 10-snapshot.md, 11-sessions.md.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::catalog::{Catalog, SnapshotInfo, is_corrupt};
+use super::catalog::{Catalog, SnapshotInfo};
 use super::error::{Fault, RepositoryError};
 use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
-use super::{Repository, lock, object_name};
+use super::{Repository, lock};
+use crate::format::ids::DatasetTag;
 use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
@@ -16,7 +17,6 @@ use crate::format::sealing::{HEADER, Header};
 use crate::format::session::{Condemned, Forgotten};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash};
-use crate::store::StoreError;
 
 /// Something that should be in the repository and is not, or cannot be read. Every command says so and ends with 3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,11 +31,13 @@ pub enum Alarm {
     },
     /// Index objects name packs that are not there, or have another size.
     #[error(
-        "packs are missing or cut short ({lost}): what they hold counts as missing, and snapshots that use it cannot be restored whole"
+        "packs are missing or cut short ({lost}, among them {first}): what they hold counts as missing, and snapshots that use it cannot be restored whole"
     )]
     Packs {
         /// How many.
         lost: usize,
+        /// The first of them.
+        first: String,
     },
     /// A snapshot cannot be read.
     #[error("{object} cannot be read ({fault}): this snapshot is lost")]
@@ -61,6 +63,14 @@ pub enum Alarm {
         /// The snapshot that is gone.
         missing: String,
     },
+    /// This host's memory of repositories was damaged.
+    #[error(
+        "{path} is damaged and was put aside: what this host remembered of repositories is forgotten, and it trusts what it sees"
+    )]
+    State {
+        /// The state file.
+        path: String,
+    },
 }
 
 /// Index rows are added in transactions of about this many chunks.
@@ -71,9 +81,18 @@ impl Repository {
     ///
     /// LOCAL-2: rows of what is no longer listed go, new objects are read and added.
     pub fn refresh(&self) -> Result<Vec<Alarm>, RepositoryError> {
-        let mut alarms = self.refresh_index()?;
-        alarms.extend(self.refresh_snapshots("snapshots/")?);
-        Ok(alarms)
+        let refresh = || {
+            let mut alarms = self.refresh_index()?;
+            alarms.extend(self.refresh_snapshots("snapshots/")?);
+            Ok(alarms)
+        };
+        match refresh() {
+            Err(error) if RepositoryError::is_of_catalog(&error) => {
+                self.replace_catalog()?;
+                refresh()
+            }
+            other => other,
+        }
     }
 
     /// From here on this process uses a catalog of its own, built from the repository alone. Other processes keep theirs.
@@ -87,14 +106,25 @@ impl Repository {
     pub fn second_look(&self) -> Result<usize, RepositoryError> {
         self.rebuild_catalog()?;
         let indexed = lock(&self.catalog).indexed_packs()?;
-        let mut found = 0;
-        for (pack, size) in self.listed_packs()?.into_iter().filter(|(pack, _)| !indexed.contains_key(pack)) {
+        let listed = self.listed_packs()?;
+        Ok(self.take_in(listed.into_iter().filter(|(pack, _)| !indexed.contains_key(pack)), false)?.len())
+    }
+
+    /// Adds packs that no index object names to the catalog, by their own tables, until the next refresh; damaged ones
+    /// are left out. `usable`: what they hold counts as known meanwhile. Answers with those that were added.
+    pub(super) fn take_in(
+        &self,
+        packs: impl Iterator<Item = (ObjectHash, u64)>,
+        usable: bool,
+    ) -> Result<HashSet<ObjectHash>, RepositoryError> {
+        let mut found = HashSet::new();
+        for (pack, size) in packs {
             match self.read_footer(pack, size) {
-                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, Id16([0; 16]), false)?,
+                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, Id16([0; 16]), usable)?,
                 Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error),
             }
-            found += 1;
+            found.insert(pack);
         }
         Ok(found)
     }
@@ -127,7 +157,7 @@ impl Repository {
     /// The index part of [`Repository::refresh`]. A catalog that turns out damaged is built again.
     pub(super) fn refresh_index(&self) -> Result<Vec<Alarm>, RepositoryError> {
         match self.try_refresh_index() {
-            Err(error) if is_corrupt(&error) => {
+            Err(error) if error.is_of_catalog() => {
                 self.replace_catalog()?;
                 self.try_refresh_index()
             }
@@ -161,7 +191,7 @@ impl Repository {
         Ok(alarms)
     }
 
-    fn list_hashes(&self, prefix: &str) -> Result<HashMap<String, ObjectHash>, RepositoryError> {
+    fn list_hashes(&self, prefix: &str) -> Result<BTreeMap<String, ObjectHash>, RepositoryError> {
         let hash = |name: &str| match Name::parse(name) {
             Some(Name::Index(hash) | Name::Pack(hash)) => Some(hash),
             _ => None,
@@ -173,13 +203,7 @@ impl Repository {
     /// INDEX-3: an index object that cannot be read claims nothing; the caller says so.
     fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
         let name = Name::Index(hash);
-        let object = match self.store.get(&object_name(&name), INDEX_MAX) {
-            Ok(object) => object,
-            Err(StoreError::NotFound { .. }) => return Err(RepositoryError::damaged(name, Fault::Missing)),
-            Err(StoreError::TooLarge { .. }) => return Err(RepositoryError::damaged(name, Fault::WrongHash)),
-            Err(error) => return Err(error.into()),
-        };
-        let (_, plaintext) = self.open_object(&name, &object)?;
+        let (_, plaintext) = self.get_object(&name, INDEX_MAX)?;
         Index::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
     }
 
@@ -192,7 +216,8 @@ impl Repository {
         let gone: Vec<String> =
             have.iter().filter(|name| name.starts_with(prefix) && !listed.contains(*name)).cloned().collect();
         lock(&self.catalog).drop_snapshots(&gone)?;
-        let mut alarms = Vec::new();
+        let mut alarms: Vec<Alarm> =
+            lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
         for name in entries.iter().map(|entry| entry.name.as_str()).filter(|name| !have.contains(*name)) {
             let Some(name) = SnapshotName::parse(name) else { continue };
             match self.read_snapshot(&name) {
@@ -294,12 +319,29 @@ impl Repository {
 
     /// All snapshots by dataset, sequence and name, as of the last refresh.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
-        lock(&self.catalog).snapshots()
+        self.ask_catalog(Catalog::snapshots)
     }
 
     /// Sums over all packs, as of the last refresh.
     pub fn totals(&self) -> Result<super::PackTotals, RepositoryError> {
-        lock(&self.catalog).totals()
+        self.ask_catalog(Catalog::totals)
+    }
+
+    /// Asks the catalog, and once more when it turns out damaged and was built again.
+    fn ask_catalog<T>(&self, question: impl Fn(&Catalog) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+        let answer = question(&lock(&self.catalog));
+        match answer {
+            Err(error) if error.is_of_catalog() => {
+                self.rebuild_catalog()?;
+                question(&lock(&self.catalog))
+            }
+            other => other,
+        }
+    }
+
+    /// What stands for a dataset in the names of its snapshots.
+    pub fn tag(&self, dataset: &str) -> DatasetTag {
+        self.keyring().tag(dataset)
     }
 }
 

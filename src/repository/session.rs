@@ -65,17 +65,15 @@ impl Repository {
         Ok(session)
     }
 
-    /// Fills the catalog's list of usable packs; says how many an index names that are not there.
+    /// Fills the catalog's list of usable packs; says which an index names that are not there.
     fn prove_packs(&self, condemned: &HashSet<crate::format::ObjectHash>) -> Result<Option<Alarm>, RepositoryError> {
         let listed = self.listed_packs()?;
         let mut catalog = lock(&self.catalog);
         catalog.set_usable(&listed, condemned)?;
-        let lost = catalog
-            .indexed_packs()?
-            .into_iter()
-            .filter(|(pack, size)| listed.get(pack) != Some(size) && !condemned.contains(pack))
-            .count();
-        Ok((lost > 0).then_some(Alarm::Packs { lost }))
+        let indexed = catalog.indexed_packs()?;
+        let lost = indexed.iter().filter(|(pack, size)| listed.get(pack) != Some(size) && !condemned.contains(pack));
+        let first = lost.clone().map(|(pack, _)| Name::Pack(*pack)).min();
+        Ok(first.map(|first| Alarm::Packs { lost: lost.count(), first: first.to_string() }))
     }
 }
 
@@ -102,7 +100,7 @@ impl Session<'_> {
 
     /// SNAP-2: one more than the largest sequence number seen in the dataset.
     pub fn sequence(&self) -> u64 {
-        self.newest.as_ref().map_or(1, |head| head.sequence + 1)
+        self.newest.as_ref().map_or(1, |head| head.sequence.saturating_add(1))
     }
 
     /// The dataset's newest snapshot, listed or remembered.

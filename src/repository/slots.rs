@@ -3,14 +3,14 @@
 use super::ambient::Ambient;
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
-use super::object_name;
+use super::{get_whole, object_name};
 use crate::crypto::passphrase::{Secret, SlotKey};
 use crate::format::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
 use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{Header, SEAL_OVERHEAD};
-use crate::format::{Id16, UnixMillis};
-use crate::store::{Store, StoreError};
+use crate::format::{Id16, Malformed, UnixMillis};
+use crate::store::Store;
 
 /// Ordinal of a slot's `about` part.
 const ABOUT: u32 = 1;
@@ -54,8 +54,12 @@ pub(super) fn unlock(
     repository: Id16,
     credential: &Credential,
 ) -> Result<Option<Unlocked>, RepositoryError> {
+    let slots = list(store)?;
+    if slots.is_empty() {
+        return Err(RepositoryError::damaged("keys/ (every key slot)", Fault::Missing));
+    }
     let mut fault = None;
-    for id in list(store)? {
+    for id in slots {
         match try_slot(store, id, repository, credential) {
             Ok(Some(unlocked)) => return Ok(Some(unlocked)),
             Ok(None) => {}
@@ -84,16 +88,17 @@ pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
 
 fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<(Header, Slot), RepositoryError> {
     let name = Name::Slot(id);
-    let object = match store.get(&object_name(&name), SMALL_MAX) {
-        Err(StoreError::NotFound { .. }) => return Err(RepositoryError::damaged(name, Fault::Missing)),
-        other => other?,
-    };
+    let object = get_whole(store, &name, SMALL_MAX)?;
     let parse = || {
         let (header, rest) = Header::decode(&object)?;
-        header.check(&name, Some(repository))?;
+        header.check(&name, None)?;
+        if header.repository != repository {
+            let why = format!("it belongs to repository {}, config to {repository}", header.repository);
+            return Err(Malformed::new("header", why));
+        }
         Ok((header, Slot::decode(rest)?))
     };
-    parse().map_err(|malformed: crate::format::Malformed| RepositoryError::damaged(name, malformed))
+    parse().map_err(|malformed: Malformed| RepositoryError::damaged(name, malformed))
 }
 
 fn try_slot(
@@ -178,11 +183,7 @@ fn seal_about(
 pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
     let one = |id: Id16| {
         let (header, slot) = read(store, id, keyring.repository())?;
-        let name = Name::Slot(id);
-        let aad = header.aad(&name, ABOUT, slot.about.len());
-        let sealer = keyring.sealer(&header);
-        let about = sealer.ok().and_then(|sealer| sealer.open(&aad, &slot.about).ok());
-        let about = about.and_then(|about| About::decode(&about).ok());
+        let about = open_about(keyring, id, &header, &slot).ok();
         Ok(SlotInfo {
             id,
             secret: slot.secret,
@@ -193,6 +194,22 @@ pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> R
         })
     };
     list(store)?.into_iter().map(one).collect()
+}
+
+fn open_about(keyring: &Keyring, id: Id16, header: &Header, slot: &Slot) -> Result<About, Fault> {
+    let aad = header.aad(&Name::Slot(id), ABOUT, slot.about.len());
+    Ok(About::decode(&keyring.sealer(header)?.open(&aad, &slot.about)?)?)
+}
+
+/// What is wrong with each damaged slot, as far as can be told without its password.
+pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<RepositoryError>, RepositoryError> {
+    let one = |id: Id16| {
+        let (header, slot) = read(store, id, keyring.repository())?;
+        let about = open_about(keyring, id, &header, &slot);
+        about.map(drop).map_err(|fault| RepositoryError::damaged(Name::Slot(id), fault))
+    };
+    let failed = list(store)?.into_iter().filter_map(|id| one(id).err());
+    failed.map(|error| if error.is_damage() { Ok(error) } else { Err(error) }).collect()
 }
 
 /// Removes a slot; the last one that is left is kept.

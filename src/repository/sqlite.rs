@@ -5,10 +5,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Row};
 
 use super::error::RepositoryError;
 
+/// Bytes of the smallest page SQLite knows.
+const SMALLEST: u64 = 512;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn failed(
@@ -28,7 +31,11 @@ pub(super) fn open(what: &'static str, directory: Option<&Path>, path: &Path) ->
                 DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
                 OpenOptions::new().create(true).append(true).mode(0o600).open(path)
             };
-            make().map_err(|error| failed(what, path, error))?;
+            let file = make().and_then(|file| file.metadata()).map_err(|error| failed(what, path, error))?;
+            // SQLite takes a very short one for a new file.
+            if (1..SMALLEST).contains(&file.len()) {
+                return Err(failed(what, path, corrupt(format!("only {} bytes are left", file.len()))));
+            }
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         }
     };
@@ -54,8 +61,76 @@ pub(super) fn lock_file(what: &'static str, directory: &Path) -> Result<File, Re
 fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(corrupt("it could be opened for writing, and its header says that it cannot be".into()));
+    }
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Removes a file and what SQLite keeps beside it.
+pub(super) fn remove(what: &'static str, path: &Path) -> Result<(), RepositoryError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(what, path, error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether SQLite says that a file is not one of its own, or damaged.
+pub(super) fn is_corrupt(error: &RepositoryError) -> bool {
+    let RepositoryError::Local { source, .. } = error else { return false };
+    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
+        // A file of another program, or one whose schema pages are damaged: tables or columns are missing.
+        Some(ErrorCode::Unknown) => true,
+        // Every insert of ours respects the keys it finds: these are not what they were.
+        Some(ErrorCode::ConstraintViolation) => true,
+        Some(_) => false,
+        None => matches!(
+            error,
+            rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+        ),
+    }
+}
+
+/// A hash of values, kept beside them in their row: SQLite notices pages that do not fit together, not a bit that
+/// flipped within a value.
+pub(super) fn sum<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    for value in values {
+        let (kind, bytes) = match value {
+            ValueRef::Null => (0, Vec::new()),
+            ValueRef::Integer(number) => (1, number.to_le_bytes().to_vec()),
+            ValueRef::Real(number) => (2, number.to_le_bytes().to_vec()),
+            ValueRef::Text(bytes) => (3, bytes.to_vec()),
+            ValueRef::Blob(bytes) => (4, bytes.to_vec()),
+        };
+        hasher.update(&[kind]).update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+    }
+    hasher.finalize().as_bytes().to_vec()
+}
+
+/// Compares the first `count` values of a row with the sum that follows them.
+pub(super) fn check_sum(row: &Row<'_>, count: usize) -> rusqlite::Result<()> {
+    let values = (0..count).map(|column| row.get_ref(column)).collect::<rusqlite::Result<Vec<_>>>()?;
+    match row.get_ref(count)?.as_blob() {
+        Ok(found) if found == sum(values) => Ok(()),
+        _ => Err(corrupt("a row does not match its sum".into())),
+    }
+}
+
+/// What SQLite would say of damage that it does not see itself.
+pub(super) fn corrupt(why: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(why))
 }

@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::RepositoryError;
+use super::sqlite;
 use crate::format::Id16;
 
 /// The newest snapshot of a dataset that this host has seen.
@@ -17,30 +19,66 @@ pub struct Head {
     pub name: String,
 }
 
+/// Every row carries a sum of its values: a bit that flips in a name must not become a snapshot nobody ever saw.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL, sequence INTEGER NOT NULL,
+    name TEXT NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (repository, tag)) STRICT;
+";
+
 /// The state file of this host, or one in memory.
 pub(super) struct State {
     path: PathBuf,
     connection: Connection,
+    put_aside: bool,
 }
 
 impl State {
-    /// Opens `state.db` in a directory, making both where missing.
+    /// Opens `state.db` in a directory, making both where missing. One that is damaged is kept as `state.db.damaged`,
+    /// and an empty one takes its place.
     pub fn open(directory: Option<&Path>) -> Result<State, RepositoryError> {
         let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("state.db"));
-        let connection = super::sqlite::open("state", directory, &path)?;
-        let state = State { path, connection };
+        match State::connect(directory, &path) {
+            Err(error) if sqlite::is_corrupt(&error) => {
+                let aside = path.with_extension("db.damaged");
+                std::fs::rename(&path, aside).map_err(|error| sqlite::failed("state", &path, error))?;
+                sqlite::remove("state", &path)?;
+                Ok(State { put_aside: true, ..State::connect(directory, &path)? })
+            }
+            other => other,
+        }
+    }
+
+    /// It is small: all of it is read and compared.
+    fn connect(directory: Option<&Path>, path: &Path) -> Result<State, RepositoryError> {
+        let connection = sqlite::open("state", directory, path)?;
+        let state = State { path: path.into(), connection, put_aside: false };
         state.run(|connection| {
-            connection.execute_batch(
-                "CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT NOT NULL) STRICT;
-                 CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL,
-                    sequence INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (repository, tag)) STRICT;",
-            )
+            let verdict: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
+            if verdict != "ok" {
+                return Err(sqlite::corrupt(verdict));
+            }
+            connection.execute_batch(TABLES)?;
+            for sql in ["SELECT * FROM locations", "SELECT * FROM heads"] {
+                let mut query = connection.prepare(sql)?;
+                let count = query.column_count() - 1;
+                let mut rows = query.query([])?;
+                while let Some(row) = rows.next()? {
+                    sqlite::check_sum(row, count)?;
+                }
+            }
+            Ok(())
         })?;
         Ok(state)
     }
 
+    /// The file's path, where it was damaged and an empty one took its place.
+    pub fn put_aside(&self) -> Option<String> {
+        self.put_aside.then(|| self.path.display().to_string())
+    }
+
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
-        work(&self.connection).map_err(|error| super::sqlite::failed("state", &self.path, error))
+        work(&self.connection).map_err(|error| sqlite::failed("state", &self.path, error))
     }
 
     /// The repository last seen at a location.
@@ -54,10 +92,12 @@ impl State {
 
     /// Remembers the repository at a location.
     pub fn remember_location(&self, location: &str, repository: Id16) -> Result<(), RepositoryError> {
+        let repository = repository.to_string();
+        let sum = sqlite::sum([location, &repository].map(ValueRef::from));
         self.run(|connection| {
-            let sql = "INSERT INTO locations VALUES (?1, ?2)
-                       ON CONFLICT (location) DO UPDATE SET repository = excluded.repository";
-            connection.execute(sql, params![location, repository.to_string()])
+            let sql = "INSERT INTO locations VALUES (?1, ?2, ?3)
+                       ON CONFLICT (location) DO UPDATE SET repository = excluded.repository, sum = excluded.sum";
+            connection.execute(sql, params![location, repository, sum])
         })?;
         Ok(())
     }
@@ -75,11 +115,14 @@ impl State {
 
     /// Remembers a snapshot, unless a newer one of its dataset is remembered.
     pub fn remember_head(&self, repository: Id16, tag: &str, head: &Head) -> Result<(), RepositoryError> {
+        let (repository, sequence, name) = (repository.to_string(), head.sequence as i64, head.name.as_str());
+        let values = [ValueRef::from(&*repository), tag.into(), ValueRef::Integer(sequence), name.into()];
+        let sum = sqlite::sum(values);
         self.run(|connection| {
-            let sql = "INSERT INTO heads VALUES (?1, ?2, ?3, ?4) ON CONFLICT (repository, tag) DO UPDATE
-                       SET sequence = excluded.sequence, name = excluded.name
+            let sql = "INSERT INTO heads VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (repository, tag) DO UPDATE
+                       SET sequence = excluded.sequence, name = excluded.name, sum = excluded.sum
                        WHERE (excluded.sequence, excluded.name) > (heads.sequence, heads.name)";
-            connection.execute(sql, params![repository.to_string(), tag, head.sequence as i64, head.name])
+            connection.execute(sql, params![repository, tag, sequence, name, sum])
         })?;
         Ok(())
     }

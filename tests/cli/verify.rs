@@ -13,7 +13,7 @@ fn a_whole_snapshot_ends_with_one_clear_line() {
 fn as_json_each_file_has_its_state() {
     let place = Place::with_snapshot();
     let json = place.done(&["verify", "--json"]).json();
-    assert_eq!(fields(&json), ["alarms", "begin", "dataset", "files", "snapshot", "whole"]);
+    assert_eq!(fields(&json), ["alarms", "begin", "dataset", "files", "made_good", "snapshot", "whole"]);
     assert_eq!(fields(&json["files"][0]), ["bytes", "damage", "path", "suspect"]);
     assert_eq!(json["whole"], true);
 }

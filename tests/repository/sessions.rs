@@ -209,8 +209,9 @@ fn packs_that_are_gone_cut_short_or_condemned_are_not_used_again() {
     let pack = store.list("packs/").unwrap().remove(0).name;
     let whole = store.get(&pack, u64::MAX).unwrap();
     store.put(&pack, &whole[..1000]).unwrap();
-    assert_eq!(backed_up(), (true, vec![Alarm::Packs { lost: 1 }]), "cut short");
-    assert_eq!(backed_up(), (false, vec![Alarm::Packs { lost: 1 }]), "said, though the new copy serves");
+    let lost = Alarm::Packs { lost: 1, first: pack.to_string() };
+    assert_eq!(backed_up(), (true, vec![lost.clone()]), "cut short");
+    assert_eq!(backed_up(), (false, vec![lost]), "said, though the new copy serves");
     store.put(&pack, &whole).unwrap();
     let names = store.list("packs/").unwrap().into_iter().map(|entry| entry.name);
     let hashes: Vec<[u8; 32]> =

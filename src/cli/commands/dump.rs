@@ -18,7 +18,7 @@ use crate::cli::exit::UsageError;
 use crate::cli::human::{plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
-use crate::operations::list::{Chosen, Selector, dump};
+use crate::operations::list::{Chosen, Dumped, Selector, dump};
 use crate::operations::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError};
 
@@ -84,7 +84,7 @@ fn to_stdout(
     let observer: &dyn Observer = if is_file { &context.progress } else { &context.progress.hidden() };
     let done = dump(repository, &chosen.snapshot, arguments.path.as_bytes(), &mut out, observer);
     match done {
-        Ok(_) => Ok(Outcome::nothing()),
+        Ok(dumped) => Ok(Outcome::nothing().with_made_good(&dumped.made_good)),
         Err(_) if out.refused => Err(UsageError {
             what: format!("{} is binary, and standard output is a terminal", arguments.path.display()),
             hint: "write it to a file with -o FILE, or see it anyway with --force-terminal".into(),
@@ -143,7 +143,7 @@ fn to_file(
     let mut name = OsString::from(".redkeep-partial-");
     name.push(output.file_name().ok_or_else(|| refuse("names no file", "name a file that does not exist"))?);
     let partial = output.with_file_name(name);
-    let bytes = write_new(context, repository, chosen, path, &partial).inspect_err(|_| {
+    let Dumped { bytes, made_good } = write_new(context, repository, chosen, path, &partial).inspect_err(|_| {
         // What is left of it is replaced by the next attempt.
         let _ = fs::remove_file(&partial);
     })?;
@@ -157,7 +157,8 @@ fn to_file(
         size(bytes)
     );
     let path = path.to_string_lossy().into_owned();
-    Outcome::deed(text, &json::Dump { of: chosen.into(), path, bytes, output: shown })
+    let outcome = Outcome::deed(text, &json::Dump { of: chosen.into(), path, bytes, output: shown })?;
+    Ok(outcome.with_made_good(&made_good))
 }
 
 fn write_new(
@@ -166,16 +167,16 @@ fn write_new(
     chosen: &Chosen,
     path: &OsString,
     partial: &Path,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Dumped> {
     let failed = || format!("cannot write {}", partial.display());
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial).with_context(failed)?;
-    let bytes = match dump(repository, &chosen.snapshot, path.as_bytes(), &mut file, &context.progress) {
+    let dumped = match dump(repository, &chosen.snapshot, path.as_bytes(), &mut file, &context.progress) {
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             return Err(anyhow::Error::new(error).context(failed()));
         }
         other => other?,
     };
     file.sync_all().with_context(failed)?;
-    Ok(bytes)
+    Ok(dumped)
 }

@@ -68,9 +68,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let options = Options { target: arguments.target, from, dry_run: arguments.dry_run };
     let report = restore(&repository, &chosen, &options, &context.progress)?;
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
-    let made_good = report.made_good.iter().map(|damage| format!("made good from another copy: {damage}"));
     let outcome = Outcome::deed(text(&chosen, &report), &json::Restore::new(&chosen, &report))?;
-    let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_warnings(made_good);
+    let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
     Ok(outcome.with_warnings(suspects).with_alarms(&chosen.alarms))
 }
 

@@ -26,6 +26,7 @@ JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"whole\": bool,
    \"files\": [{\"path\", \"bytes\", \"damage\": why it cannot be rebuilt or null,
      \"suspect\": why or null}],
+   \"made_good\": [text about damage that another copy made good],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let report = verify(&repository, &chosen, &context.progress)?;
     let suspects = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.suspect.as_ref()?)));
     let outcome = Outcome::deed(text(&chosen, &report), &json::Verify::new(&chosen, &report))?;
-    let outcome = outcome.with_warnings(suspects).with_alarms(&chosen.alarms);
+    let outcome = outcome.with_warnings(suspects).with_made_good(&report.made_good).with_alarms(&chosen.alarms);
     let damage = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.damage.as_ref()?)));
     Ok(outcome.with_warnings(damage).with_damage(!report.is_whole()))
 }

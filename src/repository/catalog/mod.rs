@@ -12,10 +12,10 @@ mod wanted;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::RepositoryError;
+use super::error::{CATALOG, RepositoryError};
 use super::sqlite;
 use crate::format::Id16;
 
@@ -24,7 +24,7 @@ pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -41,7 +41,7 @@ CREATE TABLE chunks (id BLOB NOT NULL, pack INTEGER NOT NULL, frame INTEGER NOT 
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, dataset TEXT NOT NULL,
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL) STRICT;
+    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 
@@ -64,7 +64,7 @@ impl Catalog {
         match Catalog::open_shared(directory, repository) {
             Ok(Some(catalog)) => Ok(catalog),
             Ok(None) => Catalog::replace(directory, repository),
-            Err(error) if is_corrupt(&error) => Catalog::replace(directory, repository),
+            Err(error) if error.is_of_catalog() => Catalog::replace(directory, repository),
             Err(error) => Err(error),
         }
     }
@@ -72,7 +72,7 @@ impl Catalog {
     /// A catalog nobody else sees, in a temporary file that SQLite removes.
     pub fn private(repository: Id16) -> Result<Catalog, RepositoryError> {
         let path = PathBuf::new();
-        let connection = sqlite::open_private("catalog")?;
+        let connection = sqlite::open_private(CATALOG)?;
         let mut catalog = Catalog { path, connection, _lock: None };
         catalog.prepare(repository)?;
         Ok(catalog)
@@ -81,9 +81,9 @@ impl Catalog {
     /// The file in a directory, or `None` where it is of another repository or schema.
     fn open_shared(directory: &Path, repository: Id16) -> Result<Option<Catalog>, RepositoryError> {
         let path = directory.join("catalog.db");
-        let lock = sqlite::lock_file("catalog", directory)?;
-        flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed("catalog", &path, error))?;
-        let connection = sqlite::open("catalog", Some(directory), &path)?;
+        let lock = sqlite::lock_file(CATALOG, directory)?;
+        flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed(CATALOG, &path, error))?;
+        let connection = sqlite::open(CATALOG, Some(directory), &path)?;
         let mut catalog = Catalog { path, connection, _lock: Some(lock) };
         Ok(catalog.prepare(repository)?.then_some(catalog))
     }
@@ -91,20 +91,11 @@ impl Catalog {
     /// Makes the file anew. While another process has it open a private catalog does as well, at the price of building it.
     pub fn replace(directory: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
         let path = directory.join("catalog.db");
-        let lock = sqlite::lock_file("catalog", directory)?;
+        let lock = sqlite::lock_file(CATALOG, directory)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Catalog::private(repository);
         }
-        for suffix in ["", "-wal", "-shm"] {
-            let mut file = path.as_os_str().to_owned();
-            file.push(suffix);
-            match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(sqlite::failed("catalog", &path, error));
-                }
-                _ => {}
-            }
-        }
+        sqlite::remove(CATALOG, &path)?;
         drop(lock);
         match Catalog::open_shared(directory, repository)? {
             Some(catalog) => Ok(catalog),
@@ -132,7 +123,7 @@ impl Catalog {
     }
 
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
-        work(&self.connection).map_err(|error| sqlite::failed("catalog", &self.path, error))
+        work(&self.connection).map_err(|error| sqlite::failed(CATALOG, &self.path, error))
     }
 
     fn write<T>(
@@ -145,25 +136,6 @@ impl Catalog {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error: rusqlite::Error| sqlite::failed("catalog", &self.path, error))
-    }
-}
-
-/// Whether SQLite says that a file is not one of its own, or damaged.
-pub(super) fn is_corrupt(error: &RepositoryError) -> bool {
-    let RepositoryError::Local { source, .. } = error else { return false };
-    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
-        // A file of another program, or one whose schema pages are damaged: tables or columns are missing.
-        Some(ErrorCode::Unknown) => true,
-        Some(_) => false,
-        None => matches!(
-            error,
-            rusqlite::Error::QueryReturnedNoRows
-                | rusqlite::Error::InvalidColumnType(..)
-                | rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::IntegralValueOutOfRange(..)
-        ),
+        run().map_err(|error: rusqlite::Error| sqlite::failed(CATALOG, &self.path, error))
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
 use super::Catalog;
 use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
 use crate::format::index::{Index, IndexedPack};
-use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
+use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, PACK_MAX};
 use crate::format::pack::FrameRow;
 use crate::format::{ChunkId, Id16, ObjectHash};
 use crate::repository::error::RepositoryError;
@@ -164,7 +164,7 @@ impl Catalog {
     pub fn clear_followed(&self) -> Result<(), RepositoryError> {
         self.run(|connection| {
             connection.execute_batch(
-                "CREATE TEMP TABLE IF NOT EXISTS followed (id BLOB PRIMARY KEY) WITHOUT ROWID;
+                "CREATE TEMP TABLE IF NOT EXISTS followed (id BLOB PRIMARY KEY, round INTEGER NOT NULL) WITHOUT ROWID;
                  DELETE FROM temp.followed;",
             )
         })
@@ -178,11 +178,21 @@ impl Catalog {
         })
     }
 
-    /// Notes that a check has followed a chunk.
-    pub fn add_followed(&self, id: &ChunkId) -> Result<(), RepositoryError> {
+    /// Notes that a check has followed a chunk, in one of its rounds.
+    pub fn add_followed(&self, id: &ChunkId, round: i64) -> Result<(), RepositoryError> {
         self.run(|connection| {
-            let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO temp.followed VALUES (?1)")?;
-            insert.execute([&id.0[..]]).map(drop)
+            let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO temp.followed VALUES (?1, ?2)")?;
+            insert.execute(params![id.0, round]).map(drop)
+        })
+    }
+
+    /// Packs that hold chunks which a check has followed in one of its rounds.
+    pub fn packs_of_followed(&self, round: i64) -> Result<Vec<ObjectHash>, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT DISTINCT p.hash FROM temp.followed t CROSS JOIN chunks c ON c.id = t.id
+                JOIN packs p ON p.id = c.pack WHERE t.round = ?1";
+            let mut query = connection.prepare(sql)?;
+            query.query_map([round], |row| row.get(0).map(ObjectHash))?.collect()
         })
     }
 
@@ -379,6 +389,13 @@ fn any_known(
     Ok(false)
 }
 
+/// A number that bounds or places a read, which no pack exceeds.
+fn within_pack(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    let fits = u64::try_from(number).ok().filter(|number| *number <= PACK_MAX);
+    fits.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
 pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
     let method = row.get::<_, u8>(5)?;
     let method =
@@ -392,8 +409,8 @@ pub(super) fn read_place(row: &Row<'_>) -> rusqlite::Result<ChunkPlace> {
         epoch: row.get(10)?,
         salt: row.get(11)?,
         frame: row.get(2)?,
-        frame_offset: row.get::<_, i64>(3)? as u64,
-        sealed: row.get(4)?,
+        frame_offset: within_pack(row, 3)?,
+        sealed: within_pack(row, 4)? as u32,
         method,
         position: row.get(6)?,
         length: row.get(7)?,

@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Row, params};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Row, params_from_iter};
 
 use super::Catalog;
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::Snapshot;
 use crate::repository::error::RepositoryError;
+use crate::repository::sqlite;
 
 /// One snapshot as listings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +48,13 @@ pub struct SnapshotInfo {
 }
 
 const COLUMNS: &str = "name, dataset, sequence, previous, begin, end, moment, host, directory, tags, warnings, files,
-    bytes, new_bytes, stored_bytes";
+    bytes, new_bytes, stored_bytes, tombstone";
+const COLUMN_COUNT: usize = 16;
 
 impl Catalog {
     /// Object names below `snapshots/` that the catalog has, tombstones included.
     pub fn snapshot_names(&self) -> Result<HashSet<String>, RepositoryError> {
-        self.run(|connection| {
-            let mut query = connection.prepare("SELECT name FROM snapshots")?;
-            query.query_map([], |row| row.get(0))?.collect()
-        })
+        Ok(self.rows()?.into_iter().map(|(info, _)| info.name.to_string()).collect())
     }
 
     /// Drops snapshots that are no longer listed.
@@ -67,37 +67,15 @@ impl Catalog {
 
     /// Adds a snapshot, or a tombstone (`None`).
     pub fn add_snapshot(&mut self, name: &SnapshotName, snapshot: Option<&Snapshot>) -> Result<(), RepositoryError> {
-        let sql = "INSERT OR REPLACE INTO snapshots
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+        let sql = format!(
+            "INSERT OR REPLACE INTO snapshots ({COLUMNS}, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+        );
+        let values = values(name, snapshot);
+        let sum = sqlite::sum(values.iter().map(ValueRef::from));
         self.write(|transaction| {
-            let mut insert = transaction.prepare_cached(sql)?;
-            let Some(s) = snapshot else {
-                let (name, none, text): (_, Option<i64>, _) = (name.to_string(), None, "");
-                let blob = Vec::new();
-                return insert
-                    .execute(params![name, 1, text, 0, none, 0, 0, none, text, blob, text, 0, 0, 0, 0, 0])
-                    .map(drop);
-            };
-            insert
-                .execute(params![
-                    name.to_string(),
-                    0,
-                    s.dataset,
-                    s.sequence as i64,
-                    s.previous,
-                    s.begin.0 as i64,
-                    s.end.0 as i64,
-                    s.moment.map(|moment| moment.0 as i64),
-                    s.host,
-                    s.directory,
-                    s.tags.join("\n"),
-                    s.warnings.len() as i64,
-                    s.summary.files as i64,
-                    s.summary.bytes as i64,
-                    s.summary.new_bytes as i64,
-                    s.summary.stored_bytes as i64,
-                ])
-                .map(drop)
+            let mut insert = transaction.prepare_cached(&sql)?;
+            insert.execute(params_from_iter(values.into_iter().chain([Value::Blob(sum)]))).map(drop)
         })
     }
 
@@ -105,19 +83,73 @@ impl Catalog {
     ///
     /// SESS-8: a tombstone is no snapshot.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        Ok(self.rows()?.into_iter().filter(|(_, is_tombstone)| !is_tombstone).map(|(info, _)| info).collect())
+    }
+
+    /// All rows, and which are tombstones. Names and listings come from this one query, so that a row that a damaged
+    /// index hides from one of them is read anew for both.
+    fn rows(&self) -> Result<Vec<(SnapshotInfo, bool)>, RepositoryError> {
         self.run(|connection| {
-            let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE tombstone = 0 ORDER BY dataset, sequence, name");
+            let sql = format!("SELECT {COLUMNS}, sum FROM snapshots ORDER BY dataset, sequence, name");
             let mut query = connection.prepare(&sql)?;
-            query.query_map([], read_info)?.collect()
+            query.query_map([], |row| sqlite::check_sum(row, COLUMN_COUNT).and_then(|()| read_row(row)))?.collect()
         })
     }
 }
 
-fn read_info(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
+/// What [`COLUMNS`] hold.
+fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_COUNT] {
+    let name = Value::Text(name.to_string());
+    let number = |number: u64| Value::Integer(number as i64);
+    let text = |text: &str| Value::Text(text.into());
+    let Some(s) = snapshot else {
+        let (none, zero, empty) = (|| Value::Null, || number(0), || text(""));
+        let (directory, is_tombstone) = (Value::Blob(Vec::new()), number(1));
+        let (sequence, begin, end, host, tags) = (zero(), zero(), zero(), empty(), empty());
+        return [
+            name,
+            empty(),
+            sequence,
+            none(),
+            begin,
+            end,
+            none(),
+            host,
+            directory,
+            tags,
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            zero(),
+            is_tombstone,
+        ];
+    };
+    [
+        name,
+        text(&s.dataset),
+        number(s.sequence),
+        s.previous.clone().into(),
+        number(s.begin.0),
+        number(s.end.0),
+        s.moment.map(|moment| moment.0 as i64).into(),
+        text(&s.host),
+        Value::Blob(s.directory.clone()),
+        text(&s.tags.join("\n")),
+        number(s.warnings.len() as u64),
+        number(s.summary.files),
+        number(s.summary.bytes),
+        number(s.summary.new_bytes),
+        number(s.summary.stored_bytes),
+        number(0),
+    ]
+}
+
+fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
     let unsigned = |column: usize| row.get::<_, i64>(column).map(|value| value as u64);
     let name: String = row.get(0)?;
     let tags: String = row.get(9)?;
-    Ok(SnapshotInfo {
+    let info = SnapshotInfo {
         name: SnapshotName::parse(&name).ok_or(rusqlite::Error::QueryReturnedNoRows)?,
         dataset: row.get(1)?,
         sequence: unsigned(2)?,
@@ -133,5 +165,6 @@ fn read_info(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
         bytes: unsigned(12)?,
         new_bytes: unsigned(13)?,
         stored_bytes: unsigned(14)?,
-    })
+    };
+    Ok((info, unsigned(15)? != 0))
 }
