@@ -56,7 +56,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     for _ in 1..ATTEMPTS {
         match attempt(repository, &capture, &dataset, options, observer) {
             Err(OperationError::Repository(RepositoryError::Fenced)) => {}
-            Err(OperationError::Repository(error)) if error.is_of_catalog() => drop(repository.rebuild_catalog()?),
+            Err(OperationError::Repository(error)) if error.is_of_catalog() => repository.replace_catalog()?,
             other => return other,
         }
     }

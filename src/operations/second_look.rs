@@ -13,6 +13,8 @@ pub(super) fn second_look<T>(
 ) -> Result<T, OperationError> {
     match work() {
         Ok(done) if is_whole(&done) => return Ok(done),
+        // The next command shall not meet it again.
+        Err(OperationError::Repository(error)) if error.is_of_catalog() => repository.replace_catalog()?,
         Err(error) if !error.is_damage() && !error.may_be_of_catalog() => return Err(error),
         Ok(_) | Err(_) => {}
     }

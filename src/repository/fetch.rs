@@ -130,7 +130,7 @@ impl Repository {
                     break;
                 }
                 after = last;
-                left -= wanted.len() as u64;
+                left = left.saturating_sub(wanted.len() as u64);
                 for run in runs(wanted) {
                     let bytes = self.read_pack(pack, run.offset, run.length);
                     if to.send((run, bytes)).is_err() {
