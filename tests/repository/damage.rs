@@ -144,7 +144,7 @@ fn a_damaged_slot_locks_out_its_own_password_only() {
         let cell = sample.cell(sample::Host::Stranger, &changes);
         let mut opens = true;
         match cell.open() {
-            Ok(repository) => drop(cells::everything_is_whole(&sample, &repository)),
+            Ok(repository) => cells::everything_is_whole(&sample, &repository),
             // Flips in salt and commitment look like another password; what else is wrong is named.
             Err(RepositoryError::WrongSecret { .. }) => opens = false,
             Err(error) => {
