@@ -98,7 +98,7 @@ fn a_missing_pack_is_an_alarm_and_its_data_is_stored_again() {
     let place = Place::with_snapshot();
     objects(&place, "packs").into_iter().for_each(|pack| fs::remove_file(pack).unwrap());
     let ran = place.ends(3, &["backup", "data", "--dataset", "sessions", "--json"]);
-    ran.says("warning: packs are missing or cut short (1)");
+    ran.says("warning: packs are missing or cut short (1, among them packs/");
     assert_eq!(ran.json()["alarms"][0]["code"], "packs");
     place.ends(0, &["verify"]);
 }

@@ -1,6 +1,7 @@
 //! A damaged or incomplete repository: what is lost is named, what can be saved is saved, and every answer is 4 or whole.
 
 use std::fs;
+use std::path::Path;
 
 use crate::place::{Place, damage_packs, fields, noise, objects, tree};
 
@@ -87,11 +88,88 @@ fn a_dump_that_met_a_lost_index_object_goes_on_where_it_was() {
 }
 
 #[test]
+fn latest_is_not_an_older_snapshot_than_the_newest_and_an_id_is_what_it_names() {
+    let place = Place::with_repository();
+    let older = place.backup();
+    let before = tree(&place.data());
+    fs::write(place.data().join("modules/table.bin"), noise(2, 300_000)).unwrap();
+    place.backup();
+    let newest = objects(&place, "snapshots").pop().unwrap();
+    flip_last(&newest);
+    // On a host whose catalog holds the snapshot already, and on one that has to read it.
+    for _ in 0..2 {
+        let ran = place.ends(4, &["restore", "--target", "back"]);
+        ran.says(newest.file_name().unwrap().to_str().unwrap())
+            .says("hint: to take another one instead, name it by its id");
+        place.ends(4, &["dump", "latest", "dump.rdb"]);
+        place.ends(4, &["ls", "@0s"]);
+        assert!(!place.path("back").exists());
+        fs::remove_dir_all(place.path("home/.cache")).unwrap();
+    }
+    place.ends(3, &["restore", &older[..8], "--target", "back"]).says("this snapshot is lost");
+    assert_eq!(tree(&place.path("back")), before);
+}
+
+#[test]
+fn what_another_copy_makes_good_is_restored_and_told() {
+    let place = Place::with_snapshot();
+    let pack = objects(&place, "packs").remove(0);
+    let whole = fs::read(&pack).unwrap();
+    fs::write(&pack, &whole[..whole.len() - 1]).unwrap();
+    place
+        .ends(3, &["backup", "data", "--dataset", "sessions"])
+        .says("packs are missing or cut short (1, among them packs/");
+    for pack in objects(&place, "packs") {
+        let whole = fs::read(&pack).unwrap();
+        let mut damaged = whole.clone();
+        damaged[1000] ^= 1;
+        fs::write(&pack, damaged).unwrap();
+        // Either copy may be read first: the damaged one is told, and never what comes out.
+        let (dumped, verified) =
+            (place.run(&["dump", "latest", "modules/table.bin"]), place.run(&["verify", "--json"]));
+        assert_eq!(dumped.stdout, noise(1, 600_000));
+        assert_eq!(verified.json()["whole"], true);
+        let told = verified.json()["made_good"].as_array().unwrap().len();
+        assert_eq!((dumped.code, verified.code), if told == 0 { (0, 0) } else { (3, 3) });
+        assert_eq!(dumped.stderr.contains("made good from another copy: "), told > 0, "{}", dumped.stderr);
+        fs::write(&pack, whole).unwrap();
+    }
+}
+
+#[test]
+fn a_host_whose_memory_is_damaged_says_so_once_and_goes_on() {
+    let place = Place::with_snapshot();
+    let state = place.path("home/.local/state/redkeep/state.db");
+    let half = fs::read(&state).unwrap().len() / 2;
+    fs::OpenOptions::new().write(true).open(&state).unwrap().set_len(half as u64).unwrap();
+    place.ends(3, &["restore", "--target", "back"]).says("is damaged and was put aside");
+    assert_eq!(tree(&place.path("back")), tree(&place.data()));
+    assert!(state.with_extension("db.damaged").exists());
+    place.done(&["verify"]);
+}
+
+#[test]
+fn without_config_or_slots_the_error_says_what_is_gone() {
+    let place = Place::with_snapshot();
+    let config = place.repository().join("config");
+    let bytes = fs::read(&config).unwrap();
+    fs::remove_file(&config).unwrap();
+    place.ends(4, &["snapshots"]).says("redkeep: config: it is missing").says("hint: nothing can be opened without it");
+    fs::write(&config, bytes).unwrap();
+    objects(&place, "keys").into_iter().for_each(|slot| fs::remove_file(slot).unwrap());
+    place.ends(4, &["snapshots"]).says("redkeep: keys/ (every key slot): it is missing");
+}
+
+#[test]
 fn a_damaged_config_is_damage() {
     let place = Place::with_snapshot();
     let config = place.repository().join("config");
-    let mut bytes = fs::read(&config).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&config, bytes).unwrap();
+    flip_last(&config);
     place.ends(4, &["snapshots"]).says("redkeep: config: ");
+}
+
+fn flip_last(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
 }
