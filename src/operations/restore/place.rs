@@ -286,8 +286,8 @@ impl Claim {
     }
 }
 
-/// LOCAL-9: puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept in its
-/// stead, so that doing it twice changes nothing. Removes nothing.
+/// LOCAL-9: puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept
+/// in its stead, so that doing it twice changes nothing. Removes nothing.
 pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
     let Claim { target, _lock } = Target::find(target)?.claim()?;
     let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
