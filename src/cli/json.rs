@@ -42,6 +42,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
             Alarm::State { .. } => "state",
+            Alarm::NotNoted { .. } => "not_noted",
         };
         AlarmOf { code, message: alarm.to_string() }
     };
@@ -494,8 +495,9 @@ impl From<&SlotInfo> for Slot {
         Slot {
             id: slot.id.to_string(),
             kind: match slot.secret {
-                SecretKind::Password => "password",
-                SecretKind::KeyFile => "key_file",
+                Some(SecretKind::Password) => "password",
+                Some(SecretKind::KeyFile) => "key_file",
+                None => "damaged",
             },
             label: slot.label.clone(),
             created: slot.created.map(exact),

@@ -2,6 +2,7 @@
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use super::NotAuthentic;
 use super::keys::Key;
@@ -37,9 +38,14 @@ impl SlotKey {
         blocks.try_reserve_exact(params.block_count()).map_err(|_| cannot.clone())?;
         blocks.resize(params.block_count(), Block::default());
         let mut key = zeroize::Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(secret, salt, key.as_mut(), &mut blocks)
-            .map_err(|_| cannot)?;
+        let derived = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+            secret,
+            salt,
+            key.as_mut(),
+            &mut blocks,
+        );
+        blocks.iter_mut().for_each(Zeroize::zeroize);
+        derived.map_err(|_| cannot)?;
         Ok(SlotKey(Key::new(*key)))
     }
 

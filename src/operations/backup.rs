@@ -9,7 +9,9 @@ use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
-use crate::repository::{Alarm, Intake, IntakeOptions, Repository, RepositoryError, Session, Stored, StreamWriter};
+use crate::repository::{
+    Alarm, Intake, IntakeOptions, Repository, RepositoryError, Session, Stored, StreamWriter, one_line,
+};
 
 /// How often a session that was given up by a sweep, or met a damaged catalog, is begun anew on the same captured files.
 const ATTEMPTS: usize = 3;
@@ -63,7 +65,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     attempt(repository, &capture, &dataset, options, observer)
 }
 
-/// One session. When it fails its commit name gets a tombstone; that this may fail too is why a sweep can do the same.
+/// One session. When it fails its commit name gets a tombstone.
 fn attempt(
     repository: &Repository,
     capture: &Capture,
@@ -82,15 +84,13 @@ fn attempt(
     });
     let (files, stored) = match stored {
         Ok(stored) => stored,
-        Err(error) => {
-            let _ = session.abandon();
-            return Err(error);
-        }
+        Err(error) => return Err(session.give_up(error)),
     };
     let snapshot = assemble(&session, capture, dataset, options, files, stored);
-    let alarms = session.alarms().to_vec();
-    let name = session.commit(&snapshot)?;
-    Ok(Report { name, snapshot, alarms })
+    let mut alarms = session.alarms().to_vec();
+    let committed = session.commit(&snapshot)?;
+    alarms.extend(committed.not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
+    Ok(Report { name: committed.name, snapshot, alarms })
 }
 
 /// A file of the snapshot, and what reading it showed.

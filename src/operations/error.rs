@@ -115,11 +115,22 @@ impl OperationError {
             }
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),
-            OperationError::Target { .. } => Some("check the path, its owner and the space on its disk".into()),
+            OperationError::Target { source, .. } => Some(target_hint(source.kind()).into()),
             OperationError::WrongBytes { .. } => Some(
                 "nothing was put in place; look at the disk of the target, and run: redkeep check --read-data".into(),
             ),
             OperationError::NothingAside { .. } => None,
         }
+    }
+}
+
+fn target_hint(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space there, or restore to another disk",
+        ErrorKind::PermissionDenied => "run it as root or as the owner of the directory, or restore elsewhere",
+        ErrorKind::ReadOnlyFilesystem => "mount it for writing, or restore elsewhere",
+        ErrorKind::NotFound => "check that it is mounted and that nobody removes it meanwhile",
+        _ => "check the path, its owner and the disk it is on",
     }
 }

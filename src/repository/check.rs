@@ -313,6 +313,7 @@ fn damage_of(alarm: &Alarm) -> Damage {
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
         Alarm::Packs { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),
+        Alarm::NotNoted { .. } => "catalog".into(),
     };
     Damage { object, problem: alarm.to_string() }
 }

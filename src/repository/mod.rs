@@ -42,7 +42,7 @@ pub use error::{Fault, RepositoryError, one_line};
 pub use fetch::Want;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;
-pub use session::Session;
+pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo};
 pub use stream::StreamWriter;
 
@@ -317,7 +317,7 @@ impl Repository {
 
     /// Removes a slot, unless it is the last.
     pub fn remove_slot(&self, id: Id16) -> Result<(), RepositoryError> {
-        slots::remove(&*self.store, id)
+        slots::remove(&*self.store, &self.keyring(), id)
     }
 
     /// The slot the repository was opened with.

@@ -71,6 +71,12 @@ pub enum Alarm {
         /// The state file.
         path: String,
     },
+    /// A snapshot was committed, and this host could not write down that it was.
+    #[error("the snapshot is stored, but this host could not note it: {why}")]
+    NotNoted {
+        /// The catalog's or state's reason.
+        why: String,
+    },
 }
 
 /// Index rows are added in transactions of about this many chunks.

@@ -11,7 +11,7 @@ use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
 use super::{Repository, lock, object_name};
-use crate::format::limits::{SMALL_MAX, SNAPSHOT_MAX};
+use crate::format::limits::SNAPSHOT_MAX;
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
@@ -36,6 +36,15 @@ pub struct Session<'r> {
     alarms: Vec<Alarm>,
 }
 
+/// A snapshot that was committed.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its object name.
+    pub name: SnapshotName,
+    /// Why this host could not note it in its catalog or state.
+    pub not_noted: Option<RepositoryError>,
+}
+
 impl Repository {
     /// Begins a session that may commit one snapshot of a dataset, and brings the catalog to what is there now.
     ///
@@ -55,14 +64,10 @@ impl Repository {
             alarms: Vec::new(),
         };
         session.put_lease(None)?;
-        let (ids, condemned) = self.condemned()?;
-        session.alarms = self.refresh_index()?;
-        session.alarms.extend(self.prove_packs(&condemned)?);
-        session.alarms.extend(self.refresh_snapshots(&format!("snapshots/{tag}/"))?);
-        session.newest = self.newest(&tag.to_string())?;
-        session.seen = ids;
-        session.put_lease(Some(session.seen.clone()))?;
-        Ok(session)
+        match session.look_around() {
+            Ok(()) => Ok(session),
+            Err(error) => Err(session.give_up(error)),
+        }
     }
 
     /// Fills the catalog's list of usable packs; says which an index names that are not there.
@@ -78,6 +83,17 @@ impl Repository {
 }
 
 impl Session<'_> {
+    fn look_around(&mut self) -> Result<(), RepositoryError> {
+        let (repository, tag) = (self.repository, self.commit_name.tag);
+        let (ids, condemned) = repository.condemned()?;
+        self.alarms = repository.refresh_index()?;
+        self.alarms.extend(repository.prove_packs(&condemned)?);
+        self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
+        self.newest = repository.newest(&tag.to_string())?;
+        self.seen = ids;
+        self.put_lease(Some(self.seen.clone()))
+    }
+
     /// The repository it writes to.
     pub fn repository(&self) -> &Repository {
         self.repository
@@ -136,31 +152,45 @@ impl Session<'_> {
     ///
     /// SESS-4: `put_new` under the one commit name. SESS-6: not after a heartbeat that may have been taken for dead;
     /// the caller begins again.
-    pub fn commit(self, snapshot: &Snapshot) -> Result<SnapshotName, RepositoryError> {
-        let malformed = |error: crate::format::Malformed| RepositoryError::Limit(error.to_string());
-        snapshot.check().map_err(malformed)?;
-        let plaintext = snapshot.encode();
+    pub fn commit(self, snapshot: &Snapshot) -> Result<Committed, RepositoryError> {
         let name = Name::Snapshot(self.commit_name);
-        let sealed = self.keyring.seal(&name, Kind::Snapshot, self.repository.ambient.random(), &plaintext);
-        if sealed.len() as u64 > SNAPSHOT_MAX {
-            return Err(RepositoryError::Limit(format!(
-                "the snapshot would have {} bytes, above its limit",
-                sealed.len()
-            )));
-        }
-        if self.since_heartbeat() > STALE / 2 {
-            return Err(RepositoryError::Fenced);
-        }
+        let sealed = match self.seal(&name, snapshot) {
+            Ok(sealed) => sealed,
+            Err(error) => return Err(self.give_up(error)),
+        };
         match self.repository.store.put_new(&object_name(&name), &sealed) {
             Ok(()) => {}
             Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed)?,
-            Err(error) => return Err(error.into()),
+            Err(error) => self.settle_unknown(&name, &sealed, error)?,
         }
+        // From here on the snapshot exists: what this host fails to note is said, and is no failure of the backup.
         let head = Head { sequence: snapshot.sequence, name: self.commit_name.to_string() };
         let tag = self.commit_name.tag.to_string();
-        lock(&self.repository.state).remember_head(self.repository.id(), &tag, &head)?;
-        lock(&self.repository.catalog).add_snapshot(&self.commit_name, Some(snapshot))?;
-        Ok(self.commit_name)
+        let remembered = lock(&self.repository.state).remember_head(self.repository.id(), &tag, &head);
+        let noted = lock(&self.repository.catalog).add_snapshot(&self.commit_name, Some(snapshot));
+        Ok(Committed { name: self.commit_name, not_noted: remembered.and(noted).err() })
+    }
+
+    fn seal(&self, name: &Name, snapshot: &Snapshot) -> Result<Vec<u8>, RepositoryError> {
+        snapshot.check().map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
+        let sealed = self.keyring.seal(name, Kind::Snapshot, self.repository.ambient.random(), &snapshot.encode());
+        if sealed.len() as u64 > SNAPSHOT_MAX {
+            let why = format!("the snapshot would have {} bytes, above its limit", sealed.len());
+            return Err(RepositoryError::Limit(why));
+        }
+        match self.since_heartbeat() > STALE / 2 {
+            true => Err(RepositoryError::Fenced),
+            false => Ok(sealed),
+        }
+    }
+
+    /// A put that failed may have taken effect. Where the tombstone can be put it has not, and never will; where
+    /// something stands already it is read.
+    fn settle_unknown(&self, name: &Name, sealed: &[u8], error: StoreError) -> Result<(), RepositoryError> {
+        match self.put_tombstone() {
+            Err(StoreError::Exists { .. }) => self.settle_refusal(name, sealed),
+            Ok(()) | Err(_) => Err(error.into()),
+        }
     }
 
     /// SESS-5: own bytes are a commit whose answer was lost; a tombstone fences the session; the rest is damage.
@@ -175,15 +205,17 @@ impl Session<'_> {
         }
     }
 
-    /// SESS-7: ends the session without a commit, by a tombstone in its place. Nothing is deleted.
-    pub fn abandon(self) -> Result<(), RepositoryError> {
+    /// SESS-7: ends the session without a commit, by a tombstone in its place. Nothing is deleted. That the tombstone may
+    /// fail too is why a sweep can put it: the error is that of the work, handed through.
+    pub fn give_up<E>(self, error: E) -> E {
+        let _ = self.put_tombstone();
+        error
+    }
+
+    fn put_tombstone(&self) -> Result<(), StoreError> {
         let name = Name::Snapshot(self.commit_name);
         let tombstone = Tombstone { session: self.id, time: self.repository.ambient.now() }.encode();
         let sealed = self.keyring.seal(&name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
-        debug_assert!(sealed.len() as u64 <= SMALL_MAX);
-        match self.repository.store.put_new(&object_name(&name), &sealed) {
-            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.repository.store.put_new(&object_name(&name), &sealed)
     }
 }

@@ -29,8 +29,8 @@ pub struct Credential {
 pub struct SlotInfo {
     /// Its id.
     pub id: Id16,
-    /// Password or key file.
-    pub secret: SecretKind,
+    /// Password or key file; `None` where the slot is damaged, or left by an `init` that was killed.
+    pub secret: Option<SecretKind>,
     /// A person's word for it; `None` where it cannot be read.
     pub label: Option<String>,
     /// When it was made.
@@ -63,7 +63,10 @@ pub(super) fn unlock(
         match try_slot(store, id, repository, credential) {
             Ok(Some(unlocked)) => return Ok(Some(unlocked)),
             Ok(None) => {}
-            Err(error) if error.is_damage() => fault = fault.or(Some(error)),
+            // One that asks for more memory than there is, too, is passed over while another may open.
+            Err(error) if error.is_damage() || matches!(error, RepositoryError::CannotDerive(_)) => {
+                fault = fault.or(Some(error));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -182,11 +185,14 @@ fn seal_about(
 /// What is known about every slot. A slot that cannot be read is shown without its label.
 pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
     let one = |id: Id16| {
-        let (header, slot) = read(store, id, keyring.repository())?;
-        let about = open_about(keyring, id, &header, &slot).ok();
+        let (secret, about) = match read(store, id, keyring.repository()) {
+            Ok((header, slot)) => (Some(slot.secret), open_about(keyring, id, &header, &slot).ok()),
+            Err(error) if error.is_damage() => (None, None),
+            Err(error) => return Err(error),
+        };
         Ok(SlotInfo {
             id,
-            secret: slot.secret,
+            secret,
             label: about.as_ref().map(|about| about.label.clone()),
             created: about.as_ref().map(|about| about.created),
             host: about.map(|about| about.host),
@@ -212,13 +218,17 @@ pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<Reposi
     failed.map(|error| if error.is_damage() { Ok(error) } else { Err(error) }).collect()
 }
 
-/// Removes a slot; the last one that is left is kept.
-pub(super) fn remove(store: &dyn Store, id: Id16) -> Result<(), RepositoryError> {
+/// Removes a slot, unless no other is left that belongs to this repository and can be read.
+pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(), RepositoryError> {
     let slots = list(store)?;
     if !slots.contains(&id) {
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
-    if slots.len() == 1 {
+    let opens = |other: &Id16| match read(store, *other, keyring.repository()) {
+        Ok((header, slot)) => open_about(keyring, *other, &header, &slot).is_ok(),
+        Err(_) => false,
+    };
+    if !slots.iter().any(|other| *other != id && opens(other)) {
         return Err(RepositoryError::Slot(
             "the last key slot cannot be removed: nothing would open the repository".into(),
         ));

@@ -9,6 +9,7 @@ mod dump;
 mod help;
 mod init;
 mod key;
+mod kills;
 mod ls;
 mod man;
 mod passwords;

@@ -1,8 +1,9 @@
 use std::fs;
-
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::place::{Place, fields, tree};
+use crate::place::{Place, fields, run, tree};
 
 #[test]
 fn the_files_are_those_that_were_taken() {
@@ -86,4 +87,111 @@ fn the_directory_of_a_running_server_is_not_touched() {
     drop(server.stdin.take());
     server.wait().unwrap();
     place.done(&["restore", "--target", "data"]);
+}
+
+/// LOCAL-7
+#[test]
+fn a_directory_it_makes_belongs_to_the_owner_of_the_dump() {
+    let place = Place::with_repository();
+    let dump = place.data().join("dump.rdb");
+    // Only root gives files away; for others the owner is the same in any case.
+    let _ = chown(&dump, Some(4321), Some(8765));
+    let owner = fs::metadata(&dump).unwrap();
+    place.backup();
+    place.done(&["restore", "--target", "back"]);
+    let made = fs::metadata(place.path("back")).unwrap();
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (owner.uid(), owner.gid(), 0o750));
+    let restored = fs::metadata(place.path("back/dump.rdb")).unwrap();
+    assert_eq!((restored.uid(), restored.mode(), restored.mtime()), (owner.uid(), owner.mode(), owner.mtime()));
+}
+
+/// LOCAL-7
+#[test]
+fn who_may_not_give_files_away_restores_them_without_special_bits_and_is_told() {
+    const NOBODY: u32 = 65534;
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return; // Only root can be somebody else.
+    }
+    let place = Place::with_repository();
+    let mode = |name: &str| fs::metadata(place.path("back").join(name)).unwrap().mode() & 0o7777;
+    for (name, mode) in [("nodes.conf", 0o4755), ("dump.rdb", 0o200), ("modules/table.bin", 0)] {
+        fs::set_permissions(place.data().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    place.backup();
+    for entry in walkdir::WalkDir::new(place.path(".")) {
+        std::os::unix::fs::lchown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let ran = run(place.command(&["restore", "--target", "back"]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    ran.says("owner 0:0 of ").says("could not be set");
+    assert_eq!((mode("nodes.conf"), mode("dump.rdb"), mode("modules/table.bin"), mode("")), (0o755, 0o200, 0, 0o750));
+    assert_eq!(tree(&place.path("back")), tree(&place.data()));
+    // What stands there and belongs to somebody else is refused before anything is written.
+    fs::create_dir(place.path("theirs")).unwrap();
+    let ran = run(place.command(&["restore", "--target", "theirs"]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    ran.says("cannot set owner and mode of").says("hint: run it as root");
+    assert!(!place.path(".redkeep-staging-theirs").exists() && !place.path(".redkeep-probe-theirs").exists());
+}
+
+#[test]
+fn a_target_is_found_however_it_is_written() {
+    let place = Place::with_snapshot();
+    fs::create_dir_all(place.path("back/below")).unwrap();
+    let written = [("", "back/"), ("", "./back/."), ("back", "."), ("back", "below/.."), ("data", "../back")];
+    for (directory, target) in written {
+        fs::create_dir_all(place.path("back/below")).unwrap();
+        let ran = run(place.command(&["restore", "--target", target]).current_dir(place.path(directory)));
+        assert_eq!(ran.code, 0, "{target}: {}", ran.stderr);
+        assert_eq!(tree(&place.path("back")), tree(&place.data()), "{target}");
+        place.done(&["undo", "back"]);
+        assert_eq!(tree(&place.path("back")), []);
+    }
+    place.ends(2, &["restore", "--target", "/"]).says("cannot be replaced");
+    place
+        .ends(2, &["restore", "--target", "no/where/back"])
+        .says("no/where does not exist")
+        .says("hint: make it first");
+    std::os::unix::fs::symlink("back", place.path("link")).unwrap();
+    place.ends(2, &["restore", "--target", "link"]).says("is a link");
+}
+
+#[test]
+fn the_repository_and_what_it_is_in_are_never_replaced() {
+    let place = Place::with_snapshot();
+    let before = tree(&place.path("."));
+    for target in [".", "repository", "repository/packs"] {
+        let ran = place.ends(2, &["restore", "--target", target]);
+        ran.says(if target.contains('/') { "is inside the repository" } else { "holds the repository itself" });
+    }
+    std::os::unix::fs::symlink("repository", place.path("link")).unwrap();
+    place.ends(2, &["restore", "--target", "link/new"]).says("is inside the repository");
+    fs::remove_file(place.path("link")).unwrap();
+    assert_eq!(tree(&place.path(".")), before);
+}
+
+/// LOCAL-7
+#[test]
+fn a_mount_point_is_refused_before_anything_is_written() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/precious"), "x").unwrap();
+    let script = "mount --bind back back || exit 77; exec \"$0\" \"$@\"";
+    let program = assert_cmd::cargo::cargo_bin("redkeep");
+    let mut command = place.command(&[]);
+    let environment: Vec<_> =
+        command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
+    command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(program).args(["restore", "--target", "back"]);
+    let ran = run(command.envs(environment).current_dir(place.path(".")));
+    if ran.code == 77 || ran.stderr.starts_with("unshare: ") {
+        return; // Only root mounts, and not in every container.
+    }
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    ran.says("is a mount point").says("hint: restore to a new directory");
+    assert_eq!(fs::read(place.path("back/precious")).unwrap(), b"x");
+    let entries = fs::read_dir(place.path(".")).unwrap();
+    assert!(
+        !entries.map(|entry| entry.unwrap().file_name()).any(|name| name.to_string_lossy().starts_with(".redkeep-"))
+    );
 }

@@ -76,7 +76,7 @@ fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
         Err::<(), _>(RepositoryError::Interrupted)
     });
     assert!(matches!(failed, Err(RepositoryError::Interrupted)));
-    session.abandon().unwrap();
+    session.give_up(());
     assert!(!store.list("packs/").unwrap().is_empty());
     assert_eq!(store.list("index/").unwrap().len(), 0);
     let again = open_at(store.clone(), &hands, "alpha", places).unwrap();

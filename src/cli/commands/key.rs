@@ -154,8 +154,9 @@ fn list(repository: &Repository) -> anyhow::Result<Outcome> {
     let head = [("ID", Left), ("KIND", Left), ("LABEL", Left), ("CREATED", Left), ("HOST", Left), ("", Left)];
     let row = |slot: &SlotInfo| {
         let kind = match slot.secret {
-            SecretKind::Password => "password",
-            SecretKind::KeyFile => "key file",
+            Some(SecretKind::Password) => "password",
+            Some(SecretKind::KeyFile) => "key file",
+            None => "damaged",
         };
         let created = slot.created.map(time::show).unwrap_or_default();
         let current = if slot.current { "in use" } else { "" };

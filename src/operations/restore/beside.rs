@@ -1,5 +1,4 @@
-//! What restores keep beside a target `data`, all in its parent directory. LOCAL-7 and LOCAL-8 of
-//! format-spec/14-local.md.
+//! What restores keep beside a target `data`, all in its parent directory, as in format-spec/14-local.md.
 //!
 //! | name | what it is |
 //! |---|---|
@@ -17,7 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
@@ -35,8 +34,9 @@ const SWAP: &str = ".redkeep-swap-";
 const ASIDE: &str = ".redkeep-aside-";
 /// How the time in a name is written, in UTC.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
+const TIME_LENGTH: usize = "20261122T143416Z".len();
 /// Bytes of a target's name to which everything in the longest name above can be added.
-pub(super) const NAME_MAX: usize = 255 - SWAP.len() - "-20261122T143416Z-".len() - "18446744073709551615".len();
+pub(super) const NAME_LENGTH: usize = 255 - SWAP.len() - TIME_LENGTH - "--18446744073709551615".len();
 
 /// The names beside one target.
 pub(super) struct Beside {
@@ -199,6 +199,9 @@ fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
+    if text.len() != TIME_LENGTH || !text.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return None; // Years of the era before this one have a sign, which would be read as a part of the name.
+    }
     let time = DateTime::strptime(TIME, text).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
     (time.strftime(TIME).to_string() == text).then_some(time)
 }
@@ -237,6 +240,29 @@ pub(super) fn exchange(one: &Path, other: &Path, target: &Path) -> Result<(), Op
     }
 }
 
+/// Removes a directory and what is in it, where it exists: also one whose modes keep its own owner out.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn open_up(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Why a mount point is refused.
 pub(super) const MOUNTED: &str = "is a mount point and cannot be replaced in one step";
 /// What to do where a directory cannot be replaced.
@@ -256,7 +282,16 @@ mod tests {
     #[test]
     fn only_a_whole_time_is_one() {
         assert!(is_time("20261122T143416Z"));
-        for text in ["6380-20261122T143416Z", "20261122T143416", "20261122T143416Z-7", "20261322T143416Z", "", "2026"] {
+        for text in [
+            "6380-20261122T143416Z",
+            "20261122T143416",
+            "20261122T143416Z-7",
+            "20261322T143416Z",
+            "-20261122T143416Z",
+            "-2026112T143416Z",
+            "",
+            "2026",
+        ] {
             assert!(!is_time(text), "{text}");
         }
     }
@@ -281,7 +316,7 @@ mod tests {
     #[test]
     fn the_longest_name_allowed_fits_with_everything_added() {
         let temp = tempfile::tempdir().unwrap();
-        let longest = beside(temp.path(), &"n".repeat(NAME_MAX));
+        let longest = beside(temp.path(), &"n".repeat(NAME_LENGTH));
         fs::create_dir(longest.swap("20261122T143416Z", u64::MAX)).unwrap();
     }
 

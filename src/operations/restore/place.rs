@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, rename_new};
+use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, remove, rename_new};
 use super::stage::sync_directory;
 use crate::operations::OperationError;
 use crate::store::Location;
@@ -49,7 +49,7 @@ impl Target {
         };
         let name =
             resolved.file_name().ok_or_else(|| refuse(target, "cannot be replaced", "name a directory in it"))?;
-        if name.len() > beside::NAME_MAX {
+        if name.len() > beside::NAME_LENGTH {
             return Err(refuse(target, "has too long a name", "restore to a directory with a shorter one"));
         }
         let parent = match resolved.parent() {
@@ -236,16 +236,11 @@ impl Claim {
         Ok(found)
     }
 
-    /// Removes what killed restores wrote for this target and never put in its place.
+    /// LOCAL-8: removes what killed restores wrote for this target and never put in its place.
     pub fn clear(&self) -> Result<(), OperationError> {
         let unused = self.swaps(Exchanged::Never)?.into_iter().map(|(path, _)| path);
         for path in unused.chain([self.target.beside.staging(), self.target.beside.probe()]) {
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(OperationError::target("remove", &path, error));
-                }
-                _ => {}
-            }
+            remove(&path).map_err(|error| OperationError::target("remove", &path, error))?;
         }
         Ok(())
     }
@@ -291,8 +286,8 @@ impl Claim {
     }
 }
 
-/// Puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept in its
-/// stead, so that doing it twice changes nothing. Removes nothing.
+/// LOCAL-9: puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept
+/// in its stead, so that doing it twice changes nothing. Removes nothing.
 pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
     let Claim { target, _lock } = Target::find(target)?.claim()?;
     let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
@@ -329,4 +324,50 @@ fn id(metadata: &fs::Metadata) -> (u64, u64) {
 
 fn refuse(path: &Path, what: &str, hint: &str) -> OperationError {
     OperationError::Refused { what: format!("{} {what}", path.display()), hint: hint.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A target that is claimed, with a finished restore beside it.
+    fn claimed(parent: &Path) -> (PathBuf, Claim) {
+        let path = parent.join("redis");
+        fs::create_dir(&path).unwrap();
+        let claim = Target::find(&path).unwrap().claim().unwrap();
+        fs::create_dir(claim.staging()).unwrap();
+        (path, claim)
+    }
+
+    #[test]
+    fn what_was_replaced_during_a_restore_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, claim) = claimed(temp.path());
+        fs::rename(&path, temp.path().join("moved")).unwrap();
+        assert!(matches!(claim.take(&claim.staging()), Err(OperationError::InUse { .. })));
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(claim.take(&claim.staging()), Err(OperationError::InUse { .. })));
+        fs::remove_dir(&path).unwrap();
+        fs::rename(temp.path().join("moved"), &path).unwrap();
+        claim.take(&claim.staging()).unwrap();
+    }
+
+    #[test]
+    fn a_server_started_during_a_restore_is_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, claim) = claimed(temp.path());
+        let program = temp.path().join("redis-server");
+        fs::copy("/bin/sh", &program).unwrap();
+        let mut server = Command::new(&program);
+        let server = server.args(["-c", "echo; read line"]).current_dir(&path);
+        let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let refused = claim.take(&claim.staging());
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        assert!(matches!(refused, Err(OperationError::InUse { .. })));
+        claim.take(&claim.staging()).unwrap();
+    }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 
 use super::below;
+use super::beside::remove;
 use super::place::Claim;
 use crate::format::Malformed;
 use crate::format::snapshot::{File, FileKind, Role};
@@ -28,7 +31,7 @@ impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
             // What is left of it is removed by the next restore to the same target.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = remove(&self.path);
         }
     }
 }
@@ -44,7 +47,7 @@ impl<'a> Staging<'a> {
         Ok(staging)
     }
 
-    /// Writes all files, compares them, and gives them owner, mode and times. Answers with damage that was made good,
+    /// Writes all files, gives them owner, mode and times, and compares them. Answers with damage that was made good,
     /// and with what could not be set.
     pub fn fill(
         &self,
@@ -54,28 +57,55 @@ impl<'a> Staging<'a> {
     ) -> Result<(Vec<String>, Vec<String>), OperationError> {
         for directory in files.iter().filter(|file| file.kind == FileKind::Directory) {
             let path = below(&self.path, directory);
-            fs::create_dir(&path).map_err(|error| OperationError::target("create", &path, error))?;
+            let made = fs::DirBuilder::new().mode(0o700).create(&path);
+            made.map_err(|error| OperationError::target("create", &path, error))?;
         }
         let regular = files.iter().copied().filter(|file| file.kind == FileKind::File);
         // A directory with AOF files and no manifest starts empty: the manifest is what makes them a dataset.
         let (manifests, contents): (Vec<&File>, Vec<&File>) = regular.partition(|file| file.role == Role::Manifest);
         observer.begin("restoring", Some(files.iter().map(|file| file.size).sum()));
-        let mut made_good = self.write(repository, &contents, observer)?;
-        made_good.extend(self.write(repository, &manifests, observer)?);
+        let mut unset = Unset::default();
+        let mut made_good = self.write(repository, &contents, &mut unset, observer)?;
+        made_good.extend(self.write(repository, &manifests, &mut unset, observer)?);
         for link in files.iter().filter(|file| file.kind == FileKind::Link) {
             let path = below(&self.path, link);
             let target = link.target.as_ref().map(|target| target.to_vec()).unwrap_or_default();
             let target = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&target);
             symlink(target, &path).map_err(|error| OperationError::target("create", &path, error))?;
+            unset.note(link, lchown(&path, Some(link.uid), Some(link.gid)));
         }
-        let unset = self.set_metadata(files)?;
-        Ok((made_good, unset))
+        // The deepest first, so that what is made in a directory does not change its time again.
+        for directory in files.iter().rev().filter(|file| file.kind == FileKind::Directory) {
+            let path = below(&self.path, directory);
+            let set = fs::File::open(&path).and_then(|open| {
+                unset.note(directory, set_metadata(&open, directory)?);
+                open.sync_all()
+            });
+            set.map_err(|error| OperationError::target("set mode and time of", &path, error))?;
+        }
+        self.dress_new(files, &mut unset)?;
+        sync_directory(&self.path)?;
+        Ok((made_good, unset.lines()))
+    }
+
+    /// Where nothing stood before, the directory is given to the owner of the dataset's files: a server that may not
+    /// look into it starts empty or not at all.
+    fn dress_new(&self, files: &[&File], unset: &mut Unset) -> Result<(), OperationError> {
+        if self.claim.target().exists() {
+            return Ok(());
+        }
+        if let Some(file) = files.iter().find(|file| file.role != Role::Other) {
+            unset.note(file, chown(&self.path, Some(file.uid), Some(file.gid)));
+        }
+        let set = fs::set_permissions(&self.path, fs::Permissions::from_mode(NEW_MODE));
+        set.map_err(|error| OperationError::target("set the mode of", &self.path, error))
     }
 
     fn write(
         &self,
         repository: &Repository,
         files: &[&File],
+        unset: &mut Unset,
         observer: &dyn Observer,
     ) -> Result<Vec<String>, OperationError> {
         let mut open = Vec::with_capacity(files.len().min(OPEN_LIMIT));
@@ -84,14 +114,34 @@ impl<'a> Staging<'a> {
             open.clear();
             for file in some {
                 let path = below(&self.path, file);
-                let new = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+                let new = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
                 let new = new.and_then(|new| new.set_len(file.size).map(|()| new));
                 open.push(new.map_err(|error| OperationError::target("create", &path, error))?);
             }
             made_good.extend(self.fetch(repository, some, &open, observer)?);
-            some.par_iter().zip(&open).try_for_each(|(file, written)| self.compare(file, written))?;
+            let owners = some.par_iter().zip(&open).map(|(file, written)| self.settle(file, written));
+            for (file, owner) in some.iter().zip(owners.collect::<Result<Vec<_>, _>>()?) {
+                unset.note(file, owner);
+            }
+            // A large file is hashed on all cores by itself: no more than [`HASHED_AT_ONCE`] of it is in memory.
+            let pairs = some.iter().zip(&open);
+            let (large, small): (Vec<_>, Vec<_>) = pairs.partition(|(file, _)| file.size > HASHED_AT_ONCE);
+            small.par_iter().try_for_each(|(file, written)| self.compare(file, written))?;
+            large.iter().try_for_each(|(file, written)| self.compare(file, written))?;
         }
         Ok(made_good)
+    }
+
+    /// Owner, mode and time of a written file, then all of it to the disk and out of memory. Answers whether it could
+    /// be given to its owner.
+    fn settle(&self, file: &File, written: &fs::File) -> Result<io::Result<()>, OperationError> {
+        let path = below(&self.path, file);
+        let owner = set_metadata(written, file);
+        let owner = owner.map_err(|error| OperationError::target("set mode and time of", &path, error))?;
+        written.sync_all().map_err(|error| OperationError::target("sync", &path, error))?;
+        // Only advice: a file system that does not take it shows the bytes it has in memory.
+        let _ = rustix::fs::fadvise(written, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(owner)
     }
 
     fn fetch(
@@ -122,44 +172,15 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// SNAP-5: every file is read back from the disk and compared with the snapshot's hash, then synced.
+    /// SNAP-5: every file is read back from the disk and compared with the snapshot's hash.
     fn compare(&self, file: &File, written: &fs::File) -> Result<(), OperationError> {
-        let path = below(&self.path, file);
-        let failed = |error| OperationError::target("read back", &path, error);
         let (hash, _) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
-        let (synced, found) = rayon::join(|| written.sync_all(), || hash_file(&path));
-        synced.map_err(failed)?;
-        match found.map_err(failed)? == hash.0 {
+        let found = hash_file(written, file.size);
+        let found = found.map_err(|error| OperationError::target("read back", &below(&self.path, file), error))?;
+        match found == hash.0 {
             true => Ok(()),
             false => Err(OperationError::WrongBytes { path: file.display_path() }),
         }
-    }
-
-    /// Owner, mode and times of everything, the deepest first, so that writing into a directory does not change its
-    /// time again. Without the right to give files away they stay the user's own, and the report says so.
-    fn set_metadata(&self, files: &[&File]) -> Result<Vec<String>, OperationError> {
-        let mut unset = BTreeMap::new();
-        for file in files.iter().rev() {
-            let path = below(&self.path, file);
-            if let Err(error) = set_owner(&path, file) {
-                let of = (file.uid, file.gid);
-                let (count, _) = unset.entry(of).or_insert((0u64, error));
-                *count += 1;
-            }
-            if file.kind != FileKind::Link {
-                let permissions = fs::Permissions::from_mode(file.mode & 0o7777);
-                let set = fs::set_permissions(&path, permissions).and_then(|()| set_time(&path, file));
-                set.map_err(|error| OperationError::target("set mode and time of", &path, error))?;
-            }
-            if file.kind == FileKind::Directory {
-                sync_directory(&path)?;
-            }
-        }
-        sync_directory(&self.path)?;
-        let line = |((uid, gid), (count, error)): (_, (_, io::Error))| {
-            format!("owner {uid}:{gid} of {count} paths could not be set: {error}")
-        };
-        Ok(unset.into_iter().map(line).collect())
     }
 
     /// Gives the directory the target's name. What stood there is answered with its new place.
@@ -170,13 +191,36 @@ impl<'a> Staging<'a> {
     }
 }
 
-/// BLAKE3 of a file, on all cores. Memory: [`HASHED_AT_ONCE`].
-fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = fs::File::open(path)?;
-    let mut buffer = Vec::with_capacity(HASHED_AT_ONCE as usize);
+/// Owners that could not be set, with the number of their paths and the system's reason. Without the right to give
+/// files away they stay the user's own, and the report says so.
+#[derive(Default)]
+struct Unset(BTreeMap<(u32, u32), (u64, io::Error)>);
+
+impl Unset {
+    fn note(&mut self, file: &File, set: io::Result<()>) {
+        if let Err(error) = set {
+            self.0.entry((file.uid, file.gid)).or_insert((0, error)).0 += 1;
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        let line = |((uid, gid), (count, error)): (_, (_, io::Error))| {
+            format!("owner {uid}:{gid} of {count} paths could not be set: {error}")
+        };
+        self.0.into_iter().map(line).collect()
+    }
+}
+
+/// BLAKE3 of a file, read from its begin. Memory: its size, [`HASHED_AT_ONCE`] at most.
+fn hash_file(mut file: &fs::File, size: u64) -> io::Result<[u8; 32]> {
+    file.rewind()?;
+    let mut buffer = Vec::with_capacity(size.min(HASHED_AT_ONCE) as usize);
     let mut hasher = blake3::Hasher::new();
-    while file.by_ref().take(HASHED_AT_ONCE).read_to_end(&mut buffer)? > 0 {
-        hasher.update_rayon(&buffer);
+    while file.take(HASHED_AT_ONCE).read_to_end(&mut buffer)? > 0 {
+        match size > HASHED_AT_ONCE {
+            true => hasher.update_rayon(&buffer),
+            false => hasher.update(&buffer),
+        };
         buffer.clear();
     }
     Ok(hasher.finalize().into())
@@ -186,28 +230,35 @@ fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
 const HASHED_AT_ONCE: u64 = 8 << 20;
 /// Files written at once.
 const OPEN_LIMIT: usize = 256;
+/// Mode of a directory that a restore makes: its owner's, and for the owner's group to look into.
+const NEW_MODE: u32 = 0o750;
 
-fn set_owner(path: &Path, file: &File) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let now = fs::symlink_metadata(path)?;
-    if (now.uid(), now.gid()) == (file.uid, file.gid) {
-        return Ok(());
-    }
-    match file.kind {
-        FileKind::Link => lchown(path, Some(file.uid), Some(file.gid)),
-        FileKind::File | FileKind::Directory => chown(path, Some(file.uid), Some(file.gid)),
+/// Owner, time and mode, in this order: giving a file away takes special bits, and a mode may take the right to go on.
+/// Answers whether it could be given to its owner; somebody else's file is never given the owner's special bits.
+fn set_metadata(open: &fs::File, file: &File) -> io::Result<io::Result<()>> {
+    let owner = set_owner(open, file);
+    open.set_modified(time(file))?;
+    let bits = if owner.is_ok() { 0o7777 } else { 0o777 };
+    open.set_permissions(fs::Permissions::from_mode(file.mode & bits))?;
+    Ok(owner)
+}
+
+fn set_owner(open: &fs::File, file: &File) -> io::Result<()> {
+    let now = open.metadata()?;
+    match (now.uid(), now.gid()) == (file.uid, file.gid) {
+        true => Ok(()),
+        false => fchown(open, Some(file.uid), Some(file.gid)),
     }
 }
 
-fn set_time(path: &Path, file: &File) -> io::Result<()> {
+fn time(file: &File) -> SystemTime {
     let nanos = Duration::from_nanos(u64::from(file.mtime_nanos.min(999_999_999)));
     let seconds = Duration::from_secs(file.mtime.unsigned_abs());
     let time = match file.mtime < 0 {
         true => SystemTime::UNIX_EPOCH.checked_sub(seconds),
         false => SystemTime::UNIX_EPOCH.checked_add(seconds),
     };
-    let time = time.and_then(|time| time.checked_add(nanos)).unwrap_or(SystemTime::UNIX_EPOCH);
-    fs::File::open(path)?.set_modified(time)
+    time.and_then(|time| time.checked_add(nanos)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 pub(super) fn sync_directory(path: &Path) -> Result<(), OperationError> {

@@ -1,0 +1,107 @@
+//! Restores and undos that are killed at any moment: the target holds the old or the new directory, whole, and what
+//! comes next goes on from there. LOCAL-7, LOCAL-8, LOCAL-9.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::place::{Place, noise, tree};
+
+type Tree = Vec<(PathBuf, Vec<u8>)>;
+
+struct Sweep {
+    place: Place,
+    old: Tree,
+    new: Tree,
+}
+
+const RESTORE: &[&str] = &["restore", "--target", "back"];
+const UNDO: &[&str] = &["undo", "back"];
+
+impl Sweep {
+    fn new() -> Sweep {
+        let place = Place::with_repository();
+        fs::write(place.data().join("large.bin"), noise(2, 6_000_000)).unwrap();
+        for number in 0..9 {
+            fs::write(place.data().join(format!("modules/{number}")), noise(number, 5_000)).unwrap();
+        }
+        place.backup();
+        let new = tree(&place.data());
+        let sweep = Sweep { place, old: vec![("precious".into(), b"x".to_vec())], new };
+        sweep.reset();
+        sweep
+    }
+
+    /// The old directory stands there and nothing is beside it.
+    fn reset(&self) {
+        for name in self.beside().iter().map(String::as_str).chain(["back"]) {
+            let path = self.place.path(name);
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+        fs::create_dir(self.place.path("back")).unwrap();
+        fs::write(self.place.path("back/precious"), "x").unwrap();
+    }
+
+    fn beside(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.place.path(".")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".redkeep-")).collect()
+    }
+
+    fn kill(&self, arguments: &[&str], after: Duration) {
+        let mut child = self.place.command(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Whether the new directory stands there; anything else than that and the old one is a failure.
+    fn is_new(&self) -> bool {
+        let now = tree(&self.place.path("back"));
+        assert!(now == self.old || now == self.new, "{:?}", now.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        now == self.new
+    }
+
+    fn time(&self, arguments: &[&str]) -> Duration {
+        let begin = Instant::now();
+        self.place.done(arguments);
+        begin.elapsed()
+    }
+}
+
+#[test]
+fn a_killed_restore_leaves_the_old_or_the_new_directory_and_can_be_repeated_and_undone() {
+    let sweep = Sweep::new();
+    let whole = sweep.time(RESTORE);
+    for step in 0..16 {
+        sweep.reset();
+        sweep.kill(RESTORE, whole * step / 14);
+        if !sweep.is_new() {
+            sweep.place.done(RESTORE);
+            assert!(sweep.is_new());
+        }
+        sweep.place.done(UNDO);
+        assert!(!sweep.is_new());
+        assert!(sweep.beside().iter().all(|name| name.starts_with(".redkeep-aside-")), "{:?}", sweep.beside());
+    }
+}
+
+#[test]
+fn a_killed_undo_was_done_or_was_not_and_can_be_repeated() {
+    let sweep = Sweep::new();
+    sweep.place.done(RESTORE);
+    let whole = sweep.time(UNDO);
+    for step in 0..20 {
+        let before = sweep.is_new();
+        sweep.kill(UNDO, whole * step / 18);
+        let after = sweep.is_new();
+        sweep.place.done(UNDO);
+        assert_ne!(sweep.is_new(), after);
+        sweep.place.done(UNDO);
+        assert_eq!(sweep.is_new(), after);
+        // Both sides of the exchange are killed in their turn.
+        if before == after && step % 2 == 0 {
+            sweep.place.done(UNDO);
+        }
+    }
+}
