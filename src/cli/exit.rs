@@ -121,6 +121,7 @@ fn of_redis(error: &RedisError) -> Code {
 fn of_repository(error: &RepositoryError) -> Code {
     match error {
         RepositoryError::NoRepository { .. } => Code::NoRepository,
+        RepositoryError::InFile { source, .. } => of_repository(source),
         RepositoryError::WrongSecret { .. } => Code::WrongSecret,
         RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => Code::Damage,
         RepositoryError::Fenced | RepositoryError::CatalogChanged => Code::Busy,
@@ -129,6 +130,7 @@ fn of_repository(error: &RepositoryError) -> Code {
         RepositoryError::Store(error) => of_store(error),
         RepositoryError::AlreadyThere { .. }
         | RepositoryError::OtherRepository { .. }
+        | RepositoryError::NeedsNewer { .. }
         | RepositoryError::Limit(_)
         | RepositoryError::CannotDerive(_)
         | RepositoryError::Local { .. }

@@ -17,7 +17,7 @@ use super::owners::Owners;
 use super::patterns::Patterns;
 use super::sets::AofSets;
 use super::top_level::{Candidate, Chosen, choose};
-use crate::format::snapshot::{Role, Warning};
+use crate::format::snapshot::{FileKind, Role, Warning};
 
 /// How often a directory is listed and opened anew because something had gone meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -257,6 +257,11 @@ impl Opened {
             let names: Vec<_> = self.top_level.unsure_dumps.iter().map(|path| String::from_utf8_lossy(path)).collect();
             let message = format!("several dumps, of which the latest is taken for the server's: {}", names.join(", "));
             warnings.push(warning("several-dumps", newest, message));
+        }
+        let has_dataset = !self.states.is_empty() || self.top_level.dump.is_some();
+        if !has_dataset && self.files.iter().all(|file| file.kind != FileKind::File) {
+            let message = "neither a dump, an AOF nor any other file is captured".to_owned();
+            warnings.push(warning("nothing-captured", b"", message));
         }
         warnings
     }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::catalog::ChunkPlace;
 use super::error::{Fault, RepositoryError};
+use super::fetch::content_of;
 use super::pack_reader::PackReader;
 use super::stream::walk;
 use super::{Repository, lock, object_name};
@@ -99,8 +100,7 @@ impl<'r> ChunkReader<'r> {
     ) -> Result<(), RepositoryError> {
         let (mut window, mut bytes) = (Vec::new(), 0);
         for part in recipe {
-            let content = part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed))?;
-            walk(self, content, &mut |is_list, entry| {
+            walk(self, content_of(part)?, &mut |is_list, entry| {
                 if !is_list {
                     bytes += entry.length as usize;
                     window.push(entry);

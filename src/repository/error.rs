@@ -91,6 +91,20 @@ pub enum RepositoryError {
         /// What is wrong with it.
         source: Fault,
     },
+    /// A file cannot be rebuilt.
+    #[error("file {path}")]
+    InFile {
+        /// Its path in the snapshot.
+        path: String,
+        /// Why.
+        source: Box<RepositoryError>,
+    },
+    /// A part of a file is stored in a way that this version does not know.
+    #[error("it is stored with method {method}, which this version of redkeep does not know")]
+    NeedsNewer {
+        /// The method's number.
+        method: u64,
+    },
     /// Rows of the catalog went while a restore worked from them, because another process brought it up to date.
     #[error("the local catalog changed during the restore")]
     CatalogChanged,
@@ -142,7 +156,10 @@ impl RepositoryError {
     /// Whether this is damage in the repository, rather than trouble in reaching it.
     pub fn is_damage(&self) -> bool {
         use RepositoryError::{CatalogChanged, Damaged, UnknownChunk};
-        matches!(self, Damaged { .. } | UnknownChunk { .. } | CatalogChanged)
+        match self {
+            RepositoryError::InFile { source, .. } => source.is_damage(),
+            other => matches!(other, Damaged { .. } | UnknownChunk { .. } | CatalogChanged),
+        }
     }
 
     /// Whether the local catalog is what is damaged: built again, it may answer otherwise.
@@ -153,6 +170,10 @@ impl RepositoryError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            RepositoryError::InFile { source, .. } => return source.hint(),
+            RepositoryError::NeedsNewer { .. } => {
+                "install the version of redkeep that took the snapshot, or a newer one"
+            }
             RepositoryError::NoRepository { .. } => "make one with: redkeep init --repo LOCATION",
             RepositoryError::AlreadyThere { .. } => "use it as it is, or choose another location",
             RepositoryError::WrongSecret { .. } => {

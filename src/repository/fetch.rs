@@ -15,7 +15,7 @@ use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::stream::walk;
 use super::{Repository, lock};
-use crate::format::recipe::Part;
+use crate::format::recipe::{OPAQUE, Part, Stream};
 use crate::format::{ChunkId, Malformed};
 
 /// Sealed frames that are read at once.
@@ -31,9 +31,12 @@ const ROWS: usize = 64 << 10;
 const BATCH: usize = 4096;
 
 /// One file to be rebuilt.
+#[derive(Clone, Copy)]
 pub struct Want<'a> {
     /// The caller's number for it.
     pub file: u32,
+    /// Its path, for messages.
+    pub path: &'a str,
     /// Its recipe.
     pub recipe: &'a [Part],
 }
@@ -71,11 +74,11 @@ impl Repository {
         thread::scope(|scope| {
             let ahead = scope.spawn(move || self.read_ahead(&sealed));
             scope.spawn(move || self.decode_runs(&to_decode, &decoded));
-            let done = deliver_runs(&reader, to_deliver, stop, deliver);
+            let done = deliver_runs(&reader, to_deliver, wants, stop, deliver);
             let read = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             done.and(read)
         })?;
-        self.deliver_deltas(&reader, stop, deliver)?;
+        self.deliver_deltas(&reader, wants, stop, deliver)?;
         Ok(reader.made_good())
     }
 
@@ -87,26 +90,34 @@ impl Repository {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), RepositoryError> {
         lock(&self.catalog).clear_wanted()?;
-        for want in wants {
-            let (mut at, mut batch) = (0u64, Vec::with_capacity(BATCH));
-            for part in want.recipe {
-                let content = part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed))?;
-                walk(reader, content, &mut |is_list, entry| {
-                    if is_list {
-                        return Ok(());
-                    }
-                    batch.push((entry.id, entry.length, at));
-                    at += u64::from(entry.length);
-                    match batch.len() < BATCH {
-                        true => Ok(()),
-                        false if stop() => Err(RepositoryError::Interrupted),
-                        false => self.add_wanted(want.file, &mut batch),
-                    }
-                })?;
-            }
-            self.add_wanted(want.file, &mut batch)?;
+        wants.iter().try_for_each(|want| {
+            let planned = self.plan_file(reader, want, stop);
+            planned.map_err(|error| in_file(wants, want.file, error))
+        })
+    }
+
+    fn plan_file(
+        &self,
+        reader: &ChunkReader<'_>,
+        want: &Want<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), RepositoryError> {
+        let (mut at, mut batch) = (0u64, Vec::with_capacity(BATCH));
+        for part in want.recipe {
+            walk(reader, content_of(part)?, &mut |is_list, entry| {
+                if is_list {
+                    return Ok(());
+                }
+                batch.push((entry.id, entry.length, at));
+                at += u64::from(entry.length);
+                match batch.len() < BATCH {
+                    true => Ok(()),
+                    false if stop() => Err(RepositoryError::Interrupted),
+                    false => self.add_wanted(want.file, &mut batch),
+                }
+            })?;
         }
-        Ok(())
+        self.add_wanted(want.file, &mut batch)
     }
 
     fn add_wanted(&self, file: u32, batch: &mut Vec<(ChunkId, u32, u64)>) -> Result<(), RepositoryError> {
@@ -192,6 +203,7 @@ impl Repository {
     fn deliver_deltas(
         &self,
         reader: &ChunkReader<'_>,
+        wants: &[Want<'_>],
         stop: &(dyn Fn() -> bool + Sync),
         deliver: &mut Deliver<'_>,
     ) -> Result<(), RepositoryError> {
@@ -204,10 +216,30 @@ impl Repository {
                 if stop() {
                     return Err(RepositoryError::Interrupted);
                 }
-                let bytes = reader.chunk(&delta.id, delta.length)?;
+                let bytes = reader.chunk(&delta.id, delta.length);
+                let bytes = bytes.map_err(|error| in_file(wants, delta.file, error))?;
                 deliver(delta.file, delta.at, &bytes).map_err(RepositoryError::Sink)?;
             }
         }
+    }
+}
+
+/// The stream whose content is a part's bytes. A method this version does not know is no damage.
+pub(super) fn content_of(part: &Part) -> Result<&Stream, RepositoryError> {
+    match part.method {
+        OPAQUE => part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed)),
+        method => Err(RepositoryError::NeedsNewer { method }),
+    }
+}
+
+/// Damage, with the path of the file it keeps from being rebuilt.
+fn in_file(wants: &[Want<'_>], file: u32, error: RepositoryError) -> RepositoryError {
+    let path = wants.iter().find(|want| want.file == file).map(|want| want.path);
+    match path {
+        Some(path) if error.is_damage() || matches!(error, RepositoryError::NeedsNewer { .. }) => {
+            RepositoryError::InFile { path: path.into(), source: Box::new(error) }
+        }
+        _ => error,
     }
 }
 
@@ -223,6 +255,7 @@ fn damaged_frame(frame: &[Wanted], why: &str) -> RepositoryError {
 fn deliver_runs(
     reader: &ChunkReader<'_>,
     from: Receiver<Vec<DecodedFrame>>,
+    wants: &[Want<'_>],
     stop: &(dyn Fn() -> bool + Sync),
     deliver: &mut Deliver<'_>,
 ) -> Result<(), RepositoryError> {
@@ -234,7 +267,8 @@ fn deliver_runs(
             Ok(plaintext) => deliver_frame(&frame, &plaintext, deliver)?,
             Err(error) if error.is_damage() => {
                 for wanted in &frame {
-                    let bytes = reader.chunk(&wanted.place.id, wanted.place.length)?;
+                    let bytes = reader.chunk(&wanted.place.id, wanted.place.length);
+                    let bytes = bytes.map_err(|error| in_file(wants, wanted.file, error))?;
                     deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
                 }
                 // Also where the second reading of the same place went well.

@@ -252,10 +252,10 @@ fn aof_files_that_no_manifest_names_are_other_files_with_a_warning() {
     let manifest = dir.path().join("appendonlydir/appendonly.aof.manifest");
     fs::write(&manifest, "file x\n").unwrap();
     let captured = capture(dir.path());
-    assert_eq!(codes(&captured), ["aof-manifest-malformed", "aof-without-manifest", "no-redis-data"]);
+    assert_eq!(codes(&captured), ["aof-manifest-malformed", "aof-without-manifest"]);
     fs::remove_file(&manifest).unwrap();
     let captured = capture(dir.path());
-    assert_eq!(codes(&captured), ["aof-without-manifest", "no-redis-data"]);
+    assert_eq!(codes(&captured), ["aof-without-manifest"]);
     assert_eq!(paths(&captured).len(), 3);
     assert!(captured.files.iter().all(|file| file.role == Role::Other));
 }
@@ -270,7 +270,7 @@ fn a_manifest_that_names_a_missing_file_is_an_error_that_names_it() {
         "{error}"
     );
     assert!(error.hint().is_some());
-    assert_eq!(codes(&chosen(&dir, &[], &["appendonlydir"])), ["aof-left-out", "no-redis-data"]);
+    assert_eq!(codes(&chosen(&dir, &[], &["appendonlydir"])), ["aof-left-out", "nothing-captured"]);
 }
 
 #[test]
@@ -285,10 +285,11 @@ fn what_is_no_data_directory_is_refused_or_told() {
     refused("file", "not a directory");
     fs::create_dir(dir.path().join("empty")).unwrap();
     refused("empty", "it is empty");
-    assert_eq!(codes(&capture(dir.path())), ["no-redis-data"]);
+    let plain = capture(dir.path());
+    assert_eq!((codes(&plain), plain.facts["authoritative"].as_str()), (vec![], "none"));
     fs::write(dir.path().join("empty/redis.log"), "").unwrap();
     let only_logs = capture(&dir.path().join("empty"));
-    assert_eq!((only_logs.files.len(), codes(&only_logs)), (0, vec!["no-redis-data"]));
+    assert_eq!((only_logs.files.len(), codes(&only_logs)), (0, vec!["nothing-captured"]));
     let error = capture_directory(dir.path(), &options(&[], &["[a"])).unwrap_err();
     assert!(matches!(error, RedisError::Pattern { .. }));
 }

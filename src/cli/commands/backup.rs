@@ -1,5 +1,6 @@
 //! `redkeep backup`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -106,11 +107,19 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
     let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
     text.push_str(&facts(&[
         ("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis))),
-        ("holds", format!("{}, {}", count(summary.files, "file"), size(summary.bytes))),
+        ("holds", format!("{}, {}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts))),
         ("stored", new),
         ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
     ]));
     text
+}
+
+/// Said where no dataset of a server was found, so that a wrong directory does not go unnoticed.
+fn kind(facts: &BTreeMap<String, String>) -> &'static str {
+    match facts.get("authoritative").map(String::as_str) {
+        Some("none") => " (plain files: neither a dump nor an AOF is here)",
+        _ => "",
+    }
 }
 
 fn describe(changes: &Changes) -> String {

@@ -151,9 +151,10 @@ impl<'a> Staging<'a> {
         open: &[fs::File],
         observer: &dyn Observer,
     ) -> Result<Vec<String>, OperationError> {
-        let wants = (0u32..).zip(files).map(|(number, file)| {
+        let paths: Vec<String> = files.iter().map(|file| file.display_path()).collect();
+        let wants = (0u32..).zip(files).zip(&paths).map(|((number, file), path)| {
             let (_, recipe) = file.content()?;
-            Ok(Want { file: number, recipe })
+            Ok(Want { file: number, path, recipe })
         });
         let wants = wants.collect::<Result<Vec<_>, _>>();
         let wants = wants.map_err(|malformed: Malformed| RepositoryError::damaged("snapshot", malformed))?;
