@@ -178,6 +178,23 @@ fn without_any_slot_the_error_says_that_they_are_gone() {
     assert!(error.is_damage() && cells::text(&error).contains("keys/"), "{error:?}");
 }
 
+/// LIMIT-1
+#[test]
+fn an_object_larger_than_its_kind_may_be_is_damage_of_that_object_only() {
+    let sample = Sample::new(9);
+    let [first, .., newest] = &sample.snapshots()[..] else { panic!("several snapshots") };
+    let changes = vec![(first.clone(), Some(vec![0; (64 << 20) + 1])), (sample.slot.clone(), Some(vec![0; 2 << 20]))];
+    let cell = sample.cell(sample::Host::Stranger, &changes);
+    let error = cell.open().err().unwrap();
+    assert!(error.is_damage() && cells::text(&error).contains(sample.slot.as_str()), "{error:?}");
+    let repository = cell.open_with(sample::SECOND).unwrap();
+    let chosen = latest(&repository, "d").unwrap();
+    assert_eq!(chosen.name.to_string(), newest.to_string());
+    assert!(chosen.alarms.iter().any(|alarm| alarm.to_string().contains(first.as_str())), "{:?}", chosen.alarms);
+    assert!(cells::named_by_check(&repository, first) && cells::named_by_check(&repository, &sample.slot));
+    back_up(&repository, &sample.data(), "d").unwrap();
+}
+
 /// An index object and its pack: what cannot be found any more is said to be lost, with the index object's name.
 ///
 /// INDEX-3

@@ -56,7 +56,9 @@ pub struct Cell {
 
 impl Sample {
     pub fn new(seed: u64) -> Sample {
-        let (hands, temp, store) = (Hands::new(seed), tempfile::tempdir().unwrap(), memory());
+        // In memory where there is such a place: the matrix syncs thousands of files.
+        let temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (hands, store) = (Hands::new(seed), memory());
         let data = temp.path().join("data");
         fs::create_dir_all(data.join("sub")).unwrap();
         fs::write(data.join("empty"), b"").unwrap();
