@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rayon::prelude::*;
 
 use super::catalog::ChunkPlace;
-use super::error::{Fault, RepositoryError};
+use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
 use super::pack_reader::PackReader;
 use super::stream::walk;
@@ -231,18 +231,6 @@ impl<'r> ChunkReader<'r> {
         lock(&self.cache).insert(key, frame.clone());
         Ok(frame)
     }
-}
-
-/// An error and its causes, on one line.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl ChunkPlace {
