@@ -108,6 +108,15 @@ impl Store for Sweeper {
         if name.as_str().starts_with("snapshots/")
             && let Some(found) = self.tombstone.lock().unwrap().take()
         {
+            let broken = || {
+                let source = std::io::Error::other("the connection broke");
+                StoreError::Io { action: "store", name: name.to_string(), source }
+            };
+            match &found[..] {
+                b"lost before" => return Err(broken()),
+                b"lost after" => return self.inner.put_new(name, bytes).and_then(|()| Err(broken())),
+                _ => {}
+            }
             let found = if found.is_empty() { bytes.to_vec() } else { found };
             self.inner.put_new(name, &found)?;
         }
@@ -142,6 +151,24 @@ fn a_refused_commit_is_read_back_own_bytes_are_a_commit_others_are_not() {
     assert_eq!(store.list("snapshots/").unwrap().len(), 1);
     let (foreign, _) = put(b"something else");
     assert!(matches!(foreign, Err(OperationError::Repository(RepositoryError::Damaged { .. }))));
+}
+
+/// SESS-5, SESS-7
+#[test]
+fn a_commit_that_failed_is_a_commit_if_it_arrived_and_never_will_be_if_not() {
+    let (hands, temp) = (Hands::new(10), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(1000, 1)).unwrap();
+    let put = |fate: &[u8]| {
+        let store = Arc::new(Sweeper { inner: memory(), tombstone: Mutex::new(Some(fate.to_vec())) });
+        let repository = create(store.clone(), &hands);
+        let result = back_up(&repository, temp.path(), "d");
+        let found = store.list("snapshots/").unwrap();
+        assert_eq!(found.len(), 1, "decided either way");
+        repository.refresh().unwrap();
+        (result.is_ok(), repository.snapshots().unwrap().len())
+    };
+    assert_eq!(put(b"lost after"), (true, 1));
+    assert_eq!(put(b"lost before"), (false, 0));
 }
 
 /// A repository of the specification's own writer, which can put what a sweep would.
