@@ -19,6 +19,7 @@ mod slots;
 mod sqlite;
 mod state;
 mod stream;
+mod sweep;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -45,6 +46,7 @@ pub use opening::Alarm;
 pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo};
 pub use stream::StreamWriter;
+pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting};
 
 use catalog::Catalog;
 use keyring::Keyring;

@@ -207,7 +207,7 @@ impl Repository {
     }
 
     /// INDEX-3: an index object that cannot be read claims nothing; the caller says so.
-    fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
+    pub(super) fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
         let name = Name::Index(hash);
         let (_, plaintext) = self.get_object(&name, INDEX_MAX)?;
         Index::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))

@@ -188,7 +188,7 @@ impl Session<'_> {
     pub fn commit(self, snapshot: &Snapshot) -> Result<Committed, RepositoryError> {
         let Goal::Snapshot(name) = self.goal else { unreachable!("a sweep's session is not handed out") };
         if let Err(malformed) = snapshot.check() {
-            return Err(self.give_up(RepositoryError::Limit(malformed.to_string())));
+            return Err(self.fail(RepositoryError::Limit(malformed.to_string())));
         }
         let (repository, encoded) = (self.repository, snapshot.encode());
         self.put_commit(Kind::Snapshot, &encoded, SNAPSHOT_MAX)?;
@@ -202,20 +202,20 @@ impl Session<'_> {
     /// Puts a sweep's burial: from then on its packs may be deleted.
     ///
     /// SWEEP-8: by the rules of a commit.
-    pub(super) fn bury(self, burial: &Burial) -> Result<(), RepositoryError> {
+    pub(super) fn bury(&self, burial: &Burial) -> Result<(), RepositoryError> {
         self.put_commit(Kind::Burial, &burial.encode(), CONDEMNED_MAX)
     }
 
     /// SESS-6: not after a heartbeat that may have been taken for dead; the caller begins again.
-    fn put_commit(self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
+    fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
         let name = self.commit_name();
         let sealed = self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded);
         if sealed.len() as u64 > limit {
             let why = format!("{name} would have {} bytes, above its limit", sealed.len());
-            return Err(self.give_up(RepositoryError::Limit(why)));
+            return Err(self.fail(RepositoryError::Limit(why)));
         }
         if self.since_heartbeat() > STALE / 2 {
-            return Err(self.give_up(RepositoryError::Fenced));
+            return Err(self.fail(RepositoryError::Fenced));
         }
         match self.repository.store.put_new(&object_name(&name), &sealed) {
             Ok(()) => Ok(()),
@@ -248,8 +248,21 @@ impl Session<'_> {
     /// SESS-7: ends the session without a commit, by a tombstone in its place. Nothing is deleted. That the tombstone may
     /// fail too is why a sweep can put it: the error is that of the work, handed through.
     pub fn give_up<E>(self, error: E) -> E {
+        self.fail(error)
+    }
+
+    fn fail<E>(&self, error: E) -> E {
         let _ = self.put_tombstone();
         error
+    }
+
+    /// Ends a sweep's session that buried nothing. Where a LIST shows at once what is there, its lease can simply go:
+    /// it will do nothing more.
+    pub(super) fn end_sweep(self) -> Result<(), RepositoryError> {
+        match self.repository.store.promises().lag.is_zero() {
+            true => Ok(self.repository.store.delete(&object_name(&Name::Lease(self.id)))?),
+            false => Ok(self.put_tombstone()?),
+        }
     }
 
     fn put_tombstone(&self) -> Result<(), StoreError> {

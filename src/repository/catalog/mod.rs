@@ -5,6 +5,7 @@
 //! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
 //! which each session fills anew.
 
+mod live;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -21,6 +22,7 @@ use crate::format::Id16;
 
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
+pub(super) use live::{Need, PackUse, Rescued};
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
