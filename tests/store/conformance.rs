@@ -17,6 +17,12 @@ macro_rules! suite {
         mod in_memory {
             $(#[test] fn $test() { super::$test(&*crate::memory()); })+
         }
+        mod simulated {
+            $(#[test] fn $test() {
+                let hands = crate::support::repository::Hands::new(1);
+                super::$test(&*crate::support::sim::SimStore::strict(&hands));
+            })+
+        }
         mod in_a_directory {
             $(#[test] fn $test() {
                 let directory = tempfile::tempdir().unwrap();

@@ -7,5 +7,6 @@ pub mod keyspace;
 pub mod mini_writer;
 pub mod repository;
 pub mod server;
+pub mod sim;
 pub mod stores;
 pub mod writers;

@@ -24,33 +24,71 @@ pub fn password(text: &str) -> Credential {
     Credential { kind: SecretKind::Password, secret: text.as_bytes().to_vec().into() }
 }
 
-/// A clock that tests move, and randomness from a seed: two runs give the same bytes.
+/// The one time of a test, for its hosts and its store. It moves when a test says so, and a millisecond at each look a
+/// host takes at its wall clock, so that no two sessions begin at the same time.
+#[derive(Clone, Default)]
+pub struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// Where every test begins, since the epoch.
+    pub const START: Duration = Duration::from_millis(1_790_000_000_000);
+
+    /// How much time has passed since the test began.
+    pub fn passed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn pass(&self, millis: u64) -> Duration {
+        Duration::from_millis(self.0.fetch_add(millis, Ordering::SeqCst))
+    }
+}
+
+/// What one host has: a clock that tests move, and randomness from a seed. Two runs give the same bytes.
 #[derive(Clone)]
 pub struct Hands {
-    now: Arc<AtomicU64>,
-    uptime: Arc<AtomicU64>,
+    clock: Clock,
+    ahead: i64,
     seed: Arc<Mutex<blake3::OutputReader>>,
 }
 
 impl Hands {
     pub fn new(seed: u64) -> Hands {
-        let reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
-        let now = Arc::new(AtomicU64::new(1_790_000_000_000));
-        Hands { now, uptime: Arc::new(AtomicU64::new(0)), seed: Arc::new(Mutex::new(reader)) }
+        Hands { clock: Clock::default(), ahead: 0, seed: Hands::seed(seed) }
     }
 
-    /// Both clocks move on.
+    fn seed(seed: u64) -> Arc<Mutex<blake3::OutputReader>> {
+        Arc::new(Mutex::new(blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof()))
+    }
+
+    /// Another host at the same time: randomness of its own, and a wall clock that is ahead by milliseconds, or behind.
+    pub fn another(&self, seed: u64, ahead: i64) -> Hands {
+        Hands { clock: self.clock(), ahead, seed: Hands::seed(seed) }
+    }
+
+    /// The same host in another course of events, with a time of its own from here on.
+    pub fn fork(&self) -> Hands {
+        let clock = Clock(Arc::new(AtomicU64::new(self.clock.0.load(Ordering::SeqCst))));
+        let seed = self.seed.lock().unwrap().clone();
+        Hands { clock, ahead: self.ahead, seed: Arc::new(Mutex::new(seed)) }
+    }
+
+    /// The time of this host's test.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Time passes, for all hosts and the store.
     pub fn pass(&self, time: Duration) {
-        self.now.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
-        self.uptime.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+        self.clock.pass(time.as_millis() as u64);
     }
 
     pub fn ambient(&self, host: &str) -> Ambient {
-        let Hands { now, uptime, seed } = self.clone();
+        let Hands { clock, ahead, seed } = self.clone();
+        let uptime = self.clock();
+        let wall = move || (Clock::START + clock.pass(1)).as_millis() as u64;
         Ambient {
-            // Each look at the clock takes a millisecond, so that no two sessions begin at the same time.
-            now: Arc::new(move || UnixMillis(now.fetch_add(1, Ordering::SeqCst))),
-            uptime: Arc::new(move || Duration::from_millis(uptime.load(Ordering::SeqCst))),
+            now: Arc::new(move || UnixMillis(wall().saturating_add_signed(ahead))),
+            uptime: Arc::new(move || uptime.passed()),
             random: Arc::new(move |bytes| seed.lock().unwrap().fill(bytes)),
             host: host.into(),
         }
