@@ -300,12 +300,15 @@ impl Repository {
     }
 
     /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller: nothing may be taken for
-    /// usable past it.
+    /// usable past it. One that is listed and gone came to its end, and no LIST shows its packs any more (SWEEP-10).
     pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
         let (mut ids, mut packs) = (Vec::new(), HashSet::new());
         for entry in self.store.list("condemned/")? {
             let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-            let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
+            let plaintext = match self.get_object(&name, CONDEMNED_MAX) {
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+                other => other?.1,
+            };
             let condemned =
                 Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
             ids.push(id);

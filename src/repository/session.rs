@@ -20,7 +20,7 @@ use crate::format::{Id16, UnixMillis};
 use crate::store::StoreError;
 
 /// How often a lease is rewritten.
-const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 /// A lease without a heartbeat for this long may be given up by a sweep.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 

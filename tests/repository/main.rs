@@ -9,3 +9,4 @@ mod damage;
 mod local;
 mod round_trip;
 mod sessions;
+mod sweep;

@@ -2,13 +2,12 @@
 //! last the condemnation itself. Every step may be repeated by anyone. Rules: format-spec/16-sweep.md.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use super::super::error::RepositoryError;
-use super::super::session::Session;
+use super::super::error::{Fault, RepositoryError};
+use super::super::session::{HEARTBEAT, Session};
 use super::super::{lock, object_name};
-use super::SweepReport;
 use super::survey::StoreClock;
+use super::{SweepReport, fence};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::CONDEMNED_MAX;
 use crate::format::object::{Kind, Name};
@@ -26,19 +25,20 @@ pub(super) struct Standing {
     pub id: Id16,
     /// What it says.
     pub burial: Burial,
-    /// How old it is.
-    pub age: Duration,
 }
 
 /// All burials; tombstones left out.
-pub(super) fn standing(session: &Session<'_>, clock: StoreClock) -> Result<Vec<Standing>, RepositoryError> {
+pub(super) fn standing(session: &Session<'_>) -> Result<Vec<Standing>, RepositoryError> {
     let (repository, mut found) = (session.repository, Vec::new());
     for entry in repository.store.list("burials/")? {
         let Some(name @ Name::Burial(id)) = Name::parse(entry.name.as_str()) else { continue };
-        let (kind, plaintext) = repository.get_object(&name, CONDEMNED_MAX)?;
+        let (kind, plaintext) = match repository.get_object(&name, CONDEMNED_MAX) {
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+            other => other?,
+        };
         if kind == Kind::Burial {
             let burial = Burial::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-            found.push(Standing { id, burial, age: clock.age(entry.modified) });
+            found.push(Standing { id, burial });
         }
     }
     Ok(found)
@@ -50,6 +50,7 @@ pub(super) fn standing(session: &Session<'_>, clock: StoreClock) -> Result<Vec<S
 pub(super) fn carry_out(
     session: &Session<'_>,
     burials: &[Standing],
+    clock: StoreClock,
     report: &mut SweepReport,
 ) -> Result<(), RepositoryError> {
     let repository = session.repository;
@@ -67,21 +68,47 @@ pub(super) fn carry_out(
         report.deleted_bytes += listed.get(pack).copied().unwrap_or(0);
         session.keep_alive()?;
     }
-    let (lag, left) = (repository.store.promises().lag, repository.listed_packs()?);
+    let left = repository.listed_packs()?;
     repository.refresh_index()?;
     let named = lock(&repository.catalog).indexed_packs()?;
+    let lists_are_settled = repository.store.promises().lag.is_zero() || others_are_quiet(session, clock)?;
     for of in burials {
-        let is_over = !of.burial.packs.iter().any(|pack| left.contains_key(pack) || named.contains_key(pack));
-        if is_over && (lag.is_zero() || of.age >= 2 * lag) {
-            for id in &of.burial.condemned {
-                repository.store.delete(&object_name(&Name::Condemned(*id)))?;
-            }
-            // The lease before the burial: without either it would look undecided.
-            repository.store.delete(&object_name(&Name::Lease(of.id)))?;
-            repository.store.delete(&object_name(&Name::Burial(of.id)))?;
+        let is_left = |pack: &ObjectHash| left.contains_key(pack) || named.contains_key(pack);
+        let was_left = |pack: &ObjectHash| listed.contains_key(pack) && !repository.store.promises().lag.is_zero();
+        if !lists_are_settled || of.burial.packs.iter().any(|pack| is_left(pack) || was_left(pack)) {
+            continue;
         }
+        for id in &of.burial.condemned {
+            repository.store.delete(&object_name(&Name::Condemned(*id)))?;
+        }
+        // The lease before the burial: without either it would look undecided.
+        repository.store.delete(&object_name(&Name::Lease(of.id)))?;
+        repository.store.delete(&object_name(&Name::Burial(of.id)))?;
     }
     Ok(())
+}
+
+/// Whether no other sweep deleted anything within the last LAG: a LIST may show once more what another one just showed
+/// to be gone.
+fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, RepositoryError> {
+    let repository = session.repository;
+    let quiet = 2 * repository.store.promises().lag + HEARTBEAT;
+    let burials: HashSet<String> =
+        repository.store.list("burials/")?.into_iter().map(|entry| entry.name.as_str().to_owned()).collect();
+    for entry in repository.store.list("leases/")? {
+        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
+        if id == session.id() || clock.age(entry.modified) >= quiet {
+            continue;
+        }
+        let is_sweep = match fence::read_lease(session, &name)? {
+            Some(lease) => lease.commit_name.starts_with("burials/"),
+            None => burials.contains(&Name::Burial(id).to_string()),
+        };
+        if is_sweep {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Puts index objects that name what `sources` name except what is gone, then deletes `sources`. A source that is

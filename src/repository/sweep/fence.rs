@@ -92,7 +92,7 @@ pub(super) fn fence(
 }
 
 /// A lease; `None` where it is gone, because another sweep saw its end.
-fn read_lease(session: &Session<'_>, name: &Name) -> Result<Option<Lease>, RepositoryError> {
+pub(super) fn read_lease(session: &Session<'_>, name: &Name) -> Result<Option<Lease>, RepositoryError> {
     let repository = session.repository;
     let object = match repository.store.get(&object_name(name), SMALL_MAX) {
         Err(StoreError::NotFound { .. }) => return Ok(None),

@@ -132,6 +132,9 @@ pub struct SweepReport {
     pub waiting: Vec<Waiting>,
 }
 
+/// How often a repository is looked at that changes meanwhile.
+const LOOKS: usize = 4;
+
 /// What a sweep is told while it works: when to stop, and whom to tell how many bytes were stored again.
 #[derive(Clone, Copy)]
 struct Hands<'a> {
@@ -170,9 +173,28 @@ impl Repository {
         Ok(report)
     }
 
-    /// Lists everything, finds what is needed, and refuses what SWEEP-2 refuses. Afterwards the catalog takes for
-    /// usable what is named, listed and not condemned.
+    /// Lists everything, finds what is needed, and refuses what SWEEP-2 refuses. An index object that was put after
+    /// `index/` was listed is no lost one: what looks so is looked at again.
     fn survey(
+        &self,
+        options: &SweepOptions,
+        clock: StoreClock,
+        roots: &[SnapshotName],
+        hands: Hands<'_>,
+    ) -> Result<Survey, RepositoryError> {
+        for _ in 0..LOOKS {
+            let survey = self.look(options, clock, roots, hands)?;
+            let except = |_: &ObjectHash, is_named: bool| !is_named;
+            lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
+            if !self.store.promises().lag.is_zero() || rescue::unknown(self)?.is_empty() {
+                return Ok(survey);
+            }
+        }
+        let reason = "needed chunks are only in packs that no index object names: an index object is lost".into();
+        Err(RepositoryError::NotWhole { reasons: vec![reason] })
+    }
+
+    fn look(
         &self,
         options: &SweepOptions,
         clock: StoreClock,
@@ -267,7 +289,7 @@ impl Repository {
         report: &mut SweepReport,
         hands: Hands<'_>,
     ) -> Result<(), RepositoryError> {
-        let clock = StoreClock::read(self)?;
+        let clock = StoreClock::read(session)?;
         let seen = survey::condemnations(self, clock)?;
         session.state_seen(seen.iter().map(|of| of.id).collect())?;
         let survey = self.survey(options, clock, &[], hands)?;
@@ -317,8 +339,8 @@ impl Repository {
             Ok(None) => session.end_sweep(),
             Ok(Some(burial)) => {
                 session.bury(&burial)?;
-                let of = Standing { id: session.id(), burial, age: Duration::ZERO };
-                bury::carry_out(&session, &[of], report)
+                let of = Standing { id: session.id(), burial };
+                bury::carry_out(&session, &[of], StoreClock::read(&session)?, report)
             }
             Err(error) => Err(session.give_up(error)),
         }
@@ -332,12 +354,12 @@ impl Repository {
         report: &mut SweepReport,
         hands: Hands<'_>,
     ) -> Result<Option<Burial>, RepositoryError> {
-        let clock = StoreClock::read(self)?;
+        let clock = StoreClock::read(session)?;
         let condemnations = survey::condemnations(self, clock)?;
         session.state_seen(condemnations.iter().map(|of| of.id).collect())?;
         Survey::take(self, options, clock)?.refuse()?;
-        let standing = bury::standing(session, clock)?;
-        bury::carry_out(session, &standing, report)?;
+        let standing = bury::standing(session)?;
+        bury::carry_out(session, &standing, clock, report)?;
         let buried: HashSet<Id16> = standing.iter().flat_map(|of| of.burial.condemned.iter().copied()).collect();
         let wait = options.grace.max(2 * self.store.promises().lag);
         let open = condemnations.into_iter().filter(|of| !buried.contains(&of.id));
@@ -371,6 +393,8 @@ impl Repository {
         report: &mut SweepReport,
     ) -> Result<(), RepositoryError> {
         for name in &survey.expired {
+            // The lease first: a lease whose commit name is empty would look undecided.
+            self.store.delete(&object_name(&Name::Lease(name.session)))?;
             self.store.delete(&object_name(&Name::Snapshot(*name)))?;
             report.deleted_snapshots += 1;
             session.keep_alive()?;

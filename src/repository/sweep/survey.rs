@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::super::error::{RepositoryError, one_line};
+use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::opening::Alarm;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
@@ -20,11 +20,10 @@ pub(super) struct StoreClock {
 }
 
 impl StoreClock {
-    /// Reads it from the leases, one of which was just written. One that a LIST does not show yet makes everything
-    /// look younger, which only makes a sweep wait.
-    pub fn read(repository: &Repository) -> Result<StoreClock, RepositoryError> {
-        let leases = repository.store.list("leases/")?;
-        Ok(StoreClock { now: leases.iter().filter_map(|entry| entry.modified).max() })
+    /// The time of a lease that was just written.
+    pub fn read(session: &Session<'_>) -> Result<StoreClock, RepositoryError> {
+        let lease = object_name(&Name::Lease(session.id()));
+        Ok(StoreClock { now: session.repository.store.modified(&lease)? })
     }
 
     /// The host's clock in its place: enough to show what a sweep would do.
@@ -136,7 +135,8 @@ fn forbids(alarm: &Alarm) -> bool {
     }
 }
 
-/// All condemnations; an unreadable one is an error.
+/// All condemnations; an unreadable one is an error. One that is listed and gone came to its end (SWEEP-10), and none of
+/// its packs is listed any more.
 pub(super) fn condemnations(
     repository: &Repository,
     clock: StoreClock,
@@ -144,7 +144,10 @@ pub(super) fn condemnations(
     let mut found = Vec::new();
     for entry in repository.store.list("condemned/")? {
         let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-        let (_, plaintext) = repository.get_object(&name, CONDEMNED_MAX)?;
+        let plaintext = match repository.get_object(&name, CONDEMNED_MAX) {
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+            other => other?.1,
+        };
         let condemned =
             Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
         found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
