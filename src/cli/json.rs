@@ -39,6 +39,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Index { .. } => "index",
             Alarm::Packs { .. } => "packs",
             Alarm::Snapshot { .. } => "snapshot",
+            Alarm::Forgotten { .. } => "forgotten",
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
             Alarm::State { .. } => "state",
