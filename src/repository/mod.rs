@@ -11,6 +11,8 @@ mod error;
 mod fetch;
 mod intake;
 mod keyring;
+mod losses;
+mod notes;
 mod opening;
 mod pack_reader;
 mod pack_writer;

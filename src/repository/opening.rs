@@ -79,6 +79,28 @@ pub enum Alarm {
     },
 }
 
+impl Alarm {
+    /// The one object that is missing or cannot be read.
+    pub(super) fn object(&self) -> Option<&str> {
+        match self {
+            Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } => Some(object),
+            Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
+            Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } => None,
+        }
+    }
+}
+
+/// What `condemned/` holds.
+#[derive(Default)]
+pub(super) struct ReadCondemned {
+    /// Ids that were read.
+    pub ids: Vec<Id16>,
+    /// All packs they name.
+    pub packs: HashSet<ObjectHash>,
+    /// Objects that cannot be read.
+    pub unreadable: Vec<(Name, Fault)>,
+}
+
 /// Index rows are added in transactions of about this many chunks.
 const BATCH: usize = 256 << 10;
 
@@ -90,7 +112,7 @@ impl Repository {
         let refresh = || {
             let mut alarms = self.refresh_index()?;
             alarms.extend(self.refresh_snapshots("snapshots/")?);
-            Ok(alarms)
+            self.without_recorded(alarms)
         };
         match refresh() {
             Err(error) if RepositoryError::is_of_catalog(&error) => {
@@ -299,19 +321,40 @@ impl Repository {
         Ok(heads.into_iter().find(|(of, _)| of == tag).map(|(_, head)| head))
     }
 
-    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller: nothing may be taken for
-    /// usable past it.
+    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller, unless its loss was
+    /// recorded: nothing may be taken for usable past it.
+    ///
+    /// NOTE-4: an id that was not read is not among the ids.
     pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
-        let (mut ids, mut packs) = (Vec::new(), HashSet::new());
-        for entry in self.store.list("condemned/")? {
-            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-            let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
-            let condemned =
-                Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-            ids.push(id);
-            packs.extend(condemned.packs);
+        let ReadCondemned { ids, packs, unreadable } = self.read_condemned()?;
+        if !unreadable.is_empty() {
+            let losses = self.losses()?;
+            if let Some((name, fault)) = unreadable.into_iter().find(|(name, _)| !losses.has(&name.to_string())) {
+                return Err(RepositoryError::damaged(name, fault));
+            }
         }
         Ok((ids, packs))
+    }
+
+    /// All of `condemned/`. One that is gone between LIST and GET was done with.
+    pub(super) fn read_condemned(&self) -> Result<ReadCondemned, RepositoryError> {
+        let mut read = ReadCondemned::default();
+        for entry in self.store.list("condemned/")? {
+            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
+            let condemned = self.get_object(&name, CONDEMNED_MAX).and_then(|(_, plaintext)| {
+                Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
+            });
+            match condemned {
+                Ok(condemned) => {
+                    read.ids.push(id);
+                    read.packs.extend(condemned.packs);
+                }
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+                Err(RepositoryError::Damaged { source, .. }) => read.unreadable.push((name, source)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
     }
 
     /// Packs that a LIST shows, with their sizes.

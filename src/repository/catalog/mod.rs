@@ -1,10 +1,11 @@
-//! The local catalog of a repository: its snapshots, packs and chunks, in SQLite. A cache: always built again from the
+//! The local catalog of a repository: its snapshots, packs, chunks and notes, in SQLite. A cache: always built again from the
 //! repository. Rules: format-spec/14-local.md.
 //!
 //! LOCAL-4: it may claim less than the repository holds, never more. Rows come only from index objects and snapshots
 //! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
 //! which each session fills anew.
 
+mod notes;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -24,7 +25,7 @@ pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -42,6 +43,7 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 
