@@ -12,6 +12,8 @@ mod fetch;
 mod forgetting;
 mod intake;
 mod keyring;
+mod losses;
+mod notes;
 mod opening;
 mod pack_reader;
 mod pack_writer;
