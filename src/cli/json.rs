@@ -8,7 +8,7 @@ use crate::format::keys::SecretKind;
 use crate::format::snapshot::{self, File, FileKind, Role};
 use crate::operations::changes::Changes;
 use crate::operations::list::Chosen;
-use crate::operations::{backup, check, restore, stats, verify};
+use crate::operations::{backup, restore, stats, verify};
 use crate::repository::{Alarm, SlotInfo, SnapshotInfo};
 
 /// An error.
@@ -372,52 +372,6 @@ impl Verify {
             whole: report.is_whole(),
             files: report.files.iter().map(one).collect(),
             made_good: report.made_good.clone(),
-        }
-    }
-}
-
-/// `check`.
-#[derive(Serialize)]
-pub(crate) struct Check {
-    sound: bool,
-    read_data: bool,
-    packs: u64,
-    bytes_read: u64,
-    snapshots: u64,
-    chunks: u64,
-    unindexed_packs: u64,
-    damage: Vec<DamageOf>,
-    lost_files: Vec<LostFile>,
-}
-
-/// An object that is damaged or missing.
-#[derive(Serialize)]
-struct DamageOf {
-    object: String,
-    problem: String,
-}
-
-/// A file that cannot be restored whole.
-#[derive(Serialize)]
-struct LostFile {
-    snapshot: String,
-    path: String,
-}
-
-impl Check {
-    pub fn new(report: &check::CheckReport, read_data: bool) -> Check {
-        let damage = report.damage.iter();
-        let lost = report.lost_files.iter();
-        Check {
-            sound: report.damage.is_empty() && report.lost_files.is_empty(),
-            read_data,
-            packs: report.packs,
-            bytes_read: report.bytes_read,
-            snapshots: report.snapshots,
-            chunks: report.chunks,
-            unindexed_packs: report.unindexed_packs,
-            damage: damage.map(|d| DamageOf { object: d.object.clone(), problem: d.problem.clone() }).collect(),
-            lost_files: lost.map(|(id, path)| LostFile { snapshot: id.to_string(), path: path.clone() }).collect(),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::Repository;
 use super::error::RepositoryError;
 use super::opening::Alarm;
-use super::Repository;
 use crate::format::note::{Body, Loss};
 use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, ObjectHash};

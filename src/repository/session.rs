@@ -19,9 +19,9 @@ use crate::format::{Id16, UnixMillis};
 use crate::store::StoreError;
 
 /// How often a lease is rewritten.
-const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 /// A lease without a heartbeat for this long may be given up by a sweep.
-const STALE: Duration = Duration::from_secs(60 * 60);
+pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
 /// A backup's session: from its lease to its commit.
 pub struct Session<'r> {

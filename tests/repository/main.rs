@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod damage;
 mod local;
+mod repair;
 mod round_trip;
 mod sessions;
