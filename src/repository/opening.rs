@@ -168,7 +168,7 @@ impl Repository {
     }
 
     /// A pack's own table, in three reads: header, trailer, footer.
-    fn read_footer(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
+    pub(super) fn read_footer(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
         let fault = |fault| RepositoryError::damaged(Name::Pack(pack), fault);
         let trailer_at = size.checked_sub(TRAILER as u64).ok_or_else(|| fault(Fault::WrongHash))?;
         let head = self.read_pack(pack, 0, (HEADER as u64).min(size))?;

@@ -161,7 +161,7 @@ impl Repository {
         let (mut report, hands) = (SweepReport::default(), Hands { stop, progress });
         if options.dry_run {
             let clock = StoreClock::host(self.ambient.now());
-            let survey = self.survey(options, clock, &[], hands)?;
+            let survey = self.look_at_all(options, clock, &[], hands)?;
             self.choose_packs(&survey, options, &mut report)?;
             return Ok(report);
         }
@@ -175,7 +175,7 @@ impl Repository {
 
     /// Lists everything, finds what is needed, and refuses what has to be refused. An index object that was put after
     /// `index/` was listed is no lost one: what looks so is looked at again.
-    fn survey(
+    fn look_at_all(
         &self,
         options: &SweepOptions,
         clock: StoreClock,
@@ -294,7 +294,7 @@ impl Repository {
         let clock = StoreClock::read(session)?;
         let seen = survey::condemnations(self, clock)?;
         session.state_seen(seen.iter().map(|of| of.id).collect())?;
-        let survey = self.survey(options, clock, &[], hands)?;
+        let survey = self.look_at_all(options, clock, &[], hands)?;
         let plan = self.choose_packs(&survey, options, report)?;
         let condemned: HashSet<ObjectHash> = plan.packs.iter().chain(&survey.condemned).copied().collect();
         self.store_what_lacks(session, &survey, &condemned, options, report, hands)?;
@@ -380,7 +380,7 @@ impl Repository {
         if fenced.must_wait {
             return Ok(None);
         }
-        let survey = self.survey(options, clock, &fenced.roots, hands)?;
+        let survey = self.look_at_all(options, clock, &fenced.roots, hands)?;
         self.store_what_lacks(session, &survey, &survey.condemned, options, report, hands)?;
         self.delete_expired(session, &survey, report)?;
         self.remove_leases(&fenced.ended, report)?;
