@@ -14,6 +14,7 @@ mod keyring;
 mod opening;
 mod pack_reader;
 mod pack_writer;
+mod previous;
 mod session;
 mod slots;
 mod sqlite;

@@ -6,6 +6,7 @@
 mod support;
 
 mod damage;
+mod deltas;
 mod local;
 mod round_trip;
 mod sessions;

@@ -5,6 +5,7 @@
 //! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
 //! which each session fills anew.
 
+mod lineage;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -19,6 +20,7 @@ use super::error::{CATALOG, RepositoryError};
 use super::sqlite;
 use crate::format::Id16;
 
+pub(super) use lineage::Lineage;
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
