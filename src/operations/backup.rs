@@ -74,12 +74,19 @@ fn attempt(
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
     let session = repository.begin(dataset)?;
+    let previous = match session.previous_snapshot() {
+        Ok(previous) => previous,
+        Err(error) => return Err(session.give_up(error.into())),
+    };
     observer.begin("backing up", Some(capture.files.iter().map(CapturedFile::expected_size).sum()));
     let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
         capture
             .files
             .iter()
-            .map(|file| store_file(repository, intake, file, observer))
+            .map(|file| {
+                let earlier = previous.as_ref().and_then(|previous| earlier_version(previous, capture, file));
+                store_file(repository, intake, file, earlier, observer)
+            })
             .collect::<Result<Vec<_>, OperationError>>()
     });
     let (files, stored) = match stored {
@@ -93,6 +100,22 @@ fn attempt(
     Ok(Report { name: committed.name, snapshot, alarms })
 }
 
+/// A file as it was in an earlier snapshot: of the same path, or, where the server gave it another name, the only one of
+/// its role that has no successor by name.
+fn earlier_version<'a>(earlier: &'a Snapshot, capture: &Capture, file: &CapturedFile) -> Option<&'a File> {
+    let same = earlier.files.iter().find(|old| old.path.as_slice() == file.path);
+    let is_left =
+        |old: &&File| old.role == file.role && capture.files.iter().all(|other| other.path != old.path.as_slice());
+    match (same, file.role) {
+        (Some(_), _) => same,
+        (None, Role::Dump | Role::Base | Role::SingleAof) => {
+            let mut left = earlier.files.iter().filter(is_left);
+            left.next().filter(|_| left.next().is_none())
+        }
+        (None, Role::Incr | Role::Manifest | Role::History | Role::Other) => None,
+    }
+}
+
 /// A file of the snapshot, and what reading it showed.
 type StoredFile = (File, Reading);
 
@@ -100,13 +123,15 @@ fn store_file(
     repository: &Repository,
     intake: &mut Intake<'_>,
     captured: &CapturedFile,
+    earlier: Option<&File>,
     observer: &dyn Observer,
 ) -> Result<StoredFile, OperationError> {
     let mut file = describe(captured);
     if captured.kind != FileKind::File {
         return Ok((file, Reading::default()));
     }
-    let mut stream = StreamWriter::new(repository);
+    let recipe = earlier.and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
+    let mut stream = StreamWriter::after(repository, recipe);
     let mut hasher = blake3::Hasher::new();
     let mut failed = None;
     let read = captured.read(&mut |bytes| {

@@ -10,7 +10,7 @@ use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
 use super::session::{HEARTBEAT, STALE};
 use super::{Repository, object_name};
-use crate::format::index::{Index, IndexedPack};
+use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
 use crate::format::session::{Condemned, Lease, Tombstone};
@@ -162,16 +162,8 @@ impl<'r> RepairSession<'r> {
     }
 
     fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let repository = self.repository;
-        let index = Index { session: self.id, packs };
-        let unnamed = Name::Index(ObjectHash([0; 32]));
-        let sealed = repository.keyring().seal(&unnamed, Kind::Index, repository.ambient.random(), &index.encode());
-        let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
         self.keep_alive()?;
-        Ok(repository.store.put(&object_name(&name), &sealed)?)
+        self.repository.put_index(self.id, packs).map(drop)
     }
 
     /// Writes down what is lost and was not written down before.

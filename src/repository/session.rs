@@ -2,7 +2,7 @@
 //!
 //! SESS-1: only the lease is put twice under one name; everything else is named by its hash, or put once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,13 +16,16 @@ use crate::format::limits::{CONDEMNED_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
-use crate::format::{Id16, UnixMillis};
+use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
 
 /// How often a lease is rewritten.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 /// A lease without a heartbeat for this long may be given up by a sweep.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// When packs were stored.
+type StoredAt = HashMap<ObjectHash, UnixMillis>;
 
 /// What a session may commit, once.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,7 @@ pub struct Session<'r> {
     beat: Mutex<Duration>,
     newest: Option<Head>,
     alarms: Vec<Alarm>,
+    stored_at: StoredAt,
 }
 
 /// A snapshot that was committed.
@@ -86,14 +90,18 @@ impl Repository {
             beat: Mutex::new(Duration::ZERO),
             newest: None,
             alarms: Vec::new(),
+            stored_at: HashMap::new(),
         };
         session.put_lease(None)?;
         Ok(session)
     }
 
-    /// Fills the catalog's list of usable packs; says which an index names that are not there.
-    fn prove_packs(&self, condemned: &HashSet<crate::format::ObjectHash>) -> Result<Option<Alarm>, RepositoryError> {
-        let listed = self.listed_packs()?;
+    /// Fills the catalog's list of usable packs; says which an index names that are not there, and when the others were
+    /// stored.
+    fn prove_packs(&self, condemned: &HashSet<ObjectHash>) -> Result<(Option<Alarm>, StoredAt), RepositoryError> {
+        let with_times = self.listed_packs_with_times()?;
+        let stored_at = with_times.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
+        let listed: HashMap<_, _> = with_times.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
         let mut catalog = lock(&self.catalog);
         catalog.set_usable(&listed, condemned)?;
         let indexed = catalog.indexed_packs()?;
@@ -105,7 +113,7 @@ impl Repository {
             lost.retain(|pack, _| !recorded.contains(pack));
         }
         let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
-        Ok(first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }))
+        Ok((first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }), stored_at))
     }
 }
 
@@ -114,7 +122,9 @@ impl Session<'_> {
         let repository = self.repository;
         let (ids, condemned) = repository.condemned()?;
         self.alarms = repository.refresh_index()?;
-        self.alarms.extend(repository.prove_packs(&condemned)?);
+        let (lost, stored_at) = repository.prove_packs(&condemned)?;
+        self.alarms.extend(lost);
+        self.stored_at = stored_at;
         self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
         self.alarms = repository.without_recorded(std::mem::take(&mut self.alarms))?;
         self.newest = repository.newest(&tag.to_string())?;
@@ -150,6 +160,11 @@ impl Session<'_> {
         self.begin
     }
 
+    /// When a pack was stored, by the store's clock, where it was listed with a time.
+    pub(super) fn stored_at(&self, pack: &ObjectHash) -> Option<UnixMillis> {
+        self.stored_at.get(pack).copied()
+    }
+
     /// What was missing or unreadable when it began.
     pub fn alarms(&self) -> &[Alarm] {
         &self.alarms
@@ -163,6 +178,15 @@ impl Session<'_> {
     /// The dataset's newest snapshot, listed or remembered.
     pub fn previous(&self) -> Option<String> {
         self.newest.as_ref().map(|head| head.name.clone())
+    }
+
+    /// That snapshot, where it is there and can be read.
+    pub fn previous_snapshot(&self) -> Result<Option<Snapshot>, RepositoryError> {
+        let Some(name) = self.newest.as_ref().and_then(|head| SnapshotName::parse(&head.name)) else { return Ok(None) };
+        match self.repository.read_snapshot(&name) {
+            Err(error) if error.is_damage() => Ok(None),
+            other => other,
+        }
     }
 
     fn put_lease(&self, seen: Option<Vec<Id16>>) -> Result<(), RepositoryError> {

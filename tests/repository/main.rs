@@ -7,6 +7,7 @@ mod support;
 
 mod check;
 mod damage;
+mod deltas;
 mod forget;
 mod local;
 mod repair;

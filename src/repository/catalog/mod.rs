@@ -6,6 +6,7 @@
 //! which each session fills anew.
 
 mod forgotten;
+mod lineage;
 mod live;
 mod notes;
 mod packs;
@@ -23,6 +24,7 @@ use super::sqlite;
 use crate::format::Id16;
 
 pub use forgotten::ForgottenRecord;
+pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;

@@ -339,7 +339,7 @@ fn insert_chunks(transaction: &Transaction<'_>, mut rows: Vec<ChunkValues>) -> r
     Ok(())
 }
 
-fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
+pub(super) fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
     let (mut low, mut high) = ([0; 32], [0xff; 32]);
     for bound in [&mut low, &mut high] {
         bound.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
