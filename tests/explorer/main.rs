@@ -1,0 +1,140 @@
+//! The explorer: a model of the session protocol alone, and a search through every interleaving of its steps.
+//!
+//! Backups, sweeps, a forget and an undelete make their store calls one at a time, in any order; a pause, and a kill, is a step not
+//! taken. A LIST shows each change for certain only LAG ticks after it, and before that each change by itself or not; `put_new`
+//! is of one of three kinds; a heartbeat may be found STALE at any time; a put or a repeated delete may arrive late (I1).
+//! After every step each snapshot that counts must be decodable from packs that exist and that index objects name.
+//! Not in it: three or more of a kind, paged LIST, S3's copies, merging of small packs, key rotation, an unknown outcome of B4,
+//! failures of single calls, liveness.
+//!
+//! `weakened` takes one correction of the protocol back at a time and finds the schedule that then loses something:
+//! `cargo test --test explorer weakened -- --nocapture` prints them all.
+//!
+//! Larger searches by hand: words in the environment say what is searched, as in
+//! `REDKEEP_EXPLORER="2+2 lag=1 grace=1 settled bound=100000000" cargo test --release --test explorer by_hand -- --nocapture`:
+//! backups+sweeps; `lag=`, `grace=` in ticks; `settled` or `overwrites` for put_new; `before`, `forget`, `undelete`, `unknown`,
+//! `condemned`, `continue` for the set-up; `no-burial` for the question whether W3 and the fencing of sweeps can be spared;
+//! `bound=` in states (about 25 bytes each, and 180 for each that is still to be looked at).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
+#![allow(clippy::print_stdout, reason = "schedules are shown to whoever asks with --nocapture")]
+
+mod backup;
+mod search;
+mod state;
+mod steps;
+mod store;
+mod sweep;
+mod weakened;
+
+use search::search;
+use state::{PutNew, Setup, Variant};
+
+/// Searches stop here, so that a test cannot eat the machine.
+const BOUND: usize = 4_000_000;
+
+/// One backup and one sweep on a local store.
+const ONE_EACH: Setup = Setup {
+    backups: 1,
+    sweeps: 1,
+    before: false,
+    forget: false,
+    undelete: false,
+    lag: 0,
+    grace: 0,
+    put_new: PutNew::Exclusive,
+    unknown: false,
+    condemned: false,
+    condemns: true,
+    variant: Variant::Protocol,
+};
+
+const KINDS: [PutNew; 3] = [PutNew::Exclusive, PutNew::Settled, PutNew::Overwrites];
+
+/// No state is left to look at, and none loses anything.
+fn nothing_is_lost(setup: Setup) {
+    let found = search(&setup, BOUND);
+    found.show(&setup);
+    assert!(found.loss.is_none(), "{setup:?}: lost");
+    assert!(found.exhausted, "{setup:?}: cut off after {} states", found.states);
+}
+
+#[test]
+fn one_backup_and_one_sweep_lose_nothing_with_any_lag_and_put_new() {
+    for put_new in KINDS {
+        for lag in 0..=2 {
+            nothing_is_lost(Setup { lag, put_new, ..ONE_EACH });
+            nothing_is_lost(Setup { lag, put_new, before: true, ..ONE_EACH });
+        }
+    }
+}
+
+#[test]
+fn a_condemnation_gone_on_with_loses_nothing() {
+    for put_new in KINDS {
+        for lag in 0..=1 {
+            nothing_is_lost(Setup { lag, put_new, condemned: true, ..ONE_EACH });
+        }
+    }
+}
+
+#[test]
+fn forget_and_undelete_beside_a_backup_and_a_sweep_lose_nothing() {
+    nothing_is_lost(Setup { before: true, forget: true, undelete: true, ..ONE_EACH });
+    nothing_is_lost(Setup { before: true, forget: true, undelete: true, condemned: true, ..ONE_EACH });
+    nothing_is_lost(Setup { before: true, forget: true, undelete: true, backups: 0, lag: 1, grace: 1, ..ONE_EACH });
+    nothing_is_lost(Setup { before: true, forget: true, lag: 1, grace: 1, ..ONE_EACH });
+}
+
+#[test]
+fn a_put_of_unknown_outcome_loses_nothing() {
+    nothing_is_lost(Setup { unknown: true, lag: 1, grace: 1, ..ONE_EACH });
+    nothing_is_lost(Setup { unknown: true, lag: 1, grace: 1, condemned: true, ..ONE_EACH });
+}
+
+#[test]
+fn two_sweeps_lose_nothing() {
+    nothing_is_lost(Setup { backups: 0, sweeps: 2, before: true, forget: true, ..ONE_EACH });
+    nothing_is_lost(Setup { sweeps: 2, before: true, forget: true, condemned: true, condemns: false, ..ONE_EACH });
+}
+
+/// What the words in the environment say.
+fn by_words(words: &str) -> (Setup, usize) {
+    let (mut setup, mut bound) = (ONE_EACH, BOUND);
+    for word in words.split_whitespace() {
+        match word.split_once(['=', '+']) {
+            Some(("lag", ticks)) => setup.lag = ticks.parse().unwrap(),
+            Some(("grace", ticks)) => setup.grace = ticks.parse().unwrap(),
+            Some(("bound", states)) => bound = states.parse().unwrap(),
+            Some((backups, sweeps)) => {
+                (setup.backups, setup.sweeps) = (backups.parse().unwrap(), sweeps.parse().unwrap());
+            }
+            None => by_word(&mut setup, word),
+        }
+    }
+    (setup, bound)
+}
+
+fn by_word(setup: &mut Setup, word: &str) {
+    match word {
+        "settled" => setup.put_new = PutNew::Settled,
+        "overwrites" => setup.put_new = PutNew::Overwrites,
+        "before" => setup.before = true,
+        "forget" => (setup.before, setup.forget) = (true, true),
+        "undelete" => (setup.before, setup.undelete) = (true, true),
+        "unknown" => setup.unknown = true,
+        "condemned" => setup.condemned = true,
+        "continue" => (setup.condemned, setup.condemns) = (true, false),
+        "no-burial" => setup.variant = Variant::NoBurial,
+        _ => panic!("{word} says nothing to the explorer"),
+    }
+}
+
+/// What the environment asks for, or one backup and one sweep; a search that its bound cuts off has found nothing either way.
+#[test]
+fn by_hand() {
+    let (setup, bound) = by_words(&std::env::var("REDKEEP_EXPLORER").unwrap_or_else(|_| "1+1 lag=1".into()));
+    let found = search(&setup, bound);
+    found.show(&setup);
+    assert!(found.loss.is_none(), "{setup:?}: lost");
+}
