@@ -46,6 +46,7 @@ const ONE_EACH: Setup = Setup {
     unknown: false,
     condemned: false,
     condemns: true,
+    indexed: true,
     variant: Variant::Protocol,
 };
 

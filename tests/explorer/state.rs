@@ -76,6 +76,8 @@ pub struct Setup {
     pub condemned: bool,
     /// Whether the sweeps condemn anew; otherwise they only go on with what is condemned.
     pub condemns: bool,
+    /// Whether it is a loss, too, when a pack that exists and is needed is named by no index object (`check --repair` mends that).
+    pub indexed: bool,
     pub variant: Variant,
 }
 

@@ -133,12 +133,13 @@ impl State {
         let snapshots = sessions.fold(self.reported, |set, session| set | 1 << session);
         let snapshots = if forgotten || !setup.before { snapshots } else { snapshots | BEFORE };
         let packs = self.existing_packs();
-        if snapshots == 0 || decoded(self.held(packs & self.named(bits(&self.index, Object::exists)))) & B != 0 {
+        let named = packs & self.named(bits(&self.index, Object::exists));
+        if snapshots == 0 || decoded(self.held(named)) & B != 0 {
             None
-        } else if decoded(self.held(packs)) & B != 0 {
-            Some("a pack that a snapshot needs is named by no index object")
-        } else {
+        } else if decoded(self.held(packs)) & B == 0 {
             Some("a chunk that a snapshot needs is gone")
+        } else {
+            setup.indexed.then_some("a pack that a snapshot needs is named by no index object")
         }
     }
 }
