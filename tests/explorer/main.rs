@@ -99,6 +99,11 @@ fn two_sweeps_lose_nothing() {
     nothing_is_lost(Setup { sweeps: 2, before: true, forget: true, condemned: true, condemns: false, ..ONE_EACH });
 }
 
+#[test]
+fn two_backups_and_a_sweep_lose_nothing() {
+    nothing_is_lost(Setup { backups: 2, ..ONE_EACH });
+}
+
 /// What the words in the environment say.
 fn by_words(words: &str) -> (Setup, usize) {
     let (mut setup, mut bound) = (ONE_EACH, BOUND);

@@ -385,11 +385,12 @@ pub fn bits(objects: &[Object], holds: impl Fn(Object) -> bool) -> u16 {
 /// Chunks that can be decoded from what packs hold, bases included.
 pub fn decoded(held: u8) -> u8 {
     let base = held & WHOLE_A != 0;
-    u8::from(base) * A | u8::from(held & WHOLE_B != 0 || held & DELTA_B != 0 && base) * B
+    let delta = base && held & DELTA_B != 0;
+    (u8::from(base) * A) | (u8::from(held & WHOLE_B != 0 || delta) * B)
 }
 
 /// Chunks a session or sweep holds known, given what the usable packs hold.
 pub fn known(held: u8, setup: &Setup) -> u8 {
     let without_base = setup.is(Variant::BasesIgnored) && held & DELTA_B != 0;
-    decoded(held) | u8::from(without_base) * B
+    decoded(held) | (u8::from(without_base) * B)
 }
