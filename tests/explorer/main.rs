@@ -27,6 +27,8 @@ mod store;
 mod sweep;
 mod weakened;
 
+use std::collections::BTreeSet;
+
 use search::search;
 use state::{PutNew, Setup, Variant};
 
@@ -102,6 +104,54 @@ fn two_sweeps_lose_nothing() {
 #[test]
 fn two_backups_and_a_sweep_lose_nothing() {
     nothing_is_lost(Setup { backups: 2, ..ONE_EACH });
+}
+
+/// Calls that a model with a mistake in it might never come to.
+const CALLS: [&str; 28] = [
+    "B1 puts its lease",
+    "B2 LISTs condemned/",
+    "B2 LISTs index/",
+    "B2 LISTs packs/",
+    "B2 puts its lease again, saying `seen`",
+    "B3 puts pack",
+    "B3 repeats the put of pack",
+    "B3 seals its pack again",
+    "B3 puts index object",
+    "B4 commits and reports it",
+    "B4 commits, not yet final",
+    "B4 GETs its own bytes after LAG and reports it",
+    "B4 GETs a tombstone after LAG",
+    "B4 is refused, GETs a tombstone",
+    "B4 does not try, its heartbeat was too old",
+    "B5 puts its own tombstone",
+    "S4 condemns packs",
+    "W1 GETs a lease that has seen the id, of session",
+    "W1 GETs what is final at the name of session",
+    "W1 puts a tombstone for session",
+    "W1 GETs after 2 x LAG the name of session",
+    "W1 is refused a tombstone for session",
+    "W2 stores again what is needed, in pack",
+    "W2 LISTs forgotten/",
+    "W3 is refused",
+    "W4 deletes pack",
+    "W5 deletes its burial",
+    "W goes on after the burial of the condemned id",
+];
+
+#[test]
+fn every_call_of_the_protocol_is_made_in_some_state() {
+    let lagging = Setup { lag: 1, grace: 1, ..ONE_EACH };
+    let setups = [
+        Setup { unknown: true, condemned: true, ..lagging },
+        Setup { put_new: PutNew::Settled, ..lagging },
+        Setup { put_new: PutNew::Overwrites, ..lagging },
+        Setup { before: true, forget: true, undelete: true, backups: 0, condemned: true, ..ONE_EACH },
+        Setup { backups: 0, sweeps: 2, before: true, ..ONE_EACH },
+        Setup { backups: 0, sweeps: 2, condemned: true, condemns: false, ..ONE_EACH },
+    ];
+    let made = setups.iter().flat_map(|setup| search(setup, BOUND).calls).collect::<BTreeSet<_>>();
+    let never = CALLS.iter().filter(|call| !made.contains(**call)).collect::<Vec<_>>();
+    assert!(never.is_empty(), "{never:?}");
 }
 
 /// What the words in the environment say.

@@ -1,6 +1,6 @@
 //! Breadth-first search through all states, so that the first schedule found is a shortest one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::state::{Setup, State};
 use crate::steps::{Step, Steps};
@@ -11,6 +11,8 @@ pub struct Found {
     pub depth: usize,
     /// Whether there was no state left to look at.
     pub exhausted: bool,
+    /// The calls made in some state.
+    pub calls: BTreeSet<&'static str>,
     /// The loss, and the steps that lead to it.
     pub loss: Option<(&'static str, Vec<Step>)>,
 }
@@ -96,11 +98,12 @@ pub fn search(setup: &Setup, bound: usize) -> Found {
     seen.insert(hash(&start), 0);
     let mut open = VecDeque::from([(0_u32, 0_usize, start)]);
     let mut steps = Steps::default();
-    let mut deepest = 0;
+    let (mut deepest, mut calls) = (0, BTreeSet::new());
     while let Some((at, depth, state)) = open.pop_front() {
         deepest = depth;
         steps.of(setup, &state);
-        for (_, next) in &steps.0 {
+        for (step, next) in &steps.0 {
+            calls.insert(step.call);
             if !seen.insert(hash(next), at) {
                 continue;
             }
@@ -111,6 +114,7 @@ pub fn search(setup: &Setup, bound: usize) -> Found {
                     states: seen.hashes.len(),
                     depth: depth + 1,
                     exhausted: false,
+                    calls,
                     loss: Some((loss, schedule)),
                 };
             }
@@ -120,7 +124,7 @@ pub fn search(setup: &Setup, bound: usize) -> Found {
             break;
         }
     }
-    Found { states: seen.hashes.len(), depth: deepest, exhausted: open.is_empty(), loss: None }
+    Found { states: seen.hashes.len(), depth: deepest, exhausted: open.is_empty(), calls, loss: None }
 }
 
 /// The steps that lead through these states.
