@@ -15,6 +15,9 @@
 //! backups+sweeps; `lag=`, `grace=` in ticks; `settled` or `overwrites` for put_new; `before`, `forget`, `undelete`, `unknown`,
 //! `condemned`, `continue` for the set-up; `no-burial` for the question whether W3 and the fencing of sweeps can be spared;
 //! `bound=` in states (about 25 bytes each, and 180 for each that is still to be looked at).
+//!
+//! Such searches have shown: `1+2` loses nothing (all 19,227,648 states), nor does `1+2 no-burial` (all 7,393,056). `2+2` and
+//! `1+2 settled lag=1` were cut off after 5,000,000 states without a loss, which proves little; so W3 and the fencing stay.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
 #![allow(clippy::print_stdout, reason = "schedules are shown to whoever asks with --nocapture")]
