@@ -96,11 +96,15 @@ fn of_operation(error: &OperationError) -> Code {
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
         OperationError::NoMoment { .. } => Code::NoMoment,
         OperationError::InUse { .. } => Code::Server,
-        OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } => Code::Damage,
-        OperationError::Redis(error) => of_redis(error),
-        OperationError::NoSnapshot { .. } | OperationError::Target { .. } | OperationError::NothingAside { .. } => {
-            Code::Failed
+        OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } | OperationError::Lacking { .. } => {
+            Code::Damage
         }
+        OperationError::Redis(error) => of_redis(error),
+        OperationError::NoSnapshot { .. }
+        | OperationError::Forgotten { .. }
+        | OperationError::NotWhole { .. }
+        | OperationError::Target { .. }
+        | OperationError::NothingAside { .. } => Code::Failed,
     }
 }
 

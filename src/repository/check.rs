@@ -196,7 +196,7 @@ impl Repository {
     ) -> Result<Followed, RepositoryError> {
         let reader = ChunkReader::new(self);
         let mut followed = Followed::new(depth, round);
-        for info in self.snapshots()? {
+        for info in self.kept_snapshots()? {
             if stop() {
                 return Err(RepositoryError::Interrupted);
             }

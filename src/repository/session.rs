@@ -6,10 +6,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
+use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::format::limits::SNAPSHOT_MAX;
 use crate::format::object::{Kind, Name, SnapshotName};
@@ -50,8 +52,17 @@ impl Repository {
     ///
     /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(dataset, self.ambient.now())
+    }
+
+    /// Begins a session that may commit a copy of a snapshot, with the time of its capture in the name.
+    pub fn begin_copy(&self, of: &Snapshot) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(&of.dataset, of.begin)
+    }
+
+    fn begin_at(&self, dataset: &str, begin: UnixMillis) -> Result<Session<'_>, RepositoryError> {
         let keyring = self.keyring();
-        let (id, begin, tag) = (self.ambient.id(), self.ambient.now(), keyring.tag(dataset));
+        let (id, tag) = (self.ambient.id(), keyring.tag(dataset));
         let mut session = Session {
             repository: self,
             keyring,
@@ -104,7 +115,7 @@ impl Session<'_> {
         self.id
     }
 
-    /// When it began, by the host's clock.
+    /// When it began, by the host's clock; of a copy, when its capture did.
     pub fn begin(&self) -> UnixMillis {
         self.begin
     }
@@ -146,6 +157,33 @@ impl Session<'_> {
             true => Ok(()),
             false => self.put_lease(Some(self.seen.clone())),
         }
+    }
+
+    /// The snapshot as a copy of it has to be committed by this session, once every chunk of it is known to the
+    /// session, bases included; else the first file with one that is not.
+    ///
+    /// FORGET-5: content and times are those of the capture, the place is kept, sequence and `previous` are new.
+    pub fn copy(&self, of: &Snapshot, stop: &dyn Fn() -> bool) -> Result<Snapshot, RepositoryError> {
+        let reader = ChunkReader::new(self.repository);
+        for file in &of.files {
+            for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
+                let known = walk(&reader, stream, &mut |_, entry| {
+                    self.keep_alive()?;
+                    let is_known = lock(&self.repository.catalog).is_known(&entry.id)?;
+                    match (stop(), is_known) {
+                        (true, _) => Err(RepositoryError::Interrupted),
+                        (_, false) => Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+                        (_, true) => Ok(()),
+                    }
+                });
+                known.map_err(|error| match error.is_damage() {
+                    true => RepositoryError::InFile { path: file.display_path(), source: Box::new(error) },
+                    false => error,
+                })?;
+            }
+        }
+        let (sequence, previous, place) = (self.sequence(), self.previous(), Some(of.place()));
+        Ok(Snapshot { sequence, previous, place, ..of.clone() })
     }
 
     /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.
