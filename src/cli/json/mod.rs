@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod forget;
 mod key;
 mod restore;
 mod snapshots;
@@ -15,9 +16,10 @@ use crate::repository::Alarm;
 
 pub(crate) use backup::Backup;
 pub(crate) use check::{Check, Stats};
+pub(crate) use forget::{Forget, Tag, Undelete};
 pub(crate) use key::{KeyChange, Slot, Slots};
 pub(crate) use restore::{Restore, Undo, Verify};
-pub(crate) use snapshots::{Dump, Ls, Snapshot, Snapshots, modified};
+pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};
 
 /// An error.
 #[derive(Serialize)]
