@@ -360,7 +360,8 @@ fn an_opening_reads_only_records_that_are_new_to_it() {
         let calls = store.drain().into_iter().filter(|call| call.verb == Verb::Get);
         let mut read: Vec<String> = calls.map(|call| call.name).filter(|name| name.starts_with("forgotten/")).collect();
         let mut expected: Vec<String> = expected.iter().map(|name| record_of(name).to_string()).collect();
-        (read.sort(), expected.sort());
+        read.sort();
+        expected.sort();
         assert_eq!(read, expected);
         repository.forgotten().unwrap().into_iter().map(|record| record.snapshot).collect::<Vec<_>>()
     };
