@@ -237,5 +237,6 @@ fn assemble(
         tags: options.tags.clone(),
         made_by: env!("CARGO_PKG_VERSION").into(),
         summary,
+        place: None,
     }
 }

@@ -389,9 +389,18 @@ impl Repository {
         Ok(self.store.list("packs/")?.iter().filter_map(pack).collect())
     }
 
-    /// All snapshots by dataset, sequence and name, as of the last refresh.
+    /// All snapshots by dataset, place, sequence and name, as of the last refresh; forgotten ones that are still there
+    /// included.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
         self.ask_catalog(Catalog::snapshots)
+    }
+
+    /// Those of them that were not forgotten.
+    ///
+    /// FORGET-7: a forgotten snapshot is neither listed nor chosen, by its id either.
+    pub fn kept_snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        let forgotten: HashSet<_> = self.forgotten()?.into_iter().map(|record| record.snapshot).collect();
+        Ok(self.snapshots()?.into_iter().filter(|info| !forgotten.contains(&info.name)).collect())
     }
 
     /// Sums over all packs, as of the last refresh.

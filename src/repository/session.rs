@@ -6,10 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
+use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::format::ids::DatasetTag;
 use crate::format::limits::{CONDEMNED_MAX, SNAPSHOT_MAX};
@@ -64,8 +66,17 @@ impl Repository {
     ///
     /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(dataset, self.ambient.now())
+    }
+
+    /// Begins a session that may commit a copy of a snapshot, with the time of its capture in the name.
+    pub fn begin_copy(&self, of: &Snapshot) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(&of.dataset, of.begin)
+    }
+
+    fn begin_at(&self, dataset: &str, time: UnixMillis) -> Result<Session<'_>, RepositoryError> {
         let tag = self.keyring().tag(dataset);
-        let mut session = self.announce(|time, session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
+        let mut session = self.announce(time, |session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
         match session.look_around(tag) {
             Ok(()) => Ok(session),
             Err(error) => Err(session.give_up(error)),
@@ -74,17 +85,17 @@ impl Repository {
 
     /// Begins a sweep's session, which may put one burial. Its caller lists `condemned/` next and says what it saw.
     pub(super) fn begin_sweep(&self) -> Result<Session<'_>, RepositoryError> {
-        self.announce(|_, _| Goal::Burial)
+        self.announce(self.ambient.now(), |_| Goal::Burial)
     }
 
     /// A new session and its lease.
-    fn announce(&self, goal: impl FnOnce(UnixMillis, Id16) -> Goal) -> Result<Session<'_>, RepositoryError> {
-        let (id, begin) = (self.ambient.id(), self.ambient.now());
+    fn announce(&self, begin: UnixMillis, goal: impl FnOnce(Id16) -> Goal) -> Result<Session<'_>, RepositoryError> {
+        let id = self.ambient.id();
         let session = Session {
             repository: self,
             keyring: self.keyring(),
             id,
-            goal: goal(begin, id),
+            goal: goal(id),
             begin,
             seen: Vec::new(),
             beat: Mutex::new(Duration::ZERO),
@@ -155,7 +166,7 @@ impl Session<'_> {
         self.id
     }
 
-    /// When it began, by the host's clock.
+    /// When it began, by the host's clock; of a copy, when its capture did.
     pub fn begin(&self) -> UnixMillis {
         self.begin
     }
@@ -211,6 +222,33 @@ impl Session<'_> {
             true => Ok(()),
             false => self.put_lease(Some(self.seen.clone())),
         }
+    }
+
+    /// The snapshot as a copy of it has to be committed by this session, once every chunk of it is known to the
+    /// session, bases included; else the first file with one that is not.
+    ///
+    /// FORGET-5: content and times are those of the capture, the place is kept, sequence and `previous` are new.
+    pub fn copy(&self, of: &Snapshot, stop: &dyn Fn() -> bool) -> Result<Snapshot, RepositoryError> {
+        let reader = ChunkReader::new(self.repository);
+        for file in &of.files {
+            for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
+                let known = walk(&reader, stream, &mut |_, entry| {
+                    self.keep_alive()?;
+                    let is_known = lock(&self.repository.catalog).is_known(&entry.id)?;
+                    match (stop(), is_known) {
+                        (true, _) => Err(RepositoryError::Interrupted),
+                        (_, false) => Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+                        (_, true) => Ok(()),
+                    }
+                });
+                known.map_err(|error| match error.is_damage() {
+                    true => RepositoryError::InFile { path: file.display_path(), source: Box::new(error) },
+                    false => error,
+                })?;
+            }
+        }
+        let (sequence, previous, place) = (self.sequence(), self.previous(), Some(of.place()));
+        Ok(Snapshot { sequence, previous, place, ..of.clone() })
     }
 
     /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.

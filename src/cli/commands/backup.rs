@@ -13,6 +13,7 @@ use crate::cli::{json, time};
 use crate::format::snapshot::Warning;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
+use crate::operations::forget::policy::PINNED;
 use crate::redis::CaptureOptions;
 use crate::repository::IntakeOptions;
 
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     /// A word to find the snapshot by; may be given several times
     #[arg(long = "tag", value_name = "TAG", value_parser = word)]
     tags: Vec<String>,
+    /// No policy shall forget the snapshot: gives it the tag `pinned`
+    #[arg(long)]
+    pin: bool,
     /// Also take files that fit this pattern; may be given several times
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
@@ -69,10 +73,12 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
+    let mut tags = arguments.tags;
+    tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
     let options = Options {
         directory: arguments.directory,
         dataset: arguments.dataset,
-        tags: arguments.tags,
+        tags,
         capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
     };
