@@ -11,6 +11,7 @@ use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
 use super::{Repository, lock, object_name};
+use crate::format::ids::DatasetTag;
 use crate::format::limits::SNAPSHOT_MAX;
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Lease, Tombstone};
@@ -137,6 +138,11 @@ impl Session<'_> {
     /// The dataset's newest snapshot, listed or remembered.
     pub fn previous(&self) -> Option<String> {
         self.newest.as_ref().map(|head| head.name.clone())
+    }
+
+    /// What stands for its dataset in object names.
+    pub(super) fn tag(&self) -> DatasetTag {
+        self.commit_name.tag
     }
 
     /// That snapshot, where it is there and can be read.

@@ -10,3 +10,4 @@ mod deltas;
 mod local;
 mod round_trip;
 mod sessions;
+mod unread;

@@ -45,6 +45,11 @@ impl Hands {
         self.uptime.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
     }
 
+    /// The wall clock shows this time: for comparing it with that of files.
+    pub fn set_clock(&self, now: UnixMillis) {
+        self.now.store(now.0, Ordering::SeqCst);
+    }
+
     pub fn ambient(&self, host: &str) -> Ambient {
         let Hands { now, uptime, seed } = self.clone();
         Ambient {

@@ -7,6 +7,7 @@
 
 mod lineage;
 mod packs;
+mod seen;
 mod snapshots;
 mod wanted;
 
@@ -22,11 +23,12 @@ use crate::format::Id16;
 
 pub(super) use lineage::Lineage;
 pub use packs::{ChunkPlace, PackTotals};
+pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -44,6 +46,10 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+-- Files that a snapshot was made from, by dataset.
+CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,
+    reader TEXT NOT NULL, stamp BLOB NOT NULL, facts BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (tag, path))
+    STRICT, WITHOUT ROWID;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 
