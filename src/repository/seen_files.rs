@@ -13,8 +13,8 @@ use super::intake::Intake;
 use super::session::{Committed, Session};
 use super::stream::walk;
 use super::{Repository, lock};
-use crate::format::UnixMillis;
 use crate::format::recipe::Part;
+use crate::format::{ChunkId, UnixMillis};
 
 /// Changed longer than this before the capture began: a later change gets another time, however coarse the clock of
 /// the file system.
@@ -23,6 +23,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// File systems whose inode numbers last, and whose inode change times this host's kernel sets at each change: ext2 to
 /// ext4, XFS, Btrfs, F2FS, ZFS, tmpfs. Not those where another host may write, or where a layer below may.
 const RELIED_ON: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994];
+
+/// Chunks asked at once.
+const BATCH: usize = 1024;
 
 /// What changes when a file is written, replaced, or given another time: device, inode, size, modification and inode
 /// change time.
@@ -122,20 +125,30 @@ impl Repository {
 impl Intake<'_> {
     /// Whether every chunk of a recipe, lists and bases included, is known to this session.
     pub fn knows(&self, recipe: &[Part]) -> Result<bool, RepositoryError> {
-        let mut all = true;
         for stream in recipe.iter().flat_map(|part| part.streams.values()) {
+            let (mut all, mut ids) = (true, Vec::with_capacity(BATCH));
             let walked = walk(self.reader, stream, &mut |_, entry| {
-                self.go_on()?;
-                all = all && lock(&self.session.repository.catalog).is_known(&entry.id)?;
+                ids.push(entry.id);
+                if ids.len() == BATCH {
+                    all &= self.know_all(&mut ids)?;
+                }
                 Ok(())
             });
             match walked {
-                Ok(()) => {}
+                Ok(()) if all && self.know_all(&mut ids)? => {}
+                Ok(()) => return Ok(false),
                 Err(error) if error.is_damage() => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(all)
+        Ok(true)
+    }
+
+    fn know_all(&self, ids: &mut Vec<ChunkId>) -> Result<bool, RepositoryError> {
+        self.go_on()?;
+        let known = lock(&self.session.repository.catalog).all_known(ids);
+        ids.clear();
+        known
     }
 }
 
