@@ -191,6 +191,14 @@ impl Session<'_> {
         self.newest.as_ref().map(|head| head.name.clone())
     }
 
+    /// What stands for its dataset in object names.
+    pub(super) fn tag(&self) -> DatasetTag {
+        match self.goal {
+            Goal::Snapshot(name) => name.tag,
+            Goal::Burial => unreachable!("a sweep's session is not handed out"),
+        }
+    }
+
     /// That snapshot, where it is there and can be read.
     pub fn previous_snapshot(&self) -> Result<Option<Snapshot>, RepositoryError> {
         let Some(name) = self.newest.as_ref().and_then(|head| SnapshotName::parse(&head.name)) else { return Ok(None) };

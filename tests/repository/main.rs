@@ -14,3 +14,4 @@ mod repair;
 mod round_trip;
 mod sessions;
 mod sweep;
+mod unread;

@@ -36,6 +36,8 @@ JSON:
    \"tags\": [text], \"files\": number, \"bytes\": size of all files,
    \"new_chunks\": number, \"new_bytes\": of data the repository did not have,
    \"stored_bytes\": what that takes there, \"packs\": number, \"milliseconds\",
+   \"unread_files\": not read, because they were not touched since the previous
+   snapshot, \"unread_bytes\": their size,
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
                \"unchanged\": number} or null without an earlier snapshot,
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
@@ -63,6 +65,9 @@ pub(crate) struct Arguments {
     /// How hard to compress: 1 is fast, 19 is small
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
+    /// Read every file, also those that were not touched since the previous snapshot
+    #[arg(long)]
+    read_all: bool,
     /// Read the directory without talking to a server; this version always does
     #[arg(long)]
     #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
@@ -81,6 +86,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         tags,
         capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+        read_all: arguments.read_all,
     };
     let report = backup(&repository, &options, &context.progress)?;
     // The snapshot is committed: what cannot be compared now is a warning.
@@ -110,10 +116,19 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         0 => "nothing new".into(),
         new => format!("{} for {} of new data", size(summary.stored_bytes), size(new)),
     };
+    let unread = match report.unread_files {
+        0 => String::new(),
+        files => {
+            format!("; {} of it in {} not touched since and not read", size(report.unread_bytes), count(files, "file"))
+        }
+    };
     let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
     text.push_str(&facts(&[
         ("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis))),
-        ("holds", format!("{}, {}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts))),
+        (
+            "holds",
+            format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
+        ),
         ("stored", new),
         ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
     ]));

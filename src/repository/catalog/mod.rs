@@ -10,6 +10,7 @@ mod lineage;
 mod live;
 mod notes;
 mod packs;
+mod seen;
 mod snapshots;
 mod wanted;
 
@@ -27,11 +28,12 @@ pub use forgotten::ForgottenRecord;
 pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
+pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 5;
+const SCHEMA: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -53,6 +55,10 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
     sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+-- Files that a snapshot was made from, by dataset.
+CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,
+    reader TEXT NOT NULL, stamp BLOB NOT NULL, facts BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (tag, path))
+    STRICT, WITHOUT ROWID;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";
 

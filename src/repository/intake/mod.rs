@@ -171,10 +171,7 @@ impl Intake<'_> {
     /// Whether a chunk has to be stored, which the caller then does: the repository does not know it, and it is not on
     /// its way.
     pub(super) fn takes(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool, RepositoryError> {
-        if (self.stop)() {
-            return Err(RepositoryError::Interrupted);
-        }
-        self.session.keep_alive()?;
+        self.go_on()?;
         if lock(self.flying).contains(&id) || lock(&self.session.repository.catalog).is_known(&id)? {
             return Ok(false);
         }
@@ -182,6 +179,14 @@ impl Intake<'_> {
         self.stored.new_chunks += 1;
         self.stored.new_bytes += bytes.len() as u64;
         Ok(true)
+    }
+
+    /// Between two chunks: whether the user wants to stop, and the lease.
+    pub(super) fn go_on(&self) -> Result<(), RepositoryError> {
+        match (self.stop)() {
+            true => Err(RepositoryError::Interrupted),
+            false => self.session.keep_alive(),
+        }
     }
 
     fn gather(&mut self, kind: Kind, stored: &[u8], chunk: ChunkRow) -> Result<(), RepositoryError> {
