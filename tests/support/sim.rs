@@ -171,6 +171,6 @@ impl Store for SimStore {
     }
 
     fn location(&self) -> String {
-        "sim:".into()
+        "memory:simulated".into()
     }
 }

@@ -1,0 +1,115 @@
+//! Every operation is held at every one of its store calls, while others run to their end and days pass: it goes on with
+//! what it knew before. Whatever it then does, every committed snapshot restores bit for bit.
+
+use std::thread;
+use std::time::Duration;
+
+use redkeep::store::PutNew;
+
+use crate::crash_sweep::history;
+use crate::operations::*;
+use crate::support::sim::{Listing, PUT_NEWS};
+use crate::support::stores::PausableStore;
+use crate::world::{DAYS, Kind, STRICT, World, is_long};
+
+/// What a remote store may take.
+const LAG: Duration = Duration::from_secs(600);
+
+/// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
+fn operations(kind: Kind) -> Vec<Operation> {
+    let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
+    vec![BACKUP, FIRST_BACKUP, CHECK, change_key]
+}
+
+/// Every kind of store: listings at once or as late as they may be, each kind of `put_new`.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let lags = [(Duration::ZERO, Listing::Late), (LAG, Listing::Late), (LAG, Listing::Scattered(1))];
+    let of_lag = |(lag, listing)| PUT_NEWS.map(|put_new: PutNew| Kind { lag, put_new, listing });
+    lags.into_iter().flat_map(of_lag)
+}
+
+/// Holds one operation at its n-th call, for every n, while another one and what comes after it run to their end. With a
+/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store.
+fn sweep(held: Operation, other: Operation, kind: Kind, first: u64, stride: u64) {
+    let world = World::new(kind);
+    history(&world);
+    for n in (first % stride..).step_by(stride as usize) {
+        let run = world.fork();
+        let place = format!("{} held at call {n} during {}, {kind:?}", held.name, other.name);
+        let is_over = hold(&run, held, other, n, &place);
+        run.check(&place);
+        run.next_backup(&place);
+        if is_over {
+            assert!(n > 3, "{place}: the sweep has tried calls");
+            break;
+        }
+    }
+}
+
+/// Whether the operation ended without a call to hold.
+fn hold(run: &World, held: Operation, other: Operation, n: u64, place: &str) -> bool {
+    let paused = PausableStore::new(run.store.clone(), n);
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let result = (held.run)(run, &run.host("alpha"), paused.clone());
+            paused.finish();
+            result
+        });
+        // Also when the test fails here, or it would wait for its own thread.
+        let _release = Release(&paused);
+        let call = paused.wait_until_held();
+        if call.is_some() {
+            meanwhile(run, other, place);
+        }
+        paused.release();
+        let result = sleeper.join().unwrap();
+        if held.is_backup {
+            result.unwrap_or_else(|error| panic!("{place} ({call:?}): {error:?}"));
+        }
+        call.is_none()
+    })
+}
+
+struct Release<'a>(&'a PausableStore);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// What others do while one is held.
+fn meanwhile(run: &World, other: Operation, place: &str) {
+    let done = |operation: Operation, host: &'static str| {
+        (operation.run)(run, &run.host(host), run.store.clone())
+            .unwrap_or_else(|error| panic!("{place}: {}: {error:?}", operation.name));
+    };
+    done(other, "beta");
+    run.hands.pass(DAYS);
+    done(BACKUP, "gamma");
+}
+
+/// All pairs on some kinds of store.
+fn sweep_pairs(kinds: &[Kind], stride: u64) {
+    let stride = if is_long() { 1 } else { stride };
+    let mut first = 0;
+    for kind in kinds {
+        for held in operations(*kind) {
+            for other in operations(*kind) {
+                sweep(held, other, *kind, first, stride);
+                first += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
+    sweep_pairs(&[STRICT], 1);
+}
+
+#[test]
+fn an_operation_held_anywhere_on_a_store_that_lags_costs_nothing() {
+    let lags: Vec<Kind> = kinds().filter(|kind| kind.lag > Duration::ZERO).collect();
+    sweep_pairs(&lags, 4);
+}
