@@ -123,7 +123,9 @@ fn of_repository(error: &RepositoryError) -> Code {
         RepositoryError::NoRepository { .. } => Code::NoRepository,
         RepositoryError::InFile { source, .. } => of_repository(source),
         RepositoryError::WrongSecret { .. } => Code::WrongSecret,
-        RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => Code::Damage,
+        RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } | RepositoryError::NotWhole { .. } => {
+            Code::Damage
+        }
         RepositoryError::Fenced | RepositoryError::CatalogChanged => Code::Busy,
         RepositoryError::Interrupted => Code::Interrupted,
         RepositoryError::Slot(_) => Code::Usage,

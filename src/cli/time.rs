@@ -1,8 +1,10 @@
 //! TIME as people write it, and times as they are shown: RFC 3339 with the offset of the local zone.
 
+use std::time::Duration;
+
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
 
 use crate::format::UnixMillis;
 
@@ -76,6 +78,18 @@ fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
     now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
 }
 
+/// A length of time as the user wrote it: `24h`, `30d`, `1d12h`, or `0`. A day has 24 hours.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
+    let span: Option<Span> = is_span.then(|| text.parse().ok()).flatten();
+    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let length = length.and_then(|length| Duration::try_from(length).ok());
+    length.ok_or_else(|| "not a length of time: write it as 24h, 30d or 90m".to_string())
+}
+
 /// The last millisecond of the second a moment is in: seconds are what people are shown and give back.
 pub(crate) fn end_of_second(moment: UnixMillis) -> UnixMillis {
     UnixMillis(moment.0 - moment.0 % 1000 + 999)
@@ -125,6 +139,16 @@ mod tests {
         for text in ["", "2026-11-20", "noon", "yesterday", "-3h", "3", "3h ago", "tomorrow 14:05", "2026-13-01 10:00"]
         {
             assert!(parsed(text).is_err_and(|why| why.contains("yesterday 14:05")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_exact_and_has_a_unit() {
+        for (text, seconds) in [("0", 0), ("90m", 5400), ("24h", 86_400), ("30d", 2_592_000), ("1d12h", 129_600)] {
+            assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "1", "-1h", "2h ago", "soon", "1mo"] {
+            assert!(span(text).is_err(), "{text}");
         }
     }
 

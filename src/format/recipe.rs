@@ -158,6 +158,21 @@ impl ListDecoder {
         ListDecoder { labelled, begun: Vec::new() }
     }
 
+    /// A decoder that goes on where another one stood.
+    pub fn resumed(labelled: bool, begun: Vec<u8>) -> Self {
+        ListDecoder { labelled, begun }
+    }
+
+    /// Whether its entries carry labels.
+    pub fn is_labelled(&self) -> bool {
+        self.labelled
+    }
+
+    /// The bytes of the entry that is not finished yet: with what follows, all that decides what comes next.
+    pub fn begun(&self) -> &[u8] {
+        &self.begun
+    }
+
     /// The entries that end in `piece`, appended to `entries`.
     pub fn push(&mut self, piece: &[u8], entries: &mut Vec<ListEntry>) -> Result<(), Malformed> {
         let mut bytes = std::mem::take(&mut self.begun);

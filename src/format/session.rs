@@ -60,6 +60,24 @@ pub struct Forgotten {
     pub reason: String,
 }
 
+/// Packs that may be deleted, by anyone and at any time. Layout: format-spec/16-sweep.md.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Burial {
+    /// The condemnations that come to their end.
+    #[n(0)]
+    pub condemned: Vec<Id16>,
+    /// Names of the packs.
+    #[n(1)]
+    pub packs: Vec<ObjectHash>,
+    /// Packs the sweep stored for what was still needed in them.
+    #[n(2)]
+    pub rescue: Vec<ObjectHash>,
+    /// When.
+    #[n(3)]
+    pub time: UnixMillis,
+}
+
 macro_rules! codec {
     ($($name:ident, $what:literal;)*) => {
         $(impl $name {
@@ -80,6 +98,7 @@ codec! {
     Lease, "lease";
     Tombstone, "tombstone";
     Condemned, "condemned";
+    Burial, "burial";
     Forgotten, "forgotten record";
 }
 
@@ -98,6 +117,13 @@ mod tests {
         assert_eq!(Condemned::decode(&condemned.encode()), Ok(condemned));
         let forgotten = Forgotten { snapshot: "s".into(), time: UnixMillis(1), reason: "r".into() };
         assert_eq!(Forgotten::decode(&forgotten.encode()), Ok(forgotten));
+        let burial = Burial {
+            condemned: vec![Id16([1; 16])],
+            packs: vec![ObjectHash([2; 32])],
+            rescue: vec![ObjectHash([3; 32])],
+            time: UnixMillis(4),
+        };
+        assert_eq!(Burial::decode(&burial.encode()), Ok(burial));
         let tombstone = Tombstone { session: Id16([3; 16]), time: UnixMillis(1) };
         assert_eq!(Tombstone::decode(&tombstone.encode()), Ok(tombstone));
     }

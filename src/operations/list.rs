@@ -83,7 +83,11 @@ fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alar
         Alarm::Snapshot { object: name, .. } | Alarm::Gap { missing: name, .. } | Alarm::Rollback { missing: name } => {
             Some((SnapshotName::parse(name)?, alarm))
         }
-        Alarm::Index { .. } | Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } => None,
+        Alarm::Index { .. }
+        | Alarm::Packs { .. }
+        | Alarm::Forgotten { .. }
+        | Alarm::State { .. }
+        | Alarm::NotNoted { .. } => None,
     })
 }
 

@@ -8,6 +8,7 @@ mod error;
 pub mod init;
 pub mod keys;
 pub mod list;
+pub mod prune;
 pub mod restore;
 mod second_look;
 pub mod stats;

@@ -309,7 +309,9 @@ fn damage_in(error: RepositoryError) -> Result<Damage, RepositoryError> {
 
 fn damage_of(alarm: &Alarm) -> Damage {
     let object = match alarm {
-        Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } => object.clone(),
+        Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } | Alarm::Forgotten { object, .. } => {
+            object.clone()
+        }
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
         Alarm::Packs { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),

@@ -114,6 +114,12 @@ pub enum RepositoryError {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// A sweep may not go on: something that may matter cannot be read, or is missing.
+    #[error("nothing was deleted, because the repository is not whole: {}", reasons.join("; "))]
+    NotWhole {
+        /// What cannot be read or is missing.
+        reasons: Vec<String>,
+    },
     /// Somebody decided that this session will not commit.
     #[error("the session was given up by a sweep before it committed")]
     Fenced,
@@ -155,10 +161,10 @@ impl RepositoryError {
 
     /// Whether this is damage in the repository, rather than trouble in reaching it.
     pub fn is_damage(&self) -> bool {
-        use RepositoryError::{CatalogChanged, Damaged, UnknownChunk};
+        use RepositoryError::{CatalogChanged, Damaged, NotWhole, UnknownChunk};
         match self {
             RepositoryError::InFile { source, .. } => source.is_damage(),
-            other => matches!(other, Damaged { .. } | UnknownChunk { .. } | CatalogChanged),
+            other => matches!(other, Damaged { .. } | UnknownChunk { .. } | NotWhole { .. } | CatalogChanged),
         }
     }
 
@@ -187,6 +193,9 @@ impl RepositoryError {
             }
             RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
                 "see what is affected with: redkeep check --read-data"
+            }
+            RepositoryError::NotWhole { .. } => {
+                "see what is lost with: redkeep check --read-data; then record it with: redkeep check --repair"
             }
             RepositoryError::Fenced | RepositoryError::CatalogChanged => "run the command again",
             RepositoryError::CannotDerive(_) => "opening a repository needs the memory its key slot asks for",

@@ -29,6 +29,11 @@ impl Keyring {
         self.repository
     }
 
+    /// The seal epoch of new objects.
+    pub fn newest_epoch(&self) -> u32 {
+        (self.bag.epochs.len() as u32).saturating_sub(1)
+    }
+
     /// The bag, to be wrapped for another slot.
     pub fn bag(&self) -> &Bag {
         &self.bag

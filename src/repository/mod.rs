@@ -9,6 +9,7 @@ mod check;
 mod chunk_reader;
 mod error;
 mod fetch;
+mod forgetting;
 mod intake;
 mod keyring;
 mod opening;
@@ -19,6 +20,7 @@ mod slots;
 mod sqlite;
 mod state;
 mod stream;
+mod sweep;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -35,16 +37,18 @@ use crate::format::snapshot::Snapshot;
 use crate::store::{ObjectName, Store, StoreError};
 
 pub use ambient::Ambient;
-pub use catalog::{ChunkPlace, PackTotals, SnapshotInfo};
+pub use catalog::{ChunkPlace, ForgottenRecord, PackTotals, SnapshotInfo};
 pub use check::{CheckDepth, CheckReport, Damage};
 pub use chunk_reader::ChunkReader;
 pub use error::{Fault, RepositoryError, one_line};
 pub use fetch::Want;
+pub use forgetting::GRACE;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;
 pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo};
 pub use stream::StreamWriter;
+pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting};
 
 use catalog::Catalog;
 use keyring::Keyring;

@@ -10,11 +10,11 @@ use super::state::Head;
 use super::{Repository, lock};
 use crate::format::ids::DatasetTag;
 use crate::format::index::{Index, IndexedPack};
-use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::pack::TRAILER;
 use crate::format::sealing::{HEADER, Header};
-use crate::format::session::{Condemned, Forgotten};
+use crate::format::session::Condemned;
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash};
 
@@ -42,6 +42,14 @@ pub enum Alarm {
     /// A snapshot cannot be read.
     #[error("{object} cannot be read ({fault}): this snapshot is lost")]
     Snapshot {
+        /// The object.
+        object: String,
+        /// Why.
+        fault: String,
+    },
+    /// A record that a snapshot was forgotten cannot be read.
+    #[error("{object} cannot be read ({fault}): the snapshot it is about counts as not forgotten")]
+    Forgotten {
         /// The object.
         object: String,
         /// Why.
@@ -207,27 +215,32 @@ impl Repository {
     }
 
     /// INDEX-3: an index object that cannot be read claims nothing; the caller says so.
-    fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
+    pub(super) fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
         let name = Name::Index(hash);
         let (_, plaintext) = self.get_object(&name, INDEX_MAX)?;
         Index::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
     }
 
     /// The snapshot part of [`Repository::refresh`], for one dataset (`snapshots/<tag>/`) or all.
+    ///
+    /// FORGET-4: what was forgotten raises no alarm, whatever became of it.
     pub(super) fn refresh_snapshots(&self, prefix: &str) -> Result<Vec<Alarm>, RepositoryError> {
         let entries = self.store.list(prefix)?;
         let listed: HashSet<String> = entries.iter().map(|entry| entry.name.as_str().to_owned()).collect();
-        let forgotten = self.forgotten()?;
+        let records = self.refresh_forgotten()?;
+        let forgotten = records.snapshots();
         let have = lock(&self.catalog).snapshot_names()?;
         let gone: Vec<String> =
             have.iter().filter(|name| name.starts_with(prefix) && !listed.contains(*name)).cloned().collect();
         lock(&self.catalog).drop_snapshots(&gone)?;
         let mut alarms: Vec<Alarm> =
             lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
+        alarms.extend(records.alarms());
         for name in entries.iter().map(|entry| entry.name.as_str()).filter(|name| !have.contains(*name)) {
             let Some(name) = SnapshotName::parse(name) else { continue };
             match self.read_snapshot(&name) {
                 Ok(snapshot) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
+                Err(RepositoryError::Damaged { object, .. }) if forgotten.contains(&object) => {}
                 Err(RepositoryError::Damaged { object, source }) => {
                     alarms.push(Alarm::Snapshot { object, fault: source.to_string() });
                 }
@@ -253,20 +266,6 @@ impl Repository {
             .check_tag(name.tag, &snapshot.dataset)
             .map_err(|fault| RepositoryError::damaged(object, fault))?;
         Ok(Some(snapshot))
-    }
-
-    /// Sessions of snapshots that were forgotten on purpose. A record that cannot be opened forgets nothing.
-    fn forgotten(&self) -> Result<HashSet<String>, RepositoryError> {
-        let mut names = HashSet::new();
-        for entry in self.store.list("forgotten/")? {
-            let Some(name @ Name::Forgotten(_)) = Name::parse(entry.name.as_str()) else { continue };
-            match self.get_object(&name, SMALL_MAX) {
-                Ok((_, plaintext)) => drop(Forgotten::decode(&plaintext).map(|record| names.insert(record.snapshot))),
-                Err(RepositoryError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(names)
     }
 
     /// LOCAL-5: the newest snapshot remembered of a dataset has to be there, or forgotten on purpose. What is newer
@@ -300,12 +299,15 @@ impl Repository {
     }
 
     /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller: nothing may be taken for
-    /// usable past it.
+    /// usable past it. One that is listed and gone came to its end, and no LIST shows its packs any more (SWEEP-10).
     pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
         let (mut ids, mut packs) = (Vec::new(), HashSet::new());
         for entry in self.store.list("condemned/")? {
             let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-            let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
+            let plaintext = match self.get_object(&name, CONDEMNED_MAX) {
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+                other => other?.1,
+            };
             let condemned =
                 Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
             ids.push(id);
@@ -334,7 +336,10 @@ impl Repository {
     }
 
     /// Asks the catalog, and once more when it turns out damaged and was built again.
-    fn ask_catalog<T>(&self, question: impl Fn(&Catalog) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+    pub(super) fn ask_catalog<T>(
+        &self,
+        question: impl Fn(&Catalog) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
         let answer = question(&lock(&self.catalog));
         match answer {
             Err(error) if error.is_of_catalog() => {

@@ -11,24 +11,34 @@ use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
 use super::{Repository, lock, object_name};
-use crate::format::limits::SNAPSHOT_MAX;
+use crate::format::ids::DatasetTag;
+use crate::format::limits::{CONDEMNED_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
-use crate::format::session::{Lease, Tombstone};
+use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, UnixMillis};
 use crate::store::StoreError;
 
 /// How often a lease is rewritten.
-const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 /// A lease without a heartbeat for this long may be given up by a sweep.
-const STALE: Duration = Duration::from_secs(60 * 60);
+pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
-/// A backup's session: from its lease to its commit.
+/// What a session may commit, once.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    /// A backup's: a snapshot.
+    Snapshot(SnapshotName),
+    /// A sweep's: a burial under the session's id.
+    Burial,
+}
+
+/// A writer's session: from its lease to its commit.
 pub struct Session<'r> {
     pub(super) repository: &'r Repository,
     pub(super) keyring: Arc<Keyring>,
     id: Id16,
-    commit_name: SnapshotName,
+    goal: Goal,
     begin: UnixMillis,
     seen: Vec<Id16>,
     beat: Mutex<Duration>,
@@ -50,13 +60,27 @@ impl Repository {
     ///
     /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
-        let keyring = self.keyring();
-        let (id, begin, tag) = (self.ambient.id(), self.ambient.now(), keyring.tag(dataset));
-        let mut session = Session {
+        let tag = self.keyring().tag(dataset);
+        let mut session = self.announce(|time, session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
+        match session.look_around(tag) {
+            Ok(()) => Ok(session),
+            Err(error) => Err(session.give_up(error)),
+        }
+    }
+
+    /// Begins a sweep's session, which may put one burial. Its caller lists `condemned/` next and says what it saw.
+    pub(super) fn begin_sweep(&self) -> Result<Session<'_>, RepositoryError> {
+        self.announce(|_, _| Goal::Burial)
+    }
+
+    /// A new session and its lease.
+    fn announce(&self, goal: impl FnOnce(UnixMillis, Id16) -> Goal) -> Result<Session<'_>, RepositoryError> {
+        let (id, begin) = (self.ambient.id(), self.ambient.now());
+        let session = Session {
             repository: self,
-            keyring,
+            keyring: self.keyring(),
             id,
-            commit_name: SnapshotName { tag, time: begin, session: id },
+            goal: goal(begin, id),
             begin,
             seen: Vec::new(),
             beat: Mutex::new(Duration::ZERO),
@@ -64,10 +88,7 @@ impl Repository {
             alarms: Vec::new(),
         };
         session.put_lease(None)?;
-        match session.look_around() {
-            Ok(()) => Ok(session),
-            Err(error) => Err(session.give_up(error)),
-        }
+        Ok(session)
     }
 
     /// Fills the catalog's list of usable packs; says which an index names that are not there.
@@ -83,15 +104,28 @@ impl Repository {
 }
 
 impl Session<'_> {
-    fn look_around(&mut self) -> Result<(), RepositoryError> {
-        let (repository, tag) = (self.repository, self.commit_name.tag);
+    fn look_around(&mut self, tag: DatasetTag) -> Result<(), RepositoryError> {
+        let repository = self.repository;
         let (ids, condemned) = repository.condemned()?;
         self.alarms = repository.refresh_index()?;
         self.alarms.extend(repository.prove_packs(&condemned)?);
         self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
         self.newest = repository.newest(&tag.to_string())?;
+        self.state_seen(ids)
+    }
+
+    /// The lease again, now with the condemnations that this session's one LIST of them showed.
+    pub(super) fn state_seen(&mut self, ids: Vec<Id16>) -> Result<(), RepositoryError> {
         self.seen = ids;
         self.put_lease(Some(self.seen.clone()))
+    }
+
+    /// The one name under which this session may commit.
+    pub(super) fn commit_name(&self) -> Name {
+        match self.goal {
+            Goal::Snapshot(name) => Name::Snapshot(name),
+            Goal::Burial => Name::Burial(self.id),
+        }
     }
 
     /// The repository it writes to.
@@ -127,7 +161,7 @@ impl Session<'_> {
     fn put_lease(&self, seen: Option<Vec<Id16>>) -> Result<(), RepositoryError> {
         let name = Name::Lease(self.id);
         let heartbeat = self.repository.ambient.now();
-        let lease = Lease { session: self.id, commit_name: self.commit_name.to_string(), seen, heartbeat };
+        let lease = Lease { session: self.id, commit_name: self.commit_name().to_string(), seen, heartbeat };
         // Taken before the put: a slow put makes the heartbeat older, not younger.
         let uptime = (self.repository.ambient.uptime)();
         let sealed = self.keyring.seal(&name, Kind::Lease, self.repository.ambient.random(), &lease.encode());
@@ -150,37 +184,43 @@ impl Session<'_> {
 
     /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.
     ///
-    /// SESS-4: `put_new` under the one commit name. SESS-6: not after a heartbeat that may have been taken for dead;
-    /// the caller begins again.
+    /// SESS-4: `put_new` under the one commit name.
     pub fn commit(self, snapshot: &Snapshot) -> Result<Committed, RepositoryError> {
-        let name = Name::Snapshot(self.commit_name);
-        let sealed = match self.seal(&name, snapshot) {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(self.give_up(error)),
-        };
-        match self.repository.store.put_new(&object_name(&name), &sealed) {
-            Ok(()) => {}
-            Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed)?,
-            Err(error) => self.settle_unknown(&name, &sealed, error)?,
+        let Goal::Snapshot(name) = self.goal else { unreachable!("a sweep's session is not handed out") };
+        if let Err(malformed) = snapshot.check() {
+            return Err(self.fail(RepositoryError::Limit(malformed.to_string())));
         }
+        let (repository, encoded) = (self.repository, snapshot.encode());
+        self.put_commit(Kind::Snapshot, &encoded, SNAPSHOT_MAX)?;
         // From here on the snapshot exists: what this host fails to note is said, and is no failure of the backup.
-        let head = Head { sequence: snapshot.sequence, name: self.commit_name.to_string() };
-        let tag = self.commit_name.tag.to_string();
-        let remembered = lock(&self.repository.state).remember_head(self.repository.id(), &tag, &head);
-        let noted = lock(&self.repository.catalog).add_snapshot(&self.commit_name, Some(snapshot));
-        Ok(Committed { name: self.commit_name, not_noted: remembered.and(noted).err() })
+        let head = Head { sequence: snapshot.sequence, name: name.to_string() };
+        let remembered = lock(&repository.state).remember_head(repository.id(), &name.tag.to_string(), &head);
+        let noted = lock(&repository.catalog).add_snapshot(&name, Some(snapshot));
+        Ok(Committed { name, not_noted: remembered.and(noted).err() })
     }
 
-    fn seal(&self, name: &Name, snapshot: &Snapshot) -> Result<Vec<u8>, RepositoryError> {
-        snapshot.check().map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
-        let sealed = self.keyring.seal(name, Kind::Snapshot, self.repository.ambient.random(), &snapshot.encode());
-        if sealed.len() as u64 > SNAPSHOT_MAX {
-            let why = format!("the snapshot would have {} bytes, above its limit", sealed.len());
-            return Err(RepositoryError::Limit(why));
+    /// Puts a sweep's burial: from then on its packs may be deleted.
+    ///
+    /// SWEEP-8: by the rules of a commit.
+    pub(super) fn bury(&self, burial: &Burial) -> Result<(), RepositoryError> {
+        self.put_commit(Kind::Burial, &burial.encode(), CONDEMNED_MAX)
+    }
+
+    /// SESS-6: not after a heartbeat that may have been taken for dead; the caller begins again.
+    fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
+        let name = self.commit_name();
+        let sealed = self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded);
+        if sealed.len() as u64 > limit {
+            let why = format!("{name} would have {} bytes, above its limit", sealed.len());
+            return Err(self.fail(RepositoryError::Limit(why)));
         }
-        match self.since_heartbeat() > STALE / 2 {
-            true => Err(RepositoryError::Fenced),
-            false => Ok(sealed),
+        if self.since_heartbeat() > STALE / 2 {
+            return Err(self.fail(RepositoryError::Fenced));
+        }
+        match self.repository.store.put_new(&object_name(&name), &sealed) {
+            Ok(()) => Ok(()),
+            Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed),
+            Err(error) => self.settle_unknown(&name, &sealed, error),
         }
     }
 
@@ -208,14 +248,31 @@ impl Session<'_> {
     /// SESS-7: ends the session without a commit, by a tombstone in its place. Nothing is deleted. That the tombstone may
     /// fail too is why a sweep can put it: the error is that of the work, handed through.
     pub fn give_up<E>(self, error: E) -> E {
+        self.fail(error)
+    }
+
+    fn fail<E>(&self, error: E) -> E {
         let _ = self.put_tombstone();
         error
     }
 
+    /// Ends a sweep's session that buried nothing. Where a LIST shows at once what is there, its lease can simply go:
+    /// it will do nothing more.
+    pub(super) fn end_sweep(self) -> Result<(), RepositoryError> {
+        match self.repository.store.promises().lag.is_zero() {
+            true => Ok(self.repository.store.delete(&object_name(&Name::Lease(self.id)))?),
+            false => Ok(self.put_tombstone()?),
+        }
+    }
+
     fn put_tombstone(&self) -> Result<(), StoreError> {
-        let name = Name::Snapshot(self.commit_name);
+        self.put_tombstone_at(&self.commit_name())
+    }
+
+    /// A tombstone in the place of a commit, this session's or another's.
+    pub(super) fn put_tombstone_at(&self, name: &Name) -> Result<(), StoreError> {
         let tombstone = Tombstone { session: self.id, time: self.repository.ambient.now() }.encode();
-        let sealed = self.keyring.seal(&name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
-        self.repository.store.put_new(&object_name(&name), &sealed)
+        let sealed = self.keyring.seal(name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
+        self.repository.store.put_new(&object_name(name), &sealed)
     }
 }

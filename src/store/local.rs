@@ -25,7 +25,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -183,6 +183,17 @@ impl Store for LocalStore {
         let mut entries = listed.map_err(|error| failed("list", shown, error))?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
+        match self.open_object(name) {
+            Ok((file, _)) => {
+                let modified = file.metadata().and_then(|metadata| metadata.modified());
+                modified.map(Some).map_err(|error| failed("read", name.as_str(), error))
+            }
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {

@@ -42,6 +42,15 @@ pub trait Store: Send + Sync {
     /// not an object (unfinished files, files of other programs) is left out. An error rather than a part of it.
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
 
+    /// When an object was stored, by the store's clock; `None` where the store does not know, or shows no such object.
+    /// Asked for by name, where the store can: a listing may lag.
+    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
+        let (directory, _) = name.split();
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+        let entries = self.list(&prefix)?;
+        Ok(entries.into_iter().find(|entry| entry.name == *name).and_then(|entry| entry.modified))
+    }
+
     /// Deletes for good. Deleting what is not there is success.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 

@@ -6,6 +6,8 @@
 mod support;
 
 mod damage;
+mod forget;
 mod local;
 mod round_trip;
 mod sessions;
+mod sweep;

@@ -406,7 +406,13 @@ impl MiniWriter {
 
     /// Records that a snapshot was forgotten.
     pub fn forget(&self, snapshot: &str) {
-        let name = format!("forgotten/{}", hex(&[5; 16]));
+        let (_, session) = snapshot.rsplit_once('-').unwrap();
+        self.forget_under(session, snapshot);
+    }
+
+    /// Records that a snapshot was forgotten, under the name of a session.
+    pub fn forget_under(&self, session: &str, snapshot: &str) {
+        let name = format!("forgotten/{session}");
         let plaintext = map(&[(0, text(snapshot)), (1, uint(5)), (2, text("retention"))]);
         self.put(&name, &self.object(&name, FORGOTTEN, &plaintext));
     }

@@ -158,6 +158,12 @@ impl Store for SimStore {
         Ok(objects.iter().filter(|(name, _)| name.as_str().starts_with(prefix)).filter_map(entry).collect())
     }
 
+    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
+        let objects = self.objects();
+        let last = objects.get(name).and_then(|changes| current(changes));
+        Ok(last.map(|last| SystemTime::UNIX_EPOCH + Clock::START + last.at))
+    }
+
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let mut objects = self.objects();
         if let Some(changes) = objects.get_mut(name).filter(|changes| current(changes).is_some()) {
@@ -171,6 +177,6 @@ impl Store for SimStore {
     }
 
     fn location(&self) -> String {
-        "memory:simulated".into()
+        "memory:sim".into()
     }
 }

@@ -8,6 +8,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod prune;
 mod restore;
 mod snapshots;
 mod stats;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Undo(undo::Arguments),
     Verify(verify::Arguments),
     Check(check::Arguments),
+    Prune(prune::Arguments),
     Stats(stats::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
@@ -52,6 +54,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Undo(arguments) => undo::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
+        Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),

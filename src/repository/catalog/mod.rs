@@ -5,6 +5,8 @@
 //! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
 //! which each session fills anew.
 
+mod live;
+mod forgotten;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -19,12 +21,14 @@ use super::error::{CATALOG, RepositoryError};
 use super::sqlite;
 use crate::format::Id16;
 
+pub use forgotten::ForgottenRecord;
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
+pub(super) use live::{Need, PackUse, Rescued};
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -42,6 +46,8 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
+    sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 

@@ -347,12 +347,12 @@ fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
     (low, high)
 }
 
-fn split_bases(bases: &[u8]) -> Vec<BasePrefix> {
+pub(super) fn split_bases(bases: &[u8]) -> Vec<BasePrefix> {
     bases.as_chunks::<BASE_PREFIX>().0.to_vec()
 }
 
 /// How a chunk is stored in usable packs: `None` whole, else its bases.
-fn read_bases(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Option<Vec<BasePrefix>>>> {
+pub(super) fn read_bases(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Option<Vec<BasePrefix>>>> {
     let mut forms = Vec::new();
     while let Some(row) = rows.next()? {
         let bases: Option<Vec<u8>> = row.get(0)?;

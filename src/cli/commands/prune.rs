@@ -1,0 +1,196 @@
+//! `redkeep prune`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::human::{count, duration, short, size};
+use crate::cli::outcome::Outcome;
+use crate::cli::time;
+use crate::operations::prune::{Options, Report, Waiting, prune};
+
+/// Give back the space of what no snapshot needs any more
+///
+/// Works beside running backups, without a lock. What is not needed is condemned at first, and deleted by the same or a
+/// later prune, once it was condemned for the grace time and no running backup can still use it. Run it daily. It may be
+/// interrupted at any point; the next run continues. Where something cannot be read or is missing it deletes nothing,
+/// says what, and ends with 4.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep prune
+  redkeep prune --dry-run
+  redkeep prune --grace 0         at once; for a repository on a local disk
+
+JSON:
+  {\"dry_run\": bool, \"packs\": number, \"pack_bytes\", \"snapshots\",
+   \"needed_chunks\", \"condemned_packs\", \"condemned_bytes\", \"rewritten_bytes\",
+   \"unused_bytes\", \"stored_again\": {\"chunks\", \"bytes\", \"stored_bytes\"},
+   \"deleted_packs\", \"deleted_bytes\", \"deleted_indexes\",
+   \"deleted_snapshots\", \"removed_leases\",
+   \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
+     \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}]}
+")]
+pub(crate) struct Arguments {
+    /// How long what may be deleted stays, and forgotten snapshots can be had back; 0 only on a local disk
+    #[arg(long, value_name = "SPAN", value_parser = time::span, default_value = "24h")]
+    grace: Duration,
+    /// Share of unneeded bytes that is lived with, rather than storing the rest of their packs again
+    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5%")]
+    max_unused: f64,
+    /// Store at most so many bytes again in this run (a number of MiB)
+    #[arg(long, value_name = "MIB")]
+    max_rewrite: Option<u64>,
+    /// Store again what is sealed by older keys than the newest, after `redkeep key rotate`
+    #[arg(long)]
+    reseal: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A share of a whole: `5%` or `5`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text.trim_end_matches('%').parse().map_err(|_| "a percentage, such as 5%".to_string())?;
+    match (0.0..=100.0).contains(&number) {
+        true => Ok(number / 100.0),
+        false => Err("a percentage is between 0 and 100".into()),
+    }
+}
+
+/// Prunes the repository.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let repository = context.open()?;
+    context.progress.stop_in_order();
+    let options = Options {
+        grace: arguments.grace,
+        max_unused: arguments.max_unused,
+        max_rewrite: arguments.max_rewrite.map(|mib| mib.saturating_mul(1 << 20)),
+        reseal: arguments.reseal,
+        dry_run: arguments.dry_run,
+        ..Options::default()
+    };
+    let report = prune(&repository, &options, &context.progress)?;
+    Outcome::deed(text(&report, arguments.dry_run), &Json::new(&report, arguments.dry_run))
+}
+
+fn text(report: &Report, dry_run: bool) -> String {
+    let mut text = format!(
+        "{} of {} needed by {}\n",
+        count(report.packs, "pack"),
+        size(report.pack_bytes),
+        count(report.snapshots, "snapshot")
+    );
+    let mut line = |done: &str, would: &str| text.push_str(if dry_run { would } else { done });
+    if report.condemned_packs > 0 {
+        let what = format!("{}, {}", count(report.condemned_packs, "pack"), size(report.condemned_bytes));
+        line(&format!("condemned {what}\n"), &format!("would condemn {what}\n"));
+    }
+    if dry_run && report.rewritten_bytes > 0 {
+        text.push_str(&format!("would store again about {} of them\n", size(report.rewritten_bytes)));
+    }
+    if report.stored_again.chunks > 0 {
+        let stored = report.stored_again;
+        text.push_str(&format!("stored again {}, {}\n", count(stored.chunks, "chunk"), size(stored.stored_bytes)));
+    }
+    if report.deleted_packs + report.deleted_snapshots > 0 {
+        let packs = count(report.deleted_packs, "pack");
+        let snapshots = count(report.deleted_snapshots, "forgotten snapshot");
+        text.push_str(&format!("deleted {packs}, {}, and {snapshots}\n", size(report.deleted_bytes)));
+    }
+    for waiting in &report.waiting {
+        text.push_str(&told(waiting));
+    }
+    let unused = size(report.unused_bytes);
+    text.push_str(&match report.condemned_packs + report.deleted_packs {
+        0 if report.waiting.is_empty() => format!("nothing to do; {unused} unneeded in packs that stay\n"),
+        _ => format!("{unused} unneeded in packs that stay\n"),
+    });
+    text
+}
+
+fn told(waiting: &Waiting) -> String {
+    match waiting {
+        Waiting::Age { packs, left, .. } => {
+            let left = duration(left.as_millis() as u64);
+            format!("{} will be deleted by a prune in {left} or later\n", count(*packs, "condemned pack"))
+        }
+        Waiting::Session { session, .. } => {
+            format!("waiting for session {}, which may be a running backup: prune again when it has ended\n", short(session))
+        }
+        Waiting::Settling { commit_name } => {
+            format!("waiting until {commit_name} is final on this store: prune again later\n")
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json {
+    dry_run: bool,
+    packs: u64,
+    pack_bytes: u64,
+    snapshots: u64,
+    needed_chunks: u64,
+    condemned_packs: u64,
+    condemned_bytes: u64,
+    rewritten_bytes: u64,
+    unused_bytes: u64,
+    stored_again: StoredAgain,
+    deleted_packs: u64,
+    deleted_bytes: u64,
+    deleted_indexes: u64,
+    deleted_snapshots: u64,
+    removed_leases: u64,
+    waiting: Vec<WaitingFor>,
+}
+
+#[derive(Serialize)]
+struct StoredAgain {
+    chunks: u64,
+    bytes: u64,
+    stored_bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "for", rename_all = "lowercase")]
+enum WaitingFor {
+    Age { condemned: String, packs: u64, seconds: u64 },
+    Session { session: String, commit_name: String },
+    Settling { commit_name: String },
+}
+
+impl Json {
+    fn new(report: &Report, dry_run: bool) -> Json {
+        let stored = report.stored_again;
+        let waiting = |waiting: &Waiting| match waiting {
+            Waiting::Age { condemned, packs, left } => {
+                WaitingFor::Age { condemned: condemned.to_string(), packs: *packs, seconds: left.as_secs() }
+            }
+            Waiting::Session { session, commit_name } => {
+                WaitingFor::Session { session: session.to_string(), commit_name: commit_name.clone() }
+            }
+            Waiting::Settling { commit_name } => WaitingFor::Settling { commit_name: commit_name.clone() },
+        };
+        Json {
+            dry_run,
+            packs: report.packs,
+            pack_bytes: report.pack_bytes,
+            snapshots: report.snapshots,
+            needed_chunks: report.needed_chunks,
+            condemned_packs: report.condemned_packs,
+            condemned_bytes: report.condemned_bytes,
+            rewritten_bytes: report.rewritten_bytes,
+            unused_bytes: report.unused_bytes,
+            stored_again: StoredAgain { chunks: stored.chunks, bytes: stored.bytes, stored_bytes: stored.stored_bytes },
+            deleted_packs: report.deleted_packs,
+            deleted_bytes: report.deleted_bytes,
+            deleted_indexes: report.deleted_indexes,
+            deleted_snapshots: report.deleted_snapshots,
+            removed_leases: report.removed_leases,
+            waiting: report.waiting.iter().map(waiting).collect(),
+        }
+    }
+}

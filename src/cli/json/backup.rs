@@ -1,0 +1,75 @@
+//! What `backup` answers.
+
+use serde::Serialize;
+
+use super::{AlarmOf, Suspect, Warning, alarms, lossy, warnings};
+use crate::cli::time::exact;
+use crate::format::snapshot::File;
+use crate::operations::backup;
+use crate::operations::changes::Changes;
+
+/// `backup`.
+#[derive(Serialize)]
+pub(crate) struct Backup {
+    id: String,
+    dataset: String,
+    sequence: u64,
+    begin: String,
+    end: String,
+    host: String,
+    directory: String,
+    tags: Vec<String>,
+    files: u64,
+    bytes: u64,
+    new_chunks: u64,
+    new_bytes: u64,
+    stored_bytes: u64,
+    packs: u64,
+    milliseconds: u64,
+    changes: Option<ChangesOf>,
+    warnings: Vec<Warning>,
+    suspects: Vec<Suspect>,
+    alarms: Vec<AlarmOf>,
+}
+
+/// What changed since the previous snapshot.
+#[derive(Serialize)]
+struct ChangesOf {
+    new: Vec<String>,
+    changed: Vec<String>,
+    gone: Vec<String>,
+    unchanged: u64,
+}
+
+impl Backup {
+    pub fn new(report: &backup::Report, changes: Option<Changes>) -> Backup {
+        let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
+        let suspect = |file: &File| Some(Suspect { path: file.display_path(), why: file.suspect.clone()? });
+        Backup {
+            id: report.name.session.to_string(),
+            dataset: snapshot.dataset.clone(),
+            sequence: snapshot.sequence,
+            begin: exact(snapshot.begin),
+            end: exact(snapshot.end),
+            host: snapshot.host.clone(),
+            directory: lossy(&snapshot.directory),
+            tags: snapshot.tags.clone(),
+            files: summary.files,
+            bytes: summary.bytes,
+            new_chunks: summary.new_chunks,
+            new_bytes: summary.new_bytes,
+            stored_bytes: summary.stored_bytes,
+            packs: summary.packs,
+            milliseconds: summary.millis,
+            changes: changes.map(|Changes { new, changed, gone, unchanged }| ChangesOf {
+                new,
+                changed,
+                gone,
+                unchanged,
+            }),
+            warnings: warnings(snapshot),
+            suspects: snapshot.suspects().filter_map(suspect).collect(),
+            alarms: alarms(&report.alarms),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What `snapshots`, `ls` and `dump` answer.
+
+use serde::Serialize;
+
+use super::{AlarmOf, Warning, Worked, lossy, warnings};
+use crate::cli::time::exact;
+use crate::format::UnixMillis;
+use crate::format::snapshot::{File, FileKind, Role};
+use crate::operations::list::Chosen;
+use crate::repository::SnapshotInfo;
+
+/// One snapshot of a listing.
+#[derive(Serialize)]
+pub(crate) struct Snapshot {
+    id: String,
+    dataset: String,
+    sequence: u64,
+    begin: String,
+    end: String,
+    moment: Option<String>,
+    host: String,
+    directory: String,
+    tags: Vec<String>,
+    files: u64,
+    bytes: u64,
+    new_bytes: u64,
+    stored_bytes: u64,
+    warnings: u64,
+}
+
+impl From<&SnapshotInfo> for Snapshot {
+    fn from(info: &SnapshotInfo) -> Snapshot {
+        Snapshot {
+            id: info.name.session.to_string(),
+            dataset: info.dataset.clone(),
+            sequence: info.sequence,
+            begin: exact(info.begin),
+            end: exact(info.end),
+            moment: info.moment.map(exact),
+            host: info.host.clone(),
+            directory: lossy(&info.directory),
+            tags: info.tags.clone(),
+            files: info.files,
+            bytes: info.bytes,
+            new_bytes: info.new_bytes,
+            stored_bytes: info.stored_bytes,
+            warnings: info.warnings,
+        }
+    }
+}
+
+/// `snapshots`.
+#[derive(Serialize)]
+pub(crate) struct Snapshots {
+    pub snapshots: Vec<Snapshot>,
+    pub alarms: Vec<AlarmOf>,
+}
+
+/// `ls`.
+#[derive(Serialize)]
+pub(crate) struct Ls {
+    #[serde(flatten)]
+    of: Worked,
+    files: Vec<Listed>,
+    warnings: Vec<Warning>,
+}
+
+impl Ls {
+    pub fn new(chosen: &Chosen, files: &[&File]) -> Ls {
+        let files = files.iter().map(|file| Listed::from(*file)).collect();
+        Ls { of: chosen.into(), files, warnings: warnings(&chosen.snapshot) }
+    }
+}
+
+/// One path of a snapshot.
+#[derive(Serialize)]
+struct Listed {
+    path: String,
+    kind: &'static str,
+    role: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    user: Option<String>,
+    group: Option<String>,
+    modified: String,
+    size: u64,
+    hash: Option<String>,
+    target: Option<String>,
+    suspect: Option<String>,
+}
+
+impl From<&File> for Listed {
+    fn from(file: &File) -> Listed {
+        Listed {
+            path: file.display_path(),
+            kind: match file.kind {
+                FileKind::File => "file",
+                FileKind::Directory => "directory",
+                FileKind::Link => "link",
+            },
+            role: match file.role {
+                Role::Other => "other",
+                Role::Dump => "dump",
+                Role::Manifest => "aof_manifest",
+                Role::Base => "aof_base",
+                Role::Incr => "aof_incr",
+                Role::SingleAof => "aof",
+                Role::History => "aof_history",
+            },
+            mode: format!("{:04o}", file.mode & 0o7777),
+            uid: file.uid,
+            gid: file.gid,
+            user: file.user.clone(),
+            group: file.group.clone(),
+            modified: exact(modified(file)),
+            size: file.size,
+            hash: file.hash.map(|hash| hash.to_string()),
+            target: file.target.as_ref().map(|target| lossy(target)),
+            suspect: file.suspect.clone(),
+        }
+    }
+}
+
+/// When a file was last modified; the epoch for a time before it.
+pub(crate) fn modified(file: &File) -> UnixMillis {
+    let seconds = u64::try_from(file.mtime).unwrap_or_default();
+    UnixMillis(seconds.saturating_mul(1000).saturating_add(u64::from(file.mtime_nanos / 1_000_000)))
+}
+
+/// `dump` to a file.
+#[derive(Serialize)]
+pub(crate) struct Dump {
+    #[serde(flatten)]
+    pub of: Worked,
+    pub path: String,
+    pub bytes: u64,
+    pub output: String,
+}

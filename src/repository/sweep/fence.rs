@@ -1,0 +1,113 @@
+//! W1: no session that may still use a condemned pack is left undecided. Rules: format-spec/16-sweep.md.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use super::super::error::RepositoryError;
+use super::super::object_name;
+use super::super::session::{STALE, Session};
+use super::survey::{Decided, StoreClock, decided};
+use super::{SweepReport, Waiting};
+use crate::format::limits::SMALL_MAX;
+use crate::format::object::{Name, SnapshotName};
+use crate::format::session::Lease;
+use crate::format::{Id16, UnixMillis};
+use crate::store::{PutNew, StoreError};
+
+/// A heartbeat is due every ten minutes: a lease that the store has not seen rewritten for so long is nobody's, whatever
+/// a wrong clock wrote into it.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// What the leases say.
+#[derive(Default)]
+pub(super) struct Fenced {
+    /// Snapshots found at commit names.
+    pub roots: Vec<SnapshotName>,
+    /// Leases whose commit name is decided for good.
+    pub ended: Vec<Id16>,
+    /// Whether a session has to be waited for.
+    pub must_wait: bool,
+}
+
+/// Decides what can be decided.
+///
+/// SWEEP-6: only sessions that do not say they saw all of `due` have to be; the commit name is read by name, never looked
+/// for in a LIST.
+pub(super) fn fence(
+    session: &Session<'_>,
+    clock: StoreClock,
+    due: &[Id16],
+    report: &mut SweepReport,
+) -> Result<Fenced, RepositoryError> {
+    let repository = session.repository;
+    let mut fenced = Fenced::default();
+    let mut commits: HashMap<String, Option<SystemTime>> = HashMap::new();
+    for prefix in ["snapshots/", "burials/"] {
+        let entries = repository.store.list(prefix)?;
+        commits.extend(entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)));
+    }
+    for entry in repository.store.list("leases/")? {
+        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
+        if id == session.id() {
+            continue;
+        }
+        let Some(lease) = read_lease(session, &name)? else { continue };
+        let commit = Name::parse(&lease.commit_name)
+            .ok_or_else(|| RepositoryError::damaged(name, crate::format::Malformed::new("lease", "no commit name")))?;
+        let seen: HashSet<Id16> = lease.seen.iter().flatten().copied().collect();
+        let has_seen = lease.seen.is_some() && due.iter().all(|id| seen.contains(id));
+        let age = |name: &Name| commits.get(&name.to_string()).map(|modified| clock.age(*modified));
+        let mut found = decided(session, &commit)?;
+        if found == Decided::No {
+            if is_alive(session, &lease, clock.age(entry.modified)) {
+                if !has_seen {
+                    fenced.must_wait = true;
+                    report.waiting.push(Waiting::Session { session: id, commit_name: lease.commit_name.clone() });
+                }
+                continue;
+            }
+            match session.put_tombstone_at(&commit) {
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            found = decided(session, &commit)?;
+        }
+        let promises = repository.store.promises();
+        let is_final = match promises.put_new {
+            PutNew::Exclusive => true,
+            PutNew::Settled | PutNew::None => age(&commit).is_some_and(|age| age >= 2 * promises.lag),
+        };
+        // A snapshot counts as a root at once, whoever wins its name in the end.
+        if let Decided::Snapshot(name) = found {
+            fenced.roots.push(name);
+        }
+        if is_final && age(&commit).is_some_and(|age| age >= promises.lag) {
+            fenced.ended.push(id);
+        } else if !is_final && !has_seen {
+            fenced.must_wait = true;
+            report.waiting.push(Waiting::Settling { commit_name: lease.commit_name.clone() });
+        }
+    }
+    Ok(fenced)
+}
+
+/// A lease; `None` where it is gone, because another sweep saw its end.
+pub(super) fn read_lease(session: &Session<'_>, name: &Name) -> Result<Option<Lease>, RepositoryError> {
+    let repository = session.repository;
+    let object = match repository.store.get(&object_name(name), SMALL_MAX) {
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        other => other?,
+    };
+    let (_, plaintext) = repository.open_object(name, &object)?;
+    Lease::decode(&plaintext).map(Some).map_err(|malformed| RepositoryError::damaged(name, malformed))
+}
+
+/// Whether a session may still be at work. A mistake costs it a new start and loses nothing.
+fn is_alive(session: &Session<'_>, lease: &Lease, unwritten_for: Duration) -> bool {
+    let stale = match session.repository.store.promises().put_new {
+        PutNew::Exclusive | PutNew::Settled => STALE,
+        PutNew::None => ABANDONED,
+    };
+    let UnixMillis(now) = session.repository.ambient.now();
+    Duration::from_millis(now.saturating_sub(lease.heartbeat.0)) < stale && unwritten_for < ABANDONED
+}

@@ -1,0 +1,219 @@
+//! What a sweep sees of a repository, listed in the one order that is safe, and everything that forbids it to go on.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use super::super::error::{Fault, RepositoryError, one_line};
+use super::super::opening::Alarm;
+use super::super::session::Session;
+use super::super::{Repository, lock, object_name};
+use super::SweepOptions;
+use crate::format::limits::{CONDEMNED_MAX, SMALL_MAX};
+use crate::format::object::{Name, SnapshotName};
+use crate::format::session::{Condemned, Forgotten};
+use crate::format::{Id16, ObjectHash, UnixMillis};
+
+/// The store's clock: ages of objects against the newest modification time it shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoreClock {
+    now: Option<SystemTime>,
+}
+
+impl StoreClock {
+    /// The time of a lease that was just written.
+    pub fn read(session: &Session<'_>) -> Result<StoreClock, RepositoryError> {
+        let lease = object_name(&Name::Lease(session.id()));
+        Ok(StoreClock { now: session.repository.store.modified(&lease)? })
+    }
+
+    /// The host's clock in its place: enough to show what a sweep would do.
+    pub fn host(now: UnixMillis) -> StoreClock {
+        StoreClock { now: SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(now.0)) }
+    }
+
+    /// How old an object is at least. A store that keeps no times shows none that is old.
+    pub fn age(&self, modified: Option<SystemTime>) -> Duration {
+        let (Some(now), Some(modified)) = (self.now, modified) else { return Duration::ZERO };
+        now.duration_since(modified).unwrap_or(Duration::ZERO)
+    }
+}
+
+/// A condemnation.
+#[derive(Debug, Clone)]
+pub(super) struct Condemnation {
+    /// Its id.
+    pub id: Id16,
+    /// Its packs.
+    pub packs: Vec<ObjectHash>,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// A listed pack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedPack {
+    /// Its bytes.
+    pub size: u64,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// Everything a sweep decides by.
+pub(super) struct Survey {
+    /// All packs a LIST shows.
+    pub packs: HashMap<ObjectHash, ListedPack>,
+    /// Packs that some condemnation names.
+    pub condemned: HashSet<ObjectHash>,
+    /// Snapshots whose chunks are needed.
+    pub roots: HashSet<SnapshotName>,
+    /// Snapshots forgotten for longer than grace.
+    pub expired: Vec<SnapshotName>,
+    /// Why nothing may be condemned, buried or deleted.
+    pub refusals: Vec<String>,
+}
+
+impl Survey {
+    /// Lists everything and brings the catalog to it.
+    ///
+    /// SWEEP-2: in this order, and nothing unreadable is passed over.
+    pub fn take(
+        repository: &Repository,
+        options: &SweepOptions,
+        clock: StoreClock,
+    ) -> Result<Survey, RepositoryError> {
+        let mut refusals = Vec::new();
+        let condemned = match condemnations(repository, clock) {
+            Ok(found) => found.into_iter().flat_map(|condemnation| condemnation.packs).collect(),
+            Err(error) if error.is_damage() => {
+                refusals.push(one_line(&error));
+                HashSet::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let mut alarms = repository.refresh_index()?;
+        let packs = listed_packs(repository, clock)?;
+        alarms.extend(repository.refresh_snapshots("snapshots/")?);
+        let forgotten = forgotten(repository, clock, &mut refusals)?;
+        refusals.extend(alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string));
+        let (mut roots, mut expired) = (HashSet::new(), Vec::new());
+        for info in repository.snapshots()? {
+            match forgotten.get(&info.name.to_string()) {
+                Some(age) if *age >= options.grace => expired.push(info.name),
+                Some(_) | None => drop(roots.insert(info.name)),
+            }
+        }
+        Ok(Survey { packs, condemned, roots, expired, refusals })
+    }
+
+    /// Takes in packs that no index object names, by their own tables.
+    pub fn take_in_unindexed(&self, repository: &Repository) -> Result<(), RepositoryError> {
+        let indexed = lock(&repository.catalog).indexed_packs()?;
+        let others = self.packs.iter().filter(|(pack, _)| !indexed.contains_key(*pack));
+        repository.take_in(others.map(|(pack, listed)| (*pack, listed.size)), false)?;
+        Ok(())
+    }
+
+    /// Sizes of all listed packs.
+    pub fn sizes(&self) -> HashMap<ObjectHash, u64> {
+        self.packs.iter().map(|(pack, listed)| (*pack, listed.size)).collect()
+    }
+
+    /// Nothing may go on where something could not be read.
+    pub fn refuse(&self) -> Result<(), RepositoryError> {
+        match self.refusals.is_empty() {
+            true => Ok(()),
+            false => Err(RepositoryError::NotWhole { reasons: self.refusals.clone() }),
+        }
+    }
+}
+
+/// Packs that an index names and no LIST shows are no reason to stop: what was needed in them is missed below.
+fn forbids(alarm: &Alarm) -> bool {
+    match alarm {
+        Alarm::Index { .. } | Alarm::Snapshot { .. } | Alarm::Gap { .. } | Alarm::Rollback { .. } => true,
+        Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::Packs { .. } => false,
+    }
+}
+
+/// All condemnations; an unreadable one is an error. One that is listed and gone came to its end (SWEEP-10), and none of
+/// its packs is listed any more.
+pub(super) fn condemnations(
+    repository: &Repository,
+    clock: StoreClock,
+) -> Result<Vec<Condemnation>, RepositoryError> {
+    let mut found = Vec::new();
+    for entry in repository.store.list("condemned/")? {
+        let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
+        let plaintext = match repository.get_object(&name, CONDEMNED_MAX) {
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+            other => other?.1,
+        };
+        let condemned =
+            Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
+        found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
+    }
+    Ok(found)
+}
+
+fn listed_packs(
+    repository: &Repository,
+    clock: StoreClock,
+) -> Result<HashMap<ObjectHash, ListedPack>, RepositoryError> {
+    let entries = repository.store.list("packs/")?;
+    let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
+        Some(Name::Pack(hash)) => Some((hash, ListedPack { size: entry.size, age: clock.age(entry.modified) })),
+        _ => None,
+    };
+    Ok(entries.iter().filter_map(pack).collect())
+}
+
+/// How long ago each snapshot was forgotten, by the younger of the store's and the writer's time.
+fn forgotten(
+    repository: &Repository,
+    clock: StoreClock,
+    refusals: &mut Vec<String>,
+) -> Result<HashMap<String, Duration>, RepositoryError> {
+    let mut ages = HashMap::new();
+    let UnixMillis(now) = repository.ambient.now();
+    for entry in repository.store.list("forgotten/")? {
+        let Some(name @ Name::Forgotten(_)) = Name::parse(entry.name.as_str()) else { continue };
+        let record = repository.get_object(&name, SMALL_MAX).and_then(|(_, plaintext)| {
+            Forgotten::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
+        });
+        match record {
+            Ok(record) => {
+                let told = Duration::from_millis(now.saturating_sub(record.time.0));
+                let age = if entry.modified.is_some() { clock.age(entry.modified).min(told) } else { told };
+                ages.insert(record.snapshot, age);
+            }
+            Err(error) if error.is_damage() => refusals.push(one_line(&error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ages)
+}
+
+/// What stands at a commit name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decided {
+    /// Nothing yet.
+    No,
+    /// A snapshot.
+    Snapshot(SnapshotName),
+    /// A tombstone or a burial.
+    Ended,
+}
+
+/// Reads what stands at a commit name.
+pub(super) fn decided(session: &Session<'_>, name: &Name) -> Result<Decided, RepositoryError> {
+    use crate::format::object::Kind;
+    let repository = session.repository;
+    let object = match repository.store.get(&object_name(name), crate::format::limits::SNAPSHOT_MAX) {
+        Err(crate::store::StoreError::NotFound { .. }) => return Ok(Decided::No),
+        other => other?,
+    };
+    Ok(match (repository.open_object(name, &object)?, name) {
+        ((Kind::Snapshot, _), Name::Snapshot(snapshot)) => Decided::Snapshot(*snapshot),
+        _ => Decided::Ended,
+    })
+}

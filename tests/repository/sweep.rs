@@ -1,0 +1,288 @@
+//! What a sweep deletes, what it keeps, whom it waits for, and what makes it stop.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redkeep::operations::Silent;
+use redkeep::operations::backup::Report as Backup;
+use redkeep::operations::prune::{Options, Report, Waiting, prune};
+use redkeep::repository::{Places, Repository, RepositoryError};
+use redkeep::store::{Promises, PutNew, Store};
+
+use crate::support::repository::*;
+use crate::support::sim::{Listing, SimStore};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const AT_ONCE: Options = Options { grace: Duration::ZERO, max_unused: 0.0, ..options() };
+
+const fn options() -> Options {
+    Options {
+        grace: DAY,
+        max_unused: 0.05,
+        max_rewrite: None,
+        reseal: false,
+        dry_run: false,
+        intake: redkeep::repository::IntakeOptions { level: 1, workers: 1 },
+    }
+}
+
+/// A directory whose one file is replaced for each backup.
+struct Data {
+    temp: tempfile::TempDir,
+}
+
+impl Data {
+    fn new() -> Data {
+        Data { temp: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.temp.path().join("data")
+    }
+
+    /// Backs up these bytes.
+    fn back_up(&self, repository: &Repository, bytes: &[u8]) -> Backup {
+        fs::create_dir_all(self.path()).unwrap();
+        fs::write(self.path().join("file"), bytes).unwrap();
+        back_up(repository, &self.path(), "d").unwrap()
+    }
+
+    /// The newest snapshot holds these bytes.
+    fn assert_latest(&self, repository: &Repository, bytes: &[u8]) {
+        let out = self.temp.path().join(format!("out-{}", repository.ambient().id()));
+        restore_to(repository, &latest(repository, "d").unwrap(), &out).unwrap();
+        assert!(fs::read(out.join("file")).unwrap() == bytes);
+    }
+}
+
+fn swept(repository: &Repository, options: &Options) -> Report {
+    prune(repository, options, &Silent).unwrap()
+}
+
+fn count(store: &dyn Store, prefix: &str) -> usize {
+    store.list(prefix).unwrap().len()
+}
+
+fn forget(repository: &Repository, report: &Backup) {
+    repository.forget(&report.name, "test").unwrap();
+}
+
+/// SWEEP-1, SWEEP-9, SWEEP-10, SWEEP-11
+#[test]
+fn what_only_a_forgotten_snapshot_needed_goes_and_everything_else_stays() {
+    let (hands, data) = (Hands::new(1), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let shared = noise(3 << 20, 1);
+    let old = data.back_up(&repository, &[&shared[..], &noise(3 << 20, 2)].concat());
+    let new = [&shared[..], &noise(3 << 20, 3)].concat();
+    data.back_up(&repository, &new);
+    forget(&repository, &old);
+    let before = store.names();
+    // Forgotten for less than grace: nothing happens.
+    let report = swept(&repository, &options());
+    assert_eq!((report.condemned_packs, report.deleted_snapshots), (0, 0));
+    assert_eq!(store.names().len(), before.len() - 2, "only the leases of the two backups went");
+    let report = swept(&repository, &AT_ONCE);
+    assert_eq!((report.deleted_snapshots, report.condemned_packs, report.deleted_packs), (1, 1, 1));
+    assert!(report.stored_again.bytes >= 2 << 20 && report.stored_again.bytes < 4 << 20, "{report:?}");
+    assert_eq!((count(&*store, "packs/"), count(&*store, "snapshots/"), count(&*store, "forgotten/")), (2, 1, 1));
+    for prefix in ["condemned/", "burials/", "leases/"] {
+        assert_eq!(count(&*store, prefix), 0, "{prefix}");
+    }
+    data.assert_latest(&repository, &new);
+    let other = open(store.clone(), &hands).unwrap();
+    assert_eq!(other.refresh().unwrap(), []);
+    data.assert_latest(&other, &new);
+    let report = swept(&other, &AT_ONCE);
+    assert_eq!((report.condemned_packs, report.deleted_packs, report.deleted_indexes), (0, 0, 0), "{report:?}");
+    // The next backup finds everything known.
+    assert_eq!(data.back_up(&other, &new).snapshot.summary.new_bytes, 0);
+}
+
+/// SWEEP-4, SWEEP-6
+#[test]
+fn with_a_grace_time_a_pack_is_condemned_in_one_sweep_and_deleted_in_a_later_one() {
+    let (hands, data) = (Hands::new(2), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let old = data.back_up(&repository, &noise(2 << 20, 1));
+    data.back_up(&repository, &noise(2 << 20, 2));
+    forget(&repository, &old);
+    hands.pass(DAY + Duration::from_secs(1));
+    let report = swept(&repository, &options());
+    assert_eq!((report.deleted_snapshots, report.condemned_packs, report.deleted_packs), (1, 1, 0));
+    assert!(matches!(report.waiting[..], []) || matches!(report.waiting[..], [Waiting::Age { packs: 1, .. }]));
+    hands.pass(DAY / 2);
+    let report = swept(&repository, &options());
+    assert!(matches!(report.waiting[..], [Waiting::Age { packs: 1, .. }]), "{report:?}");
+    assert_eq!(report.deleted_packs, 0);
+    hands.pass(DAY / 2 + Duration::from_secs(1));
+    let report = swept(&repository, &options());
+    assert_eq!((report.deleted_packs, report.waiting.len()), (1, 0), "{report:?}");
+    data.assert_latest(&repository, &noise(2 << 20, 2));
+}
+
+/// SWEEP-6, SWEEP-7: the backup below began before the condemnation and commits what uses a condemned pack.
+#[test]
+fn a_session_that_missed_the_condemnation_is_waited_for_and_what_it_needs_is_stored_again() {
+    let (hands, data) = (Hands::new(3), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let bytes = noise(2 << 20, 1);
+    let first = data.back_up(&repository, &bytes);
+    let sleeper = open_at(store.clone(), &hands, "beta", Places::default()).unwrap();
+    let session = sleeper.begin("other").unwrap();
+    forget(&repository, &first);
+    let report = swept(&repository, &AT_ONCE);
+    assert!(report.condemned_packs == 1 && report.deleted_packs == 0, "{report:?}");
+    assert!(matches!(report.waiting[..], [Waiting::Session { session: of, .. }] if of == session.id()), "{report:?}");
+    // All it asks for is known to it.
+    let mut snapshot = first.snapshot.clone();
+    (snapshot.dataset, snapshot.sequence, snapshot.previous) = ("other".into(), 1, None);
+    session.commit(&snapshot).unwrap();
+    let report = swept(&repository, &AT_ONCE);
+    assert_eq!((report.deleted_packs, report.waiting.len()), (1, 0), "{report:?}");
+    assert!(report.stored_again.bytes >= 2 << 20);
+    let out = data.temp.path().join("other");
+    restore_to(&repository, &latest(&repository, "other").unwrap(), &out).unwrap();
+    assert!(fs::read(out.join("file")).unwrap() == bytes);
+}
+
+/// SWEEP-6, SESS-5: a session that slept too long finds a tombstone.
+#[test]
+fn a_session_without_a_heartbeat_is_given_up_and_cannot_commit_any_more() {
+    let (hands, data) = (Hands::new(4), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let first = data.back_up(&repository, &noise(2 << 20, 1));
+    let sleeper = open_at(store.clone(), &hands, "beta", Places::default()).unwrap();
+    let session = sleeper.begin("other").unwrap();
+    forget(&repository, &first);
+    hands.pass(Duration::from_secs(3601));
+    let report = swept(&repository, &AT_ONCE);
+    assert_eq!((report.deleted_packs, report.waiting.len()), (1, 0), "{report:?}");
+    let mut snapshot = first.snapshot.clone();
+    (snapshot.dataset, snapshot.sequence, snapshot.previous) = ("other".into(), 1, None);
+    assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
+}
+
+/// SWEEP-2: fail closed.
+#[test]
+fn a_sweep_of_a_repository_that_is_not_whole_deletes_nothing() {
+    for prefix in ["index/", "packs/", "snapshots/"] {
+        for torn in [false, true] {
+            let (hands, data) = (Hands::new(5), Data::new());
+            let store = SimStore::strict(&hands);
+            let repository = create(store.clone(), &hands);
+            let old = data.back_up(&repository, &noise(1 << 20, 1));
+            data.back_up(&repository, &noise(1 << 20, 2));
+            data.back_up(&repository, &noise(1 << 20, 3));
+            forget(&repository, &old);
+            for entry in store.list(prefix).unwrap().iter().skip(usize::from(prefix == "snapshots/")).take(2) {
+                match torn {
+                    true => {
+                        let bytes = store.get(&entry.name, u64::MAX).unwrap();
+                        store.put(&entry.name, &bytes[..bytes.len() - 1]).unwrap();
+                    }
+                    false => store.delete(&entry.name).unwrap(),
+                }
+            }
+            let before = store.names();
+            let other = open(store.clone(), &hands).unwrap();
+            let refused = prune(&repository, &AT_ONCE, &Silent).unwrap_err();
+            assert!(refused.is_damage(), "{prefix} {torn}: {refused}");
+            assert_eq!(without_burials(store.names()), without_burials(before.clone()), "{prefix} {torn}");
+            if prefix != "snapshots/" || torn {
+                assert!(prune(&other, &AT_ONCE, &Silent).unwrap_err().is_damage(), "{prefix} {torn}");
+            }
+        }
+    }
+}
+
+/// Names without what sessions leave.
+fn without_burials(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| !name.starts_with("burials/") && !name.starts_with("leases/")).collect()
+}
+
+/// SWEEP-4: packs of a killed session.
+#[test]
+fn packs_that_no_index_names_go_unless_a_snapshot_needs_them() {
+    let (hands, data) = (Hands::new(6), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let bytes = noise(2 << 20, 1);
+    data.back_up(&repository, &bytes);
+    for entry in store.list("index/").unwrap() {
+        store.delete(&entry.name).unwrap();
+    }
+    let refused = prune(&repository, &AT_ONCE, &Silent).unwrap_err();
+    assert!(refused.is_damage() && refused.to_string().contains("an index object is lost"), "{refused}");
+    assert_eq!(count(&*store, "packs/"), 1);
+    data.assert_latest(&repository, &bytes);
+    // Of no use to anybody, as a killed session leaves it.
+    let old = latest(&repository, "d").unwrap();
+    repository.forget(&old.name, "test").unwrap();
+    let report = swept(&repository, &AT_ONCE);
+    assert_eq!((report.deleted_packs, count(&*store, "packs/")), (1, 0), "{report:?}");
+}
+
+/// SWEEP-11
+#[test]
+fn small_packs_and_index_objects_are_merged() {
+    let (hands, data) = (Hands::new(7), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let mut bytes = Vec::new();
+    for day in 0..9 {
+        bytes.extend(noise(100_000, day));
+        data.back_up(&repository, &bytes);
+    }
+    assert_eq!((count(&*store, "packs/"), count(&*store, "index/")), (9, 9));
+    let report = swept(&repository, &AT_ONCE);
+    assert_eq!((count(&*store, "packs/"), count(&*store, "index/")), (1, 1), "{report:?}");
+    data.assert_latest(&repository, &bytes);
+    assert_eq!(repository.refresh().unwrap(), []);
+    assert_eq!(repository.snapshots().unwrap().len(), 9);
+}
+
+/// SWEEP-3
+#[test]
+fn a_dry_run_says_what_would_go_and_writes_nothing() {
+    let (hands, data) = (Hands::new(8), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let old = data.back_up(&repository, &noise(2 << 20, 1));
+    data.back_up(&repository, &noise(2 << 20, 2));
+    forget(&repository, &old);
+    let before = store.names();
+    let report = swept(&repository, &Options { dry_run: true, ..AT_ONCE });
+    assert_eq!((report.packs, report.condemned_packs, report.deleted_packs), (2, 1, 0));
+    assert_eq!(store.names(), before);
+}
+
+/// SWEEP-4, SWEEP-8: a remote store's listings lag.
+#[test]
+fn where_listings_lag_a_sweep_waits_for_them() {
+    let lag = Duration::from_secs(600);
+    for put_new in [PutNew::Exclusive, PutNew::Settled] {
+        let (hands, data) = (Hands::new(9), Data::new());
+        let store: Arc<SimStore> = SimStore::new(&hands, Promises { lag, put_new }, Listing::Late);
+        let repository = create(store.clone(), &hands);
+        assert!(prune(&repository, &AT_ONCE, &Silent).is_err(), "a grace time of 0 is for local stores");
+        let old = data.back_up(&repository, &noise(2 << 20, 1));
+        hands.pass(2 * lag);
+        data.back_up(&repository, &noise(2 << 20, 2));
+        forget(&repository, &old);
+        let mut deleted = 0;
+        for _ in 0..8 {
+            hands.pass(DAY);
+            deleted += swept(&repository, &options()).deleted_packs;
+            data.assert_latest(&repository, &noise(2 << 20, 2));
+        }
+        hands.pass(DAY);
+        assert_eq!(deleted, 1, "{put_new:?}");
+        assert_eq!((count(&*store, "packs/"), count(&*store, "condemned/")), (1, 0), "{put_new:?}");
+    }
+}
