@@ -57,3 +57,11 @@ pub const ADD_KEY: Operation = other("key add", |_, host, store| {
 
 pub const CHANGE_KEY: Operation =
     other("key passwd", |_, host, store| Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?));
+
+pub const FORGET: Operation = other("forget", |world, host, store| {
+    let repository = host.open(store)?;
+    let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
+    world.forget(&repository, &oldest)
+});
+
+pub const PRUNE: Operation = other("prune", |world, host, store| world.prune(&host.open(store)?).map(drop));

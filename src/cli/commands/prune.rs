@@ -118,7 +118,10 @@ fn told(waiting: &Waiting) -> String {
             format!("{} will be deleted by a prune in {left} or later\n", count(*packs, "condemned pack"))
         }
         Waiting::Session { session, .. } => {
-            format!("waiting for session {}, which may be a running backup: prune again when it has ended\n", short(session))
+            format!(
+                "waiting for session {}, which may be a running backup: prune again when it has ended\n",
+                short(session)
+            )
         }
         Waiting::Settling { commit_name } => {
             format!("waiting until {commit_name} is final on this store: prune again later\n")

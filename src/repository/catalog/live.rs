@@ -96,8 +96,7 @@ impl Catalog {
         self.write(|transaction| {
             transaction.execute("DELETE FROM temp.usable", [])?;
             let mut insert = transaction.prepare("INSERT INTO temp.usable VALUES (?1)")?;
-            let mut query =
-                transaction.prepare("SELECT id, hash, size, id IN (SELECT pack FROM named) FROM packs")?;
+            let mut query = transaction.prepare("SELECT id, hash, size, id IN (SELECT pack FROM named) FROM packs")?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
                 let (hash, size) = (ObjectHash(row.get(1)?), row.get::<_, i64>(2)? as u64);
@@ -249,7 +248,8 @@ impl Catalog {
     /// Which packs each index object names.
     pub fn names_of_sources(&self) -> Result<HashMap<String, Vec<ObjectHash>>, RepositoryError> {
         self.run(|connection| {
-            let sql = "SELECT s.name, p.hash FROM named n JOIN sources s ON s.id = n.source JOIN packs p ON p.id = n.pack";
+            let sql =
+                "SELECT s.name, p.hash FROM named n JOIN sources s ON s.id = n.source JOIN packs p ON p.id = n.pack";
             let mut query = connection.prepare(sql)?;
             let mut rows = query.query([])?;
             let mut names: HashMap<String, Vec<ObjectHash>> = HashMap::new();

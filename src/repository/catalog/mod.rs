@@ -5,8 +5,8 @@
 //! that a LIST showed, or from packs this session stored; what counts as known is asked through the `usable` table,
 //! which each session fills anew.
 
-mod live;
 mod forgotten;
+mod live;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -22,9 +22,9 @@ use super::sqlite;
 use crate::format::Id16;
 
 pub use forgotten::ForgottenRecord;
+pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
-pub(super) use live::{Need, PackUse, Rescued};
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.

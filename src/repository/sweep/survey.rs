@@ -76,11 +76,7 @@ impl Survey {
     /// Lists everything and brings the catalog to it.
     ///
     /// SWEEP-2: in this order, and nothing unreadable is passed over.
-    pub fn take(
-        repository: &Repository,
-        options: &SweepOptions,
-        clock: StoreClock,
-    ) -> Result<Survey, RepositoryError> {
+    pub fn take(repository: &Repository, options: &SweepOptions, clock: StoreClock) -> Result<Survey, RepositoryError> {
         let mut refusals = Vec::new();
         let condemned = match condemnations(repository, clock) {
             Ok(found) => found.into_iter().flat_map(|condemnation| condemnation.packs).collect(),
@@ -130,17 +126,18 @@ impl Survey {
 /// Packs that an index names and no LIST shows are no reason to stop: what was needed in them is missed below.
 fn forbids(alarm: &Alarm) -> bool {
     match alarm {
-        Alarm::Index { .. } | Alarm::Snapshot { .. } | Alarm::Gap { .. } | Alarm::Rollback { .. } => true,
+        Alarm::Index { .. }
+        | Alarm::Snapshot { .. }
+        | Alarm::Gap { .. }
+        | Alarm::Rollback { .. }
+        | Alarm::Forgotten { .. } => true,
         Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::Packs { .. } => false,
     }
 }
 
 /// All condemnations; an unreadable one is an error. One that is listed and gone came to its end (SWEEP-10), and none of
 /// its packs is listed any more.
-pub(super) fn condemnations(
-    repository: &Repository,
-    clock: StoreClock,
-) -> Result<Vec<Condemnation>, RepositoryError> {
+pub(super) fn condemnations(repository: &Repository, clock: StoreClock) -> Result<Vec<Condemnation>, RepositoryError> {
     let mut found = Vec::new();
     for entry in repository.store.list("condemned/")? {
         let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
@@ -148,8 +145,7 @@ pub(super) fn condemnations(
             Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
             other => other?.1,
         };
-        let condemned =
-            Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
+        let condemned = Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
         found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
     }
     Ok(found)
