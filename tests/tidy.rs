@@ -223,6 +223,8 @@ fn every_limit_has_its_row_and_every_row_its_limit() {
         ("SNAPSHOT_MAX", l::SNAPSHOT_MAX),
         ("SMALL_MAX", l::SMALL_MAX),
         ("CONDEMNED_MAX", l::CONDEMNED_MAX),
+        ("NOTE_MAX", l::NOTE_MAX),
+        ("FAULT_MAX", l::FAULT_MAX as u64),
         ("FILES_MAX", l::FILES_MAX as u64),
         ("PATH_MAX", l::PATH_MAX as u64),
         ("LEVELS_MAX", l::LEVELS_MAX.into()),

@@ -18,6 +18,10 @@ pub const SNAPSHOT_MAX: u64 = 64 << 20;
 pub const SMALL_MAX: u64 = 1 << 20;
 /// A condemned object, bytes.
 pub const CONDEMNED_MAX: u64 = 16 << 20;
+/// A note, bytes.
+pub const NOTE_MAX: u64 = 64 << 20;
+/// What a note says is wrong with a pack, bytes.
+pub const FAULT_MAX: usize = 1024;
 /// Files of a snapshot.
 pub const FILES_MAX: usize = 200_000;
 /// A path, bytes.

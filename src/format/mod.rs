@@ -9,6 +9,7 @@ pub mod ids;
 pub mod index;
 pub mod keys;
 pub mod limits;
+pub mod note;
 pub mod object;
 pub mod pack;
 pub mod recipe;

@@ -9,6 +9,7 @@ pub mod init;
 pub mod keys;
 pub mod list;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 mod second_look;
 pub mod stats;

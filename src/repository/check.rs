@@ -1,27 +1,43 @@
 //! Checking the repository itself: that everything a snapshot needs is there and, on request, that every byte of it is
-//! what was stored.
+//! what was stored. Rules: format-spec/15-notes.md.
+
+mod follow;
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
-use super::chunk_reader::ChunkReader;
 use super::error::{Fault, RepositoryError};
-use super::opening::Alarm;
-use super::pack_reader::check_pack;
-use super::stream::walk;
-use super::{Repository, get_whole, lock, slots};
-use crate::format::limits::PACK_MAX;
+use super::losses::Losses;
+use super::opening::{Alarm, ReadCondemned};
+use super::{Repository, lock, slots};
+use crate::format::limits::{CONDEMNED_MAX, SMALL_MAX};
 use crate::format::object::Name;
-use crate::format::recipe::Stream;
-use crate::format::snapshot::Snapshot;
 use crate::format::{ChunkId, Id16, ObjectHash};
+
+pub use reading::Reading;
 
 /// How much of a repository is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckDepth {
-    /// Objects are there with the right size, snapshots and index objects can be read, every chunk is known.
+    /// Objects are there with the right size, small ones can be read, every chunk is known.
     Structure,
     /// Also every pack is read and decoded, and every chunk compared with its id.
     Data,
+    /// Also one of several parts of the packs is read; a pack is always in the same part.
+    Subset {
+        /// Which part, from 1.
+        part: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// Also a share of the packs is read: those that were not read for longest.
+    Share {
+        /// Hundredths of a per cent.
+        hundredths: u32,
+    },
+    /// Also packs are read that no check found whole within this time, the longest unread first.
+    MaxAge(Duration),
 }
 
 /// Something that is damaged or missing.
@@ -33,6 +49,15 @@ pub struct Damage {
     pub problem: String,
 }
 
+/// A chunk that cannot be had from any pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Snapshot id and path of each file that needs it.
+    pub files: Vec<(Id16, String)>,
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckReport {
@@ -40,16 +65,41 @@ pub struct CheckReport {
     pub packs: u64,
     /// Bytes of packs that were read.
     pub bytes_read: u64,
+    /// Which packs were read, and which were not.
+    pub reading: Reading,
     /// Snapshots whose chunks were followed.
     pub snapshots: u64,
     /// Distinct chunks they use.
     pub chunks: u64,
     /// Packs no index object names: left by a killed session, or their index object is lost.
     pub unindexed_packs: u64,
-    /// Objects that are damaged or missing.
+    /// Objects that are damaged or missing, unless their loss was recorded.
     pub damage: Vec<Damage>,
     /// Snapshot id and path of every file that cannot be restored whole.
     pub lost_files: Vec<(Id16, String)>,
+    /// Chunks that cannot be had, by their ids.
+    pub lost_chunks: Vec<LostChunk>,
+}
+
+impl CheckReport {
+    /// Whether nothing is damaged, missing or lost.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty() && self.lost_files.is_empty()
+    }
+}
+
+/// A report, and what a repair needs besides.
+pub(super) struct Findings {
+    pub report: CheckReport,
+    /// Condemned packs, and the ids that name them.
+    pub condemned: ReadCondemned,
+    pub listed: HashMap<ObjectHash, u64>,
+    pub indexed: HashMap<ObjectHash, u64>,
+    /// Packs that are missing, cut short or damaged, recorded or not.
+    pub lost_packs: BTreeSet<ObjectHash>,
+    /// Objects that are missing or cannot be read, and were not recorded.
+    pub lost_objects: BTreeSet<String>,
+    pub losses: Losses,
 }
 
 /// The round in which only packs that index objects name are followed.
@@ -65,235 +115,141 @@ impl Repository {
         stop: &(dyn Fn() -> bool + Sync),
         progress: &dyn Fn(u64, u64),
     ) -> Result<CheckReport, RepositoryError> {
-        let mut report = CheckReport::default();
-        for alarm in self.rebuild_catalog()? {
+        self.rebuild_catalog()?;
+        let reading = self.read_due(depth, stop, progress)?;
+        let go_on = || if stop() { Err(RepositoryError::Interrupted) } else { Ok(()) };
+        Ok(self.survey(reading, &go_on)?.report)
+    }
+
+    /// Looks at everything but the bodies of packs, given what reading them showed.
+    ///
+    /// NOTE-7: what was recorded as lost is no damage; files that need it are named.
+    pub(super) fn survey(
+        &self,
+        reading: Reading,
+        stop: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Findings, RepositoryError> {
+        // Before packs are listed: one that a sweep deletes from here on is named here, or by no index object then.
+        let condemned = self.read_condemned()?;
+        let alarms = self.refresh()?;
+        let losses = self.losses()?;
+        let mut report = CheckReport { bytes_read: reading.bytes, reading, ..CheckReport::default() };
+        let mut lost_objects = BTreeSet::new();
+        for alarm in alarms {
+            lost_objects.extend(alarm.object().map(String::from));
             report.damage.push(damage_of(&alarm));
+        }
+        for (name, fault) in self.unreadable_objects(&condemned)? {
+            if !losses.has(&name.to_string()) {
+                lost_objects.insert(name.to_string());
+                report.damage.push(Damage { object: name.to_string(), problem: fault.to_string() });
+            }
         }
         for error in slots::inspect(&*self.store, &self.keyring())? {
             report.damage.push(damage_in(error)?);
         }
-        let listed = self.listed_packs()?;
-        let indexed = lock(&self.catalog).indexed_packs()?;
-        let mut sound = self.compare_packs(&listed, &indexed, &mut report);
-        if depth == CheckDepth::Data {
-            self.read_packs(&listed, &mut sound, &mut report, stop, progress)?;
-        }
-        lock(&self.catalog).set_usable(&sound, &HashSet::new())?;
-        lock(&self.catalog).clear_followed()?;
-        let mut followed = self.follow_snapshots(depth, FIRST, stop)?;
-        if !followed.lost_files.is_empty() {
-            let is_damaged = |pack: &ObjectHash| report.has(&Name::Pack(*pack).to_string());
-            let others = listed.into_iter().filter(|(pack, _)| !indexed.contains_key(pack));
-            let (damaged, whole): (Vec<_>, Vec<_>) = others.partition(|(pack, _)| is_damaged(pack));
-            let mut others = self.take_in(whole.into_iter(), true)?;
-            others.extend(self.take_in(damaged.into_iter(), false)?);
-            followed = self.follow_snapshots(depth, AGAIN, stop)?;
-            self.report_needed(&others, &mut report)?;
-        }
-        report.chunks = lock(&self.catalog).followed_count()?;
-        report.snapshots = followed.snapshots;
-        report.damage.extend(followed.damage);
-        report.lost_files = followed.lost_files;
-        Ok(report)
+        let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);
+        let mut findings =
+            Findings { report, condemned, listed, indexed, lost_packs: BTreeSet::new(), lost_objects, losses };
+        self.compare_packs(&mut findings)?;
+        self.follow_all(&mut findings, stop)?;
+        Ok(findings)
     }
 
-    /// Packs that no index object names, but that snapshots cannot do without. A restore finds them; a backup does not
-    /// use what they hold.
-    fn report_needed(&self, others: &HashSet<ObjectHash>, report: &mut CheckReport) -> Result<(), RepositoryError> {
-        let used = lock(&self.catalog).packs_of_followed(AGAIN)?;
-        let needed: BTreeSet<ObjectHash> = used.into_iter().filter(|pack| others.contains(pack)).collect();
-        report.unindexed_packs -= needed.len() as u64;
-        let problem = "no index object names it, and snapshots need it: the index object that did is lost or damaged";
-        let damage = |pack| Damage { object: Name::Pack(pack).to_string(), problem: problem.into() };
-        report.damage.extend(needed.into_iter().map(damage));
-        Ok(())
+    /// Small objects that cannot be read. One that is gone between LIST and GET was done with.
+    fn unreadable_objects(&self, condemned: &ReadCondemned) -> Result<Vec<(Name, Fault)>, RepositoryError> {
+        let mut unreadable = condemned.unreadable.clone();
+        unreadable.extend(self.refresh_notes()?);
+        for (prefix, limit) in [("forgotten/", SMALL_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
+            let entries = self.store.list(prefix)?;
+            for name in entries.iter().filter_map(|entry| Name::parse(entry.name.as_str())) {
+                match self.get_object(&name, limit) {
+                    Ok(_) | Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+                    Err(RepositoryError::Damaged { source, .. }) => unreadable.push((name, source)),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(unreadable)
     }
 
-    /// Indexed packs that are listed with their size.
-    fn compare_packs(
-        &self,
-        listed: &HashMap<ObjectHash, u64>,
-        indexed: &HashMap<ObjectHash, u64>,
-        report: &mut CheckReport,
-    ) -> HashMap<ObjectHash, u64> {
+    /// Finds indexed packs that are not listed with their size, and makes all that are sound count as known.
+    fn compare_packs(&self, findings: &mut Findings) -> Result<(), RepositoryError> {
+        let is_missing = |(pack, _): (&ObjectHash, &u64)| !findings.listed.contains_key(pack);
+        if findings.indexed.iter().any(is_missing) {
+            // A sweep deletes index objects before the packs they name: they may have gone since index/ was listed.
+            self.refresh_index()?;
+            findings.indexed = lock(&self.catalog).indexed_packs()?;
+        }
+        let Findings { report, condemned, listed, indexed, lost_packs, losses, .. } = findings;
         report.packs = listed.len() as u64;
         report.unindexed_packs = listed.keys().filter(|pack| !indexed.contains_key(pack)).count() as u64;
-        let mut sound = HashMap::new();
-        for (pack, size) in indexed {
-            let fault = match listed.get(pack) {
-                Some(found) if found == size => {
-                    sound.insert(*pack, *size);
-                    continue;
-                }
-                Some(found) => Fault::WrongSize { expected: *size, found: *found },
-                None => Fault::Missing,
-            };
-            report.damage.push(Damage { object: Name::Pack(*pack).to_string(), problem: fault.to_string() });
+        let mut damage: BTreeMap<ObjectHash, String> = BTreeMap::new();
+        for (pack, size) in indexed.iter() {
+            match listed.get(pack) {
+                Some(found) if found == size => {}
+                Some(found) => drop(damage.insert(*pack, wrong_size(*size, *found))),
+                // What is condemned may be deleted, and what is still needed of it was stored elsewhere.
+                None if condemned.packs.contains(pack) => {}
+                None => drop(damage.insert(*pack, Fault::Missing.to_string())),
+            }
         }
-        report.damage.sort_by(|a, b| a.object.cmp(&b.object));
-        sound
+        for (pack, fault) in report.reading.damaged.iter().filter(|(pack, _)| listed.contains_key(pack)) {
+            damage.entry(*pack).or_insert_with(|| fault.clone());
+        }
+        lost_packs.extend(damage.keys());
+        damage.retain(|pack, _| !losses.packs.contains(pack));
+        let told = |(pack, problem)| Damage { object: Name::Pack(pack).to_string(), problem };
+        report.damage.extend(damage.into_iter().map(told));
+        let mut sound = listed.clone();
+        sound.retain(|pack, _| !lost_packs.contains(pack) && !losses.packs.contains(pack));
+        lock(&self.catalog).set_usable(&sound, &HashSet::new())
     }
 
-    /// Reads every listed pack whole. Memory: one pack, and a decoded frame a core.
-    fn read_packs(
+    /// Follows the snapshots, and once more with packs that no index object names where something is lost.
+    fn follow_all(
         &self,
-        listed: &HashMap<ObjectHash, u64>,
-        sound: &mut HashMap<ObjectHash, u64>,
-        report: &mut CheckReport,
-        stop: &(dyn Fn() -> bool + Sync),
-        progress: &dyn Fn(u64, u64),
+        findings: &mut Findings,
+        stop: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
-        let total = listed.values().sum();
-        let packs: BTreeMap<_, _> = listed.iter().collect();
-        for (pack, size) in packs {
-            if stop() {
-                return Err(RepositoryError::Interrupted);
-            }
-            let name = Name::Pack(*pack);
-            match self.check_one_pack(*pack) {
-                Ok(()) => {}
-                Err(RepositoryError::Damaged { source, .. }) => {
-                    sound.remove(pack);
-                    let problem = source.to_string();
-                    // Reported above when its size was wrong already.
-                    if !report.has(&name.to_string()) {
-                        report.damage.push(Damage { object: name.to_string(), problem });
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-            report.bytes_read += size;
-            progress(report.bytes_read, total);
+        lock(&self.catalog).clear_followed()?;
+        let mut followed = self.follow_snapshots(FIRST, &findings.losses, stop)?;
+        if !followed.lost_files.is_empty() {
+            // A sweep may have stored elsewhere what it then deleted.
+            self.refresh_index()?;
+            let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);
+            let is_lost =
+                |pack: &ObjectHash| findings.lost_packs.contains(pack) || findings.losses.packs.contains(pack);
+            let mut sound = listed.clone();
+            sound.retain(|pack, _| !is_lost(pack));
+            lock(&self.catalog).set_usable(&sound, &HashSet::new())?;
+            let others = listed.into_iter().filter(|(pack, _)| !indexed.contains_key(pack));
+            let (damaged, whole): (Vec<_>, Vec<_>) = others.partition(|(pack, _)| is_lost(pack));
+            let mut others = self.take_in(whole.into_iter(), true)?;
+            others.extend(self.take_in(damaged.into_iter(), false)?);
+            followed = self.follow_snapshots(AGAIN, &findings.losses, stop)?;
+            let needed = self.needed_among(AGAIN, &others)?;
+            findings.report.unindexed_packs = findings.report.unindexed_packs.saturating_sub(needed.len() as u64);
+            findings.report.damage.extend(needed.into_iter().map(unnamed));
         }
+        let report = &mut findings.report;
+        report.chunks = lock(&self.catalog).followed_count()?;
+        report.snapshots = followed.snapshots;
+        report.lost_chunks = followed.lost_chunks();
+        report.damage.extend(followed.damage);
+        report.lost_files = followed.lost_files;
         Ok(())
     }
-
-    fn check_one_pack(&self, pack: ObjectHash) -> Result<(), RepositoryError> {
-        let name = Name::Pack(pack);
-        let damaged = |fault: Fault| RepositoryError::damaged(name, fault);
-        let object = get_whole(&*self.store, &name, PACK_MAX)?;
-        let reader = ChunkReader::new(self);
-        let epoch = crate::format::sealing::Header::decode(&object).map_or(0, |(header, _)| header.epoch);
-        let keyring = self.keyring_for(epoch)?;
-        let bases = |_: ChunkId, bases: &[_], delta: &[u8], length| {
-            reader.undelta(bases, delta, length).map_err(|error| Fault::Bases(error.to_string()))
-        };
-        let found = check_pack(&keyring, pack, &object, &bases).map_err(damaged)?;
-        // What the index claims of a pack has to be what the pack says itself.
-        match lock(&self.catalog).agrees_with(&found)? {
-            true => Ok(()),
-            false => Err(damaged(crate::format::Malformed::new("index", "it describes this pack otherwise").into())),
-        }
-    }
-
-    /// Follows every chunk of every snapshot; a stream shared by snapshots is followed once. Which chunks were found, and
-    /// in which `round`, stands in a temporary table: memory does not grow with the repository.
-    fn follow_snapshots(
-        &self,
-        depth: CheckDepth,
-        round: i64,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Followed, RepositoryError> {
-        let reader = ChunkReader::new(self);
-        let mut followed = Followed::new(depth, round);
-        for info in self.snapshots()? {
-            if stop() {
-                return Err(RepositoryError::Interrupted);
-            }
-            match self.snapshot(&info.name) {
-                Ok(snapshot) => self.follow_files(&reader, info.name.session, &snapshot, &mut followed, stop)?,
-                Err(error) => followed.damage.push(damage_in(error)?),
-            }
-        }
-        Ok(followed)
-    }
-
-    fn follow_files(
-        &self,
-        reader: &ChunkReader<'_>,
-        id: Id16,
-        snapshot: &Snapshot,
-        followed: &mut Followed,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), RepositoryError> {
-        followed.snapshots += 1;
-        for file in &snapshot.files {
-            for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
-                let key = [&stream.top[..], &stream.length.to_le_bytes(), &[stream.levels]].concat();
-                let key = *blake3::hash(&key).as_bytes();
-                let is_whole = match followed.streams.get(&key) {
-                    Some(is_whole) => *is_whole,
-                    None => {
-                        let damage = self.follow(reader, stream, followed, stop)?;
-                        let is_whole = damage.is_none();
-                        followed.streams.insert(key, is_whole);
-                        followed.damage.extend(damage);
-                        is_whole
-                    }
-                };
-                if !is_whole {
-                    followed.lost_files.push((id, file.display_path()));
-                }
-            }
-        }
-        followed.lost_files.dedup();
-        Ok(())
-    }
-
-    /// The first chunk of a stream that cannot be decoded: from sound packs or, where packs are read, from what is left of
-    /// damaged ones.
-    fn follow(
-        &self,
-        reader: &ChunkReader<'_>,
-        stream: &Stream,
-        followed: &mut Followed,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Damage>, RepositoryError> {
-        let result = walk(reader, stream, &mut |_, entry| {
-            if stop() {
-                return Err(RepositoryError::Interrupted);
-            }
-            if lock(&self.catalog).is_followed(&entry.id)? {
-                return Ok(());
-            }
-            if !lock(&self.catalog).is_known(&entry.id)? {
-                match followed.depth {
-                    CheckDepth::Structure => return Err(RepositoryError::UnknownChunk { chunk: entry.id }),
-                    CheckDepth::Data => drop(reader.chunk(&entry.id, entry.length)?),
-                }
-            }
-            lock(&self.catalog).add_followed(&entry.id, followed.round)
-        });
-        match result {
-            Ok(()) => Ok(None),
-            Err(error) => damage_in(error).map(Some),
-        }
-    }
 }
 
-/// What following the snapshots showed.
-struct Followed {
-    depth: CheckDepth,
-    round: i64,
-    /// Whether each stream is whole, by the hash of what is in its recipe.
-    streams: HashMap<[u8; 32], bool>,
-    snapshots: u64,
-    damage: Vec<Damage>,
-    lost_files: Vec<(Id16, String)>,
+fn wrong_size(expected: u64, found: u64) -> String {
+    Fault::WrongSize { expected, found }.to_string()
 }
 
-impl Followed {
-    fn new(depth: CheckDepth, round: i64) -> Followed {
-        let streams = HashMap::new();
-        Followed { depth, round, streams, snapshots: 0, damage: Vec::new(), lost_files: Vec::new() }
-    }
-}
-
-impl CheckReport {
-    /// Whether damage of an object was reported.
-    fn has(&self, object: &str) -> bool {
-        self.damage.iter().any(|damage| damage.object == object)
-    }
+/// A pack that snapshots cannot do without. A restore finds it; a backup does not use what it holds.
+fn unnamed(object: String) -> Damage {
+    let problem = "no index object names it, and snapshots need it: the index object that did is lost or damaged";
+    Damage { object, problem: problem.into() }
 }
 
 /// An error as damage; trouble in reaching the repository stays an error.

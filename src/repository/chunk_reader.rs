@@ -65,9 +65,15 @@ impl<'r> ChunkReader<'r> {
         ChunkReader { repository, cache: Mutex::default(), made_good: Mutex::default() }
     }
 
-    /// Damage that was met and made good from other copies, for people: a line for each frame.
+    /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
+    /// was recorded; where that cannot be told, all of it.
     pub fn made_good(&self) -> Vec<String> {
-        lock(&self.made_good).values().cloned().collect()
+        let mut made_good = lock(&self.made_good).clone();
+        if !made_good.is_empty() {
+            let recorded = self.repository.losses().unwrap_or_default().packs;
+            made_good.retain(|(pack, _), _| !recorded.contains(pack));
+        }
+        made_good.into_values().collect()
     }
 
     /// Damage in a frame whose chunks were had from elsewhere.

@@ -36,9 +36,9 @@ use crate::format::{ChunkId, ObjectHash};
 /// Plaintext a frame gathers before it is closed.
 const GATHER: usize = 1 << 20;
 /// An index object is stored after this many packs, so that a killed session's work can be used again.
-const INDEX_EVERY: usize = 64;
+pub(super) const INDEX_EVERY: usize = 64;
 /// Or after this many chunks: far below INDEX_MAX however small they are.
-const INDEX_CHUNKS: usize = 1 << 20;
+pub(super) const INDEX_CHUNKS: usize = 1 << 20;
 /// How often the lease is looked at while the caller waits for something.
 const PULSE: Duration = Duration::from_secs(30);
 /// More workers than this do not make a backup faster.

@@ -87,6 +87,30 @@ pub enum Alarm {
     },
 }
 
+impl Alarm {
+    /// The one object that is missing or cannot be read.
+    pub(super) fn object(&self) -> Option<&str> {
+        match self {
+            Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } | Alarm::Forgotten { object, .. } => {
+                Some(object)
+            }
+            Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
+            Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } => None,
+        }
+    }
+}
+
+/// What `condemned/` holds.
+#[derive(Default)]
+pub(super) struct ReadCondemned {
+    /// Ids that were read.
+    pub ids: Vec<Id16>,
+    /// All packs they name.
+    pub packs: HashSet<ObjectHash>,
+    /// Objects that cannot be read.
+    pub unreadable: Vec<(Name, Fault)>,
+}
+
 /// Index rows are added in transactions of about this many chunks.
 const BATCH: usize = 256 << 10;
 
@@ -98,7 +122,7 @@ impl Repository {
         let refresh = || {
             let mut alarms = self.refresh_index()?;
             alarms.extend(self.refresh_snapshots("snapshots/")?);
-            Ok(alarms)
+            self.without_recorded(alarms)
         };
         match refresh() {
             Err(error) if RepositoryError::is_of_catalog(&error) => {
@@ -144,7 +168,7 @@ impl Repository {
     }
 
     /// A pack's own table, in three reads: header, trailer, footer.
-    fn read_footer(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
+    pub(super) fn read_footer(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
         let fault = |fault| RepositoryError::damaged(Name::Pack(pack), fault);
         let trailer_at = size.checked_sub(TRAILER as u64).ok_or_else(|| fault(Fault::WrongHash))?;
         let head = self.read_pack(pack, 0, (HEADER as u64).min(size))?;
@@ -298,22 +322,44 @@ impl Repository {
         Ok(heads.into_iter().find(|(of, _)| of == tag).map(|(_, head)| head))
     }
 
-    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller: nothing may be taken for
-    /// usable past it. One that is listed and gone came to its end, and no LIST shows its packs any more (SWEEP-10).
+    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller, unless its loss was
+    /// recorded: nothing may be taken for usable past it.
+    ///
+    /// NOTE-4: an id that was not read is not among the ids.
     pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
-        let (mut ids, mut packs) = (Vec::new(), HashSet::new());
-        for entry in self.store.list("condemned/")? {
-            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-            let plaintext = match self.get_object(&name, CONDEMNED_MAX) {
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
-                other => other?.1,
-            };
-            let condemned =
-                Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-            ids.push(id);
-            packs.extend(condemned.packs);
+        let ReadCondemned { ids, packs, unreadable } = self.read_condemned()?;
+        if !unreadable.is_empty() {
+            let losses = self.losses()?;
+            if let Some((name, fault)) = unreadable.into_iter().find(|(name, _)| !losses.has(&name.to_string())) {
+                return Err(RepositoryError::damaged(name, fault));
+            }
         }
         Ok((ids, packs))
+    }
+
+    /// All of `condemned/`. One that is gone between LIST and GET was done with.
+    pub(super) fn read_condemned(&self) -> Result<ReadCondemned, RepositoryError> {
+        let mut read = ReadCondemned::default();
+        for entry in self.store.list("condemned/")? {
+            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
+            match self.read_condemned_object(id) {
+                Ok(condemned) => {
+                    read.ids.push(id);
+                    read.packs.extend(condemned.packs);
+                }
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+                Err(RepositoryError::Damaged { source, .. }) => read.unreadable.push((name, source)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    /// One condemnation.
+    pub(super) fn read_condemned_object(&self, id: Id16) -> Result<Condemned, RepositoryError> {
+        let name = Name::Condemned(id);
+        let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
+        Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
     }
 
     /// Packs that a LIST shows, with their sizes.

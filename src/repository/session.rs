@@ -97,9 +97,15 @@ impl Repository {
         let mut catalog = lock(&self.catalog);
         catalog.set_usable(&listed, condemned)?;
         let indexed = catalog.indexed_packs()?;
-        let lost = indexed.iter().filter(|(pack, size)| listed.get(pack) != Some(size) && !condemned.contains(pack));
-        let first = lost.clone().map(|(pack, _)| Name::Pack(*pack)).min();
-        Ok(first.map(|first| Alarm::Packs { lost: lost.count(), first: first.to_string() }))
+        drop(catalog);
+        let mut lost = indexed;
+        lost.retain(|pack, size| listed.get(pack) != Some(size) && !condemned.contains(pack));
+        if !lost.is_empty() {
+            let recorded = self.losses()?.packs;
+            lost.retain(|pack, _| !recorded.contains(pack));
+        }
+        let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
+        Ok(first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }))
     }
 }
 
@@ -110,6 +116,7 @@ impl Session<'_> {
         self.alarms = repository.refresh_index()?;
         self.alarms.extend(repository.prove_packs(&condemned)?);
         self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
+        self.alarms = repository.without_recorded(std::mem::take(&mut self.alarms))?;
         self.newest = repository.newest(&tag.to_string())?;
         self.state_seen(ids)
     }

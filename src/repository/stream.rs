@@ -177,8 +177,8 @@ fn push(
             each(false, entry)?;
             continue;
         }
+        each(true, entry.clone())?;
         let bytes = reader.chunk(&entry.id, entry.length)?;
-        each(true, entry)?;
         push(reader, below, &bytes, each)?;
     }
     Ok(())

@@ -5,6 +5,7 @@ mod bytes;
 mod cbor;
 mod chunks;
 mod limits;
+mod note;
 mod pack;
 mod seal;
 mod snapshot;
@@ -12,14 +13,15 @@ mod snapshot;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub use note::NoteView;
 pub use snapshot::{FileView, SnapshotView};
 
 use bytes::{Outcome, hex, list, read, unhex};
 use cbor::Map;
 use chunks::{Chunks, pack_name};
-use limits::{CHUNK_MAX, INDEX_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use limits::{CHUNK_MAX, INDEX_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use pack::Pack;
-use seal::{CONFIG, FORGOTTEN, Header, INDEX, Keys, SNAPSHOT, TOMBSTONE, keyed};
+use seal::{CONFIG, FORGOTTEN, Header, INDEX, Keys, NOTE, SNAPSHOT, TOMBSTONE, keyed};
 
 /// An opened repository.
 pub struct SecondReader {
@@ -88,6 +90,19 @@ impl SecondReader {
         }
         let missing = |view: &&SnapshotView| view.previous.as_ref().is_some_and(|name| !known.contains(name));
         Ok(snapshots.iter().filter(missing).map(|view| view.name.clone()).collect())
+    }
+
+    /// All notes of a sort that it knows, by their names.
+    pub fn notes(&self) -> Result<Vec<NoteView>, String> {
+        let mut notes = Vec::new();
+        for name in list(&self.root, "notes")? {
+            if name.strip_prefix("notes/").and_then(unhex::<16>).is_some() {
+                let object = read(&self.root, &name, NOTE_MAX)?;
+                let note = self.keys.open_object(&object, &name, &[NOTE]).and_then(|(_, body)| NoteView::read(&body));
+                notes.extend(note.map_err(|error| format!("{name}: {error}"))?);
+            }
+        }
+        Ok(notes)
     }
 
     /// Rebuilds one file's bytes and compares them with its length and its hash.

@@ -9,7 +9,7 @@ use redkeep::repository::{CheckDepth, Places, Repository};
 use tempfile::TempDir;
 
 use crate::reading::{contents, read_all, sample};
-use crate::second_reader::SecondReader;
+use crate::second_reader::{NoteView, SecondReader};
 use crate::support::mini_writer::{self, MiniFile, MiniStream, MiniWriter};
 use crate::support::repository::*;
 
@@ -74,6 +74,28 @@ fn redkeep_reads_what_was_written_from_the_specification() {
     let mut bytes = Vec::new();
     dump(&repository, &chosen.snapshot, b"both", &mut bytes, &Silent).unwrap();
     assert!(bytes == contents()["both"]);
+}
+
+/// NOTE-1, NOTE-2
+#[test]
+fn the_second_reader_reads_the_notes_of_a_check_and_of_a_repair() {
+    let (hands, temp) = (Hands::new(9), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("file"), noise(300_000, 1)).unwrap();
+    let repository = create(local(&root), &hands);
+    back_up(&repository, &data, "d").unwrap();
+    let pack = walkdir::WalkDir::new(root.join("packs")).into_iter().map(Result::unwrap);
+    let pack = pack.into_iter().find(|entry| entry.file_type().is_file()).unwrap().into_path();
+    fs::write(&pack, &fs::read(&pack).unwrap()[1..]).unwrap();
+    let report = repository.repair(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+    let notes = SecondReader::open(&root, PASSWORD).unwrap().notes().unwrap();
+    let hash = report.recorded.packs[0].0;
+    assert!(
+        notes.iter().any(|note| matches!(note, NoteView::Check(reads) if reads[0].0 == hash && reads[0].1.is_some()))
+    );
+    let chunks: Vec<[u8; 32]> = report.recorded.chunks.iter().map(|chunk| chunk.0).collect();
+    assert!(!chunks.is_empty() && notes.contains(&NoteView::Loss(vec![hash], chunks, vec![])), "{notes:?}");
 }
 
 /// A repository of the specification's own writer with one dataset of one file, opened by redkeep.

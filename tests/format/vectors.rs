@@ -4,6 +4,7 @@
 mod chunks;
 mod ground;
 mod keys;
+mod notes;
 mod packs;
 mod recipes;
 mod sealing;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use vector::Vector;
 
 /// Chapters that have vectors.
-const CHAPTERS: [&str; 11] = [
+const CHAPTERS: [&str; 12] = [
     "01-conventions",
     "02-objects",
     "03-keys",
@@ -29,6 +30,7 @@ const CHAPTERS: [&str; 11] = [
     "09-recipes",
     "10-snapshot",
     "11-sessions",
+    "15-notes",
 ];
 
 fn specification() -> PathBuf {
@@ -86,6 +88,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "tombstone" => snapshots::tombstone(vector),
         "condemned" => snapshots::condemned(vector),
         "forgotten" => snapshots::forgotten(vector),
+        "note" => notes::note(vector),
         other => panic!("{}: nothing checks the kind {other:?}", vector.name),
     }
 }
@@ -111,6 +114,7 @@ chapters! {
     the_vectors_of_09_recipes_hold, 8;
     the_vectors_of_10_snapshot_hold, 9;
     the_vectors_of_11_sessions_hold, 10;
+    the_vectors_of_15_notes_hold, 11;
 }
 
 #[test]

@@ -5,9 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod damage;
 mod forget;
 mod local;
+mod repair;
 mod round_trip;
 mod sessions;
 mod sweep;

@@ -68,7 +68,7 @@ fn forget(repository: &Repository, report: &Backup) {
     repository.forget(&report.name, "test").unwrap();
 }
 
-/// SWEEP-1, SWEEP-9, SWEEP-10, SWEEP-11
+/// SWEEP-1, SWEEP-5, SWEEP-9, SWEEP-10, SWEEP-11
 #[test]
 fn what_only_a_forgotten_snapshot_needed_goes_and_everything_else_stays() {
     let (hands, data) = (Hands::new(1), Data::new());

@@ -1,10 +1,10 @@
 //! The shapes that `--json` prints. Scripts rely on them: fields may be added, never renamed or given another meaning.
 
 mod backup;
-mod check;
 mod key;
 mod restore;
 mod snapshots;
+mod stats;
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::operations::list::Chosen;
 use crate::repository::Alarm;
 
 pub(crate) use backup::Backup;
-pub(crate) use check::{Check, Stats};
 pub(crate) use key::{KeyChange, Slot, Slots};
 pub(crate) use restore::{Restore, Undo, Verify};
 pub(crate) use snapshots::{Dump, Ls, Snapshot, Snapshots, modified};
+pub(crate) use stats::Stats;
 
 /// An error.
 #[derive(Serialize)]

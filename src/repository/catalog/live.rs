@@ -108,7 +108,7 @@ impl Catalog {
         })
     }
 
-    /// Needed chunks, bases apart, that cannot be decoded from usable packs (DELTA-5), in the order of ids.
+    /// Needed chunks, bases apart, that cannot be decoded from usable packs, in the order of ids.
     pub fn unknown_needed(
         &self,
         each: &mut dyn FnMut(ChunkId, bool) -> Result<(), RepositoryError>,

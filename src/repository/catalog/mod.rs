@@ -1,4 +1,4 @@
-//! The local catalog of a repository: its snapshots, packs and chunks, in SQLite. A cache: always built again from the
+//! The local catalog of a repository: its snapshots, packs, chunks and notes, in SQLite. A cache: always built again from the
 //! repository. Rules: format-spec/14-local.md.
 //!
 //! LOCAL-4: it may claim less than the repository holds, never more. Rows come only from index objects and snapshots
@@ -7,6 +7,7 @@
 
 mod forgotten;
 mod live;
+mod notes;
 mod packs;
 mod snapshots;
 mod wanted;
@@ -48,6 +49,7 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
     sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
 ";
 

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::error::{Fault, RepositoryError};
+use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::session::{HEARTBEAT, Session};
 use super::super::{lock, object_name};
 use super::survey::StoreClock;
@@ -34,6 +34,10 @@ pub(super) fn standing(session: &Session<'_>) -> Result<Vec<Standing>, Repositor
         let Some(name @ Name::Burial(id)) = Name::parse(entry.name.as_str()) else { continue };
         let (kind, plaintext) = match repository.get_object(&name, CONDEMNED_MAX) {
             Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+            Err(error) if error.is_damage() => match repository.losses()?.has(&name.to_string()) {
+                true => continue,
+                false => return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] }),
+            },
             other => other?,
         };
         if kind == Kind::Burial {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::super::error::RepositoryError;
+use super::super::error::{RepositoryError, one_line};
 use super::super::object_name;
 use super::super::session::{STALE, Session};
 use super::survey::{Decided, StoreClock, decided};
@@ -51,7 +51,19 @@ pub(super) fn fence(
         if id == session.id() {
             continue;
         }
-        let Some(lease) = read_lease(session, &name)? else { continue };
+        let lease = match read_lease(session, &name) {
+            // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
+            Err(error)
+                if error.is_damage() && clock.age(entry.modified) >= ABANDONED && is_recorded(session, &name)? =>
+            {
+                continue;
+            }
+            Err(error) if error.is_damage() => {
+                return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
+            }
+            other => other?,
+        };
+        let Some(lease) = lease else { continue };
         let commit = Name::parse(&lease.commit_name)
             .ok_or_else(|| RepositoryError::damaged(name, crate::format::Malformed::new("lease", "no commit name")))?;
         let seen: HashSet<Id16> = lease.seen.iter().flatten().copied().collect();
@@ -89,6 +101,10 @@ pub(super) fn fence(
         }
     }
     Ok(fenced)
+}
+
+fn is_recorded(session: &Session<'_>, name: &Name) -> Result<bool, RepositoryError> {
+    Ok(session.repository.losses()?.has(&name.to_string()))
 }
 
 /// A lease; `None` where it is gone, because another sweep saw its end.

@@ -30,13 +30,15 @@ pub(super) struct Needed<'r> {
     /// The unfinished entry each piece ends with.
     pieces: HashMap<Piece, Vec<u8>>,
     streams: HashSet<[u8; 32]>,
+    /// Chunks that are lost, as was recorded: what a lost list names is not to be known.
+    lost: &'r HashSet<ChunkId>,
     /// Why what is needed is not known whole.
     pub refusals: Vec<String>,
 }
 
 impl<'r> Needed<'r> {
     /// With an empty table.
-    pub fn new(repository: &'r Repository) -> Result<Needed<'r>, RepositoryError> {
+    pub fn new(repository: &'r Repository, lost: &'r HashSet<ChunkId>) -> Result<Needed<'r>, RepositoryError> {
         lock(&repository.catalog).clear_needed()?;
         Ok(Needed {
             repository,
@@ -45,6 +47,7 @@ impl<'r> Needed<'r> {
             lists: Vec::new(),
             pieces: HashMap::new(),
             streams: HashSet::new(),
+            lost,
             refusals: Vec::new(),
         })
     }
@@ -61,6 +64,7 @@ impl<'r> Needed<'r> {
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
                 match self.add_stream(stream) {
+                    Err(RepositoryError::UnknownChunk { chunk }) if self.lost.contains(&chunk) => {}
                     Err(error) if error.is_damage() => {
                         let path = file.display_path();
                         self.refuse(&RepositoryError::InFile { path, source: Box::new(error) })?;
@@ -122,7 +126,7 @@ impl<'r> Needed<'r> {
     fn push_chunk(&mut self, below: &mut [ListDecoder], entry: &ListEntry) -> Result<(), RepositoryError> {
         self.lists.push(entry.id);
         let [lowest] = below else {
-            let bytes = self.reader.chunk(&entry.id, entry.length)?;
+            let bytes = self.read(entry)?;
             return self.push(below, &bytes);
         };
         let key = (entry.id, lowest.is_labelled(), lowest.begun().to_vec());
@@ -130,10 +134,19 @@ impl<'r> Needed<'r> {
             *lowest = ListDecoder::resumed(key.1, begun.clone());
             return Ok(());
         }
-        let bytes = self.reader.chunk(&entry.id, entry.length)?;
+        let bytes = self.read(entry)?;
         self.push(below, &bytes)?;
         let begun = below.first().map(|lowest| lowest.begun().to_vec()).unwrap_or_default();
         self.pieces.insert(key, begun);
         Ok(())
+    }
+
+    fn read(&self, entry: &ListEntry) -> Result<Vec<u8>, RepositoryError> {
+        match self.reader.chunk(&entry.id, entry.length) {
+            Err(error) if error.is_damage() && self.lost.contains(&entry.id) => {
+                Err(RepositoryError::UnknownChunk { chunk: entry.id })
+            }
+            other => other,
+        }
     }
 }

@@ -161,7 +161,7 @@ impl Repository {
         let (mut report, hands) = (SweepReport::default(), Hands { stop, progress });
         if options.dry_run {
             let clock = StoreClock::host(self.ambient.now());
-            let survey = self.survey(options, clock, &[], hands)?;
+            let survey = self.look_at_all(options, clock, &[], hands)?;
             self.choose_packs(&survey, options, &mut report)?;
             return Ok(report);
         }
@@ -173,9 +173,9 @@ impl Repository {
         Ok(report)
     }
 
-    /// Lists everything, finds what is needed, and refuses what SWEEP-2 refuses. An index object that was put after
+    /// Lists everything, finds what is needed, and refuses what has to be refused. An index object that was put after
     /// `index/` was listed is no lost one: what looks so is looked at again.
-    fn survey(
+    fn look_at_all(
         &self,
         options: &SweepOptions,
         clock: StoreClock,
@@ -186,7 +186,7 @@ impl Repository {
             let survey = self.look(options, clock, roots, hands)?;
             let except = |_: &ObjectHash, is_named: bool| !is_named;
             lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
-            if !self.store.promises().lag.is_zero() || rescue::unknown(self)?.is_empty() {
+            if !self.store.promises().lag.is_zero() || rescue::unknown(self, &survey.losses.chunks)?.is_empty() {
                 return Ok(survey);
             }
         }
@@ -205,16 +205,17 @@ impl Repository {
         survey.roots.extend(roots);
         survey.refuse()?;
         survey.take_in_unindexed(self)?;
-        let mut needed = Needed::new(self)?;
+        let mut needed = Needed::new(self, &survey.losses.chunks)?;
         for name in &survey.roots {
             needed.add(name, hands.stop)?;
         }
-        survey.refusals.extend(needed.finish()?);
+        let refusals = needed.finish()?;
+        survey.refusals.extend(refusals);
         let sizes = survey.sizes();
         lock(&self.catalog).use_listed(&sizes, &|_, _| false)?;
         let mut lost = Vec::new();
         lock(&self.catalog).unknown_needed(&mut |id, _| {
-            lost.push(id);
+            lost.extend((!survey.losses.chunks.contains(&id)).then_some(id));
             Ok(())
         })?;
         if let Some(first) = lost.first() {
@@ -226,6 +227,8 @@ impl Repository {
     }
 
     /// Fills the report and answers with what is to be condemned.
+    ///
+    /// SWEEP-4: what is young is not judged.
     fn choose_packs(
         &self,
         survey: &Survey,
@@ -237,7 +240,6 @@ impl Repository {
             true => options.grace,
             false => options.grace.max(YOUNGEST_REMOTE),
         };
-        // SWEEP-4: what is young is not judged.
         let judged = |pack: &ObjectHash| survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest);
         let mut catalog = lock(&self.catalog);
         catalog.use_listed(&sizes, &|pack, is_named| survey.condemned.contains(pack) || !is_named)?;
@@ -292,7 +294,7 @@ impl Repository {
         let clock = StoreClock::read(session)?;
         let seen = survey::condemnations(self, clock)?;
         session.state_seen(seen.iter().map(|of| of.id).collect())?;
-        let survey = self.survey(options, clock, &[], hands)?;
+        let survey = self.look_at_all(options, clock, &[], hands)?;
         let plan = self.choose_packs(&survey, options, report)?;
         let condemned: HashSet<ObjectHash> = plan.packs.iter().chain(&survey.condemned).copied().collect();
         self.store_what_lacks(session, &survey, &condemned, options, report, hands)?;
@@ -303,7 +305,9 @@ impl Repository {
         self.remove_leases(&fenced.ended, report)
     }
 
-    /// SWEEP-5, SWEEP-7 in one place: what is needed and not known without the condemned packs is stored again.
+    /// What is needed and not known without the condemned packs is stored again.
+    ///
+    /// SWEEP-5, SWEEP-7: before the condemnation, and again before the burial.
     fn store_what_lacks(
         &self,
         session: &Session<'_>,
@@ -315,10 +319,10 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         let except = |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack);
         lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
-        let unknown = rescue::unknown(self)?;
+        let unknown = rescue::unknown(self, &survey.losses.chunks)?;
         rescue::store_again(session, &unknown, options, report, hands.stop, hands.progress)?;
         // Proved, not assumed: a condemnation or burial follows.
-        match rescue::unknown(self)?.first() {
+        match rescue::unknown(self, &survey.losses.chunks)?.first() {
             None => Ok(()),
             Some(chunk) => Err(RepositoryError::UnknownChunk { chunk: chunk.id }),
         }
@@ -376,7 +380,7 @@ impl Repository {
         if fenced.must_wait {
             return Ok(None);
         }
-        let survey = self.survey(options, clock, &fenced.roots, hands)?;
+        let survey = self.look_at_all(options, clock, &fenced.roots, hands)?;
         self.store_what_lacks(session, &survey, &survey.condemned, options, report, hands)?;
         self.delete_expired(session, &survey, report)?;
         self.remove_leases(&fenced.ended, report)?;

@@ -2,6 +2,8 @@
 //!
 //! Memory: that of the way in (intake), decoded frames of 32 MiB, and 100 bytes for each chunk.
 
+use std::collections::HashSet;
+
 use super::super::Repository;
 use super::super::catalog::Rescued;
 use super::super::chunk_reader::ChunkReader;
@@ -12,11 +14,14 @@ use super::super::session::Session;
 use super::{SweepOptions, SweepReport};
 use crate::format::ChunkId;
 
-/// Needed chunks that usable packs do not hold, in the order in which they are read.
-pub(super) fn unknown(repository: &Repository) -> Result<Vec<Rescued>, RepositoryError> {
+/// Needed chunks that usable packs do not hold, in the order in which they are read; those that are lost left out.
+pub(super) fn unknown(repository: &Repository, lost: &HashSet<ChunkId>) -> Result<Vec<Rescued>, RepositoryError> {
     let mut found = Vec::new();
     let catalog = lock(&repository.catalog);
     catalog.unknown_needed(&mut |id: ChunkId, is_list| {
+        if lost.contains(&id) {
+            return Ok(());
+        }
         let rescued = catalog.rescued(&id, is_list)?;
         found.push(rescued.ok_or(RepositoryError::UnknownChunk { chunk: id })?);
         Ok(())

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
+use super::super::catalog::ForgottenRecord;
 use super::super::error::{Fault, RepositoryError, one_line};
+use super::super::losses::Losses;
 use super::super::opening::Alarm;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::SweepOptions;
-use crate::format::limits::{CONDEMNED_MAX, SMALL_MAX};
 use crate::format::object::{Name, SnapshotName};
-use crate::format::session::{Condemned, Forgotten};
 use crate::format::{Id16, ObjectHash, UnixMillis};
 
 /// The store's clock: ages of objects against the newest modification time it shows.
@@ -64,10 +64,12 @@ pub(super) struct Survey {
     pub packs: HashMap<ObjectHash, ListedPack>,
     /// Packs that some condemnation names.
     pub condemned: HashSet<ObjectHash>,
-    /// Snapshots whose chunks are needed.
+    /// SWEEP-1: snapshots whose chunks are needed.
     pub roots: HashSet<SnapshotName>,
     /// Snapshots forgotten for longer than grace.
     pub expired: Vec<SnapshotName>,
+    /// What was recorded as lost.
+    pub losses: Losses,
     /// Why nothing may be condemned, buried or deleted.
     pub refusals: Vec<String>,
 }
@@ -77,28 +79,22 @@ impl Survey {
     ///
     /// SWEEP-2: in this order, and nothing unreadable is passed over.
     pub fn take(repository: &Repository, options: &SweepOptions, clock: StoreClock) -> Result<Survey, RepositoryError> {
-        let mut refusals = Vec::new();
-        let condemned = match condemnations(repository, clock) {
-            Ok(found) => found.into_iter().flat_map(|condemnation| condemnation.packs).collect(),
-            Err(error) if error.is_damage() => {
-                refusals.push(one_line(&error));
-                HashSet::new()
-            }
-            Err(error) => return Err(error),
-        };
+        let losses = repository.losses()?;
+        let condemned = condemnations(repository, clock)?.into_iter().flat_map(|of| of.packs).collect();
         let mut alarms = repository.refresh_index()?;
         let packs = listed_packs(repository, clock)?;
         alarms.extend(repository.refresh_snapshots("snapshots/")?);
-        let forgotten = forgotten(repository, clock, &mut refusals)?;
-        refusals.extend(alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string));
+        let forgotten = forgotten(repository, clock)?;
+        let alarms = repository.without_recorded(alarms)?;
+        let refusals = alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string).collect();
         let (mut roots, mut expired) = (HashSet::new(), Vec::new());
         for info in repository.snapshots()? {
-            match forgotten.get(&info.name.to_string()) {
+            match forgotten.get(&info.name) {
                 Some(age) if *age >= options.grace => expired.push(info.name),
                 Some(_) | None => drop(roots.insert(info.name)),
             }
         }
-        Ok(Survey { packs, condemned, roots, expired, refusals })
+        Ok(Survey { packs, condemned, roots, expired, losses, refusals })
     }
 
     /// Takes in packs that no index object names, by their own tables.
@@ -135,18 +131,23 @@ fn forbids(alarm: &Alarm) -> bool {
     }
 }
 
-/// All condemnations; an unreadable one is an error. One that is listed and gone came to its end (SWEEP-10), and none of
-/// its packs is listed any more.
+/// All condemnations; an unreadable one is an error, unless its loss was recorded. One that is listed and gone came to
+/// its end, and none of its packs is listed any more.
 pub(super) fn condemnations(repository: &Repository, clock: StoreClock) -> Result<Vec<Condemnation>, RepositoryError> {
     let mut found = Vec::new();
     for entry in repository.store.list("condemned/")? {
         let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-        let plaintext = match repository.get_object(&name, CONDEMNED_MAX) {
-            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
-            other => other?.1,
-        };
-        let condemned = Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-        found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
+        match repository.read_condemned_object(id) {
+            Ok(condemned) => {
+                found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
+            }
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+            Err(error) if error.is_damage() && repository.losses()?.has(&name.to_string()) => {}
+            Err(error) if error.is_damage() => {
+                return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(found)
 }
@@ -164,29 +165,18 @@ fn listed_packs(
 }
 
 /// How long ago each snapshot was forgotten, by the younger of the store's and the writer's time.
-fn forgotten(
-    repository: &Repository,
-    clock: StoreClock,
-    refusals: &mut Vec<String>,
-) -> Result<HashMap<String, Duration>, RepositoryError> {
-    let mut ages = HashMap::new();
+fn forgotten(repository: &Repository, clock: StoreClock) -> Result<HashMap<SnapshotName, Duration>, RepositoryError> {
     let UnixMillis(now) = repository.ambient.now();
-    for entry in repository.store.list("forgotten/")? {
-        let Some(name @ Name::Forgotten(_)) = Name::parse(entry.name.as_str()) else { continue };
-        let record = repository.get_object(&name, SMALL_MAX).and_then(|(_, plaintext)| {
-            Forgotten::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
-        });
-        match record {
-            Ok(record) => {
-                let told = Duration::from_millis(now.saturating_sub(record.time.0));
-                let age = if entry.modified.is_some() { clock.age(entry.modified).min(told) } else { told };
-                ages.insert(record.snapshot, age);
-            }
-            Err(error) if error.is_damage() => refusals.push(one_line(&error)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(ages)
+    let entries = repository.store.list("forgotten/")?;
+    let modified: HashMap<String, Option<SystemTime>> =
+        entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)).collect();
+    let age = |record: ForgottenRecord| {
+        let told = Duration::from_millis(now.saturating_sub(record.time.0));
+        let modified = modified.get(&Name::Forgotten(record.snapshot.session).to_string()).copied().flatten();
+        let age = if modified.is_some() { clock.age(modified).min(told) } else { told };
+        (record.snapshot, age)
+    };
+    Ok(repository.forgotten()?.into_iter().map(age).collect())
 }
 
 /// What stands at a commit name.

@@ -20,6 +20,7 @@ pub(super) const PACK: u8 = 3;
 pub(super) const INDEX: u8 = 4;
 pub(super) const SNAPSHOT: u8 = 5;
 pub(super) const FORGOTTEN: u8 = 9;
+pub(super) const NOTE: u8 = 10;
 pub(super) const TOMBSTONE: u8 = 11;
 
 /// The first 64 bytes of an object.
@@ -175,6 +176,7 @@ impl Keys {
             INDEX => "redkeep 2026-11 seal index",
             SNAPSHOT => "redkeep 2026-11 seal snapshot",
             FORGOTTEN => "redkeep 2026-11 seal forgotten",
+            NOTE => "redkeep 2026-11 seal note",
             TOMBSTONE => "redkeep 2026-11 seal tombstone",
             other => return Err(format!("no key for kind {other}")),
         };

@@ -6,6 +6,7 @@ use redkeep::format::Id16;
 use redkeep::format::object::SnapshotName;
 use redkeep::operations::check::{CheckDepth, CheckReport, check};
 use redkeep::operations::list::{Chosen, Selector, choose, dump};
+use redkeep::operations::repair::repair;
 use redkeep::operations::verify::verify;
 use redkeep::operations::{OperationError, Silent};
 use redkeep::repository::Repository;
@@ -37,6 +38,10 @@ pub fn examine(sample: &Sample, label: &str, changes: &Changes, seen: Seen) -> u
         let case = Case { sample, label: &label, changes };
         lost = case.reads(&sample.cell(host, changes), seen);
         case.next_backup(&sample.cell(host, changes), seen);
+        // What a repair meets differs only by what the host remembers.
+        if host != Host::Stale {
+            case.repair(&sample.cell(host, changes));
+        }
     }
     lost
 }
@@ -185,6 +190,45 @@ impl Case<'_> {
         self.changes.iter().for_each(|(name, _)| cell.store.delete(name).unwrap());
         let report = back_up(&repository, &self.sample.data(), "d").unwrap();
         restores_right(self.sample, cell, &report.name);
+    }
+
+    /// A repair that reads all touches nothing that is there, and leaves nothing to be alarmed about; the next backup is
+    /// whole, and then only files of older snapshots are lost.
+    fn repair(&self, cell: &Cell) {
+        let before = self.readable(cell);
+        let objects = cell.objects();
+        let report = repair(&cell.open().unwrap(), CheckDepth::Data, &Silent).unwrap();
+        assert!(report.left.damage.is_empty(), "{}: {:?}", self.label, report.left);
+        for (name, bytes) in objects {
+            assert!(cell.store.get(&name, u64::MAX).unwrap() == bytes, "{}: {name} was changed", self.label);
+        }
+        assert!(before.is_subset(&self.readable(cell)), "{}: something got worse", self.label);
+        let repository = cell.open().unwrap();
+        assert_eq!(repository.refresh().unwrap(), [], "{}", self.label);
+        let new = back_up(&repository, &self.sample.data(), "d").unwrap();
+        assert_eq!(new.alarms, [], "{}", self.label);
+        restores_right(self.sample, cell, &new.name);
+        let left = check(&repository, CheckDepth::Data, &Silent).unwrap();
+        let is_new = |(id, _): &(Id16, String)| *id == new.name.session;
+        assert!(left.damage.is_empty() && !left.lost_files.iter().any(is_new), "{}: {left:?}", self.label);
+    }
+
+    /// Files that a host without memory can read; their bytes are right.
+    fn readable(&self, cell: &Cell) -> Lost {
+        let repository = cell.open_as_stranger();
+        let mut readable = Lost::new();
+        for taken in &self.sample.taken {
+            let id = taken.name.session;
+            let Ok(chosen) = choose(&repository, &Selector::Id(id.to_string()), Some("d")) else { continue };
+            for (path, content) in taken.tree.iter().filter_map(|(path, content)| Some((path, content.as_ref()?))) {
+                let mut out = Vec::new();
+                if dump(&repository, &chosen.snapshot, path.as_bytes(), &mut out, &Silent).is_ok() {
+                    assert!(out == *content, "{}: other bytes of {path}", self.label);
+                    readable.insert((id, path.clone()));
+                }
+            }
+        }
+        readable
     }
 
     fn newest_tree(&self) -> super::sample::Tree {

@@ -160,6 +160,12 @@ impl Cell {
         Repository::open(self.store.clone(), password(secret), self.hands.ambient("alpha"), places, None)
     }
 
+    /// Every object there is.
+    pub fn objects(&self) -> Vec<(ObjectName, Vec<u8>)> {
+        let names = names(&*self.store, "").into_iter();
+        names.map(|name| (name.clone(), self.store.get(&name, u64::MAX).unwrap())).collect()
+    }
+
     /// A host that has never seen the repository opens it.
     pub fn open_as_stranger(&self) -> Repository {
         open(self.store.clone(), &self.hands).unwrap()

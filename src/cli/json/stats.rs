@@ -1,56 +1,10 @@
-//! What `check` and `stats` answer.
+//! What `stats` answers.
 
 use serde::Serialize;
 
 use super::{AlarmOf, alarms};
 use crate::cli::time::exact;
-use crate::operations::{check, stats};
-
-/// `check`.
-#[derive(Serialize)]
-pub(crate) struct Check {
-    sound: bool,
-    read_data: bool,
-    packs: u64,
-    bytes_read: u64,
-    snapshots: u64,
-    chunks: u64,
-    unindexed_packs: u64,
-    damage: Vec<DamageOf>,
-    lost_files: Vec<LostFile>,
-}
-
-/// An object that is damaged or missing.
-#[derive(Serialize)]
-struct DamageOf {
-    object: String,
-    problem: String,
-}
-
-/// A file that cannot be restored whole.
-#[derive(Serialize)]
-struct LostFile {
-    snapshot: String,
-    path: String,
-}
-
-impl Check {
-    pub fn new(report: &check::CheckReport, read_data: bool) -> Check {
-        let damage = report.damage.iter();
-        let lost = report.lost_files.iter();
-        Check {
-            sound: report.damage.is_empty() && report.lost_files.is_empty(),
-            read_data,
-            packs: report.packs,
-            bytes_read: report.bytes_read,
-            snapshots: report.snapshots,
-            chunks: report.chunks,
-            unindexed_packs: report.unindexed_packs,
-            damage: damage.map(|d| DamageOf { object: d.object.clone(), problem: d.problem.clone() }).collect(),
-            lost_files: lost.map(|(id, path)| LostFile { snapshot: id.to_string(), path: path.clone() }).collect(),
-        }
-    }
-}
+use crate::operations::stats;
 
 /// `stats`.
 #[derive(Serialize)]

@@ -1,0 +1,255 @@
+//! Repair: what is whole and unnamed is named again, what is lost is written down and stored again by the next backup.
+//! Nothing is deleted, nothing overwritten. Rules: format-spec/15-notes.md.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::check::{CheckDepth, CheckReport, Findings, Reading};
+use super::error::{Fault, RepositoryError};
+use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
+use super::session::{HEARTBEAT, STALE};
+use super::{Repository, object_name};
+use crate::format::index::{Index, IndexedPack};
+use crate::format::note::{Body, Loss};
+use crate::format::object::{Kind, Name};
+use crate::format::session::{Condemned, Lease, Tombstone};
+use crate::format::{Id16, ObjectHash};
+
+/// Of each list of a loss note, so many; of packs in a condemnation too. Far below NOTE_MAX and CONDEMNED_MAX.
+const PART: usize = 100_000;
+
+/// What a repair found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RepairReport {
+    /// What was found before.
+    pub found: CheckReport,
+    /// Packs that index objects name again.
+    pub indexed: Vec<ObjectHash>,
+    /// Losses that were recorded now.
+    pub recorded: Loss,
+    /// Packs that were condemned now.
+    pub condemned: Vec<ObjectHash>,
+    /// What a check would find now.
+    pub left: CheckReport,
+}
+
+impl RepairReport {
+    /// Whether something is lost, or could not be dealt with.
+    pub fn has_losses(&self) -> bool {
+        let is_snapshot = |name: &String| name.starts_with("snapshots/");
+        !self.left.is_sound() || self.recorded.objects.iter().any(is_snapshot)
+    }
+}
+
+/// A repair's lease. Its commit name gets a tombstone: there is nothing to commit.
+struct RepairSession<'r> {
+    repository: &'r Repository,
+    id: Id16,
+    beat: Cell<Duration>,
+    seen: Option<Vec<Id16>>,
+}
+
+impl Repository {
+    /// Repairs what can be, and records what is lost. Packs are read as for a check of this depth; those that a check
+    /// called damaged are read in any case.
+    ///
+    /// NOTE-6: index objects, then the loss, then the condemnation; every step may be the last.
+    pub fn repair(
+        &self,
+        depth: CheckDepth,
+        stop: &(dyn Fn() -> bool + Sync),
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<RepairReport, RepositoryError> {
+        self.rebuild_catalog()?;
+        // A share of nothing: only those that were called damaged.
+        let depth = if depth == CheckDepth::Structure { CheckDepth::Share { hundredths: 0 } } else { depth };
+        let reading = self.read_due(depth, stop, progress)?;
+        let mut session = RepairSession::begin(self)?;
+        let result = session.run(reading, &|| if stop() { Err(RepositoryError::Interrupted) } else { Ok(()) });
+        // Without it a sweep waits until the lease is stale: the repair itself is done, or its error is what counts.
+        let ended = session.end();
+        let report = result?;
+        ended?;
+        Ok(report)
+    }
+}
+
+impl<'r> RepairSession<'r> {
+    fn begin(repository: &'r Repository) -> Result<RepairSession<'r>, RepositoryError> {
+        let (id, beat) = (repository.ambient.id(), Cell::new(Duration::ZERO));
+        let session = RepairSession { repository, id, beat, seen: None };
+        session.put_lease()?;
+        Ok(session)
+    }
+
+    fn run(
+        &mut self,
+        reading: Reading,
+        stop: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<RepairReport, RepositoryError> {
+        let repository = self.repository;
+        let session = &*self;
+        let mut findings = repository.survey(reading.clone(), &|| stop().and_then(|()| session.keep_alive()))?;
+        self.seen = Some(findings.condemned.ids.clone());
+        self.put_lease()?;
+        let found = findings.report.clone();
+        let session = &*self;
+        let go_on = || stop().and_then(|()| session.keep_alive());
+        let (indexed, damaged) = session.index_unnamed(&findings, &go_on)?;
+        if !indexed.is_empty() || !damaged.is_empty() {
+            findings =
+                repository.survey(Reading { damaged: damaged_with(&reading, damaged), ..reading.clone() }, &go_on)?;
+        }
+        let recorded = session.record(&findings)?;
+        let condemned = session.condemn(&findings)?;
+        let left = match recorded.is_empty() {
+            true => findings.report,
+            false => repository.survey(reading, &go_on)?.report,
+        };
+        Ok(RepairReport { found, indexed, recorded, condemned, left })
+    }
+
+    /// Names listed packs again that no index object names, that are whole, and that nobody condemned. Answers with
+    /// them, and with those that are damaged.
+    fn index_unnamed(
+        &self,
+        findings: &Findings,
+        stop: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<(Vec<ObjectHash>, Vec<(ObjectHash, String)>), RepositoryError> {
+        let repository = self.repository;
+        let is_due = |pack: &ObjectHash| {
+            !findings.indexed.contains_key(pack)
+                && !findings.condemned.packs.contains(pack)
+                && !findings.losses.packs.contains(pack)
+                && !findings.lost_packs.contains(pack)
+        };
+        let mut due: Vec<(ObjectHash, u64)> =
+            findings.listed.iter().filter(|(pack, _)| is_due(pack)).map(|(pack, size)| (*pack, *size)).collect();
+        due.sort_unstable();
+        // Their deltas may have bases in each other.
+        repository.take_in(due.iter().copied(), false)?;
+        let (mut named, mut damaged, mut batch, mut chunks) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for (pack, size) in due {
+            stop()?;
+            match self.whole_pack(pack, size) {
+                Ok(found) => {
+                    chunks += found.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
+                    named.push(pack);
+                    batch.push(found);
+                }
+                // Deleted since it was listed: a sweep's garbage.
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+                Err(RepositoryError::Damaged { source, .. }) => damaged.push((pack, source.to_string())),
+                Err(error) => return Err(error),
+            }
+            if batch.len() == INDEX_EVERY || chunks > INDEX_CHUNKS {
+                self.put_index(std::mem::take(&mut batch))?;
+                chunks = 0;
+            }
+        }
+        self.put_index(batch)?;
+        repository.refresh_index()?;
+        Ok((named, damaged))
+    }
+
+    /// A pack's own table, where every byte of the pack is what it is named after.
+    fn whole_pack(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
+        match self.repository.check_one_pack(pack) {
+            Err(RepositoryError::Damaged { source: Fault::Bases(_), .. }) => self.repository.read_footer(pack, size),
+            other => other,
+        }
+    }
+
+    fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let repository = self.repository;
+        let index = Index { session: self.id, packs };
+        let unnamed = Name::Index(ObjectHash([0; 32]));
+        let sealed = repository.keyring().seal(&unnamed, Kind::Index, repository.ambient.random(), &index.encode());
+        let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
+        self.keep_alive()?;
+        Ok(repository.store.put(&object_name(&name), &sealed)?)
+    }
+
+    /// Writes down what is lost and was not written down before.
+    fn record(&self, findings: &Findings) -> Result<Loss, RepositoryError> {
+        let Findings { report, lost_packs, lost_objects, losses, .. } = findings;
+        let lost_chunks = report.lost_chunks.iter().map(|lost| lost.chunk);
+        let loss = Loss {
+            packs: lost_packs.iter().filter(|pack| !losses.packs.contains(pack)).copied().collect(),
+            chunks: lost_chunks.filter(|chunk| !losses.chunks.contains(chunk)).collect(),
+            objects: lost_objects.iter().cloned().collect(),
+        };
+        let longest = loss.packs.len().max(loss.chunks.len()).max(loss.objects.len());
+        for part in 0..longest.div_ceil(PART) {
+            let (packs, chunks) = (part_of(&loss.packs, part), part_of(&loss.chunks, part));
+            let part = Loss { packs, chunks, objects: part_of(&loss.objects, part) };
+            self.keep_alive()?;
+            self.repository.put_note(Body::Loss(part))?;
+        }
+        Ok(loss)
+    }
+
+    /// Condemns every lost pack that is not condemned yet, recorded by this repair or by one that was killed.
+    fn condemn(&self, findings: &Findings) -> Result<Vec<ObjectHash>, RepositoryError> {
+        let Findings { condemned, listed, indexed, lost_packs, losses, .. } = findings;
+        let is_there = |pack: &&ObjectHash| indexed.contains_key(pack) || listed.contains_key(pack);
+        let lost: HashSet<ObjectHash> = lost_packs.iter().chain(&losses.packs).filter(is_there).copied().collect();
+        let mut lost: Vec<ObjectHash> = lost.difference(&condemned.packs).copied().collect();
+        lost.sort_unstable();
+        let repository = self.repository;
+        for part in lost.chunks(PART) {
+            self.keep_alive()?;
+            let name = Name::Condemned(repository.ambient.id());
+            let body = Condemned { session: self.id, packs: part.to_vec() }.encode();
+            let sealed = repository.keyring().seal(&name, Kind::Condemned, repository.ambient.random(), &body);
+            repository.store.put_new(&object_name(&name), &sealed)?;
+        }
+        Ok(lost)
+    }
+
+    fn put_lease(&self) -> Result<(), RepositoryError> {
+        let repository = self.repository;
+        let (name, commit_name) = (Name::Lease(self.id), Name::Burial(self.id).to_string());
+        let (seen, heartbeat) = (self.seen.clone(), repository.ambient.now());
+        let lease = Lease { session: self.id, commit_name, seen, heartbeat };
+        let uptime = (repository.ambient.uptime)();
+        let sealed = repository.keyring().seal(&name, Kind::Lease, repository.ambient.random(), &lease.encode());
+        repository.store.put(&object_name(&name), &sealed)?;
+        self.beat.set(uptime);
+        Ok(())
+    }
+
+    /// Rewrites the lease when it is due. A session that was taken for dead meanwhile does not go on.
+    fn keep_alive(&self) -> Result<(), RepositoryError> {
+        match (self.repository.ambient.uptime)().saturating_sub(self.beat.get()) {
+            since if since > STALE / 2 => Err(RepositoryError::Fenced),
+            since if since < HEARTBEAT => Ok(()),
+            _ => self.put_lease(),
+        }
+    }
+
+    fn end(self) -> Result<(), RepositoryError> {
+        let repository = self.repository;
+        let name = Name::Burial(self.id);
+        let body = Tombstone { session: self.id, time: repository.ambient.now() }.encode();
+        let sealed = repository.keyring().seal(&name, Kind::Tombstone, repository.ambient.random(), &body);
+        match repository.store.put_new(&object_name(&name), &sealed) {
+            // A sweep put it already.
+            Err(crate::store::StoreError::Exists { .. }) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// A part of a list; nothing behind its end.
+fn part_of<T: Clone>(list: &[T], part: usize) -> Vec<T> {
+    list.chunks(PART).nth(part).map(<[T]>::to_vec).unwrap_or_default()
+}
+
+fn damaged_with(reading: &Reading, more: Vec<(ObjectHash, String)>) -> std::collections::BTreeMap<ObjectHash, String> {
+    reading.damaged.clone().into_iter().chain(more).collect()
+}

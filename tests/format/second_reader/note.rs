@@ -1,0 +1,56 @@
+//! Notes: format-spec/15-notes.md.
+
+use super::bytes::Outcome;
+use super::cbor::{self, Map};
+use super::limits::FAULT_MAX;
+
+/// What a note says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoteView {
+    /// Packs that were read, and what is wrong with each.
+    Check(Vec<([u8; 32], Option<String>)>),
+    /// Packs, chunks and objects that are lost.
+    Loss(Vec<[u8; 32]>, Vec<[u8; 32]>, Vec<String>),
+}
+
+impl NoteView {
+    /// A note, or nothing where its sort is not known.
+    pub(super) fn read(plaintext: &[u8]) -> Outcome<Option<NoteView>> {
+        cbor::whole(plaintext, |decoder| {
+            let map = Map::read(decoder)?;
+            map.required(1, cbor::uint)?;
+            map.required(2, cbor::text)?;
+            // NOTE-2
+            match map.required(0, cbor::uint)? {
+                1 => {
+                    let reads = map.required(3, |decoder| cbor::array(decoder, u64::MAX, read))?;
+                    ascending(reads.iter().map(|(pack, _)| pack))?;
+                    Ok(Some(NoteView::Check(reads)))
+                }
+                2 => {
+                    let hashes = |key| map.required(key, |decoder| cbor::array(decoder, u64::MAX, cbor::exact::<32>));
+                    let (packs, chunks) = (hashes(4)?, hashes(5)?);
+                    let objects = map.required(6, |decoder| cbor::array(decoder, u64::MAX, cbor::text))?;
+                    ascending(packs.iter())?;
+                    ascending(chunks.iter())?;
+                    ascending(objects.iter())?;
+                    Ok(Some(NoteView::Loss(packs, chunks, objects)))
+                }
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+fn read(decoder: &mut minicbor::Decoder<'_>) -> Outcome<([u8; 32], Option<String>)> {
+    let map = Map::read(decoder)?;
+    let fault = map.optional(1, cbor::text)?;
+    match fault.as_ref().is_some_and(|fault| fault.len() > FAULT_MAX) {
+        true => Err("a fault beyond FAULT_MAX".into()),
+        false => Ok((map.required(0, cbor::exact)?, fault)),
+    }
+}
+
+fn ascending<T: PartialOrd>(items: impl Iterator<Item = T>) -> Outcome<()> {
+    if items.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err("a list of a note does not ascend".into()) }
+}
