@@ -47,9 +47,26 @@ pub(super) struct Unlocked {
     pub bag: Bag,
 }
 
+/// How often slots are listed anew because one was gone by the time it was read: somebody replaced it.
+const LISTINGS: usize = 3;
+
 /// Tries a credential on every slot; `None` when it fits none. A damaged slot, or one of another repository (left by an
 /// `init` that was killed), is an error only when no other opens.
 pub(super) fn unlock(
+    store: &dyn Store,
+    repository: Id16,
+    credential: &Credential,
+) -> Result<Option<Unlocked>, RepositoryError> {
+    for _ in 1..LISTINGS {
+        match try_slots(store, repository, credential) {
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+            other => return other,
+        }
+    }
+    try_slots(store, repository, credential)
+}
+
+fn try_slots(
     store: &dyn Store,
     repository: Id16,
     credential: &Credential,
@@ -225,10 +242,15 @@ pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
     let opens = |other: &Id16| match read(store, *other, keyring.repository()) {
-        Ok((header, slot)) => open_about(keyring, *other, &header, &slot).is_ok(),
-        Err(_) => false,
+        Ok((header, slot)) => Ok(open_about(keyring, *other, &header, &slot).is_ok()),
+        Err(error) if error.is_damage() => Ok(false),
+        Err(error) => Err(error),
     };
-    if !slots.iter().any(|other| *other != id && opens(other)) {
+    let mut is_last = true;
+    for other in slots.iter().filter(|other| **other != id) {
+        is_last = is_last && !opens(other)?;
+    }
+    if is_last {
         return Err(RepositoryError::Slot(
             "the last key slot cannot be removed: nothing would open the repository".into(),
         ));

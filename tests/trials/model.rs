@@ -1,0 +1,200 @@
+//! Sequences of steps at random, done by three hosts with catalogs of their own, against what was committed: backups,
+//! forgetting, pruning and checks; deaths in the midst of them, two at a time, time passing, catalogs lost or stale.
+
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use redkeep::operations::Silent;
+use redkeep::operations::check::{CheckDepth, check};
+use redkeep::store::Store;
+
+use crate::support::stores::{Fault, FaultyStore, PausableStore};
+use crate::world::{Failure, STRICT, World, copy, is_long};
+
+const HOSTS: [&str; 3] = ["alpha", "beta", "gamma"];
+const DATASETS: [&str; 3] = ["one", "two", "three"];
+
+/// What one host does to the repository.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// A version of a dataset; that of another one, too, and the same again.
+    BackUp {
+        dataset: usize,
+        version: u64,
+    },
+    /// The oldest snapshot of a dataset.
+    Forget {
+        dataset: usize,
+    },
+    Prune,
+    Check {
+        data: bool,
+    },
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Do {
+        host: usize,
+        work: Work,
+    },
+    /// The store dies at a call of the work.
+    Die {
+        host: usize,
+        work: Work,
+        call: u64,
+        after: bool,
+    },
+    /// One is held at a call while the other one works to its end.
+    Both {
+        host: usize,
+        work: Work,
+        call: u64,
+        other: Work,
+    },
+    Pass {
+        minutes: u64,
+    },
+    /// The host's catalog is deleted, kept aside, or replaced by what was kept aside.
+    Catalog {
+        host: usize,
+        fate: Fate,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Deleted,
+    KeptAside,
+    PutBack,
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    prop_oneof![
+        5 => (0..3usize, 0..12u64).prop_map(|(dataset, version)| Work::BackUp { dataset, version }),
+        2 => (0..3usize).prop_map(|dataset| Work::Forget { dataset }),
+        3 => Just(Work::Prune),
+        1 => any::<bool>().prop_map(|data| Work::Check { data }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let host = 0..3usize;
+    let fate = prop_oneof![Just(Fate::Deleted), Just(Fate::KeptAside), Just(Fate::PutBack)];
+    prop_oneof![
+        8 => (host.clone(), work()).prop_map(|(host, work)| Step::Do { host, work }),
+        3 => (host.clone(), work(), 0..60u64, any::<bool>())
+            .prop_map(|(host, work, call, after)| Step::Die { host, work, call, after }),
+        3 => (host.clone(), work(), 0..60u64, work())
+            .prop_map(|(host, work, call, other)| Step::Both { host, work, call, other }),
+        4 => prop_oneof![1..90u64, 1440..4000u64].prop_map(|minutes| Step::Pass { minutes }),
+        2 => (host, fate).prop_map(|(host, fate)| Step::Catalog { host, fate }),
+    ]
+}
+
+impl World {
+    /// Works on a host, on some store, as a command does.
+    fn work(&self, host: usize, work: Work, store: Arc<dyn Store>) -> Result<(), Failure> {
+        let repository = self.host(HOSTS[host]).open(store)?;
+        match work {
+            Work::BackUp { dataset, version } => {
+                let report = self.back_up(&repository, DATASETS[dataset], version)?;
+                self.check_alarms(&report.alarms, "during a backup");
+            }
+            Work::Forget { dataset } => {
+                if let Some(oldest) = self.oldest(&repository, DATASETS[dataset]) {
+                    self.forget(&repository, &oldest)?;
+                }
+            }
+            Work::Prune => drop(self.prune(&repository)?),
+            Work::Check { data } => {
+                let depth = if data { CheckDepth::Data } else { CheckDepth::Structure };
+                drop(check(&repository, depth, &Silent)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, step: Step) {
+        match step {
+            Step::Do { host, work } => {
+                self.work(host, work, self.store.clone()).unwrap_or_else(|error| panic!("{step:?}: {error:?}"));
+            }
+            Step::Die { host, work, call, after } => {
+                let fault = if after { Fault::After } else { Fault::Before };
+                let faulty = FaultyStore::new(self.store.clone(), call, fault);
+                if let Err(error) = self.work(host, work, faulty) {
+                    assert!(FaultyStore::caused(&*error), "{step:?}: {error:?}");
+                }
+            }
+            Step::Both { host, work, call, other } => self.both(host, work, call, other, step),
+            Step::Pass { minutes } => self.hands.pass(Duration::from_secs(60 * minutes)),
+            Step::Catalog { host, fate } => self.catalog(host, fate),
+        }
+    }
+
+    fn both(&self, host: usize, work: Work, call: u64, other: Work, step: Step) {
+        let paused = PausableStore::new(self.store.clone(), call);
+        let results = thread::scope(|scope| {
+            let held = scope.spawn(|| {
+                let result = self.work(host, work, paused.clone());
+                paused.finish();
+                result
+            });
+            paused.wait_until_held();
+            let second = self.work((host + 1) % HOSTS.len(), other, self.store.clone());
+            paused.release();
+            [held.join().unwrap(), second]
+        });
+        for (result, work) in results.into_iter().zip([work, other]) {
+            // What a reader was about to read may go meanwhile; a backup has to succeed all the same.
+            if let (Err(error), Work::BackUp { .. }) = (result, work) {
+                panic!("{step:?}: {error:?}");
+            }
+        }
+    }
+
+    fn catalog(&self, host: usize, fate: Fate) {
+        let (cache, aside) = self.host(HOSTS[host]).cache();
+        match fate {
+            Fate::Deleted => drop(fs::remove_dir_all(&cache)),
+            Fate::KeptAside if cache.exists() => copy(&cache, &aside),
+            Fate::PutBack if aside.exists() => {
+                drop(fs::remove_dir_all(&cache));
+                copy(&aside, &cache);
+            }
+            Fate::KeptAside | Fate::PutBack => {}
+        }
+    }
+}
+
+/// 100 sequences, or 2,000 with REDKEEP_TEST_LONG.
+#[test]
+fn whatever_three_hosts_do_every_committed_snapshot_restores() {
+    let cases = if is_long() { 2_000 } else { 100 };
+    let config = Config {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        max_shrink_iters: 200,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let empty = World::new(STRICT);
+    let outcome = runner.run(&vec(step(), 40), |steps| {
+        let world = empty.fork();
+        for step in steps {
+            world.step(step);
+        }
+        world.check("at the end");
+        world.next_prune("after the end");
+        world.check_data("after the end");
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -1,0 +1,67 @@
+//! The operations that are tried: each opens the repository on a host, as a command does, and works on it.
+
+use std::sync::Arc;
+
+use redkeep::operations::check::{CheckDepth, check};
+use redkeep::operations::list::{Selector, choose};
+use redkeep::operations::{Silent, keys, restore};
+use redkeep::store::Store;
+
+use crate::support::repository::{CHEAP, PASSWORD, password};
+use crate::world::{Failure, Host, World, temporary};
+
+/// Something that is done to a repository.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub name: &'static str,
+    pub run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>,
+    /// Whether it has to succeed however long it was held.
+    pub is_backup: bool,
+}
+
+const fn backup(name: &'static str, run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>) -> Operation {
+    Operation { name, run, is_backup: true }
+}
+
+const fn other(name: &'static str, run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>) -> Operation {
+    Operation { name, run, is_backup: false }
+}
+
+/// A dataset that was never backed up.
+pub const FIRST_BACKUP: Operation =
+    backup("first backup", |world, host, store| world.back_up(&host.open(store)?, "new", 7).map(drop));
+
+/// A dataset that was backed up before, and changed since.
+pub const BACKUP: Operation =
+    backup("backup", |world, host, store| world.back_up(&host.open(store)?, "old", 5).map(drop));
+
+/// A dataset that was backed up before, and did not change.
+pub const UNCHANGED_BACKUP: Operation =
+    backup("unchanged backup", |world, host, store| world.back_up(&host.open(store)?, "old", 3).map(drop));
+
+pub const RESTORE: Operation = other("restore", |_, host, store| {
+    let (repository, target) = (host.open(store)?, temporary());
+    let chosen = choose(&repository, &Selector::Latest(0), Some("old"))?;
+    let options = restore::Options { target: target.path().join("out"), from: None, dry_run: false };
+    restore::restore(&repository, &chosen, &options, &Silent)?;
+    Ok(())
+});
+
+pub const CHECK: Operation =
+    other("check", |_, host, store| Ok(check(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?));
+
+/// Another key slot with the same password, so that who opens the repository may meet either.
+pub const ADD_KEY: Operation = other("key add", |_, host, store| {
+    Ok(keys::add(&host.open(store)?, &password(PASSWORD), "second", CHEAP).map(drop)?)
+});
+
+pub const CHANGE_KEY: Operation =
+    other("key passwd", |_, host, store| Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?));
+
+pub const FORGET: Operation = other("forget", |world, host, store| {
+    let repository = host.open(store)?;
+    let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
+    world.forget(&repository, &oldest)
+});
+
+pub const PRUNE: Operation = other("prune", |world, host, store| world.prune(&host.open(store)?).map(drop));

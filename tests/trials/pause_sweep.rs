@@ -1,0 +1,140 @@
+//! Every operation is held at every one of its store calls, while others run to their end and days pass: it goes on with
+//! what it knew before. Whatever it then does, every committed snapshot restores bit for bit.
+
+use std::thread;
+use std::time::Duration;
+
+use redkeep::store::PutNew;
+
+use crate::crash_sweep::history;
+use crate::operations::*;
+use crate::support::sim::{Listing, PUT_NEWS};
+use crate::support::stores::PausableStore;
+use crate::world::{DAY, DAYS, Kind, STRICT, World, is_long};
+
+/// What a remote store may take.
+const LAG: Duration = Duration::from_secs(600);
+
+/// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
+fn operations(kind: Kind) -> Vec<Operation> {
+    let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
+    vec![BACKUP, FIRST_BACKUP, PRUNE, CHECK, change_key]
+}
+
+/// How much time passes between what is done meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    step: Duration,
+    grace: Duration,
+}
+
+/// So that the one that is held counts as dead by then, and so that it does not.
+fn paces(kind: Kind) -> [Pace; 2] {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let quick = if kind.lag.is_zero() { minutes(5) } else { minutes(21) };
+    let grace = if kind.lag.is_zero() { minutes(0) } else { minutes(1) };
+    [Pace { step: DAYS, grace: DAY }, Pace { step: quick, grace }]
+}
+
+/// Every kind of store: listings at once or as late as they may be, each kind of `put_new`.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let lags = [(Duration::ZERO, Listing::Late), (LAG, Listing::Late), (LAG, Listing::Scattered(1))];
+    let of_lag = |(lag, listing)| PUT_NEWS.map(|put_new: PutNew| Kind { lag, put_new, listing });
+    lags.into_iter().flat_map(of_lag)
+}
+
+/// Holds one operation at its n-th call, for every n, while another one and what comes after it run to their end. With a
+/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store.
+fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) {
+    let mut world = World::new(kind);
+    history(&world);
+    world.grace = pace.grace;
+    for n in (first % stride..).step_by(stride as usize) {
+        let mut run = world.fork();
+        let place = format!("{} held at call {n} during {}, {kind:?}, {pace:?}", held.name, other.name);
+        let is_over = hold(&run, held, other, n, pace, &place);
+        run.has_slept = true;
+        run.check(&place);
+        run.next_backup(&place);
+        run.next_prune(&place);
+        run.has_slept = false;
+        run.check(&place);
+        if is_over {
+            assert!(n > 3, "{place}: the sweep has tried calls");
+            break;
+        }
+    }
+}
+
+/// Whether the operation ended without a call to hold.
+fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, place: &str) -> bool {
+    let paused = PausableStore::new(run.store.clone(), n);
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let result = (held.run)(run, &run.host("alpha"), paused.clone());
+            paused.finish();
+            result
+        });
+        // Also when the test fails here, or it would wait for its own thread.
+        let _release = Release(&paused);
+        let call = paused.wait_until_held();
+        if call.is_some() {
+            meanwhile(run, other, pace, place);
+        }
+        paused.release();
+        let result = sleeper.join().unwrap();
+        if held.is_backup {
+            result.unwrap_or_else(|error| panic!("{place} ({call:?}): {error:?}"));
+        }
+        call.is_none()
+    })
+}
+
+struct Release<'a>(&'a PausableStore);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// What others do while one is held: afterwards nothing that could go is there any more.
+fn meanwhile(run: &World, other: Operation, pace: Pace, place: &str) {
+    let done = |operation: Operation, host: &'static str| {
+        (operation.run)(run, &run.host(host), run.store.clone())
+            .unwrap_or_else(|error| panic!("{place}: {}: {error:?}", operation.name));
+        run.hands.pass(pace.step);
+    };
+    done(other, "beta");
+    done(FORGET, "beta");
+    done(PRUNE, "beta");
+    done(PRUNE, "beta");
+    done(BACKUP, "gamma");
+}
+
+/// All pairs on some kinds of store.
+fn sweep_pairs(kinds: &[Kind], stride: u64) {
+    let stride = if is_long() { 1 } else { stride };
+    let mut first = 0;
+    for kind in kinds {
+        for held in operations(*kind) {
+            for other in operations(*kind) {
+                for pace in paces(*kind) {
+                    sweep(held, other, *kind, pace, first, stride);
+                    first += 1;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
+    sweep_pairs(&[STRICT], 1);
+}
+
+#[test]
+fn an_operation_held_anywhere_on_a_store_that_lags_costs_nothing() {
+    let lags: Vec<Kind> = kinds().filter(|kind| kind.lag > Duration::ZERO).collect();
+    sweep_pairs(&lags, 4);
+}
