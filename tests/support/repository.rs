@@ -84,7 +84,7 @@ impl Hands {
 
     /// The wall clock shows this time: for comparing it with that of files.
     pub fn set_clock(&self, now: UnixMillis) {
-        self.now.store(now.0, Ordering::SeqCst);
+        self.clock.0.store(now.0 - Clock::START.as_millis() as u64, Ordering::SeqCst);
     }
 
     pub fn ambient(&self, host: &str) -> Ambient {
