@@ -1,15 +1,16 @@
 //! The shapes that `--json` prints. Scripts rely on them: fields may be added, never renamed or given another meaning.
 
+pub(crate) mod key;
+
 use serde::Serialize;
 
 use super::time::exact;
 use crate::format::UnixMillis;
-use crate::format::keys::SecretKind;
 use crate::format::snapshot::{self, File, FileKind, Role};
 use crate::operations::changes::Changes;
 use crate::operations::list::Chosen;
 use crate::operations::{backup, check, restore, stats, verify};
-use crate::repository::{Alarm, SlotInfo, SnapshotInfo};
+use crate::repository::{Alarm, SnapshotInfo};
 
 /// An error.
 #[derive(Serialize)]
@@ -83,6 +84,7 @@ pub(crate) struct Init {
     pub repository: String,
     pub location: String,
     pub slot: String,
+    pub recovery_key: Option<String>,
 }
 
 /// `backup`.
@@ -471,47 +473,6 @@ impl Stats {
             alarms: alarms(&report.alarms),
         }
     }
-}
-
-/// `key list`.
-#[derive(Serialize)]
-pub(crate) struct Slots {
-    pub slots: Vec<Slot>,
-}
-
-/// One key slot.
-#[derive(Serialize)]
-pub(crate) struct Slot {
-    id: String,
-    kind: &'static str,
-    label: Option<String>,
-    created: Option<String>,
-    host: Option<String>,
-    current: bool,
-}
-
-impl From<&SlotInfo> for Slot {
-    fn from(slot: &SlotInfo) -> Slot {
-        Slot {
-            id: slot.id.to_string(),
-            kind: match slot.secret {
-                Some(SecretKind::Password) => "password",
-                Some(SecretKind::KeyFile) => "key_file",
-                None => "damaged",
-            },
-            label: slot.label.clone(),
-            created: slot.created.map(exact),
-            host: slot.host.clone(),
-            current: slot.current,
-        }
-    }
-}
-
-/// `key add`, `key remove` and `key passwd`.
-#[derive(Serialize)]
-pub(crate) struct KeyChange {
-    pub added: Option<String>,
-    pub removed: Option<String>,
 }
 
 /// `man --out-dir`.

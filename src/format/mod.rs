@@ -12,6 +12,7 @@ pub mod limits;
 pub mod object;
 pub mod pack;
 pub mod recipe;
+pub mod recovery;
 pub mod sealing;
 pub mod session;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use super::error::{Fault, RepositoryError};
 use super::opening::Alarm;
 use super::pack_reader::check_pack;
 use super::stream::walk;
-use super::{Repository, get_whole, lock, slots};
+use super::{Repository, epochs, get_whole, lock, slots};
 use crate::format::limits::PACK_MAX;
 use crate::format::object::Name;
 use crate::format::recipe::Stream;
@@ -69,7 +69,8 @@ impl Repository {
         for alarm in self.rebuild_catalog()? {
             report.damage.push(damage_of(&alarm));
         }
-        for error in slots::inspect(&*self.store, &self.keyring())? {
+        let keys = slots::inspect(&*self.store, &self.keyring())?;
+        for error in keys.into_iter().chain(epochs::inspect(&*self.store, &self.keyring())?) {
             report.damage.push(damage_in(error)?);
         }
         let listed = self.listed_packs()?;

@@ -6,6 +6,7 @@
 mod support;
 
 mod damage;
+mod keys;
 mod local;
 mod round_trip;
 mod sessions;
