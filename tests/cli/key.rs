@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -93,6 +94,7 @@ fn a_rotation_keeps_every_password_given_and_refuses_to_drop_others_unasked() {
     place.ends(2, &["key", "rotate"]).says("--drop-other-slots");
     for (file, text) in [("first.password", "correct horse\n"), ("second.password", "second\n")] {
         fs::write(place.path(file), text).unwrap();
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let files = ["--password-file", &place.arg("first.password"), "--password-file", &place.arg("second.password")];
     let ran = place.done(&[&["key", "rotate", "--json"], &files[..]].concat());
