@@ -73,13 +73,13 @@ pub(crate) struct Globals {
     pub repo: Option<String>,
     /// File whose first line is the password [env: REDKEEP_PASSWORD_FILE]
     #[arg(long, global = true, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub password_file: Vec<PathBuf>,
     /// Command whose first line of output is the password [env: REDKEEP_PASSWORD_COMMAND]
     #[arg(long, global = true, value_name = "COMMAND")]
     pub password_command: Option<String>,
     /// File whose bytes are used instead of a password [env: REDKEEP_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
+    pub key_file: Vec<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     pub json: bool,

@@ -130,7 +130,7 @@ fn of_repository(error: &RepositoryError) -> Code {
         RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } | RepositoryError::NotWhole { .. } => {
             Code::Damage
         }
-        RepositoryError::Fenced | RepositoryError::CatalogChanged => Code::Busy,
+        RepositoryError::Fenced | RepositoryError::CatalogChanged | RepositoryError::Rotating(_) => Code::Busy,
         RepositoryError::Interrupted => Code::Interrupted,
         RepositoryError::Slot(_) => Code::Usage,
         RepositoryError::Store(error) => of_store(error),
@@ -215,6 +215,7 @@ mod tests {
     #[test]
     fn a_session_given_up_by_a_sweep_ends_with_5() {
         assert_eq!(repository(RepositoryError::Fenced), 5);
+        assert_eq!(repository(RepositoryError::Rotating(text())), 5);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::exit::{Stopped, UsageError};
 use super::settings::variable;
 use crate::crypto::passphrase::Secret;
 use crate::format::keys::SecretKind;
+use crate::format::recovery::{self, Reading};
 use crate::repository::Credential;
 
 /// A password or key file has no more bytes.
@@ -53,6 +54,24 @@ pub(crate) fn credential(
     }
 }
 
+/// Every credential that options name: `key rotate` keeps them all. `None`: only one is given, in the usual ways.
+pub(crate) fn several(context: &Context) -> anyhow::Result<Option<Vec<Credential>>> {
+    let sources: Vec<Source> = options(context).into_iter().filter_map(|(_, source)| source).collect();
+    match sources.len() {
+        0 | 1 => Ok(None),
+        _ => sources.into_iter().map(|source| read(context, source)).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// The password of one more slot, from a person; an empty one gives the slot up. `None`: nobody is there to ask.
+pub(crate) fn of_slot(context: &Context, prompt: &str) -> anyhow::Result<Option<Credential>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let answer = ask(context, prompt)?;
+    if answer.is_empty() { Ok(None) } else { password(answer).map(Some) }
+}
+
 /// The first credential of a repository that is to be made.
 pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
     let credential = match choose(options(context), environment())? {
@@ -89,11 +108,10 @@ pub(crate) fn new_credential(
 
 fn options(context: &Context) -> Named {
     let globals = &context.globals;
-    vec![
-        ("--key-file", globals.key_file.clone().map(Source::KeyFile)),
-        ("--password-file", globals.password_file.clone().map(Source::PasswordFile)),
-        ("--password-command", globals.password_command.clone().map(|command| Source::PasswordCommand(command.into()))),
-    ]
+    let key_files = globals.key_file.iter().map(|path| ("--key-file", Some(Source::KeyFile(path.clone()))));
+    let files = globals.password_file.iter().map(|path| ("--password-file", Some(Source::PasswordFile(path.clone()))));
+    let command = globals.password_command.clone().map(|command| Source::PasswordCommand(command.into()));
+    key_files.chain(files).chain([("--password-command", command)]).collect()
 }
 
 fn environment() -> Named {
@@ -141,8 +159,18 @@ fn read(context: &Context, source: Source) -> anyhow::Result<Credential> {
     }
 }
 
+/// A password as it is meant: a recovery key in its written form, any other as it is.
 fn password(secret: Secret) -> anyhow::Result<Credential> {
+    let secret = match recovery::read(&secret) {
+        Reading::Key(written) => Secret::new(written.as_bytes().to_vec()),
+        Reading::Mistyped | Reading::Other => secret,
+    };
     Ok(Credential { kind: SecretKind::Password, secret })
+}
+
+/// Whether a password that was refused looks like a recovery key with a typing error.
+pub(crate) fn is_mistyped(credential: &Credential) -> bool {
+    credential.kind == SecretKind::Password && recovery::read(&credential.secret) == Reading::Mistyped
 }
 
 /// Warns where others may read the file too: then it is no secret on this host.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::exit::UsageError;
 use super::secrets;
-use crate::repository::{Ambient, Places, Repository, RepositoryError};
+use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError};
 use crate::store::{self, Intent, Location, Store};
 
 /// A variable of the environment; an empty one counts as unset.
@@ -45,18 +45,30 @@ impl Context {
 
     /// Opens the repository. The first contact with one is told: from then on it is recognised.
     pub fn open(&self) -> anyhow::Result<Repository> {
+        self.open_with(None)
+    }
+
+    /// The same with a credential that is known already.
+    pub fn open_with(&self, credential: Option<Credential>) -> anyhow::Result<Repository> {
         let location = self.location()?;
         let places = self.places()?;
         let store = store::open(&location, Intent::Existing)?;
         let is_there = || Ok(Repository::is_in(&*store)?);
-        let credential = secrets::credential(self, &|| match is_there() {
-            Ok(false) => Err(RepositoryError::NoRepository { location: store.location() }.into()),
-            other => other.map(|_| ()),
-        })?;
+        let ask = || {
+            secrets::credential(self, &|| match is_there() {
+                Ok(false) => Err(RepositoryError::NoRepository { location: store.location() }.into()),
+                other => other.map(|_| ()),
+            })
+        };
+        let credential = credential.map_or_else(ask, Ok)?;
+        let is_mistyped = secrets::is_mistyped(&credential);
         self.detail(&format!("opening {}", store.location()));
         let store: Arc<dyn Store> = store.clone();
-        let repository =
-            Repository::open(store, credential, Ambient::system(), places, self.globals.accept_repository)?;
+        let repository = Repository::open(store, credential, Ambient::system(), places, self.globals.accept_repository);
+        if is_mistyped && matches!(repository, Err(RepositoryError::WrongSecret { .. })) {
+            self.warn("if that was a recovery key, it has a typing error: its last four symbols do not fit the others");
+        }
+        let repository = repository?;
         self.detail(&format!("repository {}", repository.id()));
         if repository.is_first_contact() {
             let (location, id) = (repository.location(), repository.id());

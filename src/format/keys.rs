@@ -23,6 +23,11 @@ pub struct Bag {
 }
 
 impl Bag {
+    /// Number of its last epoch.
+    pub fn last(&self) -> u32 {
+        self.epochs.len().saturating_sub(1) as u32
+    }
+
     /// The bag's plaintext, CBOR.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         // Room for everything at once: a growing vector would leave copies of secrets behind.
@@ -205,6 +210,30 @@ impl About {
     /// The same, read back.
     pub fn decode(bytes: &[u8]) -> Result<About, Malformed> {
         decode_cbor("slot", bytes)
+    }
+}
+
+/// What stands in `epochs/<number>`.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct EpochRecord {
+    /// The epoch, which also seals the record.
+    #[n(0)]
+    pub number: u32,
+    /// When it came into force.
+    #[n(1)]
+    pub begun: UnixMillis,
+}
+
+impl EpochRecord {
+    /// CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(self)
+    }
+
+    /// The same, read back.
+    pub fn decode(bytes: &[u8]) -> Result<EpochRecord, Malformed> {
+        decode_cbor("epoch record", bytes)
     }
 }
 

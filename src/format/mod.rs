@@ -13,6 +13,7 @@ pub mod note;
 pub mod object;
 pub mod pack;
 pub mod recipe;
+pub mod recovery;
 pub mod sealing;
 pub mod session;
 pub mod snapshot;

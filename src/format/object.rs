@@ -31,11 +31,13 @@ pub enum Kind {
     Note = 10,
     /// Nothing will be committed under this name any more.
     Tombstone = 11,
+    /// A seal epoch is in force.
+    Epoch = 12,
 }
 
 impl Kind {
     /// All kinds, by number.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -47,6 +49,7 @@ impl Kind {
         Kind::Forgotten,
         Kind::Note,
         Kind::Tombstone,
+        Kind::Epoch,
     ];
 
     /// The kind with a number.
@@ -68,6 +71,7 @@ impl Kind {
             Kind::Forgotten => "forgotten",
             Kind::Note => "note",
             Kind::Tombstone => "tombstone",
+            Kind::Epoch => "epoch",
         }
     }
 }
@@ -109,6 +113,8 @@ pub enum Name {
     Forgotten(Id16),
     /// `notes/<id>`
     Note(Id16),
+    /// `epochs/<number>`
+    Epoch(u32),
 }
 
 impl Name {
@@ -133,6 +139,10 @@ impl Name {
             "burials" => rest.parse().ok().map(Name::Burial),
             "forgotten" => rest.parse().ok().map(Name::Forgotten),
             "notes" => rest.parse().ok().map(Name::Note),
+            "epochs" => {
+                (rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
+                rest.parse().ok().map(Name::Epoch)
+            }
             _ => None,
         }
     }
@@ -150,6 +160,7 @@ impl Name {
             Name::Burial(_) => matches!(kind, Kind::Burial | Kind::Tombstone),
             Name::Forgotten(_) => kind == Kind::Forgotten,
             Name::Note(_) => kind == Kind::Note,
+            Name::Epoch(_) => kind == Kind::Epoch,
         }
     }
 }
@@ -167,6 +178,7 @@ impl fmt::Display for Name {
             Name::Burial(id) => write!(f, "burials/{id}"),
             Name::Forgotten(id) => write!(f, "forgotten/{id}"),
             Name::Note(id) => write!(f, "notes/{id}"),
+            Name::Epoch(number) => write!(f, "epochs/{number:010}"),
         }
     }
 }
@@ -332,14 +344,24 @@ mod tests {
             Name::Burial(session),
             Name::Forgotten(session),
             Name::Note(session),
+            Name::Epoch(7),
         ];
         for name in names {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
         assert_eq!(snapshot.to_string(), format!("snapshots/0101010101010101/001790000000123-{session}"));
-        for other in
-            ["", "reserve", "packs/ab/.tmp-1", "packs/ab/cd", "keys/", "config/x", "snapshots/x/y", "index/../config"]
-        {
+        for other in [
+            "",
+            "reserve",
+            "packs/ab/.tmp-1",
+            "packs/ab/cd",
+            "keys/",
+            "config/x",
+            "snapshots/x/y",
+            "index/../config",
+            "epochs/7",
+            "epochs/4294967296",
+        ] {
             assert_eq!(Name::parse(other), None, "{other}");
         }
         assert_eq!(Name::parse(&format!("packs/ab/{hash}")), None);

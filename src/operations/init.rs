@@ -19,15 +19,19 @@ pub struct Report {
     pub slot: Id16,
 }
 
-/// Makes a repository in an empty store.
+/// Makes a repository in an empty store. `recovery` is a second way in, and its label.
 pub fn init(
     store: Arc<dyn Store>,
     credential: Credential,
+    recovery: Option<(&Credential, &str)>,
     cost: Argon2Cost,
     ambient: Ambient,
     places: Places,
 ) -> Result<Report, OperationError> {
     let location = store.location();
     let repository = Repository::create(store, credential, "first", cost, ambient, places)?;
+    if let Some((recovery, label)) = recovery {
+        repository.add_slot(recovery, label, cost)?;
+    }
     Ok(Report { repository: repository.id(), location, slot: repository.current_slot() })
 }

@@ -1,9 +1,12 @@
 //! `key`: the passwords and key files a repository opens with.
 
+use zeroize::Zeroizing;
+
 use super::OperationError;
-use crate::format::Id16;
-use crate::format::keys::Argon2Cost;
-use crate::repository::{Credential, Repository, SlotInfo};
+use crate::crypto::passphrase::Secret;
+use crate::format::keys::{Argon2Cost, SecretKind};
+use crate::format::{Id16, recovery};
+use crate::repository::{Ambient, Credential, Repository, Rotation, SlotInfo};
 
 /// All slots.
 pub fn list(repository: &Repository) -> Result<Vec<SlotInfo>, OperationError> {
@@ -56,4 +59,21 @@ pub fn passwd(
     let new = repository.add_slot(credential, &label.unwrap_or_default(), cost)?;
     repository.remove_slot(old)?;
     Ok((old, new))
+}
+
+/// Rotates the master key: `keep` are the secrets that open the repository afterwards, beside the one in use.
+pub fn rotate(
+    repository: &Repository,
+    keep: &[Credential],
+    drop_others: bool,
+    cost: Argon2Cost,
+) -> Result<Rotation, OperationError> {
+    Ok(repository.rotate(keep, drop_others, cost)?)
+}
+
+/// A recovery key, and the password it is. It is stored nowhere but in whose hands it is put.
+pub fn recovery_key(ambient: &Ambient) -> (Zeroizing<String>, Credential) {
+    let text = recovery::write(&ambient.random());
+    let secret = Secret::new(text.as_bytes().to_vec());
+    (text, Credential { kind: SecretKind::Password, secret })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::{Fault, RepositoryError};
 use super::losses::Losses;
 use super::opening::{Alarm, ReadCondemned};
-use super::{Repository, lock, slots};
+use super::{Repository, epochs, lock, slots};
 use crate::format::limits::{CONDEMNED_MAX, SMALL_MAX};
 use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, ObjectHash};
@@ -145,7 +145,8 @@ impl Repository {
                 report.damage.push(Damage { object: name.to_string(), problem: fault.to_string() });
             }
         }
-        for error in slots::inspect(&*self.store, &self.keyring())? {
+        let keys = slots::inspect(&*self.store, &self.keyring())?;
+        for error in keys.into_iter().chain(epochs::inspect(&*self.store, &self.keyring())?) {
             report.damage.push(damage_in(error)?);
         }
         let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);

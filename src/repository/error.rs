@@ -132,6 +132,9 @@ pub enum RepositoryError {
     /// A key slot cannot be changed as asked.
     #[error("{0}")]
     Slot(String),
+    /// Another rotation of the master key is at work, or was left unfinished.
+    #[error("{0}")]
+    Rotating(String),
     /// Argon2 could not be run.
     #[error(transparent)]
     CannotDerive(#[from] CannotDerive),
@@ -198,6 +201,7 @@ impl RepositoryError {
                 "see what is lost with: redkeep check --read-data; then record it with: redkeep check --repair"
             }
             RepositoryError::Fenced | RepositoryError::CatalogChanged => "run the command again",
+            RepositoryError::Rotating(_) => "when no other rotation runs, finish with: redkeep key rotate",
             RepositoryError::CannotDerive(_) => "opening a repository needs the memory its key slot asks for",
             RepositoryError::Local { .. } => {
                 "check the space and rights of the cache and state directories (--cache-dir)"

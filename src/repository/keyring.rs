@@ -15,23 +15,27 @@ pub struct Keyring {
     repository: Id16,
     bag: Bag,
     chunk_id: Key,
+    epoch: u32,
+    known: u32,
 }
 
 impl Keyring {
-    /// The keyring of a repository's bag.
+    /// The keyring of a repository's bag, whose last epoch is in force.
     pub fn new(repository: Id16, bag: Bag) -> Keyring {
-        let chunk_id = Key::new(bag.chunk_id);
-        Keyring { repository, bag, chunk_id }
+        let (chunk_id, last) = (Key::new(bag.chunk_id), bag.last());
+        Keyring { repository, bag, chunk_id, epoch: last, known: last }
+    }
+
+    /// The same where an earlier epoch is in force: the later ones are taken for unknown, until a second look at the
+    /// slots has shown no others.
+    pub fn in_force(self, epoch: u32, is_second_look: bool) -> Keyring {
+        let known = if is_second_look { self.bag.last() } else { epoch };
+        Keyring { epoch, known, ..self }
     }
 
     /// The repository it belongs to.
     pub fn repository(&self) -> Id16 {
         self.repository
-    }
-
-    /// The seal epoch of new objects.
-    pub fn newest_epoch(&self) -> u32 {
-        (self.bag.epochs.len() as u32).saturating_sub(1)
     }
 
     /// The bag, to be wrapped for another slot.
@@ -65,21 +69,26 @@ impl Keyring {
         }
     }
 
-    /// The epoch that seals new objects.
+    /// The epoch in force, which seals new objects.
     pub fn epoch(&self) -> u32 {
-        self.bag.epochs.len() as u32 - 1
+        self.epoch
     }
 
     /// Whether an epoch is known.
     pub fn knows(&self, epoch: u32) -> bool {
-        epoch <= self.epoch()
+        epoch <= self.known
     }
 
     /// The header of a new object, sealed by the newest epoch.
     ///
     /// OBJ-4: config alone stays with epoch 0, so that any holder of a bag can read it.
     pub fn header(&self, kind: Kind, salt: [u8; 32]) -> Header {
-        let epoch = if kind == Kind::Config { 0 } else { self.epoch() };
+        let epoch = match kind {
+            Kind::Config => 0,
+            // It tells whoever has no secret of the slot what its bag knows (KEY-14 in format-spec).
+            Kind::Slot => self.bag.last(),
+            _ => self.epoch,
+        };
         Header { kind, epoch, repository: self.repository, salt }
     }
 

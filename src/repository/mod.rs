@@ -7,6 +7,7 @@ mod ambient;
 mod catalog;
 mod check;
 mod chunk_reader;
+mod epochs;
 mod error;
 mod fetch;
 mod forgetting;
@@ -20,6 +21,7 @@ mod pack_reader;
 mod pack_writer;
 mod previous;
 mod repair;
+mod rotation;
 mod seen_files;
 mod session;
 mod slots;
@@ -52,9 +54,10 @@ pub use forgetting::GRACE;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;
 pub use repair::RepairReport;
+pub use rotation::Rotation;
 pub use seen_files::{FileStamp, SeenFile};
 pub use session::{Committed, Session};
-pub use slots::{Credential, SlotInfo};
+pub use slots::{Credential, SlotInfo, SlotState};
 pub use stream::StreamWriter;
 pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting};
 
@@ -76,7 +79,7 @@ pub struct Repository {
     store: Arc<dyn Store>,
     ambient: Ambient,
     credential: Credential,
-    slot: Id16,
+    slot: Mutex<Id16>,
     config: Config,
     keyring: RwLock<Arc<Keyring>>,
     catalog: Mutex<Catalog>,
@@ -181,7 +184,7 @@ impl Repository {
             .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))?;
         let unlocked = slots::unlock(&*store, found, &credential)?
             .ok_or_else(|| RepositoryError::WrongSecret { location: location.clone() })?;
-        let keyring = Keyring::new(found, unlocked.bag);
+        let keyring = Keyring::new(found, unlocked.bag).in_force(unlocked.epoch, false);
         let config = keyring
             .open(&Name::Config, &object)
             .and_then(|(_, plaintext)| Ok(Config::decode(&plaintext)?))
@@ -202,7 +205,7 @@ impl Repository {
         let directory = places.cache.as_ref().map(|cache| cache.join(config.repository.to_string()));
         let catalog = Mutex::new(Catalog::open(directory.as_deref(), config.repository)?);
         let state = Mutex::new(State::open(places.state.as_deref())?);
-        let keyring = RwLock::new(Arc::new(keyring));
+        let (keyring, slot) = (RwLock::new(Arc::new(keyring)), Mutex::new(slot));
         Ok(Repository {
             store,
             ambient,
@@ -276,9 +279,24 @@ impl Repository {
         let Some(unlocked) = slots::unlock(&*self.store, self.id(), &self.credential)? else {
             return Err(RepositoryError::WrongSecret { location: self.location() });
         };
-        let fresh = Arc::new(Keyring::new(self.id(), unlocked.bag));
-        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        let fresh = Arc::new(Keyring::new(self.id(), unlocked.bag).in_force(unlocked.epoch, true));
+        self.use_keys(unlocked.slot, &fresh);
         Ok(fresh)
+    }
+
+    fn use_keys(&self, slot: Id16, keyring: &Arc<Keyring>) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring.clone();
+        *lock(&self.slot) = slot;
+    }
+
+    /// The keyring, after another look at the slots where one of them names a later epoch.
+    fn newest_keyring(&self) -> Result<Arc<Keyring>, RepositoryError> {
+        self.keyring_for(slots::newest_named(&*self.store, self.id())?)
+    }
+
+    /// The epoch that seals new objects. Packs of an earlier one stay readable until they are written again.
+    pub fn current_epoch(&self) -> u32 {
+        self.keyring().epoch()
     }
 
     /// Kind and plaintext of an object of one part, from its bytes.
@@ -319,21 +337,22 @@ impl Repository {
 
     /// All slots.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, RepositoryError> {
-        slots::describe(&*self.store, &self.keyring(), self.slot)
+        let keyring = self.newest_keyring()?;
+        slots::describe(&*self.store, &keyring, self.current_slot())
     }
 
     /// Adds a slot; it was read back and opened when this returns.
     pub fn add_slot(&self, credential: &Credential, label: &str, cost: Argon2Cost) -> Result<Id16, RepositoryError> {
-        slots::add(&*self.store, &self.ambient, &self.keyring(), credential, label, cost)
+        slots::add(&*self.store, &self.ambient, &*self.newest_keyring()?, credential, label, cost)
     }
 
     /// Removes a slot, unless it is the last.
     pub fn remove_slot(&self, id: Id16) -> Result<(), RepositoryError> {
-        slots::remove(&*self.store, &self.keyring(), id)
+        slots::remove(&*self.store, &*self.newest_keyring()?, id)
     }
 
     /// The slot the repository was opened with.
     pub fn current_slot(&self) -> Id16 {
-        self.slot
+        *lock(&self.slot)
     }
 }

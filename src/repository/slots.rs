@@ -1,6 +1,7 @@
 //! Key slots: the passwords and key files a repository opens with. Rules: format-spec/03-keys.md.
 
 use super::ambient::Ambient;
+use super::epochs;
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
 use super::{get_whole, object_name};
@@ -37,14 +38,39 @@ pub struct SlotInfo {
     pub created: Option<UnixMillis>,
     /// Where it was made.
     pub host: Option<String>,
+    /// The last epoch it knows.
+    pub epoch: Option<u32>,
+    /// What that is worth.
+    pub state: SlotState,
     /// Whether the repository was opened with it.
     pub current: bool,
 }
 
-/// Which slot opened, and what was in it.
+/// What a slot knows of the master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// The epoch in force.
+    Current,
+    /// Earlier epochs only: what was sealed since is closed to it.
+    Behind,
+    /// An epoch that never came into force: a rotation is at work, or was left unfinished.
+    Unfinished,
+    /// It cannot be read.
+    Damaged,
+}
+
+/// Which slot opened, what was in it, and which of its epochs is in force.
 pub(super) struct Unlocked {
     pub slot: Id16,
     pub bag: Bag,
+    pub epoch: u32,
+}
+
+/// A slot as it stands in the store.
+pub(super) struct Found {
+    pub id: Id16,
+    pub header: Header,
+    pub slot: Slot,
 }
 
 /// How often slots are listed anew because one was gone by the time it was read: somebody replaced it.
@@ -52,6 +78,9 @@ const LISTINGS: usize = 3;
 
 /// Tries a credential on every slot; `None` when it fits none. A damaged slot, or one of another repository (left by an
 /// `init` that was killed), is an error only when no other opens.
+///
+/// KEY-12: slots that name later epochs are tried first, until one opens whose last epoch is in force; else of those
+/// that open the one that knows most.
 pub(super) fn unlock(
     store: &dyn Store,
     repository: Id16,
@@ -71,23 +100,43 @@ fn try_slots(
     repository: Id16,
     credential: &Credential,
 ) -> Result<Option<Unlocked>, RepositoryError> {
-    let slots = list(store)?;
-    if slots.is_empty() {
+    let ids = list(store)?;
+    if ids.is_empty() {
         return Err(RepositoryError::damaged("keys/ (every key slot)", Fault::Missing));
     }
-    let mut fault = None;
-    for id in slots {
-        match try_slot(store, id, repository, credential) {
-            Ok(Some(unlocked)) => return Ok(Some(unlocked)),
-            Ok(None) => {}
-            // One that asks for more memory than there is, too, is passed over while another may open.
-            Err(error) if error.is_damage() || matches!(error, RepositoryError::CannotDerive(_)) => {
-                fault = fault.or(Some(error));
-            }
+    let (mut found, mut fault, mut best) = (Vec::new(), None, None::<Unlocked>);
+    for id in ids {
+        match read(store, id, repository) {
+            Ok(slot) => found.push(slot),
+            Err(error) if error.is_damage() => fault = fault.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
-    fault.map_or(Ok(None), Err)
+    found.sort_by_key(|found| std::cmp::Reverse(found.header.epoch));
+    for found in found {
+        let bag = match open(&found, credential) {
+            Ok(Some(bag)) => bag,
+            Ok(None) => continue,
+            // One that asks for more memory than there is, too, is passed over while another may open.
+            Err(error) if error.is_damage() || matches!(error, RepositoryError::CannotDerive(_)) => {
+                fault = fault.or(Some(error));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let epoch = epochs::in_force(store, repository, &bag)?;
+        let unlocked = Unlocked { slot: found.id, bag, epoch };
+        if unlocked.epoch == unlocked.bag.last() {
+            return Ok(Some(unlocked));
+        }
+        if best.as_ref().is_none_or(|best| best.epoch < unlocked.epoch) {
+            best = Some(unlocked);
+        }
+    }
+    match best {
+        None => fault.map_or(Ok(None), Err),
+        best => Ok(best),
+    }
 }
 
 /// Ids of all slots.
@@ -106,7 +155,8 @@ pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
     }
 }
 
-fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<(Header, Slot), RepositoryError> {
+/// A slot, not opened.
+pub(super) fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<Found, RepositoryError> {
     let name = Name::Slot(id);
     let object = get_whole(store, &name, SMALL_MAX)?;
     let parse = || {
@@ -116,18 +166,14 @@ fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<(Header, Slot),
             let why = format!("it belongs to repository {}, config to {repository}", header.repository);
             return Err(Malformed::new("header", why));
         }
-        Ok((header, Slot::decode(rest)?))
+        Ok(Found { id, header, slot: Slot::decode(rest)? })
     };
     parse().map_err(|malformed: Malformed| RepositoryError::damaged(name, malformed))
 }
 
-fn try_slot(
-    store: &dyn Store,
-    id: Id16,
-    repository: Id16,
-    credential: &Credential,
-) -> Result<Option<Unlocked>, RepositoryError> {
-    let (header, slot) = read(store, id, repository)?;
+/// The bag of a slot, or `None` where the credential is for another.
+pub(super) fn open(found: &Found, credential: &Credential) -> Result<Option<Bag>, RepositoryError> {
+    let Found { id, header, slot } = found;
     if slot.secret != credential.kind {
         return Ok(None);
     }
@@ -135,13 +181,12 @@ fn try_slot(
     if !key.is_committed_to(&slot.commitment) {
         return Ok(None);
     }
-    let name = Name::Slot(id);
+    let name = Name::Slot(*id);
     let open = || {
-        let bytes = key.unwrap(&wrap_aad(&header, &slot, &name), &slot.wrapped)?;
+        let bytes = key.unwrap(&wrap_aad(header, slot, &name), &slot.wrapped)?;
         Ok(Bag::decode(&bytes)?)
     };
-    let bag = open().map_err(|fault: Fault| RepositoryError::damaged(name, fault))?;
-    Ok(Some(Unlocked { slot: id, bag }))
+    open().map(Some).map_err(|fault: Fault| RepositoryError::damaged(name, fault))
 }
 
 fn derive(secret: &Secret, salt: &[u8; 32], cost: Argon2Cost) -> Result<SlotKey, RepositoryError> {
@@ -153,10 +198,10 @@ fn wrap_aad(header: &Header, slot: &Slot, name: &Name) -> Vec<u8> {
     [&header.encode()[..], &slot.encode_parameters(), name.to_string().as_bytes()].concat()
 }
 
-/// Stores a slot for a credential, reads it back and opens it.
+/// Stores a slot for a credential, reads it back, opens it and compares its bag.
 ///
 /// KEY-9: only a slot that was read back and opened may be followed by the removal of another.
-pub(super) fn add(
+pub(super) fn put(
     store: &dyn Store,
     ambient: &Ambient,
     keyring: &Keyring,
@@ -178,10 +223,67 @@ pub(super) fn add(
     slot.wrapped = key.wrap(&wrap_aad(&header, &slot, &name), &keyring.bag().encode());
     let object = [&header.encode()[..], &slot.encode()].concat();
     store.put_new(&object_name(&name), &object)?;
-    match try_slot(store, id, keyring.repository(), credential)? {
-        Some(_) => Ok(id),
-        None => Err(RepositoryError::damaged(name, Fault::WrongHash)),
+    match open(&read(store, id, keyring.repository())?, credential)? {
+        Some(bag) if *bag.encode() == *keyring.bag().encode() => Ok(id),
+        Some(_) | None => Err(RepositoryError::damaged(name, Fault::WrongHash)),
     }
+}
+
+/// Adds a slot.
+///
+/// KEY-13: whoever puts a slot looks at all slots afterwards, and takes it back where one names a later epoch than its
+/// bag knows. So a rotation that has not seen the new slot is seen by it.
+pub(super) fn add(
+    store: &dyn Store,
+    ambient: &Ambient,
+    keyring: &Keyring,
+    credential: &Credential,
+    label: &str,
+    cost: Argon2Cost,
+) -> Result<Id16, RepositoryError> {
+    let id = put(store, ambient, keyring, credential, label, cost)?;
+    match newest_named(store, keyring.repository())? > keyring.bag().last() {
+        false => Ok(id),
+        true => {
+            delete(store, id)?;
+            let what = "the master key is being rotated, or a rotation was left unfinished: no key slot was added";
+            Err(RepositoryError::Rotating(what.into()))
+        }
+    }
+}
+
+/// The latest epoch that the header of any slot names.
+///
+/// KEY-14: the header of a slot names the last epoch of its bag.
+pub(super) fn newest_named(store: &dyn Store, repository: Id16) -> Result<u32, RepositoryError> {
+    let mut newest = 0;
+    for id in list(store)? {
+        match read(store, id, repository) {
+            Ok(found) => newest = newest.max(found.header.epoch),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(newest)
+}
+
+/// Whether this is the begin of a slot for an epoch that is not in force: a killed rotation on a store whose puts are
+/// not whole or nothing.
+pub(super) fn is_torn(store: &dyn Store, id: Id16, repository: Id16, epoch: u32) -> Result<bool, RepositoryError> {
+    let name = Name::Slot(id);
+    let object = match get_whole(store, &name, SMALL_MAX) {
+        Err(error) if error.is_damage() => return Ok(false),
+        other => other?,
+    };
+    Ok(Header::decode(&object).is_ok_and(|(header, rest)| {
+        let ours = header.check(&name, Some(repository)).is_ok() && header.epoch > epoch;
+        ours && Slot::decode(rest).is_err()
+    }))
+}
+
+/// Deletes a slot.
+pub(super) fn delete(store: &dyn Store, id: Id16) -> Result<(), RepositoryError> {
+    Ok(store.delete(&object_name(&Name::Slot(id)))?)
 }
 
 fn seal_about(
@@ -202,58 +304,74 @@ fn seal_about(
 /// What is known about every slot. A slot that cannot be read is shown without its label.
 pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
     let one = |id: Id16| {
-        let (secret, about) = match read(store, id, keyring.repository()) {
-            Ok((header, slot)) => (Some(slot.secret), open_about(keyring, id, &header, &slot).ok()),
-            Err(error) if error.is_damage() => (None, None),
+        let found = match read(store, id, keyring.repository()) {
+            Ok(found) => Some(found),
+            Err(error) if error.is_damage() => None,
             Err(error) => return Err(error),
         };
+        let about = found.as_ref().and_then(|found| open_about(keyring, found).ok());
         Ok(SlotInfo {
             id,
-            secret,
+            secret: found.as_ref().map(|found| found.slot.secret),
             label: about.as_ref().map(|about| about.label.clone()),
             created: about.as_ref().map(|about| about.created),
-            host: about.map(|about| about.host),
+            host: about.as_ref().map(|about| about.host.clone()),
+            epoch: found.as_ref().map(|found| found.header.epoch),
+            state: match found {
+                None => SlotState::Damaged,
+                Some(found) if found.header.epoch < keyring.epoch() => SlotState::Behind,
+                Some(found) if found.header.epoch > keyring.epoch() => SlotState::Unfinished,
+                // Sealed by another secret of this number: its rotation lost against the one in force.
+                Some(_) if about.is_none() => SlotState::Unfinished,
+                Some(_) => SlotState::Current,
+            },
             current: id == current,
         })
     };
     list(store)?.into_iter().map(one).collect()
 }
 
-fn open_about(keyring: &Keyring, id: Id16, header: &Header, slot: &Slot) -> Result<About, Fault> {
-    let aad = header.aad(&Name::Slot(id), ABOUT, slot.about.len());
+/// What a slot says of itself.
+pub(super) fn open_about(keyring: &Keyring, found: &Found) -> Result<About, Fault> {
+    let Found { id, header, slot } = found;
+    let aad = header.aad(&Name::Slot(*id), ABOUT, slot.about.len());
     Ok(About::decode(&keyring.sealer(header)?.open(&aad, &slot.about)?)?)
 }
 
 /// What is wrong with each damaged slot, as far as can be told without its password.
 pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<RepositoryError>, RepositoryError> {
     let one = |id: Id16| {
-        let (header, slot) = read(store, id, keyring.repository())?;
-        let about = open_about(keyring, id, &header, &slot);
-        about.map(drop).map_err(|fault| RepositoryError::damaged(Name::Slot(id), fault))
+        let found = read(store, id, keyring.repository())?;
+        if found.header.epoch > keyring.epoch() {
+            return Ok(());
+        }
+        open_about(keyring, &found).map(drop).map_err(|fault| RepositoryError::damaged(Name::Slot(id), fault))
     };
     let failed = list(store)?.into_iter().filter_map(|id| one(id).err());
     failed.map(|error| if error.is_damage() { Ok(error) } else { Err(error) }).collect()
 }
 
-/// Removes a slot, unless no other is left that belongs to this repository and can be read.
+/// Removes a slot.
+///
+/// KEY-15: not unless another is left that belongs to this repository, can be read, and knows the epoch in force.
 pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(), RepositoryError> {
     let slots = list(store)?;
     if !slots.contains(&id) {
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
-    let opens = |other: &Id16| match read(store, *other, keyring.repository()) {
-        Ok((header, slot)) => Ok(open_about(keyring, *other, &header, &slot).is_ok()),
+    let knows_all = |other: &Id16| match read(store, *other, keyring.repository()) {
+        Ok(found) => Ok(found.header.epoch >= keyring.epoch() && open_about(keyring, &found).is_ok()),
         Err(error) if error.is_damage() => Ok(false),
         Err(error) => Err(error),
     };
     let mut is_last = true;
     for other in slots.iter().filter(|other| **other != id) {
-        is_last = is_last && !opens(other)?;
+        is_last = is_last && !knows_all(other)?;
     }
     if is_last {
         return Err(RepositoryError::Slot(
             "the last key slot cannot be removed: nothing would open the repository".into(),
         ));
     }
-    Ok(store.delete(&object_name(&Name::Slot(id)))?)
+    delete(store, id)
 }

@@ -14,7 +14,7 @@ fn it_names_the_repository_and_what_must_not_be_lost() {
 fn as_json_it_gives_full_ids() {
     let place = Place::new();
     let json = place.done(&["init", "--json"]).json();
-    assert_eq!(fields(&json), ["location", "repository", "slot"]);
+    assert_eq!(fields(&json), ["location", "recovery_key", "repository", "slot"]);
     assert_eq!(json["repository"].as_str().unwrap().len(), 32);
     assert_eq!(place.done(&["stats", "--json"]).json()["repository"], json["repository"]);
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ fn slots_are_listed_with_the_one_in_use() {
     assert!(text.starts_with("ID  ") && text.contains("in the safe"), "{text}");
     assert_eq!(text.matches("in use").count(), 1, "{text}");
     let slots = slots(&place);
-    assert_eq!(fields(&slots[0]), ["created", "current", "host", "id", "kind", "label"]);
+    assert_eq!(fields(&slots[0]), ["created", "current", "epoch", "host", "id", "kind", "label", "state"]);
     assert_eq!(slots.iter().filter(|slot| slot["current"] == true).count(), 1);
 }
 
@@ -33,7 +34,7 @@ fn slots_are_listed_with_the_one_in_use() {
 fn an_added_password_or_key_file_opens_the_repository() {
     let place = Place::with_repository();
     let ran = add(&place, "second", &["--json"]);
-    assert_eq!(fields(&ran.json()), ["added", "removed"]);
+    assert_eq!(fields(&ran.json()), ["added", "recovery_key", "removed"]);
     assert_eq!((opens(&place, "second"), opens(&place, "third")), (0, 7));
 
     fs::write(place.path("third.password"), "third\n").unwrap();
@@ -84,4 +85,49 @@ fn without_a_terminal_the_ways_to_give_a_new_password_are_named() {
     place.ends(2, &["key", "add"]).says("REDKEEP_NEW_PASSWORD").says("--new-password-file");
     assert_eq!(add(&place, "", &[]).code, 2);
     assert_eq!(slots(&place).len(), 1);
+}
+
+#[test]
+fn a_rotation_keeps_every_password_given_and_refuses_to_drop_others_unasked() {
+    let place = Place::with_snapshot();
+    add(&place, "second", &["--label", "for Anna"]);
+    place.ends(2, &["key", "rotate"]).says("--drop-other-slots");
+    for (file, text) in [("first.password", "correct horse\n"), ("second.password", "second\n")] {
+        fs::write(place.path(file), text).unwrap();
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let files = ["--password-file", &place.arg("first.password"), "--password-file", &place.arg("second.password")];
+    let ran = place.done(&[&["key", "rotate", "--json"], &files[..]].concat());
+    assert_eq!(fields(&ran.json()), ["added", "epoch", "removed"]);
+    assert_eq!((ran.json()["epoch"].as_u64(), ran.json()["added"].as_array().map(Vec::len)), (Some(1), Some(2)));
+    assert_eq!((opens(&place, "correct horse"), opens(&place, "second")), (0, 0));
+    assert!(slots(&place).iter().all(|slot| slot["state"] == "current" && slot["epoch"] == 1));
+    place.done(&["verify", "latest"]);
+    let text = place.done(&["key", "rotate", "--drop-other-slots"]).text();
+    assert_eq!(text, "epoch 2 of the master key seals from now on; 1 new key slots, 2 removed\n");
+    assert_eq!((opens(&place, "correct horse"), opens(&place, "second")), (0, 7));
+    place.ends(2, &[&["snapshots"], &files[..]].concat()).says("both --password-file and --password-file");
+}
+
+#[test]
+fn a_recovery_key_is_printed_once_and_opens_however_it_is_typed() {
+    let place = Place::new();
+    let json = place.done(&["init", "--recovery-key", "--json"]).json();
+    let first = json["recovery_key"].as_str().unwrap().to_string();
+    let text = place.done(&["key", "add", "--recovery", "--quiet"]).text();
+    let second = text.lines().find_map(|line| line.strip_prefix("Recovery key: ")).unwrap().to_string();
+    assert_ne!(first, second);
+    for key in [&first, &second] {
+        assert_eq!((opens(&place, key), opens(&place, &key.to_lowercase().replace('-', " "))), (0, 0), "{key}");
+    }
+    assert!(!place.done(&["key", "list", "--json"]).text().contains(&first));
+    let mut wrong = first.clone().into_bytes();
+    wrong.swap(0, 1);
+    if wrong[0] == wrong[1] {
+        wrong[0] = if wrong[0] == b'7' { b'8' } else { b'7' };
+    }
+    let ran = run(place.command(&["snapshots"]).env("REDKEEP_PASSWORD", String::from_utf8(wrong).unwrap()));
+    assert_eq!(ran.code, 7);
+    ran.says("typing error");
+    assert_eq!(slots(&place).iter().filter(|slot| slot["label"] == "recovery key").count(), 2);
 }

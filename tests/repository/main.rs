@@ -9,6 +9,7 @@ mod check;
 mod damage;
 mod deltas;
 mod forget;
+mod keys;
 mod local;
 mod repair;
 mod round_trip;

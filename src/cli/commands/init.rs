@@ -6,8 +6,11 @@ use crate::cli::context::Context;
 use crate::cli::human::plain;
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, secrets};
+
+use super::key::{RECOVERY, recovery_text};
 use crate::format::keys::Argon2Cost;
 use crate::operations::init::init;
+use crate::operations::keys;
 use crate::repository::{Ambient, Repository, RepositoryError};
 use crate::store::{self, Intent};
 
@@ -24,25 +27,40 @@ Examples:
   redkeep init --repo /srv/redkeep --key-file redkeep.key
 
 JSON:
-  {\"repository\": id, \"location\": text, \"slot\": id}
+  {\"repository\": id, \"location\": text, \"slot\": id,
+   \"recovery_key\": text or null}
 ")]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Also draw a recovery key, and print it: once, here, and never again
+    ///
+    /// It is typed where a password is asked for. It is drawn only when asked for, at a terminal too: what nobody expects
+    /// on a screen ends up in logs and recordings.
+    #[arg(long)]
+    recovery_key: bool,
+}
 
 /// Makes a repository.
-pub(super) fn run(_: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let places = context.places()?;
     let store = store::open(&context.location()?, Intent::Create)?;
     if Repository::is_in(&*store)? {
         return Err(RepositoryError::AlreadyThere { location: store.location() }.into());
     }
     let credential = secrets::first_credential(context)?;
-    let report = init(store, credential, Argon2Cost::DEFAULT, Ambient::system(), places)?;
-    let text = format!(
+    let ambient = Ambient::system();
+    let recovery = arguments.recovery_key.then(|| keys::recovery_key(&ambient));
+    let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
+    let report = init(store, credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
+    let mut text = format!(
         "made repository {} in {}\n\
          Its password or key file is the only way in: whoever loses it has lost every backup.\n",
         report.repository,
         plain(&report.location)
     );
     let (repository, slot) = (report.repository.to_string(), report.slot.to_string());
-    Outcome::deed(text, &json::Init { repository, location: report.location, slot })
+    let recovery_key = recovery.map(|(key, _)| key.to_string());
+    text.extend(recovery_key.as_deref().map(recovery_text));
+    let is_shown = recovery_key.is_some();
+    let json = json::Init { repository, location: report.location, slot, recovery_key };
+    if is_shown { Outcome::listing(text, &json) } else { Outcome::deed(text, &json) }
 }

@@ -7,12 +7,13 @@ use clap::{Args, Subcommand};
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::Left;
-use crate::cli::human::{short, table};
+use crate::cli::human::{plain, short, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, secrets, time};
+use crate::format::Id16;
 use crate::format::keys::{Argon2Cost, SecretKind};
 use crate::operations::keys;
-use crate::repository::{Credential, Repository, SlotInfo};
+use crate::repository::{Credential, Repository, RepositoryError, SlotInfo, SlotState, one_line};
 
 /// Manage the passwords and key files the repository opens with
 ///
@@ -43,7 +44,11 @@ Examples:
 JSON:
   {\"slots\": [{\"id\", \"kind\": \"password\" or \"key_file\",
      \"label\" or null, \"created\" or null, \"host\" or null,
-     \"current\": bool}]}
+     \"current\": bool, \"epoch\": number or null, \"state\": \"current\",
+     \"behind\", \"unfinished\" or \"damaged\"}], \"epoch\": number}
+  \"current\" is the slot in use. A slot that is behind cannot read what was
+  sealed since the last rotation; an unfinished one is of a rotation that
+  was stopped. The next rotation mends both.
 ")]
     List,
     /// Add a password or key file
@@ -54,12 +59,19 @@ Examples:
   head -c 32 /dev/urandom > safe.key
   redkeep key add --label 'in the safe' --new-key-file safe.key
 
+  redkeep key add --recovery --label 'in the safe'
+
 JSON:
-  {\"added\": id, \"removed\": null}
+  {\"added\": id, \"removed\": null, \"recovery_key\": text or null}
 ")]
     Add {
         #[command(flatten)]
         new: New,
+        /// Draw a recovery key, and print it: once, here, and never again
+        ///
+        /// It is typed where a password is asked for; case, spaces and hyphens do not count.
+        #[arg(long, conflicts_with_all = ["new_password_file", "new_key_file"])]
+        recovery: bool,
         /// A word to know it by
         #[arg(long, value_name = "TEXT", value_parser = word)]
         label: Option<String>,
@@ -74,7 +86,7 @@ Examples:
   redkeep key remove 3f9a --even-current
 
 JSON:
-  {\"added\": null, \"removed\": id}
+  {\"added\": null, \"removed\": id, \"recovery_key\": null}
 ")]
     Remove {
         /// The begin of the slot's id
@@ -91,11 +103,33 @@ Examples:
   REDKEEP_NEW_PASSWORD=\"$(pass show redkeep)\" redkeep key passwd
 
 JSON:
-  {\"added\": id, \"removed\": id}
+  {\"added\": id, \"removed\": id, \"recovery_key\": null}
 ")]
     Passwd {
         #[command(flatten)]
         new: New,
+    },
+    /// Rotate the master key: what is stored from now on is sealed by a new one
+    ///
+    /// Appends an epoch to the master key and wraps it anew for every password and key file that is to be kept: each is
+    /// given by --password-file or --key-file, which may be repeated here, or asked for at a terminal. What is stored
+    /// already stays readable, and moves to the new key as packs are written again.
+    ///
+    /// What a rotation cannot do: somebody who has the old master key still reads whatever was sealed before; and a store
+    /// that keeps versions of its objects keeps the old key slots too, for whoever knows their passwords.
+    #[command(after_long_help = "\
+Examples:
+  redkeep key rotate
+  redkeep key rotate --password-file /etc/redkeep/password --key-file safe.key
+  redkeep key rotate --drop-other-slots
+
+JSON:
+  {\"epoch\": number, \"added\": [id], \"removed\": [id]}
+")]
+    Rotate {
+        /// Give up the slots whose password or key file is not given
+        #[arg(long)]
+        drop_other_slots: bool,
     },
 }
 
@@ -126,25 +160,31 @@ fn slot(text: &str) -> Result<String, String> {
 
 /// Lists or changes key slots.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
-    let repository = context.open()?;
+    let several = match arguments.command {
+        Command::Rotate { .. } => secrets::several(context)?,
+        _ => None,
+    };
+    let repository = context.open_with(several.as_ref().and_then(|several| several.first().cloned()))?;
     match arguments.command {
+        Command::Rotate { drop_other_slots } => rotate(&repository, several, drop_other_slots, context),
         Command::List => list(&repository),
-        Command::Add { new, label } => {
+        Command::Add { label, recovery: true, .. } => add_recovery(&repository, &label.unwrap_or_default()),
+        Command::Add { new, label, recovery: false } => {
             let label = label.unwrap_or_default();
             let added = keys::add(&repository, &new.credential(context)?, &label, Argon2Cost::DEFAULT)?;
             let text = format!("added key slot {}\n", short(&added));
-            Outcome::deed(text, &json::KeyChange { added: Some(added.to_string()), removed: None })
+            Outcome::deed(text, &json::key::Change { added: Some(added.to_string()), ..Default::default() })
         }
         Command::Remove { slot, even_current } => {
             let removed = keys::remove(&repository, &slot, even_current)?;
             let text = format!("removed key slot {}\n", short(&removed));
-            Outcome::deed(text, &json::KeyChange { added: None, removed: Some(removed.to_string()) })
+            Outcome::deed(text, &json::key::Change { removed: Some(removed.to_string()), ..Default::default() })
         }
         Command::Passwd { new } => {
             let (removed, added) = keys::passwd(&repository, &new.credential(context)?, Argon2Cost::DEFAULT)?;
             let text = format!("key slot {} takes the place of {}\n", short(&added), short(&removed));
             let (added, removed) = (Some(added.to_string()), Some(removed.to_string()));
-            Outcome::deed(text, &json::KeyChange { added, removed })
+            Outcome::deed(text, &json::key::Change { added, removed, recovery_key: None })
         }
     }
 }
@@ -152,6 +192,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
 fn list(repository: &Repository) -> anyhow::Result<Outcome> {
     let slots = keys::list(repository)?;
     let head = [("ID", Left), ("KIND", Left), ("LABEL", Left), ("CREATED", Left), ("HOST", Left), ("", Left)];
+    let epoch = repository.current_epoch();
     let row = |slot: &SlotInfo| {
         let kind = match slot.secret {
             Some(SecretKind::Password) => "password",
@@ -159,10 +200,77 @@ fn list(repository: &Repository) -> anyhow::Result<Outcome> {
             None => "damaged",
         };
         let created = slot.created.map(time::show).unwrap_or_default();
-        let current = if slot.current { "in use" } else { "" };
+        let state = match (slot.current, slot.state) {
+            (_, SlotState::Behind) => "behind: knows older master keys only",
+            (_, SlotState::Unfinished) => "of an unfinished rotation",
+            (true, SlotState::Current | SlotState::Damaged) => "in use",
+            (false, SlotState::Current | SlotState::Damaged) => "",
+        };
         let label = slot.label.clone().unwrap_or_else(|| "(unreadable)".into());
-        [short(&slot.id), kind.into(), label, created, slot.host.clone().unwrap_or_default(), current.into()]
+        [short(&slot.id), kind.into(), label, created, slot.host.clone().unwrap_or_default(), state.into()]
     };
     let text = table(head, slots.iter().map(row));
-    Outcome::listing(text, &json::Slots { slots: slots.iter().map(json::Slot::from).collect() })
+    let json = json::key::Slots { slots: slots.iter().map(json::key::Slot::from).collect(), epoch };
+    let mend = "the next rotation mends the slots that are behind or unfinished: redkeep key rotate";
+    let is_odd = |slot: &SlotInfo| matches!(slot.state, SlotState::Behind | SlotState::Unfinished);
+    let odd = slots.iter().any(is_odd).then(|| mend.to_string());
+    Ok(Outcome::listing(text, &json)?.with_notes(odd))
+}
+
+fn add_recovery(repository: &Repository, label: &str) -> anyhow::Result<Outcome> {
+    let (key, credential) = keys::recovery_key(repository.ambient());
+    let label = if label.is_empty() { RECOVERY } else { label };
+    let added = keys::add(repository, &credential, label, Argon2Cost::DEFAULT)?;
+    let text = format!("added key slot {}\n{}", short(&added), recovery_text(&key));
+    let (added, recovery_key) = (Some(added.to_string()), Some(key.to_string()));
+    Outcome::listing(text, &json::key::Change { added, removed: None, recovery_key })
+}
+
+/// Label of a recovery key that is given none.
+pub(super) const RECOVERY: &str = "recovery key";
+
+/// The one time a recovery key is shown.
+pub(super) fn recovery_text(key: &str) -> String {
+    format!(
+        "Recovery key: {key}\nIt opens the repository like a password. It is shown now and never again: write it down.\n"
+    )
+}
+
+fn rotate(
+    repository: &Repository,
+    several: Option<Vec<Credential>>,
+    drop_others: bool,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let keep = match several {
+        Some(several) => several,
+        None if drop_others => Vec::new(),
+        None => ask_others(repository, context)?,
+    };
+    let done = keys::rotate(repository, &keep, drop_others, Argon2Cost::DEFAULT)?;
+    let (added, removed) = (done.added.len(), done.removed.len());
+    let text =
+        format!("epoch {} of the master key seals from now on; {added} new key slots, {removed} removed\n", done.epoch);
+    let ids = |ids: &[Id16]| ids.iter().map(Id16::to_string).collect();
+    let json = json::key::Rotated { epoch: done.epoch, added: ids(&done.added), removed: ids(&done.removed) };
+    let left = |(id, error): &(Id16, RepositoryError)| {
+        format!(
+            "key slot {} could not be removed, and still opens what was sealed before: {}",
+            short(id),
+            one_line(error)
+        )
+    };
+    Ok(Outcome::deed(text, &json)?.with_warnings(done.not_removed.iter().map(left)))
+}
+
+/// The password of every other slot, one by one.
+fn ask_others(repository: &Repository, context: &Context) -> anyhow::Result<Vec<Credential>> {
+    let mut keep = Vec::new();
+    for slot in keys::list(repository)?.iter().filter(|slot| !slot.current && slot.secret == Some(SecretKind::Password))
+    {
+        let label = plain(slot.label.as_deref().unwrap_or("unreadable label")).to_string();
+        let prompt = format!("password of key slot {} ({label}), empty to give none: ", short(&slot.id));
+        keep.extend(secrets::of_slot(context, &prompt)?);
+    }
+    Ok(keep)
 }

@@ -1,15 +1,16 @@
-//! What `key` answers.
+//! What the `key` commands answer with `--json`.
 
 use serde::Serialize;
 
-use crate::cli::time::exact;
+use super::exact;
 use crate::format::keys::SecretKind;
-use crate::repository::SlotInfo;
+use crate::repository::{SlotInfo, SlotState};
 
 /// `key list`.
 #[derive(Serialize)]
 pub(crate) struct Slots {
     pub slots: Vec<Slot>,
+    pub epoch: u32,
 }
 
 /// One key slot.
@@ -21,6 +22,8 @@ pub(crate) struct Slot {
     created: Option<String>,
     host: Option<String>,
     current: bool,
+    epoch: Option<u32>,
+    state: &'static str,
 }
 
 impl From<&SlotInfo> for Slot {
@@ -36,13 +39,29 @@ impl From<&SlotInfo> for Slot {
             created: slot.created.map(exact),
             host: slot.host.clone(),
             current: slot.current,
+            epoch: slot.epoch,
+            state: match slot.state {
+                SlotState::Current => "current",
+                SlotState::Behind => "behind",
+                SlotState::Unfinished => "unfinished",
+                SlotState::Damaged => "damaged",
+            },
         }
     }
 }
 
 /// `key add`, `key remove` and `key passwd`.
-#[derive(Serialize)]
-pub(crate) struct KeyChange {
+#[derive(Serialize, Default)]
+pub(crate) struct Change {
     pub added: Option<String>,
     pub removed: Option<String>,
+    pub recovery_key: Option<String>,
+}
+
+/// `key rotate`.
+#[derive(Serialize)]
+pub(crate) struct Rotated {
+    pub epoch: u32,
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 mod backup;
 mod forget;
-mod key;
+pub(crate) mod key;
 mod restore;
 mod snapshots;
 mod stats;
@@ -16,7 +16,6 @@ use crate::repository::Alarm;
 
 pub(crate) use backup::Backup;
 pub(crate) use forget::{Forget, Tag, Undelete};
-pub(crate) use key::{KeyChange, Slot, Slots};
 pub(crate) use restore::{Restore, Undo, Verify};
 pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};
 pub(crate) use stats::Stats;
@@ -94,6 +93,7 @@ pub(crate) struct Init {
     pub repository: String,
     pub location: String,
     pub slot: String,
+    pub recovery_key: Option<String>,
 }
 
 /// The snapshot a command worked on.

@@ -249,7 +249,7 @@ impl Repository {
         let policy = Policy {
             max_unused: options.max_unused,
             max_rewrite: options.max_rewrite.unwrap_or(u64::MAX),
-            reseal_below: if options.reseal { self.keyring().newest_epoch() } else { 0 },
+            reseal_below: if options.reseal { self.keyring().epoch() } else { 0 },
         };
         let mut plan = plan(&uses, &judged, policy);
         // Nothing needed is in what nobody can read: that was seen before.

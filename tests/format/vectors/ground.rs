@@ -78,6 +78,7 @@ fn build_name(fields: Fields<'_>) -> Name {
         "burial" => Name::Burial(id()),
         "forgotten" => Name::Forgotten(id()),
         "note" => Name::Note(id()),
+        "epoch" => Name::Epoch(fields.small("number")),
         other => panic!("no object {other}"),
     }
 }
