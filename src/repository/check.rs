@@ -97,6 +97,8 @@ pub(super) struct Findings {
     pub indexed: HashMap<ObjectHash, u64>,
     /// Packs that are missing, cut short or damaged, recorded or not.
     pub lost_packs: BTreeSet<ObjectHash>,
+    /// Chunks that cannot be had, those of forgotten snapshots too.
+    pub lost_chunks: Vec<LostChunk>,
     /// Objects that are missing or cannot be read, and were not recorded.
     pub lost_objects: BTreeSet<String>,
     pub losses: Losses,
@@ -150,8 +152,9 @@ impl Repository {
             report.damage.push(damage_in(error)?);
         }
         let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);
+        let (lost_packs, lost_chunks) = (BTreeSet::new(), Vec::new());
         let mut findings =
-            Findings { report, condemned, listed, indexed, lost_packs: BTreeSet::new(), lost_objects, losses };
+            Findings { report, condemned, listed, indexed, lost_packs, lost_chunks, lost_objects, losses };
         self.compare_packs(&mut findings)?;
         self.follow_all(&mut findings, stop)?;
         Ok(findings)
@@ -215,7 +218,7 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         lock(&self.catalog).clear_followed()?;
         let mut followed = self.follow_snapshots(FIRST, &findings.losses, stop)?;
-        if !followed.lost_files.is_empty() {
+        if followed.has_losses() {
             // A sweep may have stored elsewhere what it then deleted.
             self.refresh_index()?;
             let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);
@@ -236,8 +239,11 @@ impl Repository {
         let report = &mut findings.report;
         report.chunks = lock(&self.catalog).followed_count()?;
         report.snapshots = followed.snapshots;
-        report.lost_chunks = followed.lost_chunks();
+        findings.lost_chunks = followed.lost_chunks();
         report.damage.extend(followed.damage);
+        let missed: HashSet<Id16> = followed.lost_files.iter().map(|(id, _)| *id).collect();
+        let is_missed = |lost: &&LostChunk| lost.files.iter().any(|(id, _)| missed.contains(id));
+        report.lost_chunks = findings.lost_chunks.iter().filter(is_missed).cloned().collect();
         report.lost_files = followed.lost_files;
         Ok(())
     }

@@ -10,6 +10,9 @@ use crate::format::object::{Kind, Name};
 use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
 
+/// A clock may be ahead of another host's by this much, in milliseconds.
+const AHEAD: u64 = 24 * 60 * 60 * 1000;
+
 /// What notes say of a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct PackHistory {
@@ -94,14 +97,16 @@ impl Repository {
         }
     }
 
-    /// What notes say of each pack.
-    pub(super) fn pack_histories(&self) -> Result<HashMap<ObjectHash, PackHistory>, RepositoryError> {
+    /// What notes say of each pack. One from too far ahead does not show that a pack is whole.
+    pub(super) fn pack_histories(&self, now: UnixMillis) -> Result<HashMap<ObjectHash, PackHistory>, RepositoryError> {
         let mut histories: HashMap<ObjectHash, PackHistory> = HashMap::new();
+        let is_ahead = |time: UnixMillis| time.0 > now.0.saturating_add(AHEAD);
         for (_, note) in self.notes()? {
             let Body::Check(reads) = note.body else { continue };
             for read in reads {
                 let history = histories.entry(read.pack).or_default();
                 match read.fault {
+                    None if is_ahead(note.time) => {}
                     None => history.whole = history.whole.max(Some(note.time)),
                     Some(fault) => history.damaged = history.damaged.take().max(Some((note.time, fault))),
                 }

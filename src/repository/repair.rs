@@ -168,8 +168,8 @@ impl<'r> RepairSession<'r> {
 
     /// Writes down what is lost and was not written down before.
     fn record(&self, findings: &Findings) -> Result<Loss, RepositoryError> {
-        let Findings { report, lost_packs, lost_objects, losses, .. } = findings;
-        let lost_chunks = report.lost_chunks.iter().map(|lost| lost.chunk);
+        let Findings { lost_packs, lost_chunks, lost_objects, losses, .. } = findings;
+        let lost_chunks = lost_chunks.iter().map(|lost| lost.chunk);
         let loss = Loss {
             packs: lost_packs.iter().filter(|pack| !losses.packs.contains(pack)).copied().collect(),
             chunks: lost_chunks.filter(|chunk| !losses.chunks.contains(chunk)).collect(),

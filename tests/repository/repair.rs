@@ -12,6 +12,7 @@ use redkeep::operations::repair::{RepairReport, repair};
 use redkeep::repository::{Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
 
+use crate::support::mini_writer::{self, MiniFile, MiniWriter};
 use crate::support::repository::*;
 use crate::support::stores::{FAULTS, FaultyStore, RecordingStore, Verb};
 
@@ -243,6 +244,31 @@ fn small_objects_that_cannot_be_read_are_named_and_recorded() {
             before.restores(&repository, &new.name.session.to_string());
         }
     }
+}
+
+/// NOTE-7
+#[test]
+fn what_a_forgotten_snapshot_loses_is_recorded_and_not_missed() {
+    let (hands, temp) = (Hands::new(69), tempfile::tempdir().unwrap());
+    let root = temp.path().join("repository");
+    let writer = MiniWriter::create(root.clone());
+    let (there, gone) = (noise(5000, 1), noise(6000, 2));
+    writer.index(&[writer.pack(&[writer.whole(0, &[&there])])]);
+    let file = |path: &str, content: &[u8]| {
+        MiniFile::file(path, content, mini_writer::opaque(content.len(), 0, writer.entry(content), false))
+    };
+    writer.snapshot(5, 1, None, &[file("gone", &gone), file("there", &there)]);
+    writer.snapshot(6, 2, Some(&writer.snapshot_name(5)), &[file("there", &there)]);
+    let credential = password(mini_writer::PASSWORD);
+    let repository = Repository::open(local(&root), credential, hands.ambient("a"), Places::default(), None).unwrap();
+    let found = check(&repository, CheckDepth::Data, &Silent).unwrap();
+    assert_eq!((found.lost_files.len(), found.lost_chunks.len()), (1, 1), "{found:?}");
+    writer.forget(&writer.snapshot_name(5));
+    let found = check(&repository, CheckDepth::Data, &Silent).unwrap();
+    assert!(found.is_sound() && found.lost_chunks.is_empty(), "{found:?}");
+    let report = fix(&repository);
+    assert_eq!((report.recorded.chunks.len(), report.has_losses()), (1, false), "{report:?}");
+    assert!(fix(&repository).recorded.is_empty());
 }
 
 #[test]

@@ -8,10 +8,10 @@ use crate::format::recipe::Stream;
 use crate::format::snapshot::Snapshot;
 use crate::format::{ChunkId, Id16};
 use crate::repository::chunk_reader::ChunkReader;
-use crate::repository::error::{Fault, RepositoryError};
+use crate::repository::error::RepositoryError;
 use crate::repository::losses::Losses;
 use crate::repository::stream::walk;
-use crate::repository::{Repository, lock};
+use crate::repository::{Repository, SnapshotInfo, lock};
 
 /// What following the snapshots showed.
 #[derive(Default)]
@@ -32,7 +32,12 @@ pub(super) struct Followed {
 type BrokenStream = Option<Vec<ChunkId>>;
 
 impl Followed {
-    /// Chunks that cannot be had, with the files that need them.
+    /// Whether something is lost, to a forgotten snapshot or to another.
+    pub fn has_losses(&self) -> bool {
+        !self.lost.is_empty() || !self.lost_files.is_empty()
+    }
+
+    /// Chunks that cannot be had, with the files that need them, those of forgotten snapshots among them.
     pub fn lost_chunks(&self) -> Vec<LostChunk> {
         let chunk =
             |(chunk, (_, files)): (&ChunkId, &(Damage, Vec<_>))| LostChunk { chunk: *chunk, files: files.clone() };
@@ -50,21 +55,28 @@ impl Repository {
         stop: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<Followed, RepositoryError> {
         let reader = ChunkReader::new(self);
+        let walker = Walker { repository: self, reader: &reader, round, losses, stop };
         let mut followed = Followed::default();
-        for info in self.snapshots()? {
+        let forgotten = self.forgotten()?;
+        let is_forgotten = |info: &SnapshotInfo| forgotten.iter().any(|record| record.snapshot == info.name);
+        let (unwanted, wanted): (Vec<_>, Vec<_>) = self.snapshots()?.into_iter().partition(is_forgotten);
+        for info in wanted {
             stop()?;
             match self.snapshot(&info.name) {
-                Ok(snapshot) => {
-                    let mut walker = Walker { repository: self, reader: &reader, round, losses, stop };
-                    walker.follow_files(info.name.session, &snapshot, &mut followed)?;
-                }
-                // Listed a moment ago: forgotten and swept since.
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. })
-                    if self.forgotten()?.iter().any(|record| record.snapshot == info.name) => {}
+                Ok(snapshot) => walker.follow_files(info.name.session, &snapshot, &mut followed)?,
                 Err(error) => followed.damage.push(damage_in(error)?),
             }
         }
-        Ok(followed)
+        // A sweep looks at these until their time is over; nobody else misses what they lose.
+        let (damage, lost_files) = (followed.damage.clone(), followed.lost_files.clone());
+        for info in unwanted {
+            stop()?;
+            match self.snapshot(&info.name) {
+                Ok(snapshot) => walker.follow_files(info.name.session, &snapshot, &mut followed)?,
+                Err(error) => drop(damage_in(error)?),
+            }
+        }
+        Ok(Followed { damage, lost_files, ..followed })
     }
 }
 
@@ -77,7 +89,7 @@ struct Walker<'w> {
 }
 
 impl Walker<'_> {
-    fn follow_files(&mut self, id: Id16, snapshot: &Snapshot, followed: &mut Followed) -> Result<(), RepositoryError> {
+    fn follow_files(&self, id: Id16, snapshot: &Snapshot, followed: &mut Followed) -> Result<(), RepositoryError> {
         followed.snapshots += 1;
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {

@@ -16,8 +16,6 @@ use crate::repository::notes::PackHistory;
 use crate::repository::pack_reader::check_pack;
 use crate::repository::{Repository, get_whole, lock};
 
-/// A clock may be ahead of another host's by this much, in milliseconds.
-const AHEAD: u64 = 24 * 60 * 60 * 1000;
 /// Packs that one note names.
 const NOTE_PACKS: usize = 1 << 15;
 
@@ -52,9 +50,8 @@ impl Repository {
         let recorded = self.losses()?.packs;
         // What is wrong with these is known and settled.
         listed.retain(|pack, _| !recorded.contains(pack));
-        let mut histories = self.pack_histories()?;
         let now = self.ambient.now();
-        histories.values_mut().for_each(|history| history.whole = history.whole.filter(|t| t.0 <= now.0 + AHEAD));
+        let histories = self.pack_histories(now)?;
         let due = due(depth, &listed, &histories, now);
         let mut reading = Reading::default();
         let mut reads: Vec<Read> = Vec::new();
