@@ -224,11 +224,15 @@ impl Session<'_> {
         (self.repository.ambient.uptime)().saturating_sub(*lock(&self.beat))
     }
 
-    /// Rewrites the lease when it is due.
+    /// Rewrites the lease when it is due. After too long a gap it is not: the session is at its end, and no later
+    /// heartbeat may hide that.
+    ///
+    /// SESS-6: whoever slept begins again.
     pub fn keep_alive(&self) -> Result<(), RepositoryError> {
-        match self.since_heartbeat() < HEARTBEAT {
-            true => Ok(()),
-            false => self.put_lease(Some(self.seen.clone())),
+        match self.since_heartbeat() {
+            gap if gap < HEARTBEAT => Ok(()),
+            gap if gap > STALE / 2 => Err(RepositoryError::Fenced),
+            _ => self.put_lease(Some(self.seen.clone())),
         }
     }
 
@@ -283,7 +287,7 @@ impl Session<'_> {
         self.put_commit(Kind::Burial, &burial.encode(), CONDEMNED_MAX)
     }
 
-    /// SESS-6: not after a heartbeat that may have been taken for dead; the caller begins again.
+    /// Not after a heartbeat that may have been taken for dead.
     fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
         let name = self.commit_name();
         let sealed = self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded);
