@@ -4,6 +4,7 @@
 //! [`fetch`](Repository::fetch) bring chunks back. What is on disk: format-spec/.
 
 mod ambient;
+mod cache;
 mod catalog;
 mod check;
 mod chunk_reader;
@@ -14,6 +15,7 @@ mod keyring;
 mod opening;
 mod pack_reader;
 mod pack_writer;
+mod runs;
 mod session;
 mod slots;
 mod sqlite;

@@ -7,5 +7,6 @@ mod support;
 
 mod damage;
 mod local;
+mod reading;
 mod round_trip;
 mod sessions;

@@ -21,7 +21,7 @@ use crate::format::Id16;
 
 pub use packs::{ChunkPlace, PackTotals};
 pub use snapshots::SnapshotInfo;
-pub(super) use wanted::Wanted;
+pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
 const SCHEMA: i64 = 2;
