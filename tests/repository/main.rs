@@ -6,6 +6,7 @@
 mod support;
 
 mod damage;
+mod index;
 mod local;
 mod reading;
 mod round_trip;
