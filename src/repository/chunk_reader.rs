@@ -1,15 +1,17 @@
 //! Chunks out, one at a time: found through the catalog, opened, decoded with their bases, compared with their id.
 //! Rules: format-spec/05-chunks.md, 06-frames.md.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
+use super::cache::Cache;
 use super::catalog::ChunkPlace;
 use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
 use super::pack_reader::PackReader;
+use super::runs::runs;
 use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::compress::undelta;
@@ -21,48 +23,52 @@ use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 
 /// Bytes of decoded frames a reader keeps.
-const CACHE: usize = 32 << 20;
-/// Content that is decoded at once when a file is read in order; its frames fit the cache.
+const FRAMES: usize = 32 << 20;
+/// Bytes of decoded bases a reader keeps.
+const BASES: usize = 16 << 20;
+/// Bytes of frames that are fetched ahead at once; they stay in the cache until their chunks are read.
+const AHEAD: usize = 24 << 20;
+/// Content that is decoded at once when a file is read in order.
 const WINDOW: usize = 8 << 20;
+/// Chunks that are looked at together, at most.
+pub(super) const WINDOW_CHUNKS: usize = 4096;
 
-/// Reads chunks. Memory: decoded frames of 32 MiB, and the bases of the delta being decoded
-/// (at most DELTA_CLOSURE_MAX chunks); a line for each frame whose damage was made good.
+/// Reads chunks. Memory: decoded frames of 32 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
+/// are in (sealed, about as much again); the bases of each delta being decoded (at most DELTA_CLOSURE_MAX chunks); a
+/// line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {
     repository: &'r Repository,
-    cache: Mutex<FrameCache>,
+    frames: Mutex<Cache<FrameKey, Arc<Vec<u8>>>>,
+    bases: Mutex<Cache<ChunkId, Decoded>>,
     made_good: Mutex<BTreeMap<FrameKey, String>>,
 }
 
 type FrameKey = (ObjectHash, u32);
 
-#[derive(Default)]
-struct FrameCache {
-    frames: VecDeque<(FrameKey, Arc<Vec<u8>>)>,
-    bytes: usize,
+/// A chunk's plaintext, and what it took to decode it.
+#[derive(Clone)]
+struct Decoded {
+    bytes: Arc<Vec<u8>>,
+    /// Deltas that were followed one after the other.
+    depth: usize,
+    /// Bases that were decoded.
+    closure: usize,
 }
 
-impl FrameCache {
-    fn get(&mut self, key: &FrameKey) -> Option<Arc<Vec<u8>>> {
-        let place = self.frames.iter().position(|(have, _)| have == key)?;
-        let found = self.frames.remove(place)?;
-        let frame = found.1.clone();
-        self.frames.push_back(found);
-        Some(frame)
-    }
-
-    fn insert(&mut self, key: FrameKey, frame: Arc<Vec<u8>>) {
-        self.bytes += frame.len();
-        self.frames.push_back((key, frame));
-        while self.bytes > CACHE && self.frames.len() > 1 {
-            self.bytes -= self.frames.pop_front().map_or(0, |(_, old)| old.len());
-        }
-    }
+/// How far a reader may still go for a delta.
+#[derive(Clone, Copy)]
+struct Budget {
+    depth: usize,
+    closure: usize,
 }
+
+const WHOLE_BUDGET: Budget = Budget { depth: DELTA_DEPTH_MAX, closure: DELTA_CLOSURE_MAX };
 
 impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
-        ChunkReader { repository, cache: Mutex::default(), made_good: Mutex::default() }
+        let (frames, bases) = (Mutex::new(Cache::new(FRAMES)), Mutex::new(Cache::new(BASES)));
+        ChunkReader { repository, frames, bases, made_good: Mutex::default() }
     }
 
     /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
@@ -88,9 +94,9 @@ impl<'r> ChunkReader<'r> {
 
     /// A chunk that a list promises to have `length` bytes.
     pub fn chunk(&self, id: &ChunkId, length: u32) -> Result<Vec<u8>, RepositoryError> {
-        let bytes = self.resolve(id, DELTA_DEPTH_MAX, &mut { DELTA_CLOSURE_MAX })?;
+        let bytes = self.resolve(id, WHOLE_BUDGET)?.bytes;
         match bytes.len() == length as usize {
-            true => Ok(bytes),
+            true => Ok(Arc::unwrap_or_clone(bytes)),
             false => {
                 let why = format!("chunk {id} has {} bytes, its list says {length}", bytes.len());
                 Err(RepositoryError::damaged("a list of chunks", Malformed::new("list", why)))
@@ -98,7 +104,7 @@ impl<'r> ChunkReader<'r> {
         }
     }
 
-    /// The bytes of a file in order. Frames are decoded on all cores, 8 MiB of content at a time.
+    /// The bytes of a file in order, decoded on all cores, 8 MiB of content at a time.
     pub fn read(
         &self,
         recipe: &[Part],
@@ -111,7 +117,7 @@ impl<'r> ChunkReader<'r> {
                     bytes += entry.length as usize;
                     window.push(entry);
                 }
-                match bytes < WINDOW {
+                match bytes < WINDOW && window.len() < WINDOW_CHUNKS {
                     true => Ok(()),
                     false => {
                         bytes = 0;
@@ -125,49 +131,98 @@ impl<'r> ChunkReader<'r> {
 
     fn read_window(
         &self,
-        window: &[ListEntry],
+        mut window: &[ListEntry],
         sink: &mut dyn FnMut(&[u8]) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
-        let mut frames: Vec<ChunkPlace> = Vec::new();
-        for entry in window {
-            let place = lock(&self.repository.catalog).places(&entry.id)?.into_iter().next();
-            let new = |place: &ChunkPlace| frames.iter().rev().all(|f| (f.pack, f.frame) != (place.pack, place.frame));
-            frames.extend(place.filter(new));
+        while !window.is_empty() {
+            let taken = self.warm(window.iter().map(|entry| entry.id))?;
+            let (some, rest) = window.split_at_checked(taken).unwrap_or((window, &[]));
+            let chunks = some.par_iter().map(|entry| self.chunk(&entry.id, entry.length));
+            for chunk in chunks.collect::<Vec<_>>() {
+                sink(&chunk?)?;
+            }
+            window = rest;
         }
-        // Fills the cache; what fails here fails again below, with other places tried.
-        frames.par_iter().for_each(|place| drop(self.frame(place)));
-        window.iter().try_for_each(|entry| sink(&self.chunk(&entry.id, entry.length)?))
+        Ok(())
+    }
+
+    /// Brings the frames of chunks, bases included, into the cache: in the order of the packs, near ones by one read.
+    /// Takes as many of the chunks as fit, at least one, and says how many.
+    pub(super) fn warm(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<usize, RepositoryError> {
+        let (mut frames, mut bytes, mut taken) = (BTreeMap::new(), 0, 0);
+        for chunk in chunks {
+            let mut new = self.frames_of(chunk)?;
+            new.retain(|key, _| !frames.contains_key(key));
+            bytes += new.values().map(ChunkPlace::kept).sum::<usize>();
+            if bytes > AHEAD && taken > 0 {
+                break;
+            }
+            frames.append(&mut new);
+            taken += 1;
+        }
+        {
+            // Those that are there already are used, so that they outlive what comes in now.
+            let mut cache = lock(&self.frames);
+            frames.retain(|key, _| cache.get(key).is_none());
+        }
+        let places: Vec<ChunkPlace> = frames.into_values().collect();
+        let packs = places.chunk_by(|one, next| one.pack == next.pack);
+        let row = |place: &ChunkPlace| (place.frame_offset, place.sealed, place.clone());
+        let to_read: Vec<_> = packs.flat_map(|of_pack| runs(of_pack.iter().map(row))).collect();
+        to_read.into_par_iter().for_each(|run| {
+            let Some(pack) = run.frames.first().map(|place| place.pack) else { return };
+            // What fails here fails again when the chunk is read, with other places tried.
+            let Ok(sealed) = self.repository.read_pack(pack, run.offset, run.length) else { return };
+            for place in run.frames {
+                let start = (place.frame_offset - run.offset) as usize;
+                let frame = sealed.get(start..start + place.sealed as usize);
+                if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(&place, sealed)) {
+                    self.keep(&place, frame);
+                }
+            }
+        });
+        Ok(taken)
+    }
+
+    /// The frames a chunk is decoded from, by pack and frame: the best place of the chunk and of each of its bases.
+    fn frames_of(&self, chunk: ChunkId) -> Result<BTreeMap<FrameKey, ChunkPlace>, RepositoryError> {
+        let (mut frames, mut to_find) = (BTreeMap::new(), vec![chunk]);
+        let catalog = lock(&self.repository.catalog);
+        for _ in 0..=DELTA_CLOSURE_MAX {
+            let Some(id) = to_find.pop() else { break };
+            if lock(&self.bases).get(&id).is_some() {
+                continue;
+            }
+            let Some(place) = catalog.places(&id)?.into_iter().next() else { continue };
+            for base in place.delta.iter().flat_map(|(_, bases)| bases) {
+                to_find.extend(catalog.with_prefix(base)?.first());
+            }
+            frames.insert((place.pack, place.frame), place);
+        }
+        Ok(frames)
     }
 
     /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole.
     pub(super) fn undelta(&self, bases: &[BasePrefix], delta: &[u8], length: u32) -> Result<Vec<u8>, RepositoryError> {
-        let mut left = DELTA_CLOSURE_MAX;
-        let read = |base: &BasePrefix| {
-            let ids = lock(&self.repository.catalog).with_prefix(base)?;
-            let id = ids
-                .first()
-                .ok_or_else(|| RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into())))?;
-            left = left.saturating_sub(1);
-            self.resolve(id, DELTA_DEPTH_MAX - 1, &mut left)
-        };
-        let plaintexts: Vec<Vec<u8>> = bases.iter().map(read).collect::<Result<_, _>>()?;
-        let prefix: Vec<&[u8]> = plaintexts.iter().map(Vec::as_slice).collect();
+        let no_base = || RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()));
+        let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
+        let (plaintexts, _) = self.bases(bases, WHOLE_BUDGET, no_base, too_far)?;
+        let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
         undelta(&prefix, delta, length as usize).map_err(|error| RepositoryError::damaged("a delta", error))
     }
 
-    /// DELTA-3: `depth` more deltas may be followed, `left` more chunks decoded; a circle runs out of both.
-    fn resolve(&self, id: &ChunkId, depth: usize, left: &mut usize) -> Result<Vec<u8>, RepositoryError> {
+    /// Every place is tried: damage in one is not yet a loss.
+    fn resolve(&self, id: &ChunkId, budget: Budget) -> Result<Decoded, RepositoryError> {
         let places = lock(&self.repository.catalog).places(id)?;
         let mut damaged = Vec::new();
         for place in places {
-            match self.read_place(&place, depth, left) {
-                Ok(bytes) => {
+            match self.read_place(&place, budget) {
+                Ok(decoded) => {
                     for (place, error) in &damaged {
                         self.note_made_good(place, error);
                     }
-                    return Ok(bytes);
+                    return Ok(decoded);
                 }
-                // The same chunk may be stored elsewhere: damage in one place is not yet a loss.
                 Err(error) if error.is_damage() => damaged.push((place, error)),
                 Err(error) => return Err(error),
             }
@@ -176,20 +231,20 @@ impl<'r> ChunkReader<'r> {
         Err(first.unwrap_or(RepositoryError::UnknownChunk { chunk: *id }))
     }
 
-    fn read_place(&self, place: &ChunkPlace, depth: usize, left: &mut usize) -> Result<Vec<u8>, RepositoryError> {
+    fn read_place(&self, place: &ChunkPlace, budget: Budget) -> Result<Decoded, RepositoryError> {
         let frame = self.frame(place)?;
         let stored = place.delta.as_ref().map_or(place.length, |(length, _)| *length);
         let end = place.position as usize + stored as usize;
         let bytes = frame
             .get(place.position as usize..end)
             .ok_or_else(|| place.fault(Malformed::new("frame", "it ends inside a chunk")))?;
-        let plaintext = match &place.delta {
-            None => bytes.to_vec(),
-            Some((_, bases)) => self.decode_delta(place, bases, bytes, depth, left)?,
+        let decoded = match &place.delta {
+            None => Decoded { bytes: Arc::new(bytes.to_vec()), depth: 0, closure: 0 },
+            Some((_, bases)) => self.decode_delta(place, bases, bytes, budget)?,
         };
         let keyring = self.repository.keyring();
-        keyring.check_chunk(place.id, &plaintext).map_err(|fault| place.fault(fault))?;
-        Ok(plaintext)
+        keyring.check_chunk(place.id, &decoded.bytes).map_err(|fault| place.fault(fault))?;
+        Ok(decoded)
     }
 
     fn decode_delta(
@@ -197,49 +252,82 @@ impl<'r> ChunkReader<'r> {
         place: &ChunkPlace,
         bases: &[BasePrefix],
         delta: &[u8],
-        depth: usize,
-        left: &mut usize,
-    ) -> Result<Vec<u8>, RepositoryError> {
-        let too_far = || place.fault(Fault::Bases("in a circle, or deeper than allowed".into()));
-        let depth = depth.checked_sub(1).ok_or_else(too_far)?;
-        let mut plaintexts = Vec::with_capacity(bases.len());
-        for base in bases {
-            *left = left.checked_sub(1).ok_or_else(too_far)?;
-            plaintexts.push(self.base(place, base, depth, left)?);
-        }
-        let prefix: Vec<&[u8]> = plaintexts.iter().map(Vec::as_slice).collect();
-        undelta(&prefix, delta, place.length.min(CHUNK_MAX as u32) as usize).map_err(|error| place.fault(error))
+        budget: Budget,
+    ) -> Result<Decoded, RepositoryError> {
+        let no_base = || place.fault(Fault::Bases("one is in no pack".into()));
+        let too_far = || place.fault(Fault::Bases(TOO_FAR.into()));
+        let (plaintexts, spent) = self.bases(bases, budget, no_base, too_far)?;
+        let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
+        let length = place.length.min(CHUNK_MAX as u32) as usize;
+        let bytes = undelta(&prefix, delta, length).map_err(|error| place.fault(error))?;
+        Ok(Decoded { bytes: Arc::new(bytes), depth: spent.depth, closure: spent.closure })
     }
 
-    /// A base named by the first bytes of its id. Several may begin so; the id of the delta's own chunk decides, and
-    /// with 96 bits there is in practice one.
-    fn base(
+    /// The plaintexts of a delta's bases, each named by the first bytes of its id, and what they and the delta spend.
+    /// Several ids may begin alike; the id of the delta's own chunk decides, and with 96 bits there is in practice one.
+    ///
+    /// DELTA-3: more than the budget is refused before it is decoded; a circle runs out of it. A base that was decoded
+    /// before is charged what it took.
+    fn bases(
         &self,
-        place: &ChunkPlace,
-        base: &BasePrefix,
-        depth: usize,
-        left: &mut usize,
-    ) -> Result<Vec<u8>, RepositoryError> {
-        let ids = lock(&self.repository.catalog).with_prefix(base)?;
-        match ids.first() {
-            Some(id) => self.resolve(id, depth, left),
-            None => Err(place.fault(Fault::Bases("one is in no pack".into()))),
+        bases: &[BasePrefix],
+        budget: Budget,
+        no_base: impl Fn() -> RepositoryError,
+        too_far: impl Fn() -> RepositoryError,
+    ) -> Result<(Vec<Arc<Vec<u8>>>, Budget), RepositoryError> {
+        let depth = budget.depth.checked_sub(1).ok_or_else(&too_far)?;
+        let (mut closure, mut deepest, mut plaintexts) = (budget.closure, 0, Vec::with_capacity(bases.len()));
+        for base in bases {
+            closure = closure.checked_sub(1).ok_or_else(&too_far)?;
+            let ids = lock(&self.repository.catalog).with_prefix(base)?;
+            let id = ids.first().ok_or_else(&no_base)?;
+            let decoded = self.base(id, Budget { depth, closure })?;
+            closure = closure.checked_sub(decoded.closure).ok_or_else(&too_far)?;
+            if decoded.depth > depth {
+                return Err(too_far());
+            }
+            deepest = deepest.max(decoded.depth);
+            plaintexts.push(decoded.bytes);
         }
+        Ok((plaintexts, Budget { depth: deepest + 1, closure: budget.closure - closure }))
+    }
+
+    fn base(&self, id: &ChunkId, budget: Budget) -> Result<Decoded, RepositoryError> {
+        let kept = lock(&self.bases).get(id);
+        if let Some(decoded) = kept {
+            return Ok(decoded);
+        }
+        let decoded = self.resolve(id, budget)?;
+        lock(&self.bases).insert(*id, decoded.clone(), decoded.bytes.len());
+        Ok(decoded)
     }
 
     fn frame(&self, place: &ChunkPlace) -> Result<Arc<Vec<u8>>, RepositoryError> {
-        let key = (place.pack, place.frame);
-        if let Some(frame) = lock(&self.cache).get(&key) {
+        let kept = lock(&self.frames).get(&(place.pack, place.frame));
+        if let Some(frame) = kept {
             return Ok(frame);
         }
         let sealed = self.repository.read_pack(place.pack, place.frame_offset, u64::from(place.sealed))?;
-        let frame = Arc::new(self.repository.open_frame(place, &sealed)?);
-        lock(&self.cache).insert(key, frame.clone());
-        Ok(frame)
+        let frame = self.repository.open_frame(place, &sealed)?;
+        Ok(self.keep(place, frame))
+    }
+
+    fn keep(&self, place: &ChunkPlace, frame: Vec<u8>) -> Arc<Vec<u8>> {
+        let frame = Arc::new(frame);
+        lock(&self.frames).insert((place.pack, place.frame), frame.clone(), frame.len());
+        frame
     }
 }
 
+/// Why a delta is not followed to its bases.
+const TOO_FAR: &str = "in a circle, or deeper than allowed";
+
 impl ChunkPlace {
+    /// Bytes its frame takes in a cache: deltas stay as they are.
+    fn kept(&self) -> usize {
+        if self.delta.is_some() { self.sealed as usize } else { self.frame_plaintext as usize }
+    }
+
     /// Damage at this place, naming pack, offset and chunk.
     pub(super) fn fault(&self, fault: impl Into<Fault>) -> RepositoryError {
         let ChunkPlace { id, frame_offset, .. } = self;

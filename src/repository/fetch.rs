@@ -1,33 +1,35 @@
-//! Many chunks out, in the order in which packs hold them: what a restore does. Each needed frame is read once.
+//! Many chunks out, in the order in which packs hold them: what a restore does. Each needed frame is read and decoded
+//! once, and all that is wanted from it is handed on while it is still in the processor's cache.
 //!
-//! The wanted places go into a temporary table, which SQLite sorts and spills to disk: memory does not grow with the
-//! files. Three stages follow, joined by channels that hold one run each: one thread reads runs of sealed frames, all
-//! cores decode them, the caller's thread hands them on. Memory: runs of at most [`RUN`] sealed and [`PLAIN`] decoded
-//! bytes, three of the first and three of the second, and [`ROWS`] places: below 170 MiB.
+//! The wanted places go into temporary tables, which SQLite spills to disk: memory does not grow with the files. One
+//! thread asks them for run after run; workers take a run each, read it, and decode and deliver it frame by frame.
+//! Deltas follow in the order of the files, a window at a time, whose frames are read in the order of the packs.
+//! Memory: for each of at most 6 workers a run of 16 MiB and a frame sealed, open and decoded (1 MiB each as written
+//! by redkeep, FRAME_MAX at most); [`ROWS`] places for each run; after that, for deltas, what [`ChunkReader`] keeps.
+//! Below 130 MiB on many cores, 90 MiB on up to four.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
-use super::catalog::{ChunkPlace, Wanted};
-use super::chunk_reader::ChunkReader;
+use super::catalog::{Wanted, WantedDelta};
+use super::chunk_reader::{ChunkReader, WINDOW_CHUNKS};
 use super::error::RepositoryError;
+use super::runs::{Run, runs};
 use super::stream::walk;
 use super::{Repository, lock};
 use crate::format::recipe::{OPAQUE, Part, Stream};
-use crate::format::{ChunkId, Malformed};
+use crate::format::{ChunkId, Malformed, ObjectHash};
 
-/// Sealed frames that are read at once.
-const RUN: u64 = 16 << 20;
-/// Decoded frames of one run.
-const PLAIN: u64 = 32 << 20;
-/// A gap between two wanted frames that is read rather than skipped.
-const GAP: u64 = 256 << 10;
+/// Runs that are worked on at once: at least as many as hide the latency of a remote store.
+const WORKERS: std::ops::RangeInclusive<usize> = 4..=6;
 /// Wanted places of a pack that are looked at together: a pack wanted more often (one chunk over and over) is read
 /// again for the rest.
-const ROWS: usize = 64 << 10;
-/// Rows that enter the temporary table in one transaction.
+const ROWS: usize = 16 << 10;
+/// Rows that enter the temporary tables in one transaction.
 const BATCH: usize = 4096;
 
 /// One file to be rebuilt.
@@ -44,19 +46,18 @@ pub struct Want<'a> {
 /// Takes bytes of a file: the caller's number, the offset, the bytes. Called from several threads, in any order.
 pub type Deliver<'a> = dyn Fn(u32, u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'a;
 
-/// A run of frames of one pack, joined into one read.
-struct Run {
-    offset: u64,
-    length: u64,
-    plain: u64,
-    frames: Vec<Vec<Wanted>>,
+/// A pack and a run of frames in it, each with what is wanted from it.
+type PackRun = (ObjectHash, Run<Vec<Wanted>>);
+
+/// What the threads of one fetch share.
+struct Work<'a> {
+    reader: &'a ChunkReader<'a>,
+    wants: &'a [Want<'a>],
+    stop: &'a (dyn Fn() -> bool + Sync),
+    deliver: &'a Deliver<'a>,
+    failure: Mutex<Option<RepositoryError>>,
+    has_failed: AtomicBool,
 }
-
-/// A run and its sealed bytes, or why they cannot be had.
-type ReadRun = (Run, Result<Vec<u8>, RepositoryError>);
-
-/// A frame's wanted chunks and its plaintext, every chunk compared with its id; or why not.
-type DecodedFrame = (Vec<Wanted>, Result<Vec<u8>, RepositoryError>);
 
 impl Repository {
     /// Rebuilds files: `deliver` gets every byte of every file once. Damage in one copy of a chunk is made good from
@@ -69,17 +70,30 @@ impl Repository {
     ) -> Result<Vec<String>, RepositoryError> {
         let reader = ChunkReader::new(self);
         self.plan(&reader, wants, stop)?;
-        let (sealed, to_decode) = bounded(1);
-        let (decoded, to_deliver) = bounded(1);
-        thread::scope(|scope| {
-            let ahead = scope.spawn(move || self.read_ahead(&sealed));
-            scope.spawn(move || self.decode_runs(&to_decode, &decoded));
-            let done = deliver_runs(&reader, to_deliver, wants, stop, deliver);
-            let read = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            done.and(read)
-        })?;
-        self.deliver_deltas(&reader, wants, stop, deliver)?;
+        let (failure, has_failed) = (Mutex::default(), AtomicBool::default());
+        let work = Work { reader: &reader, wants, stop, deliver, failure, has_failed };
+        self.fetch_whole(&work)?;
+        work.deliver_deltas()?;
         Ok(reader.made_good())
+    }
+
+    /// Everything that is stored whole. The first failure ends the work of all.
+    fn fetch_whole(&self, work: &Work<'_>) -> Result<(), RepositoryError> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = cores.clamp(*WORKERS.start(), *WORKERS.end());
+        let (planned, to_read) = bounded(1);
+        let found = thread::scope(|scope| {
+            for _ in 0..workers {
+                let to_read = to_read.clone();
+                scope.spawn(move || work.take_runs(&to_read));
+            }
+            drop(to_read);
+            self.find_runs(planned)
+        });
+        match lock(&work.failure).take() {
+            Some(error) => Err(error),
+            None => found,
+        }
     }
 
     /// Fills the table of wanted places.
@@ -129,8 +143,8 @@ impl Repository {
         }
     }
 
-    /// Reads run after run, ahead of the decoder. A run that cannot be read goes on without its bytes.
-    fn read_ahead(&self, to: &Sender<ReadRun>) -> Result<(), RepositoryError> {
+    /// Hands on the runs of all packs. The workers end when `to` is dropped with it.
+    fn find_runs(&self, to: Sender<PackRun>) -> Result<(), RepositoryError> {
         let packs = lock(&self.catalog).wanted_packs()?;
         let mut left = lock(&self.catalog).wanted_count()?;
         for (number, pack) in packs {
@@ -142,10 +156,9 @@ impl Repository {
                 }
                 after = last;
                 left = left.saturating_sub(wanted.len() as u64);
-                for run in runs(wanted) {
-                    let bytes = self.read_pack(pack, run.offset, run.length);
-                    if to.send((run, bytes)).is_err() {
-                        // A later stage failed and says why.
+                for run in runs(by_frame(wanted)) {
+                    if to.send((pack, run)).is_err() {
+                        // Every worker has failed, and says why.
                         return Ok(());
                     }
                 }
@@ -155,33 +168,6 @@ impl Repository {
             0 => Ok(()),
             // Another process may bring the shared catalog up to date, and so drop rows this plan was made from.
             _ => Err(RepositoryError::CatalogChanged),
-        }
-    }
-
-    fn decode_runs(&self, from: &Receiver<ReadRun>, to: &Sender<Vec<DecodedFrame>>) {
-        for (run, bytes) in from {
-            let bytes = match bytes {
-                Ok(bytes) => bytes,
-                // Every frame of the run says so, and is looked for elsewhere; trouble with the store ends it all.
-                Err(error) => {
-                    let mut error = Some(error);
-                    let failed = |frame: Vec<Wanted>| {
-                        let why = error.take().unwrap_or_else(|| damaged_frame(&frame, "its run cannot be read"));
-                        (frame, Err(why))
-                    };
-                    if to.send(run.frames.into_iter().map(failed).collect()).is_err() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            let decode = |frame: Vec<Wanted>| {
-                let plaintext = self.decode_frame(&frame, run.offset, &bytes);
-                (frame, plaintext)
-            };
-            if to.send(run.frames.into_par_iter().map(decode).collect()).is_err() {
-                return;
-            }
         }
     }
 
@@ -198,29 +184,88 @@ impl Repository {
         }
         Ok(plaintext)
     }
+}
 
-    /// Deltas come last, one by one: their bases are read as they are needed.
-    fn deliver_deltas(
-        &self,
-        reader: &ChunkReader<'_>,
-        wants: &[Want<'_>],
-        stop: &(dyn Fn() -> bool + Sync),
-        deliver: &mut Deliver<'_>,
-    ) -> Result<(), RepositoryError> {
-        let mut after = (0, 0);
-        loop {
-            let deltas = lock(&self.catalog).wanted_deltas(after, BATCH)?;
-            let Some(last) = deltas.last() else { return Ok(()) };
-            after = (last.file, last.at + 1);
-            for delta in &deltas {
-                if stop() {
-                    return Err(RepositoryError::Interrupted);
-                }
-                let bytes = reader.chunk(&delta.id, delta.length);
-                let bytes = bytes.map_err(|error| in_file(wants, delta.file, error))?;
-                deliver(delta.file, delta.at, &bytes).map_err(RepositoryError::Sink)?;
+impl Work<'_> {
+    fn take_runs(&self, from: &Receiver<PackRun>) {
+        for (pack, run) in from {
+            let done = self.deliver_run(pack, run);
+            if let Err(error) = done {
+                self.has_failed.store(true, Ordering::Relaxed);
+                lock(&self.failure).get_or_insert(error);
+            }
+            if self.has_failed.load(Ordering::Relaxed) {
+                return;
             }
         }
+    }
+
+    fn deliver_run(&self, pack: ObjectHash, run: Run<Vec<Wanted>>) -> Result<(), RepositoryError> {
+        let repository = self.reader.repository();
+        let bytes = match repository.read_pack(pack, run.offset, run.length) {
+            // Every frame of the run is looked for elsewhere.
+            Err(error) if error.is_damage() => Err(error),
+            other => Ok(other?),
+        };
+        for frame in run.frames {
+            if (self.stop)() {
+                return Err(RepositoryError::Interrupted);
+            }
+            if self.has_failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let decoded = match &bytes {
+                Ok(bytes) => repository.decode_frame(&frame, run.offset, bytes),
+                Err(_) => Err(damaged_frame(&frame, "its run cannot be read")),
+            };
+            match decoded {
+                Ok(plaintext) => deliver_frame(&frame, &plaintext, self.deliver)?,
+                Err(error) if error.is_damage() => {
+                    self.deliver_from_elsewhere(&frame)?;
+                    // Also where the second reading of the same place went well.
+                    let error = bytes.as_ref().err().unwrap_or(&error);
+                    frame.iter().take(1).for_each(|wanted| self.reader.note_made_good(&wanted.place, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame that is damaged is rebuilt chunk by chunk from wherever else they are.
+    fn deliver_from_elsewhere(&self, frame: &[Wanted]) -> Result<(), RepositoryError> {
+        frame.iter().try_for_each(|wanted| {
+            let bytes = self.reader.chunk(&wanted.place.id, wanted.place.length);
+            let bytes = bytes.map_err(|error| in_file(self.wants, wanted.file, error))?;
+            (self.deliver)(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)
+        })
+    }
+
+    /// Deltas come last, in the order of the files, in which their bases mostly lie too: a window's frames are read in
+    /// few reads, then its chunks are decoded on all cores.
+    fn deliver_deltas(&self) -> Result<(), RepositoryError> {
+        let mut after = 0;
+        loop {
+            let deltas = lock(&self.reader.repository().catalog).wanted_deltas(after, WINDOW_CHUNKS)?;
+            let Some((row, _)) = deltas.last() else { return Ok(()) };
+            after = *row;
+            let mut rest = &deltas[..];
+            while !rest.is_empty() {
+                if (self.stop)() {
+                    return Err(RepositoryError::Interrupted);
+                }
+                let taken = self.reader.warm(rest.iter().map(|(_, delta)| delta.id))?;
+                let (window, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+                window.par_iter().try_for_each(|(_, delta)| self.deliver_delta(delta))?;
+                rest = after;
+            }
+        }
+    }
+
+    fn deliver_delta(&self, delta: &WantedDelta) -> Result<(), RepositoryError> {
+        let bytes = self.reader.chunk(&delta.id, delta.length);
+        let bytes = bytes.map_err(|error| in_file(self.wants, delta.file, error))?;
+        (self.deliver)(delta.file, delta.at, &bytes).map_err(RepositoryError::Sink)
     }
 }
 
@@ -251,37 +296,8 @@ fn damaged_frame(frame: &[Wanted], why: &str) -> RepositoryError {
     }
 }
 
-/// Hands decoded frames on. A frame that is damaged is rebuilt chunk by chunk from wherever else they are.
-fn deliver_runs(
-    reader: &ChunkReader<'_>,
-    from: Receiver<Vec<DecodedFrame>>,
-    wants: &[Want<'_>],
-    stop: &(dyn Fn() -> bool + Sync),
-    deliver: &mut Deliver<'_>,
-) -> Result<(), RepositoryError> {
-    for (frame, plaintext) in from.into_iter().flatten() {
-        if stop() {
-            return Err(RepositoryError::Interrupted);
-        }
-        match plaintext {
-            Ok(plaintext) => deliver_frame(&frame, &plaintext, deliver)?,
-            Err(error) if error.is_damage() => {
-                for wanted in &frame {
-                    let bytes = reader.chunk(&wanted.place.id, wanted.place.length);
-                    let bytes = bytes.map_err(|error| in_file(wants, wanted.file, error))?;
-                    deliver(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)?;
-                }
-                // Also where the second reading of the same place went well.
-                frame.iter().take(1).for_each(|wanted| reader.note_made_good(&wanted.place, &error));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Chunks that are neighbours in the frame and in the file are handed on as one.
-fn deliver_frame(frame: &[Wanted], plaintext: &[u8], deliver: &mut Deliver<'_>) -> Result<(), RepositoryError> {
+fn deliver_frame(frame: &[Wanted], plaintext: &[u8], deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
     let follows = |one: &Wanted, next: &Wanted| {
         one.file == next.file
             && one.at + u64::from(one.place.length) == next.at
@@ -305,64 +321,16 @@ impl Wanted {
     }
 }
 
-/// Joins the wanted frames of a pack, which come in the order of their offsets, into few reads.
-fn runs(wanted: Vec<Wanted>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for want in wanted {
-        let ChunkPlace { frame_offset: start, sealed, frame, frame_plaintext, .. } = want.place;
-        let (end, plain) = (start + u64::from(sealed), u64::from(frame_plaintext));
-        let Some(run) = runs.last_mut() else {
-            runs.push(Run { offset: start, length: end - start, plain, frames: vec![vec![want]] });
-            continue;
-        };
-        match run.frames.last_mut() {
-            Some(last) if last.first().is_some_and(|first| first.place.frame == frame) => last.push(want),
-            // A catalog whose offsets do not ascend is damaged: each of them is read apart, and found out.
-            _ if (run.offset + run.length..=run.offset + run.length + GAP).contains(&start)
-                && end - run.offset <= RUN
-                && run.plain + plain <= PLAIN =>
-            {
-                run.length = end - run.offset;
-                run.plain += plain;
-                run.frames.push(vec![want]);
-            }
-            _ => runs.push(Run { offset: start, length: end - start, plain, frames: vec![vec![want]] }),
+/// What is wanted of each frame, from places in the order of their frames.
+fn by_frame(wanted: Vec<Wanted>) -> impl Iterator<Item = (u64, u32, Vec<Wanted>)> {
+    let mut wanted = wanted.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let first = wanted.next()?;
+        let (frame, start, sealed) = (first.place.frame, first.place.frame_offset, first.place.sealed);
+        let mut of_frame = vec![first];
+        while let Some(next) = wanted.next_if(|next| next.place.frame == frame) {
+            of_frame.push(next);
         }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::ObjectHash;
-    use crate::format::frame::Method;
-
-    fn wanted(frame: u32, frame_offset: u64, sealed: u32) -> Wanted {
-        let place = ChunkPlace {
-            id: ChunkId([frame as u8; 32]),
-            pack: ObjectHash([0; 32]),
-            epoch: 0,
-            salt: [0; 32],
-            frame,
-            frame_offset,
-            sealed,
-            frame_plaintext: 10,
-            method: Method::Plain,
-            position: 0,
-            length: 10,
-            delta: None,
-        };
-        Wanted { place, file: 0, at: 0 }
-    }
-
-    #[test]
-    fn near_frames_are_read_at_once_far_ones_apart_and_each_frame_once() {
-        let near = vec![wanted(0, 64, 1000), wanted(0, 64, 1000), wanted(1, 1064, 1000), wanted(5, 9000, 500)];
-        let far = vec![wanted(7, 9500 + GAP + 1, 100), wanted(8, RUN + GAP + 20_000, 100)];
-        let runs = runs(near.into_iter().chain(far).collect());
-        let shape: Vec<_> = runs.iter().map(|r| (r.offset, r.length, r.frames.len())).collect();
-        assert_eq!(shape, [(64, 9436, 3), (9501 + GAP, 100, 1), (RUN + GAP + 20_000, 100, 1)]);
-        assert_eq!(runs[0].frames[0].len(), 2);
-    }
+        Some((start, sealed, of_frame))
+    })
 }

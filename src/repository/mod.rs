@@ -4,6 +4,7 @@
 //! [`fetch`](Repository::fetch) bring chunks back. What is on disk: format-spec/.
 
 mod ambient;
+mod cache;
 mod catalog;
 mod check;
 mod chunk_reader;
@@ -22,6 +23,7 @@ mod pack_writer;
 mod previous;
 mod repair;
 mod rotation;
+mod runs;
 mod seen_files;
 mod session;
 mod slots;

@@ -114,6 +114,8 @@ pub(super) struct ReadCondemned {
 
 /// Index rows are added in transactions of about this many chunks.
 const BATCH: usize = 256 << 10;
+/// How often `index/` is listed until nothing that it shows is gone.
+const LOOKS: u32 = 4;
 
 impl Repository {
     /// Brings the catalog to exactly what LIST shows, and says what is missing.
@@ -204,12 +206,25 @@ impl Repository {
         }
     }
 
+    /// INDEX-4: an object that is gone between LIST and GET was merged or buried: what LIST shows now says by what.
     fn try_refresh_index(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        let mut looks = LOOKS;
+        loop {
+            looks -= 1;
+            match self.look_at_index()? {
+                (_, true) if looks > 0 => {}
+                (alarms, _) => return Ok(alarms),
+            }
+        }
+    }
+
+    /// One LIST, and a GET of every object that is new. Also answers whether one of them was gone.
+    fn look_at_index(&self) -> Result<(Vec<Alarm>, bool), RepositoryError> {
         let listed = self.list_hashes("index/")?;
         let have = lock(&self.catalog).sources()?;
         let gone: Vec<String> = have.iter().filter(|name| !listed.contains_key(*name)).cloned().collect();
         lock(&self.catalog).drop_sources(&gone)?;
-        let (mut alarms, mut batch, mut rows) = (Vec::new(), Vec::new(), 0);
+        let (mut alarms, mut is_gone, mut batch, mut rows) = (Vec::new(), false, Vec::new(), 0);
         for (name, hash) in listed.iter().filter(|(name, _)| !have.contains(*name)) {
             match self.read_index(*hash) {
                 Ok(index) => {
@@ -217,6 +232,7 @@ impl Repository {
                     batch.push((name.clone(), index));
                 }
                 Err(RepositoryError::Damaged { object, source }) => {
+                    is_gone |= matches!(source, Fault::Missing);
                     alarms.push(Alarm::Index { object, fault: source.to_string() });
                 }
                 Err(error) => return Err(error),
@@ -227,7 +243,7 @@ impl Repository {
             }
         }
         lock(&self.catalog).add_sources(&batch)?;
-        Ok(alarms)
+        Ok((alarms, is_gone))
     }
 
     fn list_hashes(&self, prefix: &str) -> Result<BTreeMap<String, ObjectHash>, RepositoryError> {

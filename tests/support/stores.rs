@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -188,11 +189,12 @@ fn half(bytes: &[u8]) -> &[u8] {
 pub struct RecordingStore {
     inner: Arc<dyn Store>,
     calls: Mutex<Vec<Call>>,
+    read: AtomicU64,
 }
 
 impl RecordingStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Mutex::default() })
+        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0) })
     }
 
     /// The calls so far, forgotten by this.
@@ -205,6 +207,17 @@ impl RecordingStore {
         lock(&self.calls).clone()
     }
 
+    /// Bytes that its reads were asked for and gave, since it was made.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, read: Result<Vec<u8>, StoreError>) -> Result<Vec<u8>, StoreError> {
+        let bytes = read.as_ref().map_or(0, Vec::len);
+        self.read.fetch_add(bytes as u64, Ordering::SeqCst);
+        read
+    }
+
     fn record(&self, verb: Verb, name: &str) {
         lock(&self.calls).push(Call::new(verb, name));
     }
@@ -213,12 +226,12 @@ impl RecordingStore {
 impl Store for RecordingStore {
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         self.record(Verb::Get, name.as_str());
-        self.inner.get(name, limit)
+        self.count(self.inner.get(name, limit))
     }
 
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
         self.record(Verb::GetRange, name.as_str());
-        self.inner.get_range(name, offset, length)
+        self.count(self.inner.get_range(name, offset, length))
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {

@@ -1,11 +1,12 @@
 //! `restore --target DIR`: a snapshot's files in a directory, all of them or nothing.
 //!
-//! LOCAL-7: everything is written to a staging directory beside the target, read back and compared, AOF manifests last;
-//! then the directory takes the target's name by one rename, and what stood there is kept aside.
+//! LOCAL-7: everything is written to a staging directory beside the target, synced, read back and compared, AOF manifests
+//! last; then the directory takes the target's name by one rename, and what stood there is kept aside.
 
 mod beside;
 mod place;
 mod stage;
+mod write_back;
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{
     DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink,
 };
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 use super::below;
 use super::beside::remove;
 use super::place::Claim;
+use super::write_back::{sync_all, write_back};
 use crate::format::Malformed;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::{Observer, OperationError};
@@ -119,29 +121,38 @@ impl<'a> Staging<'a> {
                 open.push(new.map_err(|error| OperationError::target("create", &path, error))?);
             }
             made_good.extend(self.fetch(repository, some, &open, observer)?);
-            let owners = some.par_iter().zip(&open).map(|(file, written)| self.settle(file, written));
-            for (file, owner) in some.iter().zip(owners.collect::<Result<Vec<_>, _>>()?) {
-                unset.note(file, owner);
-            }
-            // A large file is hashed on all cores by itself: no more than [`HASHED_AT_ONCE`] of it is in memory.
-            let pairs = some.iter().zip(&open);
-            let (large, small): (Vec<_>, Vec<_>) = pairs.partition(|(file, _)| file.size > HASHED_AT_ONCE);
-            small.par_iter().try_for_each(|(file, written)| self.compare(file, written))?;
-            large.iter().try_for_each(|(file, written)| self.compare(file, written))?;
+            self.settle(some, &open, unset)?;
         }
         Ok(made_good)
     }
 
-    /// Owner, mode and time of a written file, then all of it to the disk and out of memory. Answers whether it could
-    /// be given to its owner.
-    fn settle(&self, file: &File, written: &fs::File) -> Result<io::Result<()>, OperationError> {
-        let path = below(&self.path, file);
-        let owner = set_metadata(written, file);
-        let owner = owner.map_err(|error| OperationError::target("set mode and time of", &path, error))?;
-        written.sync_all().map_err(|error| OperationError::target("sync", &path, error))?;
-        // Only advice: a file system that does not take it shows the bytes it has in memory.
-        let _ = rustix::fs::fadvise(written, 0, None, rustix::fs::Advice::DontNeed);
-        Ok(owner)
+    /// Owner, mode and time of written files. Then all of them go to the disk while they are hashed.
+    fn settle(&self, files: &[&File], open: &[fs::File], unset: &mut Unset) -> Result<(), OperationError> {
+        for (file, written) in files.iter().zip(open) {
+            let owner = set_metadata(written, file);
+            let failed = |error| OperationError::target("set mode and time of", &below(&self.path, file), error);
+            unset.note(file, owner.map_err(failed)?);
+        }
+        let (synced, compared) = thread::scope(|scope| {
+            let syncing = scope.spawn(|| sync_all(open));
+            let compared = self.compare_all(files, open);
+            (syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), compared)
+        });
+        synced.map_err(|failure| self.not_synced(files, failure))?;
+        compared
+    }
+
+    fn not_synced(&self, files: &[&File], (number, error): (usize, io::Error)) -> OperationError {
+        let path = files.get(number).map_or_else(|| self.path.clone(), |file| below(&self.path, file));
+        OperationError::target("sync", &path, error)
+    }
+
+    /// A large file is hashed on all cores by itself, small ones each on one.
+    fn compare_all(&self, files: &[&File], open: &[fs::File]) -> Result<(), OperationError> {
+        let pairs = files.iter().zip(open);
+        let (large, small): (Vec<_>, Vec<_>) = pairs.partition(|(file, _)| file.size > LARGE);
+        large.iter().try_for_each(|(file, written)| self.compare(file, written))?;
+        small.par_iter().try_for_each(|(file, written)| self.compare(file, written))
     }
 
     fn fetch(
@@ -158,12 +169,16 @@ impl<'a> Staging<'a> {
         });
         let wants = wants.collect::<Result<Vec<_>, _>>();
         let wants = wants.map_err(|malformed: Malformed| RepositoryError::damaged("snapshot", malformed))?;
-        let fetched = repository.fetch(&wants, &|| observer.interrupted(), &mut |number, at, bytes| {
-            let file = open.get(number as usize).ok_or("a file nobody asked for")?;
-            file.write_all_at(bytes, at)?;
-            observer.advance(bytes.len() as u64);
-            Ok(())
+        let (fetched, written_back) = write_back(open, |note| {
+            repository.fetch(&wants, &|| observer.interrupted(), &mut |number, at, bytes| {
+                let file = open.get(number as usize).ok_or("a file nobody asked for")?;
+                file.write_all_at(bytes, at)?;
+                note(number as usize, bytes.len() as u64);
+                observer.advance(bytes.len() as u64);
+                Ok(())
+            })
         });
+        written_back.map_err(|failure| self.not_synced(files, failure))?;
         match fetched {
             Err(RepositoryError::Sink(error)) => match error.downcast::<io::Error>() {
                 Ok(error) => Err(OperationError::target("write to", &self.path, *error)),
@@ -173,7 +188,7 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// SNAP-5: every file is read back from the disk and compared with the snapshot's hash.
+    /// SNAP-5: every file is read back and compared with the snapshot's hash.
     fn compare(&self, file: &File, written: &fs::File) -> Result<(), OperationError> {
         let (hash, _) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
         let found = hash_file(written, file.size);
@@ -212,13 +227,14 @@ impl Unset {
     }
 }
 
-/// BLAKE3 of a file, read from its begin. Memory: its size, [`HASHED_AT_ONCE`] at most.
+/// BLAKE3 of a file, read from its begin. Memory: a block, at most the file's size.
 fn hash_file(mut file: &fs::File, size: u64) -> io::Result<[u8; 32]> {
     file.rewind()?;
-    let mut buffer = Vec::with_capacity(size.min(HASHED_AT_ONCE) as usize);
+    let block = if size > LARGE { BLOCK_OF_LARGE } else { BLOCK };
+    let mut buffer = Vec::with_capacity(size.min(block) as usize);
     let mut hasher = blake3::Hasher::new();
-    while file.take(HASHED_AT_ONCE).read_to_end(&mut buffer)? > 0 {
-        match size > HASHED_AT_ONCE {
+    while file.take(block).read_to_end(&mut buffer)? > 0 {
+        match size > LARGE {
             true => hasher.update_rayon(&buffer),
             false => hasher.update(&buffer),
         };
@@ -227,8 +243,12 @@ fn hash_file(mut file: &fs::File, size: u64) -> io::Result<[u8; 32]> {
     Ok(hasher.finalize().into())
 }
 
-/// Bytes of a file that are read and hashed at once.
-const HASHED_AT_ONCE: u64 = 8 << 20;
+/// Files above this are hashed on all cores, one after the other.
+const LARGE: u64 = 64 << 20;
+/// Bytes of a large file that are read and hashed at once.
+const BLOCK_OF_LARGE: u64 = 8 << 20;
+/// Bytes of any other file: they stay in the processor's cache.
+const BLOCK: u64 = 512 << 10;
 /// Files written at once.
 const OPEN_LIMIT: usize = 256;
 /// Mode of a directory that a restore makes: its owner's, and for the owner's group to look into.

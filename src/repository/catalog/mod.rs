@@ -30,7 +30,7 @@ pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
 pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
-pub(super) use wanted::Wanted;
+pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
 const SCHEMA: i64 = 6;

@@ -1,4 +1,4 @@
-//! The temporary table of a restore: which chunk goes where, to be read in pack order.
+//! The temporary tables of a restore: which chunk goes where, to be read in pack order; deltas in the order of the files.
 
 use rusqlite::params;
 
@@ -30,19 +30,22 @@ pub(in crate::repository) struct WantedDelta {
 }
 
 const TABLE: &str = "
-    CREATE TEMP TABLE IF NOT EXISTS wanted (pack INTEGER, frame INTEGER, id BLOB NOT NULL, length INTEGER NOT NULL,
+    CREATE TEMP TABLE IF NOT EXISTS wanted (pack INTEGER NOT NULL, frame INTEGER NOT NULL, id BLOB NOT NULL,
         file INTEGER NOT NULL, at INTEGER NOT NULL);
     CREATE INDEX IF NOT EXISTS temp.wanted_by_pack ON wanted (pack, frame);
-    DELETE FROM temp.wanted;";
+    CREATE TEMP TABLE IF NOT EXISTS wanted_deltas (row INTEGER PRIMARY KEY, id BLOB NOT NULL, length INTEGER NOT NULL,
+        file INTEGER NOT NULL, at INTEGER NOT NULL);
+    DELETE FROM temp.wanted;
+    DELETE FROM temp.wanted_deltas;";
 
 impl Catalog {
-    /// Empties the table, making it where needed.
+    /// Empties the tables, making them where needed.
     pub fn clear_wanted(&mut self) -> Result<(), RepositoryError> {
         self.run(|connection| connection.execute_batch(TABLE))
     }
 
-    /// Adds chunks of a file: id, length, offset. A whole copy is preferred; a chunk with deltas only has no pack in
-    /// the table. Answers with the first chunk that is nowhere.
+    /// Adds chunks of a file: id, length, offset. A whole copy is preferred to a delta. Answers with the first chunk that
+    /// is nowhere.
     pub fn add_wanted(
         &mut self,
         file: u32,
@@ -52,12 +55,17 @@ impl Catalog {
             let sql = "SELECT CASE WHEN delta IS NULL THEN pack END, frame FROM chunks WHERE id = ?1
                 ORDER BY delta NOTNULL, pack LIMIT 1";
             let mut find = transaction.prepare_cached(sql)?;
-            let mut insert = transaction.prepare_cached("INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let mut insert = transaction.prepare_cached("INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let sql = "INSERT INTO temp.wanted_deltas (id, length, file, at) VALUES (?1, ?2, ?3, ?4)";
+            let mut insert_delta = transaction.prepare_cached(sql)?;
             for (id, length, at) in chunks {
                 let mut rows = find.query([&id.0[..]])?;
                 let Some(row) = rows.next()? else { return Ok(Some(*id)) };
                 let (pack, frame): (Option<i64>, u32) = (row.get(0)?, row.get(1)?);
-                insert.execute(params![pack, frame, id.0, length, file, *at as i64])?;
+                match pack {
+                    Some(pack) => insert.execute(params![pack, frame, id.0, file, *at as i64])?,
+                    None => insert_delta.execute(params![id.0, length, file, *at as i64])?,
+                };
             }
             Ok(None)
         })
@@ -75,7 +83,7 @@ impl Catalog {
     /// Number of places to be read from packs.
     pub fn wanted_count(&self) -> Result<u64, RepositoryError> {
         self.run(|connection| {
-            let sql = "SELECT count(*) FROM temp.wanted WHERE pack NOTNULL";
+            let sql = "SELECT count(*) FROM temp.wanted";
             connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|count| count as u64)
         })
     }
@@ -108,15 +116,14 @@ impl Catalog {
         })
     }
 
-    /// Chunks stored only as deltas, by file and offset, from a place on.
-    pub fn wanted_deltas(&self, from: (u32, u64), limit: usize) -> Result<Vec<WantedDelta>, RepositoryError> {
+    /// Chunks stored only as deltas, each with its row number, in the order they were added; at most `limit` after a row.
+    pub fn wanted_deltas(&self, after: i64, limit: usize) -> Result<Vec<(i64, WantedDelta)>, RepositoryError> {
         self.run(|connection| {
-            let sql = "SELECT id, length, file, at FROM temp.wanted WHERE pack IS NULL AND (file, at) >= (?1, ?2)
-                ORDER BY file, at LIMIT ?3";
+            let sql = "SELECT row, id, length, file, at FROM temp.wanted_deltas WHERE row > ?1 ORDER BY row LIMIT ?2";
             let mut query = connection.prepare_cached(sql)?;
-            let rows = query.query_map(params![from.0, from.1 as i64, limit as i64], |row| {
-                let at = row.get::<_, i64>(3)? as u64;
-                Ok(WantedDelta { id: ChunkId(row.get(0)?), length: row.get(1)?, file: row.get(2)?, at })
+            let rows = query.query_map(params![after, limit as i64], |row| {
+                let (id, at) = (ChunkId(row.get(1)?), row.get::<_, i64>(4)? as u64);
+                Ok((row.get(0)?, WantedDelta { id, length: row.get(2)?, file: row.get(3)?, at }))
             })?;
             rows.collect()
         })

@@ -1,0 +1,124 @@
+//! Index objects that go away while they are read: another process merges them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redkeep::operations::list::{Filter, snapshots};
+use redkeep::repository::{Alarm, Places, Repository};
+use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+use tempfile::TempDir;
+
+use crate::support::mini_writer::{self, MiniFile, MiniWriter, opaque};
+use crate::support::repository::*;
+use crate::support::stores::{RecordingStore, Verb};
+
+/// A store in which something else happens before an object below `index/` is read.
+struct Meddled<F> {
+    inner: Arc<dyn Store>,
+    before_get: F,
+}
+
+impl<F: Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync> Store for Meddled<F> {
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        if name.as_str().starts_with("index/") {
+            (self.before_get)(&*self.inner, name)?;
+        }
+        self.inner.get(name, limit)
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.get_range(name, offset, length)
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put(name, bytes)
+    }
+
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put_new(name, bytes)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.delete(name)
+    }
+
+    fn promises(&self) -> Promises {
+        self.inner.promises()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// Two packs, each named by an index object of its own, and a file that needs both. The third object, which is not
+/// stored, is what the two are merged to.
+fn two_indexes(temp: &TempDir) -> (Arc<dyn Store>, Vec<ObjectName>, (ObjectName, Vec<u8>)) {
+    let writer = MiniWriter::create(temp.path().to_path_buf());
+    let chunks = [mini_writer::noise("one", 300), mini_writer::noise("two", 300)];
+    let packs = chunks.each_ref().map(|chunk| writer.pack(&[writer.whole(0, &[chunk])]));
+    let list = chunks.iter().flat_map(|chunk| writer.entry(chunk)).collect();
+    let content = chunks.concat();
+    writer.snapshot(1, 1, None, &[MiniFile::file("dump.rdb", &content, opaque(600, 0, list, false))]);
+    writer.index(&packs);
+    let store = local(temp.path());
+    let merged = store.list("index/").unwrap().remove(0).name;
+    let bytes = store.get(&merged, u64::MAX).unwrap();
+    store.delete(&merged).unwrap();
+    packs.iter().for_each(|pack| writer.index(std::slice::from_ref(pack)));
+    let small = store.list("index/").unwrap().into_iter().map(|entry| entry.name).collect();
+    (store, small, (merged, bytes))
+}
+
+fn open_mini(store: Arc<dyn Store>) -> Repository {
+    let secret = password(mini_writer::PASSWORD);
+    Repository::open(store, secret, Hands::new(51).ambient("a"), Places::default(), None).unwrap()
+}
+
+fn lists(recording: &RecordingStore) -> usize {
+    recording.drain().iter().filter(|call| call.verb == Verb::List && call.name == "index/").count()
+}
+
+/// INDEX-4
+#[test]
+fn index_objects_that_are_merged_between_list_and_get_are_no_alarm() {
+    let temp = TempDir::new().unwrap();
+    let (store, small, (merged, bytes)) = two_indexes(&temp);
+    let is_merged = AtomicBool::new(false);
+    let merge = move |store: &dyn Store, _: &ObjectName| {
+        if !is_merged.swap(true, Ordering::SeqCst) {
+            store.put_new(&merged, &bytes)?;
+            small.iter().try_for_each(|name| store.delete(name))?;
+        }
+        Ok(())
+    };
+    let recording = RecordingStore::new(Arc::new(Meddled { inner: store, before_get: merge }));
+    let repository = open_mini(recording.clone());
+    assert_eq!(snapshots(&repository, &Filter::default()).unwrap().1, []);
+    assert_eq!(lists(&recording), 2);
+    let elsewhere = TempDir::new().unwrap();
+    let target = elsewhere.path().join("out");
+    restore_to(&repository, &latest(&repository, "sessions").unwrap(), &target).unwrap();
+    assert_eq!(std::fs::read(target.join("dump.rdb")).unwrap().len(), 600);
+}
+
+/// INDEX-4, INDEX-3
+#[test]
+fn an_index_object_that_is_listed_and_never_there_is_an_alarm_after_some_lists() {
+    let temp = TempDir::new().unwrap();
+    let (store, small, _) = two_indexes(&temp);
+    let lost = small[0].clone();
+    let hide = move |_: &dyn Store, name: &ObjectName| match *name == lost {
+        true => Err(StoreError::NotFound { name: name.clone() }),
+        false => Ok(()),
+    };
+    let recording = RecordingStore::new(Arc::new(Meddled { inner: store, before_get: hide }));
+    let repository = open_mini(recording.clone());
+    let alarms = snapshots(&repository, &Filter::default()).unwrap().1;
+    assert!(matches!(&alarms[..], [Alarm::Index { object, .. }] if *object == small[0].to_string()), "{alarms:?}");
+    assert_eq!(lists(&recording), 4);
+}
