@@ -96,11 +96,15 @@ fn of_operation(error: &OperationError) -> Code {
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
         OperationError::NoMoment { .. } => Code::NoMoment,
         OperationError::InUse { .. } => Code::Server,
-        OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } => Code::Damage,
-        OperationError::Redis(error) => of_redis(error),
-        OperationError::NoSnapshot { .. } | OperationError::Target { .. } | OperationError::NothingAside { .. } => {
-            Code::Failed
+        OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } | OperationError::Lacking { .. } => {
+            Code::Damage
         }
+        OperationError::Redis(error) => of_redis(error),
+        OperationError::NoSnapshot { .. }
+        | OperationError::Forgotten { .. }
+        | OperationError::NotWhole { .. }
+        | OperationError::Target { .. }
+        | OperationError::NothingAside { .. } => Code::Failed,
     }
 }
 
@@ -184,6 +188,8 @@ mod tests {
         assert_eq!(code(anyhow::anyhow!("x")), 1);
         assert_eq!(code(OperationError::NothingAside { path: text() }), 1);
         assert_eq!(code(OperationError::NoSnapshot { what: text() }), 1);
+        let source = RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) };
+        assert_eq!(code(OperationError::NotWhole { snapshot: Id16([0; 16]), source }), 1);
         assert_eq!(repository(RepositoryError::AlreadyThere { location: text() }), 1);
         assert_eq!(repository(RepositoryError::Limit(text())), 1);
     }
@@ -202,7 +208,8 @@ mod tests {
         assert_eq!(repository(RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) }), 4);
         assert_eq!(code(OperationError::WrongBytes { path: text() }), 4);
         let alarm = crate::repository::Alarm::Rollback { missing: text() };
-        assert_eq!(code(OperationError::LostSnapshot { alarm }), 4);
+        assert_eq!(code(OperationError::LostSnapshot { alarm: alarm.clone() }), 4);
+        assert_eq!(code(OperationError::Lacking { alarms: vec![alarm] }), 4);
     }
 
     #[test]

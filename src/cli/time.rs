@@ -78,8 +78,32 @@ fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
     now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
 }
 
+/// A length of time, such as 36h, 7d or 1y6mo.
+pub(crate) fn span(text: &str) -> Result<Span, String> {
+    let span: Option<Span> = text.parse().ok();
+    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
+    let span = span.filter(|span| is_span && span.is_positive());
+    span.ok_or_else(|| "not a length of time: write 36h, 7d, 8w, 6mo or 1y".into())
+}
+
+/// A zone by its name in the IANA database.
+pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
+    match text.eq_ignore_ascii_case("utc") {
+        true => Ok(TimeZone::UTC),
+        false => TimeZone::get(text).map_err(|error| format!("{error}: write UTC or a name such as Europe/Berlin")),
+    }
+}
+
+/// What a zone is called; one without a name by its offset now.
+pub(crate) fn zone_name(zone: &TimeZone) -> String {
+    match zone.iana_name() {
+        Some(name) => name.into(),
+        None => format!("the local zone, which is at {} now", Timestamp::now().to_zoned(zone.clone()).strftime("%:z")),
+    }
+}
+
 /// A length of time as the user wrote it: `24h`, `30d`, `1d12h`, or `0`. A day has 24 hours.
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn exact_span(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -130,6 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_is_more_than_nothing() {
+        assert_eq!(span("1y6mo").map(|span| (span.get_years(), span.get_months())), Ok((1, 6)));
+        assert_eq!(span("36h").map(|span| span.get_hours()), Ok(36));
+        for text in ["", "0d", "-3h", "3", "3h ago", "soon"] {
+            assert!(exact_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_stated_by_its_name_or_its_offset() {
+        assert_eq!(zone("utc").map(|zone| zone_name(&zone)), Ok("UTC".into()));
+        assert!(zone("Mars/Olympus").is_err_and(|why| why.contains("Europe/Berlin")));
+        let zone = TimeZone::posix("XYZ-5:30").expect("a rule");
+        assert_eq!(zone_name(&zone), "the local zone, which is at +05:30 now");
+    }
+
+    #[test]
     fn a_span_in_days_keeps_the_time_of_day_when_the_clocks_change() {
         assert_eq!(parsed("30d"), Ok("2026-10-23T10:30:15.5Z".into()));
     }
@@ -145,10 +186,10 @@ mod tests {
     #[test]
     fn a_length_of_time_is_exact_and_has_a_unit() {
         for (text, seconds) in [("0", 0), ("90m", 5400), ("24h", 86_400), ("30d", 2_592_000), ("1d12h", 129_600)] {
-            assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(exact_span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "1", "-1h", "2h ago", "soon", "1mo"] {
-            assert!(span(text).is_err(), "{text}");
+            assert!(exact_span(text).is_err(), "{text}");
         }
     }
 

@@ -63,6 +63,9 @@ pub struct Snapshot {
     /// What the backup did.
     #[n(14)]
     pub summary: Summary,
+    /// Of a copy: sequence number of the snapshot whose capture it repeats.
+    #[n(15)]
+    pub place: Option<u64>,
 }
 
 /// What a path is.
@@ -284,6 +287,11 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Where it stands in the order of its dataset: a copy stands where the snapshot stood that it repeats.
+    pub fn place(&self) -> u64 {
+        self.place.unwrap_or(self.sequence)
+    }
+
     /// Files whose content is suspect.
     pub fn suspects(&self) -> impl Iterator<Item = &File> {
         self.files.iter().filter(|file| file.suspect.is_some())
@@ -342,6 +350,7 @@ mod tests {
             tags: vec!["t".into()],
             made_by: "0".into(),
             summary: Summary { files: 1, ..Summary::default() },
+            place: Some(1),
         }
     }
 

@@ -114,6 +114,7 @@ fn snapshot() -> Snapshot {
         tags: vec!["t".into()],
         made_by: "0".into(),
         summary: Summary { files: 1, ..Summary::default() },
+        place: Some(2),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `backup`: one snapshot of a data directory.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,9 +9,10 @@ use crate::format::ObjectHash;
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
-use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
+use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, RedisError, capture_directory};
 use crate::repository::{
-    Alarm, Intake, IntakeOptions, Repository, RepositoryError, Session, Stored, StreamWriter, one_line,
+    Alarm, FileStamp, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter,
+    one_line,
 };
 
 /// How often a session that was given up by a sweep, or met a damaged catalog, is begun anew on the same captured files.
@@ -29,6 +31,8 @@ pub struct Options {
     pub capture: CaptureOptions,
     /// How chunks are stored.
     pub intake: IntakeOptions,
+    /// Also read files that were not touched since the previous snapshot.
+    pub read_all: bool,
 }
 
 /// What a backup did.
@@ -40,6 +44,10 @@ pub struct Report {
     pub snapshot: Snapshot,
     /// What is missing or unreadable in the repository.
     pub alarms: Vec<Alarm>,
+    /// Files that were not read, because they were not touched since the previous snapshot.
+    pub unread_files: u64,
+    /// Their bytes.
+    pub unread_bytes: u64,
 }
 
 impl Report {
@@ -74,39 +82,132 @@ fn attempt(
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
     let session = repository.begin(dataset)?;
+    let earlier = match session.previous_snapshot() {
+        Ok(previous) => Earlier { session: &session, capture, snapshot: previous, read_all: options.read_all },
+        Err(error) => return Err(session.give_up(error.into())),
+    };
     observer.begin("backing up", Some(capture.files.iter().map(CapturedFile::expected_size).sum()));
     let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
-        capture
-            .files
-            .iter()
-            .map(|file| store_file(repository, intake, file, observer))
-            .collect::<Result<Vec<_>, OperationError>>()
+        let store = |file| store_file(repository, intake, file, &earlier, observer);
+        capture.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
     });
-    let (files, stored) = match stored {
+    let (mut files, stored) = match stored {
         Ok(stored) => stored,
         Err(error) => return Err(session.give_up(error)),
     };
+    let unread = || files.iter().filter(|stored| stored.unread).map(|stored| stored.file.size);
+    let (unread_files, unread_bytes) = (unread().count() as u64, unread().sum());
+    let seen: Vec<SeenFile> = files.iter_mut().filter_map(|stored| stored.seen.take()).collect();
     let snapshot = assemble(&session, capture, dataset, options, files, stored);
-    let mut alarms = session.alarms().to_vec();
-    let committed = session.commit(&snapshot)?;
-    alarms.extend(committed.not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
-    Ok(Report { name: committed.name, snapshot, alarms })
+    let (mut alarms, begin) = (session.alarms().to_vec(), session.begin());
+    let mut committed = session.commit(&snapshot)?;
+    let noted = repository.note_seen(&committed, begin, &seen);
+    let not_noted = committed.not_noted.take().or(noted.err());
+    alarms.extend(not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
+    Ok(Report { name: committed.name, snapshot, alarms, unread_files, unread_bytes })
+}
+
+/// The dataset's previous snapshot, which the new one builds on.
+struct Earlier<'a> {
+    session: &'a Session<'a>,
+    capture: &'a Capture,
+    snapshot: Option<Snapshot>,
+    read_all: bool,
+}
+
+impl Earlier<'_> {
+    fn file(&self, path: &[u8]) -> Option<&File> {
+        self.snapshot.as_ref()?.files.iter().find(|old| old.path.as_slice() == path)
+    }
+
+    /// A file's earlier version: of the same path, or, where the server gave it another name, the only one of its role
+    /// whose path is gone.
+    fn version(&self, file: &CapturedFile) -> Option<&File> {
+        let is_left = |old: &&File| {
+            old.role == file.role && self.capture.files.iter().all(|other| other.path != old.path.as_slice())
+        };
+        match (self.file(&file.path), file.role) {
+            (Some(same), _) => Some(same),
+            (None, Role::Dump | Role::Base | Role::SingleAof) => {
+                let mut left = self.snapshot.as_ref()?.files.iter().filter(is_left);
+                left.next().filter(|_| left.next().is_none())
+            }
+            (None, Role::Incr | Role::Manifest | Role::History | Role::Other) => None,
+        }
+    }
+
+    /// The file of the previous snapshot that a captured one certainly still is, and what its content showed.
+    fn unchanged(
+        &self,
+        intake: &Intake<'_>,
+        captured: &CapturedFile,
+        stamp: &FileStamp,
+    ) -> Result<Option<(&File, BTreeMap<String, String>)>, RepositoryError> {
+        let is_it = |old: &&File| {
+            (old.kind, old.role, old.size) == (FileKind::File, captured.role, stamp.size()) && old.hash.is_some()
+        };
+        let Some(old) = self.file(&captured.path).filter(is_it).filter(|_| !self.read_all) else { return Ok(None) };
+        let (Some(recipe), Some(facts)) = (&old.recipe, self.session.seen(&captured.path, stamp)?) else {
+            return Ok(None);
+        };
+        Ok(intake.knows(recipe)?.then_some((old, facts)))
+    }
 }
 
 /// A file of the snapshot, and what reading it showed.
-type StoredFile = (File, Reading);
+struct StoredFile {
+    file: File,
+    facts: BTreeMap<String, String>,
+    /// Taken over from the previous snapshot.
+    unread: bool,
+    /// For the next backup, where the file stood still.
+    seen: Option<SeenFile>,
+}
 
 fn store_file(
     repository: &Repository,
     intake: &mut Intake<'_>,
     captured: &CapturedFile,
+    earlier: &Earlier<'_>,
     observer: &dyn Observer,
 ) -> Result<StoredFile, OperationError> {
-    let mut file = describe(captured);
+    let file = describe(captured);
     if captured.kind != FileKind::File {
-        return Ok((file, Reading::default()));
+        return Ok(StoredFile { file, facts: BTreeMap::new(), unread: false, seen: None });
     }
-    let mut stream = StreamWriter::new(repository);
+    let stamp = stamp(captured);
+    if let Some(stamp) = &stamp
+        && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
+    {
+        observer.advance(old.size);
+        let File { size, hash, recipe, suspect, .. } = old.clone();
+        let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
+        return Ok(StoredFile { file: File { size, hash, recipe, suspect, ..file }, facts, unread: true, seen });
+    }
+    let (file, facts) = read_file(repository, intake, captured, earlier, file, observer)?;
+    // The same stamp before and after, and all of the file: then these are its bytes.
+    let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
+    let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
+    Ok(StoredFile { file, facts, unread: false, seen })
+}
+
+/// What tells whether a file is touched, where that can be told.
+fn stamp(captured: &CapturedFile) -> Option<FileStamp> {
+    let Content::Open { file, length } = &captured.content else { return None };
+    let stamp = FileStamp::of(file).ok().flatten()?;
+    length.is_none_or(|length| length == stamp.size()).then_some(stamp)
+}
+
+fn read_file(
+    repository: &Repository,
+    intake: &mut Intake<'_>,
+    captured: &CapturedFile,
+    earlier: &Earlier<'_>,
+    mut file: File,
+    observer: &dyn Observer,
+) -> Result<(File, BTreeMap<String, String>), OperationError> {
+    let recipe = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
+    let mut stream = StreamWriter::after(repository, recipe);
     let mut hasher = blake3::Hasher::new();
     let mut failed = None;
     let read = captured.read(&mut |bytes| {
@@ -125,8 +226,8 @@ fn store_file(
     file.size = reading.length;
     file.hash = Some(ObjectHash(hasher.finalize().into()));
     file.recipe = Some(vec![Part::opaque(content)]);
-    file.suspect = reading.suspect.clone();
-    Ok((file, reading))
+    file.suspect = reading.suspect;
+    Ok((file, reading.facts))
 }
 
 fn describe(captured: &CapturedFile) -> File {
@@ -177,8 +278,8 @@ fn assemble(
     let mut facts = capture.facts.clone();
     let mut warnings = capture.warnings.clone();
     let mut files = Vec::with_capacity(stored_files.len());
-    for (file, reading) in stored_files {
-        facts.extend(reading.facts.into_iter().map(|(name, value)| (format!("{}.{name}", prefix(file.role)), value)));
+    for StoredFile { file, facts: of_file, .. } in stored_files {
+        facts.extend(of_file.into_iter().map(|(name, value)| (format!("{}.{name}", prefix(file.role)), value)));
         if let Some(why) = &file.suspect {
             let message = format!("stored as it is, but suspect: {why}");
             warnings.push(Warning { code: "suspect".into(), path: file.path.clone(), message });
@@ -212,5 +313,6 @@ fn assemble(
         tags: options.tags.clone(),
         made_by: env!("CARGO_PKG_VERSION").into(),
         summary,
+        place: None,
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::OperationError;
-use crate::format::object::SnapshotName;
 use crate::format::snapshot::{File, FileKind, Snapshot};
-use crate::repository::Repository;
+use crate::repository::{Repository, SnapshotInfo};
 
 /// Regular files that differ from those of an earlier snapshot, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,15 +19,14 @@ pub struct Changes {
     pub unchanged: u64,
 }
 
-/// What changed since the dataset's previous snapshot; `None` where there was none, or it is no longer there.
+/// What changed since the dataset's snapshot before this one, which was just taken; `None` where there is none. A copy of
+/// an older snapshot is not the one before, whenever it was made.
 pub fn since_previous(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Changes>, OperationError> {
-    let previous = snapshot.previous.as_deref().and_then(SnapshotName::parse);
-    let is_there = |name: &SnapshotName| Ok(repository.snapshots()?.iter().any(|info| info.name == *name));
-    match previous {
-        Some(previous) if is_there(&previous).map_err(OperationError::Repository)? => {
-            Ok(Some(between(&repository.snapshot(&previous)?, snapshot)))
-        }
-        _ => Ok(None),
+    let infos = repository.kept_snapshots()?;
+    let before = |info: &&SnapshotInfo| info.dataset == snapshot.dataset && info.sequence < snapshot.sequence;
+    match infos.iter().rfind(before) {
+        Some(info) => Ok(Some(between(&repository.snapshot(&info.name)?, snapshot))),
+        None => Ok(None),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What can go wrong with an operation.
 
+use crate::format::Id16;
 use crate::format::object::SnapshotName;
 use crate::redis::RedisError;
-use crate::repository::{Alarm, RepositoryError};
+use crate::repository::{Alarm, ForgottenRecord, RepositoryError};
 
 /// What can go wrong with an operation.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,28 @@ pub enum OperationError {
     LostSnapshot {
         /// Which one, and what is wrong with it.
         alarm: Alarm,
+    },
+    /// The snapshot that is meant was forgotten.
+    #[error("snapshot {} was forgotten: {}", record.snapshot.session, record.reason)]
+    Forgotten {
+        /// When and why.
+        record: ForgottenRecord,
+        /// Whether it is still there.
+        is_there: bool,
+    },
+    /// A snapshot cannot be committed again, because something it needs is on its way out, or gone.
+    #[error("snapshot {snapshot} cannot be committed again")]
+    NotWhole {
+        /// Its id.
+        snapshot: Id16,
+        /// The file and the chunk.
+        source: RepositoryError,
+    },
+    /// Snapshots would be forgotten while others are lost.
+    #[error("nothing is forgotten while the repository lacks something: {}", one_of(alarms))]
+    Lacking {
+        /// What is missing or unreadable.
+        alarms: Vec<Alarm>,
     },
     /// Several snapshots or datasets fit.
     #[error("{what}")]
@@ -87,7 +110,7 @@ impl OperationError {
     pub fn is_damage(&self) -> bool {
         match self {
             OperationError::Repository(error) => error.is_damage(),
-            OperationError::LostSnapshot { .. } => true,
+            OperationError::LostSnapshot { .. } | OperationError::Lacking { .. } => true,
             _ => false,
         }
     }
@@ -113,6 +136,17 @@ impl OperationError {
             OperationError::LostSnapshot { .. } => {
                 Some("to take another one instead, name it by its id: redkeep snapshots lists them".into())
             }
+            OperationError::Forgotten { record, is_there: true } => {
+                Some(format!("bring it back with: redkeep undelete {}", record.snapshot.session))
+            }
+            OperationError::Forgotten { is_there: false, .. } => {
+                Some("it is no longer in the repository; list those that are with: redkeep snapshots".into())
+            }
+            OperationError::NotWhole { .. } => Some(
+                "if a prune is on its way to delete it, restore it now while it is there; else run: redkeep check"
+                    .into(),
+            ),
+            OperationError::Lacking { .. } => Some("see what is lost with: redkeep check".into()),
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),
             OperationError::Target { source, .. } => Some(target_hint(source.kind()).into()),
@@ -122,6 +156,12 @@ impl OperationError {
             OperationError::NothingAside { .. } => None,
         }
     }
+}
+
+fn one_of(alarms: &[Alarm]) -> String {
+    let more = alarms.len().saturating_sub(1);
+    let first = alarms.first().map(Alarm::to_string).unwrap_or_default();
+    if more == 0 { first } else { format!("{first} (and {more} more)") }
 }
 
 fn target_hint(kind: std::io::ErrorKind) -> &'static str {

@@ -1,5 +1,6 @@
 //! `snapshots`, `ls` and `dump`: finding a snapshot and looking inside.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::second_look::second_look;
@@ -7,7 +8,7 @@ use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::{File, FileKind, Snapshot};
-use crate::repository::{Alarm, ChunkReader, Repository, RepositoryError, SnapshotInfo};
+use crate::repository::{Alarm, ChunkReader, ForgottenRecord, GRACE, Repository, RepositoryError, SnapshotInfo};
 
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +32,57 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.since.is_none() && self.tag.is_none()
+    }
+
+    /// Whether a snapshot fits it.
+    pub fn fits(&self, info: &SnapshotInfo) -> bool {
+        self.dataset.as_ref().is_none_or(|dataset| *dataset == info.dataset)
+            && self.since.is_none_or(|since| info.begin >= since)
+            && self.tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
+    }
+}
+
 /// Snapshots that fit a filter, by dataset and age, and what the repository lacks.
 pub fn snapshots(repository: &Repository, filter: &Filter) -> Result<(Vec<SnapshotInfo>, Vec<Alarm>), OperationError> {
     let alarms = repository.refresh()?;
-    let fits = |info: &SnapshotInfo| {
-        filter.dataset.as_ref().is_none_or(|dataset| *dataset == info.dataset)
-            && filter.since.is_none_or(|since| info.begin >= since)
-            && filter.tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
-    };
-    let infos = repository.snapshots()?;
-    Ok((infos.into_iter().filter(fits).collect(), alarms))
+    let infos = repository.kept_snapshots()?;
+    Ok((infos.into_iter().filter(|info| filter.fits(info)).collect(), alarms))
+}
+
+/// A forgotten snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// When and why.
+    pub record: ForgottenRecord,
+    /// The snapshot, while it is there and can be read.
+    pub info: Option<SnapshotInfo>,
+}
+
+impl Forgotten {
+    /// Until when it can certainly be brought back.
+    pub fn until(&self) -> UnixMillis {
+        UnixMillis(self.record.time.0.saturating_add(GRACE.as_millis() as u64))
+    }
+}
+
+/// Forgotten snapshots that fit a filter, in the order of listings; those that are gone only where nothing is asked of
+/// them.
+pub fn forgotten(repository: &Repository, filter: &Filter) -> Result<(Vec<Forgotten>, Vec<Alarm>), OperationError> {
+    let alarms = repository.refresh()?;
+    let mut records: BTreeMap<SnapshotName, ForgottenRecord> =
+        repository.forgotten()?.into_iter().map(|record| (record.snapshot, record)).collect();
+    let mut found = Vec::new();
+    for info in repository.snapshots()? {
+        let record = records.remove(&info.name);
+        found.extend(record.filter(|_| filter.fits(&info)).map(|record| Forgotten { record, info: Some(info) }));
+    }
+    if filter.is_empty() {
+        found.extend(records.into_values().map(|record| Forgotten { record, info: None }));
+    }
+    Ok((found, alarms))
 }
 
 /// A chosen snapshot.
@@ -61,9 +103,14 @@ pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str
     let lost = lost_snapshots(&alarms).filter(|(name, _)| tag.is_none_or(|tag| name.tag == tag));
     let lost: Vec<(SnapshotName, &Alarm)> = lost.collect();
     if let (Some(dataset), true, true) = (dataset, infos.is_empty(), lost.is_empty()) {
-        return Err(unknown_dataset(&repository.snapshots()?, dataset));
+        return Err(unknown_dataset(&repository.kept_snapshots()?, dataset));
     }
     let chosen = select(&infos, selector);
+    if let (Err(OperationError::NoSnapshot { .. }), Selector::Id(prefix)) = (&chosen, selector)
+        && let Some(forgotten) = find_forgotten(repository, prefix)?
+    {
+        return Err(forgotten);
+    }
     if let Some(alarm) = lost_instead(chosen.as_ref(), selector, &lost) {
         return Err(OperationError::LostSnapshot { alarm: alarm.clone() });
     }
@@ -75,6 +122,14 @@ pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str
         other => other.into(),
     })?;
     Ok(Chosen { name, snapshot, alarms })
+}
+
+/// What is said of the forgotten snapshot whose id begins so.
+fn find_forgotten(repository: &Repository, prefix: &str) -> Result<Option<OperationError>, OperationError> {
+    let record = repository.forgotten()?.into_iter().find(|record| record.has_id(prefix));
+    let Some(record) = record else { return Ok(None) };
+    let is_there = repository.snapshots()?.iter().any(|info| info.name == record.snapshot);
+    Ok(Some(OperationError::Forgotten { record, is_there }))
 }
 
 /// Snapshots that are missing or cannot be read.
@@ -114,7 +169,7 @@ fn lost_instead<'a>(
     found.filter(|_| !is_ambiguous).map(|(_, alarm)| *alarm)
 }
 
-fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a SnapshotInfo, OperationError> {
+pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Result<&'a SnapshotInfo, OperationError> {
     let none = |what: String| OperationError::NoSnapshot { what };
     match selector {
         Selector::Id(prefix) => {

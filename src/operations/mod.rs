@@ -5,6 +5,7 @@ pub mod backup;
 pub mod changes;
 pub mod check;
 mod error;
+pub mod forget;
 pub mod init;
 pub mod keys;
 pub mod list;
@@ -13,6 +14,8 @@ pub mod repair;
 pub mod restore;
 mod second_look;
 pub mod stats;
+pub mod tag;
+pub mod undelete;
 pub mod verify;
 
 pub use error::OperationError;

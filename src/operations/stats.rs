@@ -38,7 +38,7 @@ pub struct DatasetStats {
 pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
     let alarms = repository.refresh()?;
     let mut datasets: BTreeMap<String, DatasetStats> = BTreeMap::new();
-    let infos = repository.snapshots()?;
+    let infos = repository.kept_snapshots()?;
     for info in &infos {
         let dataset = datasets.entry(info.dataset.clone()).or_default();
         dataset.snapshots += 1;

@@ -2,6 +2,7 @@
 //! Rules: format-spec/14-local.md, 10-snapshot.md, 11-sessions.md.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::catalog::{Catalog, SnapshotInfo};
 use super::error::{Fault, RepositoryError};
@@ -16,7 +17,7 @@ use crate::format::pack::TRAILER;
 use crate::format::sealing::{HEADER, Header};
 use crate::format::session::Condemned;
 use crate::format::snapshot::Snapshot;
-use crate::format::{Id16, ObjectHash};
+use crate::format::{Id16, ObjectHash, UnixMillis};
 
 /// Something that should be in the repository and is not, or cannot be read. Every command says so and ends with 3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -303,15 +304,24 @@ impl Repository {
     ) -> Result<Vec<Alarm>, RepositoryError> {
         let state = lock(&self.state);
         let lost = |head: &Head| !listed.contains(&head.name) && !forgotten.contains(&head.name);
-        let alarms = state
-            .heads(self.id())?
-            .into_iter()
-            .filter(|(_, head)| head.name.starts_with(prefix) && lost(head))
-            .map(|(_, head)| Alarm::Rollback { missing: head.name })
+        let heads: HashMap<String, Head> = state.heads(self.id())?.into_iter().collect();
+        let alarms = heads
+            .values()
+            .filter(|head| head.name.starts_with(prefix) && lost(head))
+            .map(|head| Alarm::Rollback { missing: head.name.clone() })
             .collect();
+        // The newest of each dataset, where it is news: a write for each listed one would take as many syncs.
+        let mut newest: HashMap<String, Head> = HashMap::new();
         for info in infos {
             let head = Head { sequence: info.sequence, name: info.name.to_string() };
-            state.remember_head(self.id(), &info.name.tag.to_string(), &head)?;
+            let tag = info.name.tag.to_string();
+            let is_newer = |than: Option<&Head>| than.is_none_or(|than| head.is_newer_than(than));
+            if is_newer(heads.get(&tag)) && is_newer(newest.get(&tag)) {
+                newest.insert(tag, head);
+            }
+        }
+        for (tag, head) in newest {
+            state.remember_head(self.id(), &tag, &head)?;
         }
         Ok(alarms)
     }
@@ -364,16 +374,33 @@ impl Repository {
 
     /// Packs that a LIST shows, with their sizes.
     pub(super) fn listed_packs(&self) -> Result<HashMap<ObjectHash, u64>, RepositoryError> {
+        Ok(self.listed_packs_with_times()?.into_iter().map(|(pack, (size, _))| (pack, size)).collect())
+    }
+
+    /// The same with the time at which each was stored, by the store's clock, where it keeps one.
+    pub(super) fn listed_packs_with_times(
+        &self,
+    ) -> Result<HashMap<ObjectHash, (u64, Option<UnixMillis>)>, RepositoryError> {
+        let millis = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
-            Some(Name::Pack(hash)) => Some((hash, entry.size)),
+            Some(Name::Pack(hash)) => Some((hash, (entry.size, entry.modified.map(millis).map(UnixMillis)))),
             _ => None,
         };
         Ok(self.store.list("packs/")?.iter().filter_map(pack).collect())
     }
 
-    /// All snapshots by dataset, sequence and name, as of the last refresh.
+    /// All snapshots by dataset, place, sequence and name, as of the last refresh; forgotten ones that are still there
+    /// included.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
         self.ask_catalog(Catalog::snapshots)
+    }
+
+    /// Those of them that were not forgotten.
+    ///
+    /// FORGET-7: a forgotten snapshot is neither listed nor chosen, by its id either.
+    pub fn kept_snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        let forgotten: HashSet<_> = self.forgotten()?.into_iter().map(|record| record.snapshot).collect();
+        Ok(self.snapshots()?.into_iter().filter(|info| !forgotten.contains(&info.name)).collect())
     }
 
     /// Sums over all packs, as of the last refresh.

@@ -35,9 +35,10 @@ pub struct PackWriter {
     footer_len: usize,
 }
 
-/// Most bytes a frame and a chunk take in the table (whole chunks: id and length).
+/// Most bytes a frame and a chunk take in the table (id and length; of a delta its length and two bases more).
 const FRAME_ROW: usize = 11;
 const CHUNK_ROW: usize = 35;
+const DELTA_ROW: usize = 63;
 
 /// A pack with its name, ready to be stored.
 pub struct FinishedPack {
@@ -63,7 +64,8 @@ impl PackWriter {
         let sealed = frame.bytes.len() + SEAL_OVERHEAD;
         let aad = self.header.aad(&self.name_for_aad(), self.footer.frames.len() as u32, sealed);
         self.sealer.seal(Some(self.footer.frames.len() as u32), &aad, &frame.bytes, &mut self.bytes);
-        self.footer_len += FRAME_ROW + CHUNK_ROW * frame.chunks.len();
+        let row = if frame.method == Method::Delta { DELTA_ROW } else { CHUNK_ROW };
+        self.footer_len += FRAME_ROW + row * frame.chunks.len();
         self.footer.frames.push(FrameRow { method: frame.method, sealed: sealed as u32, chunks: frame.chunks });
     }
 

@@ -2,7 +2,7 @@
 //! Nothing is deleted, nothing overwritten. Rules: format-spec/15-notes.md.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::check::{CheckDepth, CheckReport, Findings, Reading};
@@ -10,7 +10,7 @@ use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
 use super::session::{HEARTBEAT, STALE};
 use super::{Repository, object_name};
-use crate::format::index::{Index, IndexedPack};
+use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
 use crate::format::session::{Condemned, Lease, Tombstone};
@@ -85,7 +85,7 @@ impl<'r> RepairSession<'r> {
 
     fn run(
         &mut self,
-        reading: Reading,
+        mut reading: Reading,
         stop: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<RepairReport, RepositoryError> {
         let repository = self.repository;
@@ -98,8 +98,8 @@ impl<'r> RepairSession<'r> {
         let go_on = || stop().and_then(|()| session.keep_alive());
         let (indexed, damaged) = session.index_unnamed(&findings, &go_on)?;
         if !indexed.is_empty() || !damaged.is_empty() {
-            findings =
-                repository.survey(Reading { damaged: damaged_with(&reading, damaged), ..reading.clone() }, &go_on)?;
+            reading.damaged.extend(damaged);
+            findings = repository.survey(reading.clone(), &go_on)?;
         }
         let recorded = session.record(&findings)?;
         let condemned = session.condemn(&findings)?;
@@ -116,7 +116,7 @@ impl<'r> RepairSession<'r> {
         &self,
         findings: &Findings,
         stop: &dyn Fn() -> Result<(), RepositoryError>,
-    ) -> Result<(Vec<ObjectHash>, Vec<(ObjectHash, String)>), RepositoryError> {
+    ) -> Result<(Vec<ObjectHash>, BTreeMap<ObjectHash, String>), RepositoryError> {
         let repository = self.repository;
         let is_due = |pack: &ObjectHash| {
             !findings.indexed.contains_key(pack)
@@ -129,7 +129,7 @@ impl<'r> RepairSession<'r> {
         due.sort_unstable();
         // Their deltas may have bases in each other.
         repository.take_in(due.iter().copied(), false)?;
-        let (mut named, mut damaged, mut batch, mut chunks) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut named, mut damaged, mut batch, mut chunks) = (Vec::new(), BTreeMap::new(), Vec::new(), 0);
         for (pack, size) in due {
             stop()?;
             match self.whole_pack(pack, size) {
@@ -140,7 +140,7 @@ impl<'r> RepairSession<'r> {
                 }
                 // Deleted since it was listed: a sweep's garbage.
                 Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
-                Err(RepositoryError::Damaged { source, .. }) => damaged.push((pack, source.to_string())),
+                Err(RepositoryError::Damaged { source, .. }) => drop(damaged.insert(pack, source.to_string())),
                 Err(error) => return Err(error),
             }
             if batch.len() == INDEX_EVERY || chunks > INDEX_CHUNKS {
@@ -162,16 +162,8 @@ impl<'r> RepairSession<'r> {
     }
 
     fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let repository = self.repository;
-        let index = Index { session: self.id, packs };
-        let unnamed = Name::Index(ObjectHash([0; 32]));
-        let sealed = repository.keyring().seal(&unnamed, Kind::Index, repository.ambient.random(), &index.encode());
-        let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
         self.keep_alive()?;
-        Ok(repository.store.put(&object_name(&name), &sealed)?)
+        self.repository.put_index(self.id, packs).map(drop)
     }
 
     /// Writes down what is lost and was not written down before.
@@ -248,8 +240,4 @@ impl<'r> RepairSession<'r> {
 /// A part of a list; nothing behind its end.
 fn part_of<T: Clone>(list: &[T], part: usize) -> Vec<T> {
     list.chunks(PART).nth(part).map(<[T]>::to_vec).unwrap_or_default()
-}
-
-fn damaged_with(reading: &Reading, more: Vec<(ObjectHash, String)>) -> std::collections::BTreeMap<ObjectHash, String> {
-    reading.damaged.clone().into_iter().chain(more).collect()
 }

@@ -2,27 +2,32 @@
 //!
 //! SESS-1: only the lease is put twice under one name; everything else is named by its hash, or put once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::state::Head;
+use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::format::ids::DatasetTag;
 use crate::format::limits::{CONDEMNED_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
-use crate::format::{Id16, UnixMillis};
+use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
 
 /// How often a lease is rewritten.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
 /// A lease without a heartbeat for this long may be given up by a sweep.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// When packs were stored.
+type StoredAt = HashMap<ObjectHash, UnixMillis>;
 
 /// What a session may commit, once.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +49,7 @@ pub struct Session<'r> {
     beat: Mutex<Duration>,
     newest: Option<Head>,
     alarms: Vec<Alarm>,
+    stored_at: StoredAt,
 }
 
 /// A snapshot that was committed.
@@ -60,8 +66,17 @@ impl Repository {
     ///
     /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(dataset, self.ambient.now())
+    }
+
+    /// Begins a session that may commit a copy of a snapshot, with the time of its capture in the name.
+    pub fn begin_copy(&self, of: &Snapshot) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(&of.dataset, of.begin)
+    }
+
+    fn begin_at(&self, dataset: &str, time: UnixMillis) -> Result<Session<'_>, RepositoryError> {
         let tag = self.keyring().tag(dataset);
-        let mut session = self.announce(|time, session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
+        let mut session = self.announce(time, |session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
         match session.look_around(tag) {
             Ok(()) => Ok(session),
             Err(error) => Err(session.give_up(error)),
@@ -70,30 +85,34 @@ impl Repository {
 
     /// Begins a sweep's session, which may put one burial. Its caller lists `condemned/` next and says what it saw.
     pub(super) fn begin_sweep(&self) -> Result<Session<'_>, RepositoryError> {
-        self.announce(|_, _| Goal::Burial)
+        self.announce(self.ambient.now(), |_| Goal::Burial)
     }
 
     /// A new session and its lease.
-    fn announce(&self, goal: impl FnOnce(UnixMillis, Id16) -> Goal) -> Result<Session<'_>, RepositoryError> {
-        let (id, begin) = (self.ambient.id(), self.ambient.now());
+    fn announce(&self, begin: UnixMillis, goal: impl FnOnce(Id16) -> Goal) -> Result<Session<'_>, RepositoryError> {
+        let id = self.ambient.id();
         let session = Session {
             repository: self,
             keyring: self.keyring(),
             id,
-            goal: goal(begin, id),
+            goal: goal(id),
             begin,
             seen: Vec::new(),
             beat: Mutex::new(Duration::ZERO),
             newest: None,
             alarms: Vec::new(),
+            stored_at: HashMap::new(),
         };
         session.put_lease(None)?;
         Ok(session)
     }
 
-    /// Fills the catalog's list of usable packs; says which an index names that are not there.
-    fn prove_packs(&self, condemned: &HashSet<crate::format::ObjectHash>) -> Result<Option<Alarm>, RepositoryError> {
-        let listed = self.listed_packs()?;
+    /// Fills the catalog's list of usable packs; says which an index names that are not there, and when the others were
+    /// stored.
+    fn prove_packs(&self, condemned: &HashSet<ObjectHash>) -> Result<(Option<Alarm>, StoredAt), RepositoryError> {
+        let with_times = self.listed_packs_with_times()?;
+        let stored_at = with_times.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
+        let listed: HashMap<_, _> = with_times.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
         let mut catalog = lock(&self.catalog);
         catalog.set_usable(&listed, condemned)?;
         let indexed = catalog.indexed_packs()?;
@@ -105,7 +124,7 @@ impl Repository {
             lost.retain(|pack, _| !recorded.contains(pack));
         }
         let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
-        Ok(first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }))
+        Ok((first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }), stored_at))
     }
 }
 
@@ -114,7 +133,9 @@ impl Session<'_> {
         let repository = self.repository;
         let (ids, condemned) = repository.condemned()?;
         self.alarms = repository.refresh_index()?;
-        self.alarms.extend(repository.prove_packs(&condemned)?);
+        let (lost, stored_at) = repository.prove_packs(&condemned)?;
+        self.alarms.extend(lost);
+        self.stored_at = stored_at;
         self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
         self.alarms = repository.without_recorded(std::mem::take(&mut self.alarms))?;
         self.newest = repository.newest(&tag.to_string())?;
@@ -145,9 +166,14 @@ impl Session<'_> {
         self.id
     }
 
-    /// When it began, by the host's clock.
+    /// When it began, by the host's clock; of a copy, when its capture did.
     pub fn begin(&self) -> UnixMillis {
         self.begin
+    }
+
+    /// When a pack was stored, by the store's clock, where it was listed with a time.
+    pub(super) fn stored_at(&self, pack: &ObjectHash) -> Option<UnixMillis> {
+        self.stored_at.get(pack).copied()
     }
 
     /// What was missing or unreadable when it began.
@@ -163,6 +189,23 @@ impl Session<'_> {
     /// The dataset's newest snapshot, listed or remembered.
     pub fn previous(&self) -> Option<String> {
         self.newest.as_ref().map(|head| head.name.clone())
+    }
+
+    /// What stands for its dataset in object names.
+    pub(super) fn tag(&self) -> DatasetTag {
+        match self.goal {
+            Goal::Snapshot(name) => name.tag,
+            Goal::Burial => unreachable!("a sweep's session is not handed out"),
+        }
+    }
+
+    /// That snapshot, where it is there and can be read.
+    pub fn previous_snapshot(&self) -> Result<Option<Snapshot>, RepositoryError> {
+        let Some(name) = self.newest.as_ref().and_then(|head| SnapshotName::parse(&head.name)) else { return Ok(None) };
+        match self.repository.read_snapshot(&name) {
+            Err(error) if error.is_damage() => Ok(None),
+            other => other,
+        }
     }
 
     fn put_lease(&self, seen: Option<Vec<Id16>>) -> Result<(), RepositoryError> {
@@ -187,6 +230,33 @@ impl Session<'_> {
             true => Ok(()),
             false => self.put_lease(Some(self.seen.clone())),
         }
+    }
+
+    /// The snapshot as a copy of it has to be committed by this session, once every chunk of it is known to the
+    /// session, bases included; else the first file with one that is not.
+    ///
+    /// FORGET-5: content and times are those of the capture, the place is kept, sequence and `previous` are new.
+    pub fn copy(&self, of: &Snapshot, stop: &dyn Fn() -> bool) -> Result<Snapshot, RepositoryError> {
+        let reader = ChunkReader::new(self.repository);
+        for file in &of.files {
+            for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
+                let known = walk(&reader, stream, &mut |_, entry| {
+                    self.keep_alive()?;
+                    let is_known = lock(&self.repository.catalog).is_known(&entry.id)?;
+                    match (stop(), is_known) {
+                        (true, _) => Err(RepositoryError::Interrupted),
+                        (_, false) => Err(RepositoryError::UnknownChunk { chunk: entry.id }),
+                        (_, true) => Ok(()),
+                    }
+                });
+                known.map_err(|error| match error.is_damage() {
+                    true => RepositoryError::InFile { path: file.display_path(), source: Box::new(error) },
+                    false => error,
+                })?;
+            }
+        }
+        let (sequence, previous, place) = (self.sequence(), self.previous(), Some(of.place()));
+        Ok(Snapshot { sequence, previous, place, ..of.clone() })
     }
 
     /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.

@@ -19,6 +19,13 @@ pub struct Head {
     pub name: String,
 }
 
+impl Head {
+    /// Sequence first, then name: two hosts may give one number twice.
+    pub fn is_newer_than(&self, other: &Head) -> bool {
+        (self.sequence, &self.name) > (other.sequence, &other.name)
+    }
+}
+
 /// Every row carries a sum of its values: a bit that flips in a name must not become a snapshot nobody ever saw.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT NOT NULL, sum BLOB NOT NULL) STRICT;

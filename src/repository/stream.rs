@@ -3,10 +3,11 @@
 use super::Repository;
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
-use super::intake::{Class, Intake};
+use super::intake::Intake;
+use super::previous::Previous;
 use crate::chunker::Chunker;
 use crate::format::limits::{LEVELS_MAX, LIST_INLINE_MAX};
-use crate::format::recipe::{ListDecoder, ListEntry, Stream};
+use crate::format::recipe::{ListDecoder, ListEntry, Part, Stream};
 use crate::format::{ChunkId, Malformed};
 
 /// Cuts a stream of content into chunks, and its list into chunks of lists. Memory: 1 MiB and the largest chunk, and
@@ -16,7 +17,10 @@ pub struct StreamWriter {
     lists: Chunker,
     buffer: Vec<u8>,
     length: u64,
+    /// Bytes that were cut into chunks.
+    cut: u64,
     levels: Vec<Level>,
+    previous: Previous,
 }
 
 /// A list that is being written: its last bytes, and whether some went into chunks already.
@@ -37,8 +41,15 @@ impl StreamWriter {
             lists: repository.list_chunker(),
             buffer: Vec::new(),
             length: 0,
+            cut: 0,
             levels: vec![Level::default()],
+            previous: Previous::new(&[]),
         }
+    }
+
+    /// An empty stream of content that is expected to resemble an earlier version's: what changed is stored against it.
+    pub fn after(repository: &Repository, previous: &[Part]) -> StreamWriter {
+        StreamWriter { previous: Previous::new(previous), ..StreamWriter::new(repository) }
     }
 
     /// Appends content.
@@ -53,15 +64,27 @@ impl StreamWriter {
 
     /// Cuts chunks off the buffer while at least `least` bytes are in it.
     fn cut_content(&mut self, intake: &mut Intake<'_>, least: usize) -> Result<(), RepositoryError> {
-        let buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.buffer);
         let mut rest = &buffer[..];
         while !rest.is_empty() && rest.len() >= least {
             let (chunk, after) = rest.split_at(self.files.cut(rest));
-            let id = intake.put_chunk(Class::Content, chunk)?;
+            let id = intake.name(chunk);
+            let is_new = intake.takes(id, chunk)?;
+            // Up to its first new chunk the file is its previous version, whose lists need not be read for that.
+            let old = match is_new || self.previous.is_walked() {
+                true => self.previous.pass(intake.reader, id, self.cut, chunk.len())?,
+                false => Vec::new(),
+            };
+            if is_new {
+                intake.put_content(id, chunk, &old)?;
+            }
+            self.cut += chunk.len() as u64;
             self.add_entry(intake, 0, id, chunk.len())?;
             rest = after;
         }
-        self.buffer = rest.to_vec();
+        let done = buffer.len() - rest.len();
+        buffer.drain(..done);
+        self.buffer = buffer;
         Ok(())
     }
 
@@ -91,7 +114,7 @@ impl StreamWriter {
         let mut rest = &pending[..];
         while !rest.is_empty() && rest.len() >= least {
             let (chunk, after) = rest.split_at(self.lists.cut(rest));
-            let id = intake.put_chunk(Class::List, chunk)?;
+            let id = intake.put_list(chunk)?;
             self.add_entry(intake, level + 1, id, chunk.len())?;
             rest = after;
         }

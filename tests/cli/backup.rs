@@ -29,7 +29,8 @@ fn it_says_what_was_taken_and_what_changed() {
 #[test]
 fn as_json_it_gives_the_snapshot_and_its_costs() {
     let place = Place::with_repository();
-    let arguments = ["backup", "data", "--tag", "one", "--tag", "two", "--level", "1", "--offline", "--json"];
+    let arguments =
+        ["backup", "data", "--tag", "one", "--tag", "two", "--level", "1", "--offline", "--read-all", "--json"];
     let json = place.done(&arguments).json();
     let wanted = [
         "alarms",
@@ -50,6 +51,8 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "stored_bytes",
         "suspects",
         "tags",
+        "unread_bytes",
+        "unread_files",
         "warnings",
     ];
     assert_eq!(fields(&json), wanted);
@@ -63,6 +66,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
     assert_eq!(fields(&json["changes"]), ["changed", "gone", "new", "unchanged"]);
     assert_eq!(json["changes"]["unchanged"], 3);
     assert_eq!(json["stored_bytes"], 0);
+    assert_eq!((&json["unread_files"], &json["unread_bytes"]), (&serde_json::json!(0), &serde_json::json!(0)));
 }
 
 #[test]

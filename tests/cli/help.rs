@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 20] = [
     "init",
     "backup",
     "snapshots",
@@ -8,6 +8,9 @@ pub const COMMANDS: [&str; 17] = [
     "dump",
     "restore",
     "undo",
+    "tag",
+    "forget",
+    "undelete",
     "verify",
     "check",
     "stats",

@@ -36,6 +36,7 @@ fn as_json_each_has_its_full_id() {
         "id",
         "moment",
         "new_bytes",
+        "pinned",
         "sequence",
         "stored_bytes",
         "tags",

@@ -66,7 +66,7 @@ impl SecondReader {
         &self.notices
     }
 
-    /// All snapshots (tombstones skipped), ordered by dataset, sequence, name.
+    /// All snapshots (tombstones skipped), ordered by dataset, place, sequence, name.
     pub fn snapshots(&self) -> Result<Vec<SnapshotView>, String> {
         let mut snapshots = Vec::new();
         for name in list(&self.root, "snapshots")? {
@@ -76,7 +76,9 @@ impl SecondReader {
             snapshots.extend(view);
         }
         // SNAP-2
-        snapshots.sort_by(|a, b| (&a.dataset, a.sequence, &a.name).cmp(&(&b.dataset, b.sequence, &b.name)));
+        snapshots.sort_by(|a, b| {
+            (&a.dataset, a.place, a.sequence, &a.name).cmp(&(&b.dataset, b.place, b.sequence, &b.name))
+        });
         Ok(snapshots)
     }
 

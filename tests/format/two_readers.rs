@@ -5,6 +5,7 @@ use std::path::Path;
 
 use redkeep::operations::Silent;
 use redkeep::operations::list::{Selector, choose, dump};
+use redkeep::operations::undelete::undelete;
 use redkeep::repository::{CheckDepth, Places, Repository};
 use tempfile::TempDir;
 
@@ -38,6 +39,31 @@ fn the_second_reader_reads_what_redkeep_wrote() {
             }
         }
     }
+}
+
+/// SNAP-2, FORGET-1
+#[test]
+fn a_copy_stands_for_both_readers_where_the_snapshot_stood_and_a_forgotten_one_is_no_gap() {
+    let (hands, temp) = (Hands::new(9), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), noise(10_000, 1)).unwrap();
+    let repository = create(local(&root), &hands);
+    let first = back_up(&repository, &data, "d").unwrap().name;
+    back_up(&repository, &data, "d").unwrap();
+    repository.forget(&first, "retention").unwrap();
+    let copy = undelete(&repository, &first.session.to_string(), &Silent).unwrap().new;
+    fs::remove_file(root.join(first.to_string())).unwrap();
+    repository.refresh().unwrap();
+    let reader = SecondReader::open(&root, PASSWORD).unwrap();
+    let views = reader.snapshots().unwrap();
+    let seen: Vec<_> = views.iter().map(|view| (view.sequence, view.place, view.name.clone())).collect();
+    let infos = repository.kept_snapshots().unwrap();
+    let own: Vec<_> = infos.iter().map(|info| (info.sequence, info.place, info.name.to_string())).collect();
+    assert_eq!(seen, own);
+    assert_eq!((own[0].0, own[0].1, &own[0].2), (3, 1, &copy.to_string()));
+    assert_eq!(reader.alarms(&views).unwrap(), [""; 0]);
+    assert_eq!(reader.file(&views[0], b"file").unwrap(), noise(10_000, 1));
 }
 
 /// Deltas with one and two bases, chains of them, labelled streams and two levels of lists, from the specification's

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redkeep::format::UnixMillis;
 use redkeep::operations::Silent;
 use redkeep::operations::check::{CheckDepth, CheckReport, check};
-use redkeep::repository::{Repository, RepositoryError};
+use redkeep::repository::{Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
 
 use crate::support::repository::*;
@@ -110,6 +111,20 @@ fn a_damaged_pack_is_named_and_read_again_until_it_is_whole() {
     assert!(!run(&repository, CheckDepth::Structure).is_sound());
     names(&*store, "notes/").iter().for_each(|name| store.delete(name).unwrap());
     assert_eq!(run(&repository, nothing_else).reading.packs, 4);
+}
+
+/// NOTE-5
+#[test]
+fn a_host_whose_clock_is_ahead_does_not_keep_packs_from_being_read() {
+    let (hands, temp, store) = (Hands::new(56), tempfile::tempdir().unwrap(), memory());
+    with_packs(&store, &hands, &temp.path().join("data"), 2);
+    for (days, read) in [(3, 2), (0, 2), (0, 0)] {
+        let mut ahead = hands.ambient("beta");
+        let now = ahead.now.clone();
+        ahead.now = Arc::new(move || UnixMillis(now().0 + days * DAY.as_millis() as u64));
+        let repository = Repository::open(store.clone(), password(PASSWORD), ahead, Places::default(), None).unwrap();
+        assert_eq!(run(&repository, CheckDepth::MaxAge(30 * DAY)).reading.packs, read, "{days} days ahead");
+    }
 }
 
 #[test]

@@ -7,9 +7,11 @@ mod support;
 
 mod check;
 mod damage;
+mod deltas;
 mod forget;
 mod local;
 mod repair;
 mod round_trip;
 mod sessions;
 mod sweep;
+mod unread;

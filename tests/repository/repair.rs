@@ -245,6 +245,19 @@ fn small_objects_that_cannot_be_read_are_named_and_recorded() {
     }
 }
 
+#[test]
+fn a_key_slot_that_is_damaged_is_left_and_said() {
+    let before = Before::new(68);
+    let store = before.copy();
+    let repository = open(store.clone(), &before.hands).unwrap();
+    let slot = repository.add_slot(&password("another"), "second", CHEAP).unwrap();
+    let slot: ObjectName = format!("keys/{slot}").parse().unwrap();
+    store.put(&slot, &store.get(&slot, u64::MAX).unwrap()[..50]).unwrap();
+    let report = fix(&repository);
+    assert!(report.left.damage.iter().any(|damage| damage.object == slot.to_string()), "{:?}", report.left);
+    assert!(report.has_losses() && report.recorded.is_empty());
+}
+
 /// A repair that was held for half of the time after which a lease is stale does not go on.
 ///
 /// SESS-6

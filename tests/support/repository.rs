@@ -82,6 +82,11 @@ impl Hands {
         self.clock.pass(time.as_millis() as u64);
     }
 
+    /// The wall clock shows this time: for comparing it with that of files.
+    pub fn set_clock(&self, now: UnixMillis) {
+        self.clock.0.store(now.0 - Clock::START.as_millis() as u64, Ordering::SeqCst);
+    }
+
     pub fn ambient(&self, host: &str) -> Ambient {
         let Hands { clock, ahead, seed } = self.clone();
         let uptime = self.clock();

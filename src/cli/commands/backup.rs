@@ -13,6 +13,7 @@ use crate::cli::{json, time};
 use crate::format::snapshot::Warning;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
+use crate::operations::forget::policy::PINNED;
 use crate::redis::CaptureOptions;
 use crate::repository::IntakeOptions;
 
@@ -35,6 +36,8 @@ JSON:
    \"tags\": [text], \"files\": number, \"bytes\": size of all files,
    \"new_chunks\": number, \"new_bytes\": of data the repository did not have,
    \"stored_bytes\": what that takes there, \"packs\": number, \"milliseconds\",
+   \"unread_files\": not read, because they were not touched since the previous
+   snapshot, \"unread_bytes\": their size,
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
                \"unchanged\": number} or null without an earlier snapshot,
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
@@ -50,6 +53,9 @@ pub(crate) struct Arguments {
     /// A word to find the snapshot by; may be given several times
     #[arg(long = "tag", value_name = "TAG", value_parser = word)]
     tags: Vec<String>,
+    /// No policy shall forget the snapshot: gives it the tag `pinned`
+    #[arg(long)]
+    pin: bool,
     /// Also take files that fit this pattern; may be given several times
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
@@ -59,6 +65,9 @@ pub(crate) struct Arguments {
     /// How hard to compress: 1 is fast, 19 is small
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
+    /// Read every file, also those that were not touched since the previous snapshot
+    #[arg(long)]
+    read_all: bool,
     /// Read the directory without talking to a server; this version always does
     #[arg(long)]
     #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
@@ -69,12 +78,15 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
+    let mut tags = arguments.tags;
+    tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
     let options = Options {
         directory: arguments.directory,
         dataset: arguments.dataset,
-        tags: arguments.tags,
+        tags,
         capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+        read_all: arguments.read_all,
     };
     let report = backup(&repository, &options, &context.progress)?;
     // The snapshot is committed: what cannot be compared now is a warning.
@@ -104,10 +116,19 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         0 => "nothing new".into(),
         new => format!("{} for {} of new data", size(summary.stored_bytes), size(new)),
     };
+    let unread = match report.unread_files {
+        0 => String::new(),
+        files => {
+            format!("; {} of it in {} not touched since and not read", size(report.unread_bytes), count(files, "file"))
+        }
+    };
     let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
     text.push_str(&facts(&[
         ("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis))),
-        ("holds", format!("{}, {}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts))),
+        (
+            "holds",
+            format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
+        ),
         ("stored", new),
         ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
     ]));

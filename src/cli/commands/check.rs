@@ -110,8 +110,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let is_damaged = !report.is_sound();
     let (text, json) = (text(&report, depth), json::Check::new(&report, arguments.read_data));
     let outcome = if is_damaged { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
-    let hint =
-        "redkeep check --read-data --repair writes down what is lost, and the next backup stores it again where it can";
+    let hint = "redkeep check --read-data --repair writes down what is lost, and the next backup stores again what it can of it";
     let outcome = outcome.with_notes(is_damaged.then(|| hint.to_string()));
     Ok(outcome.with_warnings(not_kept(&report)).with_damage(is_damaged))
 }
@@ -206,9 +205,9 @@ fn lost_in_all(report: &CheckReport) -> String {
 fn repaired(report: &RepairReport, read_data: bool) -> anyhow::Result<Outcome> {
     let outcome = Outcome::listing(repair_text(report), &json::Check::repaired(report, read_data))?;
     let found = (!report.found.is_sound()).then(|| "damage was found and dealt with".to_string());
-    let advice = report.has_losses().then(|| {
-        "take a backup now: it stores again what it still has of what is lost; then forget the snapshots that stay damaged"
-    });
+    let advice =
+        "take a backup now: it stores again what it can of what is lost; then forget the snapshots that stay damaged";
+    let advice = report.has_losses().then_some(advice);
     let outcome = outcome.with_notes(advice.map(String::from)).with_warnings(not_kept(&report.left));
     Ok(outcome.with_warnings(found).with_damage(report.has_losses()))
 }
@@ -232,10 +231,19 @@ fn repair_text(report: &RepairReport) -> String {
     let left = &report.left;
     text.push_str(&match (report.found.is_sound(), left.damage.is_empty()) {
         (true, true) => "nothing to repair\n".to_string(),
-        (false, true) => format!("repaired: {}\n", lost_in_all(left)),
+        (false, true) if report.has_losses() => format!("repaired, but for what is gone: {}\n", gone(report)),
+        (false, true) => "repaired: nothing is lost\n".to_string(),
         (_, false) => format!("{}this is still DAMAGED; {}\n", damaged(&left.damage), lost_in_all(left)),
     });
     text
+}
+
+fn gone(report: &RepairReport) -> String {
+    let snapshots = report.recorded.objects.iter().filter(|name| name.starts_with("snapshots/")).count() as u64;
+    match snapshots {
+        0 => lost_in_all(&report.left),
+        _ => format!("{} cannot be read, {}", count(snapshots, "snapshot"), lost_in_all(&report.left)),
+    }
 }
 
 #[cfg(test)]

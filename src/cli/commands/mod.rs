@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod completions;
 mod dump;
+mod forget;
 mod init;
 mod key;
 mod ls;
@@ -12,6 +13,8 @@ mod prune;
 mod restore;
 mod snapshots;
 mod stats;
+mod tag;
+mod undelete;
 mod undo;
 mod verify;
 
@@ -33,6 +36,9 @@ pub(crate) enum Command {
     Dump(dump::Arguments),
     Restore(restore::Arguments),
     Undo(undo::Arguments),
+    Tag(tag::Arguments),
+    Forget(forget::Arguments),
+    Undelete(undelete::Arguments),
     Verify(verify::Arguments),
     Check(check::Arguments),
     Prune(prune::Arguments),
@@ -52,6 +58,9 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(arguments, context),
         Command::Undo(arguments) => undo::run(&arguments),
+        Command::Tag(arguments) => tag::run(arguments, context),
+        Command::Forget(arguments) => forget::run(arguments, context),
+        Command::Undelete(arguments) => undelete::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),

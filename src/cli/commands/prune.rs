@@ -35,7 +35,7 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// How long what may be deleted stays, and forgotten snapshots can be had back; 0 only on a local disk
-    #[arg(long, value_name = "SPAN", value_parser = time::span, default_value = "24h")]
+    #[arg(long, value_name = "SPAN", value_parser = time::exact_span, default_value = "24h")]
     grace: Duration,
     /// Share of unneeded bytes that is lived with, rather than storing the rest of their packs again
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5%")]

@@ -8,24 +8,34 @@ use crate::cli::human::{count, short, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::UnixMillis;
-use crate::operations::list::{Filter, snapshots};
-use crate::repository::SnapshotInfo;
+use crate::operations::list::{Filter, Forgotten, forgotten, snapshots};
+use crate::repository::{Repository, SnapshotInfo};
 
 /// List snapshots
 ///
 /// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
 /// repository.
+///
+/// With --forgotten it lists those that were forgotten instead: UNTIL is the time until which each can certainly be brought
+/// back with `redkeep undelete`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep snapshots
   redkeep snapshots --dataset sessions --since 'yesterday 00:00'
+  redkeep snapshots --forgotten
   redkeep snapshots --json | jq -r '.snapshots[-1].id'
 
 JSON:
   {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",
      \"moment\" or null, \"host\", \"directory\", \"tags\": [text], \"files\": number,
-     \"bytes\", \"new_bytes\", \"stored_bytes\", \"warnings\": number}],
+     \"bytes\", \"new_bytes\", \"stored_bytes\", \"warnings\": number,
+     \"pinned\": bool}],
+   \"alarms\": [{\"code\", \"message\"}]}
+  With --forgotten:
+  {\"forgotten\": [{\"id\", \"forgotten\": when, \"reason\",
+     \"until\": when it may go for good,
+     \"snapshot\": as above, or null where it is gone}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
@@ -38,18 +48,46 @@ pub(crate) struct Arguments {
     /// Only those with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// Those that were forgotten, and until when each can certainly be brought back
+    #[arg(long)]
+    forgotten: bool,
 }
 
 /// Lists snapshots.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let Arguments { dataset, since, tag } = arguments;
-    let (infos, alarms) = snapshots(&repository, &Filter { dataset, since, tag })?;
+    let Arguments { dataset, since, tag, forgotten: is_forgotten } = arguments;
+    let filter = Filter { dataset, since, tag };
+    if is_forgotten {
+        return run_forgotten(&repository, &filter, context);
+    }
+    let (infos, alarms) = snapshots(&repository, &filter)?;
     let json =
         json::Snapshots { snapshots: infos.iter().map(json::Snapshot::from).collect(), alarms: json::alarms(&alarms) };
     let since = since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
     let text = if infos.is_empty() { String::new() } else { text(&infos) };
+    Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
+}
+
+fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) -> anyhow::Result<Outcome> {
+    let (all, alarms) = forgotten(repository, filter)?;
+    let json = json::ForgottenSnapshots {
+        forgotten: all.iter().map(json::ForgottenSnapshot::from).collect(),
+        alarms: json::alarms(&alarms),
+    };
+    let since = filter.since.map(|since| format!("snapshots since {}", time::show(since)));
+    let none = (all.is_empty() && !context.globals.json).then(|| "no forgotten snapshot fits".to_string());
+    let head = [("ID", Left), ("TIME", Left), ("DATASET", Left), ("UNTIL", Left), ("WHY", Left)];
+    let row = |one: &Forgotten| {
+        let (dataset, time) = match &one.info {
+            Some(info) => (info.dataset.clone(), info.moment.unwrap_or(info.begin)),
+            None => ("(gone)".into(), one.record.snapshot.time),
+        };
+        let until = if one.info.is_some() { time::show(one.until()) } else { String::new() };
+        [short(&one.record.snapshot.session), time::show(time), dataset, until, one.record.reason.clone()]
+    };
+    let text = if all.is_empty() { String::new() } else { table(head, all.iter().map(row)) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
 }
 

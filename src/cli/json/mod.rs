@@ -1,6 +1,7 @@
 //! The shapes that `--json` prints. Scripts rely on them: fields may be added, never renamed or given another meaning.
 
 mod backup;
+mod forget;
 mod key;
 mod restore;
 mod snapshots;
@@ -14,9 +15,10 @@ use crate::operations::list::Chosen;
 use crate::repository::Alarm;
 
 pub(crate) use backup::Backup;
+pub(crate) use forget::{Forget, Tag, Undelete};
 pub(crate) use key::{KeyChange, Slot, Slots};
 pub(crate) use restore::{Restore, Undo, Verify};
-pub(crate) use snapshots::{Dump, Ls, Snapshot, Snapshots, modified};
+pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};
 pub(crate) use stats::Stats;
 
 /// An error.

@@ -6,7 +6,8 @@ use super::{AlarmOf, Warning, Worked, lossy, warnings};
 use crate::cli::time::exact;
 use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
-use crate::operations::list::Chosen;
+use crate::operations::forget::policy::PINNED;
+use crate::operations::list::{Chosen, Forgotten};
 use crate::repository::SnapshotInfo;
 
 /// One snapshot of a listing.
@@ -26,6 +27,36 @@ pub(crate) struct Snapshot {
     new_bytes: u64,
     stored_bytes: u64,
     warnings: u64,
+    pinned: bool,
+}
+
+/// `snapshots --forgotten`.
+#[derive(Serialize)]
+pub(crate) struct ForgottenSnapshots {
+    pub forgotten: Vec<ForgottenSnapshot>,
+    pub alarms: Vec<AlarmOf>,
+}
+
+/// One forgotten snapshot.
+#[derive(Serialize)]
+pub(crate) struct ForgottenSnapshot {
+    id: String,
+    forgotten: String,
+    reason: String,
+    until: String,
+    snapshot: Option<Snapshot>,
+}
+
+impl From<&Forgotten> for ForgottenSnapshot {
+    fn from(forgotten: &Forgotten) -> ForgottenSnapshot {
+        ForgottenSnapshot {
+            id: forgotten.record.snapshot.session.to_string(),
+            forgotten: exact(forgotten.record.time),
+            reason: forgotten.record.reason.clone(),
+            until: exact(forgotten.until()),
+            snapshot: forgotten.info.as_ref().map(Snapshot::from),
+        }
+    }
 }
 
 impl From<&SnapshotInfo> for Snapshot {
@@ -45,6 +76,7 @@ impl From<&SnapshotInfo> for Snapshot {
             new_bytes: info.new_bytes,
             stored_bytes: info.stored_bytes,
             warnings: info.warnings,
+            pinned: info.tags.iter().any(|tag| tag == PINNED),
         }
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
 
 use super::Catalog;
-use crate::format::object::{Name, SnapshotName};
+use crate::format::object::SnapshotName;
 use crate::format::{Id16, UnixMillis};
 use crate::repository::error::RepositoryError;
 use crate::repository::sqlite;
@@ -21,9 +21,9 @@ pub struct ForgottenRecord {
 }
 
 impl ForgottenRecord {
-    /// The record's object name.
-    pub fn name(&self) -> Name {
-        Name::Forgotten(self.snapshot.session)
+    /// Whether the snapshot's id begins so.
+    pub fn has_id(&self, prefix: &str) -> bool {
+        self.snapshot.session.to_string().starts_with(prefix)
     }
 }
 

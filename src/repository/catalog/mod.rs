@@ -6,9 +6,11 @@
 //! which each session fills anew.
 
 mod forgotten;
+mod lineage;
 mod live;
 mod notes;
 mod packs;
+mod seen;
 mod snapshots;
 mod wanted;
 
@@ -23,13 +25,15 @@ use super::sqlite;
 use crate::format::Id16;
 
 pub use forgotten::ForgottenRecord;
+pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
+pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
 pub(super) use wanted::Wanted;
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -46,11 +50,16 @@ CREATE TABLE chunks (id BLOB NOT NULL, pack INTEGER NOT NULL, frame INTEGER NOT 
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, dataset TEXT NOT NULL,
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+    bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
+    sum BLOB NOT NULL) STRICT;
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
     sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
-CREATE INDEX snapshots_by_dataset ON snapshots (dataset, sequence, name);
+-- Files that a snapshot was made from, by dataset.
+CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,
+    reader TEXT NOT NULL, stamp BLOB NOT NULL, facts BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (tag, path))
+    STRICT, WITHOUT ROWID;
+CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";
 
 /// An open catalog. Its connection has temporary tables of its own: `usable` (this session's proof that packs exist),

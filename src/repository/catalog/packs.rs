@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
 use super::Catalog;
 use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
@@ -149,14 +149,19 @@ impl Catalog {
 
     /// DELTA-5: whether a chunk can be decoded from usable packs, all bases included.
     pub fn is_known(&self, id: &ChunkId) -> Result<bool, RepositoryError> {
+        self.run(|connection| is_known(connection, id))
+    }
+
+    /// Whether all of these chunks are known; asked in one transaction, as SQLite locks its file for each.
+    pub fn all_known(&self, ids: &[ChunkId]) -> Result<bool, RepositoryError> {
         self.run(|connection| {
-            let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id = ?1";
-            let mut whole = connection.prepare_cached(sql)?;
-            let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
-            let mut prefixed = connection.prepare_cached(sql)?;
-            let mut left = DELTA_CLOSURE_MAX;
-            let forms = read_bases(whole.query([&id.0[..]])?)?;
-            any_known(&forms, &mut prefixed, DELTA_DEPTH_MAX, &mut left)
+            let transaction = connection.unchecked_transaction()?;
+            for id in ids {
+                if !is_known(&transaction, id)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         })
     }
 
@@ -339,7 +344,7 @@ fn insert_chunks(transaction: &Transaction<'_>, mut rows: Vec<ChunkValues>) -> r
     Ok(())
 }
 
-fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
+pub(super) fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
     let (mut low, mut high) = ([0; 32], [0xff; 32]);
     for bound in [&mut low, &mut high] {
         bound.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
@@ -349,6 +354,16 @@ fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
 
 pub(super) fn split_bases(bases: &[u8]) -> Vec<BasePrefix> {
     bases.as_chunks::<BASE_PREFIX>().0.to_vec()
+}
+
+fn is_known(connection: &Connection, id: &ChunkId) -> rusqlite::Result<bool> {
+    let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id = ?1";
+    let mut whole = connection.prepare_cached(sql)?;
+    let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
+    let mut prefixed = connection.prepare_cached(sql)?;
+    let mut left = DELTA_CLOSURE_MAX;
+    let forms = read_bases(whole.query([&id.0[..]])?)?;
+    any_known(&forms, &mut prefixed, DELTA_DEPTH_MAX, &mut left)
 }
 
 /// How a chunk is stored in usable packs: `None` whole, else its bases.

@@ -21,6 +21,8 @@ pub struct SnapshotInfo {
     pub dataset: String,
     /// Position in the dataset, from 1.
     pub sequence: u64,
+    /// Where it stands in the order of the dataset: its sequence number, or that of the snapshot it is a copy of.
+    pub place: u64,
     /// Object name of the dataset's previous snapshot.
     pub previous: Option<String>,
     /// Begin of the capture by the host's clock.
@@ -45,11 +47,13 @@ pub struct SnapshotInfo {
     pub new_bytes: u64,
     /// Bytes stored for them.
     pub stored_bytes: u64,
+    /// Keys of the dataset it holds, where its files tell.
+    pub keys: Option<u64>,
 }
 
 const COLUMNS: &str = "name, dataset, sequence, previous, begin, end, moment, host, directory, tags, warnings, files,
-    bytes, new_bytes, stored_bytes, tombstone";
-const COLUMN_COUNT: usize = 16;
+    bytes, new_bytes, stored_bytes, tombstone, place, keys";
+const COLUMN_COUNT: usize = 18;
 
 impl Catalog {
     /// Object names below `snapshots/` that the catalog has, tombstones included.
@@ -69,7 +73,8 @@ impl Catalog {
     pub fn add_snapshot(&mut self, name: &SnapshotName, snapshot: Option<&Snapshot>) -> Result<(), RepositoryError> {
         let sql = format!(
             "INSERT OR REPLACE INTO snapshots ({COLUMNS}, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+             ?19)"
         );
         let values = values(name, snapshot);
         let sum = sqlite::sum(values.iter().map(ValueRef::from));
@@ -79,7 +84,7 @@ impl Catalog {
         })
     }
 
-    /// All snapshots by dataset, sequence and name; tombstones left out.
+    /// All snapshots by dataset, place, sequence and name; tombstones left out.
     ///
     /// SESS-8: a tombstone is no snapshot.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
@@ -90,7 +95,7 @@ impl Catalog {
     /// index hides from one of them is read anew for both.
     fn rows(&self) -> Result<Vec<(SnapshotInfo, bool)>, RepositoryError> {
         self.run(|connection| {
-            let sql = format!("SELECT {COLUMNS}, sum FROM snapshots ORDER BY dataset, sequence, name");
+            let sql = format!("SELECT {COLUMNS}, sum FROM snapshots ORDER BY dataset, place, sequence, name");
             let mut query = connection.prepare(&sql)?;
             query.query_map([], |row| sqlite::check_sum(row, COLUMN_COUNT).and_then(|()| read_row(row)))?.collect()
         })
@@ -123,6 +128,8 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
             zero(),
             zero(),
             is_tombstone,
+            zero(),
+            none(),
         ];
     };
     [
@@ -142,7 +149,17 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
         number(s.summary.new_bytes),
         number(s.summary.stored_bytes),
         number(0),
+        number(s.place()),
+        keys(s).map(|keys| keys as i64).into(),
     ]
+}
+
+/// Keys that the structure of the dataset's file told: of the AOF's base where the AOF is the dataset, else of the dump.
+fn keys(snapshot: &Snapshot) -> Option<u64> {
+    let facts = &snapshot.facts;
+    let is_aof = facts.get("authoritative").is_some_and(|which| which == "aof");
+    let names: &[&str] = if is_aof { &["base.keys", "aof-file.keys"] } else { &["dump.keys"] };
+    names.iter().find_map(|name| facts.get(*name)?.parse().ok())
 }
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
@@ -165,6 +182,8 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
         bytes: unsigned(12)?,
         new_bytes: unsigned(13)?,
         stored_bytes: unsigned(14)?,
+        place: unsigned(16)?,
+        keys: row.get::<_, Option<i64>>(17)?.map(|keys| keys as u64),
     };
     Ok((info, unsigned(15)? != 0))
 }

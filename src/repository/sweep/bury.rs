@@ -8,7 +8,6 @@ use super::super::session::{HEARTBEAT, Session};
 use super::super::{lock, object_name};
 use super::survey::StoreClock;
 use super::{SweepReport, fence};
-use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::CONDEMNED_MAX;
 use crate::format::object::{Kind, Name};
 use crate::format::session::Burial;
@@ -134,10 +133,10 @@ fn replace_indexes(
             }
         }
         if kept.iter().map(|pack| pack.footer.frames.len()).sum::<usize>() > FRAMES {
-            session.put_index(std::mem::take(&mut kept))?;
+            repository.put_index(session.id(), std::mem::take(&mut kept))?;
         }
     }
-    session.put_index(kept)?;
+    repository.put_index(session.id(), kept)?;
     for hash in hashes.iter().filter(|_| delete) {
         repository.store.delete(&object_name(&Name::Index(*hash)))?;
         report.deleted_indexes += 1;
@@ -148,23 +147,6 @@ fn replace_indexes(
 
 /// Frames of about 16 MiB of index at a chunk of 64 KiB and 40 bytes each.
 const FRAMES: usize = 24 << 10;
-
-impl Session<'_> {
-    /// Puts an index object that names packs which are stored. Nothing is put for none.
-    fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let index = Index { session: self.id(), packs };
-        // The name is the hash of the bytes and no part of what is sealed.
-        let unnamed = Name::Index(ObjectHash([0; 32]));
-        let salt = self.repository.ambient.random();
-        let sealed = self.keyring.seal(&unnamed, Kind::Index, salt, &index.encode());
-        let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
-        self.keyring.open(&name, &sealed).map_err(|fault| RepositoryError::damaged(name, fault))?;
-        Ok(self.repository.store.put(&object_name(&name), &sealed)?)
-    }
-}
 
 fn index_hash(name: &str) -> Option<ObjectHash> {
     match Name::parse(name) {

@@ -320,7 +320,7 @@ impl Repository {
         let except = |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack);
         lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
         let unknown = rescue::unknown(self, &survey.losses.chunks)?;
-        rescue::store_again(session, &unknown, options, report, hands.stop, hands.progress)?;
+        rescue::store_again(session, unknown, options, report, hands.stop, hands.progress)?;
         // Proved, not assumed: a condemnation or burial follows.
         match rescue::unknown(self, &survey.losses.chunks)?.first() {
             None => Ok(()),

@@ -17,6 +17,8 @@ pub struct SnapshotView {
     pub dataset: String,
     /// Number in the dataset, from 1.
     pub sequence: u64,
+    /// Where it stands in the order of its dataset.
+    pub place: u64,
     /// Session that wrote it, in hexadecimal.
     pub id: String,
     /// Object name of the dataset's snapshot before it.
@@ -102,15 +104,17 @@ impl SnapshotView {
                 let summary = Map::read(decoder)?;
                 (0..=6).try_for_each(|key| summary.required(key, cbor::uint).map(drop))
             })?;
+            let sequence = map.required(1, cbor::uint)?;
             let snapshot = SnapshotView {
                 name: name.to_string(),
                 dataset: map.required(0, cbor::text)?,
-                sequence: map.required(1, cbor::uint)?,
+                sequence,
                 id: session.to_string(),
                 previous: map.optional(2, cbor::text)?,
                 files: map.required(9, |decoder| cbor::array(decoder, FILES_MAX, FileView::read))?,
                 facts: map.required(8, |decoder| cbor::keyed(decoder, cbor::text, cbor::text))?,
                 warnings: map.required(11, |decoder| cbor::array(decoder, u64::MAX, warning))?,
+                place: map.optional(15, cbor::uint)?.unwrap_or(sequence),
                 tags: map.required(12, |decoder| cbor::array(decoder, u64::MAX, cbor::text))?,
             };
             if snapshot.sequence == 0 {

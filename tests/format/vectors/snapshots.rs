@@ -82,6 +82,7 @@ fn build_snapshot(fields: Fields<'_>) -> Snapshot {
         tags: fields.list("tags").iter().map(text).collect(),
         made_by: fields.text("made_by").into(),
         summary: Summary { files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis },
+        place: fields.maybe("place").map(|place| place.as_u64().unwrap()),
     }
 }
 

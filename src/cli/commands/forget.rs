@@ -1,0 +1,189 @@
+//! `redkeep forget`.
+
+use clap::Args;
+use jiff::Span;
+use jiff::tz::TimeZone;
+
+use crate::cli::args::word;
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
+use crate::cli::human::Lean::Left;
+use crate::cli::human::{count, plain, short, table};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, selector, time};
+use crate::operations::forget::policy::{PINNED, Policy};
+use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
+use crate::operations::list::{Filter, Selector};
+
+/// Say which snapshots are no longer wanted
+///
+/// Forgets snapshots: those that a policy does not keep, dataset by dataset, or those that are named. They are no longer
+/// listed or restored. Nothing is deleted: `redkeep undelete` brings one back, with certainty for 24 hours, after which
+/// a prune may delete what only forgotten snapshots need.
+///
+/// A policy is one or more --keep options; what any of them keeps is kept. Of each hour, day, ISO week, month or year the
+/// newest snapshot counts, and only those in which there are snapshots are counted. One that keeps nothing of a dataset
+/// is refused. Pinned snapshots are kept, and the predecessor of a snapshot whose keys fell by more than half. Nothing is
+/// forgotten while a snapshot is missing or cannot be read.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep forget --keep-last 3 --keep-daily 14 --keep-monthly 12 --dry-run
+  redkeep forget --dataset sessions --keep-within 7d --keep-weekly 8
+  redkeep forget --keep-daily 14 --keep-tag release --zone UTC
+  redkeep forget 8f3a09c2
+
+JSON:
+  {\"zone\": in which days were counted or null where snapshots were named,
+   \"dry_run\": bool, \"kept\": number, \"forgotten\": number,
+   \"datasets\": [{\"dataset\",
+     \"kept\": [{\"id\", \"begin\", \"reasons\": [text]}],
+     \"forgotten\": [{\"id\", \"begin\"}]}],
+   \"already_forgotten\": [id], \"alarms\": [{\"code\", \"message\"}]}
+")]
+pub(crate) struct Arguments {
+    /// Snapshots to forget, instead of a policy: ids, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
+    snapshots: Vec<Selector>,
+    #[command(flatten)]
+    keep: Keep,
+    /// Only of this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Only those with this tag; others are left alone
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Zone in which days begin: an IANA name such as Europe/Berlin, or UTC [default: the local zone]
+    #[arg(long, value_name = "ZONE", value_parser = time::zone)]
+    zone: Option<TimeZone>,
+    /// Forget the predecessor of a snapshot whose keys fell by more than half, where nothing else keeps it
+    #[arg(long)]
+    ignore_key_drop: bool,
+    /// Forget named snapshots that are pinned
+    #[arg(long)]
+    even_pinned: bool,
+    /// Forget named snapshots where that leaves a dataset without any
+    #[arg(long)]
+    allow_empty: bool,
+    /// Say what would be forgotten, and why the others are kept, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The policy.
+#[derive(Debug, Args)]
+struct Keep {
+    /// Keep the newest N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_last: Option<u64>,
+    /// Keep the newest of each of the last N hours with snapshots
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_hourly: Option<u64>,
+    /// The same for days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_daily: Option<u64>,
+    /// The same for weeks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_weekly: Option<u64>,
+    /// The same for months
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_monthly: Option<u64>,
+    /// The same for years
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keep_yearly: Option<u64>,
+    /// Keep all that are at most SPAN older than the newest of their dataset, such as 36h, 7d or 1y6mo
+    #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    keep_within: Option<Span>,
+    /// Keep all with this tag; may be given several times
+    #[arg(long = "keep-tag", value_name = "TAG", value_parser = word)]
+    keep_tags: Vec<String>,
+}
+
+impl Keep {
+    fn policy(&self) -> Policy {
+        Policy {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within: self.keep_within,
+            tags: self.keep_tags.clone(),
+        }
+    }
+}
+
+/// Forgets snapshots.
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let what = what(&arguments)?;
+    let zone = match &what {
+        What::Policy { zone, .. } => Some(time::zone_name(zone)),
+        What::Named { .. } => None,
+    };
+    let repository = context.open()?;
+    context.progress.stop_in_order();
+    let filter = Filter { dataset: arguments.dataset, tag: arguments.tag, since: None };
+    let report = forget(&repository, &Options { what, filter, dry_run: arguments.dry_run }, &context.progress)?;
+    let json = json::Forget::new(&report, zone.clone());
+    let text = text(&report, zone.as_deref());
+    let outcome = if report.dry_run { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
+    let already = report.already.iter().map(|r| format!("{} was forgotten before", short(&r.snapshot.session)));
+    let is_nothing = report.datasets.is_empty() && report.already.is_empty();
+    let nothing = is_nothing.then(|| "no snapshot fits: nothing was forgotten".to_string());
+    Ok(outcome.with_notes(already).with_notes(nothing).with_alarms(&report.alarms))
+}
+
+/// A policy or names, and not both.
+fn what(arguments: &Arguments) -> Result<What, UsageError> {
+    let policy = arguments.keep.policy();
+    let wrong = |what: &str, hint: &str| Err(UsageError { what: what.into(), hint: hint.into() });
+    match (arguments.snapshots.is_empty(), policy.is_empty()) {
+        (true, true) => wrong(
+            "neither a policy nor a snapshot to forget",
+            "say what to keep, such as --keep-daily 14, or name snapshots by their ids",
+        ),
+        (false, false) => wrong("a policy and snapshots to forget", "give one of the two"),
+        (true, false) if arguments.even_pinned || arguments.allow_empty => wrong(
+            "--even-pinned and --allow-empty are for named snapshots",
+            "no policy forgets what is pinned, or all of a dataset: name the snapshots",
+        ),
+        (true, false) => Ok(What::Policy {
+            policy,
+            zone: arguments.zone.clone().unwrap_or_else(TimeZone::system),
+            ignore_key_drop: arguments.ignore_key_drop,
+        }),
+        (false, true) => Ok(What::Named {
+            snapshots: arguments.snapshots.clone(),
+            even_pinned: arguments.even_pinned,
+            allow_empty: arguments.allow_empty,
+        }),
+    }
+}
+
+fn text(report: &Report, zone: Option<&str>) -> String {
+    let mut text: String = report.datasets.iter().map(|dataset| of_dataset(dataset, report.dry_run, zone)).collect();
+    if let (Some(zone), false) = (zone, report.datasets.is_empty()) {
+        text.push_str(&format!("hours, days, weeks, months and years are those of {zone}\n"));
+    }
+    text
+}
+
+fn of_dataset(dataset: &Dataset, dry_run: bool, zone: Option<&str>) -> String {
+    let (kept, forgotten) = dataset.counts();
+    let did = if dry_run { "would forget" } else { "forgot" };
+    let name = plain(&dataset.name);
+    let head = [("ID", Left), ("TIME", Left), ("VERDICT", Left), ("WHY", Left)];
+    // Of named ones, those that stay are no news.
+    let rows = dataset.verdicts.iter().filter(|verdict| zone.is_some() || !verdict.is_kept).map(row);
+    format!("{name}: {did} {forgotten} of {}\n{}\n", count((kept + forgotten) as u64, "snapshot"), table(head, rows))
+}
+
+fn row(verdict: &Verdict) -> [String; 4] {
+    let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
+    let is_pinned = verdict.info.tags.iter().any(|tag| tag == PINNED);
+    let why = if !verdict.is_kept && is_pinned { PINNED.into() } else { reasons.join(", ") };
+    let verdict_word = if verdict.is_kept { "kept" } else { "forgotten" };
+    let time = time::show(verdict.info.moment.unwrap_or(verdict.info.begin));
+    [short(&verdict.info.name.session), time, verdict_word.into(), why]
+}

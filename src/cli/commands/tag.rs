@@ -1,0 +1,80 @@
+//! `redkeep tag`.
+
+use clap::Args;
+
+use crate::cli::args::{OfDataset, word};
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
+use crate::cli::human::{facts, plain, short};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, selector};
+use crate::operations::forget::policy::PINNED;
+use crate::operations::list::Selector;
+use crate::operations::tag::{Options, Report, tag};
+
+/// Change the tags of a snapshot, or pin it
+///
+/// Changes the tags of a snapshot. A snapshot is never rewritten: one with the same content and times and the new tags
+/// takes its place, with an id of its own, and the old one is forgotten. Nothing is stored twice.
+///
+/// A pinned snapshot has the tag `pinned`; no policy of `redkeep forget` forgets it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep tag latest --add before-upgrade
+  redkeep tag 8f3a09c2 --pin
+  redkeep tag 8f3a09c2 --unpin --remove before-upgrade
+
+JSON:
+  {\"old\": id, \"new\": id (the same where nothing changed), \"dataset\",
+   \"tags\": [text], \"changed\": bool, \"alarms\": [{\"code\", \"message\"}]}
+")]
+pub(crate) struct Arguments {
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
+    snapshot: Selector,
+    #[command(flatten)]
+    of: OfDataset,
+    /// A tag it shall have; may be given several times
+    #[arg(long, value_name = "TAG", value_parser = word)]
+    add: Vec<String>,
+    /// A tag it shall not have; may be given several times
+    #[arg(long, value_name = "TAG", value_parser = word)]
+    remove: Vec<String>,
+    /// No policy shall forget it
+    #[arg(long, conflicts_with = "unpin")]
+    pin: bool,
+    /// Policies may forget it
+    #[arg(long)]
+    unpin: bool,
+}
+
+/// Changes tags.
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let Arguments { snapshot, of, mut add, mut remove, pin, unpin } = arguments;
+    if let Some(both) = add.iter().find(|tag| remove.contains(tag)) {
+        let what = format!("the tag {both} is to be added and removed");
+        return Err(UsageError { what, hint: "give one of the two".into() }.into());
+    }
+    add.extend(pin.then(|| PINNED.to_string()));
+    remove.extend(unpin.then(|| PINNED.to_string()));
+    if add.is_empty() && remove.is_empty() {
+        let (what, hint) = ("no change of tags was asked for".into(), "give --add, --remove, --pin or --unpin".into());
+        return Err(UsageError { what, hint }.into());
+    }
+    let repository = context.open()?;
+    context.progress.stop_in_order();
+    let report = tag(&repository, &snapshot, of.dataset.as_deref(), &Options { add, remove }, &context.progress)?;
+    Ok(Outcome::deed(text(&report), &json::Tag::from(&report))?.with_alarms(&report.alarms))
+}
+
+fn text(report: &Report) -> String {
+    let (old, new) = (short(&report.old.session), short(&report.new.session));
+    let dataset = plain(&report.dataset);
+    let head = match report.old == report.new {
+        true => format!("snapshot {new} of {dataset} has these tags already\n"),
+        false => format!("snapshot {old} of {dataset} is now {new}\n"),
+    };
+    let tags = if report.tags.is_empty() { "none".into() } else { report.tags.join(", ") };
+    format!("{head}{}", facts(&[("tags", tags)]))
+}

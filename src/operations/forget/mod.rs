@@ -1,0 +1,218 @@
+//! `forget`: which snapshots are no longer wanted, by a policy or by their ids. Nothing is deleted by it.
+
+pub mod policy;
+
+use jiff::tz::TimeZone;
+
+use super::list::{Filter, Selector, select, snapshots};
+use super::{Observer, OperationError};
+use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
+
+use policy::{Candidate, PINNED, Policy, Reason, decide};
+
+/// What is forgotten.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// By which rules, or which snapshots.
+    pub what: What,
+    /// Only snapshots that fit.
+    pub filter: Filter,
+    /// Say what would be done and do nothing.
+    pub dry_run: bool,
+}
+
+/// By which rules, or which snapshots.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// What a policy does not keep.
+    Policy {
+        /// The rules.
+        policy: Policy,
+        /// Where days begin and end.
+        zone: TimeZone,
+        /// Do not keep the predecessor of a snapshot that lost more than half of its keys.
+        ignore_key_drop: bool,
+    },
+    /// These snapshots.
+    Named {
+        /// Which.
+        snapshots: Vec<Selector>,
+        /// Pinned ones too.
+        even_pinned: bool,
+        /// Also where it leaves a dataset without any.
+        allow_empty: bool,
+    },
+}
+
+/// What is kept and what is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// By dataset.
+    pub datasets: Vec<Dataset>,
+    /// Of the snapshots that were named, those that were forgotten before.
+    pub already: Vec<ForgottenRecord>,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// What the repository lacks.
+    pub alarms: Vec<Alarm>,
+}
+
+/// The snapshots of a dataset that were judged, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// Its name.
+    pub name: String,
+    /// What becomes of each.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What becomes of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The snapshot.
+    pub info: SnapshotInfo,
+    /// Whether it is kept.
+    pub is_kept: bool,
+    /// Why it is kept; none where it is forgotten, or was not named.
+    pub reasons: Vec<Reason>,
+}
+
+impl Dataset {
+    /// How many are kept, and how many forgotten.
+    pub fn counts(&self) -> (usize, usize) {
+        let kept = self.verdicts.iter().filter(|verdict| verdict.is_kept).count();
+        (kept, self.verdicts.len() - kept)
+    }
+}
+
+/// Forgets snapshots, oldest first. A crash leaves some forgotten and the others not; the same again completes it.
+pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
+    let (infos, alarms) = snapshots(repository, &Filter::default())?;
+    refuse_what_lacks(&alarms)?;
+    let of_dataset = |infos: &[SnapshotInfo]| match &options.what {
+        What::Policy { policy, zone, ignore_key_drop } => {
+            by_policy(infos, options, |candidates| decide(policy, candidates, zone, *ignore_key_drop))
+        }
+        What::Named { .. } => Ok(None),
+    };
+    let mut report = Report { dry_run: options.dry_run, alarms, ..Report::default() };
+    let reason = match &options.what {
+        What::Policy { .. } => {
+            let parts = infos.chunk_by(|a, b| a.dataset == b.dataset).map(of_dataset);
+            report.datasets = parts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            "not kept by the policy"
+        }
+        What::Named { snapshots, even_pinned, allow_empty } => {
+            let named = find(repository, &infos, snapshots, &options.filter, &mut report)?;
+            let parts = infos.chunk_by(|a, b| a.dataset == b.dataset);
+            let parts = parts.map(|infos| by_name(infos, &named, *even_pinned, *allow_empty));
+            report.datasets = parts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            "named on the command line"
+        }
+    };
+    if !options.dry_run {
+        for verdict in report.datasets.iter().flat_map(|dataset| &dataset.verdicts).filter(|verdict| !verdict.is_kept) {
+            if observer.interrupted() {
+                return Err(RepositoryError::Interrupted.into());
+            }
+            repository.forget(&verdict.info.name, reason)?;
+        }
+    }
+    Ok(report)
+}
+
+/// What is left may be the only copy of what is lost: nothing is forgotten until that is settled.
+fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
+    let is_lack = |alarm: &&Alarm| match alarm {
+        Alarm::Index { .. }
+        | Alarm::Packs { .. }
+        | Alarm::Snapshot { .. }
+        | Alarm::Forgotten { .. }
+        | Alarm::Gap { .. }
+        | Alarm::Rollback { .. } => true,
+        Alarm::State { .. } | Alarm::NotNoted { .. } => false,
+    };
+    let alarms: Vec<Alarm> = alarms.iter().filter(is_lack).cloned().collect();
+    if alarms.is_empty() { Ok(()) } else { Err(OperationError::Lacking { alarms }) }
+}
+
+/// What a policy makes of a dataset; nothing where no snapshot of it fits the filter.
+fn by_policy(
+    infos: &[SnapshotInfo],
+    options: &Options,
+    decide: impl Fn(&[Candidate<'_>]) -> Vec<Vec<Reason>>,
+) -> Result<Option<Dataset>, OperationError> {
+    let candidate = |info: &'_ SnapshotInfo| (info.moment.unwrap_or(info.begin), options.filter.fits(info));
+    let judged: Vec<Candidate<'_>> = infos
+        .iter()
+        .map(|info| {
+            let (time, is_meant) = candidate(info);
+            Candidate { time, tags: &info.tags, keys: info.keys, is_meant }
+        })
+        .collect();
+    let reasons = decide(&judged);
+    let meant = infos.iter().zip(reasons).filter(|(info, _)| options.filter.fits(info));
+    let verdicts: Vec<Verdict> =
+        meant.map(|(info, reasons)| Verdict { info: info.clone(), is_kept: !reasons.is_empty(), reasons }).collect();
+    let Some(first) = verdicts.first() else { return Ok(None) };
+    let name = first.info.dataset.clone();
+    match verdicts.iter().flat_map(|verdict| &verdict.reasons).any(Reason::is_policy) {
+        true => Ok(Some(Dataset { name, verdicts })),
+        false => Err(OperationError::Refused {
+            what: format!("the policy keeps none of the {} snapshots of dataset {name} it is about", verdicts.len()),
+            hint: "nothing was forgotten; look for a mistyped tag, or keep at least one with --keep-last 1".into(),
+        }),
+    }
+}
+
+/// The snapshots that are named; those that were forgotten before are reported.
+fn find(
+    repository: &Repository,
+    infos: &[SnapshotInfo],
+    selectors: &[Selector],
+    filter: &Filter,
+    report: &mut Report,
+) -> Result<Vec<SnapshotInfo>, OperationError> {
+    let infos: Vec<SnapshotInfo> = infos.iter().filter(|info| filter.fits(info)).cloned().collect();
+    let records = repository.forgotten()?;
+    let mut named = Vec::new();
+    for selector in selectors {
+        let forgotten = |prefix: &String| records.iter().find(|record| record.has_id(prefix));
+        match (select(&infos, selector), selector) {
+            (Err(OperationError::NoSnapshot { what }), Selector::Id(prefix)) => match forgotten(prefix) {
+                Some(record) => report.already.push(record.clone()),
+                None => return Err(OperationError::NoSnapshot { what }),
+            },
+            (found, _) => named.push(found?.clone()),
+        }
+    }
+    Ok(named)
+}
+
+/// What becomes of a dataset of which some snapshots are named; nothing where none is.
+fn by_name(
+    infos: &[SnapshotInfo],
+    named: &[SnapshotInfo],
+    even_pinned: bool,
+    allow_empty: bool,
+) -> Result<Option<Dataset>, OperationError> {
+    let verdict =
+        |info: &SnapshotInfo| Verdict { info: info.clone(), is_kept: !named.contains(info), reasons: Vec::new() };
+    let verdicts: Vec<Verdict> = infos.iter().map(verdict).collect();
+    let Some(first) = verdicts.iter().find(|verdict| !verdict.is_kept) else { return Ok(None) };
+    let name = first.info.dataset.clone();
+    let is_pinned = |verdict: &&Verdict| !verdict.is_kept && verdict.info.tags.iter().any(|tag| tag == PINNED);
+    if let Some(pinned) = verdicts.iter().find(is_pinned).filter(|_| !even_pinned) {
+        return Err(OperationError::Refused {
+            what: format!("snapshot {} is pinned", pinned.info.name.session),
+            hint: "nothing was forgotten; to forget it all the same, say --even-pinned".into(),
+        });
+    }
+    match verdicts.iter().any(|verdict| verdict.is_kept) || allow_empty {
+        true => Ok(Some(Dataset { name, verdicts })),
+        false => Err(OperationError::Refused {
+            what: format!("no snapshot of dataset {name} would be left"),
+            hint: "nothing was forgotten; to forget them all the same, say --allow-empty".into(),
+        }),
+    }
+}

@@ -1,0 +1,112 @@
+//! The workers of the way in: frames are compressed as their kind asks.
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{Frame, Kind};
+use crate::compress::{CannotCompress, Compressor};
+use crate::format::frame::Method;
+use crate::repository::pack_writer::FrameBody;
+
+/// Level at which a frame that looks random is tried: a few times as fast as reading it.
+const TRY: i32 = -5;
+/// Bytes of a chunk that are looked at: pieces of [`SAMPLE_PIECE`], evenly spread.
+const SAMPLE: usize = 4096;
+const SAMPLE_PIECE: usize = 256;
+
+/// A frame's ticket, and the frame compressed or why it could not be.
+pub(super) type Compressed = (u64, Result<FrameBody, CannotCompress>);
+
+/// A worker: compresses frames until there are no more, or nobody takes them.
+pub(super) fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<Compressed>) {
+    let mut compressors = Compressor::new(TRY).and_then(|quick| Ok((quick, Compressor::new(level)?)));
+    for frame in from {
+        let ticket = frame.ticket;
+        let body = match &mut compressors {
+            Ok((quick, slow)) => compress_frame(quick, slow, frame),
+            Err(error) => Err(error.clone()),
+        };
+        if to.send((ticket, body)).is_err() {
+            return;
+        }
+    }
+}
+
+fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -> Result<FrameBody, CannotCompress> {
+    let Frame { plaintext, chunks, kind, .. } = frame;
+    if kind == Kind::Delta {
+        return Ok(FrameBody { method: Method::Delta, bytes: plaintext, chunks });
+    }
+    // What looks random byte by byte may still repeat itself: only what a first try cannot make smaller is left as it is.
+    if kind == Kind::Dense && quick.whole(&plaintext)?.len() >= plaintext.len() - plaintext.len() / 64 {
+        return Ok(FrameBody { method: Method::Plain, bytes: plaintext, chunks });
+    }
+    let compressed = slow.whole(&plaintext)?;
+    Ok(match compressed.len() < plaintext.len() {
+        true => FrameBody { method: Method::Zstd, bytes: compressed, chunks },
+        false => FrameBody { method: Method::Plain, bytes: plaintext, chunks },
+    })
+}
+
+/// Whether every byte value is about as frequent as every other in a sample of these bytes: then there is nothing to be
+/// gained from coding them shorter. Too little to tell is not dense.
+pub(super) fn is_dense(bytes: &[u8]) -> bool {
+    if bytes.len() < 2 * SAMPLE {
+        return false;
+    }
+    let step = bytes.len() / (SAMPLE / SAMPLE_PIECE);
+    let mut counts = [0u32; 256];
+    for piece in bytes.chunks_exact(step).filter_map(|piece| piece.get(..SAMPLE_PIECE)) {
+        for byte in piece {
+            if let Some(count) = counts.get_mut(usize::from(*byte)) {
+                *count += 1;
+            }
+        }
+    }
+    let total = u64::from(counts.iter().sum::<u32>());
+    let squares: u64 = counts.iter().map(|count| u64::from(*count).pow(2)).sum();
+    // Of random bytes total + total² / 256 is expected, give or take a hundredth; of coded text far more.
+    squares * 256 < (total * 256 + total * total) * 17 / 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ChunkId;
+    use crate::format::pack::ChunkRow;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
+        let chunks = vec![ChunkRow { id: ChunkId([1; 32]), length: plaintext.len() as u32, delta: None }];
+        Frame { ticket: 0, kind, plaintext, chunks }
+    }
+
+    fn compressed(kind: Kind, plaintext: Vec<u8>) -> FrameBody {
+        let (mut quick, mut slow) = (Compressor::new(TRY).unwrap(), Compressor::new(3).unwrap());
+        compress_frame(&mut quick, &mut slow, frame(kind, plaintext)).unwrap()
+    }
+
+    #[test]
+    fn only_what_looks_random_is_dense() {
+        assert!((0..50).all(|shift| is_dense(&noise(70_000 + 997 * shift)[shift..])));
+        let hex: Vec<u8> = noise(70_000).iter().map(|byte| b"0123456789abcdef"[usize::from(byte % 16)]).collect();
+        let half = [noise(35_000), hex[..35_000].to_vec()].concat();
+        let low: Vec<u8> = noise(70_000).iter().map(|byte| byte & 0x7f).collect();
+        for other in [hex, half, low, vec![0; 70_000], noise(8_000)] {
+            assert!(!is_dense(&other));
+        }
+    }
+
+    #[test]
+    fn what_looks_random_and_repeats_itself_is_compressed() {
+        let body = compressed(Kind::Dense, noise(500_000));
+        assert_eq!((body.method, body.bytes.len()), (Method::Plain, 500_000));
+        let body = compressed(Kind::Dense, [noise(250_000), noise(250_000)].concat());
+        assert_eq!(body.method, Method::Zstd);
+        assert!(body.bytes.len() < 251_000);
+    }
+}

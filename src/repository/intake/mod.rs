@@ -1,0 +1,291 @@
+//! The way in: chunks are named, looked up, gathered in frames, compressed, sealed into packs, checked and stored.
+//!
+//! Five stages joined by bounded channels, all inside [`Session::store`]:
+//!
+//! ```text
+//! caller: name, look up, delta, gather   workers: compress   packer: seal, in order   checker: decode again
+//! finisher: store, catalog, index
+//! ```
+//!
+//! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
+//! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, four packs of 18 MiB (one
+//! being filled, one waiting, one being checked, one being stored) and one decoded frame a core: below 180 MiB with 8
+//! workers, below 110 MiB with two, whatever is backed up. Where deltas are made, the reader of their bases keeps 32 MiB
+//! of decoded frames, and a delta takes 8 MiB of zstd's tables and its bases while it is made or checked.
+
+mod compressing;
+mod deltas;
+mod packing;
+mod storing;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use self::compressing::{compress, is_dense};
+use self::deltas::Deltas;
+use self::packing::{Packer, check_packs};
+use self::storing::Finisher;
+pub(super) use self::storing::{INDEX_CHUNKS, INDEX_EVERY};
+use super::chunk_reader::ChunkReader;
+use super::error::RepositoryError;
+use super::lock;
+use super::session::Session;
+use crate::format::ChunkId;
+use crate::format::limits::FRAME_MAX;
+use crate::format::pack::{ChunkRow, DeltaRow};
+use crate::format::recipe::ListEntry;
+
+/// Plaintext a frame gathers before it is closed.
+const GATHER: usize = 1 << 20;
+/// How often the lease is looked at while the caller waits for something.
+const PULSE: Duration = Duration::from_secs(30);
+/// More workers than this do not make a backup faster.
+const WORKERS_LIMIT: usize = 8;
+
+/// How chunks are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct IntakeOptions {
+    /// zstd level, 1 to 19.
+    pub level: i32,
+    /// Threads that compress.
+    pub workers: usize,
+}
+
+impl Default for IntakeOptions {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        IntakeOptions { level: 3, workers: cores.min(WORKERS_LIMIT) }
+    }
+}
+
+/// What a session has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// Chunks the repository did not have.
+    pub new_chunks: u64,
+    /// Their plaintext bytes.
+    pub new_bytes: u64,
+    /// Bytes of packs and index objects.
+    pub stored_bytes: u64,
+    /// Packs.
+    pub packs: u64,
+}
+
+/// Chunks of what kind a frame holds: they compress differently, and lists are read at other times than contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Content,
+    /// Contents that look random.
+    Dense,
+    Delta,
+    List,
+}
+
+struct Frame {
+    ticket: u64,
+    kind: Kind,
+    plaintext: Vec<u8>,
+    chunks: Vec<ChunkRow>,
+}
+
+#[derive(Default)]
+struct Gathering {
+    plaintext: Vec<u8>,
+    chunks: Vec<ChunkRow>,
+    /// Bytes of its chunks, decoded.
+    decoded: usize,
+}
+
+impl Gathering {
+    fn has_room(&self, stored: usize, decoded: usize) -> bool {
+        self.plaintext.len() + stored <= GATHER && self.decoded + decoded <= FRAME_MAX as usize
+    }
+}
+
+/// What is gathered of each kind.
+#[derive(Default)]
+struct Gatherings {
+    contents: Gathering,
+    dense: Gathering,
+    deltas: Gathering,
+    lists: Gathering,
+}
+
+impl Gatherings {
+    fn of(&mut self, kind: Kind) -> &mut Gathering {
+        match kind {
+            Kind::Content => &mut self.contents,
+            Kind::Dense => &mut self.dense,
+            Kind::Delta => &mut self.deltas,
+            Kind::List => &mut self.lists,
+        }
+    }
+}
+
+/// The caller's end of the way in.
+pub struct Intake<'s> {
+    pub(super) session: &'s Session<'s>,
+    /// Reads what earlier sessions stored.
+    pub(super) reader: &'s ChunkReader<'s>,
+    flying: &'s Mutex<HashSet<ChunkId>>,
+    stop: &'s (dyn Fn() -> bool + Sync),
+    frames: Sender<Frame>,
+    tickets: Receiver<()>,
+    next: u64,
+    gatherings: Gatherings,
+    deltas: Deltas<'s>,
+    stored: Stored,
+}
+
+impl Intake<'_> {
+    /// The id a chunk has here.
+    pub(super) fn name(&self, bytes: &[u8]) -> ChunkId {
+        self.session.keyring.chunk_id(bytes)
+    }
+
+    /// Stores a chunk of a list, unless the repository has it.
+    pub(super) fn put_list(&mut self, bytes: &[u8]) -> Result<ChunkId, RepositoryError> {
+        let id = self.name(bytes);
+        if self.takes(id, bytes)? {
+            self.gather(Kind::List, bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })?;
+        }
+        Ok(id)
+    }
+
+    /// Stores a chunk of content that was taken; as a delta where that is worth it against the one or two chunks that
+    /// were at its place in the file's previous version.
+    pub(super) fn put_content(&mut self, id: ChunkId, bytes: &[u8], old: &[ListEntry]) -> Result<(), RepositoryError> {
+        let length = bytes.len() as u32;
+        if let Some(delta) = self.deltas.against(old, bytes)? {
+            let row = DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases };
+            return self.gather(Kind::Delta, &delta.bytes, ChunkRow { id, length, delta: Some(row) });
+        }
+        let kind = if is_dense(bytes) { Kind::Dense } else { Kind::Content };
+        self.gather(kind, bytes, ChunkRow { id, length, delta: None })
+    }
+
+    /// Whether a chunk has to be stored, which the caller then does: the repository does not know it, and it is not on
+    /// its way.
+    pub(super) fn takes(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool, RepositoryError> {
+        self.go_on()?;
+        if lock(self.flying).contains(&id) || lock(&self.session.repository.catalog).is_known(&id)? {
+            return Ok(false);
+        }
+        lock(self.flying).insert(id);
+        self.stored.new_chunks += 1;
+        self.stored.new_bytes += bytes.len() as u64;
+        Ok(true)
+    }
+
+    /// Between two chunks: whether the user wants to stop, and the lease.
+    pub(super) fn go_on(&self) -> Result<(), RepositoryError> {
+        match (self.stop)() {
+            true => Err(RepositoryError::Interrupted),
+            false => self.session.keep_alive(),
+        }
+    }
+
+    fn gather(&mut self, kind: Kind, stored: &[u8], chunk: ChunkRow) -> Result<(), RepositoryError> {
+        if !self.gatherings.of(kind).has_room(stored.len(), chunk.length as usize) {
+            self.close_frame(kind)?;
+        }
+        let gathering = self.gatherings.of(kind);
+        if gathering.plaintext.capacity() == 0 {
+            gathering.plaintext.reserve(GATHER);
+        }
+        gathering.plaintext.extend_from_slice(stored);
+        gathering.decoded += chunk.length as usize;
+        gathering.chunks.push(chunk);
+        Ok(())
+    }
+
+    fn close_frame(&mut self, kind: Kind) -> Result<(), RepositoryError> {
+        let Gathering { plaintext, chunks, .. } = std::mem::take(self.gatherings.of(kind));
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let frame = Frame { ticket: self.next, kind, plaintext, chunks };
+        self.next += 1;
+        // A closed channel means that a later stage failed; its error is the one that is reported.
+        self.tickets.recv().map_err(|_| RepositoryError::Interrupted)?;
+        self.frames.send(frame).map_err(|_| RepositoryError::Interrupted)
+    }
+
+    fn flush(&mut self) -> Result<(), RepositoryError> {
+        [Kind::Content, Kind::Dense, Kind::Delta, Kind::List].into_iter().try_for_each(|kind| self.close_frame(kind))
+    }
+}
+
+impl Session<'_> {
+    /// Runs `work` with an open way in. When this returns, everything `work` put is stored and named by an index
+    /// object; when it fails, nothing refers to what was stored.
+    pub fn store<T, E: From<RepositoryError>>(
+        &self,
+        options: IntakeOptions,
+        stop: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(&mut Intake<'_>) -> Result<T, E>,
+    ) -> Result<(T, Stored), E> {
+        let workers = options.workers.clamp(1, WORKERS_LIMIT);
+        let flying = Mutex::new(HashSet::new());
+        let under_way = 4 * workers;
+        let (frames, to_compress) = bounded(under_way);
+        let (compressed, to_pack) = bounded(under_way);
+        let (packs, to_check) = bounded(1);
+        let (checked, to_store) = bounded(0);
+        let (give_back, tickets) = bounded(under_way);
+        (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
+        let reader = ChunkReader::new(self.repository);
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                let (from, to) = (to_compress.clone(), compressed.clone());
+                scope.spawn(move || compress(options.level, &from, &to));
+            }
+            // Only the workers hold these ends: when the caller's end closes, the stages end one after the other.
+            drop((to_compress, compressed));
+            let (end, ended) = bounded::<()>(0);
+            scope.spawn(move || self.pulse(&ended));
+            let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
+            let checker = scope.spawn(|| check_packs(self, &reader, to_check, checked));
+            let finisher = scope.spawn(|| Finisher::new(self, &flying).run(to_store));
+            let mut intake = Intake {
+                session: self,
+                reader: &reader,
+                flying: &flying,
+                stop,
+                frames,
+                tickets,
+                next: 0,
+                gatherings: Gatherings::default(),
+                deltas: Deltas::new(self, &reader, options.level),
+                stored: Stored::default(),
+            };
+            let result = work(&mut intake).and_then(|value| Ok(intake.flush().map(|()| value)?));
+            let stored = intake.stored;
+            drop((intake, end));
+            let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let passed = checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let finished = finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // The stage nearest to the store knows why the ones before it stopped.
+            let finisher = finished?;
+            passed?;
+            packed?;
+            let value = result?;
+            let (packs, stored_bytes) = finisher.finish()?;
+            Ok((value, Stored { packs, stored_bytes, ..stored }))
+        })
+    }
+}
+
+impl Session<'_> {
+    /// Keeps the lease alive while the caller reads a slow disk or waits for a slow store. A heartbeat that fails here is
+    /// not the end: the commit looks at the age of the last good one.
+    fn pulse(&self, ended: &Receiver<()>) {
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PULSE) {
+            let _ = self.keep_alive();
+        }
+    }
+}

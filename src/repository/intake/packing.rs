@@ -1,0 +1,94 @@
+//! The packer and the checker of the way in: frames become packs, and packs are read back before they are stored.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::compressing::Compressed;
+use crate::format::ChunkId;
+use crate::format::frame::BasePrefix;
+use crate::format::limits::FOOTER_MAX;
+use crate::format::object::Name;
+use crate::format::sealing::SEAL_OVERHEAD;
+use crate::repository::chunk_reader::ChunkReader;
+use crate::repository::error::{Fault, RepositoryError, one_line};
+use crate::repository::pack_reader::check_pack;
+use crate::repository::pack_writer::{FinishedPack, FrameBody, PACK_TARGET, PackWriter};
+use crate::repository::session::Session;
+
+/// Seals frames into packs, in the order the caller gave them: two runs make the same packs.
+pub(super) struct Packer<'s> {
+    session: &'s Session<'s>,
+    packs: Sender<FinishedPack>,
+    give_back: Sender<()>,
+    early: BTreeMap<u64, FrameBody>,
+    next: u64,
+    pack: Option<PackWriter>,
+}
+
+impl<'s> Packer<'s> {
+    pub fn new(session: &'s Session<'s>, packs: Sender<FinishedPack>, give_back: Sender<()>) -> Self {
+        Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None }
+    }
+
+    pub fn run(mut self, from: Receiver<Compressed>) -> Result<(), RepositoryError> {
+        for (ticket, frame) in from {
+            // Returning closes the tickets: the caller does not wait for a frame that will never come.
+            self.early.insert(ticket, frame.map_err(|error| RepositoryError::Limit(error.to_string()))?);
+            while let Some(frame) = self.early.remove(&self.next) {
+                self.next += 1;
+                self.append(frame)?;
+                // Fails when the caller is gone, who then waits for no ticket.
+                let _ = self.give_back.try_send(());
+            }
+        }
+        self.close()
+    }
+
+    fn append(&mut self, frame: FrameBody) -> Result<(), RepositoryError> {
+        let full = |pack: &PackWriter| {
+            pack.footer_len() > FOOTER_MAX as usize / 2
+                || pack.len() + pack.footer_len() + frame.bytes.len() + SEAL_OVERHEAD > PACK_TARGET
+        };
+        if self.pack.as_ref().is_some_and(full) {
+            self.close()?;
+        }
+        let pack = match self.pack.take() {
+            Some(pack) => pack,
+            None => PackWriter::new(&self.session.keyring, self.session.repository.ambient.random())
+                .map_err(|fault| RepositoryError::damaged("a new pack", fault))?,
+        };
+        self.pack.insert(pack).append(frame);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), RepositoryError> {
+        match self.pack.take() {
+            // Fails when a later stage has failed, which reports why.
+            Some(pack) if !pack.is_empty() => self.packs.send(pack.finish()).map_err(|_| RepositoryError::Interrupted),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads every pack the way a restore will, before it is stored; deltas against bases read from the store.
+pub(super) fn check_packs(
+    session: &Session<'_>,
+    reader: &ChunkReader<'_>,
+    from: Receiver<FinishedPack>,
+    to: Sender<FinishedPack>,
+) -> Result<(), RepositoryError> {
+    let bases = |_: ChunkId, bases: &[BasePrefix], delta: &[u8], length| {
+        reader.undelta(bases, delta, length).map_err(|error| Fault::Bases(one_line(&error)))
+    };
+    for pack in from {
+        let name = Name::Pack(pack.indexed.pack);
+        let checked = check_pack(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
+        let checked =
+            checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
+        // What an index object will say of the pack is what was read back, not what was meant.
+        // Fails when the finisher has failed, which reports why.
+        to.send(FinishedPack { bytes: pack.bytes, indexed: checked }).map_err(|_| RepositoryError::Interrupted)?;
+    }
+    Ok(())
+}

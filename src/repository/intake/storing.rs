@@ -1,0 +1,80 @@
+//! The last stage of the way in: packs are stored, then known, then named by index objects.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use crossbeam_channel::Receiver;
+
+use crate::format::ChunkId;
+use crate::format::index::IndexedPack;
+use crate::format::object::Name;
+use crate::repository::error::RepositoryError;
+use crate::repository::pack_writer::FinishedPack;
+use crate::repository::session::Session;
+use crate::repository::{lock, object_name};
+
+/// An index object is stored after this many packs, so that a killed session's work can be used again.
+pub(in crate::repository) const INDEX_EVERY: usize = 64;
+/// Or after this many chunks: far below INDEX_MAX however small they are.
+pub(in crate::repository) const INDEX_CHUNKS: usize = 1 << 20;
+
+/// Stores packs, makes their chunks known to this session, and writes index objects.
+pub(super) struct Finisher<'s> {
+    session: &'s Session<'s>,
+    flying: &'s Mutex<HashSet<ChunkId>>,
+    unindexed: Vec<IndexedPack>,
+    /// Chunks in `unindexed`.
+    chunks: usize,
+    packs: u64,
+    bytes: u64,
+}
+
+impl<'s> Finisher<'s> {
+    pub fn new(session: &'s Session<'s>, flying: &'s Mutex<HashSet<ChunkId>>) -> Self {
+        Finisher { session, flying, unindexed: Vec::new(), chunks: 0, packs: 0, bytes: 0 }
+    }
+
+    pub fn run(mut self, from: Receiver<FinishedPack>) -> Result<Self, RepositoryError> {
+        for pack in from {
+            self.store_pack(pack)?;
+            if self.unindexed.len() == INDEX_EVERY || self.chunks > INDEX_CHUNKS {
+                self.store_index()?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn store_pack(&mut self, pack: FinishedPack) -> Result<(), RepositoryError> {
+        let repository = self.session.repository;
+        let name = Name::Pack(pack.indexed.pack);
+        repository.store.put(&object_name(&name), &pack.bytes)?;
+        self.packs += 1;
+        self.bytes += pack.indexed.size;
+        lock(&repository.catalog).add_pack(&pack.indexed, self.session.id(), true)?;
+        let mut flying = lock(self.flying);
+        for chunk in pack.indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
+            flying.remove(&chunk.id);
+        }
+        drop(flying);
+        self.chunks += pack.indexed.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
+        self.unindexed.push(pack.indexed);
+        self.session.keep_alive()
+    }
+
+    fn store_index(&mut self) -> Result<(), RepositoryError> {
+        self.chunks = 0;
+        let repository = self.session.repository;
+        if let Some(put) = repository.put_index(self.session.id(), std::mem::take(&mut self.unindexed))? {
+            self.bytes += put.size;
+            // Its packs belong to it from now on; a later LIST that does not show it drops them again.
+            lock(&repository.catalog).add_sources(&[(put.name.to_string(), put.index)])?;
+        }
+        Ok(())
+    }
+
+    /// Stores the last index object; packs and bytes that were stored.
+    pub fn finish(mut self) -> Result<(u64, u64), RepositoryError> {
+        self.store_index()?;
+        Ok((self.packs, self.bytes))
+    }
+}

@@ -1,0 +1,191 @@
+//! The previous version of a file, walked beside the new one: which chunks were at the place of a changed chunk.
+
+use std::collections::VecDeque;
+
+use super::chunk_reader::ChunkReader;
+use super::error::RepositoryError;
+use crate::format::recipe::{ListDecoder, ListEntry, Part, Stream};
+use crate::format::{ChunkId, Malformed};
+
+/// Chunks of the previous version that are kept in view on either side of the expected place.
+const VIEW: usize = 128;
+
+/// The chunks of a file's previous version. Unchanged chunks say where in it the new version is; between them, places
+/// follow from lengths. Memory: [`VIEW`] list entries twice, and a list chunk for each level.
+pub(super) struct Previous {
+    streams: VecDeque<Stream>,
+    entries: Option<Entries>,
+    view: VecDeque<Old>,
+    /// Bytes of the previous version up to the end of the view.
+    read: u64,
+    /// What is to be added to a place in the new version for its place in the previous one.
+    shift: i64,
+}
+
+struct Old {
+    entry: ListEntry,
+    begin: u64,
+}
+
+impl Old {
+    fn end(&self) -> u64 {
+        self.begin + u64::from(self.entry.length)
+    }
+
+    fn overlap(&self, begin: u64, end: u64) -> u64 {
+        self.end().min(end).saturating_sub(self.begin.max(begin))
+    }
+}
+
+impl Previous {
+    /// The version of a recipe. One with parts in another form than plain content offers nothing.
+    pub fn new(recipe: &[Part]) -> Previous {
+        let streams: Option<VecDeque<Stream>> = recipe.iter().map(|part| part.content().ok().cloned()).collect();
+        Previous { streams: streams.unwrap_or_default(), entries: None, view: VecDeque::new(), read: 0, shift: 0 }
+    }
+
+    /// Whether some of it was read already.
+    pub fn is_walked(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// Passes a chunk of the new version, in order; the first ones may be left out where nothing changed. For one that is not in view of the expected place, answers with the
+    /// one or two chunks that were there, in order.
+    pub fn pass(
+        &mut self,
+        reader: &ChunkReader<'_>,
+        id: ChunkId,
+        begin: u64,
+        length: usize,
+    ) -> Result<Vec<ListEntry>, RepositoryError> {
+        let begin_there = begin.saturating_add_signed(self.shift);
+        self.look(reader, begin_there)?;
+        let same = self.view.iter().filter(|old| old.entry.id == id);
+        if let Some(old) = same.min_by_key(|old| old.begin.abs_diff(begin_there)) {
+            self.shift = old.begin as i64 - begin as i64;
+            return Ok(Vec::new());
+        }
+        Ok(self.beside(begin_there, begin_there.saturating_add(length as u64)))
+    }
+
+    /// Of the chunks that reach into a stretch the one that fills most of it, and a second one where it fills an eighth.
+    fn beside(&self, begin: u64, end: u64) -> Vec<ListEntry> {
+        let reaching = self.view.iter().map(|old| (old.overlap(begin, end), old)).filter(|(overlap, _)| *overlap > 0);
+        let mut reaching: Vec<(u64, &Old)> = reaching.collect();
+        reaching.sort_by_key(|(overlap, _)| std::cmp::Reverse(*overlap));
+        reaching.truncate(2);
+        if reaching.last().is_some_and(|(overlap, _)| reaching.len() == 2 && overlap * 8 < end - begin) {
+            reaching.pop();
+        }
+        reaching.sort_by_key(|(_, old)| old.begin);
+        reaching.into_iter().map(|(_, old)| old.entry.clone()).collect()
+    }
+
+    /// Brings the chunks around a place into view.
+    fn look(&mut self, reader: &ChunkReader<'_>, place: u64) -> Result<(), RepositoryError> {
+        loop {
+            let before = self.view.partition_point(|old| old.end() <= place);
+            self.view.drain(..before.saturating_sub(VIEW));
+            if self.view.len() >= 2 * VIEW {
+                return Ok(());
+            }
+            match self.next(reader) {
+                Ok(Some(entry)) => {
+                    let begin = self.read;
+                    self.read = begin.saturating_add(u64::from(entry.length));
+                    self.view.push_back(Old { entry, begin });
+                }
+                Ok(None) => return Ok(()),
+                // A previous version that cannot be read any more offers nothing further; check tells why.
+                Err(error) if error.is_damage() => self.streams.clear(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
+        loop {
+            if let Some(mut entries) = self.entries.take()
+                && let Some(entry) = entries.next(reader)?
+            {
+                self.entries = Some(entries);
+                return Ok(Some(entry));
+            }
+            let Some(stream) = self.streams.pop_front() else { return Ok(None) };
+            self.entries = Some(Entries::new(&stream)?);
+        }
+    }
+}
+
+/// The lowest list of a stream, entry by entry; the highest level of lists first.
+struct Entries {
+    levels: Vec<(ListDecoder, VecDeque<ListEntry>)>,
+}
+
+impl Entries {
+    fn new(stream: &Stream) -> Result<Entries, RepositoryError> {
+        let level = |level| (ListDecoder::new(stream.has_labels(level)), VecDeque::new());
+        let mut entries = Entries { levels: (0..=stream.levels).rev().map(level).collect() };
+        entries.push(0, &stream.top)?;
+        Ok(entries)
+    }
+
+    fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
+        self.pull(reader, self.levels.len().saturating_sub(1))
+    }
+
+    fn pull(&mut self, reader: &ChunkReader<'_>, level: usize) -> Result<Option<ListEntry>, RepositoryError> {
+        loop {
+            let here = self.levels.get_mut(level).and_then(|(_, entries)| entries.pop_front());
+            if here.is_some() || level == 0 {
+                return Ok(here);
+            }
+            let Some(above) = self.pull(reader, level - 1)? else { return Ok(None) };
+            let list = reader.chunk(&above.id, above.length)?;
+            self.push(level, &list)?;
+        }
+    }
+
+    fn push(&mut self, level: usize, list: &[u8]) -> Result<(), RepositoryError> {
+        let Some((decoder, entries)) = self.levels.get_mut(level) else { return Ok(()) };
+        let mut decoded = Vec::new();
+        let malformed = |error: Malformed| RepositoryError::damaged("a list of chunks", error);
+        decoder.push(list, &mut decoded).map_err(malformed)?;
+        entries.extend(decoded);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u8, length: u32) -> ListEntry {
+        ListEntry { id: ChunkId([number; 32]), length, label: None }
+    }
+
+    fn previous(lengths: &[u32]) -> Previous {
+        let mut previous = Previous::new(&[]);
+        for (number, length) in (0..).zip(lengths) {
+            let begin = previous.read;
+            previous.read += u64::from(*length);
+            previous.view.push_back(Old { entry: entry(number, *length), begin });
+        }
+        previous
+    }
+
+    fn ids(entries: &[ListEntry]) -> Vec<u8> {
+        entries.iter().map(|entry| entry.id.0[0]).collect()
+    }
+
+    #[test]
+    fn the_one_or_two_chunks_that_fill_most_of_a_stretch_are_offered_in_order() {
+        let previous = previous(&[100, 100, 100, 100]);
+        assert_eq!(ids(&previous.beside(100, 200)), [1]);
+        assert_eq!(ids(&previous.beside(95, 200)), [1]);
+        assert_eq!(ids(&previous.beside(180, 350)), [2, 3]);
+        assert_eq!(ids(&previous.beside(150, 280)), [1, 2]);
+        assert_eq!(ids(&previous.beside(20, 390)), [1, 2]);
+        assert!(previous.beside(400, 500).is_empty());
+    }
+}
