@@ -1,5 +1,6 @@
-//! Restores and undos that are killed at any moment: the target holds the old or the new directory, whole, and what
-//! comes next goes on from there. LOCAL-7, LOCAL-8, LOCAL-9.
+//! Commands that are killed at any moment. After a restore or undo the target holds the old or the new directory, whole,
+//! and what comes next goes on from there: LOCAL-7, LOCAL-8, LOCAL-9. Whatever else is killed, every snapshot that was
+//! reported restores bit for bit.
 
 use std::fs;
 use std::path::PathBuf;
@@ -103,5 +104,85 @@ fn a_killed_undo_was_done_or_was_not_and_can_be_repeated() {
         if before == after && step % 2 == 0 {
             sweep.place.done(UNDO);
         }
+    }
+}
+
+/// A repository that is used by commands which are killed, and what each reported snapshot has to hold.
+struct Used {
+    place: Place,
+    reported: Vec<(String, Tree)>,
+    changes: u64,
+}
+
+const BACKUP: &[&str] = &["backup", "data", "--dataset", "sessions"];
+/// What is killed in turn; a grace time of 0 leaves pruning no reason to wait but a session that may be alive.
+const KILLED: &[&[&str]] =
+    &[BACKUP, &["prune", "--grace", "0", "--max-unused", "0"], &["check", "--read-data", "--repair"]];
+
+impl Used {
+    fn new() -> Used {
+        let mut used = Used { place: Place::with_repository(), reported: Vec::new(), changes: 0 };
+        for _ in 0..9 {
+            used.back_up();
+        }
+        used
+    }
+
+    /// Some files are replaced, one by one in turn.
+    fn change(&mut self) {
+        self.changes += 1;
+        let path = self.place.data().join(format!("modules/{}", self.changes % 5));
+        fs::write(path, noise(self.changes, 200_000)).unwrap();
+    }
+
+    /// A backup that is not killed, and remembered.
+    fn back_up(&mut self) {
+        self.change();
+        let id = self.place.backup();
+        self.reported.push((id, tree(&self.place.data())));
+    }
+
+    fn kill(&self, arguments: &[&str], after: Duration) {
+        let mut child = self.place.command(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn assert_restores(&self, number: usize) {
+        let (id, expected) = &self.reported[number];
+        self.place.done(&["restore", id, "--target", "back"]);
+        assert!(tree(&self.place.path("back")) == *expected, "{id}");
+        fs::remove_dir_all(self.place.path("back")).unwrap();
+        // Nothing is set aside, as no directory stood there.
+        let entries = fs::read_dir(self.place.path(".")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.filter(|name| name.starts_with(".redkeep-")).count() <= 1);
+    }
+}
+
+/// For 15 seconds, or 15 minutes with `REDKEEP_TEST_LONG`.
+#[test]
+fn whatever_is_killed_every_reported_snapshot_restores() {
+    let seconds = if std::env::var_os("REDKEEP_TEST_LONG").is_some() { 15 * 60 } else { 15 };
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut used = Used::new();
+    let mut round = 0;
+    while round < 2 || Instant::now() < end {
+        for arguments in KILLED {
+            let begin = Instant::now();
+            used.place.ends(0, arguments);
+            let whole = begin.elapsed();
+            used.change();
+            // Any moment of it: parts of the time that do not repeat.
+            used.kill(arguments, whole * (round * 37 % 101) / 100);
+        }
+        used.back_up();
+        used.assert_restores((round as usize * 7) % used.reported.len());
+        round += 1;
+    }
+    used.place.ends(0, &["check", "--read-data"]);
+    for number in 0..used.reported.len() {
+        used.assert_restores(number);
     }
 }

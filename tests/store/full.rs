@@ -1,6 +1,5 @@
 //! A disk that is full, and one that is read-only: small ones of our own, in a mount namespace that ends with its test.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,40 +7,12 @@ use std::process::Command;
 use redkeep::store::{Intent, Location, StoreError, open};
 
 use crate::local::create;
+use crate::support::small_disk::on_a_small_disk;
 use crate::{listed, name};
-
-/// Tells a test that runs itself again where its disk is mounted.
-const DISK: &str = "REDKEEP_TEST_DISK";
-
-/// Runs a test of this program again, on a disk of 1 MiB in a mount namespace of its own.
-fn on_a_small_disk(test: &str, body: fn(&Path)) {
-    if let Some(disk) = env::var_os(DISK) {
-        return body(Path::new(&disk));
-    }
-    if env::var("REDKEEP_TEST_SKIP").is_ok_and(|parts| parts.split(',').any(|part| part == "tmpfs")) {
-        return;
-    }
-    let disk = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 125; exec \"$@\"";
-    let mut said = String::new();
-    for namespace in [["--mount"].as_slice(), &["--user", "--map-root-user", "--mount"]] {
-        let mut command = Command::new("unshare");
-        command.args(namespace).args(["sh", "-c", mount]).arg(disk.path());
-        command.arg(env::current_exe().unwrap()).args(["--exact", test]).env(DISK, disk.path());
-        let output = command.output().expect("unshare, of util-linux, is installed");
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        if text.contains("test result: ok. 1 passed") {
-            return;
-        }
-        assert!(!text.contains("running 1 test"), "{text}");
-        said.push_str(&text);
-    }
-    panic!("cannot mount a tmpfs here (to go without these tests, set REDKEEP_TEST_SKIP=tmpfs):\n{said}");
-}
 
 #[test]
 fn a_full_disk_refuses_and_keeps_what_it_has() {
-    on_a_small_disk("full::a_full_disk_refuses_and_keeps_what_it_has", refuses_and_keeps);
+    on_a_small_disk("full::a_full_disk_refuses_and_keeps_what_it_has", 1, refuses_and_keeps);
 }
 
 fn refuses_and_keeps(disk: &Path) {
@@ -63,7 +34,7 @@ fn refuses_and_keeps(disk: &Path) {
 
 #[test]
 fn a_read_only_disk_can_be_read() {
-    on_a_small_disk("full::a_read_only_disk_can_be_read", can_be_read);
+    on_a_small_disk("full::a_read_only_disk_can_be_read", 1, can_be_read);
 }
 
 fn can_be_read(disk: &Path) {

@@ -8,5 +8,6 @@ pub mod mini_writer;
 pub mod repository;
 pub mod server;
 pub mod sim;
+pub mod small_disk;
 pub mod stores;
 pub mod writers;

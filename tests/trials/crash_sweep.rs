@@ -126,6 +126,12 @@ fn a_check_that_dies_anywhere_loses_nothing() {
 }
 
 #[test]
+fn a_repair_that_dies_anywhere_loses_nothing() {
+    sweep(REPAIR, 10);
+    sweep_after(condemned, REPAIR, 10);
+}
+
+#[test]
 fn a_key_change_that_dies_anywhere_loses_nothing() {
     sweep(ADD_KEY, 4);
     sweep(CHANGE_KEY, 6);

@@ -10,6 +10,7 @@ mod support;
 
 mod content;
 mod crash_sweep;
+mod full_disk;
 mod model;
 mod operations;
 mod pause_sweep;

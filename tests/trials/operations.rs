@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, choose};
-use redkeep::operations::{Silent, keys, restore};
+use redkeep::operations::{Silent, keys, repair, restore};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, password};
@@ -65,3 +65,7 @@ pub const FORGET: Operation = other("forget", |world, host, store| {
 });
 
 pub const PRUNE: Operation = other("prune", |world, host, store| world.prune(&host.open(store)?).map(drop));
+
+pub const REPAIR: Operation = other("check --repair", |_, host, store| {
+    Ok(repair::repair(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?)
+});

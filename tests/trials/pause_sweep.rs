@@ -18,7 +18,7 @@ const LAG: Duration = Duration::from_secs(600);
 /// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
 fn operations(kind: Kind) -> Vec<Operation> {
     let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
-    vec![BACKUP, FIRST_BACKUP, PRUNE, CHECK, change_key]
+    vec![BACKUP, FIRST_BACKUP, PRUNE, REPAIR, change_key]
 }
 
 /// How much time passes between what is done meanwhile.
