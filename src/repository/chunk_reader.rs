@@ -38,17 +38,20 @@ pub(super) const WINDOW_CHUNKS: usize = 4096;
 /// line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {
     repository: &'r Repository,
-    frames: Mutex<Cache<FrameKey, Arc<Vec<u8>>>>,
+    frames: Mutex<Cache<FrameKey, Plaintext>>,
     bases: Mutex<Cache<ChunkId, Decoded>>,
     made_good: Mutex<BTreeMap<FrameKey, String>>,
 }
 
 type FrameKey = (ObjectHash, u32);
 
+/// A decoded frame or chunk, shared by whoever uses it at the moment.
+type Plaintext = Arc<Vec<u8>>;
+
 /// A chunk's plaintext, and what it took to decode it.
 #[derive(Clone)]
 struct Decoded {
-    bytes: Arc<Vec<u8>>,
+    bytes: Plaintext,
     /// Deltas that were followed one after the other.
     depth: usize,
     /// Bases that were decoded.
@@ -274,7 +277,7 @@ impl<'r> ChunkReader<'r> {
         budget: Budget,
         no_base: impl Fn() -> RepositoryError,
         too_far: impl Fn() -> RepositoryError,
-    ) -> Result<(Vec<Arc<Vec<u8>>>, Budget), RepositoryError> {
+    ) -> Result<(Vec<Plaintext>, Budget), RepositoryError> {
         let depth = budget.depth.checked_sub(1).ok_or_else(&too_far)?;
         let (mut closure, mut deepest, mut plaintexts) = (budget.closure, 0, Vec::with_capacity(bases.len()));
         for base in bases {
@@ -302,7 +305,7 @@ impl<'r> ChunkReader<'r> {
         Ok(decoded)
     }
 
-    fn frame(&self, place: &ChunkPlace) -> Result<Arc<Vec<u8>>, RepositoryError> {
+    fn frame(&self, place: &ChunkPlace) -> Result<Plaintext, RepositoryError> {
         let kept = lock(&self.frames).get(&(place.pack, place.frame));
         if let Some(frame) = kept {
             return Ok(frame);
@@ -312,7 +315,7 @@ impl<'r> ChunkReader<'r> {
         Ok(self.keep(place, frame))
     }
 
-    fn keep(&self, place: &ChunkPlace, frame: Vec<u8>) -> Arc<Vec<u8>> {
+    fn keep(&self, place: &ChunkPlace, frame: Vec<u8>) -> Plaintext {
         let frame = Arc::new(frame);
         lock(&self.frames).insert((place.pack, place.frame), frame.clone(), frame.len());
         frame

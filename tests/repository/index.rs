@@ -55,9 +55,12 @@ impl<F: Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync> Sto
     }
 }
 
+/// An object that is not stored.
+type Object = (ObjectName, Vec<u8>);
+
 /// Two packs, each named by an index object of its own, and a file that needs both. The third object, which is not
 /// stored, is what the two are merged to.
-fn two_indexes(temp: &TempDir) -> (Arc<dyn Store>, Vec<ObjectName>, (ObjectName, Vec<u8>)) {
+fn two_indexes(temp: &TempDir) -> (Arc<dyn Store>, Vec<ObjectName>, Object) {
     let writer = MiniWriter::create(temp.path().to_path_buf());
     let chunks = [mini_writer::noise("one", 300), mini_writer::noise("two", 300)];
     let packs = chunks.each_ref().map(|chunk| writer.pack(&[writer.whole(0, &[chunk])]));
