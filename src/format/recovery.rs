@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn key() -> String {
-        write(&std::array::from_fn(|place| place as u8 * 37)).to_string()
+        write(&std::array::from_fn(|place| (place as u8).wrapping_mul(37))).to_string()
     }
 
     fn is_key(text: &str) -> bool {
