@@ -142,7 +142,7 @@ impl Earlier<'_> {
         intake: &Intake<'_>,
         captured: &CapturedFile,
         stamp: &FileStamp,
-    ) -> Result<Option<(&File, BTreeMap<String, String>)>, RepositoryError> {
+    ) -> Result<Option<(&File, Facts)>, RepositoryError> {
         let is_it = |old: &&File| {
             (old.kind, old.role, old.size) == (FileKind::File, captured.role, stamp.size()) && old.hash.is_some()
         };
@@ -154,10 +154,13 @@ impl Earlier<'_> {
     }
 }
 
+/// What the content of a file showed.
+type Facts = BTreeMap<String, String>;
+
 /// A file of the snapshot, and what reading it showed.
 struct StoredFile {
     file: File,
-    facts: BTreeMap<String, String>,
+    facts: Facts,
     /// Taken over from the previous snapshot.
     unread: bool,
     /// For the next backup, where the file stood still.
@@ -205,7 +208,7 @@ fn read_file(
     earlier: &Earlier<'_>,
     mut file: File,
     observer: &dyn Observer,
-) -> Result<(File, BTreeMap<String, String>), OperationError> {
+) -> Result<(File, Facts), OperationError> {
     let recipe = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
     let mut stream = StreamWriter::after(repository, recipe);
     let mut hasher = blake3::Hasher::new();

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
-//! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, four packs of 18 MiB (one
-//! being filled, one waiting, one being checked, one being stored) and one decoded frame a core: below 180 MiB with 8
-//! workers, below 110 MiB with two, whatever is backed up. Where deltas are made, the reader of their bases keeps 32 MiB
-//! of decoded frames, and a delta takes 8 MiB of zstd's tables and its bases while it is made or checked.
+//! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one
+//! being filled, one being checked, one being stored) and one decoded frame a core: below 165 MiB with 8 workers, below
+//! 95 MiB with two, whatever is backed up. Where deltas are made their reader's caches come on top (see
+//! [`ChunkReader`]), and 8 MiB of zstd's tables and the bases of each delta being made or checked.
 
 mod compressing;
 mod deltas;
@@ -234,7 +234,7 @@ impl Session<'_> {
         let under_way = 4 * workers;
         let (frames, to_compress) = bounded(under_way);
         let (compressed, to_pack) = bounded(under_way);
-        let (packs, to_check) = bounded(1);
+        let (packs, to_check) = bounded(0);
         let (checked, to_store) = bounded(0);
         let (give_back, tickets) = bounded(under_way);
         (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
