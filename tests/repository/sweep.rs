@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
+use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::prune::{Options, Report, Waiting, prune};
 use redkeep::repository::{Places, Repository, RepositoryError};
 use redkeep::store::{Promises, PutNew, Store};
@@ -234,17 +235,50 @@ fn small_packs_and_index_objects_are_merged() {
     let (hands, data) = (Hands::new(7), Data::new());
     let store = SimStore::strict(&hands);
     let repository = create(store.clone(), &hands);
-    let mut bytes = Vec::new();
     for day in 0..9 {
-        bytes.extend(noise(100_000, day));
-        data.back_up(&repository, &bytes);
+        data.back_up(&repository, &noise(300_000, day));
     }
-    assert_eq!((count(&*store, "packs/"), count(&*store, "index/")), (9, 9));
+    let before = (count(&*store, "packs/"), count(&*store, "index/"));
+    assert_eq!(before, (9, 9));
     let report = swept(&repository, &AT_ONCE);
     assert_eq!((count(&*store, "packs/"), count(&*store, "index/")), (1, 1), "{report:?}");
-    data.assert_latest(&repository, &bytes);
+    data.assert_latest(&repository, &noise(300_000, 8));
     assert_eq!(repository.refresh().unwrap(), []);
     assert_eq!(repository.snapshots().unwrap().len(), 9);
+}
+
+/// SWEEP-12, DELTA-4: ten versions of a file, each a little changed; the oldest is forgotten and its pack goes.
+#[test]
+fn deltas_stay_deltas_when_the_chunk_at_their_root_goes() {
+    let (hands, data) = (Hands::new(10), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let mut bytes = noise(3 << 20, 1);
+    let oldest = data.back_up(&repository, &bytes);
+    let mut versions = Vec::new();
+    for day in 1..10u8 {
+        hands.pass(DAY);
+        bytes.iter_mut().step_by(64 << 10).for_each(|byte| *byte = byte.wrapping_add(day));
+        let report = data.back_up(&repository, &bytes);
+        assert!(report.snapshot.summary.stored_bytes < 200_000, "a delta: {:?}", report.snapshot.summary);
+        versions.push((report.name, bytes.clone()));
+    }
+    forget(&repository, &oldest);
+    hands.pass(DAY);
+    let before: u64 = store.list("packs/").unwrap().iter().map(|entry| entry.size).sum();
+    let report = swept(&repository, &AT_ONCE);
+    // Everything is small and old: all of it is stored again, in one order.
+    assert!(report.stored_again.bytes > 8 * (3 << 20), "{report:?}");
+    let after: u64 = store.list("packs/").unwrap().iter().map(|entry| entry.size).sum();
+    assert!(after < before + (100 << 10), "{before} {after}");
+    let other = open(store.clone(), &hands).unwrap();
+    for (number, (name, bytes)) in versions.iter().enumerate() {
+        let chosen = choose(&other, &Selector::Id(name.session.to_string()), None).unwrap();
+        let out = data.temp.path().join(format!("version-{number}"));
+        restore_to(&other, &chosen, &out).unwrap();
+        assert!(fs::read(out.join("file")).unwrap() == *bytes, "{number}");
+    }
+    assert_eq!(data.back_up(&other, &bytes).snapshot.summary.new_bytes, 0);
 }
 
 /// SWEEP-3
