@@ -33,5 +33,6 @@ pub fn init(
     if let Some((recovery, label)) = recovery {
         repository.add_slot(recovery, label, cost)?;
     }
+    repository.keep_reserve()?;
     Ok(Report { repository: repository.id(), location, slot: repository.current_slot() })
 }

@@ -17,6 +17,7 @@
 //! Directories made here are 0700, files 0600.
 
 mod publish;
+mod room;
 mod walk;
 
 use std::collections::HashSet;
@@ -208,6 +209,19 @@ impl Store for LocalStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             deleted => deleted.map_err(|error| failed("delete", name.as_str(), error)),
         }
+    }
+
+    fn keep_reserve(&self) -> Result<(), StoreError> {
+        room::keep_reserve(&self.root).map_err(|error| failed("set aside", "the reserve", error))
+    }
+
+    fn release_reserve(&self) -> Result<bool, StoreError> {
+        room::release_reserve(&self.root).map_err(|error| failed("release", "the reserve", error))
+    }
+
+    fn remove_abandoned(&self, now: SystemTime) -> Result<u64, StoreError> {
+        let root = self.directory("").and_then(|root| room::remove_abandoned(&root, now));
+        root.map_err(|error| failed("clean", &self.location(), error))
     }
 
     fn promises(&self) -> Promises {

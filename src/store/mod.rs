@@ -54,6 +54,21 @@ pub trait Store: Send + Sync {
     /// Deletes for good. Deleting what is not there is success.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
+    /// Sets room aside for a sweep on a full disk, where there is none set aside; for stores that can run full.
+    fn keep_reserve(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Gives that room back. Answers whether there was any.
+    fn release_reserve(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Removes what writers that were killed left and that is no object, once it is a day old. `now` by the store's clock.
+    fn remove_abandoned(&self, _now: SystemTime) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// What this store promises to several writers.
     fn promises(&self) -> Promises;
 

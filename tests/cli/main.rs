@@ -15,6 +15,7 @@ mod ls;
 mod man;
 mod passwords;
 mod place;
+mod prune;
 mod restore;
 mod settings;
 mod snapshots;

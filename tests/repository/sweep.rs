@@ -58,7 +58,7 @@ impl Data {
 }
 
 fn swept(repository: &Repository, options: &Options) -> Report {
-    prune(repository, options, &Silent).unwrap()
+    prune(repository, options, &Silent).unwrap().report
 }
 
 fn count(store: &dyn Store, prefix: &str) -> usize {

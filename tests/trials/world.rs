@@ -169,7 +169,7 @@ impl World {
     pub fn prune(&self, repository: &Repository) -> Result<prune::Report, Failure> {
         let intake = IntakeOptions { level: 1, workers: 1 };
         let options = prune::Options { grace: self.grace, max_unused: 0.0, intake, ..prune::Options::default() };
-        Ok(prune::prune(repository, &options, &Silent)?)
+        Ok(prune::prune(repository, &options, &Silent)?.report)
     }
 
     /// The oldest snapshot of a dataset that nobody forgot.

@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::human::{count, duration, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
-use crate::operations::prune::{Options, Report, Waiting, prune};
+use crate::operations::prune::{Options, Pruned, Report, Waiting, prune};
 
 /// Give back the space of what no snapshot needs any more
 ///
@@ -29,7 +29,7 @@ JSON:
    \"needed_chunks\", \"condemned_packs\", \"condemned_bytes\", \"rewritten_bytes\",
    \"unused_bytes\", \"stored_again\": {\"chunks\", \"bytes\", \"stored_bytes\"},
    \"deleted_packs\", \"deleted_bytes\", \"deleted_indexes\",
-   \"deleted_snapshots\", \"removed_leases\",
+   \"deleted_snapshots\", \"removed_leases\", \"short_of_space\": text or null,
    \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
      \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}]}
 ")]
@@ -72,8 +72,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         dry_run: arguments.dry_run,
         ..Options::default()
     };
-    let report = prune(&repository, &options, &context.progress)?;
-    Outcome::deed(text(&report, arguments.dry_run), &Json::new(&report, arguments.dry_run))
+    let Pruned { report, short_of_space } = prune(&repository, &options, &context.progress)?;
+    let outcome =
+        Outcome::deed(text(&report, arguments.dry_run), &Json::new(&report, &short_of_space, arguments.dry_run))?;
+    let warning = |why| format!("no room could be set aside for the next prune on a full disk: {why}");
+    Ok(outcome.with_warnings(short_of_space.into_iter().map(warning)))
 }
 
 fn text(report: &Report, dry_run: bool) -> String {
@@ -147,6 +150,7 @@ struct Json {
     deleted_indexes: u64,
     deleted_snapshots: u64,
     removed_leases: u64,
+    short_of_space: Option<String>,
     waiting: Vec<WaitingFor>,
 }
 
@@ -166,7 +170,7 @@ enum WaitingFor {
 }
 
 impl Json {
-    fn new(report: &Report, dry_run: bool) -> Json {
+    fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
         let stored = report.stored_again;
         let waiting = |waiting: &Waiting| match waiting {
             Waiting::Age { condemned, packs, left } => {
@@ -193,6 +197,7 @@ impl Json {
             deleted_indexes: report.deleted_indexes,
             deleted_snapshots: report.deleted_snapshots,
             removed_leases: report.removed_leases,
+            short_of_space: short_of_space.clone(),
             waiting: report.waiting.iter().map(waiting).collect(),
         }
     }

@@ -132,6 +132,28 @@ pub struct SweepReport {
     pub waiting: Vec<Waiting>,
 }
 
+impl SweepReport {
+    /// This sweep and the one after it: what was done by both, as things stand after the second.
+    pub fn and(self, next: SweepReport) -> SweepReport {
+        SweepReport {
+            condemned_packs: self.condemned_packs + next.condemned_packs,
+            condemned_bytes: self.condemned_bytes + next.condemned_bytes,
+            rewritten_bytes: self.rewritten_bytes + next.rewritten_bytes,
+            stored_again: StoredAgain {
+                chunks: self.stored_again.chunks + next.stored_again.chunks,
+                bytes: self.stored_again.bytes + next.stored_again.bytes,
+                stored_bytes: self.stored_again.stored_bytes + next.stored_again.stored_bytes,
+            },
+            deleted_packs: self.deleted_packs + next.deleted_packs,
+            deleted_bytes: self.deleted_bytes + next.deleted_bytes,
+            deleted_indexes: self.deleted_indexes + next.deleted_indexes,
+            deleted_snapshots: self.deleted_snapshots + next.deleted_snapshots,
+            removed_leases: self.removed_leases + next.removed_leases,
+            ..next
+        }
+    }
+}
+
 /// How often a repository is looked at that changes meanwhile.
 const LOOKS: usize = 4;
 
@@ -302,7 +324,21 @@ impl Repository {
         self.delete_expired(session, &survey, report)?;
         bury::merge_indexes(session, report)?;
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
-        self.remove_leases(&fenced.ended, report)
+        self.remove_leases(&fenced.ended, report)?;
+        if let Some(now) = clock.now() {
+            self.store.remove_abandoned(now)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the reserve of a local repository back to the disk; whether there was one.
+    pub fn release_reserve(&self) -> Result<bool, RepositoryError> {
+        Ok(self.store.release_reserve()?)
+    }
+
+    /// Sets the reserve of a local repository aside, where there is none.
+    pub fn keep_reserve(&self) -> Result<(), RepositoryError> {
+        Ok(self.store.keep_reserve()?)
     }
 
     /// What is needed and not known without the condemned packs is stored again.

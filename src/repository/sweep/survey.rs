@@ -31,6 +31,11 @@ impl StoreClock {
         StoreClock { now: SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(now.0)) }
     }
 
+    /// The moment itself, where the store keeps time.
+    pub fn now(&self) -> Option<SystemTime> {
+        self.now
+    }
+
     /// How old an object is at least. A store that keeps no times shows none that is old.
     pub fn age(&self, modified: Option<SystemTime>) -> Duration {
         let (Some(now), Some(modified)) = (self.now, modified) else { return Duration::ZERO };

@@ -7,6 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+/// How names of unfinished files begin.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
 const TEMPORARY_FLAGS: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -109,7 +112,7 @@ impl Drop for Temporary<'_> {
 }
 
 fn temporary_name() -> io::Result<String> {
-    Ok(format!(".tmp-{:016x}", getrandom::u64()?))
+    Ok(format!("{TEMPORARY}{:016x}", getrandom::u64()?))
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn segments_of(directory: &File) -> io::Result<BTreeSet<String>> {
     Ok(segments)
 }
 
-fn modified(stat: &Stat) -> Option<SystemTime> {
+pub(super) fn modified(stat: &Stat) -> Option<SystemTime> {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).ok()?;
     let seconds: i64 = stat.st_mtime;
     let whole = Duration::from_secs(seconds.unsigned_abs());

@@ -1,0 +1,107 @@
+use std::fs;
+
+use crate::place::{Place, fields, objects};
+
+/// A repository whose first snapshot was forgotten; the file in it changed completely.
+fn with_forgotten() -> (Place, Vec<String>) {
+    let place = Place::with_repository();
+    let mut ids = Vec::new();
+    for day in 0..2u64 {
+        let mut bytes = vec![0; 2 << 20];
+        blake3::Hasher::new().update(&day.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        fs::write(place.path("data/file"), bytes).unwrap();
+        ids.push(place.backup());
+    }
+    place.done(&["forget", &ids[0]]);
+    (place, ids)
+}
+
+fn stored(place: &Place) -> usize {
+    objects(place, "packs").len()
+}
+
+#[test]
+fn within_the_grace_time_nothing_is_deleted_and_after_it_the_space_comes_back() {
+    let (place, ids) = with_forgotten();
+    let before = stored(&place);
+    let text = place.done(&["prune"]).text();
+    assert!(text.ends_with("nothing to do; 0 B unneeded in packs that stay\n"), "{text}");
+    assert_eq!(stored(&place), before);
+    place.done(&["undelete", &ids[0]]);
+    place.done(&["forget", "--keep-last", "1"]);
+    let text = place.done(&["prune", "--grace", "0", "--dry-run"]).text();
+    assert!(text.contains("would condemn 1 pack, 2"), "{text}");
+    assert_eq!(stored(&place), before);
+    let text = place.done(&["prune", "--grace", "0"]).text();
+    assert!(text.contains("condemned 1 pack, 2") && text.contains("deleted 1 pack, 2"), "{text}");
+    assert_eq!(stored(&place), before - 1);
+    place.done(&["verify", "latest"]);
+    place.done(&["check", "--read-data"]);
+    assert!(place.done(&["prune"]).text().contains("nothing to do"));
+}
+
+#[test]
+fn as_json_it_gives_what_was_done() {
+    let (place, _) = with_forgotten();
+    let json = place.done(&["prune", "--grace", "0", "--json"]).json();
+    assert_eq!(
+        fields(&json),
+        [
+            "condemned_bytes",
+            "condemned_packs",
+            "deleted_bytes",
+            "deleted_indexes",
+            "deleted_packs",
+            "deleted_snapshots",
+            "dry_run",
+            "needed_chunks",
+            "pack_bytes",
+            "packs",
+            "removed_leases",
+            "rewritten_bytes",
+            "short_of_space",
+            "snapshots",
+            "stored_again",
+            "unused_bytes",
+            "waiting"
+        ]
+    );
+    assert_eq!((&json["deleted_packs"], &json["deleted_snapshots"]), (&1.into(), &1.into()));
+    assert!(json["waiting"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn what_it_waits_for_is_told() {
+    let (place, ids) = with_forgotten();
+    place.done(&["prune", "--grace", "0"]);
+    let _ = ids;
+    // Condemned a moment ago, by a prune that deletes a day later.
+    fs::write(place.path("data/file"), b"small").unwrap();
+    place.backup();
+    place.done(&["forget", "--keep-last", "1"]);
+    let text = place.done(&["prune", "--grace", "1s"]).text();
+    assert!(text.contains("nothing to do") || text.contains("will be deleted by a prune in"), "{text}");
+}
+
+#[test]
+fn a_repository_that_is_not_whole_is_left_alone_until_the_loss_is_recorded() {
+    let (place, _) = with_forgotten();
+    let mut packs = objects(&place, "packs");
+    packs.sort_by_key(|pack| fs::metadata(place.path("repository").join(pack)).unwrap().modified().unwrap());
+    fs::remove_file(place.path("repository").join(packs.last().unwrap())).unwrap();
+    let before = objects(&place, "packs");
+    let ran = place.ends(4, &["prune", "--grace", "0"]);
+    ran.says("nothing was deleted, because the repository is not whole").says("redkeep check --repair");
+    assert_eq!(objects(&place, "packs"), before);
+    place.ends(4, &["check", "--repair"]);
+    place.backup();
+    place.done(&["prune", "--grace", "0"]);
+    place.done(&["verify", "latest"]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let place = Place::with_repository();
+    place.ends(2, &["prune", "--grace", "soon"]).says("24h, 30d or 90m");
+    place.ends(2, &["prune", "--max-unused", "120"]).says("between 0 and 100");
+}
