@@ -231,6 +231,8 @@ impl Repository {
                     rows += index.packs.iter().flat_map(|p| &p.footer.frames).map(|f| f.chunks.len()).sum::<usize>();
                     batch.push((name.clone(), index));
                 }
+                // A sweep put another in its place, and this session's one LIST does not show that one.
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
                 Err(RepositoryError::Damaged { object, source }) => {
                     is_gone |= matches!(source, Fault::Missing);
                     alarms.push(Alarm::Index { object, fault: source.to_string() });

@@ -72,9 +72,12 @@ impl World {
 
     /// Pruning succeeds, gives back what is to be given back, and loses nothing. Where something is damaged it refuses.
     pub fn next_prune(&self, place: &str) {
-        for host in ["beta", "alpha", "beta"] {
+        for (time, host) in ["beta", "alpha", "beta"].into_iter().enumerate() {
             let repository = self.host(host).open(self.store.clone()).unwrap();
+            // Where listings lag a prune may meet what is listed and gone: it stops, and a later one succeeds.
+            let may_stop = !self.lag().is_zero() && time < 2;
             match self.prune(&repository) {
+                Err(_) if may_stop => {}
                 Ok(_) => {}
                 Err(error) if self.is_torn(&format!("{error:?}")) => {}
                 Err(error) => panic!("{place}: {error:?}"),
@@ -140,6 +143,12 @@ fn a_key_change_that_dies_anywhere_loses_nothing() {
 #[test]
 fn a_forget_that_dies_anywhere_loses_nothing() {
     sweep(FORGET, 6);
+}
+
+#[test]
+fn an_undelete_or_a_tag_that_dies_anywhere_loses_nothing() {
+    sweep(UNDELETE, 12);
+    sweep(TAG, 12);
 }
 
 /// SWEEP-2, SWEEP-5, SWEEP-8, SWEEP-9, SWEEP-10

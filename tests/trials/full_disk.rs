@@ -16,8 +16,8 @@ use crate::world::{copy, temporary};
 
 const MEBIBYTES: u64 = 4;
 
-/// More space by so much in each run: a page.
-const STEP: u64 = 4 << 10;
+/// More space by so much in each run.
+const PAGE: u64 = 4 << 10;
 
 type Operation = fn(&Repository, &Trial) -> Result<(), OperationError>;
 
@@ -100,9 +100,9 @@ impl Trial {
 }
 
 /// More space in each run, until the operation succeeds; it failed at several points before.
-fn sweep(disk: &Path, name: &str, fails_at_least: u64, operation: Operation) {
+fn sweep(disk: &Path, name: &str, step: u64, fails_at_least: u64, operation: Operation) {
     let trial = Trial::new(disk);
-    let fails = (0..).take_while(|n| !trial.run(operation, n * STEP, &format!("{name} with {} bytes", n * STEP)));
+    let fails = (0..).take_while(|n| !trial.run(operation, n * step, &format!("{name} with {} bytes", n * step)));
     let fails = fails.count() as u64;
     assert!(fails >= fails_at_least, "{name}: only {fails} runs failed");
 }
@@ -121,14 +121,15 @@ fn forget_first(repository: &Repository, number: usize) -> Result<(), OperationE
 #[test]
 fn a_backup_on_a_full_disk_loses_nothing() {
     on_a_small_disk("full_disk::a_backup_on_a_full_disk_loses_nothing", MEBIBYTES, |disk| {
-        sweep(disk, "backup", 3, |repository, trial| back_up(repository, &trial.data.of(7), "d").map(drop));
+        sweep(disk, "backup", PAGE, 3, |repository, trial| back_up(repository, &trial.data.of(7), "d").map(drop));
     });
 }
 
 #[test]
 fn a_restore_to_a_full_disk_loses_nothing() {
-    on_a_small_disk("full_disk::a_restore_to_a_full_disk_loses_nothing", MEBIBYTES, |disk| {
-        sweep(disk, "restore", 3, |repository, trial| {
+    on_a_small_disk("full_disk::a_restore_to_a_full_disk_loses_nothing", 8 * MEBIBYTES, |disk| {
+        // A restore keeps its distance from a full disk: it refuses before it begins.
+        sweep(disk, "restore", 2 << 20, 3, |repository, trial| {
             let options = restore::Options { target: trial.disk.join("back"), from: None, dry_run: false };
             restore::restore(repository, &latest(repository, "d")?, &options, &Silent).map(drop)
         });
@@ -138,13 +139,13 @@ fn a_restore_to_a_full_disk_loses_nothing() {
 #[test]
 fn forgetting_on_a_full_disk_loses_nothing() {
     on_a_small_disk("full_disk::forgetting_on_a_full_disk_loses_nothing", MEBIBYTES, |disk| {
-        sweep(disk, "forget", 1, |repository, _| forget_first(repository, 1));
+        sweep(disk, "forget", PAGE, 1, |repository, _| forget_first(repository, 1));
     });
 }
 
 #[test]
 fn pruning_a_full_disk_loses_nothing() {
     on_a_small_disk("full_disk::pruning_a_full_disk_loses_nothing", MEBIBYTES, |disk| {
-        sweep(disk, "prune", 1, prune_now);
+        sweep(disk, "prune", PAGE, 1, prune_now);
     });
 }

@@ -187,12 +187,15 @@ fn whatever_three_hosts_do_every_committed_snapshot_restores() {
     let mut runner = TestRunner::new(config);
     let empty = World::new(STRICT);
     let outcome = runner.run(&vec(step(), 40), |steps| {
-        let world = empty.fork();
+        let mut world = empty.fork();
+        world.has_slept = true;
         for step in steps {
             world.step(step);
         }
         world.check("at the end");
         world.next_prune("after the end");
+        world.has_slept = false;
+        world.check("after the end");
         world.check_data("after the end");
         Ok(())
     });

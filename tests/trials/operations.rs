@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, choose};
-use redkeep::operations::{Silent, keys, repair, restore};
+use redkeep::operations::{Silent, keys, repair, restore, tag, undelete};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, password};
@@ -68,4 +68,27 @@ pub const PRUNE: Operation = other("prune", |world, host, store| world.prune(&ho
 
 pub const REPAIR: Operation = other("check --repair", |_, host, store| {
     Ok(repair::repair(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?)
+});
+
+/// Forgets a snapshot, and has it back.
+pub const UNDELETE: Operation = other("undelete", |world, host, store| {
+    let repository = host.open(store)?;
+    let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
+    world.forget(&repository, &oldest)?;
+    // What was forgotten is looked for in a LIST.
+    world.hands.pass(world.lag());
+    let report = undelete::undelete(&repository, &oldest.session.to_string(), &Silent)?;
+    world.is_copied(&oldest, report.new);
+    Ok(())
+});
+
+/// Another snapshot takes the place of the tagged one.
+pub const TAG: Operation = other("tag", |world, host, store| {
+    let repository = host.open(store)?;
+    let oldest = world.oldest(&repository, "old").ok_or("nothing is left to tag")?;
+    let options = tag::Options { add: vec!["kept".into()], remove: vec![] };
+    world.begin_to_forget(&oldest);
+    let report = tag::tag(&repository, &Selector::Id(oldest.session.to_string()), None, &options, &Silent)?;
+    world.is_copied(&oldest, report.new);
+    Ok(())
 });

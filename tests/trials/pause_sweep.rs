@@ -18,7 +18,7 @@ const LAG: Duration = Duration::from_secs(600);
 /// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
 fn operations(kind: Kind) -> Vec<Operation> {
     let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
-    vec![BACKUP, FIRST_BACKUP, PRUNE, REPAIR, change_key]
+    vec![BACKUP, FIRST_BACKUP, PRUNE, UNDELETE, REPAIR, change_key]
 }
 
 /// How much time passes between what is done meanwhile.
@@ -130,11 +130,11 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
 
 #[test]
 fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
-    sweep_pairs(&[STRICT], 1);
+    sweep_pairs(&[STRICT], 7);
 }
 
 #[test]
 fn an_operation_held_anywhere_on_a_store_that_lags_costs_nothing() {
     let lags: Vec<Kind> = kinds().filter(|kind| kind.lag > Duration::ZERO).collect();
-    sweep_pairs(&lags, 4);
+    sweep_pairs(&lags, 29);
 }

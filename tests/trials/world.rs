@@ -159,10 +159,21 @@ impl World {
 
     /// Forgets a snapshot. Whether it succeeds or not, nobody may rely on the snapshot any more.
     pub fn forget(&self, repository: &Repository, name: &SnapshotName) -> Result<(), Failure> {
-        let now = self.hands.clock().passed();
-        self.truth().get_mut(name).unwrap().forgotten.get_or_insert(now);
+        self.begin_to_forget(name);
         repository.refresh()?;
         Ok(repository.forget(name, "no longer wanted").map(drop)?)
+    }
+
+    pub fn begin_to_forget(&self, name: &SnapshotName) {
+        let now = self.hands.clock().passed();
+        self.truth().get_mut(name).unwrap().forgotten.get_or_insert(now);
+    }
+
+    /// A snapshot with the content of another one is committed.
+    pub fn is_copied(&self, from: &SnapshotName, to: SnapshotName) {
+        let mut truth = self.truth();
+        let version = truth[from].version;
+        truth.insert(to, Committed { version, forgotten: None });
     }
 
     /// Sweeps, and leaves as little as it may.

@@ -2,6 +2,7 @@
 //! last the condemnation itself. Every step may be repeated by anyone. Rules: format-spec/16-sweep.md.
 
 use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
 
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::session::{HEARTBEAT, Session};
@@ -127,7 +128,12 @@ fn replace_indexes(
     let hashes: Vec<ObjectHash> = sources.iter().filter_map(|name| index_hash(name)).collect();
     let (mut kept, mut names) = (Vec::new(), HashSet::new());
     for hash in &hashes {
-        for pack in repository.read_index(*hash)?.packs {
+        // One that is gone was replaced by who deleted it.
+        let index = match repository.read_index(*hash) {
+            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
+            other => other?,
+        };
+        for pack in index.packs {
             if !is_gone(&pack.pack) && names.insert(pack.pack) {
                 kept.push(pack);
             }
@@ -157,20 +163,34 @@ fn index_hash(name: &str) -> Option<ObjectHash> {
 
 /// Replaces many small index objects by few.
 ///
-/// SWEEP-11: where LAG is not 0, the small ones are deleted by a later sweep, which sees what replaces them.
+/// SWEEP-11: where LAG is not 0, the small ones are deleted by a later sweep, which sees what replaces them. Of those
+/// that name the same packs the older go: what replaces is younger than what it replaces, so that no two sweeps, each for
+/// the sake of the other's, delete both.
 pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> Result<(), RepositoryError> {
     let repository = session.repository;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
-    let mut times: HashMap<ObjectHash, usize> = HashMap::new();
-    naming.values().flatten().for_each(|pack| *times.entry(*pack).or_default() += 1);
-    let entries = repository.store.list("index/")?;
+    let mut entries = repository.store.list("index/")?;
+    if !repository.store.promises().lag.is_zero() {
+        // A LIST may show what is gone.
+        let there = entries.iter().map(|entry| Ok(repository.store.modified(&entry.name)?.is_some()));
+        let mut there = there.collect::<Result<Vec<bool>, RepositoryError>>()?.into_iter();
+        entries.retain(|_| there.next().unwrap_or(false));
+    }
+    let mut youngest: HashMap<ObjectHash, SystemTime> = HashMap::new();
+    for entry in &entries {
+        let (Some(packs), Some(time)) = (naming.get(entry.name.as_str()), entry.modified) else { continue };
+        for pack in packs {
+            let known = youngest.entry(*pack).or_insert(time);
+            *known = time.max(*known);
+        }
+    }
     let mut small: Vec<String> = Vec::new();
     for entry in entries.iter().filter(|entry| entry.size < SMALL) {
         let name = entry.name.as_str();
         let (Some(hash), Some(packs)) = (index_hash(name), naming.get(name)) else { continue };
-        if packs.iter().all(|pack| times.get(pack).is_some_and(|times| *times > 1)) {
-            packs.iter().for_each(|pack| drop(times.entry(*pack).and_modify(|times| *times -= 1)));
+        let is_older = |pack: &ObjectHash| entry.modified.is_some_and(|time| youngest.get(pack) > Some(&time));
+        if packs.iter().all(is_older) {
             repository.store.delete(&object_name(&Name::Index(hash)))?;
             report.deleted_indexes += 1;
         } else {
