@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 20] = [
+pub const COMMANDS: [&str; 22] = [
     "init",
     "backup",
     "snapshots",
@@ -13,12 +13,14 @@ pub const COMMANDS: [&str; 20] = [
     "undelete",
     "verify",
     "check",
+    "prune",
     "stats",
     "key",
     "key list",
     "key add",
     "key remove",
     "key passwd",
+    "key rotate",
     "completions",
     "man",
 ];

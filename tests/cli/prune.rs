@@ -16,8 +16,9 @@ fn with_forgotten() -> (Place, Vec<String>) {
     (place, ids)
 }
 
-fn stored(place: &Place) -> usize {
-    objects(place, "packs").len()
+/// Bytes of all packs.
+fn stored(place: &Place) -> u64 {
+    objects(place, "packs").iter().map(|pack| fs::metadata(pack).unwrap().len()).sum()
 }
 
 #[test]
@@ -34,7 +35,7 @@ fn within_the_grace_time_nothing_is_deleted_and_after_it_the_space_comes_back() 
     assert_eq!(stored(&place), before);
     let text = place.done(&["prune", "--grace", "0"]).text();
     assert!(text.contains("condemned 1 pack, 2") && text.contains("deleted 1 pack, 2"), "{text}");
-    assert_eq!(stored(&place), before - 1);
+    assert!(stored(&place) + (2 << 20) <= before);
     place.done(&["verify", "latest"]);
     place.done(&["check", "--read-data"]);
     assert!(place.done(&["prune"]).text().contains("nothing to do"));
@@ -71,24 +72,11 @@ fn as_json_it_gives_what_was_done() {
 }
 
 #[test]
-fn what_it_waits_for_is_told() {
-    let (place, ids) = with_forgotten();
-    place.done(&["prune", "--grace", "0"]);
-    let _ = ids;
-    // Condemned a moment ago, by a prune that deletes a day later.
-    fs::write(place.path("data/file"), b"small").unwrap();
-    place.backup();
-    place.done(&["forget", "--keep-last", "1"]);
-    let text = place.done(&["prune", "--grace", "1s"]).text();
-    assert!(text.contains("nothing to do") || text.contains("will be deleted by a prune in"), "{text}");
-}
-
-#[test]
 fn a_repository_that_is_not_whole_is_left_alone_until_the_loss_is_recorded() {
     let (place, _) = with_forgotten();
     let mut packs = objects(&place, "packs");
-    packs.sort_by_key(|pack| fs::metadata(place.path("repository").join(pack)).unwrap().modified().unwrap());
-    fs::remove_file(place.path("repository").join(packs.last().unwrap())).unwrap();
+    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().modified().unwrap());
+    fs::remove_file(packs.last().unwrap()).unwrap();
     let before = objects(&place, "packs");
     let ran = place.ends(4, &["prune", "--grace", "0"]);
     ran.says("nothing was deleted, because the repository is not whole").says("redkeep check --repair");

@@ -197,3 +197,33 @@ fn empty_directories_may_be_removed_by_someone_else() {
         store.delete(&object).unwrap();
     }
 }
+
+/// SWEEP-13
+#[test]
+fn a_reserve_is_made_once_and_given_back_and_is_no_object() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = create(directory.path());
+    assert!(!store.release_reserve().unwrap());
+    store.keep_reserve().unwrap();
+    store.keep_reserve().unwrap();
+    assert_eq!(fs::metadata(directory.path().join(".reserve")).unwrap().len(), 16 << 20);
+    assert_eq!(listed(&*store, ""), [] as [&str; 0]);
+    assert!(store.release_reserve().unwrap());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// SWEEP-13
+#[test]
+fn unfinished_files_are_removed_once_they_are_a_day_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = create(directory.path());
+    store.put_new(&name("packs/ab/1"), b"x").unwrap();
+    let unfinished = directory.path().join("packs/ab/.tmp-0123456789abcdef");
+    fs::write(&unfinished, b"part").unwrap();
+    let written = store.modified(&name("packs/ab/1")).unwrap().unwrap();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    assert_eq!(store.remove_abandoned(written + day / 2).unwrap(), 0);
+    assert_eq!(store.remove_abandoned(written + 2 * day).unwrap(), 1);
+    assert!(!unfinished.exists());
+    assert_eq!(listed(&*store, ""), ["packs/ab/1"]);
+}

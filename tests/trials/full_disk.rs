@@ -125,6 +125,28 @@ fn a_backup_on_a_full_disk_loses_nothing() {
     });
 }
 
+/// SWEEP-13
+#[test]
+fn a_prune_of_a_full_disk_works_from_the_reserve() {
+    on_a_small_disk("full_disk::a_prune_of_a_full_disk_works_from_the_reserve", 32, |disk| {
+        let trial = Trial::new(disk);
+        copy(trial.history.path(), &disk.join("repository"));
+        let repository = trial.open();
+        repository.keep_reserve().unwrap();
+        trial.fill(0);
+        let reserve = disk.join("repository/.reserve");
+        assert_eq!(fs::metadata(&reserve).unwrap().len(), 16 << 20);
+        back_up(&repository, &trial.data.of(7), "d").unwrap_err();
+        let options = prune::Options { grace: std::time::Duration::ZERO, max_unused: 0.0, ..Default::default() };
+        let pruned = prune::prune(&repository, &options, &Silent).unwrap();
+        assert!(pruned.report.deleted_snapshots == 1 && pruned.report.deleted_packs > 0, "{pruned:?}");
+        assert!(pruned.short_of_space.is_none() && reserve.exists(), "{pruned:?}");
+        fs::remove_file(disk.join("filler")).unwrap();
+        trial.check("after the prune");
+        back_up(&trial.open(), &trial.data.of(7), "d").unwrap();
+    });
+}
+
 #[test]
 fn a_restore_to_a_full_disk_loses_nothing() {
     on_a_small_disk("full_disk::a_restore_to_a_full_disk_loses_nothing", 8 * MEBIBYTES, |disk| {
