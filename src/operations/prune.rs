@@ -28,9 +28,12 @@ pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer
         Err(error) if is_full(&error) && !options.dry_run && repository.release_reserve()? => {
             let freed = sweep(&Options { max_rewrite: Some(0), ..options.clone() });
             match freed {
-                // With what was deleted there may be room for the rest.
-                Ok(freed) if freed.deleted_packs > 0 => sweep(options).map(|rest| freed.and(rest)),
-                other => other,
+                // With the reserve and what was deleted there may be room for the rest.
+                Ok(freed) => match sweep(options) {
+                    Err(error) if is_full(&error) => Ok(freed),
+                    rest => rest.map(|rest| freed.and(rest)),
+                },
+                error => error,
             }
         }
         other => other,

@@ -207,7 +207,8 @@ impl Repository {
         for _ in 0..LOOKS {
             let survey = self.look(options, clock, roots, hands)?;
             let except = |_: &ObjectHash, is_named: bool| !is_named;
-            lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
+            let sizes = survey.recorded_sizes(self)?;
+            lock(&self.catalog).use_listed(&sizes, &except)?;
             if !self.store.promises().lag.is_zero() || rescue::unknown(self, &survey.losses.chunks)?.is_empty() {
                 return Ok(survey);
             }
@@ -233,7 +234,7 @@ impl Repository {
         }
         let refusals = needed.finish()?;
         survey.refusals.extend(refusals);
-        let sizes = survey.sizes();
+        let sizes = survey.recorded_sizes(self)?;
         lock(&self.catalog).use_listed(&sizes, &|_, _| false)?;
         let mut lost = Vec::new();
         lock(&self.catalog).unknown_needed(&mut |id, _| {

@@ -110,6 +110,17 @@ impl Survey {
         Ok(())
     }
 
+    /// Sizes of all listed packs as index objects give them where that a pack has another one was recorded: what can be
+    /// read of it was told apart, chunk by chunk.
+    pub fn recorded_sizes(&self, repository: &Repository) -> Result<HashMap<ObjectHash, u64>, RepositoryError> {
+        let indexed = lock(&repository.catalog).indexed_packs()?;
+        let mut sizes = self.sizes();
+        for pack in self.losses.packs.iter().filter(|pack| self.packs.contains_key(*pack)) {
+            sizes.extend(indexed.get(pack).map(|size| (*pack, *size)));
+        }
+        Ok(sizes)
+    }
+
     /// Sizes of all listed packs.
     pub fn sizes(&self) -> HashMap<ObjectHash, u64> {
         self.packs.iter().map(|(pack, listed)| (*pack, listed.size)).collect()
@@ -203,7 +214,12 @@ pub(super) fn decided(session: &Session<'_>, name: &Name) -> Result<Decided, Rep
         Err(crate::store::StoreError::NotFound { .. }) => return Ok(Decided::No),
         other => other?,
     };
-    Ok(match (repository.open_object(name, &object)?, name) {
+    let opened = match repository.open_object(name, &object) {
+        // Whatever it was, its loss was recorded: nothing else will stand there.
+        Err(error) if error.is_damage() && repository.losses()?.has(&name.to_string()) => return Ok(Decided::Ended),
+        other => other?,
+    };
+    Ok(match (opened, name) {
         ((Kind::Snapshot, _), Name::Snapshot(snapshot)) => Decided::Snapshot(*snapshot),
         _ => Decided::Ended,
     })

@@ -1,6 +1,7 @@
 //! What is asked of every cell of the matrix.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use redkeep::format::Id16;
 use redkeep::format::object::SnapshotName;
@@ -8,7 +9,7 @@ use redkeep::operations::check::{CheckDepth, CheckReport, check};
 use redkeep::operations::list::{Chosen, Selector, choose, dump};
 use redkeep::operations::repair::repair;
 use redkeep::operations::verify::verify;
-use redkeep::operations::{OperationError, Silent};
+use redkeep::operations::{OperationError, Silent, prune};
 use redkeep::repository::Repository;
 use redkeep::store::ObjectName;
 
@@ -41,6 +42,7 @@ pub fn examine(sample: &Sample, label: &str, changes: &Changes, seen: Seen) -> u
         // What a repair meets differs only by what the host remembers.
         if host != Host::Stale {
             case.repair(&sample.cell(host, changes));
+            case.prune(&sample.cell(host, changes), seen);
         }
     }
     lost
@@ -211,6 +213,34 @@ impl Case<'_> {
         let left = check(&repository, CheckDepth::Data, &Silent).unwrap();
         let is_new = |(id, _): &(Id16, String)| *id == new.name.session;
         assert!(left.damage.is_empty() && !left.lost_files.iter().any(is_new), "{}: {left:?}", self.label);
+    }
+
+    /// A prune of what is seen to be damaged refuses and deletes nothing; of other damage it makes nothing worse. Once the
+    /// loss was recorded, and a backup stored again what is at hand, it succeeds and loses nothing.
+    ///
+    /// SWEEP-2
+    fn prune(&self, cell: &Cell, seen: Seen) {
+        let options = prune::Options { grace: Duration::ZERO, max_unused: 0.0, ..prune::Options::default() };
+        let (before, objects) = (self.readable(cell), cell.objects());
+        match prune::prune(&cell.open().unwrap(), &options, &Silent) {
+            Err(error) => {
+                assert!(error.is_damage(), "{}: prune: {error:?}", self.label);
+                for (name, bytes) in objects {
+                    assert!(cell.store.get(&name, u64::MAX).unwrap() == bytes, "{}: {name} was changed", self.label);
+                }
+            }
+            Ok(pruned) => assert!(!seen.plain, "{}: prune: {pruned:?}", self.label),
+        }
+        assert!(before.is_subset(&self.readable(cell)), "{}: prune made something worse", self.label);
+        let repository = cell.open().unwrap();
+        repair(&repository, CheckDepth::Data, &Silent).unwrap();
+        let new = back_up(&repository, &self.sample.data(), "d").unwrap();
+        let pruned = prune::prune(&repository, &options, &Silent);
+        pruned.unwrap_or_else(|error| panic!("{}: prune after the repair: {}", self.label, text(&error)));
+        assert!(before.is_subset(&self.readable(cell)), "{}: the second prune made something worse", self.label);
+        restores_right(self.sample, cell, &new.name);
+        let left = check(&cell.open_as_stranger(), CheckDepth::Data, &Silent).unwrap();
+        assert!(left.damage.is_empty(), "{}: after the second prune: {:?}", self.label, left.damage);
     }
 
     /// Files that a host without memory can read; their bytes are right.
