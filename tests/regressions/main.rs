@@ -1,0 +1,12 @@
+//! One test for each bug, named after what broke.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
+
+use redkeep::aof::Manifest;
+
+/// The reader of words took a vertical tab for the end of a word, and passed over everything but it: it went on for
+/// ever, and an empty word for each round took all memory.
+#[test]
+fn a_vertical_tab_in_a_manifest_ends_a_word_and_not_the_process() {
+    let manifest = Manifest::decode(b"\x0bfile\x0ba seq 1\x0b\x0btype b\x0b\n").unwrap();
+    assert_eq!(manifest.base().map(|base| base.name.as_slice()), Some(&b"a"[..]));
+}
