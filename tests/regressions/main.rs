@@ -10,3 +10,13 @@ fn a_vertical_tab_in_a_manifest_ends_a_word_and_not_the_process() {
     let manifest = Manifest::decode(b"\x0bfile\x0ba seq 1\x0b\x0btype b\x0b\n").unwrap();
     assert_eq!(manifest.base().map(|base| base.name.as_slice()), Some(&b"a"[..]));
 }
+
+/// A copy's manifest is written anew. Bytes that take four when they are escaped made its line longer than the 1024
+/// that a server reads, so that the restored server would not have started.
+#[test]
+fn a_manifest_is_never_written_longer_than_it_can_be_read() {
+    let with_value = |length: usize| [b"file a seq 1 type i later ", &vec![0x80; length][..], b"\n"].concat();
+    let written = Manifest::decode(&with_value(240)).unwrap().encode();
+    assert!(Manifest::decode(&written).is_ok());
+    assert_eq!(Manifest::decode(&with_value(260)).unwrap_err().line, 1);
+}
