@@ -22,6 +22,7 @@
 mod support;
 
 mod mutate;
+mod sealed;
 mod seeds;
 mod targets;
 mod watch;
@@ -32,19 +33,27 @@ use mutate::Mutator;
 use targets::{TARGETS, Target};
 use watch::Watch;
 
-/// How long mutations go on: `None` for the same few in every run.
-fn time() -> Option<Duration> {
-    let seconds = std::env::var("REDKEEP_FUZZ_SECONDS").ok()?;
-    Some(Duration::from_secs(seconds.parse().expect("REDKEEP_FUZZ_SECONDS is a number of seconds")))
+/// Seeds of mutators, one for each pass: the same one in every run, or new ones until the time is over.
+fn passes() -> Box<dyn Iterator<Item = u64>> {
+    let Ok(seconds) = std::env::var("REDKEEP_FUZZ_SECONDS") else { return Box::new(std::iter::once(1)) };
+    let time = Duration::from_secs(seconds.parse().expect("REDKEEP_FUZZ_SECONDS is a number of seconds"));
+    let first = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let begun = Instant::now();
+    Box::new((first..).take_while(move |_| begun.elapsed() < time))
 }
 
-/// So many mutations of a target's seeds; the complaint about the first that breaks something.
-fn mutations(target: &Target, seeds: &[Vec<u8>], seed: u64, rounds: u64, watch: &mut Watch) -> Result<(), String> {
+/// Whether inputs that break something are kept.
+fn is_hunt() -> bool {
+    std::env::var_os("REDKEEP_FUZZ_SECONDS").is_some()
+}
+
+/// One pass over a target: the complaint about the first mutation that breaks something.
+fn mutations(target: &Target, seeds: &[Vec<u8>], seed: u64, watch: &mut Watch) -> Result<(), String> {
     let mut mutator = Mutator::new(seed);
-    for _ in 0..rounds {
+    for _ in 0..target.rounds {
         let input = mutator.mutate(seeds);
-        if let Err(complaint) = watch.run(target.name, &input, target.run) {
-            if time().is_some() {
+        if let Err(complaint) = watch.run(target.name, &input, || (target.run)(&input)) {
+            if is_hunt() {
                 watch::keep(&seeds::corpus(target), &input);
             }
             return Err(complaint);
@@ -60,7 +69,7 @@ fn seeds_and_inputs_that_once_broke_something_hold() {
         let seeds = seeds::seeds(target);
         assert!(!seeds.is_empty(), "{} has no seeds", target.name);
         for input in seeds {
-            assert_eq!(watch.run(target.name, &input, target.run), Ok(()));
+            assert_eq!(watch.run(target.name, &input, || (target.run)(&input)), Ok(()));
         }
     }
 }
@@ -69,20 +78,10 @@ fn seeds_and_inputs_that_once_broke_something_hold() {
 fn hostile_inputs_are_decoded_or_refused() {
     let mut watch = Watch::new();
     let all: Vec<_> = TARGETS.iter().map(|target| (target, seeds::seeds(target))).collect();
-    let Some(time) = time() else {
-        let run = |(target, seeds): &(&Target, Vec<_>)| mutations(target, seeds, 1, target.rounds, &mut watch).err();
-        assert_eq!(all.iter().filter_map(run).collect::<Vec<_>>(), Vec::<String>::new());
-        return;
-    };
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let (begun, mut seed, mut complaints) = (Instant::now(), since_epoch.as_nanos() as u64, Vec::new());
-    while begun.elapsed() < time {
-        for (target, seeds) in &all {
-            complaints.extend(mutations(target, seeds, seed, target.rounds / 4, &mut watch).err());
-            seed = seed.wrapping_add(1);
-        }
+    let mut complaints = Vec::new();
+    for seed in passes() {
+        complaints.extend(all.iter().filter_map(|(target, seeds)| mutations(target, seeds, seed, &mut watch).err()));
     }
-    eprintln!("seeds up to {seed}, {} complaints", complaints.len());
     assert_eq!(complaints, Vec::<String>::new());
 }
 

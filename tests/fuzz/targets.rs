@@ -11,7 +11,7 @@ pub struct Target {
     pub kinds: &'static [&'static str],
     /// Feeds it. Whatever the input, this returns.
     pub run: fn(&[u8]),
-    /// Inputs of a bounded run: about a third of a second on one core.
+    /// Inputs of a pass: about a third of a second on one core.
     pub rounds: u64,
 }
 

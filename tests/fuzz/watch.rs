@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -42,11 +42,11 @@ impl Watch {
         Watch { running, most, runs: 0 }
     }
 
-    /// Runs one input; the complaint where it breaks its promise.
-    pub fn run(&mut self, what: &str, input: &[u8], run: fn(&[u8])) -> Result<(), String> {
+    /// Runs what is done with one input; the complaint where it breaks its promise.
+    pub fn run(&mut self, what: &str, input: &[u8], run: impl FnOnce()) -> Result<(), String> {
         let now = Running { what: what.into(), input: input.to_vec(), since: Instant::now() };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-        let outcome = catch_unwind(|| run(input));
+        let outcome = catch_unwind(AssertUnwindSafe(run));
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.runs += 1;
         if outcome.is_err() {
