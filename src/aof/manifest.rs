@@ -138,6 +138,12 @@ impl Manifest {
             }
             FileType::Base | FileType::Increment | FileType::History => {}
         }
+        let mut line = Vec::new();
+        encode_entry(&mut line, &entry);
+        if line.len() > ENTRY_LINE_MAX {
+            // Bytes that stand as they are take four when they are written: no server could read that copy.
+            return Err("longer than 1024 bytes when it is written again");
+        }
         self.entries.push(entry);
         Ok(())
     }

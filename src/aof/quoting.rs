@@ -5,13 +5,19 @@
 /// closed, or is closed in the middle of a word.
 pub(super) fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
-    let mut rest = line.trim_ascii_start();
+    let mut rest = skip_spaces(line);
     while !rest.is_empty() {
         let (word, after) = take_word(rest)?;
         words.push(word);
-        rest = after.trim_ascii_start();
+        rest = skip_spaces(after);
     }
     Some(words)
+}
+
+/// The rest of a line from its next word on. What ends a word has to be passed over here, or the next one has no end.
+fn skip_spaces(line: &[u8]) -> &[u8] {
+    let begin = line.iter().position(|byte| !is_space(*byte)).unwrap_or(line.len());
+    line.get(begin..).unwrap_or_default()
 }
 
 fn take_word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {

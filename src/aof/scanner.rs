@@ -355,9 +355,11 @@ enum Line {
     Bad,
 }
 
-/// Reads the number after the marker that `bytes` begin with. A line may end in a bare `\n`, as servers take it.
+/// Reads the number after the marker that `bytes` begin with. A line may end in a bare `\n`, as servers take it. It is as
+/// long as zeros in front make it: the bound is the same whether all of it is there or it comes in pieces.
 #[inline]
 fn number_line(bytes: &[u8]) -> Line {
+    let bytes = bytes.get(..PREFIX_LINE_MAX).unwrap_or(bytes);
     let mut number = 0_u64;
     for (place, &byte) in bytes.iter().enumerate().skip(1) {
         match byte {

@@ -1,0 +1,121 @@
+//! What mutation begins with: the bytes of the vectors in format-spec/vectors, dumps of real servers, and what the
+//! encoders write of structures that have no vectors. They are made when the tests run, so that they follow the format.
+//! Inputs that once broke something are kept in `tests/fuzz/corpus/<target>/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redkeep::compress::{Compressor, delta};
+use redkeep::format::keys::EpochRecord;
+use redkeep::format::session::Burial;
+use redkeep::format::{Id16, ObjectHash, UnixMillis, recovery};
+use serde_json::Value;
+
+use crate::targets::Target;
+
+#[allow(dead_code, reason = "only the bytes are of use here")]
+#[path = "../../src/rdb/samples.rs"]
+mod samples;
+
+/// Fields of vectors that hold what a decoder is fed.
+const FIELDS: [&str; 7] = ["bytes", "object", "frame", "delta", "text", "wrapped", "stored"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where inputs of a target are kept.
+pub fn corpus(target: &Target) -> PathBuf {
+    root().join("tests/fuzz/corpus").join(target.name)
+}
+
+/// Inputs that are kept, in the order of their names.
+pub fn kept(target: &Target) -> Vec<Vec<u8>> {
+    let Ok(files) = fs::read_dir(corpus(target)) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// All inputs a target begins with.
+pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
+    let mut seeds = from_vectors(target.kinds);
+    seeds.extend(match target.name {
+        "slot" => without_headers(&seeds),
+        "epoch" => vec![EpochRecord { number: 3, begun: UnixMillis(1_790_000_000_000) }.encode()],
+        "burial" => vec![burial().encode()],
+        "recovery" => vec![recovery::write(&std::array::from_fn(|place| place as u8)).as_bytes().to_vec(), vec![7; 26]],
+        "zstd" => [&text()[..1], &text()[..300], &[0; 70_000]].map(frame).to_vec(),
+        "delta" => vec![[&text()[..64], &delta(&[&text()[..64]], &text()[10..100], 3).unwrap()[..]].concat()],
+        "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
+        "scanner" => SCANNED.iter().map(|text| text.to_vec()).collect(),
+        "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
+        _ => Vec::new(),
+    });
+    seeds.extend(kept(target));
+    seeds
+}
+
+fn from_vectors(kinds: &[&str]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root().join("format-spec/vectors")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for path in files {
+        let vectors: Vec<Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        for vector in vectors.iter().filter(|vector| kinds.iter().any(|kind| vector["kind"] == *kind)) {
+            collect(&vector["in"], &mut found);
+            collect(&vector["out"], &mut found);
+        }
+    }
+    found
+}
+
+/// Every text of a field of [`FIELDS`]: hexadecimal as bytes, and names as they are.
+fn collect(value: &Value, found: &mut Vec<Vec<u8>>) {
+    let Some(fields) = value.as_object() else { return };
+    for (_, value) in fields.iter().filter(|(name, _)| FIELDS.contains(&name.as_str())) {
+        let Some(text) = value.as_str() else { continue };
+        let is_hex = text.len() % 2 == 0 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let pair = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        found.push(if is_hex { (0..text.len()).step_by(2).map(pair).collect() } else { text.into() });
+    }
+}
+
+/// Of objects: what stands behind the header.
+fn without_headers(objects: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    objects.iter().filter_map(|object| object.get(64..)).map(<[u8]>::to_vec).collect()
+}
+
+fn burial() -> Burial {
+    Burial {
+        condemned: vec![Id16([1; 16])],
+        packs: vec![ObjectHash([2; 32]), ObjectHash([3; 32])],
+        rescue: vec![ObjectHash([4; 32])],
+        time: UnixMillis(1_790_000_000_000),
+    }
+}
+
+fn text() -> Vec<u8> {
+    crate::support::repository::text(400, 1)
+}
+
+fn frame(bytes: &[u8]) -> Vec<u8> {
+    Compressor::new(3).unwrap().whole(bytes).unwrap()
+}
+
+fn preamble(dump: &[u8]) -> Vec<u8> {
+    [dump, SCANNED[0]].concat()
+}
+
+const SCANNED: [&[u8]; 3] = [
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n",
+    b"#TS:1790000000\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n#TS:1790000001\r\n*1\r\n$4\r\nEXEC\r\n*1\r\n$4\r\nPING\r\n",
+    b"*1\n$4\nPING\r\n*2\r\n$0\r\n\r\n$3\r\na\r\n\r\n*1\r\n$5\r\nmulti\r\n*1\r\n$7\r\nDISCARD\r\n",
+];
+
+const MANIFESTS: [&[u8]; 3] = [
+    b"file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i startoffset 12 endoffset 90\nfile appendonly.aof.2.incr.aof seq 2 type i startoffset 90\n",
+    b"# a comment\nfile \"with space\\n\\x01\" seq 7 type h later value\n",
+    b"FILE 'it\\'s' SEQ 1 TYPE base startoffset -1\n",
+];

@@ -1,0 +1,117 @@
+//! Decoders that take their bytes in pieces, or give more than they take.
+
+use std::io::{self, Read};
+
+use redkeep::aof::{Commands, Ending, Scanner};
+use redkeep::compress::{Decompressor, delta as compress_delta, undelta};
+use redkeep::format::limits::CHUNK_MAX;
+use redkeep::format::recipe::{ListDecoder, ListEntry};
+use redkeep::rdb::{Structure, looks_like_rdb, read_header, read_preamble, read_structure};
+
+/// Sizes of pieces that make no difference.
+const PIECES: [usize; 4] = [1, 7, 1024, usize::MAX];
+
+/// The first item, which all others equal.
+fn all_equal<T: PartialEq + std::fmt::Debug>(items: impl IntoIterator<Item = T>) -> T {
+    let mut items = items.into_iter();
+    let first = items.next().unwrap();
+    items.for_each(|item| assert_eq!(item, first, "pieces of another size make a difference"));
+    first
+}
+
+/// STREAM-3
+pub fn list(bytes: &[u8]) {
+    for labelled in [false, true] {
+        let read = |size: usize| {
+            let (mut decoder, mut entries) = (ListDecoder::new(labelled), Vec::new());
+            for piece in bytes.chunks(size) {
+                decoder.push(piece, &mut entries).ok()?;
+                assert!(decoder.begun().len() < 1100, "more is held than one entry");
+                decoder = ListDecoder::resumed(decoder.is_labelled(), decoder.begun().to_vec());
+            }
+            decoder.finish().ok().map(|()| entries)
+        };
+        if let Some(entries) = all_equal(PIECES.map(read)) {
+            let mut written = Vec::new();
+            entries.iter().for_each(|entry: &ListEntry| entry.encode(&mut written));
+            assert_eq!(written, bytes, "two forms of one list");
+        }
+    }
+}
+
+/// FRAME-2: as long as promised, or refused.
+pub fn zstd(bytes: &[u8]) {
+    let mut decompressor = Decompressor::default();
+    for length in [1, 300, 70_000, CHUNK_MAX as usize] {
+        if let Ok(plaintext) = decompressor.whole(bytes, length) {
+            assert_eq!(plaintext.len(), length);
+            assert!(decompressor.whole(bytes, length + 1).is_err() && decompressor.whole(bytes, length - 1).is_err());
+            let more = [bytes, &[0]].concat();
+            assert!(decompressor.whole(&more, length).is_err(), "a byte left over is accepted");
+        }
+    }
+}
+
+/// DELTA-1: the first bytes of the input are the base.
+pub fn delta(bytes: &[u8]) {
+    let (base, stored) = bytes.split_at(bytes.len().min(64));
+    for bases in [&[base][..], &[base, base], &[]] {
+        for length in [1, 90, 4096, CHUNK_MAX as usize] {
+            if let Ok(plaintext) = undelta(bases, stored, length) {
+                assert_eq!(plaintext.len(), length);
+                assert!(undelta(bases, stored, length - 1).is_err());
+                let written = compress_delta(bases, &plaintext, 1).unwrap();
+                assert_eq!(undelta(bases, &written, length), Ok(plaintext));
+            }
+        }
+    }
+}
+
+/// A file that gives a few bytes at a time.
+struct Trickle<'a>(&'a [u8], usize);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+/// The whole input goes past, whatever it is; the pieces it comes in make no difference.
+pub fn rdb(bytes: &[u8]) {
+    let structure: Structure = all_equal([1, usize::MAX].map(|size| read_structure(Trickle(bytes, size)).unwrap()));
+    assert_eq!(structure.length, bytes.len() as u64);
+    assert!(structure.end.is_none_or(|end| end + structure.trailing == structure.length));
+    assert_eq!(structure.reason().is_none(), structure.is_whole());
+    assert!(structure.keys() <= structure.length);
+    let mut trailing = Vec::new();
+    let preamble = read_preamble(bytes, &mut |piece| trailing.extend_from_slice(piece)).unwrap();
+    assert_eq!(preamble.length, bytes.len() as u64);
+    assert!(bytes.ends_with(&trailing));
+    assert!(preamble.end.is_none() || preamble.trailing == trailing.len() as u64);
+    assert_eq!(structure.is_whole() && structure.trailing == 0, preamble.is_whole() && trailing.is_empty());
+    assert_eq!(read_header(bytes).is_some(), looks_like_rdb(bytes));
+    assert_eq!(structure.header.is_some(), looks_like_rdb(bytes));
+}
+
+/// Pieces of any size give the same answer; what stands before the cut is whole by itself.
+pub fn scanner(bytes: &[u8]) {
+    let scan = |bytes: &[u8], size: usize, bulk_max: u64| -> Commands {
+        let mut scanner = Scanner::new(bulk_max);
+        bytes.chunks(size).for_each(|piece| scanner.push(piece));
+        assert!(scanner.cut() <= bytes.len() as u64);
+        scanner.finish()
+    };
+    for bulk_max in [u64::MAX, 64] {
+        let seen = all_equal(PIECES.map(|size| scan(bytes, size, bulk_max)));
+        assert_eq!(seen.length, bytes.len() as u64);
+        assert_eq!(seen.reason().is_none(), seen.ending == Ending::Complete);
+        assert_eq!(seen.unfinished() == 0, seen.cut == seen.length);
+        let cut = usize::try_from(seen.cut).unwrap();
+        let whole = scan(&bytes[..cut], usize::MAX, bulk_max);
+        assert_eq!((whole.ending.clone(), whole.cut), (Ending::Complete, seen.cut));
+        let counts = |c: &Commands| (c.commands, c.transactions, c.first_timestamp, c.last_timestamp);
+        assert_eq!(counts(&whole), counts(&seen));
+        assert_eq!(seen.clone().after(1 << 40).cut, seen.cut + (1 << 40));
+    }
+}

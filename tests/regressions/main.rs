@@ -1,0 +1,41 @@
+//! One test for each bug, named after what broke.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
+
+use redkeep::aof::{Commands, Manifest, Scanner};
+
+/// The reader of words took a vertical tab for the end of a word, and passed over everything but it: it went on for
+/// ever, and an empty word for each round took all memory.
+#[test]
+fn a_vertical_tab_in_a_manifest_ends_a_word_and_not_the_process() {
+    let manifest = Manifest::decode(b"\x0bfile\x0ba seq 1\x0b\x0btype b\x0b\n").unwrap();
+    assert_eq!(manifest.base().map(|base| base.name.as_slice()), Some(&b"a"[..]));
+}
+
+/// A copy's manifest is written anew. Bytes that take four when they are escaped made its line longer than the 1024
+/// that a server reads, so that the restored server would not have started.
+#[test]
+fn a_manifest_is_never_written_longer_than_it_can_be_read() {
+    let with_value = |length: usize| [b"file a seq 1 type i later ", &vec![0x80; length][..], b"\n"].concat();
+    let written = Manifest::decode(&with_value(240)).unwrap().encode();
+    assert!(Manifest::decode(&written).is_ok());
+    assert_eq!(Manifest::decode(&with_value(260)).unwrap_err().line, 1);
+}
+
+/// A number with many zeros in front was a number where its line came in one piece, and none where it came in two: the
+/// place where a growing file is cut depended on how it was read.
+#[test]
+fn a_line_of_a_thousand_zeros_reads_the_same_in_pieces_of_any_size() {
+    let scan = |bytes: &[u8], size: usize| -> Commands {
+        let mut scanner = Scanner::default();
+        bytes.chunks(size).for_each(|piece| scanner.push(piece));
+        scanner.finish()
+    };
+    for zeros in [1, 1019, 1020, 1021, 1022, 5000] {
+        let command = [b"*", &vec![b'0'; zeros][..], b"1\r\n$4\r\nPING\r\n"].concat();
+        let whole = scan(&command, usize::MAX);
+        for size in [1, 1000, 1023, 1024, 1025] {
+            assert_eq!(scan(&command, size), whole, "{zeros} zeros in pieces of {size}");
+        }
+        assert_eq!(whole.is_suspect(), zeros > 1020, "{zeros} zeros");
+    }
+}
