@@ -74,6 +74,13 @@ impl<'r> ChunkReader<'r> {
         ChunkReader { repository, frames, bases, made_good: Mutex::default() }
     }
 
+    /// A reader for single chunks that are near each other, as the bases of what is being written: a quarter of the
+    /// memory.
+    pub(super) fn small(repository: &'r Repository) -> Self {
+        let (frames, bases) = (Mutex::new(Cache::new(FRAMES / 4)), Mutex::new(Cache::new(BASES / 4)));
+        ChunkReader { repository, frames, bases, made_good: Mutex::default() }
+    }
+
     /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
     /// was recorded; where that cannot be told, all of it.
     pub fn made_good(&self) -> Vec<String> {

@@ -1,20 +1,19 @@
 //! Repair: what is whole and unnamed is named again, what is lost is written down and stored again by the next backup.
 //! Nothing is deleted, nothing overwritten. Rules: format-spec/15-notes.md.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use super::check::{CheckDepth, CheckReport, Findings, Reading};
 use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
-use super::session::{HEARTBEAT, STALE};
+use super::session::Session;
 use super::{Repository, object_name};
+use crate::format::ObjectHash;
 use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
-use crate::format::session::{Condemned, Lease, Tombstone};
-use crate::format::{Id16, ObjectHash};
+use crate::format::session::Condemned;
+use crate::store::StoreError;
 
 /// Of each list of a loss note, so many; of packs in a condemnation too. Far below NOTE_MAX and CONDEMNED_MAX.
 const PART: usize = 100_000;
@@ -42,12 +41,9 @@ impl RepairReport {
     }
 }
 
-/// A repair's lease. Its commit name gets a tombstone: there is nothing to commit.
+/// A repair at work, under the lease of a sweep. Its commit name gets a tombstone: there is nothing to commit.
 struct RepairSession<'r> {
-    repository: &'r Repository,
-    id: Id16,
-    beat: Cell<Duration>,
-    seen: Option<Vec<Id16>>,
+    session: Session<'r>,
 }
 
 impl Repository {
@@ -77,10 +73,7 @@ impl Repository {
 
 impl<'r> RepairSession<'r> {
     fn begin(repository: &'r Repository) -> Result<RepairSession<'r>, RepositoryError> {
-        let (id, beat) = (repository.ambient.id(), Cell::new(Duration::ZERO));
-        let session = RepairSession { repository, id, beat, seen: None };
-        session.put_lease()?;
-        Ok(session)
+        Ok(RepairSession { session: repository.begin_sweep()? })
     }
 
     fn run(
@@ -88,14 +81,14 @@ impl<'r> RepairSession<'r> {
         mut reading: Reading,
         stop: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<RepairReport, RepositoryError> {
-        let repository = self.repository;
+        let repository = self.session.repository;
         let session = &*self;
-        let mut findings = repository.survey(reading.clone(), &|| stop().and_then(|()| session.keep_alive()))?;
-        self.seen = Some(findings.condemned.ids.clone());
-        self.put_lease()?;
+        let mut findings =
+            repository.survey(reading.clone(), &|| stop().and_then(|()| session.session.keep_alive()))?;
+        self.session.state_seen(findings.condemned.ids.clone())?;
         let found = findings.report.clone();
         let session = &*self;
-        let go_on = || stop().and_then(|()| session.keep_alive());
+        let go_on = || stop().and_then(|()| session.session.keep_alive());
         let (indexed, damaged) = session.index_unnamed(&findings, &go_on)?;
         if !indexed.is_empty() || !damaged.is_empty() {
             reading.damaged.extend(damaged);
@@ -117,7 +110,7 @@ impl<'r> RepairSession<'r> {
         findings: &Findings,
         stop: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<(Vec<ObjectHash>, BTreeMap<ObjectHash, String>), RepositoryError> {
-        let repository = self.repository;
+        let repository = self.session.repository;
         let is_due = |pack: &ObjectHash| {
             !findings.indexed.contains_key(pack)
                 && !findings.condemned.packs.contains(pack)
@@ -155,15 +148,17 @@ impl<'r> RepairSession<'r> {
 
     /// A pack's own table, where every byte of the pack is what it is named after.
     fn whole_pack(&self, pack: ObjectHash, size: u64) -> Result<IndexedPack, RepositoryError> {
-        match self.repository.check_one_pack(pack) {
-            Err(RepositoryError::Damaged { source: Fault::Bases(_), .. }) => self.repository.read_footer(pack, size),
+        match self.session.repository.check_one_pack(pack) {
+            Err(RepositoryError::Damaged { source: Fault::Bases(_), .. }) => {
+                self.session.repository.read_footer(pack, size)
+            }
             other => other,
         }
     }
 
     fn put_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        self.keep_alive()?;
-        self.repository.put_index(self.id, packs).map(drop)
+        self.session.keep_alive()?;
+        self.session.repository.put_index(self.session.id(), packs).map(drop)
     }
 
     /// Writes down what is lost and was not written down before.
@@ -179,8 +174,8 @@ impl<'r> RepairSession<'r> {
         for part in 0..longest.div_ceil(PART) {
             let (packs, chunks) = (part_of(&loss.packs, part), part_of(&loss.chunks, part));
             let part = Loss { packs, chunks, objects: part_of(&loss.objects, part) };
-            self.keep_alive()?;
-            self.repository.put_note(Body::Loss(part))?;
+            self.session.keep_alive()?;
+            self.session.repository.put_note(Body::Loss(part))?;
         }
         Ok(loss)
     }
@@ -192,46 +187,21 @@ impl<'r> RepairSession<'r> {
         let lost: HashSet<ObjectHash> = lost_packs.iter().chain(&losses.packs).filter(is_there).copied().collect();
         let mut lost: Vec<ObjectHash> = lost.difference(&condemned.packs).copied().collect();
         lost.sort_unstable();
-        let repository = self.repository;
+        let repository = self.session.repository;
         for part in lost.chunks(PART) {
-            self.keep_alive()?;
+            self.session.keep_alive()?;
             let name = Name::Condemned(repository.ambient.id());
-            let body = Condemned { session: self.id, packs: part.to_vec() }.encode();
+            let body = Condemned { session: self.session.id(), packs: part.to_vec() }.encode();
             let sealed = repository.keyring().seal(&name, Kind::Condemned, repository.ambient.random(), &body);
             repository.store.put_new(&object_name(&name), &sealed)?;
         }
         Ok(lost)
     }
 
-    fn put_lease(&self) -> Result<(), RepositoryError> {
-        let repository = self.repository;
-        let (name, commit_name) = (Name::Lease(self.id), Name::Burial(self.id).to_string());
-        let (seen, heartbeat) = (self.seen.clone(), repository.ambient.now());
-        let lease = Lease { session: self.id, commit_name, seen, heartbeat };
-        let uptime = (repository.ambient.uptime)();
-        let sealed = repository.keyring().seal(&name, Kind::Lease, repository.ambient.random(), &lease.encode());
-        repository.store.put(&object_name(&name), &sealed)?;
-        self.beat.set(uptime);
-        Ok(())
-    }
-
-    /// Rewrites the lease when it is due. A session that was taken for dead meanwhile does not go on.
-    fn keep_alive(&self) -> Result<(), RepositoryError> {
-        match (self.repository.ambient.uptime)().saturating_sub(self.beat.get()) {
-            since if since > STALE / 2 => Err(RepositoryError::Fenced),
-            since if since < HEARTBEAT => Ok(()),
-            _ => self.put_lease(),
-        }
-    }
-
     fn end(self) -> Result<(), RepositoryError> {
-        let repository = self.repository;
-        let name = Name::Burial(self.id);
-        let body = Tombstone { session: self.id, time: repository.ambient.now() }.encode();
-        let sealed = repository.keyring().seal(&name, Kind::Tombstone, repository.ambient.random(), &body);
-        match repository.store.put_new(&object_name(&name), &sealed) {
+        match self.session.put_tombstone_at(&self.session.commit_name()) {
             // A sweep put it already.
-            Err(crate::store::StoreError::Exists { .. }) => Ok(()),
+            Err(StoreError::Exists { .. }) => Ok(()),
             other => Ok(other?),
         }
     }

@@ -238,7 +238,7 @@ impl Session<'_> {
         let (checked, to_store) = bounded(0);
         let (give_back, tickets) = bounded(under_way);
         (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
-        let reader = ChunkReader::new(self.repository);
+        let reader = ChunkReader::small(self.repository);
         thread::scope(|scope| {
             for _ in 0..workers {
                 let (from, to) = (to_compress.clone(), compressed.clone());
