@@ -144,6 +144,9 @@ impl Session<'_> {
 
     /// The lease again, now with the condemnations that this session's one LIST of them showed.
     pub(super) fn state_seen(&mut self, ids: Vec<Id16>) -> Result<(), RepositoryError> {
+        if self.since_heartbeat() > STALE / 2 {
+            return Err(RepositoryError::Fenced);
+        }
         self.seen = ids;
         self.put_lease(Some(self.seen.clone()))
     }
