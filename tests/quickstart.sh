@@ -225,6 +225,9 @@ redkeep verify latest
 redkeep check --read-data
 redkeep stats
 redkeep restore latest~1 --target first
+redkeep forget --keep-last 1
+redkeep prune --grace 0
+redkeep check --read-data
 redkeep restore latest --target second
 
 echo

@@ -98,16 +98,17 @@ fn text(report: &Report, dry_run: bool) -> String {
         let stored = report.stored_again;
         text.push_str(&format!("stored again {}, {}\n", count(stored.chunks, "chunk"), size(stored.stored_bytes)));
     }
-    if report.deleted_packs + report.deleted_snapshots > 0 {
-        let packs = count(report.deleted_packs, "pack");
-        let snapshots = count(report.deleted_snapshots, "forgotten snapshot");
-        text.push_str(&format!("deleted {packs}, {}, and {snapshots}\n", size(report.deleted_bytes)));
+    if report.deleted_packs > 0 {
+        text.push_str(&format!("deleted {}, {}\n", count(report.deleted_packs, "pack"), size(report.deleted_bytes)));
+    }
+    if report.deleted_snapshots > 0 {
+        text.push_str(&format!("deleted {}\n", count(report.deleted_snapshots, "forgotten snapshot")));
     }
     for waiting in &report.waiting {
         text.push_str(&told(waiting));
     }
     let unused = size(report.unused_bytes);
-    text.push_str(&match report.condemned_packs + report.deleted_packs {
+    text.push_str(&match report.condemned_packs + report.deleted_packs + report.deleted_snapshots {
         0 if report.waiting.is_empty() => format!("nothing to do; {unused} unneeded in packs that stay\n"),
         _ => format!("{unused} unneeded in packs that stay\n"),
     });
