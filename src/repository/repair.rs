@@ -9,12 +9,15 @@ use super::check::{CheckDepth, CheckReport, Findings, Reading};
 use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
 use super::session::{HEARTBEAT, STALE};
+use super::sweep::bury::{Standing, standing};
+use super::sweep::fence::is_sweep_at_work;
 use super::{Repository, object_name};
 use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
 use crate::format::session::{Condemned, Lease, Tombstone};
 use crate::format::{Id16, ObjectHash};
+use crate::store::StoreError;
 
 /// Of each list of a loss note, so many; of packs in a condemnation too. Far below NOTE_MAX and CONDEMNED_MAX.
 const PART: usize = 100_000;
@@ -101,8 +104,9 @@ impl<'r> RepairSession<'r> {
             reading.damaged.extend(damaged);
             findings = repository.survey(reading.clone(), &go_on)?;
         }
+        let mut condemned = session.replace_condemnations(&mut findings)?;
         let recorded = session.record(&findings)?;
-        let condemned = session.condemn(&findings)?;
+        condemned.extend(session.condemn(&findings)?);
         let left = match recorded.is_empty() {
             true => findings.report,
             false => repository.survey(reading, &go_on)?.report,
@@ -166,6 +170,29 @@ impl<'r> RepairSession<'r> {
         self.repository.put_index(self.id, packs).map(drop)
     }
 
+    /// Before condemnations are recorded as lost: no sweep that may have read them goes on, and what burials name with
+    /// them is condemned anew. Where a sweep is at work they are not recorded.
+    ///
+    /// NOTE-8: from the record on, backups use what they named.
+    fn replace_condemnations(&self, findings: &mut Findings) -> Result<Vec<ObjectHash>, RepositoryError> {
+        let lost: HashSet<Id16> = findings.lost_objects.iter().filter_map(|name| condemnation(name)).collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.keep_alive()?;
+        if is_sweep_at_work(self.repository, self.id, &|name| self.put_tombstone(name))? {
+            findings.lost_objects.retain(|name| condemnation(name).is_none());
+            return Ok(Vec::new());
+        }
+        let of_lost = |of: &Standing| of.burial.condemned.iter().any(|id| lost.contains(id));
+        let burials = standing(self.repository)?.into_iter().filter(of_lost);
+        let packs: HashSet<ObjectHash> = burials.flat_map(|of| of.burial.packs).collect();
+        let packs: Vec<ObjectHash> = packs.difference(&findings.condemned.packs).copied().collect();
+        let packs = self.condemn_packs(packs)?;
+        findings.condemned.packs.extend(&packs);
+        Ok(packs)
+    }
+
     /// Writes down what is lost and was not written down before.
     fn record(&self, findings: &Findings) -> Result<Loss, RepositoryError> {
         let Findings { lost_packs, lost_chunks, lost_objects, losses, .. } = findings;
@@ -190,17 +217,20 @@ impl<'r> RepairSession<'r> {
         let Findings { condemned, listed, indexed, lost_packs, losses, .. } = findings;
         let is_there = |pack: &&ObjectHash| indexed.contains_key(pack) || listed.contains_key(pack);
         let lost: HashSet<ObjectHash> = lost_packs.iter().chain(&losses.packs).filter(is_there).copied().collect();
-        let mut lost: Vec<ObjectHash> = lost.difference(&condemned.packs).copied().collect();
-        lost.sort_unstable();
+        self.condemn_packs(lost.difference(&condemned.packs).copied().collect())
+    }
+
+    fn condemn_packs(&self, mut packs: Vec<ObjectHash>) -> Result<Vec<ObjectHash>, RepositoryError> {
+        packs.sort_unstable();
         let repository = self.repository;
-        for part in lost.chunks(PART) {
+        for part in packs.chunks(PART) {
             self.keep_alive()?;
             let name = Name::Condemned(repository.ambient.id());
             let body = Condemned { session: self.id, packs: part.to_vec() }.encode();
             let sealed = repository.keyring().seal(&name, Kind::Condemned, repository.ambient.random(), &body);
             repository.store.put_new(&object_name(&name), &sealed)?;
         }
-        Ok(lost)
+        Ok(packs)
     }
 
     fn put_lease(&self) -> Result<(), RepositoryError> {
@@ -225,15 +255,26 @@ impl<'r> RepairSession<'r> {
     }
 
     fn end(self) -> Result<(), RepositoryError> {
-        let repository = self.repository;
-        let name = Name::Burial(self.id);
-        let body = Tombstone { session: self.id, time: repository.ambient.now() }.encode();
-        let sealed = repository.keyring().seal(&name, Kind::Tombstone, repository.ambient.random(), &body);
-        match repository.store.put_new(&object_name(&name), &sealed) {
+        match self.put_tombstone(&Name::Burial(self.id)) {
             // A sweep put it already.
-            Err(crate::store::StoreError::Exists { .. }) => Ok(()),
+            Err(StoreError::Exists { .. }) => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    fn put_tombstone(&self, name: &Name) -> Result<(), StoreError> {
+        let repository = self.repository;
+        let body = Tombstone { session: self.id, time: repository.ambient.now() }.encode();
+        let sealed = repository.keyring().seal(name, Kind::Tombstone, repository.ambient.random(), &body);
+        repository.store.put_new(&object_name(name), &sealed)
+    }
+}
+
+/// The id of a condemnation's name.
+fn condemnation(name: &str) -> Option<Id16> {
+    match Name::parse(name) {
+        Some(Name::Condemned(id)) => Some(id),
+        _ => None,
     }
 }
 
