@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
 use redkeep::operations::check::{CheckDepth, check};
+use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::prune::{Options, prune};
 use redkeep::operations::repair::{RepairReport, repair};
 use redkeep::repository::{IntakeOptions, Places, Repository};
@@ -271,7 +272,7 @@ fn a_condemnation_that_is_lost_while_it_is_carried_out_buries_nothing() {
     world.assert_latest_of("other", &[&shared[..], &noise(2 * MIB, 2)].concat());
 }
 
-/// SWEEP-9: the index object of a session that slept until its packs were gone.
+/// SWEEP-16: the index object of a session that slept until its packs were gone.
 #[test]
 fn an_index_object_that_comes_late_alarms_nobody_for_ever() {
     let world = World::new(706);
@@ -347,7 +348,7 @@ fn a_sweep_that_looks_for_hours_keeps_its_lease_alive() {
     world.assert_latest(&last);
 }
 
-/// SWEEP-9: what is stored again is listed before what it was stored again for is gone.
+/// SWEEP-5: what is stored again is listed long before what it was stored again for is gone.
 #[test]
 fn where_listings_lag_nobody_misses_for_a_while_what_a_sweep_stored_again() {
     let lag = Duration::from_secs(600);
@@ -451,4 +452,37 @@ fn a_repair_waits_for_a_sweep_that_may_go_on_with_a_lost_condemnation() {
         // Or nothing was promised to anybody.
         Err(_) => world.assert_latest(&newest),
     }
+}
+
+/// SWEEP-12: versions that are deltas on one that goes: the oldest kept is stored whole, the later ones on it.
+#[test]
+fn deltas_on_what_nobody_needs_are_made_again_on_the_oldest_that_stays() {
+    let world = World::new(712);
+    let repository = create(world.store.clone(), &world.hands);
+    let (mut bytes, mut kept, mut forgotten) = (noise(4 * MIB, 1), Vec::new(), Vec::new());
+    for day in 0..6 {
+        bytes[100_000..100_600].copy_from_slice(&noise(600, 10 + day));
+        let report = world.back_up(&repository, &bytes);
+        match day {
+            0 | 2 => forgotten.push(report),
+            _ => kept.push((report.name, bytes.clone())),
+        }
+    }
+    let stored =
+        |world: &World| world.names("packs/").iter().map(|n| world.store.get(n, u64::MAX).unwrap().len()).sum();
+    let before: usize = stored(&world);
+    forgotten.iter().for_each(|report| forget(&repository, report));
+    for _ in 0..2 {
+        prune(&repository, &AT_ONCE, &Silent).unwrap();
+        assert!(stored(&world) <= before, "{} of {before}", stored(&world));
+    }
+    let (fresh, out) = (world.open(), world.temp.path().join("out"));
+    assert!(fresh.refresh().unwrap().is_empty() && fresh.totals().unwrap().deltas > 0);
+    for (name, bytes) in kept {
+        let id = Selector::Id(name.session.to_string());
+        let _ = fs::remove_dir_all(&out);
+        restore_to(&fresh, &choose(&fresh, &id, Some("d")).unwrap(), &out).unwrap();
+        assert!(fs::read(out.join("file")).unwrap() == bytes);
+    }
+    assert!(world.is_sound());
 }

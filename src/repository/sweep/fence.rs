@@ -107,8 +107,7 @@ pub(super) fn fence(
 
 /// Whether a sweep may be at work beside a repair. Those that are not, and left their names undecided, will bury nothing
 /// any more. A lease that nobody can read may be a sweep's.
-///
-/// NOTE-8: before anybody may use again what a lost condemnation named.
+/// This comes before anybody may use again what a lost condemnation named.
 pub(in crate::repository) fn is_sweep_at_work(
     repository: &Repository,
     own: Id16,
