@@ -7,12 +7,14 @@ use super::check::{CheckDepth, CheckReport, Findings, Reading};
 use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
 use super::session::Session;
+use super::sweep::bury::{Standing, standing};
+use super::sweep::fence::is_sweep_at_work;
 use super::{Repository, object_name};
-use crate::format::ObjectHash;
 use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
 use crate::format::session::Condemned;
+use crate::format::{Id16, ObjectHash};
 use crate::store::StoreError;
 
 /// Of each list of a loss note, so many; of packs in a condemnation too. Far below NOTE_MAX and CONDEMNED_MAX.
@@ -94,8 +96,9 @@ impl<'r> RepairSession<'r> {
             reading.damaged.extend(damaged);
             findings = repository.survey(reading.clone(), &go_on)?;
         }
+        let mut condemned = session.replace_condemnations(&mut findings)?;
         let recorded = session.record(&findings)?;
-        let condemned = session.condemn(&findings)?;
+        condemned.extend(session.condemn(&findings)?);
         let left = match recorded.is_empty() {
             true => findings.report,
             false => repository.survey(reading, &go_on)?.report,
@@ -161,6 +164,30 @@ impl<'r> RepairSession<'r> {
         self.session.repository.put_index(self.session.id(), packs).map(drop)
     }
 
+    /// Before condemnations are recorded as lost: no sweep that may have read them goes on, and what burials name with
+    /// them is condemned anew. Where a sweep is at work they are not recorded.
+    ///
+    /// NOTE-8: from the record on, backups use what they named.
+    fn replace_condemnations(&self, findings: &mut Findings) -> Result<Vec<ObjectHash>, RepositoryError> {
+        let lost: HashSet<Id16> = findings.lost_objects.iter().filter_map(|name| condemnation(name)).collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let repository = self.session.repository;
+        self.session.keep_alive()?;
+        if is_sweep_at_work(repository, self.session.id(), &|name| self.session.put_tombstone_at(name))? {
+            findings.lost_objects.retain(|name| condemnation(name).is_none());
+            return Ok(Vec::new());
+        }
+        let of_lost = |of: &Standing| of.burial.condemned.iter().any(|id| lost.contains(id));
+        let burials = standing(repository)?.into_iter().filter(of_lost);
+        let packs: HashSet<ObjectHash> = burials.flat_map(|of| of.burial.packs).collect();
+        let packs: Vec<ObjectHash> = packs.difference(&findings.condemned.packs).copied().collect();
+        let packs = self.condemn_packs(packs)?;
+        findings.condemned.packs.extend(&packs);
+        Ok(packs)
+    }
+
     /// Writes down what is lost and was not written down before.
     fn record(&self, findings: &Findings) -> Result<Loss, RepositoryError> {
         let Findings { lost_packs, lost_chunks, lost_objects, losses, .. } = findings;
@@ -185,17 +212,20 @@ impl<'r> RepairSession<'r> {
         let Findings { condemned, listed, indexed, lost_packs, losses, .. } = findings;
         let is_there = |pack: &&ObjectHash| indexed.contains_key(pack) || listed.contains_key(pack);
         let lost: HashSet<ObjectHash> = lost_packs.iter().chain(&losses.packs).filter(is_there).copied().collect();
-        let mut lost: Vec<ObjectHash> = lost.difference(&condemned.packs).copied().collect();
-        lost.sort_unstable();
+        self.condemn_packs(lost.difference(&condemned.packs).copied().collect())
+    }
+
+    fn condemn_packs(&self, mut packs: Vec<ObjectHash>) -> Result<Vec<ObjectHash>, RepositoryError> {
+        packs.sort_unstable();
         let repository = self.session.repository;
-        for part in lost.chunks(PART) {
+        for part in packs.chunks(PART) {
             self.session.keep_alive()?;
             let name = Name::Condemned(repository.ambient.id());
             let body = Condemned { session: self.session.id(), packs: part.to_vec() }.encode();
             let sealed = repository.keyring().seal(&name, Kind::Condemned, repository.ambient.random(), &body);
             repository.store.put_new(&object_name(&name), &sealed)?;
         }
-        Ok(lost)
+        Ok(packs)
     }
 
     fn end(self) -> Result<(), RepositoryError> {
@@ -204,6 +234,14 @@ impl<'r> RepairSession<'r> {
             Err(StoreError::Exists { .. }) => Ok(()),
             other => Ok(other?),
         }
+    }
+}
+
+/// The id of a condemnation's name.
+fn condemnation(name: &str) -> Option<Id16> {
+    match Name::parse(name) {
+        Some(Name::Condemned(id)) => Some(id),
+        _ => None,
     }
 }
 

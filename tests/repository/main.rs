@@ -17,4 +17,5 @@ mod repair;
 mod round_trip;
 mod sessions;
 mod sweep;
+mod sweep_hostile;
 mod unread;

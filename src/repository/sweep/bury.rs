@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::session::{HEARTBEAT, Session};
-use super::super::{lock, object_name};
+use super::super::{Repository, lock, object_name};
 use super::survey::StoreClock;
 use super::{SweepReport, fence};
 use crate::format::limits::CONDEMNED_MAX;
@@ -20,7 +20,7 @@ const SMALL: u64 = 4 << 20;
 const SMALL_COUNT: usize = 8;
 
 /// A burial that stands in the repository.
-pub(super) struct Standing {
+pub(in crate::repository) struct Standing {
     /// The session that put it.
     pub id: Id16,
     /// What it says.
@@ -28,8 +28,8 @@ pub(super) struct Standing {
 }
 
 /// All burials; tombstones left out.
-pub(super) fn standing(session: &Session<'_>) -> Result<Vec<Standing>, RepositoryError> {
-    let (repository, mut found) = (session.repository, Vec::new());
+pub(in crate::repository) fn standing(repository: &Repository) -> Result<Vec<Standing>, RepositoryError> {
+    let mut found = Vec::new();
     for entry in repository.store.list("burials/")? {
         let Some(name @ Name::Burial(id)) = Name::parse(entry.name.as_str()) else { continue };
         let (kind, plaintext) = match repository.get_object(&name, CONDEMNED_MAX) {
@@ -104,7 +104,7 @@ fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, Re
         if id == session.id() || clock.age(entry.modified) >= quiet {
             continue;
         }
-        let is_sweep = match fence::read_lease(session, &name)? {
+        let is_sweep = match fence::read_lease(repository, &name)? {
             Some(lease) => lease.commit_name.starts_with("burials/"),
             None => burials.contains(&Name::Burial(id).to_string()),
         };
@@ -115,8 +115,8 @@ fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, Re
     Ok(true)
 }
 
-/// Puts index objects that name what `sources` name except what is gone, then deletes `sources`. A source that is
-/// unreadable by now is left to the next sweep.
+/// Puts index objects that name what `sources` name except what is gone, then deletes `sources`. One that another sweep
+/// replaced meanwhile is passed over: what it named is named by what is younger.
 fn replace_indexes(
     session: &Session<'_>,
     sources: &[String],
@@ -128,12 +128,11 @@ fn replace_indexes(
     let hashes: Vec<ObjectHash> = sources.iter().filter_map(|name| index_hash(name)).collect();
     let (mut kept, mut names) = (Vec::new(), HashSet::new());
     for hash in &hashes {
-        // One that is gone was replaced by who deleted it.
-        let index = match repository.read_index(*hash) {
+        let packs = match repository.read_index(*hash) {
             Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
-            other => other?,
+            other => other?.packs,
         };
-        for pack in index.packs {
+        for pack in packs {
             if !is_gone(&pack.pack) && names.insert(pack.pack) {
                 kept.push(pack);
             }
@@ -158,6 +157,35 @@ fn index_hash(name: &str) -> Option<ObjectHash> {
     match Name::parse(name) {
         Some(Name::Index(hash)) => Some(hash),
         _ => None,
+    }
+}
+
+/// Takes the names of packs that are gone out of the index objects: a session that slept put them late, or they were lost
+/// and nobody needs what they held. Only after what is needed was found to be known without them.
+///
+/// SWEEP-16: an index object that a LIST shows names packs that a later LIST shows; 2 LAG after it was put for certain.
+pub(super) fn unname_gone(
+    session: &Session<'_>,
+    clock: StoreClock,
+    report: &mut SweepReport,
+) -> Result<(), RepositoryError> {
+    let repository = session.repository;
+    let settled = 2 * repository.store.promises().lag;
+    repository.refresh_index()?;
+    let naming = lock(&repository.catalog).names_of_sources()?;
+    let entries = repository.store.list("index/")?;
+    let listed = repository.listed_packs()?;
+    let old: HashSet<&str> =
+        entries.iter().filter(|entry| clock.age(entry.modified) >= settled).map(|entry| entry.name.as_str()).collect();
+    let of_old = naming.iter().filter(|(name, _)| old.contains(name.as_str()));
+    let gone: HashSet<ObjectHash> =
+        of_old.flat_map(|(_, packs)| packs).filter(|pack| !listed.contains_key(*pack)).copied().collect();
+    let is_gone = |pack: &ObjectHash| gone.contains(pack);
+    let sources: Vec<String> =
+        naming.into_iter().filter(|(_, packs)| packs.iter().any(is_gone)).map(|(name, _)| name).collect();
+    match sources.is_empty() {
+        true => Ok(()),
+        false => replace_indexes(session, &sources, &is_gone, true, report),
     }
 }
 

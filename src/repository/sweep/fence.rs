@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{RepositoryError, one_line};
-use super::super::object_name;
 use super::super::session::{STALE, Session};
+use super::super::{Repository, object_name};
 use super::survey::{Decided, StoreClock, decided};
 use super::{SweepReport, Waiting};
 use crate::format::limits::SMALL_MAX;
@@ -51,10 +51,10 @@ pub(super) fn fence(
         if id == session.id() {
             continue;
         }
-        let lease = match read_lease(session, &name) {
+        let lease = match read_lease(repository, &name) {
             // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
             Err(error)
-                if error.is_damage() && clock.age(entry.modified) >= ABANDONED && is_recorded(session, &name)? =>
+                if error.is_damage() && clock.age(entry.modified) >= ABANDONED && is_recorded(repository, &name)? =>
             {
                 continue;
             }
@@ -69,9 +69,9 @@ pub(super) fn fence(
         let seen: HashSet<Id16> = lease.seen.iter().flatten().copied().collect();
         let has_seen = lease.seen.is_some() && due.iter().all(|id| seen.contains(id));
         let age = |name: &Name| commits.get(&name.to_string()).map(|modified| clock.age(*modified));
-        let mut found = decided(session, &commit)?;
+        let mut found = decided(repository, &commit)?;
         if found == Decided::No {
-            if is_alive(session, &lease, clock.age(entry.modified)) {
+            if is_alive(repository, &lease, clock.age(entry.modified)) {
                 if !has_seen {
                     fenced.must_wait = true;
                     report.waiting.push(Waiting::Session { session: id, commit_name: lease.commit_name.clone() });
@@ -82,7 +82,7 @@ pub(super) fn fence(
                 Ok(()) | Err(StoreError::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            found = decided(session, &commit)?;
+            found = decided(repository, &commit)?;
         }
         let promises = repository.store.promises();
         let is_final = match promises.put_new {
@@ -93,7 +93,9 @@ pub(super) fn fence(
         if let Decided::Snapshot(name) = found {
             fenced.roots.push(name);
         }
-        if is_final && age(&commit).is_some_and(|age| age >= promises.lag) {
+        let is_settled = is_final && age(&commit).is_some_and(|age| age >= promises.lag);
+        // The lease of a burial goes with it: until then its session may still delete.
+        if is_settled && found != Decided::Burial {
             fenced.ended.push(id);
         } else if !is_final && !has_seen {
             fenced.must_wait = true;
@@ -103,13 +105,44 @@ pub(super) fn fence(
     Ok(fenced)
 }
 
-fn is_recorded(session: &Session<'_>, name: &Name) -> Result<bool, RepositoryError> {
-    Ok(session.repository.losses()?.has(&name.to_string()))
+/// Whether a sweep may be at work beside a repair. Those that are not, and left their names undecided, will bury nothing
+/// any more. A lease that nobody can read may be a sweep's.
+/// This comes before anybody may use again what a lost condemnation named.
+pub(in crate::repository) fn is_sweep_at_work(
+    repository: &Repository,
+    own: Id16,
+    put_tombstone: &dyn Fn(&Name) -> Result<(), StoreError>,
+) -> Result<bool, RepositoryError> {
+    let clock = StoreClock::at(repository, own)?;
+    for entry in repository.store.list("leases/")? {
+        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
+        let lease = match read_lease(repository, &name) {
+            Err(error) if error.is_damage() && clock.age(entry.modified) >= ABANDONED => continue,
+            Err(error) if error.is_damage() => return Ok(true),
+            other => other?,
+        };
+        let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
+        let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { continue };
+        if id == own || decided(repository, &commit)? != Decided::No {
+            continue;
+        }
+        if is_alive(repository, &lease, clock.age(entry.modified)) {
+            return Ok(true);
+        }
+        match put_tombstone(&commit) {
+            Ok(()) | Err(StoreError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+fn is_recorded(repository: &Repository, name: &Name) -> Result<bool, RepositoryError> {
+    Ok(repository.losses()?.has(&name.to_string()))
 }
 
 /// A lease; `None` where it is gone, because another sweep saw its end.
-pub(super) fn read_lease(session: &Session<'_>, name: &Name) -> Result<Option<Lease>, RepositoryError> {
-    let repository = session.repository;
+pub(super) fn read_lease(repository: &Repository, name: &Name) -> Result<Option<Lease>, RepositoryError> {
     let object = match repository.store.get(&object_name(name), SMALL_MAX) {
         Err(StoreError::NotFound { .. }) => return Ok(None),
         other => other?,
@@ -119,11 +152,11 @@ pub(super) fn read_lease(session: &Session<'_>, name: &Name) -> Result<Option<Le
 }
 
 /// Whether a session may still be at work. A mistake costs it a new start and loses nothing.
-fn is_alive(session: &Session<'_>, lease: &Lease, unwritten_for: Duration) -> bool {
-    let stale = match session.repository.store.promises().put_new {
+fn is_alive(repository: &Repository, lease: &Lease, unwritten_for: Duration) -> bool {
+    let stale = match repository.store.promises().put_new {
         PutNew::Exclusive | PutNew::Settled => STALE,
         PutNew::None => ABANDONED,
     };
-    let UnixMillis(now) = session.repository.ambient.now();
+    let UnixMillis(now) = repository.ambient.now();
     Duration::from_millis(now.saturating_sub(lease.heartbeat.0)) < stale && unwritten_for < ABANDONED
 }

@@ -32,13 +32,19 @@ pub(super) struct Needed<'r> {
     streams: HashSet<[u8; 32]>,
     /// Chunks that are lost, as was recorded: what a lost list names is not to be known.
     lost: &'r HashSet<ChunkId>,
+    /// Whether to go on; keeps the lease alive.
+    go_on: &'r dyn Fn() -> Result<(), RepositoryError>,
     /// Why what is needed is not known whole.
     pub refusals: Vec<String>,
 }
 
 impl<'r> Needed<'r> {
     /// With an empty table.
-    pub fn new(repository: &'r Repository, lost: &'r HashSet<ChunkId>) -> Result<Needed<'r>, RepositoryError> {
+    pub fn new(
+        repository: &'r Repository,
+        lost: &'r HashSet<ChunkId>,
+        go_on: &'r dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Needed<'r>, RepositoryError> {
         lock(&repository.catalog).clear_needed()?;
         Ok(Needed {
             repository,
@@ -48,15 +54,14 @@ impl<'r> Needed<'r> {
             pieces: HashMap::new(),
             streams: HashSet::new(),
             lost,
+            go_on,
             refusals: Vec::new(),
         })
     }
 
     /// Adds what a snapshot needs.
-    pub fn add(&mut self, name: &SnapshotName, stop: &dyn Fn() -> bool) -> Result<(), RepositoryError> {
-        if stop() {
-            return Err(RepositoryError::Interrupted);
-        }
+    pub fn add(&mut self, name: &SnapshotName) -> Result<(), RepositoryError> {
+        (self.go_on)()?;
         let snapshot = match self.repository.snapshot(name) {
             Err(error) if error.is_damage() => return self.refuse(&error),
             other => other?,
@@ -142,6 +147,7 @@ impl<'r> Needed<'r> {
     }
 
     fn read(&self, entry: &ListEntry) -> Result<Vec<u8>, RepositoryError> {
+        (self.go_on)()?;
         match self.reader.chunk(&entry.id, entry.length) {
             Err(error) if error.is_damage() && self.lost.contains(&entry.id) => {
                 Err(RepositoryError::UnknownChunk { chunk: entry.id })

@@ -5,9 +5,10 @@
 //! may have missed a condemnation is left undecided when it is buried; and what is needed is computed again, from fresh
 //! LISTs, just before. Memory: 64 MiB of SQLite and ids, and that of the way in when something is stored again.
 
-mod bury;
-mod fence;
+pub(super) mod bury;
+pub(super) mod fence;
 mod liveness;
+mod notes;
 mod plan;
 mod rescue;
 mod survey;
@@ -15,16 +16,18 @@ mod survey;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::catalog::Rescued;
 use super::error::RepositoryError;
 use super::intake::IntakeOptions;
 use super::session::Session;
 use super::{Repository, lock, object_name};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Burial, Condemned};
-use crate::format::{Id16, ObjectHash};
+use crate::format::{ChunkId, Id16, ObjectHash};
 use bury::Standing;
 use liveness::Needed;
 use plan::{Plan, Policy, plan};
+use rescue::Rescue;
 use survey::{StoreClock, Survey};
 
 /// Where LAG is not 0 younger packs than this are never judged: a put of unknown outcome is repeated for ten minutes.
@@ -164,6 +167,18 @@ struct Hands<'a> {
     progress: &'a dyn Fn(u64),
 }
 
+impl Hands<'_> {
+    /// While a session looks at everything: whether the user wants to stop, and the lease.
+    ///
+    /// SWEEP-15: however long that takes.
+    fn go_on(&self, session: &Session<'_>) -> Result<(), RepositoryError> {
+        match (self.stop)() {
+            true => Err(RepositoryError::Interrupted),
+            false => session.keep_alive(),
+        }
+    }
+}
+
 impl Repository {
     /// Continues earlier condemnations, then condemns what is not needed, and buries it where nothing has to be waited
     /// for. `progress` gets plaintext bytes as they are stored again.
@@ -183,7 +198,8 @@ impl Repository {
         let (mut report, hands) = (SweepReport::default(), Hands { stop, progress });
         if options.dry_run {
             let clock = StoreClock::host(self.ambient.now());
-            let survey = self.look_at_all(options, clock, &[], hands)?;
+            let go_on = || if stop() { Err(RepositoryError::Interrupted) } else { Ok(()) };
+            let survey = self.look_at_all(options, clock, &[], &go_on)?;
             self.choose_packs(&survey, options, &mut report)?;
             return Ok(report);
         }
@@ -202,14 +218,16 @@ impl Repository {
         options: &SweepOptions,
         clock: StoreClock,
         roots: &[SnapshotName],
-        hands: Hands<'_>,
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<Survey, RepositoryError> {
         for _ in 0..LOOKS {
-            let survey = self.look(options, clock, roots, hands)?;
+            let survey = self.look(options, clock, roots, go_on)?;
             let except = |_: &ObjectHash, is_named: bool| !is_named;
             let sizes = survey.recorded_sizes(self)?;
             lock(&self.catalog).use_listed(&sizes, &except)?;
-            if !self.store.promises().lag.is_zero() || rescue::unknown(self, &survey.losses.chunks)?.is_empty() {
+            let unnamed = rescue::unknown(self, &survey.losses.chunks)?;
+            let is_recorded = |chunk: &Rescued| survey.losses.chunks.contains(&chunk.id);
+            if !self.store.promises().lag.is_zero() || unnamed.iter().all(is_recorded) {
                 return Ok(survey);
             }
         }
@@ -222,31 +240,49 @@ impl Repository {
         options: &SweepOptions,
         clock: StoreClock,
         roots: &[SnapshotName],
-        hands: Hands<'_>,
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<Survey, RepositoryError> {
+        go_on()?;
         let mut survey = Survey::take(self, options, clock)?;
         survey.roots.extend(roots);
         survey.refuse()?;
         survey.take_in_unindexed(self)?;
-        let mut needed = Needed::new(self, &survey.losses.chunks)?;
+        let mut needed = Needed::new(self, &survey.losses.chunks, go_on)?;
         for name in &survey.roots {
-            needed.add(name, hands.stop)?;
+            needed.add(name)?;
         }
         let refusals = needed.finish()?;
         survey.refusals.extend(refusals);
         let sizes = survey.recorded_sizes(self)?;
         lock(&self.catalog).use_listed(&sizes, &|_, _| false)?;
-        let mut lost = Vec::new();
-        lock(&self.catalog).unknown_needed(&mut |id, _| {
-            lost.extend((!survey.losses.chunks.contains(&id)).then_some(id));
-            Ok(())
-        })?;
+        let lost = self.lost_anew(&survey)?;
         if let Some(first) = lost.first() {
             let why = format!("{} needed chunks are in no listed pack, among them {first}", lost.len());
             survey.refusals.push(why);
         }
         survey.refuse()?;
         Ok(survey)
+    }
+
+    /// Needed chunks that no listed pack yields and that are not recorded as lost; or were, and a pack that held them
+    /// since is gone.
+    fn lost_anew(&self, survey: &Survey) -> Result<Vec<ChunkId>, RepositoryError> {
+        let catalog = lock(&self.catalog);
+        let indexed = catalog.indexed_packs()?;
+        let is_gone = |pack: &ObjectHash| {
+            let (named, listed) = (indexed.get(pack), survey.packs.get(pack).map(|listed| listed.size));
+            named.is_some_and(|size| listed != Some(*size))
+                && !survey.losses.packs.contains(pack)
+                && !survey.condemned.contains(pack)
+        };
+        let mut lost = Vec::new();
+        catalog.unknown_needed(&mut |id, _| {
+            let is_recorded = survey.losses.chunks.contains(&id);
+            let is_new = !is_recorded || catalog.places(&id)?.iter().any(|place| is_gone(&place.pack));
+            lost.extend(is_new.then_some(id));
+            Ok(())
+        })?;
+        Ok(lost)
     }
 
     /// Fills the report and answers with what is to be condemned.
@@ -317,15 +353,17 @@ impl Repository {
         let clock = StoreClock::read(session)?;
         let seen = survey::condemnations(self, clock)?;
         session.state_seen(seen.iter().map(|of| of.id).collect())?;
-        let survey = self.look_at_all(options, clock, &[], hands)?;
+        let survey = self.look_at_all(options, clock, &[], &|| hands.go_on(session))?;
         let plan = self.choose_packs(&survey, options, report)?;
         let condemned: HashSet<ObjectHash> = plan.packs.iter().chain(&survey.condemned).copied().collect();
-        self.store_what_lacks(session, &survey, &condemned, options, report, hands)?;
+        let missed = self.store_what_lacks(session, &survey, &condemned, options, report, hands)?;
         session.condemn(plan.packs)?;
         self.delete_expired(session, &survey, report)?;
+        bury::unname_gone(session, clock, report)?;
         bury::merge_indexes(session, report)?;
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
         self.remove_leases(&fenced.ended, report)?;
+        notes::remove_done(session, &missed)?;
         if let Some(now) = clock.now() {
             self.store.remove_abandoned(now)?;
         }
@@ -342,7 +380,8 @@ impl Repository {
         Ok(self.store.keep_reserve()?)
     }
 
-    /// What is needed and not known without the condemned packs is stored again.
+    /// What is needed and not known without the condemned packs is stored again. Answers with what is needed and lost, as
+    /// was recorded.
     ///
     /// SWEEP-5, SWEEP-7: before the condemnation, and again before the burial.
     fn store_what_lacks(
@@ -353,16 +392,23 @@ impl Repository {
         options: &SweepOptions,
         report: &mut SweepReport,
         hands: Hands<'_>,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<HashSet<ChunkId>, RepositoryError> {
         let except = |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack);
         lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
         let unknown = rescue::unknown(self, &survey.losses.chunks)?;
-        rescue::store_again(session, unknown, options, report, hands.stop, hands.progress)?;
+        let with = Rescue { session, options, hands, lost: &survey.losses.chunks };
+        let unreadable = rescue::store_again(with, unknown, report)?;
         // Proved, not assumed: a condemnation or burial follows.
-        match rescue::unknown(self, &survey.losses.chunks)?.first() {
-            None => Ok(()),
-            Some(chunk) => Err(RepositoryError::UnknownChunk { chunk: chunk.id }),
+        let left = rescue::unknown(self, &survey.losses.chunks)?;
+        if let Some(chunk) = left.iter().find(|chunk| !unreadable.contains(&chunk.id)) {
+            return Err(RepositoryError::UnknownChunk { chunk: chunk.id });
         }
+        let mut missed = HashSet::new();
+        lock(&self.catalog).unknown_needed(&mut |id, _| {
+            missed.insert(id);
+            Ok(())
+        })?;
+        Ok(missed)
     }
 
     /// W1 to W5.
@@ -399,16 +445,19 @@ impl Repository {
         let condemnations = survey::condemnations(self, clock)?;
         session.state_seen(condemnations.iter().map(|of| of.id).collect())?;
         Survey::take(self, options, clock)?.refuse()?;
-        let standing = bury::standing(session)?;
+        let standing = bury::standing(self)?;
         bury::carry_out(session, &standing, clock, report)?;
         let buried: HashSet<Id16> = standing.iter().flat_map(|of| of.burial.condemned.iter().copied()).collect();
         let wait = options.grace.max(2 * self.store.promises().lag);
         let open = condemnations.into_iter().filter(|of| !buried.contains(&of.id));
-        let (due, young): (Vec<_>, Vec<_>) = open.partition(|of| of.age >= wait);
+        let (mut due, young): (Vec<_>, Vec<_>) = open.partition(|of| of.age >= wait);
         for of in young {
             let left = wait.saturating_sub(of.age);
             report.waiting.push(Waiting::Age { condemned: of.id, packs: of.packs.len() as u64, left });
         }
+        // The others wait for later sweeps, so that the burial stays within its limit.
+        due.sort_by_key(|of| (std::cmp::Reverse(of.age), of.id));
+        due.truncate(plan::fitting(due.iter().map(|of| of.packs.len())));
         let ids: Vec<Id16> = due.iter().map(|of| of.id).collect();
         if ids.is_empty() {
             return Ok(None);
@@ -417,7 +466,13 @@ impl Repository {
         if fenced.must_wait {
             return Ok(None);
         }
-        let survey = self.look_at_all(options, clock, &fenced.roots, hands)?;
+        let survey = self.look_at_all(options, clock, &fenced.roots, &|| hands.go_on(session))?;
+        // One that was lost meanwhile is nobody's reason to delete any more.
+        due.retain(|of| survey.condemnations.contains(&of.id));
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let ids = due.iter().map(|of| of.id).collect();
         self.store_what_lacks(session, &survey, &survey.condemned, options, report, hands)?;
         self.delete_expired(session, &survey, report)?;
         self.remove_leases(&fenced.ended, report)?;

@@ -34,6 +34,16 @@ pub struct Plan {
     pub unused: u64,
 }
 
+/// How many of the condemnations with so many packs each go into one burial, with as many packs of what is stored again:
+/// the first does in any case.
+pub fn fitting(packs: impl Iterator<Item = usize>) -> usize {
+    let sums = packs.scan(0, |sum: &mut usize, packs| {
+        *sum += packs;
+        Some(*sum)
+    });
+    sums.enumerate().take_while(|(place, sum)| *place == 0 || *sum <= MOST).count()
+}
+
 /// Chooses among `uses` those for which `judged` answers true.
 pub fn plan(uses: &[PackUse], judged: &dyn Fn(&ObjectHash) -> bool, policy: Policy) -> Plan {
     let mut plan = Plan { unused: uses.iter().map(PackUse::unneeded).sum(), ..Plan::default() };
@@ -110,6 +120,15 @@ mod tests {
         assert_eq!(chosen(&uses(&[(16, 16), (16, 4), (16, 8), (16, 16)]), POLICY), [1, 2]);
         assert_eq!(chosen(&uses(&[(16, 4), (16, 8)]), Policy { max_unused: 1.0, ..POLICY }), [] as [u8; 0]);
         assert_eq!(chosen(&uses(&[(16, 8), (16, 4)]), Policy { max_rewrite: 4 * MIB, ..POLICY }), [1]);
+    }
+
+    /// SWEEP-8
+    #[test]
+    fn more_condemnations_than_a_burial_holds_go_into_several() {
+        assert_eq!(fitting([].into_iter()), 0);
+        assert_eq!(fitting([MOST, 1].into_iter()), 1);
+        assert_eq!(fitting([MOST + 1, 1].into_iter()), 1);
+        assert_eq!(fitting([MOST / 2, MOST / 2, 1].into_iter()), 2);
     }
 
     #[test]

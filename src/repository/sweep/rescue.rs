@@ -10,20 +10,21 @@ use super::super::chunk_reader::ChunkReader;
 use super::super::error::RepositoryError;
 use super::super::lock;
 use super::super::session::Session;
-use super::{SweepOptions, SweepReport};
+use super::{Hands, SweepOptions, SweepReport};
 use crate::format::ChunkId;
 use crate::format::recipe::ListEntry;
 
-/// Needed chunks that usable packs do not hold, in the order in which they are read; those that are lost left out.
+/// Needed chunks that usable packs do not hold, in the order in which they are read; of those recorded as lost such as
+/// some pack is said to hold: they may be whole again.
 pub(super) fn unknown(repository: &Repository, lost: &HashSet<ChunkId>) -> Result<Vec<Rescued>, RepositoryError> {
     let mut found = Vec::new();
     let catalog = lock(&repository.catalog);
     catalog.unknown_needed(&mut |id: ChunkId, is_list| {
-        if lost.contains(&id) {
-            return Ok(());
+        match catalog.rescued(&id, is_list)? {
+            Some(rescued) => found.push(rescued),
+            None if lost.contains(&id) => {}
+            None => return Err(RepositoryError::UnknownChunk { chunk: id }),
         }
-        let rescued = catalog.rescued(&id, is_list)?;
-        found.push(rescued.ok_or(RepositoryError::UnknownChunk { chunk: id })?);
         Ok(())
     })?;
     drop(catalog);
@@ -37,19 +38,29 @@ struct Copy {
     bases: Vec<ListEntry>,
 }
 
-/// Stores them again, in packs that are usable from here on and named by an index object.
+/// What a rescue works with.
+#[derive(Clone, Copy)]
+pub(super) struct Rescue<'a> {
+    pub session: &'a Session<'a>,
+    pub options: &'a SweepOptions,
+    pub hands: Hands<'a>,
+    /// Chunks that are recorded as lost.
+    pub lost: &'a HashSet<ChunkId>,
+}
+
+/// Stores them again, in packs that are usable from here on and named by an index object. Answers with those that cannot
+/// be read, as was recorded.
 ///
+/// SWEEP-13: what was recorded as lost is stored again like anything else where it can be read.
 /// SWEEP-12: whole chunks first, then deltas, each after its bases. A base that nobody needs is not stored again: the first
 /// delta on it is stored whole, and the others against that one.
 pub(super) fn store_again(
-    session: &Session<'_>,
+    with: Rescue<'_>,
     chunks: Vec<Rescued>,
-    options: &SweepOptions,
     report: &mut SweepReport,
-    stop: &(dyn Fn() -> bool + Sync),
-    progress: &dyn Fn(u64),
-) -> Result<(), RepositoryError> {
-    let repository = session.repository;
+) -> Result<HashSet<ChunkId>, RepositoryError> {
+    let repository = with.session.repository;
+    let mut unreadable = HashSet::new();
     let mut left: HashSet<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
     let mut heirs: HashMap<ChunkId, ListEntry> = HashMap::new();
     let copy = |chunk| Ok(Copy { bases: bases_of(repository, &chunk)?, chunk });
@@ -62,18 +73,23 @@ pub(super) fn store_again(
                 None => rest.push(copy),
             }
         }
-        // A circle is no delta at all: what is in it cannot be read, and was missed before.
-        let first = rest.first().map(|copy| copy.chunk.id);
-        if let (true, Some(chunk)) = (now.is_empty(), first) {
-            return Err(RepositoryError::UnknownChunk { chunk });
+        // A circle is no delta at all: what is in it cannot be read, and was missed before, or is recorded.
+        if now.is_empty() {
+            let (recorded, missed): (Vec<_>, Vec<_>) =
+                rest.iter().map(|copy| copy.chunk.id).partition(|id| with.lost.contains(id));
+            if let Some(chunk) = missed.first() {
+                return Err(RepositoryError::UnknownChunk { chunk: *chunk });
+            }
+            unreadable.extend(recorded);
+            break;
         }
-        store_round(session, &now, options, report, stop, progress)?;
+        store_round(with, &now, report, &mut unreadable)?;
         for (chunk, _) in &now {
             left.remove(&chunk.id);
         }
         later = rest;
     }
-    Ok(())
+    Ok(unreadable)
 }
 
 /// The chunks a delta is made against.
@@ -114,23 +130,28 @@ fn against(
 }
 
 fn store_round(
-    session: &Session<'_>,
+    with: Rescue<'_>,
     chunks: &[(Rescued, Vec<ListEntry>)],
-    options: &SweepOptions,
     report: &mut SweepReport,
-    stop: &(dyn Fn() -> bool + Sync),
-    progress: &dyn Fn(u64),
+    unreadable: &mut HashSet<ChunkId>,
 ) -> Result<(), RepositoryError> {
+    let Rescue { session, options, hands, lost } = with;
     let reader = ChunkReader::new(session.repository);
-    let ((), stored) = session.store(options.intake, stop, |intake| {
+    let ((), stored) = session.store(options.intake, hands.stop, |intake| {
         for (chunk, old) in chunks {
-            let bytes = reader.chunk(&chunk.id, chunk.length)?;
+            let bytes = match reader.chunk(&chunk.id, chunk.length) {
+                Err(error) if error.is_damage() && lost.contains(&chunk.id) => {
+                    unreadable.insert(chunk.id);
+                    continue;
+                }
+                other => other?,
+            };
             if chunk.is_list {
                 intake.put_list(&bytes)?;
             } else if intake.takes(chunk.id, &bytes)? {
                 intake.put_content(chunk.id, &bytes, old)?;
             }
-            progress(u64::from(chunk.length));
+            (hands.progress)(u64::from(chunk.length));
         }
         Ok::<(), RepositoryError>(())
     })?;

@@ -22,8 +22,12 @@ pub(super) struct StoreClock {
 impl StoreClock {
     /// The time of a lease that was just written.
     pub fn read(session: &Session<'_>) -> Result<StoreClock, RepositoryError> {
-        let lease = object_name(&Name::Lease(session.id()));
-        Ok(StoreClock { now: session.repository.store.modified(&lease)? })
+        StoreClock::at(session.repository, session.id())
+    }
+
+    /// The time of the lease of a session.
+    pub fn at(repository: &Repository, session: Id16) -> Result<StoreClock, RepositoryError> {
+        Ok(StoreClock { now: repository.store.modified(&object_name(&Name::Lease(session)))? })
     }
 
     /// The host's clock in its place: enough to show what a sweep would do.
@@ -67,7 +71,9 @@ pub(super) struct ListedPack {
 pub(super) struct Survey {
     /// All packs a LIST shows.
     pub packs: HashMap<ObjectHash, ListedPack>,
-    /// Packs that some condemnation names.
+    /// Condemnations that can be read.
+    pub condemnations: HashSet<Id16>,
+    /// Packs that they name.
     pub condemned: HashSet<ObjectHash>,
     /// SWEEP-1: snapshots whose chunks are needed.
     pub roots: HashSet<SnapshotName>,
@@ -85,7 +91,9 @@ impl Survey {
     /// SWEEP-2: in this order, and nothing unreadable is passed over.
     pub fn take(repository: &Repository, options: &SweepOptions, clock: StoreClock) -> Result<Survey, RepositoryError> {
         let losses = repository.losses()?;
-        let condemned = condemnations(repository, clock)?.into_iter().flat_map(|of| of.packs).collect();
+        let read = condemnations(repository, clock)?;
+        let condemnations = read.iter().map(|of| of.id).collect();
+        let condemned = read.into_iter().flat_map(|of| of.packs).collect();
         let mut alarms = repository.refresh_index()?;
         let packs = listed_packs(repository, clock)?;
         alarms.extend(repository.refresh_snapshots("snapshots/")?);
@@ -99,7 +107,7 @@ impl Survey {
                 Some(_) | None => drop(roots.insert(info.name)),
             }
         }
-        Ok(Survey { packs, condemned, roots, expired, losses, refusals })
+        Ok(Survey { packs, condemnations, condemned, roots, expired, losses, refusals })
     }
 
     /// Takes in packs that no index object names, by their own tables.
@@ -202,25 +210,26 @@ pub(super) enum Decided {
     No,
     /// A snapshot.
     Snapshot(SnapshotName),
-    /// A tombstone or a burial.
+    /// A burial.
+    Burial,
+    /// A tombstone, or what nobody can read and was recorded as lost.
     Ended,
 }
 
 /// Reads what stands at a commit name.
-pub(super) fn decided(session: &Session<'_>, name: &Name) -> Result<Decided, RepositoryError> {
+pub(super) fn decided(repository: &Repository, name: &Name) -> Result<Decided, RepositoryError> {
     use crate::format::object::Kind;
-    let repository = session.repository;
     let object = match repository.store.get(&object_name(name), crate::format::limits::SNAPSHOT_MAX) {
         Err(crate::store::StoreError::NotFound { .. }) => return Ok(Decided::No),
         other => other?,
     };
-    let opened = match repository.open_object(name, &object) {
-        // Whatever it was, its loss was recorded: nothing else will stand there.
+    let kind = match repository.open_object(name, &object) {
         Err(error) if error.is_damage() && repository.losses()?.has(&name.to_string()) => return Ok(Decided::Ended),
-        other => other?,
+        other => other?.0,
     };
-    Ok(match (opened, name) {
-        ((Kind::Snapshot, _), Name::Snapshot(snapshot)) => Decided::Snapshot(*snapshot),
+    Ok(match (kind, name) {
+        (Kind::Snapshot, Name::Snapshot(snapshot)) => Decided::Snapshot(*snapshot),
+        (Kind::Burial, _) => Decided::Burial,
         _ => Decided::Ended,
     })
 }
