@@ -180,7 +180,7 @@ impl<'r> RepairSession<'r> {
             return Ok(Vec::new());
         }
         self.keep_alive()?;
-        if is_sweep_at_work(self.repository, self.id, &|name| self.put_tombstone(name))? {
+        if is_sweep_at_work(self.repository, self.id, &lost, &|name| self.put_tombstone(name))? {
             findings.lost_objects.retain(|name| condemnation(name).is_none());
             return Ok(Vec::new());
         }
