@@ -175,7 +175,7 @@ impl<'r> RepairSession<'r> {
         }
         let repository = self.session.repository;
         self.session.keep_alive()?;
-        if is_sweep_at_work(repository, self.session.id(), &|name| self.session.put_tombstone_at(name))? {
+        if is_sweep_at_work(repository, self.session.id(), &lost, &|name| self.session.put_tombstone_at(name))? {
             findings.lost_objects.retain(|name| condemnation(name).is_none());
             return Ok(Vec::new());
         }

@@ -111,6 +111,7 @@ pub(super) fn fence(
 pub(in crate::repository) fn is_sweep_at_work(
     repository: &Repository,
     own: Id16,
+    lost: &HashSet<Id16>,
     put_tombstone: &dyn Fn(&Name) -> Result<(), StoreError>,
 ) -> Result<bool, RepositoryError> {
     let clock = StoreClock::at(repository, own)?;
@@ -123,7 +124,9 @@ pub(in crate::repository) fn is_sweep_at_work(
         };
         let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
         let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { continue };
-        if id == own || decided(repository, &commit)? != Decided::No {
+        // A sweep buries nothing but what it stated.
+        let may_bury = lease.seen.as_ref().is_none_or(|seen| seen.iter().any(|id| lost.contains(id)));
+        if id == own || !may_bury || decided(repository, &commit)? != Decided::No {
             continue;
         }
         if is_alive(repository, &lease, clock.age(entry.modified)) {
