@@ -22,6 +22,7 @@
 mod support;
 
 mod mutate;
+mod numbers;
 mod sealed;
 mod seeds;
 mod targets;

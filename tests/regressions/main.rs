@@ -1,7 +1,16 @@
 //! One test for each bug, named after what broke.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use redkeep::aof::{Commands, Manifest, Scanner};
+use redkeep::format::snapshot::Snapshot;
+use redkeep::operations::stats::stats;
+use redkeep::repository::{Places, Repository};
+
+use support::mini_writer::{self, MiniWriter, SNAPSHOT};
+use support::repository::{Hands, back_up, create, local, memory, password};
 
 /// The reader of words took a vertical tab for the end of a word, and passed over everything but it: it went on for
 /// ever, and an empty word for each round took all memory.
@@ -38,4 +47,26 @@ fn a_line_of_a_thousand_zeros_reads_the_same_in_pieces_of_any_size() {
         }
         assert_eq!(whole.is_suspect(), zeros > 1020, "{zeros} zeros");
     }
+}
+
+/// Sums over all snapshots were added up without a look at their numbers: those that somebody sealed who has the keys
+/// ended the command in a panic, or in a small number where they had gone round.
+#[test]
+fn stats_of_snapshots_that_claim_all_bytes_there_are_stop_at_the_largest_number() {
+    let (hands, root) = (Hands::new(1), tempfile::tempdir().unwrap());
+    let (honest, data) = (create(memory(), &hands), root.path().join("data"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("file"), b"content").unwrap();
+    let taken = back_up(&honest, &data, "sessions").unwrap();
+    let mut snapshot: Snapshot = honest.snapshot(&taken.name).unwrap();
+    (snapshot.summary.bytes, snapshot.summary.stored_bytes) = (u64::MAX, u64::MAX);
+    let writer = MiniWriter::create(root.path().join("repository"));
+    for session in [3, 4, 5] {
+        writer.put_hashed(&writer.snapshot_name(session), SNAPSHOT, &snapshot.encode());
+    }
+    let secret = password(mini_writer::PASSWORD);
+    let opened = Repository::open(local(&writer.root), secret, hands.ambient("a"), Places::default(), None).unwrap();
+    let report = stats(&opened).unwrap();
+    assert_eq!((report.snapshots, report.restored_bytes), (3, u64::MAX));
+    assert_eq!(report.datasets["sessions"].stored_bytes, u64::MAX);
 }
