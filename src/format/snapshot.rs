@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minicbor::decode::{self, Decoder};
+
 use super::ids::{ObjectHash, UnixMillis};
 use super::limits::{FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
 use super::recipe::{LENGTH_BOUND, Part, Recipe, check_recipe};
@@ -47,6 +49,7 @@ pub struct Snapshot {
     pub facts: BTreeMap<String, String>,
     /// Files, sorted by path.
     #[n(9)]
+    #[cbor(decode_with = "decode_files")]
     pub files: Vec<File>,
     /// Places in AOF files with their server times.
     #[n(10)]
@@ -66,6 +69,18 @@ pub struct Snapshot {
     /// Of a copy: sequence number of the snapshot whose capture it repeats.
     #[n(15)]
     pub place: Option<u64>,
+}
+
+/// Stops at FILES_MAX: a file that is held takes many times the bytes it was written in.
+fn decode_files<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<File>, decode::Error> {
+    let mut files = Vec::new();
+    for file in decoder.array_iter_with(context)? {
+        if files.len() >= FILES_MAX {
+            return Err(decode::Error::message("more files than FILES_MAX"));
+        }
+        files.push(file?);
+    }
+    Ok(files)
 }
 
 /// What a path is.

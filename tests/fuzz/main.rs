@@ -5,7 +5,7 @@
 //! a seed of their own, and an input that breaks something is kept in the corpus:
 //!
 //! ```text
-//! REDKEEP_FUZZ_SECONDS=3600 nice -n 19 cargo test --test fuzz hostile -- --nocapture
+//! REDKEEP_FUZZ_SECONDS=3600 nice -n 19 cargo test --test fuzz hostile_inputs
 //! ```
 //!
 //! Why not one of the known fuzzers: cargo-fuzz and the libFuzzer engine of bolero want a nightly compiler for their

@@ -5,11 +5,12 @@
 mod support;
 
 use redkeep::aof::{Commands, Manifest, Scanner};
+use redkeep::format::limits::FILES_MAX;
 use redkeep::format::snapshot::Snapshot;
 use redkeep::operations::stats::stats;
 use redkeep::repository::{Places, Repository};
 
-use support::mini_writer::{self, MiniWriter, SNAPSHOT};
+use support::mini_writer::{self, MiniFile, MiniWriter, SNAPSHOT, array, map};
 use support::repository::{Hands, back_up, create, local, memory, password};
 
 /// The reader of words took a vertical tab for the end of a word, and passed over everything but it: it went on for
@@ -69,4 +70,19 @@ fn stats_of_snapshots_that_claim_all_bytes_there_are_stop_at_the_largest_number(
     let report = stats(&opened).unwrap();
     assert_eq!((report.snapshots, report.restored_bytes), (3, u64::MAX));
     assert_eq!(report.datasets["sessions"].stored_bytes, u64::MAX);
+}
+
+/// All files of a snapshot were held before they were counted, each in many times the bytes it was written in.
+#[test]
+fn files_above_their_limit_are_refused_before_the_rest_is_read() {
+    let file = |number: usize| MiniFile::directory(&format!("{number:06}")).cbor();
+    let fields = |files: Vec<u8>| {
+        // Far enough for the files to be met: what is missing behind them is never asked for.
+        map(&[(0, mini_writer::text("sessions")), (1, mini_writer::uint(1)), (9, files)])
+    };
+    let files: Vec<Vec<u8>> = (0..=FILES_MAX).map(file).collect();
+    let refusal = Snapshot::decode(&fields(array(&files))).unwrap_err().to_string();
+    assert!(refusal.contains("FILES_MAX"), "{refusal}");
+    let fewer = Snapshot::decode(&fields(array(&files[..10]))).unwrap_err().to_string();
+    assert!(!fewer.contains("FILES_MAX"), "{fewer}");
 }
