@@ -6,8 +6,8 @@ use super::ids::ChunkId;
 use super::limits::{CHUNK_MAX, LABEL_MAX, LEVELS_MAX, LIST_INLINE_MAX};
 use super::{Malformed, Reader, put_varint};
 
-/// Largest sum of lengths anywhere in a recipe.
-const LENGTH_BOUND: u64 = i64::MAX as u64;
+/// Largest sum of lengths anywhere in a recipe or a snapshot.
+pub(super) const LENGTH_BOUND: u64 = i64::MAX as u64;
 /// Method of a part that is the content of one stream.
 pub const OPAQUE: u64 = 0;
 /// Method of a part in canonical RDB form.

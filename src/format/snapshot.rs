@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minicbor::decode::{self, Decoder};
+
 use super::ids::{ObjectHash, UnixMillis};
 use super::limits::{FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
-use super::recipe::{Part, Recipe, check_recipe};
+use super::recipe::{LENGTH_BOUND, Part, Recipe, check_recipe};
 use super::{Malformed, decode_cbor, encode_cbor};
 
 /// Bytes of the hash at the end of an object below `snapshots/`.
@@ -47,6 +49,7 @@ pub struct Snapshot {
     pub facts: BTreeMap<String, String>,
     /// Files, sorted by path.
     #[n(9)]
+    #[cbor(decode_with = "decode_files")]
     pub files: Vec<File>,
     /// Places in AOF files with their server times.
     #[n(10)]
@@ -66,6 +69,18 @@ pub struct Snapshot {
     /// Of a copy: sequence number of the snapshot whose capture it repeats.
     #[n(15)]
     pub place: Option<u64>,
+}
+
+/// Stops at FILES_MAX: a file that is held takes many times the bytes it was written in.
+fn decode_files<'b, C>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<File>, decode::Error> {
+    let mut files = Vec::new();
+    for file in decoder.array_iter_with(context)? {
+        if files.len() >= FILES_MAX {
+            return Err(decode::Error::message("more files than FILES_MAX"));
+        }
+        files.push(file?);
+    }
+    Ok(files)
 }
 
 /// What a path is.
@@ -284,7 +299,16 @@ impl Snapshot {
             }
             last = path;
         }
-        Ok(())
+        self.check_sum()
+    }
+
+    /// SNAP-8: the sizes of all files add up to a number that everybody can hold.
+    fn check_sum(&self) -> Result<(), Malformed> {
+        let mut sizes = self.files.iter().map(|file| file.size);
+        match sizes.try_fold(0u64, |sum, size| sum.checked_add(size).filter(|sum| *sum <= LENGTH_BOUND)) {
+            Some(_) => Ok(()),
+            None => Err(Malformed::new("snapshot", "its files are longer together than any disk")),
+        }
     }
 
     /// Where it stands in the order of its dataset: a copy stands where the snapshot stood that it repeats.
@@ -404,5 +428,21 @@ mod tests {
         }
         let no_recipe = File { recipe: None, ..file("a", FileKind::File) };
         assert!(Snapshot::decode(&snapshot(vec![no_recipe]).encode()).is_err());
+    }
+
+    /// SNAP-8
+    #[test]
+    fn files_whose_sizes_cannot_be_added_up_are_refused() {
+        let of_size = |path, size| {
+            let stream = Stream { length: size, levels: 0, top: vec![], labelled: None };
+            File { size, recipe: Some(vec![Part::opaque(stream)]), ..file(path, FileKind::File) }
+        };
+        let decoded = |sizes: [u64; 2]| {
+            let written = snapshot(vec![of_size("a", sizes[0]), of_size("b", sizes[1])]);
+            Snapshot::decode(&written.encode())
+        };
+        assert!(decoded([LENGTH_BOUND, 0]).is_ok());
+        assert!(decoded([LENGTH_BOUND, 1]).is_err());
+        assert!(decoded([LENGTH_BOUND, LENGTH_BOUND]).is_err());
     }
 }

@@ -42,14 +42,15 @@ pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
     for info in &infos {
         let dataset = datasets.entry(info.dataset.clone()).or_default();
         dataset.snapshots += 1;
-        dataset.restored_bytes += info.bytes;
-        dataset.stored_bytes += info.stored_bytes;
+        // Whoever has the keys may have written any number.
+        dataset.restored_bytes = dataset.restored_bytes.saturating_add(info.bytes);
+        dataset.stored_bytes = dataset.stored_bytes.saturating_add(info.stored_bytes);
         dataset.newest = dataset.newest.max(Some(info.begin));
     }
     Ok(Report {
         totals: repository.totals()?,
         snapshots: infos.len() as u64,
-        restored_bytes: infos.iter().map(|info| info.bytes).sum(),
+        restored_bytes: infos.iter().map(|info| info.bytes).fold(0, u64::saturating_add),
         datasets,
         alarms,
     })

@@ -203,7 +203,7 @@ impl MiniFile {
         MiniFile { kind: 0, size: content.len() as u64, hash, recipe: Some(recipe), ..MiniFile::directory(path) }
     }
 
-    fn cbor(&self) -> Vec<u8> {
+    pub fn cbor(&self) -> Vec<u8> {
         let mut fields = vec![(0, bytes(&self.path)), (1, uint(self.kind)), (2, uint(0o640))];
         fields.extend([(3, uint(1000)), (4, uint(1001)), (7, negative(-5)), (8, uint(17)), (9, uint(self.size))]);
         fields.extend(self.hash.map(|hash| (10, bytes(&hash))));
