@@ -161,7 +161,7 @@ impl Repository {
         let mut found = HashSet::new();
         for (pack, size) in packs {
             match self.read_footer(pack, size) {
-                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, Id16([0; 16]), usable)?,
+                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, usable)?,
                 Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error),
             }
@@ -240,11 +240,11 @@ impl Repository {
                 Err(error) => return Err(error),
             }
             if rows >= BATCH {
-                lock(&self.catalog).add_sources(&std::mem::take(&mut batch))?;
+                lock(&self.catalog).add_sources(std::mem::take(&mut batch))?;
                 rows = 0;
             }
         }
-        lock(&self.catalog).add_sources(&batch)?;
+        lock(&self.catalog).add_sources(batch)?;
         Ok((alarms, is_gone))
     }
 

@@ -33,7 +33,10 @@ pub use snapshots::SnapshotInfo;
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 6;
+const SCHEMA: i64 = 7;
+
+/// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
+const CACHE_KIB: i64 = 16 << 10;
 
 const TABLES: &str = "
 CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
@@ -41,7 +44,7 @@ CREATE TABLE meta (repository TEXT NOT NULL) STRICT;
 CREATE TABLE sources (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;
 -- AUTOINCREMENT: another process may drop rows; a number must never mean two packs.
 CREATE TABLE packs (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, salt BLOB NOT NULL, session BLOB) STRICT;
+    epoch INTEGER NOT NULL, salt BLOB NOT NULL) STRICT;
 CREATE TABLE named (source INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (source, pack)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, offset INTEGER NOT NULL, sealed INTEGER NOT NULL,
     method INTEGER NOT NULL, plaintext INTEGER NOT NULL, PRIMARY KEY (pack, ordinal)) STRICT, WITHOUT ROWID;
@@ -63,7 +66,9 @@ CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";
 
 /// An open catalog. Its connection has temporary tables of its own: `usable` (this session's proof that packs exist),
-/// `wanted` (the plan of a restore), `followed` (the progress of a check).
+/// `needed` (what a sweep keeps), `wanted` (the plan of a restore), `followed` (the progress of a check).
+///
+/// Memory: [`CACHE_KIB`] of pages of the file and as much of the temporary tables, however large they are.
 pub(super) struct Catalog {
     path: PathBuf,
     connection: Connection,
@@ -134,8 +139,13 @@ impl Catalog {
             let id = || transaction.query_row("SELECT repository FROM meta", [], |row| row.get::<_, String>(0));
             Ok(schema == SCHEMA && id()? == repository.to_string())
         })?;
-        let temporary = "CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)";
-        self.run(|connection| connection.execute_batch(temporary))?;
+        self.run(|connection| {
+            for database in ["main", "temp"] {
+                // Negative: KiB, not pages.
+                connection.pragma_update(Some(database), "cache_size", -CACHE_KIB)?;
+            }
+            connection.execute_batch("CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)")
+        })?;
         Ok(fits)
     }
 

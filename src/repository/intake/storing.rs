@@ -50,7 +50,7 @@ impl<'s> Finisher<'s> {
         repository.store.put(&object_name(&name), &pack.bytes)?;
         self.packs += 1;
         self.bytes += pack.indexed.size;
-        lock(&repository.catalog).add_pack(&pack.indexed, self.session.id(), true)?;
+        lock(&repository.catalog).add_pack(&pack.indexed, true)?;
         let mut flying = lock(self.flying);
         for chunk in pack.indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
             flying.remove(&chunk.id);
@@ -67,7 +67,7 @@ impl<'s> Finisher<'s> {
         if let Some(put) = repository.put_index(self.session.id(), std::mem::take(&mut self.unindexed))? {
             self.bytes += put.size;
             // Its packs belong to it from now on; a later LIST that does not show it drops them again.
-            lock(&repository.catalog).add_sources(&[(put.name.to_string(), put.index)])?;
+            lock(&repository.catalog).add_sources(vec![(put.name.to_string(), put.index)])?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::super::session::{HEARTBEAT, Session};
 use super::super::{Repository, lock, object_name};
 use super::survey::StoreClock;
 use super::{SweepReport, fence};
+use crate::format::index::IndexedPack;
 use crate::format::limits::CONDEMNED_MAX;
 use crate::format::object::{Kind, Name};
 use crate::format::session::Burial;
@@ -137,7 +138,8 @@ fn replace_indexes(
                 kept.push(pack);
             }
         }
-        if kept.iter().map(|pack| pack.footer.frames.len()).sum::<usize>() > FRAMES {
+        let chunks = kept.iter().flat_map(|pack: &IndexedPack| &pack.footer.frames).map(|frame| frame.chunks.len());
+        if chunks.sum::<usize>() > CHUNKS {
             repository.put_index(session.id(), std::mem::take(&mut kept))?;
         }
     }
@@ -150,8 +152,8 @@ fn replace_indexes(
     Ok(())
 }
 
-/// Frames of about 16 MiB of index at a chunk of 64 KiB and 40 bytes each.
-const FRAMES: usize = 24 << 10;
+/// Chunks of about 14 MiB of index: how large they are does not matter to whoever reads it.
+const CHUNKS: usize = 384 << 10;
 
 fn index_hash(name: &str) -> Option<ObjectHash> {
     match Name::parse(name) {
