@@ -17,7 +17,7 @@ pub struct Pruned {
 /// Sweeps a repository once. On a full disk it works from the reserve, and stores nothing again until something was
 /// deleted.
 ///
-/// SWEEP-13: the reserve is released only when it must be, and set aside again at the end.
+/// SWEEP-17: the reserve is released only when it must be, and set aside again at the end.
 pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Pruned, OperationError> {
     observer.begin("pruning", None);
     let sweep = |options: &Options| {

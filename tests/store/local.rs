@@ -198,7 +198,7 @@ fn empty_directories_may_be_removed_by_someone_else() {
     }
 }
 
-/// SWEEP-13
+/// SWEEP-17
 #[test]
 fn a_reserve_is_made_once_and_given_back_and_is_no_object() {
     let directory = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ fn a_reserve_is_made_once_and_given_back_and_is_no_object() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
-/// SWEEP-13
+/// SWEEP-17
 #[test]
 fn unfinished_files_are_removed_once_they_are_a_day_old() {
     let directory = tempfile::tempdir().unwrap();

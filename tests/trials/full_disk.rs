@@ -125,7 +125,7 @@ fn a_backup_on_a_full_disk_loses_nothing() {
     });
 }
 
-/// SWEEP-13
+/// SWEEP-17
 #[test]
 fn a_prune_of_a_full_disk_works_from_the_reserve() {
     on_a_small_disk("full_disk::a_prune_of_a_full_disk_works_from_the_reserve", 32, |disk| {

@@ -10,20 +10,23 @@ use redkeep::store::Store;
 use crate::support::repository::{CHEAP, PASSWORD, password};
 use crate::world::{Failure, Host, World, temporary};
 
+/// What a host does in a world, to a store that may fail or wait.
+type Run = fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>;
+
 /// Something that is done to a repository.
 #[derive(Clone, Copy)]
 pub struct Operation {
     pub name: &'static str,
-    pub run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>,
+    pub run: Run,
     /// Whether it has to succeed however long it was held.
     pub is_backup: bool,
 }
 
-const fn backup(name: &'static str, run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>) -> Operation {
+const fn backup(name: &'static str, run: Run) -> Operation {
     Operation { name, run, is_backup: true }
 }
 
-const fn other(name: &'static str, run: fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>) -> Operation {
+const fn other(name: &'static str, run: Run) -> Operation {
     Operation { name, run, is_backup: false }
 }
 
