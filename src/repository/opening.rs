@@ -220,6 +220,7 @@ impl Repository {
 
     /// One LIST, and a GET of every object that is new. Also answers whether one of them was gone.
     fn look_at_index(&self) -> Result<(Vec<Alarm>, bool), RepositoryError> {
+        let lags = !self.store.promises().lag.is_zero();
         let listed = self.list_hashes("index/")?;
         let have = lock(&self.catalog).sources()?;
         let gone: Vec<String> = have.iter().filter(|name| !listed.contains_key(*name)).cloned().collect();
@@ -231,8 +232,8 @@ impl Repository {
                     rows += index.packs.iter().flat_map(|p| &p.footer.frames).map(|f| f.chunks.len()).sum::<usize>();
                     batch.push((name.clone(), index));
                 }
-                // A sweep put another in its place, and this session's one LIST does not show that one.
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
+                // Where listings lag they show for a while what a sweep replaced.
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) if lags => is_gone = true,
                 Err(RepositoryError::Damaged { object, source }) => {
                     is_gone |= matches!(source, Fault::Missing);
                     alarms.push(Alarm::Index { object, fault: source.to_string() });
