@@ -8,6 +8,9 @@ use crate::format::keys::Argon2Cost;
 use crate::repository::{Ambient, Credential, Places, Repository};
 use crate::store::Store;
 
+/// What a new repository sets aside for a prune on a full disk, in bytes: enough as long as it is small.
+const RESERVE: u64 = 1 << 20;
+
 /// What `init` made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -33,6 +36,6 @@ pub fn init(
     if let Some((recovery, label)) = recovery {
         repository.add_slot(recovery, label, cost)?;
     }
-    repository.keep_reserve()?;
+    repository.keep_reserve(RESERVE)?;
     Ok(Report { repository: repository.id(), location, slot: repository.current_slot() })
 }

@@ -5,6 +5,9 @@ use crate::repository::{Repository, RepositoryError};
 pub use crate::repository::{StoredAgain, SweepOptions as Options, SweepReport as Report, Waiting};
 use crate::store::StoreError;
 
+/// What a prune sets aside for the next one on a full disk, in bytes.
+const RESERVE: u64 = 16 << 20;
+
 /// What a prune did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
@@ -38,7 +41,7 @@ pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer
         }
         other => other,
     };
-    let kept = if options.dry_run { Ok(()) } else { repository.keep_reserve() };
+    let kept = if options.dry_run { Ok(()) } else { repository.keep_reserve(RESERVE) };
     match (first, kept) {
         (Ok(report), Ok(())) => Ok(Pruned { report, short_of_space: None }),
         (Ok(report), Err(error)) => Ok(Pruned { report, short_of_space: Some(crate::repository::one_line(&error)) }),

@@ -211,8 +211,8 @@ impl Store for LocalStore {
         }
     }
 
-    fn keep_reserve(&self) -> Result<(), StoreError> {
-        room::keep_reserve(&self.root).map_err(|error| failed("set aside", "the reserve", error))
+    fn keep_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        room::keep_reserve(&self.root, bytes).map_err(|error| failed("set aside", "the reserve", error))
     }
 
     fn release_reserve(&self) -> Result<bool, StoreError> {

@@ -54,8 +54,8 @@ pub trait Store: Send + Sync {
     /// Deletes for good. Deleting what is not there is success.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
-    /// Sets room aside for a sweep on a full disk, where there is none set aside; for stores that can run full.
-    fn keep_reserve(&self) -> Result<(), StoreError> {
+    /// Sets so many bytes of room aside for a sweep on a full disk, where less is set aside; for stores that can run full.
+    fn keep_reserve(&self, _bytes: u64) -> Result<(), StoreError> {
         Ok(())
     }
 

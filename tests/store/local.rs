@@ -200,13 +200,14 @@ fn empty_directories_may_be_removed_by_someone_else() {
 
 /// SWEEP-17
 #[test]
-fn a_reserve_is_made_once_and_given_back_and_is_no_object() {
+fn a_reserve_grows_and_is_given_back_and_is_no_object() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
     assert!(!store.release_reserve().unwrap());
-    store.keep_reserve().unwrap();
-    store.keep_reserve().unwrap();
-    assert_eq!(fs::metadata(directory.path().join(".reserve")).unwrap().len(), 16 << 20);
+    for (bytes, left) in [(1 << 20, 1 << 20), (16 << 20, 16 << 20), (1 << 20, 16 << 20)] {
+        store.keep_reserve(bytes).unwrap();
+        assert_eq!(fs::metadata(directory.path().join(".reserve")).unwrap().len(), left);
+    }
     assert_eq!(listed(&*store, ""), [] as [&str; 0]);
     assert!(store.release_reserve().unwrap());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

@@ -132,7 +132,7 @@ fn a_prune_of_a_full_disk_works_from_the_reserve() {
         let trial = Trial::new(disk);
         copy(trial.history.path(), &disk.join("repository"));
         let repository = trial.open();
-        repository.keep_reserve().unwrap();
+        repository.keep_reserve(16 << 20).unwrap();
         trial.fill(0);
         let reserve = disk.join("repository/.reserve");
         assert_eq!(fs::metadata(&reserve).unwrap().len(), 16 << 20);

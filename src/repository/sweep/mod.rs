@@ -375,9 +375,9 @@ impl Repository {
         Ok(self.store.release_reserve()?)
     }
 
-    /// Sets the reserve of a local repository aside, where there is none.
-    pub fn keep_reserve(&self) -> Result<(), RepositoryError> {
-        Ok(self.store.keep_reserve()?)
+    /// Sets so many bytes aside as the reserve of a local repository, where it is smaller.
+    pub fn keep_reserve(&self, bytes: u64) -> Result<(), RepositoryError> {
+        Ok(self.store.keep_reserve(bytes)?)
     }
 
     /// What is needed and not known without the condemned packs is stored again. Answers with what is needed and lost, as

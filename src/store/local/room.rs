@@ -12,22 +12,19 @@ use super::{open_directory, sync_directory};
 
 /// No object has a name that begins with a dot.
 const RESERVE: &str = ".reserve";
-/// Enough for the packs and index objects of a small sweep.
-const RESERVE_BYTES: u64 = 16 << 20;
 /// A temporary file that nobody wrote to for so long is nobody's.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-const FLAGS: OFlags =
-    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes the reserve where there is none. One that cannot be made whole is removed again.
-pub(super) fn keep_reserve(root: &File) -> io::Result<()> {
-    let file = match rustix::fs::openat(root, RESERVE, FLAGS, Mode::RUSR | Mode::WUSR) {
-        Err(Errno::EXIST) => return Ok(()),
-        other => File::from(other?),
-    };
-    let filled = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)) {
-        Err(Errno::OPNOTSUPP) => fill(&file),
+/// Makes the reserve, or makes it as large as that. Of one that cannot be made so large nothing is left.
+pub(super) fn keep_reserve(root: &File, bytes: u64) -> io::Result<()> {
+    let file = File::from(rustix::fs::openat(root, RESERVE, FLAGS, Mode::RUSR | Mode::WUSR)?);
+    if file.metadata()?.len() >= bytes {
+        return Ok(());
+    }
+    let filled = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
+        Err(Errno::OPNOTSUPP) => fill(&file, bytes),
         other => other.map_err(io::Error::from),
     };
     filled.and_then(|()| file.sync_all()).inspect_err(|_| {
@@ -36,9 +33,9 @@ pub(super) fn keep_reserve(root: &File) -> io::Result<()> {
     })
 }
 
-fn fill(mut file: &File) -> io::Result<()> {
+fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
     let piece = vec![0x5a; 1 << 20];
-    (0..RESERVE_BYTES >> 20).try_for_each(|_| file.write_all(&piece))
+    (0..bytes.div_ceil(1 << 20)).try_for_each(|_| file.write_all(&piece))
 }
 
 /// Gives the reserve back to the disk. Answers whether there was one.
