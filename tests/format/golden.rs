@@ -1,8 +1,10 @@
 //! Repositories of each format version, kept as they were written: every later redkeep reads them.
 //!
 //! `v0` holds two snapshots that redkeep took of a server's directory, and a third by a writer of its own, with deltas of
-//! one and two bases, padding, labels, two levels of lists, a tombstone and a forgotten record. `expected.json` was
-//! written from the directories, not from the repository.
+//! one and two bases, padding, labels, two levels of lists, a tombstone and a forgotten record. `v0-swept` was written by
+//! redkeep alone: five days with deltas, two of them forgotten and swept, a rotation of the keys between, so that objects
+//! of two epochs stand in it, and the note of a check. Each `expected.json` was written from the directories, not from
+//! the repository.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
