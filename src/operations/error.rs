@@ -146,7 +146,9 @@ impl OperationError {
                 "if a prune is on its way to delete it, restore it now while it is there; else run: redkeep check"
                     .into(),
             ),
-            OperationError::Lacking { .. } => Some("see what is lost with: redkeep check".into()),
+            OperationError::Lacking { .. } => {
+                Some("see what is lost with: redkeep check; then record it with: redkeep check --repair".into())
+            }
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),
             OperationError::Target { source, .. } => Some(target_hint(source.kind()).into()),

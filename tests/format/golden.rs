@@ -20,24 +20,13 @@ use tempfile::TempDir;
 
 use crate::second_reader::{FileView, SecondReader};
 use crate::support::mini_writer::hex;
-use crate::support::repository::{Hands, local, password};
+use crate::support::repository::{Hands, copy, local, password};
 
 /// A golden repository, copied so that nothing changes it, and what is in it.
 struct Golden {
     expected: Value,
     root: PathBuf,
     temp: TempDir,
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.unwrap();
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        match entry.file_type().is_dir() {
-            true => fs::create_dir_all(target).unwrap(),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 /// Golden repositories of every format version.

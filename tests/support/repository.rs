@@ -169,3 +169,15 @@ pub fn tree(root: &Path) -> Vec<(String, Option<Vec<u8>>)> {
     };
     entries.into_iter().map(|found| entry(found.unwrap())).collect()
 }
+
+/// Copies a directory.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        match entry.file_type().is_dir() {
+            true => std::fs::create_dir_all(target).unwrap(),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::content::{Directories, NUMBER, files};
 use crate::support::repository::*;
 use crate::support::small_disk::on_a_small_disk;
-use crate::world::{copy, temporary};
+use crate::world::temporary;
 
 const MEBIBYTES: u64 = 4;
 

@@ -13,8 +13,9 @@ use redkeep::operations::Silent;
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::store::Store;
 
+use crate::support::repository::copy;
 use crate::support::stores::{Fault, FaultyStore, PausableStore};
-use crate::world::{Failure, STRICT, World, copy, is_long};
+use crate::world::{Failure, STRICT, World, is_long};
 
 const HOSTS: [&str; 3] = ["alpha", "beta", "gamma"];
 const DATASETS: [&str; 3] = ["one", "two", "three"];

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +16,7 @@ use redkeep::store::{Promises, PutNew, Store};
 use tempfile::TempDir;
 
 use crate::content::{Directories, NUMBER, Version, files};
-use crate::support::repository::{CHEAP, Hands, PASSWORD, password};
+use crate::support::repository::{CHEAP, Hands, PASSWORD, copy, password};
 use crate::support::sim::{Listing, SimStore};
 
 /// What an operation fails with.
@@ -274,17 +273,5 @@ impl Host {
     /// Opens it without what this host remembers.
     pub fn open_anew(&self, store: Arc<dyn Store>) -> Result<Repository, Failure> {
         Ok(Repository::open(store, password(PASSWORD), self.hands.ambient(self.name), Places::default(), None)?)
-    }
-}
-
-/// Copies a directory.
-pub fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.unwrap();
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        match entry.file_type().is_dir() {
-            true => fs::create_dir_all(target).unwrap(),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
     }
 }

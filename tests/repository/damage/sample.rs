@@ -205,13 +205,3 @@ fn places(below: &Path) -> Places {
 fn names(store: &dyn Store, prefix: &str) -> Vec<ObjectName> {
     store.list(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
 }
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        match entry.file_type().is_dir() {
-            true => fs::create_dir_all(target).unwrap(),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
