@@ -8,7 +8,7 @@ use std::fs::{self, DirEntry};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::opened::FileId;
+use super::directory::FileId;
 
 /// Where Linux shows its processes.
 const PROC: &str = "/proc";

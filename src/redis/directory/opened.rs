@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::error::RedisError;
 use super::names::FIRST;
+use crate::redis::error::RedisError;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 256 * 1024;
@@ -57,13 +57,13 @@ pub(super) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
 
 /// Which file it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId {
+pub(in crate::redis) struct FileId {
     device: u64,
     inode: u64,
 }
 
 impl FileId {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(in crate::redis) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }

@@ -6,13 +6,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::captured_file::{CapturedFile, Content, Reading};
-use super::error::RedisError;
 use super::facts::{self, Facts};
 use super::names::FIRST;
 use super::opened::{PIECE, Span, Stamp, first_bytes};
 use crate::aof::{Commands, MANIFEST_MAX, Manifest, Scanner};
 use crate::format::snapshot::Role;
 use crate::rdb::{self, Checksum, Structure};
+use crate::redis::error::RedisError;
 
 /// Takes the bytes that were read.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;

@@ -4,8 +4,8 @@
 //! them as they were, and one that switches it on leaves them so until its first rewrite ends. Without asking the server
 //! there are traces of that, and there is /proc.
 
-use super::processes::Sight;
 use crate::format::snapshot::Warning;
+use crate::redis::processes::Sight;
 
 /// What is known of an append-only file.
 #[derive(Debug, Clone)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::authority::{AofState, DumpState, Verdict, judge, primary, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::ending::find_end;
-use super::error::RedisError;
 use super::listing::{Choice, Listing};
 use super::opened::FileId;
 use super::others::{Found, Others, open_listed};
@@ -18,6 +17,7 @@ use super::patterns::Patterns;
 use super::sets::AofSets;
 use super::top_level::{Candidate, Chosen, choose};
 use crate::format::snapshot::{FileKind, Role, Warning};
+use crate::redis::error::RedisError;
 
 /// How often a directory is listed and opened anew because something had gone meanwhile.
 const ATTEMPTS: u32 = 10;

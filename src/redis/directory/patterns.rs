@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::error::RedisError;
+use crate::redis::error::RedisError;
 
 /// Paths that match one of several patterns.
 pub(super) struct Patterns(GlobSet);

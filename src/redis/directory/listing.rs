@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::error::RedisError;
 use super::names::{file_name, is_left_out, join};
 use super::patterns::Patterns;
+use crate::redis::error::RedisError;
 
 /// One path of the directory.
 #[derive(Debug)]

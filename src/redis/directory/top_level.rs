@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 use super::authority::{AofState, DumpState, Trace};
 use super::names::Guise;
 use super::opened::FileId;
-use super::processes::{Sight, look};
 use crate::aof::is_temporary;
 use crate::rdb;
+use crate::redis::processes::{Sight, look};
 
 /// An open file that may be the dump or the single AOF.
 #[derive(Debug)]

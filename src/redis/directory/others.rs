@@ -6,11 +6,11 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 
 use super::captured_file::Content;
-use super::error::RedisError;
 use super::listing::Listed;
 use super::names::{Guise, guise};
 use super::opened::{Opening, Span, Stamp, first_bytes, open};
 use super::top_level::Candidate;
+use crate::redis::error::RedisError;
 
 /// A file up to this size is read at the capture, so that it is of one moment and costs no open file.
 pub(super) const SMALL_FILE_MAX: u64 = 64 * 1024;

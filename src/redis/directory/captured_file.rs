@@ -5,10 +5,10 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::error::RedisError;
 use super::owners::Owners;
 use super::reading;
 use crate::format::snapshot::{FileKind, Role};
+use crate::redis::error::RedisError;
 
 /// One path of a captured directory.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::error::RedisError;
 use super::opened::{Opening, Span, Stamp, open};
 use crate::aof::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
+use crate::redis::error::RedisError;
 
 /// How often the files are opened before it is given up, and for how long.
 const ATTEMPTS: u32 = 100;

@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use super::authority::{AofState, Trace, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::ending::find_end;
-use super::error::RedisError;
 use super::listing::{Choice, Listing, is_aof_directory};
 use super::multi_part::{MultiPart, Outcome, Part, open_parts};
 use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
 use super::opened::FileId;
 use super::owners::Owners;
-use super::processes::{Sight, look};
 use crate::aof::{FileType, is_temporary};
 use crate::format::snapshot::{Role, Warning};
+use crate::redis::error::RedisError;
+use crate::redis::processes::{Sight, look};
 
 /// What ends the name of a manifest.
 const MANIFEST: &[u8] = b".manifest";
