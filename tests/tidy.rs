@@ -89,7 +89,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("opendal", &["src/store/services.rs"]),
     ("tokio", &["src/store/services.rs"]),
     ("rusqlite", &["src/repository/"]),
-    ("::redis::", &["src/redis/server/"]),
+    (" ::redis::", &["src/redis/server/"]),
     ("rustls", &["src/redis/server/"]),
     ("ureq", &["src/operations/watch.rs", "src/cli/"]),
     ("getrandom", &["src/repository/ambient.rs", "src/store/"]),

@@ -110,8 +110,12 @@ fn of_operation(error: &OperationError) -> Code {
 
 fn of_redis(error: &RedisError) -> Code {
     match error {
-        RedisError::Unsettled { .. } => Code::Server,
-        RedisError::Pattern { .. } => Code::Usage,
+        RedisError::Unsettled { .. }
+        | RedisError::Connection { .. }
+        | RedisError::Login { .. }
+        | RedisError::Answer { .. }
+        | RedisError::Server { .. } => Code::Server,
+        RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,
         RedisError::Directory { .. }
         | RedisError::Denied { .. }
         | RedisError::Descriptors { .. }
@@ -241,6 +245,8 @@ mod tests {
         assert_eq!(code(OperationError::InUse { what: text(), hint: text() }), 9);
         let unsettled = RedisError::Unsettled { path: "x".into(), attempts: 1, seconds: 1 };
         assert_eq!(code(OperationError::from(unsettled)), 9);
+        let login = RedisError::Login { address: text(), message: text() };
+        assert_eq!(code(OperationError::from(login)), 9);
     }
 
     #[test]

@@ -78,6 +78,44 @@ pub enum RedisError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What names a server cannot be read.
+    #[error("the server's address: {problem}")]
+    Address {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A server cannot be reached, or the connection broke.
+    #[error("no answer from the server at {address}")]
+    Connection {
+        /// Where it was looked for.
+        address: String,
+        /// What the network said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A server does not know the user or the password.
+    #[error("the server at {address} refuses the login: {message}")]
+    Login {
+        /// Where it is.
+        address: String,
+        /// What it said.
+        message: String,
+    },
+    /// A server answered a command with an error.
+    #[error("the server answered {command} with: {message}")]
+    Answer {
+        /// The command.
+        command: String,
+        /// What it said.
+        message: String,
+    },
+    /// A server is in no state in which it can be captured or replaced.
+    #[error("{what}")]
+    Server {
+        /// What is the matter.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]
     Sink(#[source] io::Error),
@@ -98,7 +136,7 @@ impl RedisError {
     }
 
     /// What the user can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Directory { hint, .. } => Some(hint),
             Self::Denied { .. } => Some("run as root or as the user of the server, or exclude the file"),
@@ -111,7 +149,18 @@ impl RedisError {
             Self::Pattern { .. } => {
                 Some("patterns are like *.log, or like modules/** for a path relative to the directory")
             }
-            Self::Io { .. } | Self::Sink(_) => None,
+            Self::Address { .. } => {
+                Some("write it like redis://127.0.0.1:6379, rediss://host, or /run/redis/redis.sock")
+            }
+            Self::Connection { .. } => Some("is it running, and is this its address? --redis names another one"),
+            Self::Login { .. } => {
+                Some("give the password with --redis-password-file, and the user in the address: redis://USER@HOST")
+            }
+            Self::Answer { message, .. } if message.starts_with("NOPERM") => {
+                Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
+            }
+            Self::Server { hint, .. } => Some(hint),
+            Self::Answer { .. } | Self::Io { .. } | Self::Sink(_) => None,
         }
     }
 }

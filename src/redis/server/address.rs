@@ -1,0 +1,132 @@
+//! Where a server is reached, and as whom.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use zeroize::Zeroizing;
+
+use crate::redis::RedisError;
+
+/// Where a server is reached, and as whom.
+///
+/// Text forms: `redis://[USER[:PASSWORD]@]HOST[:PORT]`, `rediss://…` for TLS, `unix:///PATH`, `HOST:PORT`, or the path of
+/// a Unix socket. `valkey://` and `valkeys://` mean the same as the first two.
+#[derive(Clone)]
+pub struct Address {
+    info: ConnectionInfo,
+    tls: Tls,
+}
+
+/// Certificates for `rediss://`, in PEM. Without a root the system's certificates count.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// What the server's certificate must go back to.
+    pub root: Option<Vec<u8>>,
+    /// The client's certificate and key, where the server asks for them.
+    pub client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+}
+
+impl Address {
+    /// The same server with another user, where one is given, and another password.
+    pub fn with_login(mut self, user: Option<&str>, password: Option<&str>) -> Self {
+        let mut login = self.info.redis_settings().clone();
+        if let Some(user) = user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = password {
+            login = login.set_password(password);
+        }
+        self.info = self.info.set_redis_settings(login);
+        self
+    }
+
+    /// The same server with these certificates.
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Whether a password is known.
+    pub fn has_password(&self) -> bool {
+        self.info.redis_settings().password().is_some()
+    }
+
+    /// The port, where it is reached by one.
+    pub fn port(&self) -> Option<u16> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => Some(*port),
+            _ => None,
+        }
+    }
+
+    pub(super) fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+}
+
+impl FromStr for Address {
+    type Err = RedisError;
+
+    fn from_str(text: &str) -> Result<Self, RedisError> {
+        let refuse = |problem: &str| RedisError::Address { problem: problem.into() };
+        let url = match text {
+            _ if text.contains("://") => text.to_owned(),
+            _ if text.starts_with('/') => format!("unix://{text}"),
+            "" => return Err(refuse("it is empty")),
+            _ => format!("redis://{text}"),
+        };
+        // The text may hold a password and is not repeated.
+        let info = url.as_str().into_connection_info().map_err(|error| refuse(&error.to_string()))?;
+        // CLIENT SETINFO is no command of a least-privilege user before 7.2.
+        let login = info.redis_settings().clone().set_skip_set_lib_name();
+        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default() })
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.info.addr() {
+            ConnectionAddr::Unix(path) => write!(out, "{}", path.display()),
+            address => write!(out, "{address}"),
+        }
+    }
+}
+
+/// As it is displayed: a password is never shown.
+impl fmt::Debug for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Address({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_named_in_several_ways_and_secrets_are_not_shown() {
+        for (text, shown) in [
+            ("redis://u:secret@localhost:7000", "localhost:7000"),
+            ("127.0.0.1:6380", "127.0.0.1:6380"),
+            ("localhost", "localhost:6379"),
+            ("rediss://example.org", "example.org:6379"),
+            ("valkey://h:1", "h:1"),
+            ("/run/redis/redis.sock", "/run/redis/redis.sock"),
+            ("unix:///run/redis.sock?pass=secret", "/run/redis.sock"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), shown, "{text}");
+            assert!(!format!("{address:?}").contains("secret"));
+        }
+        for text in ["", "http://x", "redis://"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.hint().is_some(), "{text}");
+        }
+    }
+}

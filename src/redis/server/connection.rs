@@ -1,0 +1,165 @@
+//! A connection to a server, and the commands a capture needs.
+
+use std::collections::BTreeMap;
+use std::sync::Once;
+use std::time::Duration;
+
+use ::redis::{Client, ClientTlsConfig, Connection, FromRedisValue, TlsCertificates};
+
+use super::address::Address;
+use super::info::Info;
+use crate::redis::RedisError;
+
+/// How long a server may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a server may take to answer: a fork of a large one blocks it for seconds.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A connection to a server.
+pub struct Server {
+    address: Address,
+    connection: Connection,
+    /// What commands are called here that an operator renamed.
+    renamed: BTreeMap<String, String>,
+}
+
+/// The server's clock: microseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerTime(pub u64);
+
+impl ServerTime {
+    /// Milliseconds since the epoch.
+    pub fn millis(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// Seconds since the epoch.
+    pub fn seconds(self) -> u64 {
+        self.0 / 1_000_000
+    }
+}
+
+impl Server {
+    /// Connects and logs in.
+    pub fn connect(address: &Address) -> Result<Self, RedisError> {
+        let failed = |error: ::redis::RedisError| cannot_connect(address, error);
+        let connection = client(address).map_err(failed)?.get_connection_with_timeout(CONNECT).map_err(failed)?;
+        connection.set_read_timeout(Some(ANSWER)).map_err(failed)?;
+        connection.set_write_timeout(Some(ANSWER)).map_err(failed)?;
+        let mut server = Self { address: address.clone(), connection, renamed: BTreeMap::new() };
+        // A server without a password answers everything but this only after AUTH.
+        match server.words(&["PING"]) {
+            Ok(_) => Ok(server),
+            // Loading or refusing writes: it is there all the same.
+            Err(RedisError::Answer { message, .. })
+                if ["LOADING", "MISCONF", "MASTERDOWN", "BUSY"].iter().any(|code| message.starts_with(code)) =>
+            {
+                Ok(server)
+            }
+            Err(RedisError::Answer { message, .. }) => Err(RedisError::Login { address: address.to_string(), message }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commands that have another name here: the usual name, the name to send.
+    pub fn with_renamed(mut self, renamed: BTreeMap<String, String>) -> Self {
+        self.renamed = renamed.into_iter().map(|(usual, here)| (usual.to_ascii_uppercase(), here)).collect();
+        self
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Sends a command and answers with what came, as text.
+    pub fn words(&mut self, words: &[&str]) -> Result<String, RedisError> {
+        self.query(words)
+    }
+
+    /// Sends a command and answers with a list of texts.
+    pub fn list(&mut self, words: &[&str]) -> Result<Vec<String>, RedisError> {
+        self.query(words)
+    }
+
+    /// Sends a command that is answered with a whole number.
+    pub fn integer(&mut self, words: &[&str]) -> Result<i64, RedisError> {
+        self.query(words)
+    }
+
+    fn query<T: FromRedisValue>(&mut self, words: &[&str]) -> Result<T, RedisError> {
+        let usual = words.first().copied().unwrap_or_default();
+        let name = self.renamed.get(&usual.to_ascii_uppercase()).map_or(usual, String::as_str);
+        let mut command = ::redis::cmd(name);
+        for word in words.iter().skip(1) {
+            command.arg(*word);
+        }
+        command.query(&mut self.connection).map_err(|error| {
+            let said = || {
+                let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
+                format!("{code}{}", error.detail().unwrap_or_default())
+            };
+            match error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
+                true => RedisError::Connection { address: self.address.to_string(), source: Box::new(error) },
+                false if error.code().is_some() || error.detail().is_some() => {
+                    RedisError::Answer { command: usual.to_ascii_uppercase(), message: said() }
+                }
+                false => RedisError::Answer { command: usual.to_ascii_uppercase(), message: error.to_string() },
+            }
+        })
+    }
+
+    /// INFO, all of it that comes without asking.
+    pub fn info(&mut self) -> Result<Info, RedisError> {
+        self.words(&["INFO"]).map(|text| Info::parse(&text))
+    }
+
+    /// One section of INFO.
+    pub fn info_of(&mut self, section: &str) -> Result<Info, RedisError> {
+        self.words(&["INFO", section]).map(|text| Info::parse(&text))
+    }
+
+    /// The server's clock.
+    pub fn time(&mut self) -> Result<ServerTime, RedisError> {
+        let answer = self.list(&["TIME"])?;
+        let number = |place: usize| answer.get(place).and_then(|text| text.parse::<u64>().ok());
+        let time =
+            number(0).zip(number(1)).and_then(|(seconds, micros)| seconds.checked_mul(1_000_000)?.checked_add(micros));
+        let strange = || RedisError::Answer { command: "TIME".into(), message: format!("strange answer {answer:?}") };
+        time.map(ServerTime).ok_or_else(strange)
+    }
+
+    /// A setting; `None` if this server does not have it.
+    pub fn setting(&mut self, name: &str) -> Result<Option<String>, RedisError> {
+        let answer = self.list(&["CONFIG", "GET", name])?;
+        let mut pairs = answer.chunks_exact(2).filter_map(|pair| pair.first().zip(pair.get(1)));
+        Ok(pairs.find_map(|(found, value)| (found == name).then(|| value.clone())))
+    }
+}
+
+fn client(address: &Address) -> Result<Client, ::redis::RedisError> {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error means that one was installed before, which does as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let tls = address.tls();
+    if tls.root.is_none() && tls.client.is_none() {
+        return Client::open(address.info().clone());
+    }
+    let client_tls = tls
+        .client
+        .as_ref()
+        .map(|(certificate, key)| ClientTlsConfig { client_cert: certificate.clone(), client_key: key.to_vec() });
+    Client::build_with_tls(address.info().clone(), TlsCertificates { client_tls, root_cert: tls.root.clone() })
+}
+
+fn cannot_connect(address: &Address, error: ::redis::RedisError) -> RedisError {
+    let address = address.to_string();
+    let text = error.to_string();
+    if error.kind() == ::redis::ErrorKind::AuthenticationFailed || text.contains("WRONGPASS") || text.contains("NOAUTH")
+    {
+        return RedisError::Login { address, message: text };
+    }
+    RedisError::Connection { address, source: Box::new(error) }
+}

@@ -1,0 +1,92 @@
+//! The answer of INFO.
+
+use std::collections::BTreeMap;
+
+/// The answer of INFO: fields by name. One that a server does not have is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Info(BTreeMap<String, String>);
+
+/// What INFO says of one database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keyspace {
+    /// Keys, with those that expired and are not gone yet.
+    pub keys: u64,
+    /// Keys with an expiry.
+    pub expires: u64,
+}
+
+impl Info {
+    /// Reads an answer. Of a field that comes twice the last counts.
+    pub fn parse(text: &str) -> Self {
+        let fields = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+        Self(fields.map(|(name, value)| (name.to_owned(), value.trim_end().to_owned())).collect())
+    }
+
+    /// A field.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A field that holds a whole number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Whether a field is 1.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name) == Some("1")
+    }
+
+    /// Whether the server is loading its data, or a replica's new data beside the old.
+    pub fn is_loading(&self) -> bool {
+        self.is_on("loading") || self.is_on("async_loading")
+    }
+
+    /// Version as `(major, minor, patch)`: of Redis, or for a Valkey server the Redis version it is compatible with.
+    pub fn version(&self) -> Option<(u32, u32, u32)> {
+        parse_version(self.get("redis_version")?)
+    }
+
+    /// Version of a Valkey server.
+    pub fn valkey_version(&self) -> Option<(u32, u32, u32)> {
+        parse_version(self.get("valkey_version")?)
+    }
+
+    /// Databases that hold keys.
+    pub fn keyspace(&self) -> BTreeMap<u64, Keyspace> {
+        let databases = self.0.iter().filter_map(|(name, value)| {
+            let number = name.strip_prefix("db")?.parse().ok()?;
+            let field = |name: &str| {
+                let value = value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+                value.and_then(|value| value.parse().ok()).unwrap_or(0)
+            };
+            Some((number, Keyspace { keys: field("keys"), expires: field("expires") }))
+        });
+        databases.collect()
+    }
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.split('-').next().unwrap_or(part).parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next().flatten().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_versions_and_databases_are_read() {
+        let info = Info::parse(
+            "# Server\r\nredis_version:7.0.15\r\nvalkey_version:9.1.2-rc1\r\nexecutable:/usr/bin/a:b\r\n\r\n# Keyspace\r\n\
+             db0:keys=3,expires=1,avg_ttl=0\r\ndb11:keys=2,expires=0,avg_ttl=0\r\nloading:0\r\nasync_loading:1\r\n",
+        );
+        assert_eq!(info.version(), Some((7, 0, 15)));
+        assert_eq!(info.valkey_version(), Some((9, 1, 2)));
+        assert_eq!(info.get("executable"), Some("/usr/bin/a:b"));
+        assert!(info.is_loading() && !info.is_on("loading"));
+        let expected = [(0, Keyspace { keys: 3, expires: 1 }), (11, Keyspace { keys: 2, expires: 0 })];
+        assert_eq!(info.keyspace(), expected.into());
+        assert_eq!(Info::parse("garbage\n:\ndbx:keys=1\n").keyspace(), BTreeMap::new());
+    }
+}
