@@ -17,8 +17,8 @@ const LAG: Duration = Duration::from_secs(600);
 
 /// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
 fn operations(kind: Kind) -> Vec<Operation> {
-    let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
-    vec![BACKUP, FIRST_BACKUP, PRUNE, UNDELETE, REPAIR, change_key]
+    let changes_of_keys = if kind.lag.is_zero() { &[CHANGE_KEY, ROTATE][..] } else { &[ADD_KEY] };
+    [&[BACKUP, FIRST_BACKUP, PRUNE, UNDELETE, REPAIR], changes_of_keys].concat()
 }
 
 /// How much time passes between what is done meanwhile.
