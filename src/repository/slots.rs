@@ -357,12 +357,12 @@ pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<Reposi
 /// Removes a slot.
 ///
 /// KEY-15: not unless another is left that belongs to this repository, can be read, and knows the epoch in force, before
-/// and after; nor one of an epoch above it, which a rotation at work may be about to bring into force.
+/// and after; nor one of an epoch that this bag does not know: a rotation at work may be about to bring it into force.
 pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(), RepositoryError> {
     if !list(store)?.contains(&id) {
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
-    if read(store, id, keyring.repository()).is_ok_and(|found| found.header.epoch > keyring.epoch()) {
+    if read(store, id, keyring.repository()).is_ok_and(|found| found.header.epoch > keyring.bag().last()) {
         let what =
             format!("key slot {id} is of a rotation at work, or left unfinished: the next key rotate deletes it");
         return Err(RepositoryError::Rotating(what));
