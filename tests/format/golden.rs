@@ -3,17 +3,20 @@
 //! `v0` holds two snapshots that redkeep took of a server's directory, and a third by a writer of its own, with deltas of
 //! one and two bases, padding, labels, two levels of lists, a tombstone and a forgotten record. `v0-swept` was written by
 //! redkeep alone: five days with deltas, two of them forgotten and swept, a rotation of the keys between, so that objects
-//! of two epochs stand in it, and the note of a check. Each `expected.json` was written from the directories, not from
-//! the repository.
+//! of two epochs stand in it, and the note of a check. `v0-condemned` was written by redkeep alone: six days, three of them
+//! forgotten; one condemnation still waits, another is buried, one of its two packs deleted, and there the sweep died; a
+//! killed backup left a lease, and one that was given up a tombstone.
+//! Each `expected.json` was written from the directories, not from the repository.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use redkeep::format::keys::SecretKind;
 use redkeep::format::snapshot::{File, FileKind};
 use redkeep::operations::list::{Filter, Selector, choose, dump, snapshots};
-use redkeep::operations::{Silent, restore};
+use redkeep::operations::{Silent, prune, restore};
 use redkeep::repository::{CheckDepth, Credential, Places, Repository};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,6 +59,39 @@ impl Golden {
 
     fn snapshots(&self) -> &[Value] {
         self.expected["snapshots"].as_array().unwrap()
+    }
+
+    /// A count, 0 where `expected.json` says nothing.
+    fn number(&self, field: &str) -> u64 {
+        self.expected.get(field).map_or(0, |number| number.as_u64().unwrap())
+    }
+
+    /// Nobody rewrote any of it for two days, so that no lease in it is a living session's.
+    fn grow_old(&self) {
+        let before = SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
+        for entry in walkdir::WalkDir::new(&self.root).into_iter().map(Result::unwrap) {
+            fs::File::open(entry.path()).unwrap().set_modified(before).unwrap();
+        }
+    }
+
+    /// The second reader finds every snapshot, and every byte of it.
+    fn assert_read_by(&self, reader: &SecondReader) {
+        assert_eq!(reader.notices(), Vec::<String>::new());
+        let snapshots = reader.snapshots().unwrap();
+        assert_eq!(snapshots.len(), self.snapshots().len());
+        assert_eq!(reader.alarms(&snapshots).unwrap(), Vec::<String>::new());
+        for (snapshot, expected) in snapshots.iter().zip(self.snapshots()) {
+            assert_eq!(expected["id"], json!(snapshot.id));
+            assert_eq!(expected["dataset"], json!(snapshot.dataset));
+            assert_eq!(expected["sequence"], json!(snapshot.sequence));
+            assert_eq!(expected["tags"], json!(snapshot.tags));
+            let files: Vec<Value> = snapshot.files.iter().map(viewed).collect();
+            assert_eq!(expected["files"], json!(files));
+            for file in snapshot.files.iter().filter(|file| file.kind == 0) {
+                let bytes = reader.file(snapshot, &file.path).unwrap();
+                assert_eq!(file.hash, Some(*blake3::hash(&bytes).as_bytes()));
+            }
+        }
     }
 }
 
@@ -122,7 +158,45 @@ fn redkeep_reads_every_golden_repository() {
         }
         let check = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
         assert_eq!((check.damage.as_slice(), check.lost_files.as_slice()), (&[][..], &[][..]));
-        assert_eq!((check.snapshots, check.unindexed_packs), (golden.snapshots().len() as u64, 0));
+        let unindexed = golden.number("unindexed_packs");
+        assert_eq!((check.snapshots, check.unindexed_packs), (golden.snapshots().len() as u64, unindexed));
+    }
+}
+
+/// Every condemnation and burial says what it should, and the snapshots need none of the packs it names.
+#[test]
+fn the_second_reader_reads_every_golden_repository_without_its_condemned_packs() {
+    for golden in all() {
+        let reader = SecondReader::open(&golden.root, golden.password()).unwrap();
+        let (condemned, burials) = (reader.condemned().unwrap(), reader.burials().unwrap());
+        let counts = (condemned.len() as u64, burials.len() as u64);
+        assert_eq!(counts, (golden.number("condemned"), golden.number("buried")));
+        for burial in &burials {
+            let named = condemned.iter().filter(|of| burial.condemned.contains(&of.id));
+            let packs: Vec<[u8; 32]> = named.flat_map(|of| of.packs.iter().copied()).collect();
+            assert!(burial.packs == packs && burial.rescue.iter().all(|pack| !packs.contains(pack)), "{burial:?}");
+        }
+        let names = condemned.iter().flat_map(|of| &of.packs).map(|pack| hex(pack));
+        let paths = names.map(|name| golden.root.join("packs").join(&name[..2]).join(name));
+        let deleted = paths.filter(|path| fs::remove_file(path).is_ok()).count();
+        assert_eq!(deleted > 0, counts.0 > 0);
+        golden.assert_read_by(&SecondReader::open_from_footers(&golden.root, golden.password()).unwrap());
+    }
+}
+
+/// SWEEP-9, SWEEP-10
+#[test]
+fn redkeep_ends_the_sweep_of_every_golden_repository() {
+    let options = prune::Options { grace: Duration::ZERO, max_unused: 0.0, ..prune::Options::default() };
+    for golden in all() {
+        let repository = golden.open(password(golden.password()));
+        golden.grow_old();
+        prune::prune(&repository, &options, &Silent).unwrap();
+        let reader = SecondReader::open(&golden.root, golden.password()).unwrap();
+        assert_eq!((reader.condemned().unwrap(), reader.burials().unwrap()), (vec![], vec![]));
+        golden.assert_read_by(&reader);
+        let check = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+        assert_eq!((check.damage, check.unindexed_packs), (vec![], 0));
     }
 }
 
@@ -177,23 +251,7 @@ fn every_golden_repository_is_restored_as_it_was() {
 fn the_second_reader_reads_every_golden_repository() {
     for golden in all() {
         for open in [SecondReader::open, SecondReader::open_from_footers] {
-            let reader = open(&golden.root, golden.password()).unwrap();
-            assert_eq!(reader.notices(), Vec::<String>::new());
-            let snapshots = reader.snapshots().unwrap();
-            assert_eq!(snapshots.len(), golden.snapshots().len());
-            assert_eq!(reader.alarms(&snapshots).unwrap(), Vec::<String>::new());
-            for (snapshot, expected) in snapshots.iter().zip(golden.snapshots()) {
-                assert_eq!(expected["id"], json!(snapshot.id));
-                assert_eq!(expected["dataset"], json!(snapshot.dataset));
-                assert_eq!(expected["sequence"], json!(snapshot.sequence));
-                assert_eq!(expected["tags"], json!(snapshot.tags));
-                let files: Vec<Value> = snapshot.files.iter().map(viewed).collect();
-                assert_eq!(expected["files"], json!(files));
-                for file in snapshot.files.iter().filter(|file| file.kind == 0) {
-                    let bytes = reader.file(snapshot, &file.path).unwrap();
-                    assert_eq!(file.hash, Some(*blake3::hash(&bytes).as_bytes()));
-                }
-            }
+            golden.assert_read_by(&open(&golden.root, golden.password()).unwrap());
         }
     }
 }

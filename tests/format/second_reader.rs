@@ -9,19 +9,21 @@ mod note;
 mod pack;
 mod seal;
 mod snapshot;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use note::NoteView;
 pub use snapshot::{FileView, SnapshotView};
+pub use sweep::{BurialView, CondemnedView};
 
 use bytes::{Outcome, hex, list, read, unhex};
 use cbor::Map;
 use chunks::{Chunks, pack_name};
-use limits::{CHUNK_MAX, INDEX_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use limits::{CHUNK_MAX, CONDEMNED_MAX, INDEX_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use pack::Pack;
-use seal::{CONFIG, FORGOTTEN, Header, INDEX, Keys, NOTE, SNAPSHOT, TOMBSTONE, keyed};
+use seal::{BURIAL, CONDEMNED, CONFIG, FORGOTTEN, Header, INDEX, Keys, NOTE, SNAPSHOT, TOMBSTONE, keyed};
 
 /// An opened repository.
 pub struct SecondReader {
@@ -105,6 +107,37 @@ impl SecondReader {
             }
         }
         Ok(notes)
+    }
+
+    /// All condemnations, by their names.
+    pub fn condemned(&self) -> Result<Vec<CondemnedView>, String> {
+        let mut found = Vec::new();
+        for name in list(&self.root, "condemned")? {
+            if let Some(id) = name.strip_prefix("condemned/").and_then(unhex::<16>) {
+                let object = read(&self.root, &name, CONDEMNED_MAX)?;
+                let view = self.keys.open_object(&object, &name, &[CONDEMNED]);
+                let view = view.and_then(|(_, body)| CondemnedView::read(id, &body));
+                found.push(view.map_err(|error| format!("{name}: {error}"))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All burials (tombstones skipped), by their names.
+    pub fn burials(&self) -> Result<Vec<BurialView>, String> {
+        let mut found = Vec::new();
+        for name in list(&self.root, "burials")? {
+            if name.strip_prefix("burials/").and_then(unhex::<16>).is_some() {
+                let object = read(&self.root, &name, CONDEMNED_MAX)?;
+                let opened = self.keys.open_object(&object, &name, &[BURIAL, TOMBSTONE]);
+                let view = opened.and_then(|(header, body)| match header.kind {
+                    TOMBSTONE => Ok(None),
+                    _ => BurialView::read(&body).map(Some),
+                });
+                found.extend(view.map_err(|error| format!("{name}: {error}"))?);
+            }
+        }
+        Ok(found)
     }
 
     /// Rebuilds one file's bytes and compares them with its length and its hash.

@@ -6,6 +6,7 @@ pub(super) const PACK_MAX: u64 = 134_217_728;
 pub(super) const FOOTER_MAX: u64 = 16_777_216;
 pub(super) const INDEX_MAX: u64 = 268_435_456;
 pub(super) const SNAPSHOT_MAX: u64 = 67_108_864;
+pub(super) const CONDEMNED_MAX: u64 = 16_777_216;
 pub(super) const SMALL_MAX: u64 = 1_048_576;
 pub(super) const NOTE_MAX: u64 = 67_108_864;
 pub(super) const FAULT_MAX: usize = 1024;

@@ -19,6 +19,8 @@ pub(super) const SLOT: u8 = 2;
 pub(super) const PACK: u8 = 3;
 pub(super) const INDEX: u8 = 4;
 pub(super) const SNAPSHOT: u8 = 5;
+pub(super) const CONDEMNED: u8 = 7;
+pub(super) const BURIAL: u8 = 8;
 pub(super) const FORGOTTEN: u8 = 9;
 pub(super) const NOTE: u8 = 10;
 pub(super) const TOMBSTONE: u8 = 11;
@@ -175,6 +177,8 @@ impl Keys {
             PACK => "redkeep 2026-11 seal pack",
             INDEX => "redkeep 2026-11 seal index",
             SNAPSHOT => "redkeep 2026-11 seal snapshot",
+            CONDEMNED => "redkeep 2026-11 seal condemned",
+            BURIAL => "redkeep 2026-11 seal burial",
             FORGOTTEN => "redkeep 2026-11 seal forgotten",
             NOTE => "redkeep 2026-11 seal note",
             TOMBSTONE => "redkeep 2026-11 seal tombstone",
