@@ -2,10 +2,11 @@
 //! manifest holds together.
 //!
 //! [`Manifest`] reads and writes the manifest, [`Scanner`] finds where the last complete command ends, so that a copy
-//! of a growing file can be cut there. An older single file may begin as an RDB file: its reader hands what follows to
+//! of a growing file can be cut there, [`CutFinder`] where an earlier moment ends. An older single file may begin as an RDB file: its reader hands what follows to
 //! a scanner.
 
 mod commands;
+mod cutting;
 mod manifest;
 mod names;
 mod quoting;
@@ -16,7 +17,9 @@ mod timestamps;
 mod tests;
 
 pub use commands::{Commands, Ending};
+pub use cutting::{Aim, CutFinder, CutPoint, Found};
 pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
 pub use names::{is_temporary, manifest_name};
+pub use quoting::split_words;
 pub use scanner::{BULK_MAX, Scanner};
 pub use timestamps::{Timestamp, parse_timestamp};

@@ -1,6 +1,7 @@
 //! The scanner follows commands and annotations and knows, at any time, up to where a copy of them is whole.
 
 use super::commands::{Commands, Ending};
+use super::cutting::Seek;
 use super::timestamps::{Timestamp, parse_timestamp};
 
 /// Longest argument a scanner takes unless told otherwise, in bytes. It costs no memory. Servers write arguments up to
@@ -48,6 +49,8 @@ pub struct Scanner {
     done: Tally,
     /// The MULTI without EXEC, and what was seen since.
     open: Option<(u64, Tally)>,
+    /// The earlier moment that is looked for on the way.
+    seek: Option<Seek>,
 }
 
 /// What has to come next.
@@ -144,7 +147,18 @@ impl Scanner {
             cut: 0,
             done: Tally::default(),
             open: None,
+            seek: None,
         }
+    }
+
+    /// A scanner that also looks for an earlier moment.
+    pub(super) fn seeking(seek: Seek) -> Self {
+        Self { seek: Some(seek), ..Self::default() }
+    }
+
+    /// What was looked for, as far as it was found.
+    pub(super) fn take_seek(&mut self) -> Option<Seek> {
+        self.seek.take()
     }
 
     /// The cut of what was pushed so far.
@@ -257,6 +271,9 @@ impl Scanner {
         };
         if let Some(seconds) = seconds {
             tally.add_timestamp(Timestamp { seconds, offset: begin });
+            if let Some(seek) = &mut self.seek {
+                seek.see_second(seconds);
+            }
         }
         Some(used)
     }
@@ -266,12 +283,18 @@ impl Scanner {
         self.command_at = begin;
         self.arguments = arguments;
         self.name.expected = true;
+        if let Some(seek) = &mut self.seek {
+            seek.begin_command(arguments);
+        }
         self.state = State::Argument;
     }
 
     #[inline]
     fn start_argument(&mut self, length: u64) {
         self.name.start(length);
+        if let Some(seek) = &mut self.seek {
+            seek.begin_argument(length);
+        }
         self.state = if length == 0 { State::Return } else { State::Body(length) };
     }
 
@@ -281,6 +304,9 @@ impl Scanner {
         let (body, after) = piece.split_at_checked(used).unwrap_or((piece, &[]));
         if self.name.reading {
             self.name.extend(body);
+        }
+        if let Some(seek) = &mut self.seek {
+            seek.see(body);
         }
         let left = left - used as u64;
         if left > 0 {
@@ -327,12 +353,15 @@ impl Scanner {
     /// Within a transaction everything but EXEC is only queued by a loading server, DISCARD and MULTI too.
     #[inline]
     fn end_command(&mut self, end: u64) {
-        let Some((_, tally)) = &mut self.open else {
+        if let Some(seek) = &mut self.seek {
+            seek.end_command();
+        }
+        let Some((begin, tally)) = &mut self.open else {
             if self.name.is(b"multi") {
                 self.open = Some((self.command_at, Tally { commands: 1, ..Tally::default() }));
             } else {
                 self.done.commands += 1;
-                self.cut = end;
+                self.reach(self.command_at, end);
             }
             return;
         };
@@ -340,8 +369,18 @@ impl Scanner {
         if self.name.is(b"exec") {
             tally.transactions += 1;
             self.done.add(*tally);
+            let begin = *begin;
             self.open = None;
-            self.cut = end;
+            self.reach(begin, end);
+        }
+    }
+
+    /// A command outside any transaction, or a transaction, is complete.
+    #[inline]
+    fn reach(&mut self, begin: u64, end: u64) {
+        self.cut = end;
+        if let Some(seek) = &mut self.seek {
+            seek.end_unit(begin, end);
         }
     }
 }

@@ -94,7 +94,9 @@ fn of_operation(error: &OperationError) -> Code {
     match error {
         OperationError::Repository(error) => of_repository(error),
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
-        OperationError::NoMoment { .. } => Code::NoMoment,
+        OperationError::NoMoment { .. } | OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
+            Code::NoMoment
+        }
         OperationError::InUse { .. } => Code::Server,
         OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } | OperationError::Lacking { .. } => {
             Code::Damage
@@ -238,6 +240,9 @@ mod tests {
         let tag = crate::format::ids::DatasetTag([0; 8]);
         let oldest = SnapshotName { tag, time: UnixMillis(0), session: Id16([0; 16]) };
         assert_eq!(code(OperationError::NoMoment { oldest }), 8);
+        let at = UnixMillis(0);
+        assert_eq!(code(OperationError::Unreachable { at, why: text(), before: None, after: None }), 8);
+        assert_eq!(code(OperationError::NotThere { why: text() }), 8);
     }
 
     #[test]

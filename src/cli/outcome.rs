@@ -163,6 +163,12 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             let (id, time) = (short(&oldest.session), time::show(oldest.time));
             Some(format!("the oldest one is {id} of {time}"))
         }
+        Some(OperationError::Unreachable { before, after, .. }) if before.or(*after).is_some() => {
+            let before =
+                before.map(|time| format!("the nearest before it is {} (--nearest takes it)", time::show(time)));
+            let after = after.map(|time| format!("the nearest after it is {}", time::show(time)));
+            Some([before, after].into_iter().flatten().collect::<Vec<_>>().join("; "))
+        }
         Some(error) => error.hint(),
         None => match error.downcast_ref::<RepositoryError>() {
             Some(error) => error.hint(),

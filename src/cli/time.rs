@@ -27,6 +27,11 @@ fn format(moment: UnixMillis, format: &str) -> String {
     moment.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::system()).strftime(format).to_string()
 }
 
+/// A moment of a server's clock by this host's, which the server's is ahead of by `ahead` milliseconds.
+pub(crate) fn of_host(moment: UnixMillis, ahead: i64) -> UnixMillis {
+    UnixMillis(moment.0.saturating_add_signed(ahead.saturating_neg()))
+}
+
 /// A moment as the user wrote it, now.
 pub(crate) fn parse_now(text: &str) -> Result<UnixMillis, String> {
     parse(text, &Zoned::now())

@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod sealing;
 pub mod session;
 pub mod snapshot;
+pub mod timeline;
 
 pub use bytes::{Reader, put_varint};
 pub use ids::{ChunkId, Id16, ObjectHash, UnixMillis};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+use super::timeline::proof::{Hasher, Joint, Proof};
 use super::{Observer, OperationError};
-use crate::format::ObjectHash;
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
@@ -98,7 +98,9 @@ fn attempt(
     let unread = || files.iter().filter(|stored| stored.unread).map(|stored| stored.file.size);
     let (unread_files, unread_bytes) = (unread().count() as u64, unread().sum());
     let seen: Vec<SeenFile> = files.iter_mut().filter_map(|stored| stored.seen.take()).collect();
-    let snapshot = assemble(&session, capture, dataset, options, files, stored);
+    let proof = files.iter().fold(Proof::default(), |p, one| p.and(one.file.role, &one.facts, one.continues));
+    let mut snapshot = assemble(&session, capture, dataset, options, files, stored);
+    proof.complete(&mut snapshot, capture, earlier.snapshot.as_ref());
     let (mut alarms, begin) = (session.alarms().to_vec(), session.begin());
     let mut committed = session.commit(&snapshot)?;
     let noted = repository.note_seen(&committed, begin, &seen);
@@ -136,6 +138,11 @@ impl Earlier<'_> {
         }
     }
 
+    /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
+    fn joint(&self, file: &CapturedFile) -> Option<Joint> {
+        self.snapshot.as_ref().and_then(|previous| Joint::of(previous, file))
+    }
+
     /// The file of the previous snapshot that a captured one certainly still is, and what its content showed.
     fn unchanged(
         &self,
@@ -163,6 +170,8 @@ struct StoredFile {
     facts: Facts,
     /// Taken over from the previous snapshot.
     unread: bool,
+    /// The previous snapshot's AOF goes on in it.
+    continues: bool,
     /// For the next backup, where the file stood still.
     seen: Option<SeenFile>,
 }
@@ -176,22 +185,24 @@ fn store_file(
 ) -> Result<StoredFile, OperationError> {
     let file = describe(captured);
     if captured.kind != FileKind::File {
-        return Ok(StoredFile { file, facts: BTreeMap::new(), unread: false, seen: None });
+        return Ok(StoredFile { file, facts: BTreeMap::new(), unread: false, continues: false, seen: None });
     }
     let stamp = stamp(captured);
     if let Some(stamp) = &stamp
         && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
     {
         observer.advance(old.size);
+        let continues = earlier.joint(captured).is_some();
         let File { size, hash, recipe, suspect, .. } = old.clone();
         let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
-        return Ok(StoredFile { file: File { size, hash, recipe, suspect, ..file }, facts, unread: true, seen });
+        let file = File { size, hash, recipe, suspect, ..file };
+        return Ok(StoredFile { file, facts, unread: true, continues, seen });
     }
-    let (file, facts) = read_file(repository, intake, captured, earlier, file, observer)?;
+    let (file, facts, continues) = read_file(repository, intake, captured, earlier, file, observer)?;
     // The same stamp before and after, and all of the file: then these are its bytes.
     let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
     let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
-    Ok(StoredFile { file, facts, unread: false, seen })
+    Ok(StoredFile { file, facts, unread: false, continues, seen })
 }
 
 /// What tells whether a file is touched, where that can be told.
@@ -208,10 +219,10 @@ fn read_file(
     earlier: &Earlier<'_>,
     mut file: File,
     observer: &dyn Observer,
-) -> Result<(File, Facts), OperationError> {
+) -> Result<(File, Facts, bool), OperationError> {
     let recipe = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
     let mut stream = StreamWriter::after(repository, recipe);
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Hasher::new(earlier.joint(captured));
     let mut failed = None;
     let read = captured.read(&mut |bytes| {
         hasher.update(bytes);
@@ -227,10 +238,11 @@ fn read_file(
     };
     let content = stream.finish(intake)?;
     file.size = reading.length;
-    file.hash = Some(ObjectHash(hasher.finalize().into()));
+    let (hash, continues) = hasher.finish();
+    file.hash = Some(hash);
     file.recipe = Some(vec![Part::opaque(content)]);
     file.suspect = reading.suspect;
-    Ok((file, reading.facts))
+    Ok((file, reading.facts, continues))
 }
 
 fn describe(captured: &CapturedFile) -> File {

@@ -1,7 +1,7 @@
 //! What can go wrong with an operation.
 
-use crate::format::Id16;
 use crate::format::object::SnapshotName;
+use crate::format::{Id16, UnixMillis};
 use crate::redis::RedisError;
 use crate::repository::{Alarm, ForgottenRecord, RepositoryError};
 
@@ -25,6 +25,24 @@ pub enum OperationError {
     NoMoment {
         /// The oldest snapshot there is.
         oldest: SnapshotName,
+    },
+    /// No snapshot holds the asked moment.
+    #[error("the asked moment cannot be restored: {why}")]
+    Unreachable {
+        /// What was asked for, by the host's clock.
+        at: UnixMillis,
+        /// Why not.
+        why: String,
+        /// The nearest moment before it.
+        before: Option<UnixMillis>,
+        /// The nearest moment after it.
+        after: Option<UnixMillis>,
+    },
+    /// A snapshot does not hold the moment it was to be cut back to.
+    #[error("the snapshot cannot be cut back to the asked moment: {why}")]
+    NotThere {
+        /// Why not.
+        why: String,
     },
     /// A snapshot that fits what was asked for, or may fit it, is missing or cannot be read.
     #[error("{alarm}; it may be the snapshot that was asked for")]
@@ -132,6 +150,12 @@ impl OperationError {
             OperationError::Refused { hint, .. } | OperationError::InUse { hint, .. } => Some(hint.clone()),
             OperationError::NoMoment { oldest } => {
                 Some(format!("the oldest one is {}: list them with: redkeep snapshots", oldest.session))
+            }
+            OperationError::Unreachable { before: Some(_), .. } => {
+                Some("take the nearest moment before it with --nearest".into())
+            }
+            OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
+                Some("see what can be restored with: redkeep timeline".into())
             }
             OperationError::LostSnapshot { .. } => {
                 Some("to take another one instead, name it by its id: redkeep snapshots lists them".into())

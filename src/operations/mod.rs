@@ -15,6 +15,7 @@ pub mod restore;
 mod second_look;
 pub mod stats;
 pub mod tag;
+pub mod timeline;
 pub mod undelete;
 pub mod verify;
 

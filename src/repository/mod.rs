@@ -31,6 +31,7 @@ mod sqlite;
 mod state;
 mod stream;
 mod sweep;
+mod timeline;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -47,7 +48,7 @@ use crate::format::snapshot::Snapshot;
 use crate::store::{ObjectName, Store, StoreError};
 
 pub use ambient::Ambient;
-pub use catalog::{ChunkPlace, ForgottenRecord, PackTotals, SnapshotInfo};
+pub use catalog::{ChunkPlace, ForgottenRecord, PackTotals, SnapshotInfo, Span};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};
 pub use chunk_reader::ChunkReader;
 pub use error::{Fault, RepositoryError, one_line};

@@ -1,6 +1,7 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 22] = [
+pub const COMMANDS: [&str; 23] = [
+    "timeline",
     "init",
     "backup",
     "snapshots",

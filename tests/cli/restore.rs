@@ -49,6 +49,7 @@ fn as_json_it_tells_what_was_done() {
         "dry_run",
         "files",
         "made_good",
+        "moment",
         "snapshot",
         "suspects",
         "target",

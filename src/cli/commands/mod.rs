@@ -10,10 +10,11 @@ mod key;
 mod ls;
 mod man;
 mod prune;
-mod restore;
+pub(super) mod restore;
 mod snapshots;
 mod stats;
 mod tag;
+pub(super) mod timeline;
 mod undelete;
 mod undo;
 mod verify;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     Backup(backup::Arguments),
     Snapshots(snapshots::Arguments),
+    Timeline(timeline::Arguments),
     Ls(ls::Arguments),
     Dump(dump::Arguments),
     Restore(restore::Arguments),
@@ -54,6 +56,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
+        Command::Timeline(arguments) => timeline::run(arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(arguments, context),

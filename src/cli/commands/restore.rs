@@ -5,24 +5,36 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::pick;
-use crate::cli::args::OneSnapshot;
+use super::timeline::precision;
+use crate::aof::split_words;
+use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts, plain, short, size};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, time};
-use crate::operations::list::Chosen;
-use crate::operations::restore::{self, Options, Report, restore};
+use crate::cli::{json, selector, time};
+use crate::format::UnixMillis;
+use crate::operations::list::{Chosen, Selector};
+use crate::operations::restore::{self, Cut, Options, Report, restore_at};
+use crate::operations::timeline::{self, Moment, Picked, Wish};
+use crate::repository::Repository;
 
 /// Put a snapshot's files into a directory
 ///
 /// Puts the files of a snapshot into a directory: all of them, compared with what was stored, or nothing. What stood
 /// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
+///
+/// With --at it is the state of any second that an AOF covers (`redkeep timeline` shows which), with --before-command the
+/// one before the last command of a kind. The AOF is cut on the restored copy; a dump beside it is left out. The moment that
+/// was restored is always said.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep restore --target /var/lib/redis
   redkeep restore latest~1 --target /tmp/yesterday
   redkeep restore '@2026-11-20 14:05' --target /var/lib/redis --dry-run
+  redkeep restore --at '2026-11-20 14:05:09' --target /var/lib/redis
+  redkeep restore --before-command FLUSHALL --target /tmp/before
+  redkeep restore --before-command 'DEL \"a key\"' --target /tmp/before
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
@@ -31,14 +43,30 @@ JSON:
    \"unset\": [text about owners that could not be set],
    \"made_good\": [text about damage repaired from other copies],
    \"suspects\": [{\"path\", \"why\"}], \"dry_run\": bool,
+   \"moment\": with --at or --before-command {\"asked\": time or null,
+     \"effective\": time whose state was restored, or null, \"server\": the
+     same by the server's clock, \"precision\": as in timeline, \"exact\":
+     bool, \"nearest\": bool, \"dropped_bytes\": number or null}, or null,
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME]
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
+    snapshot: Option<Selector>,
     #[command(flatten)]
-    one: OneSnapshot,
+    of: OfDataset,
     /// The directory that will hold the files
     #[arg(long, short, value_name = "DIR")]
     target: PathBuf,
+    /// Restore the state of this second
+    #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]
+    at: Option<UnixMillis>,
+    /// Restore the state before the last command that begins with these words
+    #[arg(long, value_name = "WORDS", value_parser = command_words, conflicts_with = "from")]
+    before_command: Option<Words>,
+    /// Where TIME lies in a gap, take the nearest moment before it
+    #[arg(long, requires = "at")]
+    nearest: bool,
     /// Take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH")]
     from: Option<From>,
@@ -56,24 +84,102 @@ enum From {
     Aof,
 }
 
+/// A command's name and its first arguments.
+#[derive(Debug, Clone)]
+struct Words(Vec<Vec<u8>>);
+
+/// Words as `redis-cli` takes them: in quotes where they hold spaces.
+fn command_words(text: &str) -> Result<Words, String> {
+    let words = split_words(text.as_bytes()).filter(|words| !words.is_empty());
+    words.map(Words).ok_or_else(|| "write a command, such as FLUSHALL or 'DEL \"a key\"'".into())
+}
+
 /// Restores a snapshot.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
+    let (chosen, past) = find(&arguments, &repository, context)?;
+    let (goal, moment) = past.unzip();
+    let goal = goal.flatten();
     let from = arguments.from.map(|from| match from {
         From::Rdb => restore::From::Rdb,
         From::Aof => restore::From::Aof,
     });
+    // A dump beside an AOF that is cut is of another moment.
+    let from = from.or(goal.is_some().then_some(restore::From::Aof));
     let options = Options { target: arguments.target, from, dry_run: arguments.dry_run };
-    let report = restore(&repository, &chosen, &options, &context.progress)?;
+    let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
+    let past = moment.map(|moment| Past::new(moment, cut.as_ref(), arguments.before_command.is_some()));
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
-    let outcome = Outcome::deed(text(&chosen, &report), &json::Restore::new(&chosen, &report))?;
+    let json = json::Restore::new(&chosen, &report, past.as_ref());
+    let outcome = Outcome::deed(text(&chosen, &report, past.as_ref()), &json)?;
     let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
     Ok(outcome.with_warnings(suspects).with_alarms(&chosen.alarms))
 }
 
-fn text(chosen: &Chosen, report: &Report) -> String {
+/// The snapshot that is meant, and where a moment is meant, which one and how to cut back to it.
+#[allow(clippy::type_complexity, reason = "read in one place")]
+fn find(
+    arguments: &Arguments,
+    repository: &Repository,
+    context: &Context,
+) -> anyhow::Result<(Chosen, Option<(Option<restore::Goal>, Moment)>)> {
+    let (snapshot, dataset) = (arguments.snapshot.as_ref(), arguments.of.dataset.as_deref());
+    let latest = Selector::Latest(0);
+    let Picked { chosen, moment, goal } = match (arguments.at, &arguments.before_command) {
+        (Some(at), _) => {
+            context.note(&format!("looking for the state of {}", time::show(at)));
+            timeline::pick(repository, &Wish { at, snapshot, dataset, nearest: arguments.nearest })?
+        }
+        (None, Some(Words(words))) => {
+            timeline::before_command(repository, snapshot.unwrap_or(&latest), dataset, words.clone())?
+        }
+        (None, None) => return Ok((pick(context, repository, snapshot.unwrap_or(&latest), dataset)?, None)),
+    };
+    Ok((chosen, Some((goal, moment))))
+}
+
+/// The moment that was restored, for people and scripts.
+pub(in crate::cli) struct Past {
+    /// What was asked for and found.
+    pub moment: Moment,
+    /// The state is the one of this time, by the server's clock; not known before a command was searched for.
+    pub effective: Option<UnixMillis>,
+    /// The state is that of this very time, and not only somewhat later.
+    pub is_exact: bool,
+    /// Bytes of the AOF that were cut off.
+    pub dropped: Option<u64>,
+    is_before_command: bool,
+}
+
+impl Past {
+    fn new(moment: Moment, cut: Option<&Cut>, is_before_command: bool) -> Past {
+        let found = cut.and_then(|cut| cut.second).map(|second| UnixMillis(second.saturating_mul(1000)));
+        let (effective, is_exact) = match is_before_command {
+            true => (found, cut.is_some_and(|cut| cut.is_annotated)),
+            false => (Some(moment.effective), true),
+        };
+        Past { moment, effective, is_exact, dropped: cut.map(|cut| cut.dropped), is_before_command }
+    }
+
+    fn text(&self) -> String {
+        let Some(server) = self.effective else {
+            return "just before the command, at a time that is not known".into();
+        };
+        let mut text = time::show(time::of_host(server, self.moment.clock));
+        if self.moment.clock.unsigned_abs() >= 1000 {
+            text.push_str(&format!(" ({} by the server's clock)", time::show(server)));
+        }
+        match (self.is_before_command, self.is_exact) {
+            (true, true) => format!("just before the command of {text}"),
+            (true, false) => format!("just before the command, some time after {text}"),
+            (false, _) if self.moment.is_nearest => format!("{text}, the nearest before the asked one"),
+            (false, _) => format!("{text}, precision: {}", precision(self.moment.precision)),
+        }
+    }
+}
+
+fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
     let Chosen { name, snapshot, .. } = chosen;
     let target = report.target.display().to_string();
     let did = if report.dry_run { "would restore" } else { "restored" };
@@ -82,6 +188,9 @@ fn text(chosen: &Chosen, report: &Report) -> String {
         ("into", target.clone()),
         ("holds", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];
+    if let Some(past) = past {
+        lines.insert(1, ("moment", past.text()));
+    }
     match (&report.aside, report.dry_run) {
         (Some(_), true) => lines.push(("aside", "what stands there would be kept beside it".into())),
         (Some(aside), false) => {

@@ -6,6 +6,7 @@ pub(crate) mod key;
 mod restore;
 mod snapshots;
 mod stats;
+mod timeline;
 
 use serde::Serialize;
 
@@ -19,6 +20,7 @@ pub(crate) use forget::{Forget, Tag, Undelete};
 pub(crate) use restore::{Restore, Undo, Verify};
 pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};
 pub(crate) use stats::Stats;
+pub(crate) use timeline::Timelines;
 
 /// An error.
 #[derive(Serialize)]

@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use super::{Suspect, Worked};
+use crate::cli::commands::restore::Past;
+use crate::cli::commands::timeline::precision;
+use crate::cli::time::{exact, of_host};
 use crate::operations::list::Chosen;
 use crate::operations::{restore, verify};
 
@@ -19,10 +22,37 @@ pub(crate) struct Restore {
     made_good: Vec<String>,
     suspects: Vec<Suspect>,
     dry_run: bool,
+    moment: Option<RestoredMoment>,
+}
+
+/// The moment that was restored.
+#[derive(Serialize)]
+struct RestoredMoment {
+    asked: Option<String>,
+    effective: Option<String>,
+    server: Option<String>,
+    precision: &'static str,
+    exact: bool,
+    nearest: bool,
+    dropped_bytes: Option<u64>,
+}
+
+impl From<&Past> for RestoredMoment {
+    fn from(past: &Past) -> RestoredMoment {
+        RestoredMoment {
+            asked: past.moment.asked.map(exact),
+            effective: past.effective.map(|time| exact(of_host(time, past.moment.clock))),
+            server: past.effective.map(exact),
+            precision: precision(past.moment.precision),
+            exact: past.is_exact,
+            nearest: past.moment.is_nearest,
+            dropped_bytes: past.dropped,
+        }
+    }
 }
 
 impl Restore {
-    pub fn new(chosen: &Chosen, report: &restore::Report) -> Restore {
+    pub fn new(chosen: &Chosen, report: &restore::Report, past: Option<&Past>) -> Restore {
         let suspect = |(path, why): &(String, String)| Suspect { path: path.clone(), why: why.clone() };
         Restore {
             of: chosen.into(),
@@ -34,6 +64,7 @@ impl Restore {
             made_good: report.made_good.clone(),
             suspects: report.suspects.iter().map(suspect).collect(),
             dry_run: report.dry_run,
+            moment: past.map(RestoredMoment::from),
         }
     }
 }

@@ -4,12 +4,14 @@
 //! last; then the directory takes the target's name by one rename, and what stood there is kept aside.
 
 mod beside;
+mod moment;
 mod place;
 mod stage;
 mod write_back;
 
 use std::path::{Path, PathBuf};
 
+pub use moment::{Cut, Goal, cut};
 pub use place::{UndoReport, undo};
 
 use super::list::Chosen;
@@ -68,15 +70,27 @@ pub fn restore(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
-    second_look(repository, |_| true, || restore_once(repository, chosen, options, observer))
+    restore_at(repository, chosen, options, None, observer).map(|(report, _)| report)
+}
+
+/// The same, cut back to an earlier moment before it is put in place. A dry run does not tell where it would be cut.
+pub fn restore_at(
+    repository: &Repository,
+    chosen: &Chosen,
+    options: &Options,
+    goal: Option<&Goal>,
+    observer: &dyn Observer,
+) -> Result<(Report, Option<Cut>), OperationError> {
+    second_look(repository, |_| true, || restore_once(repository, chosen, options, goal, observer))
 }
 
 fn restore_once(
     repository: &Repository,
     chosen: &Chosen,
     options: &Options,
+    goal: Option<&Goal>,
     observer: &dyn Observer,
-) -> Result<Report, OperationError> {
+) -> Result<(Report, Option<Cut>), OperationError> {
     let files = select(chosen, options.from)?;
     let target = Target::find(&options.target)?;
     target.refuse_repository(&repository.location())?;
@@ -95,15 +109,16 @@ fn restore_once(
     if options.dry_run {
         target.check_space(bytes)?;
         report.aside = target.exists().then(|| target.path().into());
-        return Ok(report);
+        return Ok((report, None));
     }
     let claim = target.claim()?;
     claim.clear()?;
     claim.target().check_space(bytes)?;
     let staging = Staging::create(&claim)?;
     let (made_good, unset) = staging.fill(repository, &files, observer)?;
+    let cut = goal.map(|goal| moment::cut(staging.path(), &files, goal)).transpose()?;
     report.aside = staging.put_in_place()?;
-    Ok(Report { made_good, unset, ..report })
+    Ok((Report { made_good, unset, ..report }, cut))
 }
 
 /// The files of the dataset that is meant. A snapshot whose AOF may have been stale names none by itself.

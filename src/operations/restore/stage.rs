@@ -49,6 +49,11 @@ impl<'a> Staging<'a> {
         Ok(staging)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes all files, gives them owner, mode and times, and compares them. Answers with damage that was made good,
     /// and with what could not be set.
     pub fn fill(

@@ -111,6 +111,9 @@ fn check_preamble(role: Role, tee: &mut Tee<'_>) -> io::Result<Reading> {
         let commands = of_commands(&scanner.finish().after(end));
         reading.suspect = reading.suspect.or(commands.suspect);
         reading.facts.extend(commands.facts);
+        if role == Role::SingleAof {
+            reading.facts.insert("preamble".to_owned(), end.to_string());
+        }
     }
     // Most bases end with their checksum. Where neither that is so nor the content is understood, doubt is due.
     if role != Role::SingleAof && structure.checksum == Checksum::NotReached {

@@ -12,6 +12,7 @@ mod notes;
 mod packs;
 mod seen;
 mod snapshots;
+mod timeline;
 mod wanted;
 
 use std::fs::File;
@@ -30,10 +31,11 @@ pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
 pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
+pub use timeline::Span;
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 7;
+const SCHEMA: i64 = 8;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;
@@ -55,6 +57,12 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
     sum BLOB NOT NULL) STRICT;
+-- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it.
+CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    begin INTEGER, end INTEGER, precision INTEGER, annotated INTEGER, stale INTEGER NOT NULL, taken INTEGER NOT NULL,
+    clock INTEGER NOT NULL, run TEXT, continues TEXT, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE marks (snapshot TEXT NOT NULL, number INTEGER NOT NULL, path BLOB NOT NULL, offset INTEGER NOT NULL,
+    time INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (snapshot, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
     sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
@@ -62,6 +70,7 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL
 CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,
     reader TEXT NOT NULL, stamp BLOB NOT NULL, facts BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (tag, path))
     STRICT, WITHOUT ROWID;
+CREATE INDEX spans_by_dataset ON spans (dataset, begin, end);
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";
 

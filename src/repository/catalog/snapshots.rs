@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
-use super::Catalog;
+use super::{Catalog, timeline};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::Snapshot;
@@ -65,7 +65,10 @@ impl Catalog {
     pub fn drop_snapshots(&mut self, gone: &[String]) -> Result<(), RepositoryError> {
         self.write(|transaction| {
             let mut delete = transaction.prepare_cached("DELETE FROM snapshots WHERE name = ?1")?;
-            gone.iter().try_for_each(|name| delete.execute([name]).map(drop))
+            gone.iter().try_for_each(|name| {
+                delete.execute([name])?;
+                timeline::remove(transaction, name)
+            })
         })
     }
 
@@ -80,7 +83,8 @@ impl Catalog {
         let sum = sqlite::sum(values.iter().map(ValueRef::from));
         self.write(|transaction| {
             let mut insert = transaction.prepare_cached(&sql)?;
-            insert.execute(params_from_iter(values.into_iter().chain([Value::Blob(sum)]))).map(drop)
+            insert.execute(params_from_iter(values.into_iter().chain([Value::Blob(sum)])))?;
+            timeline::add(transaction, name, snapshot)
         })
     }
 

@@ -1,0 +1,155 @@
+//! `redkeep timeline`.
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::human::Lean::{Left, Right};
+use crate::cli::human::{duration, short, table};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, time};
+use crate::format::UnixMillis;
+use crate::format::timeline::Precision;
+use crate::operations::timeline::{Cause, Filter, Gap, Piece, Stretch, Timeline, load};
+
+/// Show which moments can be restored
+///
+/// Shows the spans of time to which each dataset can be restored with `redkeep restore --at`, how exactly, and why there
+/// are gaps between them. Times are those of this host's clock, as --at takes them.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep timeline
+  redkeep timeline --dataset sessions --since 'yesterday 00:00'
+  redkeep timeline --json | jq -r '.timelines[].gaps[].cause'
+
+Precision:
+  second    every second (the server wrote with aof-timestamp-enabled yes)
+  marks     only the moments of captures; --at takes the last one before
+  snapshot  this one moment: a dump
+
+Causes of gaps:
+  rewrite   the AOF was rewritten, or switched off and on, between captures:
+            capture more often than that, or let it grow longer
+  restart   another server process wrote the later AOF
+  aof-off   there was an AOF before or after it, and not on the other side
+  no-aof    dumps alone: there is nothing between them
+  stale     a capture met an AOF that may have been of an earlier time
+
+JSON:
+  {\"timelines\": [{\"dataset\",
+     \"spans\": [{\"begin\", \"end\", \"precision\": as above,
+       \"snapshots\": number of snapshots, \"first\": id, \"last\": id}],
+     \"gaps\": [{\"begin\", \"end\", \"cause\": as above}],
+     \"stale\": [id of a snapshot that holds no moment],
+     \"covered_last_day\": share from 0 to 1, \"exact_last_day\": the same of
+       spans to the second, \"server_ahead_ms\": server's clock minus this
+       host's}],
+   \"alarms\": [{\"code\", \"message\"}]}
+")]
+pub(crate) struct Arguments {
+    /// Only of this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Only spans that end at TIME or later
+    #[arg(long, value_name = "TIME", value_parser = time::parse_now)]
+    since: Option<UnixMillis>,
+}
+
+/// Shows timelines.
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let repository = context.open()?;
+    let Arguments { dataset, since } = arguments;
+    let since_note = since.map(|since| format!("spans since {}", time::show(since)));
+    let (all, alarms) = load(&repository, &Filter { dataset, since })?;
+    let json = json::Timelines::new(&all, &alarms);
+    let none = (all.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
+    let text: Vec<String> = all.iter().map(text).collect();
+    let clocks = all.iter().filter_map(clock_note);
+    let outcome = Outcome::listing(text.join("\n"), &json)?.with_notes(since_note).with_notes(none);
+    Ok(outcome.with_notes(clocks).with_alarms(&alarms))
+}
+
+fn text(timeline: &Timeline) -> String {
+    let percent = |share: u64| format!("{}.{} %", share / 10, share % 10);
+    let covered = timeline.covered;
+    let mut text = format!(
+        "timeline of {}: {} of the last day covered, {} to the second\n",
+        crate::cli::human::plain(&timeline.dataset),
+        percent(covered.all),
+        percent(covered.exact)
+    );
+    let head = [("FROM", Left), ("TO", Left), ("LENGTH", Right), ("PRECISION", Left), ("SNAPSHOTS", Left)];
+    text.push_str(&table(head, rows(timeline)));
+    for stale in &timeline.stale {
+        let id = short(&stale.session);
+        text.push_str(&format!("snapshot {id} holds no moment: its AOF may be older than its dump\n"));
+    }
+    text
+}
+
+fn rows(timeline: &Timeline) -> Vec<[String; 5]> {
+    let mut rows = Vec::new();
+    for stretch in &timeline.stretches {
+        let gap = timeline.gaps.iter().find(|gap| gap.end == stretch.begin());
+        rows.extend(gap.map(|gap| of_gap(gap, stretch.clock)));
+        rows.extend(stretch.pieces.iter().map(|piece| of_piece(piece, stretch)));
+    }
+    rows
+}
+
+fn of_piece(piece: &Piece, stretch: &Stretch) -> [String; 5] {
+    let ids = match stretch.snapshots.as_slice() {
+        [one] => short(&one.session),
+        [first, .., last] => {
+            format!("{} to {} ({})", short(&first.session), short(&last.session), stretch.snapshots.len())
+        }
+        [] => String::new(),
+    };
+    let [from, to, length] = times(piece.begin, piece.end, stretch.clock);
+    [from, to, length, precision(piece.precision).into(), ids]
+}
+
+fn of_gap(gap: &Gap, clock: i64) -> [String; 5] {
+    let why = match gap.cause {
+        Cause::Rewrite => "rewritten, or off, in between",
+        Cause::Restart => "another server process",
+        Cause::AofOff => "AOF off",
+        Cause::NoAof => "no AOF",
+        Cause::Stale => "stale AOF captured",
+    };
+    let [from, to, length] = times(gap.begin, gap.end, clock);
+    [from, to, length, "gap".into(), why.into()]
+}
+
+fn times(begin: UnixMillis, end: UnixMillis, clock: i64) -> [String; 3] {
+    let here = |time| time::show(time::of_host(time, clock));
+    [here(begin), here(end), duration(end.0.saturating_sub(begin.0))]
+}
+
+/// The word for a precision.
+pub(in crate::cli) fn precision(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Second => "second",
+        Precision::Marks => "marks",
+        Precision::Snapshot => "snapshot",
+    }
+}
+
+/// The word for a cause.
+pub(in crate::cli) fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Rewrite => "rewrite",
+        Cause::Restart => "restart",
+        Cause::AofOff => "aof-off",
+        Cause::NoAof => "no-aof",
+        Cause::Stale => "stale",
+    }
+}
+
+fn clock_note(timeline: &Timeline) -> Option<String> {
+    let apart = timeline.clock.unsigned_abs();
+    let direction = if timeline.clock > 0 { "ahead of" } else { "behind" };
+    let dataset = crate::cli::human::plain(&timeline.dataset);
+    (apart >= 1000)
+        .then(|| format!("the clock of the server of {dataset} is {} {direction} this host's", duration(apart)))
+}

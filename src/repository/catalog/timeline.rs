@@ -1,0 +1,195 @@
+//! Which moments snapshots hold, so that the one that holds a moment is found by a query.
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Row, Transaction, params, params_from_iter};
+
+use super::Catalog;
+use crate::format::UnixMillis;
+use crate::format::object::SnapshotName;
+use crate::format::snapshot::{Mark, Snapshot};
+use crate::format::timeline::{self, Nothing, Precision, Reach};
+use crate::repository::error::RepositoryError;
+use crate::repository::sqlite;
+
+/// What one snapshot holds of its dataset's time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The snapshot.
+    pub name: SnapshotName,
+    /// Its dataset.
+    pub dataset: String,
+    /// What it holds, by the server's clock.
+    pub reach: Result<Reach, Nothing>,
+    /// Begin of its capture by the host's clock.
+    pub taken: UnixMillis,
+    /// Server's clock minus the host's, in milliseconds.
+    pub clock: i64,
+    /// Of the server process, where it was asked.
+    pub run: Option<String>,
+    /// The snapshot whose AOF it continues.
+    pub continues: Option<SnapshotName>,
+}
+
+const COLUMNS: &str =
+    "snapshot, dataset, place, sequence, begin, end, precision, annotated, stale, taken, clock, run, continues";
+const COLUMN_COUNT: usize = 13;
+
+/// Forgotten ones hold nothing that may be promised.
+const KEPT: &str = "NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.snapshot = spans.snapshot)";
+
+/// The second of the server's clock that is meant by milliseconds (`?2`) of the host's.
+const SECOND: &str = "((?2 + clock) / 1000)";
+
+/// Adds what a snapshot holds.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    name: &SnapshotName,
+    snapshot: Option<&Snapshot>,
+) -> rusqlite::Result<()> {
+    remove(transaction, &name.to_string())?;
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    let values = values(name, snapshot);
+    let sum = Value::Blob(sqlite::sum(values.iter().map(ValueRef::from)));
+    let sql = format!(
+        "INSERT INTO spans ({COLUMNS}, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+    );
+    transaction.prepare_cached(&sql)?.execute(params_from_iter(values.into_iter().chain([sum])))?;
+    let mut insert = transaction.prepare_cached("INSERT INTO marks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for (number, mark) in (0..).zip(&snapshot.marks) {
+        let integer = |number: u64| Value::Integer(number as i64);
+        let values = [
+            Value::Text(name.to_string()),
+            Value::Integer(number),
+            Value::Blob(mark.path.to_vec()),
+            integer(mark.offset),
+            integer(mark.time.0),
+        ];
+        let sum = Value::Blob(sqlite::sum(values.iter().map(ValueRef::from)));
+        insert.execute(params_from_iter(values.into_iter().chain([sum])))?;
+    }
+    Ok(())
+}
+
+/// Drops what a snapshot held.
+pub(super) fn remove(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM spans WHERE snapshot = ?1")?.execute([name])?;
+    transaction.prepare_cached("DELETE FROM marks WHERE snapshot = ?1")?.execute([name]).map(drop)
+}
+
+impl Catalog {
+    /// What all snapshots that are not forgotten hold, in the order of their datasets.
+    pub fn spans(&self) -> Result<Vec<Span>, RepositoryError> {
+        self.run(|connection| {
+            let sql =
+                format!("SELECT {COLUMNS}, sum FROM spans WHERE {KEPT} ORDER BY dataset, place, sequence, snapshot");
+            connection.prepare_cached(&sql)?.query_map([], read_row)?.collect()
+        })
+    }
+
+    /// The snapshot of a dataset that holds a moment, told in milliseconds of the host's clock: of several the one that
+    /// holds it the most exactly, then the earliest.
+    pub fn span_at(&self, dataset: &str, at: UnixMillis) -> Result<Option<Span>, RepositoryError> {
+        let exactness = format!("CASE WHEN annotated > {SECOND} THEN 1 ELSE precision END");
+        let order = format!("{exactness}, place, sequence, snapshot");
+        self.one_span(dataset, at, &format!("begin / 1000 <= {SECOND} AND end / 1000 >= {SECOND}"), &order)
+    }
+
+    /// The snapshots of a dataset whose last moment is the nearest before, and whose first is the nearest after one.
+    pub fn spans_beside(&self, dataset: &str, at: UnixMillis) -> Result<[Option<Span>; 2], RepositoryError> {
+        let before = self.one_span(dataset, at, &format!("end / 1000 < {SECOND}"), "end - clock DESC, place")?;
+        let after = self.one_span(dataset, at, &format!("begin / 1000 > {SECOND}"), "begin - clock, place")?;
+        Ok([before, after])
+    }
+
+    fn one_span(
+        &self,
+        dataset: &str,
+        at: UnixMillis,
+        condition: &str,
+        order: &str,
+    ) -> Result<Option<Span>, RepositoryError> {
+        self.run(|connection| {
+            let sql = format!(
+                "SELECT {COLUMNS}, sum FROM spans WHERE dataset = ?1 AND {condition} AND {KEPT} ORDER BY {order} LIMIT 1"
+            );
+            let mut query = connection.prepare_cached(&sql)?;
+            query.query_map(params![dataset, at.0 as i64], read_row)?.next().transpose()
+        })
+    }
+
+    /// The marks of a snapshot, in its order.
+    pub fn marks(&self, name: &SnapshotName) -> Result<Vec<Mark>, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT snapshot, number, path, offset, time, sum FROM marks WHERE snapshot = ?1 ORDER BY number";
+            let mut query = connection.prepare_cached(sql)?;
+            let read = |row: &Row<'_>| {
+                sqlite::check_sum(row, 5)?;
+                let (path, unsigned) = (row.get::<_, Vec<u8>>(2)?, |column| row.get::<_, i64>(column));
+                Ok(Mark { path: path.into(), offset: unsigned(3)? as u64, time: UnixMillis(unsigned(4)? as u64) })
+            };
+            query.query_map([name.to_string()], read)?.collect()
+        })
+    }
+}
+
+/// What [`COLUMNS`] hold.
+fn values(name: &SnapshotName, snapshot: &Snapshot) -> [Value; COLUMN_COUNT] {
+    let integer = |number: u64| Value::Integer(number as i64);
+    let fact = |name: &str| snapshot.facts.get(name).cloned().into();
+    let reach = Reach::of(snapshot);
+    let of_reach =
+        |value: fn(&Reach) -> Option<u64>| reach.ok().and_then(|reach| value(&reach)).map(|n| n as i64).into();
+    [
+        Value::Text(name.to_string()),
+        Value::Text(snapshot.dataset.clone()),
+        integer(snapshot.place()),
+        integer(snapshot.sequence),
+        of_reach(|reach| Some(reach.begin.0)),
+        of_reach(|reach| Some(reach.end.0)),
+        of_reach(|reach| Some(rank(reach.precision))),
+        of_reach(|reach| reach.annotated_from),
+        Value::Integer(i64::from(reach == Err(Nothing::Stale))),
+        integer(snapshot.begin.0),
+        Value::Integer(timeline::clock_offset(snapshot)),
+        fact("server.run-id"),
+        fact(timeline::CONTINUES),
+    ]
+}
+
+/// The most exact first.
+fn rank(precision: Precision) -> u64 {
+    match precision {
+        Precision::Second => 0,
+        Precision::Marks => 1,
+        Precision::Snapshot => 2,
+    }
+}
+
+fn read_row(row: &Row<'_>) -> rusqlite::Result<Span> {
+    sqlite::check_sum(row, COLUMN_COUNT)?;
+    let unsigned = |column: usize| row.get::<_, Option<i64>>(column).map(|value| value.map(|value| value as u64));
+    let parse = |name: String| SnapshotName::parse(&name).ok_or(rusqlite::Error::QueryReturnedNoRows);
+    let precision = match unsigned(6)? {
+        Some(0) => Some(Precision::Second),
+        Some(1) => Some(Precision::Marks),
+        Some(2) => Some(Precision::Snapshot),
+        _ => None,
+    };
+    let nothing = if row.get::<_, i64>(8)? == 1 { Nothing::Stale } else { Nothing::Unknown };
+    let reach = match (unsigned(4)?, unsigned(5)?, precision) {
+        (Some(begin), Some(end), Some(precision)) => {
+            Ok(Reach { begin: UnixMillis(begin), end: UnixMillis(end), precision, annotated_from: unsigned(7)? })
+        }
+        _ => Err(nothing),
+    };
+    Ok(Span {
+        name: parse(row.get(0)?)?,
+        dataset: row.get(1)?,
+        reach,
+        taken: UnixMillis(unsigned(9)?.unwrap_or_default()),
+        clock: row.get(10)?,
+        run: row.get(11)?,
+        // What a snapshot says of another may be anything.
+        continues: row.get::<_, Option<String>>(12)?.and_then(|name| SnapshotName::parse(&name)),
+    })
+}
