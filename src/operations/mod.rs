@@ -6,6 +6,7 @@ pub mod changes;
 pub mod check;
 mod error;
 pub mod forget;
+pub mod hooks;
 pub mod init;
 pub mod keys;
 pub mod list;
@@ -17,6 +18,8 @@ pub mod stats;
 pub mod tag;
 pub mod undelete;
 pub mod verify;
+pub mod watch;
+mod whole_file;
 
 pub use error::OperationError;
 

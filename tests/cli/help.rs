@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 22] = [
+pub const COMMANDS: [&str; 23] = [
     "init",
     "backup",
     "snapshots",
@@ -15,6 +15,7 @@ pub const COMMANDS: [&str; 22] = [
     "check",
     "prune",
     "stats",
+    "run",
     "key",
     "key list",
     "key add",

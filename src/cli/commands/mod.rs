@@ -1,7 +1,7 @@
 //! The commands: arguments in, an operation, its report as text and JSON. One file for each.
 
 mod backup;
-mod check;
+pub(in crate::cli) mod check;
 mod completions;
 mod dump;
 mod forget;
@@ -9,8 +9,9 @@ mod init;
 mod key;
 mod ls;
 mod man;
-mod prune;
+pub(in crate::cli) mod prune;
 mod restore;
+mod run;
 mod snapshots;
 mod stats;
 mod tag;
@@ -43,9 +44,20 @@ pub(crate) enum Command {
     Check(check::Arguments),
     Prune(prune::Arguments),
     Stats(stats::Arguments),
+    Run(run::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+}
+
+impl Command {
+    /// The profile that is named as the command's own argument.
+    pub fn profile(&self) -> Option<&str> {
+        match self {
+            Command::Run(arguments) => Some(arguments.profile()),
+            _ => None,
+        }
+    }
 }
 
 /// Does what was asked.
@@ -65,6 +77,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Run(_) => run::run(context),
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
