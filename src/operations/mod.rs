@@ -13,6 +13,7 @@ pub mod list;
 pub mod prune;
 pub mod repair;
 pub mod restore;
+pub mod schedule;
 mod second_look;
 pub mod stats;
 pub mod tag;

@@ -19,6 +19,7 @@ mod place;
 mod prune;
 mod restore;
 mod run;
+mod schedule;
 mod settings;
 mod snapshots;
 mod stats;

@@ -12,6 +12,7 @@ mod man;
 pub(in crate::cli) mod prune;
 mod restore;
 mod run;
+mod schedule;
 mod snapshots;
 mod stats;
 mod tag;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Prune(prune::Arguments),
     Stats(stats::Arguments),
     Run(run::Arguments),
+    Schedule(schedule::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -55,6 +57,7 @@ impl Command {
     pub fn profile(&self) -> Option<&str> {
         match self {
             Command::Run(arguments) => Some(arguments.profile()),
+            Command::Schedule(arguments) => arguments.profile(),
             _ => None,
         }
     }
@@ -78,6 +81,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Run(_) => run::run(context),
+        Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
