@@ -26,7 +26,14 @@ Snapshots and times:
 Passwords:
   The password is taken from --key-file, --password-file or
   --password-command; else from REDKEEP_KEY_FILE, REDKEEP_PASSWORD_FILE,
-  REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else a terminal is asked.
+  REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else from the
+  configuration; else a terminal is asked.
+
+Configuration:
+  /etc/redkeep.toml, then $XDG_CONFIG_HOME/redkeep/config.toml, or only the
+  file named by --config, may say repo, password-file, password-command,
+  key-file and cache-dir, for all or in [profile.NAME] for --profile NAME.
+  Options and the environment come first. See: redkeep run --help
 
 Environment:
   REDKEEP_REPO        where the repository is
@@ -80,6 +87,12 @@ pub(crate) struct Globals {
     /// File whose bytes are used instead of a password [env: REDKEEP_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Vec<PathBuf>,
+    /// Read this configuration file and no other
+    #[arg(long, global = true, value_name = "FILE", env = "REDKEEP_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Use the repository and password of this profile of the configuration
+    #[arg(long, global = true, value_name = "NAME", env = "REDKEEP_PROFILE", hide_env_values = true)]
+    pub profile: Option<String>,
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     pub json: bool,

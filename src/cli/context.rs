@@ -1,8 +1,10 @@
 //! What every command is given: the global options, progress, and the way to a person's eyes.
 
+use std::cell::OnceCell;
 use std::io;
 
 use super::args::Globals;
+use super::configuration::Configuration;
 use super::outcome::to_stderr;
 use super::progress::Progress;
 
@@ -12,6 +14,8 @@ pub(crate) struct Context {
     pub globals: Globals,
     /// The bar on standard error, and whether the user asked to stop.
     pub progress: Progress,
+    /// What the configuration files say, once they were looked at.
+    pub(super) configuration: OnceCell<Configuration>,
 }
 
 impl Context {
@@ -19,7 +23,7 @@ impl Context {
     pub fn new(globals: Globals) -> io::Result<Context> {
         let is_shown = !(globals.quiet || globals.no_progress || globals.json);
         let progress = Progress::new(is_shown, globals.verbose > 0)?;
-        Ok(Context { globals, progress })
+        Ok(Context { globals, progress, configuration: OnceCell::new() })
     }
 
     /// Something a person may want to know.

@@ -72,6 +72,35 @@ pub(crate) struct UsageError {
 pub(crate) struct Stopped;
 
 impl Code {
+    /// The worse of two ends. What failed for a while is better than what stays so, and damage is worse than both.
+    pub fn worse(self, other: Code) -> Code {
+        match self.rank() < other.rank() {
+            true => other,
+            false => self,
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Code::Done => 0,
+            Code::Warnings => 1,
+            Code::Busy => 2,
+            Code::NoMoment => 3,
+            Code::Server => 4,
+            Code::Usage => 5,
+            Code::NoRepository => 6,
+            Code::WrongSecret => 7,
+            Code::Failed => 8,
+            Code::Damage => 9,
+            Code::Interrupted => 10,
+        }
+    }
+
+    /// Whether what was asked for was done, perhaps with warnings.
+    pub fn is_success(self) -> bool {
+        matches!(self, Code::Done | Code::Warnings)
+    }
+
     /// The code that tells scripts what went wrong.
     pub fn of(error: &anyhow::Error) -> Code {
         if error.is::<UsageError>() {
@@ -187,6 +216,14 @@ mod tests {
         let code_of = code(OperationError::from(error));
         assert!(!direct.is_empty());
         code_of
+    }
+
+    #[test]
+    fn of_two_ends_the_worse_one_counts() {
+        assert_eq!(Code::Done.worse(Code::Warnings), Code::Warnings);
+        assert_eq!(Code::Damage.worse(Code::Failed), Code::Damage);
+        assert_eq!(Code::Busy.worse(Code::Failed), Code::Failed);
+        assert_eq!(Code::Interrupted.worse(Code::Damage), Code::Interrupted);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod configuration;
 mod context;
 mod exit;
 mod human;
@@ -29,10 +30,13 @@ use exit::Code;
 /// Runs redkeep with its arguments, the program's name first, and answers with the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let mut cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return refused(&error, &arguments).into(),
     };
+    if let Some(profile) = cli.command.profile() {
+        cli.globals.profile = Some(profile.into());
+    }
     let is_json = cli.globals.json;
     let context = match Context::new(cli.globals).context("cannot watch for signals") {
         Ok(context) => context,

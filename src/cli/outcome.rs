@@ -89,6 +89,12 @@ impl Outcome {
         self
     }
 
+    /// The end of a command that tells itself how it ended.
+    pub fn with_code(mut self, code: Code) -> Outcome {
+        self.code = self.code.worse(code);
+        self
+    }
+
     /// Prints everything; the exit code may grow worse when it cannot be printed.
     pub fn print(self, context: &Context) -> Code {
         let printed = match self.kind {
@@ -154,7 +160,8 @@ pub(crate) fn print_json_error(message: &str, hint: Option<&str>, code: Code) {
     let _ = serde_json::to_string(&error).map(|error| print(&format!("{error}\n")));
 }
 
-fn hint(error: &anyhow::Error) -> Option<String> {
+/// What the user can do about an error, where there is something.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<UsageError>() {
         return Some(error.hint.clone());
     }

@@ -1,4 +1,5 @@
-//! Where passwords and key files come from: options, then the environment, then a person at a terminal.
+//! Where passwords and key files come from: options, then the environment, then the configuration, then a person at a
+//! terminal.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -44,7 +45,7 @@ pub(crate) fn credential(
     context: &Context,
     before_asking: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Credential> {
-    match choose(options(context), environment())? {
+    match choose([options(context), environment(), configured(context)?])? {
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             before_asking()?;
@@ -74,7 +75,7 @@ pub(crate) fn of_slot(context: &Context, prompt: &str) -> anyhow::Result<Option<
 
 /// The first credential of a repository that is to be made.
 pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
-    let credential = match choose(options(context), environment())? {
+    let credential = match choose([options(context), environment(), configured(context)?])? {
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             ask_twice(context, "password for the new repository: ")?
@@ -96,7 +97,7 @@ pub(crate) fn new_credential(
     ];
     const NEW_PASSWORD: &str = "REDKEEP_NEW_PASSWORD";
     let environment = vec![(NEW_PASSWORD, variable(NEW_PASSWORD).map(|_| Source::Variable(NEW_PASSWORD)))];
-    let credential = match choose(options, environment)? {
+    let credential = match choose([options, environment])? {
         Source::Prompt => {
             check_terminal("give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD")?;
             ask_twice(context, "new password: ")?
@@ -124,9 +125,20 @@ fn environment() -> Named {
     ]
 }
 
-/// Options come before the environment; two of one kind are refused rather than one of them ignored.
-fn choose(options: Named, environment: Named) -> Result<Source, UsageError> {
-    for named in [options, environment] {
+/// What the configuration names, for all or for the profile.
+fn configured(context: &Context) -> Result<Named, UsageError> {
+    let access = context.access()?;
+    Ok(vec![
+        ("key-file", access.key_file.map(Source::KeyFile)),
+        ("password-file", access.password_file.map(Source::PasswordFile)),
+        ("password-command", access.password_command.map(|command| Source::PasswordCommand(command.into()))),
+    ])
+}
+
+/// Options come before the environment, and that before the configuration; two of one kind are refused rather than one
+/// of them ignored.
+fn choose<const N: usize>(places: [Named; N]) -> Result<Source, UsageError> {
+    for named in places {
         let mut given = named.into_iter().filter_map(|(name, source)| Some((name, source?)));
         match (given.next(), given.next()) {
             (None, _) => {}
@@ -254,16 +266,19 @@ mod tests {
     #[test]
     fn options_come_before_the_environment_and_the_terminal_is_last() {
         let none = || vec![("a", None), ("b", None)];
-        assert_eq!(choose(none(), none()).ok(), Some(Source::Prompt));
-        assert_eq!(choose(none(), vec![("c", file("env"))]).ok(), file("env"));
-        assert_eq!(choose(vec![("a", None), ("b", file("option"))], vec![("c", file("env"))]).ok(), file("option"));
+        let env = || vec![("c", file("env"))];
+        assert_eq!(choose([none(), none()]).ok(), Some(Source::Prompt));
+        assert_eq!(choose([none(), env()]).ok(), file("env"));
+        assert_eq!(choose([vec![("a", None), ("b", file("option"))], env()]).ok(), file("option"));
+        assert_eq!(choose([none(), env(), vec![("d", file("configuration"))]]).ok(), file("env"));
+        assert_eq!(choose([none(), none(), vec![("d", file("configuration"))]]).ok(), file("configuration"));
     }
 
     #[test]
     fn two_sources_of_one_kind_are_refused_by_name() {
         let two = || vec![("a", file("1")), ("b", file("2"))];
         for (options, environment) in [(two(), vec![]), (vec![], two())] {
-            let error = choose(options, environment).expect_err("two");
+            let error = choose([options, environment]).expect_err("two");
             assert_eq!(error.to_string(), "both a and b are given");
         }
     }

@@ -1,10 +1,11 @@
-//! From options and environment to an opened repository.
+//! From options, environment and configuration to an opened repository.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::configuration::{Access, Configuration, Profile, usual_places};
 use super::context::Context;
 use super::exit::UsageError;
 use super::secrets;
@@ -17,11 +18,41 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 }
 
 impl Context {
+    /// What the configuration files say. They are read when something of them is asked for first.
+    pub fn configuration(&self) -> Result<&Configuration, UsageError> {
+        if let Some(known) = self.configuration.get() {
+            return Ok(known);
+        }
+        let configuration = match self.globals.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => Configuration::of_file(path)?,
+            None => Configuration::of_places(&usual_places(base("XDG_CONFIG_HOME", ".config", "").ok().as_deref()))?,
+        };
+        configuration.warnings.iter().for_each(|warning| self.warn(warning));
+        Ok(self.configuration.get_or_init(|| configuration))
+    }
+
+    /// The name of the chosen profile.
+    pub fn profile_name(&self) -> Option<&str> {
+        self.globals.profile.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// The chosen profile.
+    pub fn profile(&self) -> Result<Option<&Profile>, UsageError> {
+        self.profile_name().map(|name| self.configuration()?.profile(name)).transpose()
+    }
+
+    /// How the configuration says that the repository is opened.
+    pub fn access(&self) -> Result<Access, UsageError> {
+        self.configuration()?.access(self.profile_name())
+    }
+
     /// Where the repository is.
     pub fn location(&self) -> Result<Location, UsageError> {
-        let text = self.globals.repo.as_deref().filter(|text| !text.is_empty()).ok_or_else(|| UsageError {
+        let named = self.globals.repo.clone().filter(|text| !text.is_empty());
+        let text = named.map_or_else(|| Ok(self.access()?.repo), |text| Ok(Some(text)))?;
+        let text = text.filter(|text| !text.is_empty()).ok_or_else(|| UsageError {
             what: "no repository was named".into(),
-            hint: "name it with --repo LOCATION or REDKEEP_REPO".into(),
+            hint: "name it with --repo LOCATION or REDKEEP_REPO, or as repo in the configuration".into(),
         })?;
         text.parse().map_err(|error: store::StoreError| UsageError {
             what: error.to_string(),
@@ -32,6 +63,7 @@ impl Context {
     /// Where this host keeps what it knows of repositories.
     pub fn places(&self) -> Result<Places, UsageError> {
         let cache = self.globals.cache_dir.clone().filter(|path| !path.as_os_str().is_empty());
+        let cache = cache.map_or_else(|| Ok(self.access()?.cache_dir), |cache| Ok(Some(cache)))?;
         let cache = match cache {
             Some(cache) => cache,
             None => base("XDG_CACHE_HOME", ".cache", "REDKEEP_CACHE_DIR")?.join("redkeep"),

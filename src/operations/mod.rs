@@ -6,18 +6,22 @@ pub mod changes;
 pub mod check;
 mod error;
 pub mod forget;
+pub mod hooks;
 pub mod init;
 pub mod keys;
 pub mod list;
 pub mod prune;
 pub mod repair;
 pub mod restore;
+pub mod schedule;
 mod second_look;
 pub mod stats;
 pub mod tag;
 pub mod timeline;
 pub mod undelete;
 pub mod verify;
+pub mod watch;
+mod whole_file;
 
 pub use error::OperationError;
 

@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 23] = [
+pub const COMMANDS: [&str; 28] = [
     "timeline",
     "init",
     "backup",
@@ -16,6 +16,11 @@ pub const COMMANDS: [&str; 23] = [
     "check",
     "prune",
     "stats",
+    "run",
+    "schedule",
+    "schedule install",
+    "schedule show",
+    "schedule remove",
     "key",
     "key list",
     "key add",
@@ -34,7 +39,7 @@ fn the_help_of_every_command_has_an_example_and_its_json() {
         let help = place.done(&[&words[..], &["--help"]].concat()).text();
         let examples = help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{command}: {help}"));
         assert!(examples.contains(&format!("redkeep {command}")), "{command}: {examples}");
-        if !["key", "completions"].contains(&command) {
+        if !["key", "schedule", "completions"].contains(&command) {
             assert!(examples.contains("\nJSON") && examples.contains("  {\""), "{command}: {examples}");
         }
     }

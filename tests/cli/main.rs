@@ -4,6 +4,7 @@
 mod backup;
 mod check;
 mod completions;
+mod configuration;
 mod damage;
 mod dump;
 mod forget;
@@ -17,6 +18,8 @@ mod passwords;
 mod place;
 mod prune;
 mod restore;
+mod run;
+mod schedule;
 mod settings;
 mod snapshots;
 mod stats;

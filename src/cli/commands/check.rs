@@ -1,6 +1,6 @@
 //! `redkeep check`.
 
-mod json;
+pub(in crate::cli) mod json;
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
     repair: bool,
 }
 
-fn subset(text: &str) -> Result<CheckDepth, String> {
+pub(in crate::cli) fn subset(text: &str) -> Result<CheckDepth, String> {
     let wrong = || "write N/M with N from 1 to M, or a per cent number above 0 such as 5% or 0.25%".to_string();
     if let Some((part, of)) = text.split_once('/') {
         let (part, of): (u64, u64) = (part.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);
@@ -83,7 +83,7 @@ fn subset(text: &str) -> Result<CheckDepth, String> {
     (1..=100 * 100).contains(&hundredths).then_some(CheckDepth::Share { hundredths }).ok_or_else(wrong)
 }
 
-fn age(text: &str) -> Result<CheckDepth, String> {
+pub(in crate::cli) fn age(text: &str) -> Result<CheckDepth, String> {
     let wrong = || "write a span of weeks, days, hours or minutes, such as 30d or 12h".to_string();
     let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
     let span: Span = is_span.then(|| text.parse().ok()).flatten().ok_or_else(wrong)?;

@@ -1,7 +1,7 @@
 //! The commands: arguments in, an operation, its report as text and JSON. One file for each.
 
 mod backup;
-mod check;
+pub(in crate::cli) mod check;
 mod completions;
 mod dump;
 mod forget;
@@ -9,8 +9,10 @@ mod init;
 mod key;
 mod ls;
 mod man;
-mod prune;
+pub(in crate::cli) mod prune;
 pub(super) mod restore;
+mod run;
+mod schedule;
 mod snapshots;
 mod stats;
 mod tag;
@@ -45,9 +47,22 @@ pub(crate) enum Command {
     Check(check::Arguments),
     Prune(prune::Arguments),
     Stats(stats::Arguments),
+    Run(run::Arguments),
+    Schedule(schedule::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+}
+
+impl Command {
+    /// The profile that is named as the command's own argument.
+    pub fn profile(&self) -> Option<&str> {
+        match self {
+            Command::Run(arguments) => Some(arguments.profile()),
+            Command::Schedule(arguments) => arguments.profile(),
+            _ => None,
+        }
+    }
 }
 
 /// Does what was asked.
@@ -68,6 +83,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Run(_) => run::run(context),
+        Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

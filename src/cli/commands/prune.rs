@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
 }
 
 /// A share of a whole: `5%` or `5`.
-fn percent(text: &str) -> Result<f64, String> {
+pub(in crate::cli) fn percent(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim_end_matches('%').parse().map_err(|_| "a percentage, such as 5%".to_string())?;
     match (0.0..=100.0).contains(&number) {
         true => Ok(number / 100.0),
@@ -135,7 +135,7 @@ fn told(waiting: &Waiting) -> String {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Json {
+pub(in crate::cli) struct Json {
     dry_run: bool,
     packs: u64,
     pack_bytes: u64,
@@ -171,7 +171,7 @@ enum WaitingFor {
 }
 
 impl Json {
-    fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
+    pub fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
         let stored = report.stored_again;
         let waiting = |waiting: &Waiting| match waiting {
             Waiting::Age { condemned, packs, left } => {

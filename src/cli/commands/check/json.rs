@@ -9,7 +9,7 @@ use crate::operations::repair::RepairReport;
 
 /// `check`.
 #[derive(Serialize)]
-pub(super) struct Check {
+pub(in crate::cli) struct Check {
     sound: bool,
     read_data: bool,
     packs: u64,

@@ -1,0 +1,149 @@
+//! `redkeep run`: what cron calls. The steps of a profile one after the other, the user's commands around them, and a
+//! word to whoever watches. A step that fails never hides how the others ended.
+
+mod plan;
+mod report;
+mod steps;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::cli::configuration::Profile;
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
+use crate::cli::outcome::Outcome;
+use crate::format::UnixMillis;
+use crate::operations::hooks;
+use crate::operations::watch::{self, Numbers};
+use crate::operations::{Observer, Silent};
+use crate::repository::Ambient;
+
+use plan::dataset;
+use report::Report;
+use steps::Steps;
+
+/// How long one call of a health check may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Do what a profile says: backup, forget, prune, check
+///
+/// Takes a backup, forgets, prunes and checks, as a profile of the configuration says, and prints one line. It ends with
+/// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; the check is done all the
+/// same. `redkeep schedule install PROFILE` has it run every day.
+///
+/// The configuration is TOML. What is said at the top counts for all; what a profile says of it comes first. Relative
+/// paths are relative to the file. A name that is not known is refused.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep run daily
+  redkeep run daily --config ./redkeep.toml --json
+
+Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
+  repo = \"/srv/redkeep\"
+  password-file = \"/etc/redkeep/password\"  # or password-command, key-file
+  cache-dir = \"/var/cache/redkeep\"
+
+  [profile.daily]                          # may say repo … cache-dir, too
+  dir = \"/var/lib/redis\"                   # the data directory
+  dataset = \"sessions\"
+  tags = [\"daily\"]
+  include = []                             # patterns, as of backup
+  exclude = [\"*.conf\"]
+  keep-daily = 14                          # as of forget: keep-last, -hourly,
+  keep-monthly = 12                        # -daily, -weekly, -monthly, -yearly,
+  keep-within = \"7d\"                       # -within, keep-tags, zone; without
+                                           # any, nothing is forgotten
+  prune = true                             # or { grace = \"24h\", max-unused = \"5%\" }
+  check = { max-age = \"30d\" }              # or true, { subset = \"1/7\" } or
+                                           # { read-data = true }
+  before = \"…\"                             # shell commands, or lists of them;
+  after = [\"…\", \"…\"]                       # one that fails before stops the run
+  on-failure = \"…\"
+  metrics-file = \"/var/lib/prometheus/node-exporter/redkeep.prom\"
+  health-url = \"https://hc-ping.com/UUID\"  # called after each run, with /fail
+                                           # behind it after one that failed
+
+Commands of the profile:
+  They find REDKEEP_PROFILE, REDKEEP_DATASET, and after the steps
+  REDKEEP_EXIT_CODE, REDKEEP_SNAPSHOT (id, or empty) and REDKEEP_SUMMARY
+  (the printed line). What they print goes to standard error. `after` runs
+  where the steps ended with 0 or 3, `on-failure` otherwise; where one of
+  them fails, the run ends with 3 at least.
+
+JSON:
+  {\"profile\", \"dataset\", \"exit_code\": number, \"begin\", \"milliseconds\",
+   \"snapshot\": id or null, \"summary\": the line,
+   \"steps\": [{\"step\": \"before\", \"backup\", \"forget\", \"prune\" or \"check\",
+     \"exit_code\": number or null where it was not run, \"milliseconds\",
+     \"result\": what that command prints with --json, or null,
+     \"error\": {\"message\", \"hint\", \"exit_code\"} or null}],
+   \"warnings\": [text]}
+")]
+pub(crate) struct Arguments {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    name: String,
+}
+
+impl Arguments {
+    /// The profile that is run.
+    pub fn profile(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Runs a profile.
+pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
+    let (Some(name), Some(profile)) = (context.profile_name(), context.profile()?) else {
+        return Err(UsageError {
+            what: "no profile was named".into(),
+            hint: "name one of the configuration, such as: redkeep run daily".into(),
+        }
+        .into());
+    };
+    context.progress.stop_in_order();
+    let ambient = Ambient::system();
+    let (begin, clock) = (ambient.now(), Instant::now());
+    let dataset = dataset(profile, &ambient.host);
+    let steps = Steps::do_all(name, profile, &dataset, context);
+    let mut report = Report::new(name, dataset, begin, steps);
+    report.millis = clock.elapsed().as_millis() as u64;
+    run_hooks(profile, &mut report, context);
+    report.millis = clock.elapsed().as_millis() as u64;
+    tell_watchers(profile, &mut report, ambient.now());
+    report.outcome(context)
+}
+
+/// The user's commands at the end. What they do wrong is a warning: the run has its result.
+fn run_hooks(profile: &Profile, report: &mut Report, context: &Context) {
+    let is_success = report.code().is_success();
+    let (which, commands) = match is_success {
+        true => ("after", &profile.after.0),
+        false => ("on-failure", &profile.on_failure.0),
+    };
+    let variables = report.variables(context);
+    // After an interrupt the commands that tell of it still run; a second one ends the program.
+    let observer: &dyn Observer = if is_success { &context.progress } else { &Silent };
+    for (number, command) in (1..).zip(commands) {
+        if let Err(error) = hooks::run(command, &variables, observer) {
+            report.warn(format!("command {number} of {which} {error}"));
+        }
+    }
+}
+
+/// The health check and the file for Prometheus, which also says how the former went.
+fn tell_watchers(profile: &Profile, report: &mut Report, end: UnixMillis) {
+    if let Some(url) = &profile.health_url
+        && let Err(why) = watch::call(url, report.code().is_success(), &report.line(), PATIENCE)
+    {
+        report.warn(format!("the health check could not be told: {why}"));
+    }
+    if let Some(path) = &profile.metrics_file {
+        let numbers: Numbers = report.numbers(end);
+        if let Err(error) = watch::write_textfile(path, &numbers) {
+            report.warn(format!("cannot write {}: {error}", path.display()));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The steps of a run, each with how it ended.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::plan::{backup_options, forget_options, prune_options};
+use crate::cli::commands::backup::warning;
+use crate::cli::commands::check::json::Check;
+use crate::cli::commands::prune::Json as Prune;
+use crate::cli::configuration::Profile;
+use crate::cli::context::Context;
+use crate::cli::exit::{Code, Stopped};
+use crate::cli::human::{count, plain, short, size};
+use crate::cli::{json, outcome, time};
+use crate::operations::changes::since_previous;
+use crate::operations::hooks::{self, HookError};
+use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
+use crate::operations::{backup, check, forget, prune, stats};
+use crate::repository::Repository;
+
+/// One step.
+pub(super) struct Step {
+    /// Its name.
+    pub name: &'static str,
+    /// How it ended; `None` where it was not run.
+    pub code: Option<Code>,
+    /// How long it took.
+    pub millis: u64,
+    /// What it did, in a few words, or why it failed.
+    pub told: String,
+    /// What to do about a failure.
+    pub hint: Option<String>,
+    /// What its command would print with `--json`.
+    pub result: Option<Value>,
+}
+
+/// What a step did: a few words, the result, and how it ended.
+struct Did {
+    told: String,
+    result: Value,
+    code: Code,
+}
+
+impl Did {
+    fn new(told: String, result: &impl Serialize, warnings: &[String]) -> anyhow::Result<Did> {
+        let code = if warnings.is_empty() { Code::Done } else { Code::Warnings };
+        Ok(Did { told, result: serde_json::to_value(result)?, code })
+    }
+}
+
+/// What is known when the steps have ended.
+#[derive(Default)]
+pub(super) struct Steps {
+    /// The steps in their order.
+    pub steps: Vec<Step>,
+    /// What is missing or suspect.
+    pub warnings: Vec<String>,
+    /// The new snapshot's id.
+    pub snapshot: Option<String>,
+    /// What the backup cost.
+    pub backup: Option<BackupNumbers>,
+    /// What the repository holds at the end.
+    pub repository: Option<RepositoryNumbers>,
+}
+
+impl Steps {
+    /// Does the steps of a profile. After one that failed nothing is forgotten or deleted.
+    pub fn do_all(name: &str, profile: &Profile, dataset: &str, context: &Context) -> Steps {
+        let mut steps = Steps::default();
+        let variables = [("REDKEEP_PROFILE", name.to_string()), ("REDKEEP_DATASET", dataset.to_string())];
+        for command in &profile.before.0 {
+            steps.step("before", || {
+                hooks::run(command, &variables, &context.progress).map_err(of_hook)?;
+                Ok(Did { told: String::new(), result: Value::Null, code: Code::Done })
+            });
+        }
+        let mut repository = None;
+        if steps.is_fine() {
+            let mut found = Found::default();
+            let done = steps.step("backup", || {
+                let options = backup_options(profile)?;
+                let repository = &*repository.insert(context.open()?);
+                back_up(repository, &options, context, &mut found)
+            });
+            steps.take(found, done);
+        } else {
+            steps.skip("backup");
+        }
+        steps.forget_and_prune(profile, dataset, repository.as_ref(), context);
+        steps.check(profile, repository.as_ref(), context);
+        if let Some(repository) = &repository {
+            steps.count(repository, dataset);
+        }
+        steps
+    }
+
+    fn forget_and_prune(
+        &mut self,
+        profile: &Profile,
+        dataset: &str,
+        repository: Option<&Repository>,
+        context: &Context,
+    ) {
+        if let Some(options) = forget_options(profile, dataset) {
+            match repository.filter(|_| self.is_fine()) {
+                Some(repository) => {
+                    let mut found = Found::default();
+                    let done = self.step("forget", || forget(repository, &options, context, &mut found));
+                    self.take(found, done);
+                }
+                None => self.skip("forget"),
+            }
+        }
+        if let Some(rule) = &profile.prune.0 {
+            match repository.filter(|_| self.is_fine()) {
+                Some(repository) => {
+                    let mut found = Found::default();
+                    let done = self.step("prune", || prune(repository, &prune_options(rule), context, &mut found));
+                    self.take(found, done);
+                }
+                None => self.skip("prune"),
+            }
+        }
+    }
+
+    fn check(&mut self, profile: &Profile, repository: Option<&Repository>, context: &Context) {
+        let Some(rule) = &profile.check.0 else { return };
+        match repository.filter(|_| self.code() != Code::Interrupted) {
+            Some(repository) => {
+                let mut found = Found::default();
+                let done = self.step("check", || check(repository, rule.depth(), context, &mut found));
+                self.take(found, done);
+            }
+            None => self.skip("check"),
+        }
+    }
+
+    /// Does a step and keeps how it ended. Whether it was done.
+    fn step(&mut self, name: &'static str, work: impl FnOnce() -> anyhow::Result<Did>) -> bool {
+        let clock = Instant::now();
+        let ended = work();
+        let millis = clock.elapsed().as_millis() as u64;
+        let is_done = ended.is_ok();
+        self.steps.push(match ended {
+            Ok(Did { told, result, code }) => {
+                let result = Some(result).filter(|result| !result.is_null());
+                Step { name, code: Some(code), millis, told, hint: None, result }
+            }
+            Err(error) => {
+                let (told, hint) = (format!("{error:#}"), outcome::hint(&error));
+                Step { name, code: Some(Code::of(&error)), millis, told, hint, result: None }
+            }
+        });
+        is_done
+    }
+
+    fn skip(&mut self, name: &'static str) {
+        self.steps.push(Step { name, code: None, millis: 0, told: String::new(), hint: None, result: None });
+    }
+
+    fn take(&mut self, found: Found, is_done: bool) {
+        if is_done {
+            self.warnings.extend(found.warnings);
+            self.snapshot = found.snapshot.or(self.snapshot.take());
+            self.backup = found.backup.or(self.backup.take());
+        }
+    }
+
+    /// What the repository holds now; what cannot be told is a warning.
+    fn count(&mut self, repository: &Repository, dataset: &str) {
+        match stats::stats(repository) {
+            Ok(report) => {
+                let of_dataset = report.datasets.get(dataset).cloned().unwrap_or_default();
+                let (snapshots, newest) = (of_dataset.snapshots, of_dataset.newest);
+                self.repository = Some(RepositoryNumbers { snapshots, newest, bytes: report.totals.pack_bytes });
+            }
+            Err(error) if self.is_fine() => {
+                self.warnings.push(format!("cannot count what the repository holds: {:#}", anyhow::Error::new(error)));
+            }
+            // The step that failed has said it.
+            Err(_) => {}
+        }
+    }
+
+    /// The worst of the steps so far.
+    pub fn code(&self) -> Code {
+        let warnings = if self.warnings.is_empty() { Code::Done } else { Code::Warnings };
+        self.steps.iter().filter_map(|step| step.code).fold(warnings, Code::worse)
+    }
+
+    fn is_fine(&self) -> bool {
+        self.code().is_success()
+    }
+}
+
+/// What a step found besides its result.
+#[derive(Default)]
+struct Found {
+    warnings: Vec<String>,
+    snapshot: Option<String>,
+    backup: Option<BackupNumbers>,
+}
+
+fn of_hook(error: HookError) -> anyhow::Error {
+    match error {
+        HookError::Interrupted => Stopped.into(),
+        other => anyhow::anyhow!("the command {other}"),
+    }
+}
+
+fn back_up(
+    repository: &Repository,
+    options: &backup::Options,
+    context: &Context,
+    found: &mut Found,
+) -> anyhow::Result<Did> {
+    let report = backup::backup(repository, options, &context.progress)?;
+    let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
+    found.warnings.extend(snapshot.warnings.iter().map(warning));
+    found.warnings.extend(report.alarms.iter().map(ToString::to_string));
+    // The snapshot is committed: what cannot be compared now is a warning.
+    let changes = since_previous(repository, snapshot).unwrap_or_else(|error| {
+        let why = anyhow::Error::new(error);
+        found.warnings.push(format!("cannot compare with the previous snapshot: {why:#}"));
+        None
+    });
+    found.snapshot = Some(report.name.session.to_string());
+    let read = summary.bytes.saturating_sub(report.unread_bytes);
+    let (new, stored) = (summary.new_bytes, summary.stored_bytes);
+    found.backup = Some(BackupNumbers { bytes: summary.bytes, read, new, stored });
+    let cost = match new {
+        0 => "nothing new".into(),
+        new => format!("{} new, {} stored", size(new), size(stored)),
+    };
+    let (id, files) = (short(&report.name.session), count(summary.files, "file"));
+    let told = format!("snapshot {id} of {}, {files}, {}, {cost}", plain(&snapshot.dataset), size(summary.bytes));
+    Did::new(told, &json::Backup::new(&report, changes), &found.warnings)
+}
+
+fn forget(
+    repository: &Repository,
+    options: &forget::Options,
+    context: &Context,
+    found: &mut Found,
+) -> anyhow::Result<Did> {
+    let report = forget::forget(repository, options, &context.progress)?;
+    found.warnings.extend(report.alarms.iter().map(ToString::to_string));
+    let zone = match &options.what {
+        forget::What::Policy { zone, .. } => Some(time::zone_name(zone)),
+        forget::What::Named { .. } => None,
+    };
+    let counts = report.datasets.iter().map(forget::Dataset::counts);
+    let (kept, gone) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    let told = format!("forgot {gone} of {}", count((kept + gone) as u64, "snapshot"));
+    Did::new(told, &json::Forget::new(&report, zone), &found.warnings)
+}
+
+fn prune(
+    repository: &Repository,
+    options: &prune::Options,
+    context: &Context,
+    found: &mut Found,
+) -> anyhow::Result<Did> {
+    let prune::Pruned { report, short_of_space } = prune::prune(repository, options, &context.progress)?;
+    let warning = |why: &String| format!("no room could be set aside for the next prune on a full disk: {why}");
+    found.warnings.extend(short_of_space.as_ref().map(warning));
+    let told = match report.deleted_packs {
+        0 => "nothing to delete".into(),
+        packs => format!("deleted {}, {}", count(packs, "pack"), size(report.deleted_bytes)),
+    };
+    Did::new(told, &Prune::new(&report, &short_of_space, false), &found.warnings)
+}
+
+fn check(
+    repository: &Repository,
+    depth: check::CheckDepth,
+    context: &Context,
+    found: &mut Found,
+) -> anyhow::Result<Did> {
+    let report = check::check(repository, depth, &context.progress)?;
+    let not_kept =
+        |why: &String| format!("what the check read could not be written down, and will be read again: {why}");
+    found.warnings.extend(report.reading.not_kept.as_ref().map(not_kept));
+    let packs = count(report.packs, "pack");
+    let is_all = matches!(depth, check::CheckDepth::Data);
+    let result = Check::new(&report, is_all);
+    match report.is_sound() {
+        true => Did::new(format!("checked {packs}, no damage"), &result, &found.warnings),
+        false => {
+            let objects = count(report.damage.len() as u64, "object");
+            let files = count(report.lost_files.len() as u64, "file");
+            let told = format!("checked {packs}: {objects} DAMAGED, {files} lost; see: redkeep check");
+            Ok(Did { code: Code::Damage, ..Did::new(told, &result, &[])? })
+        }
+    }
+}

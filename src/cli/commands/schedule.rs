@@ -1,0 +1,312 @@
+//! `redkeep schedule`.
+
+use std::env;
+use std::path::{self, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use jiff::Zoned;
+use serde::Serialize;
+
+use crate::cli::configuration::refuse_name;
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
+use crate::cli::human::{facts, plain};
+use crate::cli::outcome::Outcome;
+use crate::cli::time;
+use crate::format::UnixMillis;
+use crate::operations::schedule::{Installed, Job, Kind, Options, Timing, install, remove, show};
+
+/// Have cron or systemd run a profile
+///
+/// Writes an entry of /etc/cron.d, or a systemd service and timer, that runs `redkeep run PROFILE`. Only files that
+/// redkeep wrote are replaced or removed.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_long_help = "\
+Examples:
+  redkeep schedule install daily --at 02:30
+  redkeep schedule show
+  redkeep schedule remove daily
+"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be done with a schedule.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Install(Install),
+    Show(Show),
+    Remove(Remove),
+}
+
+/// Have a profile run from now on
+///
+/// A systemd timer where systemd runs the host, else an entry of /etc/cron.d. Units are read by systemd-analyze, where
+/// that is there, before they are put in place. Another time for the same profile replaces the former. The job names
+/// this program by its path, and the configuration file where --config names one.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep schedule install daily
+  redkeep schedule install daily --at 04:15 --cron
+  redkeep schedule install tail --every 5m --config /srv/redkeep.toml
+  redkeep schedule install daily --root ./image
+
+JSON:
+  {\"installed\": [{\"profile\", \"kind\": \"cron\" or \"systemd\", \"files\": [path],
+     \"when\": text or null where it was changed, \"command\": text or null,
+     \"enabled\": bool, \"next\": time or null, \"verified\": bool}]}
+")]
+struct Install {
+    /// The profile
+    #[arg(value_name = "PROFILE", value_parser = profile)]
+    name: String,
+    /// When, each day
+    #[arg(long, value_name = "HH:MM", value_parser = time_of_day, default_value = "02:30")]
+    at: (u8, u8),
+    /// How often: minutes that divide an hour, hours that divide a day, or 1d
+    #[arg(long, value_name = "SPAN", value_parser = time::exact_span)]
+    every: Option<std::time::Duration>,
+    /// By cron, whatever else is there
+    #[arg(long, conflicts_with = "systemd")]
+    cron: bool,
+    /// By systemd, whatever else is there
+    #[arg(long)]
+    systemd: bool,
+    /// As this user [default: who runs this]
+    #[arg(long, value_name = "NAME", value_parser = user)]
+    user: Option<String>,
+    #[command(flatten)]
+    of: Root,
+}
+
+/// Show what is installed and when it runs next
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep schedule show
+  redkeep schedule show daily --json
+
+JSON:
+  {\"installed\": [as of install; \"verified\" is false]}
+")]
+struct Show {
+    /// The profile [default: all]
+    #[arg(value_name = "PROFILE", value_parser = profile)]
+    name: Option<String>,
+    #[command(flatten)]
+    of: Root,
+}
+
+/// Have a profile run no more
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep schedule remove daily
+
+JSON:
+  {\"removed\": [path]}
+")]
+struct Remove {
+    /// The profile
+    #[arg(value_name = "PROFILE", value_parser = profile)]
+    name: String,
+    #[command(flatten)]
+    of: Root,
+}
+
+/// Whose files they are.
+#[derive(Debug, Args)]
+struct Root {
+    /// Work on the files below this directory, of an image or a package, rather than on this host
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+}
+
+impl Arguments {
+    /// The profile whose configuration is needed.
+    pub fn profile(&self) -> Option<&str> {
+        match &self.command {
+            Command::Install(install) => Some(&install.name),
+            Command::Show(_) | Command::Remove(_) => None,
+        }
+    }
+}
+
+fn profile(text: &str) -> Result<String, String> {
+    refuse_name(text).map(|()| text.into())
+}
+
+/// A user's name as cron and systemd can hold it.
+fn user(text: &str) -> Result<String, String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_fine) {
+        true => Ok(text.into()),
+        false => Err("a user's name has letters, digits, . _ and -".into()),
+    }
+}
+
+fn time_of_day(text: &str) -> Result<(u8, u8), String> {
+    let is_number =
+        |digits: &str| (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let parts = text.split_once(':').filter(|(hour, minute)| is_number(hour) && is_number(minute));
+    let time = parts.and_then(|(hour, minute)| Some((hour.parse().ok()?, minute.parse().ok()?)));
+    time.filter(|(hour, minute)| *hour < 24 && *minute < 60).ok_or_else(|| "write a time of day, such as 02:30".into())
+}
+
+/// Installs, shows or removes.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    match &arguments.command {
+        Command::Install(arguments) => run_install(arguments, context),
+        Command::Show(arguments) => {
+            let installed = show(&arguments.of.root, arguments.name.as_deref())?;
+            let text = match (installed.is_empty(), &arguments.name) {
+                (true, Some(name)) => format!("profile {name} is not scheduled\n"),
+                (true, None) => "no profile is scheduled\n".into(),
+                (false, _) => installed.iter().map(text).collect(),
+            };
+            Outcome::listing(text, &Json::new(&installed))
+        }
+        Command::Remove(arguments) => {
+            let removed = remove(&arguments.of.root, &arguments.name)?;
+            let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
+            let text = match removed.is_empty() {
+                true => format!("profile {} was not scheduled\n", arguments.name),
+                false => removed.iter().map(|path| format!("removed {}\n", plain(path))).collect(),
+            };
+            Outcome::deed(text, &Removed { removed })
+        }
+    }
+}
+
+fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome> {
+    context.profile()?;
+    let timing = match arguments.every {
+        None => Timing::Daily(arguments.at.0, arguments.at.1),
+        Some(span) => Timing::every(span, arguments.at).ok_or_else(|| UsageError {
+            what: "the clock has no such rhythm".into(),
+            hint: "give minutes that divide an hour, such as 5m, hours that divide a day, such as 6h, or 1d".into(),
+        })?,
+    };
+    let me = uzers::get_current_username().and_then(|name| name.into_string().ok());
+    let user = arguments.user.clone().or_else(|| me.clone()).ok_or_else(|| UsageError {
+        what: "the user who runs this has no name".into(),
+        hint: "name one with --user".into(),
+    })?;
+    let warnings = warnings(context, me.as_ref() == Some(&user))?;
+    let kind = match (arguments.cron, arguments.systemd) {
+        (true, _) => Some(Kind::Cron),
+        (_, true) => Some(Kind::Systemd),
+        (false, false) => None,
+    };
+    let job = Job { profile: arguments.name.clone(), timing, command: command(&arguments.name, context)?, user };
+    let installed = install(&job, &Options { root: arguments.of.root.clone(), kind })?;
+    let is_unread = installed.kind == Kind::Systemd && !installed.is_verified;
+    let note = is_unread.then(|| "systemd-analyze is not here: the units were not read by systemd".to_string());
+    let installed = [installed];
+    let outcome = Outcome::deed(installed.iter().map(text).collect(), &Json::new(&installed))?;
+    Ok(outcome.with_notes(note).with_warnings(warnings))
+}
+
+/// What cron or systemd has to run: they work elsewhere and have another PATH.
+fn command(profile: &str, context: &Context) -> anyhow::Result<Vec<String>> {
+    let program = env::current_exe().context("cannot tell where this program is")?;
+    let mut command = vec![program.display().to_string(), "run".into(), profile.into()];
+    if let Some(config) = context.globals.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        let config = path::absolute(config).context("cannot tell where the configuration file is")?;
+        command.extend(["--config".to_string(), config.display().to_string()]);
+    }
+    Ok(command)
+}
+
+/// What a run from cron will lack that is there now.
+fn warnings(context: &Context, is_me: bool) -> Result<Vec<String>, UsageError> {
+    let access = context.access()?;
+    let has_secret = access.password_file.or(access.key_file).is_some() || access.password_command.is_some();
+    let is_lacking =
+        |what: &str| format!("the configuration names no {what}, and there is no environment when it is run");
+    let mut warnings = Vec::new();
+    warnings.extend(access.repo.is_none().then(|| is_lacking("repo")));
+    warnings.extend((!has_secret).then(|| is_lacking("password-file, password-command or key-file")));
+    let own_file = "another user does not read your own configuration file: name the file with --config";
+    let has_own = context.configuration()?.files.iter().any(|path| !path.starts_with("/etc"));
+    warnings.extend((!is_me && context.globals.config.is_none() && has_own).then(|| own_file.to_string()));
+    Ok(warnings)
+}
+
+fn next(installed: &Installed) -> Option<UnixMillis> {
+    let next = installed.next(&Zoned::now())?;
+    u64::try_from(next.timestamp().as_millisecond()).ok().map(UnixMillis)
+}
+
+fn kind(installed: &Installed) -> &'static str {
+    match installed.kind {
+        Kind::Cron => "cron",
+        Kind::Systemd => "systemd",
+    }
+}
+
+fn when(installed: &Installed) -> Option<String> {
+    installed.timing.map(|timing| timing.to_string())
+}
+
+fn text(installed: &Installed) -> String {
+    let unknown = || "not known: the file was changed by hand".to_string();
+    let files: Vec<String> = installed.files.iter().map(|path| path.display().to_string()).collect();
+    let next = match (installed.is_enabled, next(installed)) {
+        (false, _) => "never: the timer is not enabled".to_string(),
+        (true, next) => next.map_or_else(unknown, time::show),
+    };
+    let lines = [
+        ("when", when(installed).unwrap_or_else(unknown)),
+        ("next", next),
+        ("runs", installed.command.clone().unwrap_or_else(unknown)),
+        ("files", files.join(", ")),
+    ];
+    format!("profile {}, by {}\n{}", installed.profile, kind(installed), facts(&lines))
+}
+
+/// `install` and `show`.
+#[derive(Serialize)]
+struct Json {
+    installed: Vec<InstalledOf>,
+}
+
+#[derive(Serialize)]
+struct InstalledOf {
+    profile: String,
+    kind: &'static str,
+    files: Vec<String>,
+    when: Option<String>,
+    command: Option<String>,
+    enabled: bool,
+    next: Option<String>,
+    verified: bool,
+}
+
+/// `remove`.
+#[derive(Serialize)]
+struct Removed {
+    removed: Vec<String>,
+}
+
+impl Json {
+    fn new(installed: &[Installed]) -> Json {
+        let one = |installed: &Installed| InstalledOf {
+            profile: installed.profile.clone(),
+            kind: kind(installed),
+            files: installed.files.iter().map(|path| path.display().to_string()).collect(),
+            when: when(installed),
+            command: installed.command.clone(),
+            enabled: installed.is_enabled,
+            next: next(installed).map(time::exact),
+            verified: installed.is_verified,
+        };
+        Json { installed: installed.iter().map(one).collect() }
+    }
+}

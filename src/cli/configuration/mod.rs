@@ -1,0 +1,247 @@
+//! The configuration file: TOML, with the repository and its password at the top and a table for each profile.
+//!
+//! `/etc/redkeep.toml` is read first, then the user's own `redkeep/config.toml`, whose settings and profiles come before
+//! those of the same name; with `--config` only that file is. Options and the environment come before any of them.
+
+mod profile;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::exit::UsageError;
+pub(crate) use profile::{Mode, Profile, PruneRule};
+use values::has_scheme;
+pub(crate) use values::password_in_url;
+
+/// Where the configuration of a host is.
+const SYSTEM: &str = "/etc/redkeep.toml";
+
+/// A configuration file has no more bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Where the repository is and how it is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    /// Where the repository is.
+    pub repo: Option<String>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Command whose first line of output is the password.
+    pub password_command: Option<String>,
+    /// File whose bytes are used instead of a password.
+    pub key_file: Option<PathBuf>,
+    /// Where catalogs are kept.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// What the configuration files say. It may hold passwords, and has no way to be shown.
+#[derive(Default)]
+pub(crate) struct Configuration {
+    access: Access,
+    profiles: BTreeMap<String, Profile>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+    /// What a person should know of them.
+    pub warnings: Vec<String>,
+}
+
+/// A file as it is written.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Written {
+    repo: Option<String>,
+    password_file: Option<PathBuf>,
+    password_command: Option<String>,
+    key_file: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
+    #[serde(default)]
+    profile: BTreeMap<String, Profile>,
+}
+
+/// The files of this host and user; those that are not there say nothing.
+pub(crate) fn usual_places(user: Option<&Path>) -> Vec<PathBuf> {
+    let user = user.map(|base| base.join("redkeep/config.toml"));
+    [Some(PathBuf::from(SYSTEM)), user].into_iter().flatten().collect()
+}
+
+impl Configuration {
+    /// Reads the one file that was named.
+    pub fn of_file(path: &Path) -> Result<Configuration, UsageError> {
+        let mut configuration = Configuration::default();
+        match configuration.take_in(path)? {
+            true => Ok(configuration),
+            false => Err(UsageError {
+                what: format!("no configuration file at {}", path.display()),
+                hint: "check --config and REDKEEP_CONFIG".into(),
+            }),
+        }
+    }
+
+    /// Reads those of several files that are there; later ones come first.
+    pub fn of_places(places: &[PathBuf]) -> Result<Configuration, UsageError> {
+        let mut configuration = Configuration::default();
+        for path in places {
+            configuration.take_in(path)?;
+        }
+        Ok(configuration)
+    }
+
+    /// `false`: there is no such file.
+    fn take_in(&mut self, path: &Path) -> Result<bool, UsageError> {
+        let Some(text) = read(path, &mut self.warnings)? else { return Ok(false) };
+        let written = parse(&text).map_err(|(line, why)| UsageError {
+            what: format!("{}:{line}: {why}", path.display()),
+            hint: "the settings are described by: redkeep run --help".into(),
+        })?;
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        let Written { repo, password_file, password_command, key_file, cache_dir, profile: profiles } = written;
+        let access = Access { repo, password_file, password_command, key_file, cache_dir };
+        self.access = merged(placed(access, &path), std::mem::take(&mut self.access));
+        for (name, mut profile) in profiles {
+            profile.place(&path);
+            self.profiles.insert(name, profile);
+        }
+        self.refuse_shared_metrics(&path)?;
+        self.files.push(path);
+        Ok(true)
+    }
+
+    /// Each run replaces its file whole: two profiles with one would take turns.
+    fn refuse_shared_metrics(&self, path: &Path) -> Result<(), UsageError> {
+        let mut seen: BTreeMap<&Path, &str> = BTreeMap::new();
+        for (name, profile) in &self.profiles {
+            let Some(file) = profile.metrics_file.as_deref() else { continue };
+            if let Some(other) = seen.insert(file, name) {
+                return Err(UsageError {
+                    what: format!("{}: profiles {other} and {name} have one metrics-file", path.display()),
+                    hint: "give each a file of its own: a run replaces it whole".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The profile of a name.
+    pub fn profile(&self, name: &str) -> Result<&Profile, UsageError> {
+        self.profiles.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+            let files: Vec<String> = self.files.iter().map(|path| path.display().to_string()).collect();
+            let hint = match (files.is_empty(), names.is_empty()) {
+                (true, _) => {
+                    format!("write [profile.NAME] into {SYSTEM} or name a file with --config; see: redkeep run --help")
+                }
+                (false, true) => format!("{} has no [profile.NAME]; see: redkeep run --help", files.join(" and ")),
+                (false, false) => format!("there are: {}", names.join(", ")),
+            };
+            UsageError { what: format!("no profile is called {name}"), hint }
+        })
+    }
+
+    /// How a repository is opened: as the profile says, else as is said for all. Of the ways to give a password, those
+    /// of the profile replace the others.
+    pub fn access(&self, profile: Option<&str>) -> Result<Access, UsageError> {
+        match profile {
+            None => Ok(self.access.clone()),
+            Some(name) => Ok(merged(self.profile(name)?.access(), self.access.clone())),
+        }
+    }
+}
+
+/// What comes first, and behind it what it leaves open.
+fn merged(first: Access, then: Access) -> Access {
+    let has_secret = first.password_file.is_some() || first.password_command.is_some() || first.key_file.is_some();
+    let secrets = if has_secret { first.clone() } else { then.clone() };
+    Access {
+        repo: first.repo.or(then.repo),
+        password_file: secrets.password_file,
+        password_command: secrets.password_command,
+        key_file: secrets.key_file,
+        cache_dir: first.cache_dir.or(then.cache_dir),
+    }
+}
+
+/// Relative paths are relative to the file they are written in: a cron job works elsewhere than a person.
+fn placed(mut access: Access, file: &Path) -> Access {
+    access.repo = access.repo.map(|repo| match has_scheme(&repo) {
+        true => repo,
+        false => beside(file, Path::new(&repo)).display().to_string(),
+    });
+    for path in [&mut access.password_file, &mut access.key_file, &mut access.cache_dir].into_iter().flatten() {
+        *path = beside(file, path);
+    }
+    access
+}
+
+/// A path as it is meant in a configuration file.
+fn beside(file: &Path, path: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("/")).join(path)
+}
+
+/// The text of a file that is there. Warns where others may read a password in it, or write what is run from it.
+fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, UsageError> {
+    let shown = path.display();
+    let refuse = |error: io::Error| UsageError {
+        what: format!("cannot read the configuration file {shown}: {error}"),
+        hint: "run as a user who may read it, or name another with --config".into(),
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refuse(error)),
+    };
+    let mode = file.metadata().map_err(refuse)?.permissions().mode();
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(refuse)?;
+    if text.len() as u64 > LARGEST {
+        return Err(refuse(io::Error::other("it is larger than 1 MiB")));
+    }
+    if mode & 0o004 != 0 && text.lines().any(password_in_url) {
+        warnings.push(format!(
+            "{shown} holds a password and can be read by every user of this host; change that with: chmod o-r {shown}"
+        ));
+    }
+    if mode & 0o002 != 0 {
+        warnings.push(format!(
+            "{shown} can be written by every user of this host, who can so run commands as you; change that with: chmod o-w {shown}"
+        ));
+    }
+    Ok(Some(text))
+}
+
+/// A file, or the line that cannot be meant and why.
+fn parse(text: &str) -> Result<Written, (usize, String)> {
+    let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let written: Written = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(span.start));
+        (line, error.message().trim_end().replace('\n', " "))
+    })?;
+    for (name, profile) in &written.profile {
+        let line = text.lines().position(|line| is_head(line, name)).map_or(1, |place| place + 1);
+        refuse_name(name).and_then(|()| profile.refuse()).map_err(|why| (line, format!("profile {name}: {why}")))?;
+    }
+    Ok(written)
+}
+
+/// Whether a line begins the table of a profile.
+fn is_head(line: &str, name: &str) -> bool {
+    let line: String = line.split('#').next().unwrap_or_default().chars().filter(|c| !c.is_whitespace()).collect();
+    line == format!("[profile.{name}]") || line == format!("[profile.\"{name}\"]")
+}
+
+/// A profile's name becomes part of names of files that cron and systemd read.
+pub(crate) fn refuse_name(name: &str) -> Result<(), String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match !name.is_empty() && name.len() <= 64 && !name.starts_with('-') && name.bytes().all(is_fine) {
+        true => Ok(()),
+        false => Err("a name has letters, digits, - and _, at most 64 of them".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

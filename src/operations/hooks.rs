@@ -1,0 +1,101 @@
+//! Commands of the user that run around a backup.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::Observer;
+
+/// How often a running command is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why a command of the user did not do its part. The command itself is not in it: it may hold a secret.
+#[derive(Debug)]
+pub enum HookError {
+    /// It could not be run at all.
+    Unable(io::Error),
+    /// It ended so.
+    Ended(ExitStatus),
+    /// The user asked to stop while it ran.
+    Interrupted,
+}
+
+impl fmt::Display for HookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HookError::Unable(error) => write!(f, "cannot be run: {error}"),
+            HookError::Ended(status) => write!(f, "failed: {status}"),
+            HookError::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// Runs a command by the shell and waits for its end. What it prints goes to standard error, as standard output carries
+/// results; it reads nothing. When the user asks to stop it is ended with all that it started.
+pub fn run(command: &str, variables: &[(&str, String)], observer: &dyn Observer) -> Result<(), HookError> {
+    let output = io::stderr().as_fd().try_clone_to_owned().map_err(HookError::Unable)?;
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).envs(variables.iter().map(|(name, value)| (name, value)));
+    let shell = shell.stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit()).process_group(0);
+    let mut child = shell.spawn().map_err(HookError::Unable)?;
+    loop {
+        match child.try_wait().map_err(HookError::Unable)? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(HookError::Ended(status)),
+            None if observer.interrupted() => return Err(end(child)),
+            None => thread::sleep(LOOK),
+        }
+    }
+}
+
+fn end(mut child: Child) -> HookError {
+    // It may have ended meanwhile, which is as good.
+    let _ = kill_process_group(Pid::from_child(&child), Signal::TERM);
+    match child.wait() {
+        Ok(_) => HookError::Interrupted,
+        Err(error) => HookError::Unable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::operations::Silent;
+
+    #[test]
+    fn a_command_is_told_what_happened_and_its_end_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("said");
+        let variables = [("REDKEEP_PROFILE", "daily".to_string()), ("OUT", path.display().to_string())];
+        run("printf %s \"$REDKEEP_PROFILE\" > \"$OUT\"", &variables, &Silent).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "daily");
+        let error = run("exit 7", &variables, &Silent).unwrap_err();
+        assert_eq!(error.to_string(), "failed: exit status: 7");
+    }
+
+    struct Impatient;
+
+    impl Observer for Impatient {
+        fn begin(&self, _: &str, _: Option<u64>) {}
+        fn advance(&self, _: u64) {}
+        fn interrupted(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_command_is_ended_with_its_children_when_the_user_stops() {
+        let begin = Instant::now();
+        let error = run("sleep 600 & wait", &[], &Impatient).unwrap_err();
+        assert!(matches!(error, HookError::Interrupted), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(300));
+    }
+}

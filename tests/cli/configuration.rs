@@ -1,0 +1,88 @@
+//! The configuration file, as every command uses it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::place::{Place, run};
+
+/// A configuration, readable by its owner only.
+pub fn write(path: &Path, text: &str) -> PathBuf {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.into()
+}
+
+/// The program with nothing in its environment about the repository.
+pub fn bare(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = place.command(arguments);
+    command.env_remove("REDKEEP_REPO").env_remove("REDKEEP_PASSWORD");
+    command
+}
+
+fn with_password(place: &Place) -> PathBuf {
+    write(&place.path("password"), "correct horse\n")
+}
+
+#[test]
+fn it_says_where_the_repository_is_and_how_it_opens_and_options_come_first() {
+    let place = Place::with_snapshot();
+    with_password(&place);
+    let text = "repo = \"repository\"\npassword-file = \"password\"\n[profile.other]\nrepo = \"elsewhere\"\n";
+    let path = write(&place.path("redkeep.toml"), text);
+    let config = path.to_str().unwrap();
+    let ends = |code: i32, command: &mut Command| {
+        let ran = run(command);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        ran
+    };
+    assert!(ends(0, &mut bare(&place, &["stats", "--config", config])).text().contains("sessions"));
+    ends(0, bare(&place, &["stats"]).env("REDKEEP_CONFIG", config));
+    ends(6, &mut bare(&place, &["stats", "--config", config, "--profile", "other"])).says("elsewhere");
+    ends(6, bare(&place, &["stats", "--config", config]).env("REDKEEP_PROFILE", "other")).says("elsewhere");
+    let repository = place.arg("repository");
+    ends(0, &mut bare(&place, &["stats", "--config", config, "--profile", "other", "--repo", &repository]));
+    ends(0, bare(&place, &["stats", "--config", config, "--profile", "other"]).env("REDKEEP_REPO", &repository));
+    ends(7, bare(&place, &["stats", "--config", config]).env("REDKEEP_PASSWORD", "wrong"));
+    ends(2, &mut bare(&place, &["stats", "--config", config, "--profile", "none"])).says("there are: other");
+    ends(2, &mut bare(&place, &["stats", "--config", "missing.toml"])).says("no configuration file at missing.toml");
+    // What needs no repository needs no configuration either.
+    ends(0, &mut bare(&place, &["completions", "bash", "--config", "missing.toml"]));
+}
+
+#[test]
+fn the_users_own_file_is_found_by_the_xdg_rules() {
+    let place = Place::with_snapshot();
+    with_password(&place);
+    let text = format!("repo = \"{}\"\npassword-file = \"{}\"\n", place.arg("repository"), place.arg("password"));
+    write(&place.path("home/.config/redkeep/config.toml"), &text);
+    assert_eq!(run(&mut bare(&place, &["snapshots"])).code, 0);
+    let cache = format!("{text}cache-dir = \"cache\"\n");
+    write(&place.path("xdg/redkeep/config.toml"), &cache);
+    assert_eq!(run(bare(&place, &["snapshots"]).env("XDG_CONFIG_HOME", place.path("xdg"))).code, 0);
+    assert!(place.path("xdg/redkeep/cache").is_dir(), "a path is relative to the file");
+}
+
+#[test]
+fn a_mistake_is_refused_with_its_file_and_line() {
+    let place = Place::with_repository();
+    let path = write(&place.path("redkeep.toml"), "repo = \"repository\"\n\n[profile.daily]\nkeep-dayly = 14\n");
+    let ran = place.ends(2, &["snapshots", "--config", path.to_str().unwrap(), "--json"]);
+    ran.says("redkeep.toml:4: unknown field `keep-dayly`").says("hint: the settings are described by");
+    assert_eq!(ran.json()["error"]["exit_code"], 2);
+}
+
+#[test]
+fn one_that_others_can_read_is_warned_about_where_it_holds_a_password() {
+    let place = Place::with_snapshot();
+    let text = "[profile.daily]\nredis = \"redis://redkeep:secret@localhost\"\n";
+    let path = write(&place.path("redkeep.toml"), text);
+    let config = path.to_str().unwrap();
+    assert_eq!(place.ends(0, &["snapshots", "--config", config]).stderr, "");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = place.ends(0, &["snapshots", "--config", config]);
+    ran.says("redkeep.toml holds a password and can be read by every user of this host");
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+}
