@@ -13,6 +13,7 @@ pub mod prune;
 pub mod repair;
 pub mod restore;
 mod second_look;
+pub mod source;
 pub mod stats;
 pub mod tag;
 pub mod undelete;
@@ -25,6 +26,8 @@ pub use error::OperationError;
 pub trait Observer: Sync {
     /// A stretch of work begins: what is done, and its bytes where they are known.
     fn begin(&self, what: &str, bytes: Option<u64>);
+    /// How the present work stands, where that cannot be told in bytes.
+    fn say(&self, _how: &str) {}
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
     /// Whether the user asked to stop.
