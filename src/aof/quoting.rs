@@ -1,4 +1,4 @@
-//! Words of a manifest line, quoted where they need it, as servers read and write them.
+//! Words of a line, quoted where they need it, as servers read and write them in manifests and configuration files.
 
 /// Splits a line at white space. Within double quotes the escapes `\n \r \t \b \a \xHH` stand for one byte and a
 /// backslash before any other byte for that byte; within single quotes only `\'` is an escape. `None` if a quote is not

@@ -146,6 +146,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Login { .. }
         | RedisError::Answer { .. }
         | RedisError::Server { .. } => Code::Server,
+        RedisError::Interrupted => Code::Interrupted,
         RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,
         RedisError::Directory { .. }
         | RedisError::Denied { .. }
@@ -294,6 +295,7 @@ mod tests {
     #[test]
     fn an_interruption_ends_with_130() {
         assert_eq!(repository(RepositoryError::Interrupted), 130);
+        assert_eq!(code(OperationError::from(RedisError::Interrupted)), 130);
         assert_eq!(code(Stopped), 130);
     }
 

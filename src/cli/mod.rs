@@ -14,6 +14,7 @@ mod outcome;
 mod progress;
 mod secrets;
 mod selector;
+mod server;
 mod settings;
 mod time;
 

@@ -94,6 +94,10 @@ impl Observer for Progress {
         }
     }
 
+    fn say(&self, how: &str) {
+        self.bar.set_message(how.to_string());
+    }
+
     fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
     }

@@ -107,6 +107,29 @@ pub(crate) fn new_credential(
     refuse_empty(credential)
 }
 
+/// The password of a server: from a file, from what a command prints, or from `REDISCLI_AUTH`.
+pub(crate) fn server_password(
+    context: &Context,
+    file: Option<&Path>,
+    command: Option<&str>,
+) -> anyhow::Result<Option<Secret>> {
+    const REDISCLI_AUTH: &str = "REDISCLI_AUTH";
+    let options = vec![
+        ("--redis-password-file", file.map(|file| Source::PasswordFile(file.into()))),
+        ("--redis-password-command", command.map(|command| Source::PasswordCommand(command.into()))),
+    ];
+    let environment = vec![(REDISCLI_AUTH, variable(REDISCLI_AUTH).map(|_| Source::Variable(REDISCLI_AUTH)))];
+    match choose([options, environment])? {
+        Source::PasswordFile(path) => {
+            let read = read_file(context, &path);
+            read.map(first_line).with_context(|| format!("cannot read password file {}", path.display())).map(Some)
+        }
+        Source::PasswordCommand(command) => run(&command).map(first_line).map(Some),
+        Source::Variable(name) => Ok(Some(Secret::new(variable(name).unwrap_or_default().into_vec()))),
+        Source::KeyFile(_) | Source::Prompt => Ok(None),
+    }
+}
+
 fn options(context: &Context) -> Named {
     let globals = &context.globals;
     let key_files = globals.key_file.iter().map(|path| ("--key-file", Some(Source::KeyFile(path.clone()))));

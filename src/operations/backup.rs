@@ -1,15 +1,15 @@
-//! `backup`: one snapshot of a data directory.
+//! `backup`: one snapshot of a live server, or of a data directory.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 
+use super::source::{Captured, Source, key_drop};
 use super::timeline::proof::{Hasher, Joint, Proof};
 use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
-use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, RedisError, capture_directory};
+use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, RedisError};
 use crate::repository::{
     Alarm, FileStamp, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter,
     one_line,
@@ -21,9 +21,9 @@ const ATTEMPTS: usize = 3;
 /// What is backed up, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The data directory.
-    pub directory: PathBuf,
-    /// Name of the dataset; by default the host's name and the directory.
+    /// Where it comes from.
+    pub source: Source,
+    /// Name of the dataset; by default the host's name and the directory, or the server's port.
     pub dataset: Option<String>,
     /// A person's words for the snapshot.
     pub tags: Vec<String>,
@@ -48,6 +48,8 @@ pub struct Report {
     pub unread_files: u64,
     /// Their bytes.
     pub unread_bytes: u64,
+    /// Why the dump is still there that the server made for this snapshot only, and that it would load.
+    pub left_behind: Option<String>,
 }
 
 impl Report {
@@ -57,30 +59,42 @@ impl Report {
     }
 }
 
-/// Takes a snapshot of a directory. The files are opened first, in one consistent state; everything is read from these
+/// Takes a snapshot of a server or a directory. The files are opened first, in one consistent state; everything is read from these
 /// descriptors.
 pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
-    let capture = capture_directory(&options.directory, &options.capture)?;
-    let host = &repository.ambient().host;
-    let dataset = options.dataset.clone().unwrap_or_else(|| format!("{host}:{}", capture.directory.display()));
+    let captured = options.source.capture(&options.capture, observer)?;
+    let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
+    let report = store(repository, &captured, &dataset, options, observer);
+    let left_behind = captured.tidy();
+    report.map(|report| Report { left_behind, ..report })
+}
+
+fn store(
+    repository: &Repository,
+    captured: &Captured,
+    dataset: &str,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
     for _ in 1..ATTEMPTS {
-        match attempt(repository, &capture, &dataset, options, observer) {
+        match attempt(repository, captured, dataset, options, observer) {
             Err(OperationError::Repository(RepositoryError::Fenced)) => {}
             Err(OperationError::Repository(error)) if error.is_of_catalog() => repository.replace_catalog()?,
             other => return other,
         }
     }
-    attempt(repository, &capture, &dataset, options, observer)
+    attempt(repository, captured, dataset, options, observer)
 }
 
 /// One session. When it fails its commit name gets a tombstone.
 fn attempt(
     repository: &Repository,
-    capture: &Capture,
+    captured: &Captured,
     dataset: &str,
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
+    let capture = &captured.capture;
     let session = repository.begin(dataset)?;
     let earlier = match session.previous_snapshot() {
         Ok(previous) => Earlier { session: &session, capture, snapshot: previous, read_all: options.read_all },
@@ -99,14 +113,15 @@ fn attempt(
     let (unread_files, unread_bytes) = (unread().count() as u64, unread().sum());
     let seen: Vec<SeenFile> = files.iter_mut().filter_map(|stored| stored.seen.take()).collect();
     let proof = files.iter().fold(Proof::default(), |p, one| p.and(one.file.role, &one.facts, one.continues));
-    let mut snapshot = assemble(&session, capture, dataset, options, files, stored);
-    proof.complete(&mut snapshot, capture, earlier.snapshot.as_ref());
+    let mut snapshot = assemble(&session, captured, dataset, options, files, stored);
+    proof.complete(&mut snapshot, &captured.capture, earlier.snapshot.as_ref());
+    snapshot.warnings.extend(key_drop(earlier.snapshot.as_ref(), &snapshot));
     let (mut alarms, begin) = (session.alarms().to_vec(), session.begin());
     let mut committed = session.commit(&snapshot)?;
     let noted = repository.note_seen(&committed, begin, &seen);
     let not_noted = committed.not_noted.take().or(noted.err());
     alarms.extend(not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
-    Ok(Report { name: committed.name, snapshot, alarms, unread_files, unread_bytes })
+    Ok(Report { name: committed.name, snapshot, alarms, unread_files, unread_bytes, left_behind: None })
 }
 
 /// The dataset's previous snapshot, which the new one builds on.
@@ -282,12 +297,13 @@ fn prefix(role: Role) -> &'static str {
 
 fn assemble(
     session: &Session<'_>,
-    capture: &Capture,
+    captured: &Captured,
     dataset: &str,
     options: &Options,
     stored_files: Vec<StoredFile>,
     stored: Stored,
 ) -> Snapshot {
+    let capture = &captured.capture;
     let ambient = session.repository().ambient();
     let (begin, end) = (session.begin(), ambient.now());
     let mut facts = capture.facts.clone();
@@ -318,12 +334,12 @@ fn assemble(
         previous: session.previous(),
         begin,
         end,
-        moment: None,
+        moment: captured.moment,
         host: ambient.host.clone(),
         directory: std::os::unix::ffi::OsStrExt::as_bytes(capture.directory.as_os_str()).to_vec(),
         facts,
         files,
-        marks: Vec::new(),
+        marks: captured.marks.clone(),
         warnings,
         tags: options.tags.clone(),
         made_by: env!("CARGO_PKG_VERSION").into(),

@@ -15,6 +15,7 @@ pub mod repair;
 pub mod restore;
 pub mod schedule;
 mod second_look;
+pub mod source;
 pub mod stats;
 pub mod tag;
 pub mod timeline;
@@ -30,6 +31,8 @@ pub use error::OperationError;
 pub trait Observer: Sync {
     /// A stretch of work begins: what is done, and its bytes where they are known.
     fn begin(&self, what: &str, bytes: Option<u64>);
+    /// How the present work stands, where that cannot be told in bytes.
+    fn say(&self, _how: &str) {}
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
     /// Whether the user asked to stop.

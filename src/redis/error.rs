@@ -116,6 +116,9 @@ pub enum RedisError {
         /// What to do about it.
         hint: String,
     },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]
     Sink(#[source] io::Error),
@@ -160,7 +163,7 @@ impl RedisError {
                 Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
             }
             Self::Server { hint, .. } => Some(hint),
-            Self::Answer { .. } | Self::Io { .. } | Self::Sink(_) => None,
+            Self::Answer { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }
 }

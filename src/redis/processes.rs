@@ -12,6 +12,10 @@ use super::directory::FileId;
 
 /// Where Linux shows its processes.
 const PROC: &str = "/proc";
+/// Ticks of a second in what /proc shows: the same on every Linux that servers run on.
+const TICKS: u64 = 100;
+/// By how many seconds the age of a process and what its server says of it may differ.
+const AGE_SLACK: u64 = 5;
 
 /// What is seen of an append-only file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,51 @@ pub(super) fn look(directory: FileId, file: FileId, name: &[u8]) -> Sight {
     server.map_or(Sight::Nothing, Sight::NotWritten)
 }
 
+/// The process that a server names as its own, where it can be looked into and is certainly that server: it is called
+/// like one and is as old. Numbers of processes mean something else in a container.
+#[derive(Debug)]
+pub(super) struct ServerProcess(Process);
+
+impl ServerProcess {
+    /// Looks for the process of this number that has been running for so many seconds.
+    pub(super) fn find(id: u64, uptime: u64) -> Option<Self> {
+        let id = u32::try_from(id).ok()?;
+        let process = Process { id, path: Path::new(PROC).join(id.to_string()) };
+        let is_it = process.is_server() && process.age()?.abs_diff(uptime) <= AGE_SLACK;
+        (is_it && fs::metadata(process.path.join("cwd")).is_ok()).then_some(Self(process))
+    }
+
+    /// Whether its working directory, which is the data directory of a server, is this one.
+    pub(super) fn works_in(&self, directory: FileId) -> bool {
+        self.0.works_in(directory)
+    }
+
+    /// Its working directory by the name it has for the process.
+    pub(super) fn working_directory(&self) -> Option<PathBuf> {
+        fs::read_link(self.0.path.join("cwd")).ok()
+    }
+
+    /// A path as the process sees it, as it is reached from here.
+    pub(super) fn path_from_here(&self, path: &Path) -> PathBuf {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        self.0.path.join("root").join(below)
+    }
+
+    /// The words it was started with.
+    pub(super) fn command_line(&self) -> Vec<Vec<u8>> {
+        let text = fs::read(self.0.path.join("cmdline")).unwrap_or_default();
+        text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+
+    /// Paths of files it holds open for writing.
+    pub(super) fn written_files(&self) -> Vec<PathBuf> {
+        let descriptors = fs::read_dir(self.0.path.join("fd")).into_iter().flatten().flatten();
+        let written = descriptors.filter(|descriptor| self.0.is_for_writing(&descriptor.file_name()));
+        written.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).collect()
+    }
+}
+
+#[derive(Debug)]
 struct Process {
     id: u32,
     path: PathBuf,
@@ -69,6 +118,14 @@ impl Process {
         fs::read_to_string(self.path.join("fdinfo").join(descriptor)).is_ok_and(|info| tells_writing(&info))
     }
 
+    /// Seconds since it was started.
+    fn age(&self) -> Option<u64> {
+        let since_boot = fs::read_to_string(Path::new(PROC).join("uptime")).ok()?;
+        let since_boot: f64 = since_boot.split_whitespace().next()?.parse().ok()?;
+        let begin = begin_ticks(&fs::read_to_string(self.path.join("stat")).ok()?)? / TICKS;
+        Some((since_boot as u64).saturating_sub(begin))
+    }
+
     fn works_in(&self, directory: FileId) -> bool {
         fs::metadata(self.path.join("cwd")).is_ok_and(|metadata| FileId::of(&metadata) == directory)
     }
@@ -79,6 +136,12 @@ impl Process {
         let program = program.as_deref().and_then(Path::file_name).is_some_and(|name| is_server_name(name.as_bytes()));
         program || fs::read(self.path.join("comm")).is_ok_and(|name| is_server_name(name.trim_ascii_end()))
     }
+}
+
+/// When a process began, in ticks since the system did: the twentieth field after the name, which stands in parentheses and
+/// may hold any byte.
+fn begin_ticks(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether a descriptor's link ends in this name; a removed file's has a mark behind it.
@@ -140,6 +203,16 @@ mod tests {
         assert!(tells_writing("flags:\t02102002\n"));
         assert!(!tells_writing("pos:\t1\nflags:\t0100000\n"));
         assert!(!tells_writing("flags:\tx\n") && !tells_writing(""));
+    }
+
+    #[test]
+    fn the_begin_of_a_process_is_read_behind_its_name_whatever_that_is() {
+        let after = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4321 20 21";
+        assert_eq!(begin_ticks(&format!("77 (a) b) {after}")), Some(4321));
+        assert_eq!(begin_ticks("77 (a) S 1"), None);
+        let me = Process { id: std::process::id(), path: "/proc/self".into() };
+        assert!(me.age().is_some_and(|age| age < 3600));
+        assert!(ServerProcess::find(u64::from(std::process::id()), me.age().unwrap()).is_none(), "no server");
     }
 
     #[test]

@@ -44,6 +44,8 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "host",
         "id",
         "milliseconds",
+        "mode",
+        "moment",
         "new_bytes",
         "new_chunks",
         "packs",
@@ -79,7 +81,10 @@ fn quiet_prints_nothing() {
 fn wrong_arguments_are_wrong_usage() {
     let place = Place::with_repository();
     for arguments in [
-        vec!["backup"],
+        vec!["backup", "--offline"],
+        vec!["backup", "data", "--redis", "127.0.0.1"],
+        vec!["backup", "data", "--aof-tail"],
+        vec!["backup", "--redis", "http://127.0.0.1"],
         vec!["backup", "data", "--level", "20"],
         vec!["backup", "data", "--tag", ""],
         vec!["backup", "data", "--dataset", "a\nb"],

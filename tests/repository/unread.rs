@@ -8,6 +8,7 @@ use std::time::Duration;
 use redkeep::format::UnixMillis;
 use redkeep::operations::Silent;
 use redkeep::operations::backup::{self, Options, Report};
+use redkeep::operations::source::Source;
 use redkeep::repository::{Places, Repository};
 
 use crate::support::repository::*;
@@ -145,8 +146,8 @@ fn rows_of_another_host_a_deleted_catalog_and_read_all_have_everything_read() {
     place.repository = open_here(place.temp.path(), &place.hands, "beta");
     assert_eq!(place.unread(), 0);
 
-    let (directory, dataset) = (place.temp.path().join("data"), Some("d".into()));
-    let options = Options { directory, dataset, read_all: true, ..Options::default() };
+    let (source, dataset) = (Source::Directory(place.temp.path().join("data")), Some("d".into()));
+    let options = Options { source, dataset, read_all: true, ..Options::default() };
     assert_eq!(backup::backup(&place.repository, &options, &Silent).unwrap().unread_files, 0);
     assert_eq!(place.unread(), 2);
 }

@@ -9,6 +9,7 @@ use redkeep::format::UnixMillis;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
 use redkeep::operations::backup::{self, Options, Report};
 use redkeep::operations::list::{Chosen, Selector, choose};
+use redkeep::operations::source::Source;
 use redkeep::operations::{OperationError, Silent, restore};
 use redkeep::repository::{Ambient, Credential, Places, Repository, RepositoryError};
 use redkeep::store::{Intent, Location, Store};
@@ -132,7 +133,8 @@ pub fn open_at(
 
 /// Backs up a directory as a dataset.
 pub fn back_up(repository: &Repository, directory: &Path, dataset: &str) -> Result<Report, OperationError> {
-    let options = Options { directory: directory.into(), dataset: Some(dataset.into()), ..Options::default() };
+    let options =
+        Options { source: Source::Directory(directory.into()), dataset: Some(dataset.into()), ..Options::default() };
     backup::backup(repository, &options, &Silent)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use redkeep::format::object::SnapshotName;
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, dump};
+use redkeep::operations::source::Source;
 use redkeep::operations::{Silent, backup, prune, tag, undelete};
 use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, one_line};
 use redkeep::store::{Promises, PutNew, Store};
@@ -149,8 +150,8 @@ impl World {
 
     /// Backs a version up, and takes down that it is committed.
     pub fn back_up(&self, repository: &Repository, dataset: &str, version: Version) -> Result<backup::Report, Failure> {
-        let directory = self.data.of(version);
-        let options = backup::Options { directory, dataset: Some(dataset.into()), ..backup::Options::default() };
+        let source = Source::Directory(self.data.of(version));
+        let options = backup::Options { source, dataset: Some(dataset.into()), ..backup::Options::default() };
         let report = backup::backup(repository, &options, &Silent)?;
         self.truth().insert(report.name, Committed { version, forgotten: None });
         Ok(report)

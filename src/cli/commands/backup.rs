@@ -2,31 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::args::word;
 use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
 use crate::cli::human::{count, duration, facts, plain, short, size, some_of};
 use crate::cli::outcome::Outcome;
+use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, time};
 use crate::format::snapshot::Warning;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
+use crate::operations::source::{LiveSource, Source};
 use crate::redis::CaptureOptions;
+use crate::redis::server::{LiveOptions, Mode, WhereOptions};
 use crate::repository::IntakeOptions;
 
-/// Take one snapshot of a data directory
+/// Take one snapshot of a live server, or of a data directory
 ///
-/// Takes one snapshot of a Redis or Valkey data directory, in one consistent state, while the server goes on. Only what
-/// the repository does not have yet is stored.
+/// Takes one snapshot of a Redis or Valkey dataset, in one consistent state, while the server goes on. Only what the
+/// repository does not have yet is stored.
 ///
-/// The dataset is the directory over time. It is called HOST:DIR unless it is named: name it if hosts or directories may
-/// change.
+/// Without DIR a live server is captured: the one --redis names, else the one of this host. If its AOF is on and live, that
+/// is captured as it grows, without a fork; else the server is asked for a BGSAVE. The files are proved to be this server's
+/// and to hold all it answered before a moment, which is told. Its user needs few rights, none of them on keys.
+///
+/// With DIR no server is asked, and the files are captured as they are.
+///
+/// The dataset is the server or directory over time. It is called HOST:PORT or HOST:DIR unless it is named: name it if these
+/// may change.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
+  redkeep backup
+  redkeep backup --redis rediss://backup@cache.example:6380 --redis-password-file /etc/redkeep/redis
+  redkeep backup --redis 127.0.0.1:6379 --path-map /data=/srv/redis --dataset sessions
+  redkeep backup --aof-tail --quiet              # every few minutes, from cron
+  redkeep backup --no-save --max-age 1h
   redkeep backup /var/lib/redis
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
@@ -40,14 +56,20 @@ JSON:
    snapshot, \"unread_bytes\": their size,
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
                \"unchanged\": number} or null without an earlier snapshot,
+   \"moment\": all that the server answered before this time by its clock is in
+   the snapshot, or null, \"mode\": \"rdb\", \"aof\" or \"files\",
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
    \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// The data directory
+    /// A data directory to capture as it is, without asking a server
     #[arg(value_name = "DIR")]
-    directory: PathBuf,
-    /// Name of the dataset [default: HOST:DIR]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    live: LiveArguments,
+    /// Name of the dataset [default: HOST:PORT or HOST:DIR]
     #[arg(long, value_name = "NAME", value_parser = word)]
     dataset: Option<String>,
     /// A word to find the snapshot by; may be given several times
@@ -68,10 +90,84 @@ pub(crate) struct Arguments {
     /// Read every file, also those that were not touched since the previous snapshot
     #[arg(long)]
     read_all: bool,
-    /// Read the directory without talking to a server; this version always does
-    #[arg(long)]
+    /// Capture DIR without talking to a server, as is done whenever DIR is given
+    #[arg(long, requires = "directory")]
     #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
     offline: bool,
+}
+
+/// How a live server is captured.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Capture of a live server")]
+struct LiveArguments {
+    /// What is captured: its AOF if that is live and else a fresh dump, a dump, the AOF, or the files as they are
+    #[arg(long, value_enum, default_value_t = ModeArgument::Auto, conflicts_with = "directory")]
+    mode: ModeArgument,
+    /// Capture only the AOF, and never ask for a save: for captures every few minutes
+    #[arg(long, conflicts_with_all = ["directory", "no_save", "mode"])]
+    aof_tail: bool,
+    /// Ask for no save: take the dump that is there
+    #[arg(long, conflicts_with = "directory")]
+    no_save: bool,
+    /// How old the dump that is there may be, such as 90m or 1d
+    #[arg(long, value_name = "SPAN", requires = "no_save", value_parser = time::exact_span)]
+    max_age: Option<Duration>,
+    /// Capture an online replica of the server, if there is one and its files are on this host
+    #[arg(long, conflicts_with = "directory")]
+    prefer_replica: bool,
+    /// The server's data directory as it is reached from here
+    #[arg(long, value_name = "DIR", conflicts_with = "directory")]
+    dir: Option<PathBuf>,
+    /// What a directory of the server is called here; may be given several times
+    #[arg(long, value_name = "THERE=HERE", value_parser = server::path_map, conflicts_with_all = ["directory", "dir"])]
+    path_map: Vec<(PathBuf, PathBuf)>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ModeArgument {
+    Auto,
+    Rdb,
+    Aof,
+    Files,
+}
+
+impl LiveArguments {
+    fn options(self) -> LiveOptions {
+        let mode = match self.mode {
+            ModeArgument::Auto => Mode::Auto,
+            ModeArgument::Rdb => Mode::Rdb,
+            ModeArgument::Aof => Mode::Aof,
+            ModeArgument::Files => Mode::Files,
+        };
+        LiveOptions {
+            mode,
+            tail: self.aof_tail,
+            no_save: self.no_save,
+            max_age: self.max_age,
+            prefer_replica: self.prefer_replica,
+            place: WhereOptions { directory: self.dir, maps: self.path_map },
+        }
+    }
+}
+
+fn source(
+    directory: Option<PathBuf>,
+    server: &ServerArguments,
+    live: LiveArguments,
+    context: &Context,
+) -> anyhow::Result<Source> {
+    match directory {
+        Some(_) if server.is_named() => Err(UsageError {
+            what: "both a directory and a server are named".into(),
+            hint: "leave out DIR; where the server's directory is called otherwise here, say so with --dir".into(),
+        }
+        .into()),
+        Some(directory) => Ok(Source::Directory(directory)),
+        None => {
+            let (address, renamed) = (server.address(context)?, server.renamed());
+            Ok(Source::Server(Box::new(LiveSource { address, renamed, options: live.options() })))
+        }
+    }
 }
 
 /// Takes a snapshot.
@@ -81,7 +177,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let mut tags = arguments.tags;
     tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
     let options = Options {
-        directory: arguments.directory,
+        source: source(arguments.directory, &arguments.server, arguments.live, context)?,
         dataset: arguments.dataset,
         tags,
         capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
@@ -97,7 +193,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         }
     };
     let text = text(&report, changes.as_ref());
-    let warnings: Vec<String> = report.snapshot.warnings.iter().map(warning).collect();
+    let warnings: Vec<String> =
+        report.snapshot.warnings.iter().map(warning).chain(report.left_behind.clone()).collect();
     let outcome = Outcome::deed(text, &json::Backup::new(&report, changes))?;
     Ok(outcome.with_warnings(warnings).with_warnings(trouble).with_alarms(&report.alarms))
 }
@@ -123,15 +220,21 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         }
     };
     let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
-    text.push_str(&facts(&[
-        ("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis))),
+    let mode = snapshot.facts.get("capture.mode").map_or("files", String::as_str);
+    let moment = snapshot
+        .moment
+        .map(|moment| ("moment", format!("{} by the server's clock, from its {mode}", time::show(moment))));
+    let mut lines = vec![("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis)))];
+    lines.extend(moment);
+    lines.extend([
         (
             "holds",
             format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
         ),
         ("stored", new),
         ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
-    ]));
+    ]);
+    text.push_str(&facts(&lines));
     text
 }
 

@@ -15,7 +15,8 @@ use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
 use super::patterns::Patterns;
 use super::sets::AofSets;
-use super::top_level::{Candidate, Chosen, choose};
+use super::told::{Measure, Told};
+use super::top_level::{Candidate, Chosen, choose, choose_told};
 use crate::format::snapshot::{FileKind, Role, Warning};
 use crate::redis::error::RedisError;
 
@@ -51,16 +52,25 @@ pub struct Capture {
 /// Nothing is read but small files and the last file of an AOF, to find where it is whole. Every other file is opened
 /// once and stays what it is, whatever the server does: renames, removals and appended commands do not matter.
 pub fn capture_directory(directory: &Path, options: &CaptureOptions) -> Result<Capture, RedisError> {
+    capture_as_told(directory, options, None).map(|(capture, _)| capture)
+}
+
+/// The same where a server said what its files are, with the measure of its AOF if that counts and is there.
+pub(in crate::redis) fn capture_as_told(
+    directory: &Path,
+    options: &CaptureOptions,
+    told: Option<&Told>,
+) -> Result<(Capture, Option<Measure>), RedisError> {
     let choice = Choice { include: Patterns::new(&options.include)?, exclude: Patterns::new(&options.exclude)? };
     let directory = resolve(directory)?;
     for attempt in 1..ATTEMPTS {
-        if let Some(opened) = Opened::open(&directory, &choice)?.settled() {
+        if let Some(opened) = Opened::open(&directory, &choice, told)?.settled() {
             return opened.finish(directory);
         }
         thread::sleep(Duration::from_millis(u64::from(attempt)));
     }
     // What goes whenever it is looked for was not there to be captured.
-    Opened::open(&directory, &choice)?.finish(directory)
+    Opened::open(&directory, &choice, told)?.finish(directory)
 }
 
 fn resolve(directory: &Path) -> Result<PathBuf, RedisError> {
@@ -79,20 +89,24 @@ fn resolve(directory: &Path) -> Result<PathBuf, RedisError> {
 }
 
 /// Everything of a directory, open.
-struct Opened {
+struct Opened<'t> {
+    /// What a server said of it.
+    told: Option<&'t Told>,
     listing: Listing,
     aofs: AofSets,
     top_level: Chosen,
     files: Vec<CapturedFile>,
     /// Of the multi-part AOFs in their order, then of the single one.
     states: Vec<AofState>,
+    /// Which of them counts by what the server said.
+    told_primary: Option<usize>,
     owners: Owners,
     /// Something went, or was replaced, between being listed and being opened.
     unsettled: bool,
 }
 
-impl Opened {
-    fn open(directory: &Path, choice: &Choice) -> Result<Self, RedisError> {
+impl<'t> Opened<'t> {
+    fn open(directory: &Path, choice: &Choice, told: Option<&'t Told>) -> Result<Self, RedisError> {
         let listing = Listing::of(directory, choice)?;
         if listing.is_empty {
             let (problem, hint) = ("it is empty", "name the directory that CONFIG GET dir tells");
@@ -100,12 +114,14 @@ impl Opened {
         }
         let aofs = AofSets::open(&listing, choice)?;
         let mut opened = Self {
+            told,
             unsettled: listing.vanished || aofs.vanished,
             listing,
             aofs,
             top_level: Chosen::default(),
             files: Vec::new(),
             states: Vec::new(),
+            told_primary: None,
             owners: Owners::new(),
         };
         opened.open_others()?;
@@ -129,7 +145,10 @@ impl Opened {
                 Found::Nothing => self.unsettled = true,
             }
         }
-        self.top_level = choose(candidates);
+        self.top_level = match self.told {
+            Some(told) => choose_told(candidates, told),
+            None => choose(candidates),
+        };
         Ok(())
     }
 
@@ -138,14 +157,15 @@ impl Opened {
         let id = FileId::of(&id);
         for set in &self.aofs.sets {
             let (state, moved_on) = set.state(id)?;
-            self.unsettled |= moved_on;
+            self.unsettled |= moved_on && self.told.is_none();
             self.states.push(state);
         }
         if let Some(single) = &self.top_level.single {
             let (state, moved_on) = single.aof_state(directory, id);
-            self.unsettled |= moved_on;
+            self.unsettled |= moved_on && self.told.is_none();
             self.states.push(state);
         }
+        self.told_primary = self.told.and_then(|told| told.primary(&self.aofs.sets, self.top_level.single.as_ref()));
         Ok(())
     }
 
@@ -154,9 +174,10 @@ impl Opened {
     }
 
     /// Decides what counts, cuts what grows, and puts everything in order.
-    fn finish(mut self, directory: PathBuf) -> Result<Capture, RedisError> {
+    fn finish(mut self, directory: PathBuf) -> Result<(Capture, Option<Measure>), RedisError> {
         let dump = self.top_level.dump.as_ref().map(Candidate::dump_state);
-        let verdict = judge(&self.states, dump.as_ref());
+        let measure = self.measure();
+        let verdict = self.verdict(dump.as_ref());
         let mut facts = self.facts(&verdict, dump.as_ref());
         let mut warnings = self.warnings();
         warnings.extend(verdict.warnings);
@@ -169,12 +190,40 @@ impl Opened {
         let order = |file: &CapturedFile| (file.path.clone(), file.role == Role::Other);
         self.files.sort_by_cached_key(order);
         self.files.dedup_by(|later, kept| later.path == kept.path);
-        Ok(Capture { directory, files: self.files, warnings, facts })
+        Ok((Capture { directory, files: self.files, warnings, facts }, measure))
+    }
+
+    /// The AOF that counts, by its place among the states.
+    fn primary(&self) -> Option<usize> {
+        match self.told {
+            Some(_) => self.told_primary,
+            None => primary(&self.states),
+        }
+    }
+
+    fn measure(&self) -> Option<Measure> {
+        let place = self.primary()?;
+        match self.aofs.sets.get(place) {
+            Some(set) => set.measure(),
+            None => self.top_level.single.as_ref().map(Candidate::measure),
+        }
+    }
+
+    fn verdict(&self, dump: Option<&DumpState>) -> Verdict {
+        if self.told.is_none() {
+            return judge(&self.states, dump);
+        }
+        let (authoritative, live) = match (self.primary(), dump) {
+            (Some(_), _) => ("aof", Some("yes")),
+            (None, Some(_)) => ("rdb", None),
+            (None, None) => ("none", None),
+        };
+        Verdict { authoritative, live, warnings: Vec::new() }
     }
 
     /// Takes the multi-part AOFs, and tells how many bytes were left out of the one that counts.
     fn take_sets(&mut self) -> Result<u64, RedisError> {
-        let primary = primary(&self.states);
+        let primary = self.primary();
         let mut left_out = 0;
         for (place, set) in std::mem::take(&mut self.aofs.sets).into_iter().enumerate() {
             let counts = primary == Some(place);
@@ -193,7 +242,7 @@ impl Opened {
         if let Some(single) = single {
             let end = find_end(&single.file, single.metadata.len());
             let end = end.map_err(|error| RedisError::io("read", &single.place, error))?;
-            let counts = primary(&self.states) == self.states.len().checked_sub(1);
+            let counts = self.primary() == self.states.len().checked_sub(1);
             left_out = if counts { end.left_out } else { 0 };
             self.take(single, if counts { Role::SingleAof } else { Role::Other }, Some(end.length));
         }
@@ -221,7 +270,7 @@ impl Opened {
         if let Some(live) = verdict.live {
             put("aof.live", live.to_owned());
         }
-        let layout = match primary(&self.states).map(|place| self.aofs.sets.get(place)) {
+        let layout = match self.primary().map(|place| self.aofs.sets.get(place)) {
             None => "none",
             Some(None) => {
                 put("aof.name", self.top_level.single.as_ref().map_or_else(String::new, |single| text(&single.path)));

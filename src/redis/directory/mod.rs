@@ -41,9 +41,12 @@ mod owners;
 mod patterns;
 mod reading;
 mod sets;
+mod told;
 mod top_level;
 
+pub(super) use capture::capture_as_told;
 pub use capture::{Capture, CaptureOptions, capture_directory};
 pub use captured_file::{CapturedFile, Content, Reading};
-pub(super) use opened::FileId;
+pub(super) use opened::{FileId, first_bytes};
 pub use reading::inspect;
+pub(super) use told::{Measure, Told};

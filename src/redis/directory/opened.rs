@@ -49,7 +49,7 @@ fn refused(path: &Path, error: io::Error) -> Result<Opening, RedisError> {
 }
 
 /// The first bytes, enough to tell what the file is.
-pub(super) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
+pub(in crate::redis) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     Span::new(file, 0, FIRST as u64).read_to_end(&mut first)?;
     Ok(first)

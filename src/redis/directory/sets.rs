@@ -15,6 +15,7 @@ use super::multi_part::{MultiPart, Outcome, Part, open_parts};
 use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
 use super::opened::FileId;
 use super::owners::Owners;
+use super::told::Measure;
 use crate::aof::{FileType, is_temporary};
 use crate::format::snapshot::{Role, Warning};
 use crate::redis::error::RedisError;
@@ -153,6 +154,21 @@ fn has_parts(manifest: &Path) -> bool {
 }
 
 impl AofSet {
+    /// The manifest, relative to the data directory.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// How much of it there was when it was opened.
+    pub(super) fn measure(&self) -> Option<Measure> {
+        let last = self.last()?;
+        let parts = self.files.parts.iter().filter(|part| part.entry.file_type != FileType::History);
+        let all: u64 = parts.map(|part| part.metadata.len()).sum();
+        let length = last.metadata.len();
+        let path = join(self.directory(), &last.entry.name);
+        Some(Measure { path, file: FileId::of(&last.metadata), length, before: all.saturating_sub(length) })
+    }
+
     /// The `appendfilename` of the server.
     pub(super) fn append_file_name(&self) -> &[u8] {
         file_name(&self.path).strip_suffix(MANIFEST).unwrap_or_default()

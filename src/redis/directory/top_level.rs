@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use super::authority::{AofState, DumpState, Trace};
 use super::names::Guise;
 use super::opened::FileId;
+use super::told::{Measure, Told};
 use crate::aof::is_temporary;
 use crate::rdb;
 use crate::redis::processes::{Sight, look};
@@ -62,7 +63,28 @@ pub(super) fn choose(candidates: Vec<Candidate>) -> Chosen {
     chosen
 }
 
+/// Takes the files of these names; nothing else is the server's.
+pub(super) fn choose_told(candidates: Vec<Candidate>, told: &Told) -> Chosen {
+    let mut chosen = Chosen::default();
+    for candidate in candidates {
+        if candidate.path == told.dump {
+            chosen.dump = Some(candidate);
+        } else if told.aof_counts && told.append_directory.is_none() && candidate.path == told.append_file {
+            chosen.single = Some(candidate);
+        } else {
+            chosen.others.push(candidate);
+        }
+    }
+    chosen
+}
+
 impl Candidate {
+    /// How much of it there was when it was opened.
+    pub(super) fn measure(&self) -> Measure {
+        let (path, file) = (self.path.clone(), FileId::of(&self.metadata));
+        Measure { path, file, length: self.metadata.len(), before: 0 }
+    }
+
     /// The usual name, then what begins as it should, then the latest.
     fn rank(&self, usual: &[u8]) -> (bool, bool, (i64, i64)) {
         (self.path == usual, rdb::looks_like_rdb(&self.first), self.written())

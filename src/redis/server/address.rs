@@ -47,6 +47,20 @@ impl Address {
         self
     }
 
+    /// Another server with the same login and certificates, and TLS if this one has it.
+    pub fn at(&self, host: &str, port: u16) -> Self {
+        let elsewhere = match self.info.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host: host.to_owned(),
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        };
+        Self { info: self.info.clone().set_addr(elsewhere), tls: self.tls.clone() }
+    }
+
     /// Whether a password is known.
     pub fn has_password(&self) -> bool {
         self.info.redis_settings().password().is_some()

@@ -67,6 +67,11 @@ impl Server {
         self
     }
 
+    /// Commands that have another name here.
+    pub(super) fn renamed(&self) -> &BTreeMap<String, String> {
+        &self.renamed
+    }
+
     /// Where it is.
     pub fn address(&self) -> &Address {
         &self.address

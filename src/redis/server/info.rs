@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// The answer of INFO: fields by name. One that a server does not have is `None`.
+/// The answer of INFO: fields by name. One that a server does not have is `None`. Modules have a line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Info(BTreeMap<String, String>);
+pub struct Info(BTreeMap<String, String>, Vec<String>);
 
 /// What INFO says of one database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +19,9 @@ impl Info {
     /// Reads an answer. Of a field that comes twice the last counts.
     pub fn parse(text: &str) -> Self {
         let fields = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
-        Self(fields.map(|(name, value)| (name.to_owned(), value.trim_end().to_owned())).collect())
+        let modules = fields.clone().filter(|(name, _)| *name == "module");
+        let modules = modules.map(|(_, value)| value.trim_end().to_owned()).collect();
+        Self(fields.map(|(name, value)| (name.to_owned(), value.trim_end().to_owned())).collect(), modules)
     }
 
     /// A field.
@@ -52,18 +54,40 @@ impl Info {
         parse_version(self.get("valkey_version")?)
     }
 
+    /// Modules as `name:version`, sorted, separated by commas.
+    pub fn modules(&self) -> String {
+        let mut modules: Vec<String> = self.1.iter().filter_map(|line| module(line)).collect();
+        modules.sort();
+        modules.join(",")
+    }
+
+    /// Online replicas of a master: host and port.
+    pub fn replicas(&self) -> Vec<(String, u16)> {
+        let lines = self.0.iter().filter(|(name, _)| {
+            name.strip_prefix("slave").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        let online = lines.filter(|(_, line)| part(line, "state") == Some("online"));
+        online.filter_map(|(_, line)| Some((part(line, "ip")?.to_owned(), part(line, "port")?.parse().ok()?))).collect()
+    }
+
     /// Databases that hold keys.
     pub fn keyspace(&self) -> BTreeMap<u64, Keyspace> {
         let databases = self.0.iter().filter_map(|(name, value)| {
             let number = name.strip_prefix("db")?.parse().ok()?;
-            let field = |name: &str| {
-                let value = value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-                value.and_then(|value| value.parse().ok()).unwrap_or(0)
-            };
+            let field = |name: &str| part(value, name).and_then(|value| value.parse().ok()).unwrap_or(0);
             Some((number, Keyspace { keys: field("keys"), expires: field("expires") }))
         });
         databases.collect()
     }
+}
+
+/// One part of a value like `a=1,b=2`.
+fn part<'v>(value: &'v str, name: &str) -> Option<&'v str> {
+    value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn module(line: &str) -> Option<String> {
+    Some(format!("{}:{}", part(line, "name")?, part(line, "ver")?))
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
@@ -79,11 +103,14 @@ mod tests {
     fn fields_versions_and_databases_are_read() {
         let info = Info::parse(
             "# Server\r\nredis_version:7.0.15\r\nvalkey_version:9.1.2-rc1\r\nexecutable:/usr/bin/a:b\r\n\r\n# Keyspace\r\n\
-             db0:keys=3,expires=1,avg_ttl=0\r\ndb11:keys=2,expires=0,avg_ttl=0\r\nloading:0\r\nasync_loading:1\r\n",
+             module:name=search,ver=2,api=1\r\nmodule:name=json,ver=7,api=1\r\nslave0:ip=::1,port=7,state=online,offset=3\r\n\
+             slave1:ip=h,port=8,state=wait_bgsave\r\nslave_expires_tracked_keys:0\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb11:keys=2,expires=0,avg_ttl=0\r\nloading:0\r\nasync_loading:1\r\n",
         );
         assert_eq!(info.version(), Some((7, 0, 15)));
         assert_eq!(info.valkey_version(), Some((9, 1, 2)));
         assert_eq!(info.get("executable"), Some("/usr/bin/a:b"));
+        assert_eq!(info.modules(), "json:7,search:2");
+        assert_eq!(info.replicas(), [("::1".to_owned(), 7)]);
         assert!(info.is_loading() && !info.is_on("loading"));
         let expected = [(0, Keyspace { keys: 3, expires: 1 }), (11, Keyspace { keys: 2, expires: 0 })];
         assert_eq!(info.keyspace(), expected.into());

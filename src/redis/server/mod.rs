@@ -2,14 +2,30 @@
 //!
 //! The only place that speaks the protocol. No command is sent but those of [`ACL_RULES`], unless a caller asks for it by
 //! name: a restore stops servers, a capture never does.
+//!
+//! [`capture_server`] captures the dataset of a server as it goes on: its AOF where that is live, else a fresh dump; and
+//! proves that the files are those of this server and hold all it answered before a moment.
 
 mod address;
+mod aof;
+mod capture;
+mod config_file;
 mod connection;
+mod discovery;
+mod facts;
 mod info;
+mod nearby;
+mod replica;
+mod save;
+mod watch;
 
 pub use address::{Address, Tls};
+pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
 pub use connection::{Server, ServerTime};
+pub use discovery::WhereOptions;
 pub use info::{Info, Keyspace};
+pub use nearby::find_nearby;
+pub use watch::Watch;
 
 /// What a user of the server must be allowed for a capture, as words of ACL SETUSER. Nothing here reads or writes a key.
 pub const ACL_RULES: &str = "resetkeys resetchannels -@all +ping +auth +hello +info +time +bgsave +lastsave +config|get \

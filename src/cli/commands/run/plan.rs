@@ -8,6 +8,7 @@ use crate::cli::configuration::{Mode, Profile, PruneRule};
 use crate::cli::exit::UsageError;
 use crate::operations::forget::What;
 use crate::operations::list::Filter;
+use crate::operations::source::Source;
 use crate::operations::{backup, forget, prune};
 use crate::redis::CaptureOptions;
 
@@ -42,7 +43,8 @@ pub(super) fn backup_options(profile: &Profile) -> Result<backup::Options, Usage
     };
     let capture = CaptureOptions { include: profile.include.clone(), exclude: profile.exclude.clone() };
     let (dataset, tags) = (profile.dataset.clone(), profile.tags.clone());
-    Ok(backup::Options { directory, dataset, tags, capture, ..backup::Options::default() })
+    let source = Source::Directory(directory);
+    Ok(backup::Options { source, dataset, tags, capture, ..backup::Options::default() })
 }
 
 /// Which snapshots of the dataset are forgotten; `None`: none ever.

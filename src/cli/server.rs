@@ -1,0 +1,105 @@
+//! Which live server is meant, and how it is logged in to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::context::Context;
+use super::secrets;
+use super::settings::variable;
+use crate::redis::server::{Address, Tls, find_nearby};
+
+/// Which live server is meant, and how it is logged in to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArguments {
+    /// The server: redis://[USER@]HOST[:PORT], rediss:// for TLS, HOST:PORT, or the path of a Unix socket [env:
+    /// REDKEEP_REDIS] [default: 127.0.0.1:6379, else the sockets and configuration files that distributions ship]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// User to log in as [default: the one in the address, else the default user]
+    #[arg(long, value_name = "NAME")]
+    pub redis_user: Option<String>,
+    /// File whose first line is the server's password [default: the variable REDISCLI_AUTH]
+    #[arg(long, value_name = "FILE")]
+    pub redis_password_file: Option<PathBuf>,
+    /// Command whose first line of output is the server's password
+    #[arg(long, value_name = "COMMAND")]
+    pub redis_password_command: Option<String>,
+    /// Certificate that the server's must go back to, in PEM [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to the server, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// What a command is called there that was renamed; may be given several times
+    #[arg(long, value_name = "NAME=NEW", value_parser = renamed_command)]
+    pub renamed_command: Vec<(String, String)>,
+}
+
+impl ServerArguments {
+    /// Whether any of it is given.
+    pub fn is_named(&self) -> bool {
+        let files = [&self.redis_password_file, &self.tls_ca, &self.tls_cert, &self.tls_key];
+        let words = [&self.redis, &self.redis_user, &self.redis_password_command];
+        files.iter().any(|given| given.is_some())
+            || words.iter().any(|given| given.is_some())
+            || !self.renamed_command.is_empty()
+    }
+
+    /// Commands that have another name there.
+    pub fn renamed(&self) -> BTreeMap<String, String> {
+        self.renamed_command.iter().cloned().collect()
+    }
+
+    /// The server that is meant, with its login.
+    pub fn address(&self, context: &Context) -> anyhow::Result<Address> {
+        let password = secrets::server_password(
+            context,
+            self.redis_password_file.as_deref(),
+            self.redis_password_command.as_deref(),
+        )?;
+        let password = match &password {
+            None => None,
+            Some(secret) => Some(std::str::from_utf8(secret).context("the server's password is not UTF-8")?),
+        };
+        let tls = self.tls()?;
+        let with = |address: Address| {
+            let is_given = self.redis_password_file.is_some() || self.redis_password_command.is_some();
+            let password = password.filter(|_| is_given || !address.has_password());
+            address.with_login(self.redis_user.as_deref(), password).with_tls(tls.clone())
+        };
+        let named = self.redis.clone().or_else(|| variable("REDKEEP_REDIS")?.into_string().ok());
+        match named {
+            Some(named) => Ok(with(named.parse()?)),
+            None => Ok(find_nearby(&with)?),
+        }
+    }
+
+    fn tls(&self) -> anyhow::Result<Tls> {
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let root = self.tls_ca.as_deref().map(read).transpose()?;
+        let client = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, Zeroizing::new(read(key)?))),
+            _ => None,
+        };
+        Ok(Tls { root, client })
+    }
+}
+
+fn renamed_command(text: &str) -> Result<(String, String), String> {
+    let named = text.split_once('=').filter(|(usual, new)| !usual.is_empty() && !new.is_empty());
+    named.map(|(usual, new)| (usual.into(), new.into())).ok_or_else(|| "write it like CONFIG=MYCONFIG".into())
+}
+
+/// What a directory of a server is called here.
+pub(crate) fn path_map(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    let named = text.split_once('=').filter(|(there, here)| there.starts_with('/') && !here.is_empty());
+    named.map(|(there, here)| (there.into(), here.into())).ok_or_else(|| "write it like /data=/srv/redis".into())
+}

@@ -1,0 +1,107 @@
+//! Where a snapshot comes from: a live server, or a directory that nobody is asked about.
+
+use std::path::PathBuf;
+
+use super::{Observer, OperationError};
+use crate::format::UnixMillis;
+use crate::format::snapshot::{Mark, Snapshot, Warning};
+use crate::redis::server::{Address, LiveCapture, LiveOptions, MadeDump, Server, Watch, capture_server};
+use crate::redis::{Capture, CaptureOptions, capture_directory};
+
+/// Where a snapshot comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A data directory; no server is asked.
+    Directory(PathBuf),
+    /// A live server.
+    Server(Box<LiveSource>),
+}
+
+/// A live server, and what of it is captured.
+#[derive(Debug, Clone)]
+pub struct LiveSource {
+    /// Where it is.
+    pub address: Address,
+    /// What commands are called there that an operator renamed: the usual name, the name to send.
+    pub renamed: std::collections::BTreeMap<String, String>,
+    /// What is captured.
+    pub options: LiveOptions,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source::Directory(PathBuf::new())
+    }
+}
+
+/// What was captured.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub capture: Capture,
+    pub moment: Option<UnixMillis>,
+    pub marks: Vec<Mark>,
+    /// The server's address as a name of a dataset: `:6379`, or the path of its socket.
+    server: Option<String>,
+    made: Option<MadeDump>,
+}
+
+impl Source {
+    /// Captures it.
+    pub(super) fn capture(&self, files: &CaptureOptions, observer: &dyn Observer) -> Result<Captured, OperationError> {
+        let source = match self {
+            Source::Directory(directory) => {
+                let capture = capture_directory(directory, files)?;
+                return Ok(Captured { capture, moment: None, marks: Vec::new(), server: None, made: None });
+            }
+            Source::Server(source) => source,
+        };
+        observer.begin("capturing", None);
+        let interrupted = || observer.interrupted();
+        let watch = Watch { say: &|how| observer.say(how), interrupted: &interrupted };
+        let server = Server::connect(&source.address)?.with_renamed(source.renamed.clone());
+        let live = capture_server(server, &source.options, files, &watch)?;
+        let LiveCapture { capture, moment, marks, made } = live;
+        Ok(Captured { capture, moment, marks, server: Some(name_of(&source.address)), made })
+    }
+}
+
+fn name_of(address: &Address) -> String {
+    address.port().map_or_else(|| address.to_string(), |port| port.to_string())
+}
+
+impl Captured {
+    /// The name of its dataset, where a person gives none.
+    pub(super) fn dataset(&self, host: &str) -> String {
+        match &self.server {
+            Some(server) => format!("{host}:{server}"),
+            None => format!("{host}:{}", self.capture.directory.display()),
+        }
+    }
+
+    /// Removes what the server made for the capture only, and tells why that did not succeed.
+    pub(super) fn tidy(&self) -> Option<String> {
+        let error = self.made.as_ref()?.remove().err()?;
+        Some(format!("the server made a dump for this snapshot, which is still there and would be loaded: {error}"))
+    }
+}
+
+/// Loud, where a dataset lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted.
+pub(super) fn key_drop(previous: Option<&Snapshot>, now: &Snapshot) -> Option<Warning> {
+    let (before, after) = (keys(previous?)?, keys(now)?);
+    (after < before - before / 2).then(|| Warning {
+        code: "key-drop".into(),
+        path: Vec::new().into(),
+        message: format!("{after} keys, where the previous snapshot had {before}: was that meant?"),
+    })
+}
+
+/// Keys of a dataset: what the server counted, else what was counted in its dump.
+fn keys(snapshot: &Snapshot) -> Option<u64> {
+    let facts = &snapshot.facts;
+    if facts.contains_key("server.run-id") {
+        let counts = facts.iter().filter(|(name, _)| name.starts_with("server.keys.db"));
+        return counts.map(|(_, count)| count.parse::<u64>().ok()).sum();
+    }
+    let is_dump = facts.get("authoritative").is_some_and(|which| which == "rdb");
+    facts.get("dump.keys").filter(|_| is_dump)?.parse().ok()
+}

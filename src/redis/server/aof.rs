@@ -1,0 +1,295 @@
+//! The AOF of a live server: captured without a lock, proved to be what the server writes to, and up to a known moment.
+//!
+//! Files on disk are the dataset only while the server writes to them. While a server turns its AOF on, after a replica
+//! was filled anew, the files are an older dataset until a rewrite has ended; commands go to a temporary increment
+//! meanwhile. So the server is asked before, at the mark, and after.
+//!
+//! The mark: one INFO tells how many bytes the server has for its AOF, written and buffered. Once it says that so many are
+//! written, every command it answered before that INFO is in the files, and they are opened.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::connection::{Server, ServerTime};
+use super::discovery::Place;
+use super::info::Info;
+use super::watch::{Pauses, Watch};
+use crate::redis::RedisError;
+use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, Told, capture_as_told};
+
+/// How long a server may take to have its AOF live: a rewrite of a large dataset takes minutes.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks: growing from the first to the second.
+const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(200));
+/// How long buffered commands may take to be written: the operating system may be writing since a second.
+const WRITTEN: Duration = Duration::from_secs(10);
+
+/// An AOF of which every command is known to be there that was answered before a moment.
+#[derive(Debug)]
+pub(super) struct LiveAof {
+    pub capture: Capture,
+    /// The moment, by the server's clock.
+    pub at: ServerTime,
+    /// The file that grew.
+    pub measure: Measure,
+    /// Whether the file grew by what this server counted, which shows that it is the one that writes it. If nothing was
+    /// written meanwhile, nothing is shown.
+    pub shown: bool,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Captured(Box<LiveAof>),
+    /// Something changed meanwhile, or the AOF is not live now.
+    Again(&'static str),
+}
+
+/// Captures the AOF; `Err(why)` inside if it does not come to be live in time.
+pub(super) fn capture_aof(
+    server: &mut Server,
+    place: &Place,
+    options: &CaptureOptions,
+    watch: &Watch<'_>,
+) -> Result<Result<LiveAof, &'static str>, RedisError> {
+    let told = Told { aof_counts: true, ..place.told.clone() };
+    let mut pauses = Pauses::new(POLL.0, POLL.1, PATIENCE);
+    loop {
+        let why = match attempt(server, place, &told, options, watch)? {
+            Attempt::Captured(aof) => return Ok(Ok(*aof)),
+            Attempt::Again(why) => why,
+        };
+        (watch.say)(&format!("waiting: {why}"));
+        if !pauses.pause(watch)? {
+            return Ok(Err(why));
+        }
+    }
+}
+
+fn attempt(
+    server: &mut Server,
+    place: &Place,
+    told: &Told,
+    options: &CaptureOptions,
+    watch: &Watch<'_>,
+) -> Result<Attempt, RedisError> {
+    let before = State::ask(server)?;
+    if let Some(why) = before.is_not_live() {
+        return Ok(Attempt::Again(why));
+    }
+    let first = last_file(place, told);
+    let at = server.time()?;
+    let mark = State::ask(server)?;
+    if let Some(why) = mark.is_not_live().or_else(|| mark.went_on_from(&before)) {
+        return Ok(Attempt::Again(why));
+    }
+    if mark.rewrites && place.temporary_increment().is_some_and(|path| path.exists()) {
+        return Ok(Attempt::Again("the AOF is being turned on"));
+    }
+    let written = match wait_written(server, &mark, watch)? {
+        Ok(written) => written,
+        Err(why) => return Ok(Attempt::Again(why)),
+    };
+    let captured = match capture_as_told(&place.directory, options, Some(told)) {
+        Err(RedisError::MissingAofFile { .. }) => return Ok(Attempt::Again("files of the AOF are missing")),
+        captured => captured?,
+    };
+    let after = State::ask(server)?;
+    if let Some(why) = after.is_other_than(&mark) {
+        return Ok(Attempt::Again(why));
+    }
+    let (capture, Some(measure)) = captured else { return Ok(Attempt::Again("there are no files of the AOF")) };
+    let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
+    let shown = counted.shown(first, &measure);
+    Ok(Attempt::Captured(Box::new(LiveAof { capture, at, measure, shown })))
+}
+
+/// Waits until all is written that the server had at the mark.
+fn wait_written(
+    server: &mut Server,
+    mark: &State,
+    watch: &Watch<'_>,
+) -> Result<Result<State, &'static str>, RedisError> {
+    let goal = mark.size.saturating_add(mark.buffered);
+    let mut pauses = Pauses::new(POLL.0, POLL.1, WRITTEN);
+    loop {
+        let now = State::ask(server)?;
+        if let Some(why) = now.is_other_than(mark).or_else(|| now.went_on_from(mark)) {
+            return Ok(Err(why));
+        }
+        if now.size >= goal {
+            return Ok(Ok(now));
+        }
+        if !pauses.pause(watch)? {
+            return Ok(Err("the server does not write its AOF"));
+        }
+    }
+}
+
+/// What a server says of its AOF at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct State {
+    run_id: Option<String>,
+    loading: bool,
+    syncing: bool,
+    enabled: bool,
+    scheduled: bool,
+    /// A rewrite is under way.
+    rewrites: bool,
+    /// Rewrites that began, from 7.0 on.
+    begun: Option<u64>,
+    /// Bytes after the last rewrite.
+    base: u64,
+    size: u64,
+    buffered: u64,
+    is_multi_part: bool,
+}
+
+impl State {
+    fn ask(server: &mut Server) -> Result<Self, RedisError> {
+        server.info().map(|info| Self::of(&info))
+    }
+
+    fn of(info: &Info) -> Self {
+        let number = |name: &str| info.number(name).unwrap_or(0);
+        Self {
+            run_id: info.get("run_id").map(str::to_owned),
+            loading: info.is_loading(),
+            syncing: info.is_on("master_sync_in_progress"),
+            enabled: info.is_on("aof_enabled"),
+            scheduled: info.is_on("aof_rewrite_scheduled"),
+            rewrites: info.is_on("aof_rewrite_in_progress"),
+            begun: info.number("aof_rewrites"),
+            base: number("aof_base_size"),
+            size: number("aof_current_size"),
+            buffered: number("aof_buffer_length"),
+            is_multi_part: info.version().is_none_or(|version| version.0 >= 7),
+        }
+    }
+
+    /// Why the files on disk may not be what the server writes to. With no rewrite under way or to come they are, for
+    /// turning an AOF on begins with one.
+    fn is_not_live(&self) -> Option<&'static str> {
+        match self {
+            _ if self.loading => Some("the server is loading its data"),
+            _ if self.syncing => Some("the replica is being filled by its master"),
+            _ if !self.enabled => Some("the AOF is off"),
+            _ if self.scheduled && !self.rewrites => Some("a rewrite of the AOF is about to begin"),
+            _ if self.rewrites && !self.is_multi_part => Some("the AOF is being rewritten"),
+            _ => None,
+        }
+    }
+
+    /// Whether a rewrite ended since an earlier moment: counters begin anew then, and the manifest is another one.
+    fn went_on_from(&self, earlier: &Self) -> Option<&'static str> {
+        let same = (self.begun, self.rewrites, self.base) == (earlier.begun, earlier.rewrites, earlier.base);
+        (!same || self.size < earlier.size).then_some("a rewrite of the AOF began or ended just now")
+    }
+
+    /// Whether this is not the same server, serving, any more.
+    fn is_other_than(&self, earlier: &Self) -> Option<&'static str> {
+        match self {
+            _ if self.run_id != earlier.run_id => Some("the server was started again"),
+            _ if self.loading => Some("the server is loading its data"),
+            _ if self.syncing => Some("the replica is being filled by its master"),
+            _ if !self.enabled => Some("the AOF is off"),
+            _ => None,
+        }
+    }
+}
+
+/// Which file grew before the mark, and how long it was.
+fn last_file(place: &Place, told: &Told) -> Option<(FileId, u64)> {
+    let path = match &told.append_directory {
+        None => place.directory.join(os(&told.append_file)),
+        Some(directory) => {
+            let manifest = fs::read(place.directory.join(os(&told.aof_path()))).ok()?;
+            let manifest = crate::aof::Manifest::decode(&manifest).ok()?;
+            place.directory.join(os(directory)).join(os(&manifest.last_increment()?.name))
+        }
+    };
+    let metadata = fs::metadata(path).ok()?;
+    Some((FileId::of(&metadata), metadata.len()))
+}
+
+fn os(bytes: &[u8]) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+}
+
+/// What the server counted: around the first measure of a file, and around the second.
+struct Counted<'a> {
+    before: &'a State,
+    mark: &'a State,
+    written: &'a State,
+    after: &'a State,
+}
+
+impl Counted<'_> {
+    /// Whether a file grew by what the server counted. The file's length and the server's count differ by a constant,
+    /// the bytes of the files before it; each measure lies between two counts, so both bound that constant.
+    fn shown(&self, first: Option<(FileId, u64)>, second: &Measure) -> bool {
+        if self.after.went_on_from(self.before).is_some() {
+            return false;
+        }
+        let Some((_, length)) = first.filter(|(file, _)| *file == second.file) else { return false };
+        let fits = |low: u64, length: u64, high: u64| {
+            let constant = second.before;
+            low <= constant.saturating_add(length) && constant.saturating_add(length) <= high
+        };
+        second.length > length
+            && fits(self.before.size, length, self.mark.size)
+            && fits(self.written.size, second.length, self.after.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(fields: &str) -> State {
+        State::of(&Info::parse(&format!("redis_version:7.2.0\nrun_id:a\naof_enabled:1\n{fields}")))
+    }
+
+    #[test]
+    fn an_aof_is_live_unless_it_is_being_turned_on() {
+        assert_eq!(state("aof_rewrite_in_progress:1").is_not_live(), None);
+        for fields in ["loading:1", "async_loading:1", "master_sync_in_progress:1", "aof_rewrite_scheduled:1"] {
+            assert!(state(fields).is_not_live().is_some(), "{fields}");
+        }
+        assert!(State::of(&Info::parse("redis_version:7.2.0\naof_enabled:0")).is_not_live().is_some());
+        let older = "redis_version:6.2.5\naof_enabled:1\naof_rewrite_in_progress:1";
+        assert!(State::of(&Info::parse(older)).is_not_live().is_some());
+    }
+
+    #[test]
+    fn a_rewrite_between_two_moments_is_seen() {
+        let earlier = state("aof_rewrites:3\naof_rewrite_in_progress:1\naof_current_size:50");
+        assert_eq!(
+            state("aof_rewrites:3\naof_rewrite_in_progress:1\naof_current_size:60").went_on_from(&earlier),
+            None
+        );
+        for fields in [
+            "aof_rewrites:3\naof_rewrite_in_progress:0\naof_current_size:60",
+            "aof_rewrites:4\naof_rewrite_in_progress:1\naof_current_size:60",
+            "aof_rewrites:3\naof_rewrite_in_progress:1\naof_current_size:40",
+        ] {
+            assert!(state(fields).went_on_from(&earlier).is_some(), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_servers_if_it_grew_as_the_server_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileId::of(&fs::metadata(dir.path()).unwrap());
+        let of = |size: u64| state(&format!("aof_current_size:{size}"));
+        let (before, mark, written, after) = (of(100), of(110), of(150), of(160));
+        let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
+        let second = |length: u64| Measure { path: Vec::new(), file, length, before: 40 };
+        assert!(counted.shown(Some((file, 65)), &second(115)));
+        assert!(!counted.shown(Some((file, 65)), &second(109)));
+        assert!(!counted.shown(Some((file, 59)), &second(115)));
+        assert!(!counted.shown(None, &second(115)));
+        let idle = Counted { before: &before, mark: &before, written: &before, after: &before };
+        assert!(!idle.shown(Some((file, 60)), &second(60)));
+    }
+}

@@ -1,0 +1,353 @@
+//! One consistent capture of a live server's files, and what proves that they are its.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::aof::{LiveAof, capture_aof};
+use super::connection::{Server, ServerTime};
+use super::discovery::{Place, WhereOptions};
+use super::facts;
+use super::info::Info;
+use super::replica::prefer_replica;
+use super::save::{Asked, DumpStamp, began, save};
+use super::watch::Watch;
+use crate::format::UnixMillis;
+use crate::format::snapshot::{FileKind, Mark, Role, Warning};
+use crate::redis::RedisError;
+use crate::redis::directory::{
+    Capture, CaptureOptions, CapturedFile, Content, Told, capture_as_told, capture_directory,
+};
+
+/// How often a dump may be replaced between being proved and being opened.
+const ATTEMPTS: u32 = 3;
+
+/// What of a server is captured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Its AOF if that is live, else a fresh dump.
+    #[default]
+    Auto,
+    /// A fresh dump.
+    Rdb,
+    /// Its AOF; a failure if that does not come to be live.
+    Aof,
+    /// The files as they are, without asking for anything and without proof.
+    Files,
+}
+
+/// What of a server is captured, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// What is captured.
+    pub mode: Mode,
+    /// Only the files of the AOF, and no BGSAVE whatever happens.
+    pub tail: bool,
+    /// Take the dump that is there.
+    pub no_save: bool,
+    /// How old that may be at most.
+    pub max_age: Option<Duration>,
+    /// Capture a replica of the server instead, if one is online.
+    pub prefer_replica: bool,
+    /// Where its directory is.
+    pub place: WhereOptions,
+}
+
+/// A capture of a live server.
+#[derive(Debug)]
+pub struct LiveCapture {
+    /// The files, warnings and facts; among these `capture.mode` (`rdb`, `aof` or `files`) and `server.…`.
+    pub capture: Capture,
+    /// All that the server answered before this moment by its clock is in it.
+    pub moment: Option<UnixMillis>,
+    /// Where the AOF stood at that moment.
+    pub marks: Vec<Mark>,
+    /// A dump that the server would not have made by itself.
+    pub made: Option<MadeDump>,
+}
+
+/// A dump that was made for a capture only, and is in the way once that is stored: the server would load it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeDump {
+    path: PathBuf,
+    stamp: DumpStamp,
+}
+
+impl MadeDump {
+    /// Removes it, unless it was replaced meanwhile.
+    pub fn remove(&self) -> Result<(), RedisError> {
+        match DumpStamp::of_path(&self.path)? {
+            Some((stamp, _)) if stamp == self.stamp => {
+                fs::remove_file(&self.path).map_err(|error| RedisError::io("remove", &self.path, error))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Captures a server's dataset as it goes on.
+pub fn capture_server(
+    server: Server,
+    options: &LiveOptions,
+    files: &CaptureOptions,
+    watch: &Watch<'_>,
+) -> Result<LiveCapture, RedisError> {
+    let mut server = match options.prefer_replica {
+        true => prefer_replica(server, &options.place)?,
+        false => server,
+    };
+    let server = &mut server;
+    let info = server.info()?;
+    let place = Place::find(server, &info, &options.place)?;
+    place.refuse_another()?;
+    let mut facts = facts::of_server(server, &info, &place)?;
+    let live = Live { info, place, options, files, watch };
+    let mut captured = live.capture(server)?;
+    captured.capture.warnings.extend(live.warnings());
+    facts.extend(std::mem::take(&mut captured.capture.facts));
+    captured.capture.facts = facts;
+    Ok(captured)
+}
+
+/// A server and what is wanted of it.
+struct Live<'a> {
+    info: Info,
+    place: Place,
+    options: &'a LiveOptions,
+    files: &'a CaptureOptions,
+    watch: &'a Watch<'a>,
+}
+
+impl Live<'_> {
+    fn capture(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+        let has_aof = self.info.is_on("aof_enabled");
+        match self.options.mode {
+            _ if self.options.tail => self.required_aof(server),
+            Mode::Aof => self.required_aof(server),
+            Mode::Auto if has_aof => match self.aof(server)? {
+                Ok(captured) => Ok(captured),
+                Err(why) => {
+                    let mut captured = self.dump(server)?;
+                    captured.capture.facts.insert("capture.aof-not-live".into(), why.into());
+                    Ok(captured)
+                }
+            },
+            Mode::Auto | Mode::Rdb => self.dump(server),
+            Mode::Files => {
+                let capture = capture_directory(&self.place.directory, self.files)?;
+                Ok(LiveCapture { capture, moment: None, marks: Vec::new(), made: None })
+            }
+        }
+    }
+
+    fn warnings(&self) -> Option<Warning> {
+        let is_failing = self.info.is_on("aof_enabled") && self.info.get("aof_last_write_status") == Some("err");
+        let message = "the server could not write its AOF: its log says why";
+        is_failing.then(|| Warning { code: "aof-write-error".into(), path: Vec::new().into(), message: message.into() })
+    }
+
+    fn required_aof(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+        if !self.info.is_on("aof_enabled") {
+            return Err(RedisError::Server {
+                what: format!("the server at {} has its AOF off", server.address()),
+                hint: "capture its dump: leave out --aof-tail, or use --mode rdb".into(),
+            });
+        }
+        self.aof(server)?.map_err(|why| RedisError::Server {
+            what: format!("the AOF did not come to be live: {why}"),
+            hint: "try again later, or capture the dump with --mode rdb".into(),
+        })
+    }
+
+    fn aof(&self, server: &mut Server) -> Result<Result<LiveCapture, &'static str>, RedisError> {
+        let aof = match capture_aof(server, &self.place, self.files, self.watch)? {
+            Ok(aof) => aof,
+            Err(why) => return Ok(Err(why)),
+        };
+        let made = self.prove(server, &aof)?;
+        let LiveAof { mut capture, at, measure, shown: _ } = aof;
+        let time = UnixMillis(at.millis());
+        let marks = capture.files.iter().filter(|file| file.path == measure.path).map(|file| Mark {
+            path: file.path.clone().into(),
+            offset: file.expected_size(),
+            time,
+        });
+        let marks = marks.collect();
+        if self.options.tail {
+            keep_aof_only(&mut capture, &self.place.told);
+        } else {
+            leave_older_dump(&mut capture)?;
+        }
+        capture.facts.insert("capture.mode".into(), "aof".into());
+        Ok(Ok(LiveCapture { capture, moment: Some(time), marks, made }))
+    }
+
+    /// The directory is the server's: its process works there, or the AOF grew as the server counted, or a save that is
+    /// asked for appears there. A dump that is there for that reason only is told.
+    fn prove(&self, server: &mut Server, aof: &LiveAof) -> Result<Option<MadeDump>, RedisError> {
+        if aof.shown || self.place.is_the_servers() == Some(true) {
+            return Ok(None);
+        }
+        if self.options.tail || self.options.no_save {
+            return Err(self.place.not_the_servers(
+                "its process cannot be looked into, and its AOF did not grow as the server counted; without --aof-tail \
+                 and --no-save a save would be the proof",
+            ));
+        }
+        let asked = save(server, &self.place, self.watch)?;
+        let path = self.place.dump();
+        let stamp = DumpStamp::of_path(&path)?.filter(|_| asked.before.is_none() && !self.keeps_dumps());
+        Ok(stamp.map(|(stamp, _)| MadeDump { path, stamp }))
+    }
+
+    /// Whether the server saves by itself, as far as is known.
+    fn keeps_dumps(&self) -> bool {
+        self.place.setting("save").is_none_or(|save| !save.is_empty())
+    }
+
+    fn dump(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+        let mut attempt = 1;
+        loop {
+            let (asked, moment) = self.fresh_dump(server)?;
+            let (mut capture, _) = capture_as_told(&self.place.directory, self.files, Some(&self.place.told))?;
+            if self.info.is_on("aof_enabled") {
+                leave_aof(&mut capture, &self.place.told);
+            }
+            if let Some(file) = dump_of(&capture) {
+                let proved = asked.proves(file).map_err(|error| RedisError::io("read", &self.place.dump(), error))?;
+                if let Some(began) = proved {
+                    let made = self.made(asked, file)?;
+                    capture.facts.insert("capture.mode".into(), "rdb".into());
+                    let moment = Some(UnixMillis(moment.map_or(began, ServerTime::millis)));
+                    return Ok(LiveCapture { capture, moment, marks: Vec::new(), made });
+                }
+            }
+            if attempt == ATTEMPTS {
+                return Err(self.place.not_the_servers("its dump vanished or was replaced by an older one"));
+            }
+            attempt += 1;
+        }
+    }
+
+    /// A dump that is fresh enough: what proves it, and the moment it stands for where that is not when it was saved.
+    fn fresh_dump(&self, server: &mut Server) -> Result<(Asked, Option<ServerTime>), RedisError> {
+        if self.options.no_save {
+            return self.dump_there(server).map(|asked| (asked, None));
+        }
+        if let Some((asked, moment)) = self.unchanged_dump(server)? {
+            return Ok((asked, Some(moment)));
+        }
+        save(server, &self.place, self.watch).map(|asked| (asked, None))
+    }
+
+    /// The dump that is there already, if it is young enough.
+    fn dump_there(&self, server: &mut Server) -> Result<Asked, RedisError> {
+        let path = self.place.dump();
+        let refuse = |what: String| {
+            Err(RedisError::Server { what, hint: "leave out --no-save, or allow for more with --max-age".into() })
+        };
+        let Some((stamp, _)) = DumpStamp::of_path(&path)? else {
+            return refuse(format!("there is no dump {}", path.display()));
+        };
+        if self.place.is_the_servers() != Some(true) && !self.is_last_save(&server.info()?, &stamp) {
+            return Err(self.place.not_the_servers("the dump there was not written when the server saved last"));
+        }
+        let file = File::open(&path).map_err(|error| RedisError::io("open", &path, error))?;
+        let Some(began) = began(&file).map_err(|error| RedisError::io("read", &path, error))? else {
+            return refuse(format!("{} does not say when it was saved", path.display()));
+        };
+        let age = server.time()?.seconds().saturating_sub(began);
+        match self.options.max_age.filter(|most| Duration::from_secs(age) > *most) {
+            Some(most) => {
+                refuse(format!("{} was saved {age} s ago, which is more than {} s", path.display(), most.as_secs()))
+            }
+            None => Ok(Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None }),
+        }
+    }
+
+    /// The dump that is there, where it certainly is the server's and nothing changed since: then a save would be equal.
+    fn unchanged_dump(&self, server: &mut Server) -> Result<Option<(Asked, ServerTime)>, RedisError> {
+        let path = self.place.dump();
+        let Some((stamp, _)) = DumpStamp::of_path(&path)? else { return Ok(None) };
+        let moment = server.time()?;
+        let info = server.info()?;
+        let is_unchanged = info.number("rdb_changes_since_last_save") == Some(0)
+            && !info.is_loading()
+            && !info.is_on("rdb_bgsave_in_progress")
+            && info.get("rdb_last_bgsave_status") == Some("ok")
+            && info.get("role") == Some("master");
+        if !is_unchanged || self.place.is_the_servers() != Some(true) || !self.is_last_save(&info, &stamp) {
+            return Ok(None);
+        }
+        let file = File::open(&path).map_err(|error| RedisError::io("open", &path, error))?;
+        let began = began(&file).map_err(|error| RedisError::io("read", &path, error))?;
+        // Proved again when it is opened: not older than it is now.
+        Ok(began.map(|began| (Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None }, moment)))
+    }
+
+    /// Whether a dump was written when the server says that it saved last.
+    fn is_last_save(&self, info: &Info, stamp: &DumpStamp) -> bool {
+        let last = info.number("rdb_last_save_time").and_then(|last| i64::try_from(last).ok());
+        last.is_some_and(|last| (stamp.written()..=stamp.written().saturating_add(1)).contains(&last))
+    }
+
+    /// A server without any persistence has no dump of its own.
+    fn made(&self, asked: Asked, file: &File) -> Result<Option<MadeDump>, RedisError> {
+        let was_there = asked.before.is_some() || self.options.no_save;
+        if was_there || self.keeps_dumps() || self.info.is_on("aof_enabled") {
+            return Ok(None);
+        }
+        let path = self.place.dump();
+        let metadata = file.metadata().map_err(|error| RedisError::io("look at", &path, error))?;
+        Ok(Some(MadeDump { path, stamp: DumpStamp::of(&metadata) }))
+    }
+}
+
+fn dump_of(capture: &Capture) -> Option<&File> {
+    capture.files.iter().filter(|file| file.role == Role::Dump).find_map(open_file)
+}
+
+fn open_file(file: &CapturedFile) -> Option<&File> {
+    match &file.content {
+        Content::Open { file, .. } => Some(file),
+        Content::None | Content::Link(_) | Content::Bytes(_) => None,
+    }
+}
+
+/// A dump that is older than the base of the AOF says nothing that the AOF does not.
+fn leave_older_dump(capture: &mut Capture) -> Result<(), RedisError> {
+    let saved = |role: Role| {
+        let file = capture.files.iter().filter(|file| file.role == role).find_map(open_file);
+        file.map(|file| began(file).map_err(|error| RedisError::io("read", &capture.directory, error))).transpose()
+    };
+    let (dump, base) = (saved(Role::Dump)?.flatten(), saved(Role::Base)?.or(saved(Role::SingleAof)?).flatten());
+    if dump.zip(base).is_none_or(|(dump, base)| dump <= base) {
+        capture.files.retain(|file| file.role != Role::Dump);
+        capture.facts.remove("rdb.name");
+    }
+    Ok(())
+}
+
+/// Leaves out everything but the files of the AOF and their directory.
+fn keep_aof_only(capture: &mut Capture, told: &Told) {
+    let directory = told.append_directory.as_deref();
+    capture.files.retain(|file| match file.role {
+        Role::Manifest | Role::Base | Role::Incr | Role::SingleAof => true,
+        Role::Other => file.kind == FileKind::Directory && Some(file.path.as_slice()) == directory,
+        Role::Dump | Role::History => false,
+    });
+}
+
+/// Leaves out the files of the server's AOF: they are not the dataset that was asked for.
+fn leave_aof(capture: &mut Capture, told: &Told) {
+    let (single, directory) = (told.append_file.as_slice(), told.append_directory.as_deref());
+    let is_below = |path: &[u8]| {
+        directory.is_some_and(|directory| {
+            path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    };
+    capture.files.retain(|file| match directory {
+        Some(_) => !is_below(&file.path),
+        None => file.path != single,
+    });
+}

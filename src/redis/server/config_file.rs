@@ -1,0 +1,149 @@
+//! The configuration file of a server, read where the server may not be asked: directives by name, with what is included.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use globset::GlobBuilder;
+
+use crate::aof::split_words;
+use crate::redis::RedisError;
+
+/// Bytes of a configuration file; ones in use have some hundred kilobytes.
+const CONFIG_FILE_MAX: u64 = 4 << 20;
+/// How deep files may include each other.
+const DEPTH: usize = 8;
+/// How many files may be read.
+const FILES: usize = 256;
+
+/// The last value of each directive, and the files it was read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ConfigFile {
+    /// By name in lower case; the arguments joined by spaces, as CONFIG GET shows them.
+    pub directives: BTreeMap<String, String>,
+    /// The file and those it includes, in the order they were read.
+    pub files: Vec<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Reads a file with all it includes. A file that is included and not there is passed over: the server started
+    /// without it, or found it under a name that is relative to where it was started.
+    pub(super) fn read(path: &Path) -> Result<Self, RedisError> {
+        let mut file = Self::default();
+        file.take(path, DEPTH)?;
+        Ok(file)
+    }
+
+    fn take(&mut self, path: &Path, depth: usize) -> Result<(), RedisError> {
+        let mut text = Vec::new();
+        let opened = File::open(path).map_err(|error| RedisError::io("open", path, error))?;
+        opened.take(CONFIG_FILE_MAX).read_to_end(&mut text).map_err(|error| RedisError::io("read", path, error))?;
+        self.files.push(path.to_owned());
+        for line in text.split(|byte| *byte == b'\n') {
+            let Some(words) = split_words(line) else { continue };
+            let Some((name, values)) = words.split_first() else { continue };
+            if name.starts_with(b"#") {
+                continue;
+            }
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            match (name.as_str(), values.first()) {
+                ("include", Some(named)) => self.include(path, named, depth)?,
+                _ => self.set(name, values),
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, from: &Path, named: &[u8], depth: usize) -> Result<(), RedisError> {
+        for path in included(&from.with_file_name(OsStr::from_bytes(named))) {
+            if depth > 0 && self.files.len() < FILES && path.is_file() {
+                self.take(&path, depth - 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `save` adds to what stands before it, unless it is empty.
+    fn set(&mut self, name: String, values: &[Vec<u8>]) {
+        let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        let value = values.join(" ");
+        let adds = name == "save" && !value.is_empty();
+        let before = self.directives.get(&name).filter(|before| adds && !before.is_empty());
+        let value = before.map_or_else(|| value.clone(), |before| format!("{before} {value}"));
+        self.directives.insert(name, value);
+    }
+
+    /// Takes what stands on a command line, where it was not replaced by a title: `--name value …`.
+    pub(super) fn take_command_line(&mut self, words: &[Vec<u8>]) {
+        let mut options: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
+        for word in words.iter().skip(1) {
+            match (word.strip_prefix(b"--"), options.last_mut()) {
+                (Some(name), _) => options.push((String::from_utf8_lossy(name).to_ascii_lowercase(), Vec::new())),
+                (None, Some((_, values))) => values.push(word.clone()),
+                (None, None) => {}
+            }
+        }
+        for (name, values) in options {
+            self.set(name, &values);
+        }
+    }
+}
+
+/// The files that a name stands for, which may be a pattern in its last component.
+fn included(path: &Path) -> Vec<PathBuf> {
+    let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !pattern.contains(['*', '?', '[']) {
+        return vec![path.to_owned()];
+    }
+    let Ok(glob) = GlobBuilder::new(&pattern).build() else { return Vec::new() };
+    let (glob, directory) = (glob.compile_matcher(), path.parent().unwrap_or(Path::new("/")));
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|entry| glob.is_match(entry.file_name())).map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_last_directive_counts_wherever_it_is_included() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        write(
+            "redis.conf",
+            "# dir /nowhere\ndir /first\nDIR \"/with \\x41 space\"\ninclude conf.d/*.conf\ninclude missing.conf\n\
+             save 3600 1\nsave 300 100\ninclude redis.conf\ndbfilename last.rdb\n",
+        );
+        fs::create_dir(dir.path().join("conf.d")).unwrap();
+        write("conf.d/b.conf", "dbfilename b.rdb\nappendonly yes\n");
+        write("conf.d/a.conf", "dbfilename a.rdb\n");
+        write("conf.d/c.txt", "appendonly no\n");
+        let file = ConfigFile::read(&dir.path().join("redis.conf")).unwrap();
+        let of = |name: &str| file.directives.get(name).map(String::as_str);
+        assert_eq!(of("dir"), Some("/with A space"));
+        assert_eq!((of("dbfilename"), of("appendonly")), (Some("last.rdb"), Some("yes")));
+        assert!(of("save").is_some_and(|save| save.starts_with("3600 1 300 100")));
+        assert!(file.files.iter().any(|path| path.ends_with("conf.d/b.conf")));
+        assert!(ConfigFile::read(&dir.path().join("missing.conf")).is_err());
+    }
+
+    #[test]
+    fn what_stands_on_the_command_line_comes_last() {
+        let mut file = ConfigFile::default();
+        file.set("save".into(), &[b"900".to_vec(), b"1".to_vec()]);
+        let words = ["redis-server", "/etc/redis.conf", "--dir", "/data", "--save", "", "--port", "7"];
+        file.take_command_line(&words.map(|word| word.as_bytes().to_vec()));
+        assert_eq!(file.directives["dir"], "/data");
+        assert_eq!(file.directives["save"], "");
+        file.take_command_line(&[b"redis-server *:6379".to_vec()]);
+        assert_eq!(file.directives["port"], "7");
+    }
+}

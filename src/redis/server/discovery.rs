@@ -1,0 +1,210 @@
+//! Where a server keeps its files, and under which names.
+//!
+//! Asked by CONFIG GET, one name at a time; never `CONFIG GET *`, which shows passwords. Where that is denied or renamed,
+//! INFO names the process and the configuration file: the working directory of the process is the data directory, what it
+//! holds open for writing shows the AOF, and the configuration file with what it includes gives the other names.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::config_file::ConfigFile;
+use super::connection::Server;
+use super::info::Info;
+use crate::redis::RedisError;
+use crate::redis::directory::{FileId, Told};
+use crate::redis::processes::ServerProcess;
+
+/// The settings a capture wants to know.
+const SETTINGS: [&str; 8] =
+    ["dir", "dbfilename", "appendonly", "appendfilename", "appenddirname", "save", "aof-timestamp-enabled", "aclfile"];
+
+/// What a person says of a server's directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WhereOptions {
+    /// The data directory as it is reached from here, whatever the server says.
+    pub directory: Option<PathBuf>,
+    /// Directories of the server and what they are called here.
+    pub maps: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Where a server keeps its files.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The data directory, as it is reached from here.
+    pub directory: PathBuf,
+    /// What its files are called.
+    pub told: Told,
+    /// What is known of its settings, by name.
+    pub settings: BTreeMap<String, String>,
+    /// The configuration file and those it includes, as they are reached from here.
+    pub config_files: Vec<PathBuf>,
+    /// Its process, where that can be looked into.
+    process: Option<ServerProcess>,
+}
+
+impl Place {
+    /// Finds out where a server keeps its files. Whether that is so remains to be proved.
+    pub(super) fn find(server: &mut Server, info: &Info, options: &WhereOptions) -> Result<Self, RedisError> {
+        let process = info.number("process_id").zip(info.number("uptime_in_seconds"));
+        let process = process.and_then(|(id, uptime)| ServerProcess::find(id, uptime));
+        let file = read_config_file(info, process.as_ref());
+        let settings = match ask(server)? {
+            Some(settings) => settings,
+            None => look(&file, process.as_ref()),
+        };
+        let directory = locate(server, &settings, process.as_ref(), options)?;
+        let name = |name: &str, usual: &str| settings.get(name).map_or(usual, String::as_str).as_bytes().to_vec();
+        let is_multi_part = info.version().is_none_or(|version| version.0 >= 7);
+        let told = Told {
+            dump: name("dbfilename", "dump.rdb"),
+            append_file: name("appendfilename", "appendonly.aof"),
+            append_directory: is_multi_part.then(|| name("appenddirname", "appendonlydir")),
+            aof_counts: false,
+        };
+        Ok(Self { directory, told, settings, config_files: file.files, process })
+    }
+
+    /// Whether this is the directory that the server works in, as far as its process shows.
+    pub(super) fn is_the_servers(&self) -> Option<bool> {
+        let process = self.process.as_ref()?;
+        let metadata = fs::metadata(&self.directory).ok()?;
+        Some(process.works_in(FileId::of(&metadata)))
+    }
+
+    /// The same, as an error where it certainly is another one.
+    pub(super) fn refuse_another(&self) -> Result<(), RedisError> {
+        match self.is_the_servers() {
+            Some(false) => Err(self.not_the_servers("its process works in another directory")),
+            Some(true) | None => Ok(()),
+        }
+    }
+
+    /// It could not be proved that the directory is the server's.
+    pub(super) fn not_the_servers(&self, why: &str) -> RedisError {
+        RedisError::Server {
+            what: format!("{} is not shown to be the server's directory: {why}", self.directory.display()),
+            hint: "name its directory with --dir, or with --path-map /data=/srv/redis for a server in a container"
+                .into(),
+        }
+    }
+
+    /// The dump, as it is reached from here.
+    pub(super) fn dump(&self) -> PathBuf {
+        self.directory.join(OsStr::from_bytes(&self.told.dump))
+    }
+
+    /// Where a server from 7.0 on writes while it turns its AOF on.
+    pub(super) fn temporary_increment(&self) -> Option<PathBuf> {
+        let directory = self.told.append_directory.as_ref()?;
+        let name = [b"temp-", self.told.append_file.as_slice(), b".incr"].concat();
+        Some(self.directory.join(OsStr::from_bytes(directory)).join(OsStr::from_bytes(&name)))
+    }
+
+    /// A setting.
+    pub(super) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+}
+
+/// What the server says of its settings; `None` if it does not.
+fn ask(server: &mut Server) -> Result<Option<BTreeMap<String, String>>, RedisError> {
+    let mut settings = BTreeMap::new();
+    for name in SETTINGS {
+        match server.setting(name) {
+            Ok(value) => settings.extend(value.map(|value| (name.to_owned(), value))),
+            Err(RedisError::Answer { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(settings.contains_key("dir").then_some(settings))
+}
+
+fn read_config_file(info: &Info, process: Option<&ServerProcess>) -> ConfigFile {
+    let Some(path) = info.get("config_file").filter(|path| !path.is_empty()) else { return ConfigFile::default() };
+    let path = Path::new(path);
+    let here = process.map(|process| process.path_from_here(path)).filter(|here| here.is_file());
+    // Where it cannot be read nothing is known from it: not every server has one.
+    ConfigFile::read(here.as_deref().unwrap_or(path)).unwrap_or_default()
+}
+
+/// What configuration file and process show of the settings.
+fn look(file: &ConfigFile, process: Option<&ServerProcess>) -> BTreeMap<String, String> {
+    let mut known = file.clone();
+    if let Some(process) = process {
+        known.take_command_line(&process.command_line());
+    }
+    let mut settings = known.directives;
+    settings.retain(|name, _| SETTINGS.contains(&name.as_str()));
+    if let Some(process) = process {
+        let directory = process.working_directory();
+        settings.extend(directory.map(|directory| ("dir".to_owned(), directory.display().to_string())));
+        settings.extend(process.written_files().iter().find_map(|path| names_of_increment(path)).into_iter().flatten());
+    }
+    settings
+}
+
+/// The names of a multi-part AOF, from one of its increments.
+fn names_of_increment(path: &Path) -> Option<[(String, String); 2]> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".incr.aof")?;
+    let (name, seq) = name.rsplit_once('.')?;
+    let directory = path.parent()?.file_name()?.to_str()?;
+    let is_one = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| [("appendfilename".into(), name.into()), ("appenddirname".into(), directory.into())])
+}
+
+/// The data directory, as it is reached from here.
+fn locate(
+    server: &Server,
+    settings: &BTreeMap<String, String>,
+    process: Option<&ServerProcess>,
+    options: &WhereOptions,
+) -> Result<PathBuf, RedisError> {
+    if let Some(directory) = &options.directory {
+        return Ok(directory.clone());
+    }
+    let Some(told) = settings.get("dir").map(PathBuf::from) else {
+        return Err(RedisError::Server {
+            what: format!("where the server at {} keeps its files is not known", server.address()),
+            hint: "name its directory with --dir, allow its user CONFIG GET (+config|get), or run as root".into(),
+        });
+    };
+    let mapped = options.maps.iter().filter_map(|(there, here)| {
+        let below = told.strip_prefix(there).ok()?;
+        Some((there.components().count(), if below.as_os_str().is_empty() { here.clone() } else { here.join(below) }))
+    });
+    if let Some((_, mapped)) = mapped.max_by_key(|(depth, _)| *depth) {
+        return Ok(mapped);
+    }
+    let seen = process.map(|process| process.path_from_here(&told)).filter(|seen| seen.is_dir());
+    match (told.is_dir(), seen) {
+        (true, _) => Ok(told),
+        (false, Some(seen)) => Ok(seen),
+        (false, None) => Err(RedisError::Server {
+            what: format!(
+                "the server at {} keeps its files in {}, which is no directory here",
+                server.address(),
+                told.display()
+            ),
+            hint: "is it on another host or in a container? name its directory here with --dir, or with \
+                   --path-map /data=/srv/redis"
+                .into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_increment_tells_the_names_of_its_aof() {
+        let names = names_of_increment(Path::new("/data/aofs/my.aof.12.incr.aof")).unwrap();
+        assert_eq!(names.map(|(_, value)| value), ["my.aof", "aofs"]);
+        for path in ["/data/aofs/temp-my.aof.incr", "/data/aofs/my.aof.x.incr.aof", "/data/appendonly.aof"] {
+            assert!(names_of_increment(Path::new(path)).is_none(), "{path}");
+        }
+    }
+}
