@@ -8,6 +8,9 @@ use super::snapshot::{File, Mark, Role, Snapshot};
 /// Most marks that a writer puts into a snapshot.
 pub const MARKS_MAX: usize = 128;
 
+/// How far the clock that gives files their times may be behind, in milliseconds.
+const COARSE: u64 = 10;
+
 /// Object name of the snapshot whose AOF is continued.
 pub const CONTINUES: &str = "timeline.continues";
 /// Second before which the AOF was not annotated.
@@ -61,6 +64,8 @@ impl Reach {
                 let end = snapshot.moment.or_else(|| snapshot.marks.iter().map(|mark| mark.time).max());
                 let begin = begin(snapshot).or_else(|| snapshot.marks.iter().map(|mark| mark.time).min());
                 let (begin, end) = begin.zip(end).ok_or(Nothing::Unknown)?;
+                // What a command's second says is more than what the file system says of its file.
+                let end = seconds(facts, LAST_TIMESTAMP).map_or(end, |last| last.max(end));
                 let precision = precision(facts);
                 let annotated_from = number(facts, ANNOTATED_FROM).filter(|_| precision == Precision::Second);
                 Ok(Reach { begin: begin.min(end), end, precision, annotated_from })
@@ -188,7 +193,7 @@ fn of_capture(snapshot: &mut Snapshot) -> Vec<Mark> {
     let marks = std::mem::take(&mut snapshot.marks);
     let Some(last) = last_file(snapshot).filter(|_| marks.is_empty()) else { return marks };
     let modified = u64::try_from(last.mtime).unwrap_or_default().saturating_mul(1000);
-    let modified = UnixMillis(modified.saturating_add(u64::from(last.mtime_nanos / 1_000_000)));
+    let modified = UnixMillis(modified.saturating_add(u64::from(last.mtime_nanos / 1_000_000) + COARSE));
     vec![Mark { path: last.path.clone(), offset: last.size, time: snapshot.moment.unwrap_or(modified) }]
 }
 
@@ -278,16 +283,16 @@ mod tests {
             Reach::of(&snapshot)
         };
         let (ctime, stamps) = (("base.ctime", "1000"), (LAST_TIMESTAMP, "1500"));
-        assert_eq!(of(&[ctime], None), reach(1_000_000, 2_000_500, Precision::Marks, None));
+        assert_eq!(of(&[ctime], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
         assert_eq!(of(&[ctime], Some(2_345_678)), reach(1_000_000, 2_345_678, Precision::Marks, None));
-        assert_eq!(of(&[ctime, stamps], None), reach(1_000_000, 2_000_500, Precision::Second, None));
+        assert_eq!(of(&[ctime, stamps], None), reach(1_000_000, 2_000_510, Precision::Second, None));
         let off = ("server.aof-timestamps", "no");
-        assert_eq!(of(&[ctime, stamps, off], None), reach(1_000_000, 2_000_500, Precision::Marks, None));
+        assert_eq!(of(&[ctime, stamps, off], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
         let from = (ANNOTATED_FROM, "1400");
-        assert_eq!(of(&[ctime, stamps, from], None), reach(1_000_000, 2_000_500, Precision::Second, Some(1400)));
+        assert_eq!(of(&[ctime, stamps, from], None), reach(1_000_000, 2_000_510, Precision::Second, Some(1400)));
         let commands = ("base.aof.first-timestamp", "1100");
-        assert_eq!(of(&[commands, (BORN, "7")], None), reach(1_100_000, 2_000_500, Precision::Marks, None));
-        assert_eq!(of(&[(BORN, "1200300")], None), reach(1_200_300, 2_000_500, Precision::Marks, None));
+        assert_eq!(of(&[commands, (BORN, "7")], None), reach(1_100_000, 2_000_510, Precision::Marks, None));
+        assert_eq!(of(&[(BORN, "1200300")], None), reach(1_200_300, 2_000_510, Precision::Marks, None));
 
         let dump = |facts: &[(&str, &str)]| Reach::of(&snapshot(&[file("dump.rdb", Role::Dump, 9)], facts));
         let rdb = ("authoritative", "rdb");
@@ -302,7 +307,7 @@ mod tests {
     fn marks_are_those_of_the_base_of_what_is_continued_and_of_the_end() {
         let mut first = multi_part(&[("base.ctime", "1000")]);
         complete(&mut first, None);
-        let wanted = [mark("a/x.9.incr.aof", 0, 1_000_000), mark("a/x.10.incr.aof", 70, 2_000_500)];
+        let wanted = [mark("a/x.9.incr.aof", 0, 1_000_000), mark("a/x.10.incr.aof", 70, 2_000_510)];
         assert_eq!(first.marks, wanted);
 
         let mut second = multi_part(&[("base.ctime", "1000")]);
@@ -331,12 +336,12 @@ mod tests {
             complete(&mut snapshot, None);
             (Reach::of(&snapshot), snapshot.marks)
         };
-        let end = mark("appendonly.aof", 500, 2_000_500);
+        let end = mark("appendonly.aof", 500, 2_000_510);
         let (held, marks) = single(&[("aof-file.ctime", "1000"), ("aof-file.preamble", "90")]);
-        assert_eq!(held, reach(1_000_000, 2_000_500, Precision::Marks, None));
+        assert_eq!(held, reach(1_000_000, 2_000_510, Precision::Marks, None));
         assert_eq!(marks, [mark("appendonly.aof", 90, 1_000_000), end.clone()]);
         let (held, marks) = single(&[(BORN, "5")]);
-        assert_eq!(held, reach(2_000_500, 2_000_500, Precision::Marks, None));
+        assert_eq!(held, reach(2_000_510, 2_000_510, Precision::Marks, None));
         assert_eq!(marks, [end]);
     }
 

@@ -24,6 +24,7 @@ mod settings;
 mod snapshots;
 mod stats;
 mod tag;
+mod timeline;
 mod undelete;
 mod undo;
 mod verify;

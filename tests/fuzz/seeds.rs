@@ -48,7 +48,7 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "zstd" => [&text()[..1], &text()[..300], &[0; 70_000]].map(frame).to_vec(),
         "delta" => vec![[&text()[..64], &delta(&[&text()[..64]], &text()[10..100], 3).unwrap()[..]].concat()],
         "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
-        "scanner" => SCANNED.iter().map(|text| text.to_vec()).collect(),
+        "scanner" | "cut" => SCANNED.iter().map(|text| text.to_vec()).collect(),
         "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
         _ => Vec::new(),
     });

@@ -48,7 +48,7 @@ pub struct Picked {
 
 /// Finds the snapshot that holds a moment by asking the catalog.
 ///
-/// TIME-8: the most exact, of these the earliest: it was captured the soonest after it.
+/// TIME-8: the most exact that holds all of that second, of these the earliest: it was captured the soonest after it.
 pub fn pick(repository: &Repository, wish: &Wish<'_>) -> Result<Picked, OperationError> {
     let (span, is_nearest) = match wish.snapshot {
         Some(selector) => in_snapshot(repository, selector, wish)?,

@@ -87,10 +87,10 @@ impl Catalog {
     }
 
     /// The snapshot of a dataset that holds a moment, told in milliseconds of the host's clock: of several the one that
-    /// holds it the most exactly, then the earliest.
+    /// holds it the most exactly, then one that holds all of that second, then the earliest.
     pub fn span_at(&self, dataset: &str, at: UnixMillis) -> Result<Option<Span>, RepositoryError> {
         let exactness = format!("CASE WHEN annotated > {SECOND} THEN 1 ELSE precision END");
-        let order = format!("{exactness}, place, sequence, snapshot");
+        let order = format!("{exactness}, end / 1000 = {SECOND}, place, sequence, snapshot");
         self.one_span(dataset, at, &format!("begin / 1000 <= {SECOND} AND end / 1000 >= {SECOND}"), &order)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use redkeep::aof::{Commands, Ending, Scanner};
+use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, delta as compress_delta, undelta};
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::recipe::{ListDecoder, ListEntry};
@@ -113,5 +113,33 @@ pub fn scanner(bytes: &[u8]) {
         let counts = |c: &Commands| (c.commands, c.transactions, c.first_timestamp, c.last_timestamp);
         assert_eq!(counts(&whole), counts(&seen));
         assert_eq!(seen.clone().after(1 << 40).cut, seen.cut + (1 << 40));
+    }
+}
+
+/// A cut is where a scanner would cut too: what stands before it is whole by itself, and holds the same moment.
+pub fn cut(bytes: &[u8]) {
+    let find = |bytes: &[u8], size: usize, aim: &Aim| -> Found {
+        let mut finder = CutFinder::new(aim.clone(), Some(1_790_000_000));
+        bytes.chunks(size).for_each(|piece| finder.push(piece));
+        finder.finish()
+    };
+    let word = |word: &[u8]| word.to_vec();
+    let aims = [
+        Aim::Second(1_790_000_000),
+        Aim::Second(u64::MAX),
+        Aim::Before(vec![word(b"incr"), word(b"a")]),
+        Aim::Before(vec![word(b"PING")]),
+        Aim::Before(vec![word(b"SELECT")]),
+    ];
+    for aim in aims {
+        let found = all_equal(PIECES.map(|size| find(bytes, size, &aim)));
+        let Some(cut) = found.cut else { continue };
+        assert!(cut.offset <= found.commands.cut);
+        let before = &bytes[..usize::try_from(cut.offset).unwrap()];
+        let again = find(before, usize::MAX, &aim);
+        assert_eq!((again.commands.ending.clone(), again.commands.cut), (Ending::Complete, cut.offset));
+        if let Aim::Second(_) = aim {
+            assert_eq!(again.cut, Some(cut));
+        }
     }
 }

@@ -1,0 +1,341 @@
+//! A dataset goes back to an earlier moment, and a real server then holds what it held at that moment.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redis::Connection;
+use redkeep::format::UnixMillis;
+use redkeep::format::timeline::Precision;
+use redkeep::operations::forget::{self, What};
+use redkeep::operations::list::{self, Selector};
+use redkeep::operations::restore::{self, Cut, From, restore_at};
+use redkeep::operations::timeline::{Cause, Filter, Picked, Wish, before_command, load, pick};
+use redkeep::operations::{OperationError, Silent};
+use redkeep::repository::Repository;
+use tempfile::TempDir;
+
+use crate::support::equality::Fingerprint;
+use crate::support::keyspace::{Keyspace, Random};
+use crate::support::repository::{Hands, back_up, create, memory};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
+
+/// What was answered is in the file: a server that syncs each second may hold writes back while it does.
+const AOF: &[&str] = &["appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0"];
+const ANNOTATED: &[&str] =
+    &["appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0", "aof-timestamp-enabled yes"];
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// Waits until so many seconds of the clock have begun.
+fn pass_seconds(count: u64) {
+    let until = now() / 1000 + count;
+    wait_for("the next seconds", || (now() / 1000 >= until).then_some(()));
+}
+
+/// One write: the value is the time before it was sent, and it was answered at the second time.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    value: u64,
+    answered: u64,
+}
+
+/// Writes the time, and raises a pair, in one transaction.
+fn write(connection: &mut Connection) -> Write {
+    let value = now();
+    let mut transaction = redis::pipe();
+    transaction.atomic().cmd("SET").arg("counter").arg(value).ignore();
+    transaction.cmd("INCR").arg("a").ignore().cmd("INCR").arg("b").ignore();
+    transaction.exec(connection).unwrap();
+    Write { value, answered: now() }
+}
+
+/// Writes each tenth of a second or more often until so many seconds have begun.
+fn write_for(connection: &mut Connection, seconds: u64) -> Vec<Write> {
+    let until = now() / 1000 + seconds;
+    let mut writes = Vec::new();
+    while now() / 1000 < until {
+        writes.push(write(connection));
+        let next = writes[writes.len() - 1].value + 50;
+        wait_for("the next twentieth of a second", || (now() >= next).then_some(()));
+    }
+    writes
+}
+
+/// The counter, after the pair was seen to be equal.
+fn counter(server: &RedisServer) -> Option<u64> {
+    let (counter, a, b): (Option<u64>, Option<u64>, Option<u64>) =
+        redis::cmd("MGET").arg("counter").arg("a").arg("b").query(&mut server.connection()).unwrap();
+    assert_eq!(a, b, "a transaction was cut");
+    counter
+}
+
+fn repository() -> Repository {
+    create(memory(), &Hands::new(77))
+}
+
+fn at(repository: &Repository, second: u64, nearest: bool) -> Result<Picked, OperationError> {
+    pick(repository, &Wish { at: UnixMillis(second * 1000), snapshot: None, dataset: None, nearest })
+}
+
+fn put(repository: &Repository, picked: &Picked, target: &Path) -> Result<Option<Cut>, OperationError> {
+    let from = picked.goal.is_some().then_some(From::Aof);
+    let options = restore::Options { target: target.into(), from, dry_run: false };
+    restore_at(repository, &picked.chosen, &options, picked.goal.as_ref(), &Silent).map(|(_, cut)| cut)
+}
+
+/// A server on what was restored.
+fn revived(repository: &Repository, picked: &Picked, kind: ServerKind) -> (TempDir, RedisServer, Option<Cut>) {
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("back");
+    let cut = put(repository, picked, &target).unwrap();
+    let server = RedisServer::start_with(kind, &target, ServerOptions::with_config(&["appendonly yes"]));
+    (place, server, cut)
+}
+
+fn started(kind: ServerKind, config: &[&str]) -> Option<(TempDir, RedisServer)> {
+    if kind.is_skipped() {
+        return None;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(config));
+    Some((data, server))
+}
+
+/// TIME-8, TIME-9
+#[test]
+fn any_second_of_an_annotated_aof_comes_back_as_it_was_at_its_end() {
+    let Some((data, server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+    pass_seconds(1);
+    let repository = repository();
+    let mut connection = server.connection();
+    let mut writes = write_for(&mut connection, 3);
+    back_up(&repository, data.path(), "counter").unwrap();
+    writes.extend(write_for(&mut connection, 4));
+    back_up(&repository, data.path(), "counter").unwrap();
+    drop(server);
+
+    let (timelines, _) = load(&repository, &Filter::default()).unwrap();
+    let stretch = &timelines[0].stretches[0];
+    assert_eq!((timelines[0].stretches.len(), timelines[0].gaps.len(), stretch.snapshots.len()), (1, 0, 2));
+    assert_eq!((stretch.pieces.len(), stretch.pieces[0].precision), (1, Precision::Second));
+
+    let mut random = Random::new(4);
+    let (first, last) = (writes[0].value, writes[writes.len() - 1].value);
+    for _ in 0..20 {
+        let second = (first + random.below(last - first + 1)) / 1000;
+        let picked = at(&repository, second, false).unwrap();
+        assert_eq!(picked.moment.effective.0 / 1000, second);
+        let (_place, server, cut) = revived(&repository, &picked, ServerKind::Redis7);
+        let found = counter(&server).expect("the second holds a write");
+        let place = writes.iter().position(|write| write.value == found).unwrap();
+        assert!(found / 1000 <= second, "{found} was written after {second}");
+        // One that was sent before the second ended and answered after it may belong to either.
+        let next = writes.get(place + 1);
+        assert!(next.is_none_or(|next| next.answered / 1000 > second), "{next:?} is missing in {second}: {cut:?}");
+    }
+}
+
+/// TIME-4
+#[test]
+fn without_annotations_the_moments_are_the_marks_also_those_of_forgotten_snapshots() {
+    let Some((data, server)) = started(ServerKind::Redis7, AOF) else { return };
+    pass_seconds(1);
+    let (repository, mut connection) = (repository(), server.connection());
+    let mut marks = Vec::new();
+    for _ in 0..3 {
+        let last = write(&mut connection);
+        marks.push((last.answered / 1000, last.value));
+        back_up(&repository, data.path(), "counter").unwrap();
+        write(&mut connection);
+        pass_seconds(2);
+    }
+    drop(server);
+    let (timelines, _) = load(&repository, &Filter::default()).unwrap();
+    assert_eq!((timelines[0].stretches.len(), timelines[0].gaps.len()), (1, 0));
+    assert_eq!(timelines[0].stretches[0].pieces[0].precision, Precision::Marks);
+
+    let named = What::Named { snapshots: vec![Selector::Latest(2)], even_pinned: false, allow_empty: false };
+    for is_forgotten in [false, true] {
+        if is_forgotten {
+            let options = forget::Options { what: named.clone(), filter: list::Filter::default(), dry_run: false };
+            forget::forget(&repository, &options, &Silent).unwrap();
+        }
+        for second in marks[0].0..=marks[2].0 {
+            let wanted = marks.iter().rev().find(|(mark, _)| *mark <= second).unwrap();
+            let picked = at(&repository, second, false).unwrap();
+            assert_eq!(picked.moment.precision, Precision::Marks);
+            assert_eq!(picked.moment.effective.0 / 1000, wanted.0);
+            let (_place, server, cut) = revived(&repository, &picked, ServerKind::Redis7);
+            assert_eq!(counter(&server), Some(wanted.1), "at {second}");
+            assert_eq!(cut.unwrap().dropped > 0, second < marks[2].0, "a later snapshot is cut");
+        }
+    }
+}
+
+/// TIME-7, TIME-8
+#[test]
+fn a_moment_between_captures_that_a_rewrite_parts_is_refused_with_its_neighbours() {
+    let Some((data, server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+    pass_seconds(1);
+    let (repository, mut connection) = (repository(), server.connection());
+    let before = write(&mut connection);
+    back_up(&repository, data.path(), "counter").unwrap();
+    pass_seconds(2);
+    let lost = write(&mut connection);
+    pass_seconds(2);
+    redis::cmd("BGREWRITEAOF").exec(&mut connection).unwrap();
+    wait_for("the rewrite", || {
+        let info = server.info();
+        (info.number("aof_rewrite_in_progress") == 0 && info.number("aof_rewrite_scheduled") == 0).then_some(())
+    });
+    let after = write(&mut connection);
+    back_up(&repository, data.path(), "counter").unwrap();
+    drop(server);
+
+    let (timelines, _) = load(&repository, &Filter::default()).unwrap();
+    assert_eq!(timelines[0].gaps.iter().map(|gap| gap.cause).collect::<Vec<_>>(), [Cause::Rewrite]);
+    let Err(OperationError::Unreachable { before: Some(earlier), after: Some(later), .. }) =
+        at(&repository, lost.value / 1000, false).map(drop)
+    else {
+        panic!("a moment in a gap is refused with both neighbours");
+    };
+    assert!(earlier.0 / 1000 <= before.answered / 1000 && later.0 > lost.answered, "{earlier:?} {later:?}");
+    let picked = at(&repository, lost.value / 1000, true).unwrap();
+    assert!(picked.moment.is_nearest);
+    let (_place, server, _) = revived(&repository, &picked, ServerKind::Redis7);
+    assert_eq!(counter(&server), Some(before.value));
+    let picked = at(&repository, after.answered / 1000, false).unwrap();
+    let (_place, server, _) = revived(&repository, &picked, ServerKind::Redis7);
+    assert_eq!(counter(&server), Some(after.value));
+}
+
+/// TIME-9
+#[test]
+fn a_moment_in_an_earlier_increment_drops_the_later_one() {
+    let slow = [ANNOTATED, &["rdb-key-save-delay 50000"]].concat();
+    let Some((data, server)) = started(ServerKind::Redis7, &slow) else { return };
+    let (repository, mut connection) = (repository(), server.connection());
+    for number in 0..400 {
+        redis::cmd("SET").arg(format!("key {number}")).arg(number).exec(&mut connection).unwrap();
+    }
+    pass_seconds(1);
+    let early = write(&mut connection);
+    pass_seconds(2);
+    redis::cmd("BGREWRITEAOF").exec(&mut connection).unwrap();
+    let late = write(&mut connection);
+    let report = back_up(&repository, data.path(), "counter").unwrap();
+    assert_eq!(server.info().number("aof_rewrite_in_progress"), 1, "the rewrite was too fast to see");
+    drop(server);
+    let increments = |names: &[String]| names.iter().filter(|name| name.ends_with(".incr.aof")).count();
+    let stored: Vec<String> = report.snapshot.files.iter().map(|file| file.display_path()).collect();
+    assert_eq!(increments(&stored), 2);
+
+    for (second, wanted, left) in [(early.answered / 1000, early, 1), (late.answered / 1000, late, 2)] {
+        let picked = at(&repository, second, false).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let target = place.path().join("back");
+        put(&repository, &picked, &target).unwrap();
+        let names: Vec<String> = walkdir::WalkDir::new(&target)
+            .into_iter()
+            .map(|entry| entry.unwrap().path().display().to_string())
+            .collect();
+        assert_eq!(increments(&names), left);
+        let server =
+            RedisServer::start_with(ServerKind::Redis7, &target, ServerOptions::with_config(&["appendonly yes"]));
+        assert_eq!(counter(&server), Some(wanted.value));
+        assert_eq!(redis::cmd("DBSIZE").query::<u64>(&mut server.connection()).unwrap(), 403);
+    }
+}
+
+/// TIME-3
+fn brings_back_what_was_flushed(kind: ServerKind, rewritten: bool) {
+    let Some((data, server)) = started(kind, AOF) else { return };
+    let (repository, mut connection) = (repository(), server.connection());
+    Keyspace::new(5, 600).fill(&server);
+    if rewritten {
+        redis::cmd("BGREWRITEAOF").exec(&mut connection).unwrap();
+        wait_for("the rewrite", || {
+            let info = server.info();
+            (info.number("aof_rewrite_in_progress") == 0 && info.number("aof_rewrite_scheduled") == 0).then_some(())
+        });
+    }
+    redis::cmd("SET").arg("one").arg("more").exec(&mut connection).unwrap();
+    let filled = Fingerprint::of(&server);
+    redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+    redis::cmd("SET").arg("after").arg(1).exec(&mut connection).unwrap();
+    back_up(&repository, data.path(), "flushed").unwrap();
+    drop(server);
+
+    let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let picked = before_command(&repository, &Selector::Latest(0), None, words("flushall")).unwrap();
+    let (_place, server, cut) = revived(&repository, &picked, kind);
+    assert!(cut.unwrap().dropped > 0);
+    filled.assert_equal(&Fingerprint::of(&server), "before FLUSHALL");
+    let picked = before_command(&repository, &Selector::Latest(0), None, words("FLUSHDB")).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let refused = put(&repository, &picked, &place.path().join("back"));
+    assert!(matches!(refused, Err(OperationError::NotThere { .. })), "{refused:?}");
+    assert!(!place.path().join("back").exists());
+}
+
+#[test]
+fn before_flushall_on_redis_6_2() {
+    brings_back_what_was_flushed(ServerKind::Redis62, false);
+    brings_back_what_was_flushed(ServerKind::Redis62, true);
+}
+
+#[test]
+fn before_flushall_on_redis_7() {
+    brings_back_what_was_flushed(ServerKind::Redis7, false);
+    brings_back_what_was_flushed(ServerKind::Redis7, true);
+}
+
+#[test]
+fn before_flushall_on_redis_7_4() {
+    brings_back_what_was_flushed(ServerKind::Redis74, true);
+}
+
+#[test]
+fn before_flushall_on_redis_8_2() {
+    brings_back_what_was_flushed(ServerKind::Redis82, true);
+}
+
+#[test]
+fn before_flushall_on_valkey_9() {
+    brings_back_what_was_flushed(ServerKind::Valkey9, true);
+}
+
+/// TIME-5
+#[test]
+fn an_aof_goes_on_over_a_restart_and_not_over_being_switched_off() {
+    let Some((data, mut server)) = started(ServerKind::Redis7, AOF) else { return };
+    let repository = repository();
+    let backup = || back_up(&repository, data.path(), "d").unwrap().snapshot;
+    write(&mut server.connection());
+    let first = backup();
+    server.stop();
+    server.start_again();
+    write(&mut server.connection());
+    let second = backup();
+    let third = backup();
+    let continues = |snapshot: &redkeep::format::snapshot::Snapshot| {
+        snapshot.facts.get("timeline.continues").cloned() == snapshot.previous && snapshot.previous.is_some()
+    };
+    assert_eq!([&first, &second, &third].map(continues), [false, true, true]);
+    let mut connection = server.connection();
+    let set = |connection: &mut Connection, word: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("appendonly").arg(word).exec(connection).unwrap();
+    };
+    set(&mut connection, "no");
+    write(&mut connection);
+    set(&mut connection, "yes");
+    wait_for("the first rewrite", || {
+        let info = server.info();
+        let idle = info.number("aof_rewrite_in_progress") == 0 && info.number("aof_rewrite_scheduled") == 0;
+        (idle && !data.path().join("appendonlydir/temp-appendonly.aof.incr").exists()).then_some(())
+    });
+    write(&mut connection);
+    assert!(!continues(&backup()));
+}
