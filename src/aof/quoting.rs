@@ -3,7 +3,7 @@
 /// Splits a line at white space. Within double quotes the escapes `\n \r \t \b \a \xHH` stand for one byte and a
 /// backslash before any other byte for that byte; within single quotes only `\'` is an escape. `None` if a quote is not
 /// closed, or is closed in the middle of a word.
-pub(super) fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = skip_spaces(line);
     while !rest.is_empty() {

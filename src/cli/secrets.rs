@@ -106,6 +106,21 @@ pub(crate) fn new_credential(
     refuse_empty(credential)
 }
 
+/// The password of a server: from a file, else from the variable that `redis-cli` reads too.
+pub(crate) fn of_server(context: &Context, file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let secret = match file {
+        Some(path) => {
+            let read = read_file(context, path);
+            first_line(read.with_context(|| format!("cannot read password file {}", path.display()))?)
+        }
+        None => match variable("REDISCLI_AUTH") {
+            Some(password) => Secret::new(password.into_vec()),
+            None => return Ok(None),
+        },
+    };
+    String::from_utf8(secret.to_vec()).map(Some).map_err(|_| anyhow::anyhow!("the server's password is not UTF-8 text"))
+}
+
 fn options(context: &Context) -> Named {
     let globals = &context.globals;
     let key_files = globals.key_file.iter().map(|path| ("--key-file", Some(Source::KeyFile(path.clone()))));

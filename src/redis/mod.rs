@@ -8,6 +8,7 @@
 //! | [`compatibility`] | which server reads which RDB file |
 //! | [`program`] | a server program of this host, and which one is right for a dataset |
 //! | [`scratch`] | a server of our own on a directory of ours |
+//! | [`host`] | how a server is stopped and started on this host |
 //! | `error` | what can go wrong with any of it |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed"))]
@@ -15,6 +16,7 @@
 pub mod compatibility;
 mod directory;
 mod error;
+pub mod host;
 mod processes;
 pub mod program;
 pub mod scratch;

@@ -1,5 +1,7 @@
 //! `redkeep restore`.
 
+pub(super) mod into_server;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -12,17 +14,27 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::{self, Options, Report, restore};
+use into_server::IntoServer;
 
-/// Put a snapshot's files into a directory
+/// Put a snapshot into a directory, or into a server
 ///
 /// Puts the files of a snapshot into a directory: all of them, compared with what was stored, or nothing. What stood
 /// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
+///
+/// With --server the dataset goes into a running server of this host: its files are made ready in the server's directory
+/// while it goes on, under the names and in the form that its version and its settings ask for; then it is stopped, they
+/// change places with the old ones in one step, it is started again, and it is asked what it holds. --dry-run prints
+/// every step. A restore that is killed leaves the old data or the new; the same command brings it to its end.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep restore --target /var/lib/redis
   redkeep restore latest~1 --target /tmp/yesterday
   redkeep restore '@2026-11-20 14:05' --target /var/lib/redis --dry-run
+  redkeep restore --server --dry-run
+  redkeep restore latest~1 --server --yes
+  redkeep restore --server=redis://127.0.0.1:6380 --yes \\
+    --stop-command 'docker stop cache' --start-command 'docker start cache'
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
@@ -32,13 +44,18 @@ JSON:
    \"made_good\": [text about damage repaired from other copies],
    \"suspects\": [{\"path\", \"why\"}], \"dry_run\": bool,
    \"alarms\": [{\"code\", \"message\"}]}
+  With --server, in place of target:
+  {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
+   \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     one: OneSnapshot,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR")]
-    target: PathBuf,
+    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]
+    target: Option<PathBuf>,
+    #[command(flatten)]
+    into: IntoServer,
     /// Take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH")]
     from: Option<From>,
@@ -65,7 +82,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         From::Rdb => restore::From::Rdb,
         From::Aof => restore::From::Aof,
     });
-    let options = Options { target: arguments.target, from, dry_run: arguments.dry_run };
+    let Some(target) = arguments.target else {
+        return into_server::run(arguments.into, from, arguments.dry_run, &repository, &chosen, context);
+    };
+    let options = Options { target, from, dry_run: arguments.dry_run };
     let report = restore(&repository, &chosen, &options, &context.progress)?;
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
     let outcome = Outcome::deed(text(&chosen, &report), &json::Restore::new(&chosen, &report))?;

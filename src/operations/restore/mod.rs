@@ -5,6 +5,7 @@
 
 mod beside;
 mod place;
+pub mod server;
 mod stage;
 mod write_back;
 
