@@ -12,6 +12,9 @@ mod capture_authority;
 mod capture_choice;
 mod capture_damage;
 mod restore_server;
+mod restore_server_kills;
+mod restore_server_program;
+mod restore_server_traps;
 mod scratch;
 mod servers;
 #[path = "../support/mod.rs"]

@@ -372,20 +372,34 @@ impl Place {
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
+        let before = self.journal()?;
         let mut journal = self.new_journal(plan, target, snapshot)?;
         self.remember(options)?;
         journal.write(&self.directory)?;
         observer.begin("stopping the server", None);
-        target.host.stop(server)?;
+        if let Err(error) = target.host.stop(server) {
+            self.take_back(before)?;
+            return Err(error.into());
+        }
         let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
         let Err(error) = swapped else { return Ok(()) };
-        if journal.is_in_place(&self.directory).unwrap_or(true) {
+        let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
+        if !is_old {
             return Err(self.explain(error));
         }
         // The old data are where they were.
         match target.host.start.run() {
-            Ok(()) => Err(error),
+            Ok(()) => self.take_back(before).and(Err(error)),
             Err(_) => Err(self.explain(error)),
+        }
+    }
+
+    /// Nothing was replaced: the journal tells again what it told before.
+    fn take_back(&self, before: Option<Journal>) -> Result<(), OperationError> {
+        let path = self.directory.join(journal::NAME);
+        match before {
+            Some(before) => before.write(&self.directory),
+            None => fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error)),
         }
     }
 

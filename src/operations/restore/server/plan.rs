@@ -175,6 +175,13 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
         notes
             .push(format!("maxmemory is {maxmemory}, the dataset took {memory} bytes: keys may be evicted or refused"));
     }
+    if way == Way::Joined || (way == Way::Scratch && !target.is_multi_part() && source.form == Form::Parts) {
+        notes.push(
+            "a server before 7.0 passes over what it does not understand in a newer one's AOF, such as counters of stream \
+             groups: compare what matters afterwards"
+                .into(),
+        );
+    }
     if source.left > 0 {
         notes.push(format!(
             "{} other file(s) of the snapshot are not touched; restore --target brings them back",

@@ -110,7 +110,10 @@ impl Target {
             let written = written.map_or(default.into(), |value| String::from_utf8_lossy(value));
             if written != now {
                 return Err(RedisError::Server {
-                    what: format!("the server runs with {name} {now}, but {file} says {written}: started again, it would look for other data"),
+                    what: format!(
+                        "the server runs with {name} {now}, but {file} says {written}: started again, it would look \
+                         for other data"
+                    ),
                     hint: "make the file say what is meant (CONFIG REWRITE does), or say how the server is started with --start-command"
                         .into(),
                 });

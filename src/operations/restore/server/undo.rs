@@ -29,7 +29,9 @@ pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, Oper
     super::super::place::refuse_users_of(&directory)?;
     let place = Place::lock(&directory)?;
     let report = place.put_back(&Silent)?;
-    place.end()?;
+    if let Some(journal) = place.journal()? {
+        Journal { state: State::Done, ..journal }.write(&directory)?;
+    }
     Ok(Some(report))
 }
 
@@ -40,6 +42,11 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let place = Place::lock(&target.directory)?;
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
     let journal = place.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
+    if journal.is_undo && journal.is_placed() {
+        // One that was killed, and that was brought to its end.
+        place.settle(options)?;
+        return Ok(place.report(&journal));
+    }
     if !options.may_stop {
         return Err(RedisError::Server {
             what: format!("the server at {} would be stopped and its data replaced", options.address),
@@ -58,6 +65,11 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
 }
 
 impl Journal {
+    /// Whether all is exchanged, and nobody has asked the server yet.
+    fn is_placed(&self) -> bool {
+        self.state == State::Placed
+    }
+
     /// Whether something was set aside, or is about to be.
     fn has_aside(&self) -> bool {
         match self.state {
@@ -73,11 +85,10 @@ impl Place {
     fn put_back(&self, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
         let nothing = || OperationError::NothingAside { path: self.directory.display().to_string() };
         let mut journal = self.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
-        let was_killed = journal.state == State::Exchanging;
-        if was_killed {
+        if journal.state == State::Exchanging {
             journal.exchange(&self.directory, observer)?;
         }
-        if !(was_killed && journal.is_undo) {
+        if !(journal.is_undo && journal.is_placed()) {
             let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
             journal.entries = exchange::look(&self.directory, &self.directory.join(&journal.aside), names)?;
             journal.is_undo = !journal.is_undo;
@@ -85,15 +96,11 @@ impl Place {
             journal.write(&self.directory)?;
             journal.exchange(&self.directory, observer)?;
         }
-        let aside = self.directory.join(&journal.aside);
-        Ok(ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo })
+        Ok(self.report(&journal))
     }
 
-    /// Nobody will start a server and ask it.
-    fn end(&self) -> Result<(), OperationError> {
-        match self.journal()? {
-            Some(journal) => Journal { state: State::Done, ..journal }.write(&self.directory),
-            None => Ok(()),
-        }
+    fn report(&self, journal: &Journal) -> ServerUndoReport {
+        let aside = self.directory.join(&journal.aside);
+        ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo }
     }
 }
