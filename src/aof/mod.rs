@@ -20,6 +20,7 @@ pub use commands::{Commands, Ending};
 pub use cutting::{Aim, CutFinder, CutPoint, Found};
 pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
 pub use names::{is_temporary, manifest_name};
+pub(crate) use quoting::append_word;
 pub use quoting::split_words;
 pub use scanner::{BULK_MAX, Scanner};
 pub use timestamps::{Timestamp, parse_timestamp};

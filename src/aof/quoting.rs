@@ -92,7 +92,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Appends a word so that [`split_words`] gives it back, without quotes where a server writes none.
-pub(super) fn append_word(line: &mut Vec<u8>, word: &[u8]) {
+pub(crate) fn append_word(line: &mut Vec<u8>, word: &[u8]) {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'\'');
     if !word.is_empty() && word.iter().all(plain) {
         line.extend_from_slice(word);

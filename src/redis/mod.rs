@@ -5,13 +5,21 @@
 //! | `directory` | a data directory: which files are one consistent dataset, and how each is read |
 //! | `processes` | what /proc shows of servers at work in a directory |
 //! | [`server`] | a live server: how it is reached, what it says, what it is asked to do |
+//! | [`compatibility`] | which server reads which RDB file |
+//! | [`program`] | a server program of this host, and which one is right for a dataset |
+//! | [`scratch`] | a server of our own on a directory of ours |
+//! | [`host`] | how a server is stopped and started on this host |
 //! | `error` | what can go wrong with any of it |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed"))]
 
+pub mod compatibility;
 mod directory;
 mod error;
+pub mod host;
 mod processes;
+pub mod program;
+pub mod scratch;
 pub mod server;
 
 pub use directory::{Capture, CaptureOptions, CapturedFile, Content, Reading, capture_directory, inspect};

@@ -160,7 +160,7 @@ fn tells_writing(fdinfo: &str) -> bool {
 }
 
 /// `redis-server`, `valkey-server`, `keydb-server` and names made from these, such as `redis-server-7` and `redis-8.2`.
-fn is_server_name(name: &[u8]) -> bool {
+pub(super) fn is_server_name(name: &[u8]) -> bool {
     [&b"redis"[..], b"valkey", b"keydb"].iter().any(|family| {
         name.strip_prefix(*family).is_some_and(|rest| {
             let rest = rest.strip_prefix(b"-").unwrap_or(rest);

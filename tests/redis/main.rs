@@ -13,6 +13,11 @@ mod capture_choice;
 mod capture_damage;
 mod live;
 mod moments;
+mod restore_server;
+mod restore_server_kills;
+mod restore_server_program;
+mod restore_server_traps;
+mod scratch;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;

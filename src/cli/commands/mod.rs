@@ -75,7 +75,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(arguments, context),
-        Command::Undo(arguments) => undo::run(&arguments),
+        Command::Undo(arguments) => undo::run(&arguments, context),
         Command::Tag(arguments) => tag::run(arguments, context),
         Command::Forget(arguments) => forget::run(arguments, context),
         Command::Undelete(arguments) => undelete::run(&arguments, context),

@@ -1,5 +1,7 @@
 //! `redkeep restore`.
 
+pub(super) mod into_server;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -17,8 +19,9 @@ use crate::operations::list::{Chosen, Selector};
 use crate::operations::restore::{self, Cut, Options, Report, restore_at};
 use crate::operations::timeline::{self, Moment, Picked, Wish};
 use crate::repository::Repository;
+use into_server::IntoServer;
 
-/// Put a snapshot's files into a directory
+/// Put a snapshot into a directory, or into a server
 ///
 /// Puts the files of a snapshot into a directory: all of them, compared with what was stored, or nothing. What stood
 /// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
@@ -26,6 +29,11 @@ use crate::repository::Repository;
 /// With --at it is the state of any second that an AOF covers (`redkeep timeline` shows which), with --before-command the
 /// one before the last command of a kind. The AOF is cut on the restored copy; a dump beside it is left out. The moment that
 /// was restored is always said.
+///
+/// With --server the dataset goes into a running server of this host: its files are made ready in the server's directory
+/// while it goes on, under the names and in the form that its version and its settings ask for; then it is stopped, they
+/// change places with the old ones in one step, it is started again, and it is asked what it holds. --dry-run prints
+/// every step. A restore that is killed leaves the old data or the new; the same command brings it to its end.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -35,6 +43,10 @@ Examples:
   redkeep restore --at '2026-11-20 14:05:09' --target /var/lib/redis
   redkeep restore --before-command FLUSHALL --target /tmp/before
   redkeep restore --before-command 'DEL \"a key\"' --target /tmp/before
+  redkeep restore --server --dry-run
+  redkeep restore latest~1 --server --yes
+  redkeep restore --server=redis://127.0.0.1:6380 --yes \\
+    --stop-command 'docker stop cache' --start-command 'docker start cache'
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
@@ -48,6 +60,9 @@ JSON:
      same by the server's clock, \"precision\": as in timeline, \"exact\":
      bool, \"nearest\": bool, \"dropped_bytes\": number or null}, or null,
    \"alarms\": [{\"code\", \"message\"}]}
+  With --server, in place of target:
+  {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
+   \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME]
@@ -56,8 +71,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of: OfDataset,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR")]
-    target: PathBuf,
+    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]
+    target: Option<PathBuf>,
     /// Restore the state of this second
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]
     at: Option<UnixMillis>,
@@ -67,6 +82,8 @@ pub(crate) struct Arguments {
     /// Where TIME lies in a gap, take the nearest moment before it
     #[arg(long, requires = "at")]
     nearest: bool,
+    #[command(flatten)]
+    into: IntoServer,
     /// Take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH")]
     from: Option<From>,
@@ -107,9 +124,16 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     });
     // A dump beside an AOF that is cut is of another moment.
     let from = from.or(goal.is_some().then_some(restore::From::Aof));
-    let options = Options { target: arguments.target, from, dry_run: arguments.dry_run };
+    let past = |cut: Option<&Cut>| {
+        moment.as_ref().map(|moment| Past::new(moment.clone(), cut, arguments.before_command.is_some()))
+    };
+    let Some(target) = arguments.target else {
+        let wanted = into_server::Wanted { from, goal, dry_run: arguments.dry_run, past: &past };
+        return into_server::run(arguments.into, wanted, &repository, &chosen, context);
+    };
+    let options = Options { target, from, dry_run: arguments.dry_run };
     let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
-    let past = moment.map(|moment| Past::new(moment, cut.as_ref(), arguments.before_command.is_some()));
+    let past = past(cut.as_ref());
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
     let json = json::Restore::new(&chosen, &report, past.as_ref());
     let outcome = Outcome::deed(text(&chosen, &report, past.as_ref()), &json)?;

@@ -4,19 +4,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::restore::into_server::AServer;
+use crate::cli::context::Context;
 use crate::cli::human::plain;
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
+use crate::operations::restore::server::{ServerUndoReport, undo_directory, undo_server};
 use crate::operations::restore::undo;
 
-/// Put back what the last restore into a directory replaced
+/// Put back what the last restore into a directory or a server replaced
 ///
 /// Puts back what the last restore into DIR replaced. What stands there now is kept beside it in turn: a second undo
 /// puts that back. Needs no repository and no password.
+///
+/// With --server the server is stopped, its files change places with those that the last restore set aside, and it is
+/// started again. With the server stopped already, its directory does.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep undo /var/lib/redis
+  redkeep undo --server --yes
 
 JSON:
   {\"target\": path, \"from\": where what it holds again was kept,
@@ -24,13 +31,22 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    of: AServer,
 }
 
 /// Undoes a restore.
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let report = undo(&arguments.directory)?;
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let Some(directory) = &arguments.directory else {
+        context.progress.stop_in_order();
+        return of_server(&undo_server(&arguments.of.options(context)?, &context.progress)?);
+    };
+    if let Some(report) = undo_directory(directory)? {
+        return of_server(&report);
+    }
+    let report = undo(directory)?;
     let target = report.target.display().to_string();
     let from = report.from.display().to_string();
     let aside = report.aside.map(|aside| aside.display().to_string());
@@ -39,4 +55,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         text.push_str(&format!("  what stood there is kept in {}\n", plain(aside)));
     }
     Outcome::deed(text, &json::Undo { target, from, aside })
+}
+
+fn of_server(report: &ServerUndoReport) -> anyhow::Result<Outcome> {
+    let target = report.directory.display().to_string();
+    let aside = report.aside.display().to_string();
+    let what = if report.is_old { "what it held before the restore" } else { "the restored data" };
+    let kept = format!("  what stood there is kept in {}\n", plain(&aside));
+    let text = format!("{} holds again {what}\n{kept}", plain(&target));
+    Outcome::deed(text, &json::Undo { target, from: aside.clone(), aside: Some(aside) })
 }

@@ -7,6 +7,7 @@ use crate::cli::commands::restore::Past;
 use crate::cli::commands::timeline::precision;
 use crate::cli::time::{exact, of_host};
 use crate::operations::list::Chosen;
+use crate::operations::restore::server::ServerReport;
 use crate::operations::{restore, verify};
 
 /// `restore`.
@@ -60,6 +61,53 @@ impl Restore {
             files: report.files,
             bytes: report.bytes,
             aside: report.aside.as_ref().map(|path| path.display().to_string()),
+            unset: report.unset.clone(),
+            made_good: report.made_good.clone(),
+            suspects: report.suspects.iter().map(suspect).collect(),
+            dry_run: report.dry_run,
+            moment: past.map(RestoredMoment::from),
+        }
+    }
+}
+
+/// `restore --server`.
+#[derive(Serialize)]
+pub(crate) struct RestoreServer {
+    #[serde(flatten)]
+    of: Worked,
+    directory: String,
+    server: String,
+    steps: Vec<String>,
+    notes: Vec<String>,
+    files: u64,
+    bytes: u64,
+    aside: Option<String>,
+    holds: Vec<String>,
+    wrong: Vec<String>,
+    finished_earlier: bool,
+    unset: Vec<String>,
+    made_good: Vec<String>,
+    suspects: Vec<Suspect>,
+    dry_run: bool,
+    moment: Option<RestoredMoment>,
+}
+
+impl RestoreServer {
+    pub fn new(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> RestoreServer {
+        let suspect = |(path, why): &(String, String)| Suspect { path: path.clone(), why: why.clone() };
+        let verified = report.verified.clone().unwrap_or_default();
+        RestoreServer {
+            of: chosen.into(),
+            directory: report.directory.display().to_string(),
+            server: report.server.clone(),
+            steps: report.steps.clone(),
+            notes: report.notes.clone(),
+            files: report.files,
+            bytes: report.bytes,
+            aside: report.aside.as_ref().map(|path| path.display().to_string()),
+            holds: verified.lines,
+            wrong: verified.wrong,
+            finished_earlier: report.finished_earlier,
             unset: report.unset.clone(),
             made_good: report.made_good.clone(),
             suspects: report.suspects.iter().map(suspect).collect(),

@@ -6,6 +6,7 @@
 mod beside;
 mod moment;
 mod place;
+pub mod server;
 mod stage;
 mod write_back;
 

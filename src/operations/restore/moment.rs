@@ -39,6 +39,23 @@ pub enum Goal {
     },
 }
 
+impl Goal {
+    /// The same for files that stand in one directory under their names.
+    pub(super) fn by_name(&self) -> Goal {
+        let named = |mark: &Mark| {
+            let name = mark.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+            Mark { path: name.into(), ..mark.clone() }
+        };
+        match self {
+            Goal::Second { .. } => self.clone(),
+            Goal::Mark(mark) => Goal::Mark(named(mark)),
+            Goal::Before { words, base, marks } => {
+                Goal::Before { words: words.clone(), base: *base, marks: marks.iter().map(named).collect() }
+            }
+        }
+    }
+}
+
 /// What was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {

@@ -151,29 +151,8 @@ impl Target {
         }
     }
 
-    /// A server that works in the directory would go on writing to the files set aside, and never see the new ones.
     fn refuse_users(&self) -> Result<(), OperationError> {
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let Ok(processes) = fs::read_dir("/proc") else { return Ok(()) };
-        for process in processes.flatten() {
-            let path = process.path();
-            let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
-            let Ok(directory) = fs::metadata(path.join("cwd")) else { continue };
-            if !is_process || id(&directory) != id(standing) {
-                continue;
-            }
-            let command = fs::read_to_string(path.join("comm")).unwrap_or_default();
-            // A person's shell may stand in the directory; a server must not.
-            if !["redis", "valkey", "keydb"].iter().any(|server| command.contains(server)) {
-                continue;
-            }
-            let pid = process.file_name().to_string_lossy().into_owned();
-            return Err(OperationError::InUse {
-                what: format!("{} is the directory of a running {} (pid {pid})", self.path.display(), command.trim()),
-                hint: "stop the server first, or restore to another directory".into(),
-            });
-        }
-        Ok(())
+        self.standing.as_ref().map_or(Ok(()), |_| refuse_users_of(&self.path))
     }
 
     /// Refuses when something else stands there than was looked at, or a server was started in it meanwhile.
@@ -315,6 +294,31 @@ fn give(directory: &Path, like: &fs::Metadata) -> Result<(), OperationError> {
         chown(directory, Some(like.uid()), Some(like.gid())).map_err(failed)?;
     }
     fs::set_permissions(directory, fs::Permissions::from_mode(like.mode() & 0o7777)).map_err(failed)
+}
+
+/// A server that works in the directory would go on writing to the files set aside, and never see the new ones.
+pub(super) fn refuse_users_of(directory: &Path) -> Result<(), OperationError> {
+    let Ok(standing) = fs::metadata(directory) else { return Ok(()) };
+    let Ok(processes) = fs::read_dir("/proc") else { return Ok(()) };
+    for process in processes.flatten() {
+        let path = process.path();
+        let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
+        let Ok(works_in) = fs::metadata(path.join("cwd")) else { continue };
+        if !is_process || id(&works_in) != id(&standing) {
+            continue;
+        }
+        let command = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        // A person's shell may stand in the directory; a server must not.
+        if !["redis", "valkey", "keydb"].iter().any(|server| command.contains(server)) {
+            continue;
+        }
+        let pid = process.file_name().to_string_lossy().into_owned();
+        return Err(OperationError::InUse {
+            what: format!("{} is the directory of a running {} (pid {pid})", directory.display(), command.trim()),
+            hint: "stop the server first, or restore to another directory".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Device and inode.

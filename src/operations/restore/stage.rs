@@ -24,7 +24,8 @@ use crate::repository::{Repository, RepositoryError, Want};
 /// A directory beside the target that nobody else uses, as the target is claimed. Removed when it is dropped before it
 /// was put in place.
 pub(super) struct Staging<'a> {
-    claim: &'a Claim,
+    /// Whose place it will take; of a directory for a server's files it is nobody's.
+    claim: Option<&'a Claim>,
     path: PathBuf,
     in_place: bool,
 }
@@ -44,7 +45,7 @@ impl<'a> Staging<'a> {
         let path = claim.staging();
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| OperationError::target("create", &path, error))?;
-        let staging = Staging { claim, path, in_place: false };
+        let staging = Staging { claim: Some(claim), path, in_place: false };
         claim.probe(&staging.path)?;
         Ok(staging)
     }
@@ -52,6 +53,18 @@ impl<'a> Staging<'a> {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// An empty directory of this name, whose files are taken out of it one by one.
+    pub fn create_at(path: PathBuf) -> Result<Staging<'static>, OperationError> {
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| OperationError::target("create", &path, error))?;
+        Ok(Staging { claim: None, path, in_place: false })
+    }
+
+    /// The files stay where they are.
+    pub fn keep(mut self) {
+        self.in_place = true;
     }
 
     /// Writes all files, gives them owner, mode and times, and compares them. Answers with damage that was made good,
@@ -98,7 +111,7 @@ impl<'a> Staging<'a> {
     /// Where nothing stood before, the directory is given to the owner of the dataset's files: a server that may not
     /// look into it starts empty or not at all.
     fn dress_new(&self, files: &[&File], unset: &mut Unset) -> Result<(), OperationError> {
-        if self.claim.target().exists() {
+        if self.claim.is_none_or(|claim| claim.target().exists()) {
             return Ok(());
         }
         if let Some(file) = files.iter().find(|file| file.role != Role::Other) {
@@ -206,7 +219,7 @@ impl<'a> Staging<'a> {
 
     /// Gives the directory the target's name. What stood there is answered with its new place.
     pub fn put_in_place(mut self) -> Result<Option<PathBuf>, OperationError> {
-        let aside = self.claim.take(&self.path)?;
+        let aside = self.claim.map_or(Ok(None), |claim| claim.take(&self.path))?;
         self.in_place = true;
         Ok(aside)
     }

@@ -50,8 +50,7 @@ pub(super) fn is_left_out(name: &[u8]) -> bool {
         || name == b"lost+found"
         || name.ends_with(b".pid")
         || is_log(name)
-        || name.starts_with(b".redkeep-staging-")
-        || name.starts_with(b".redkeep-aside-")
+        || name.starts_with(b".redkeep-")
 }
 
 /// `x.log`, and what rotation makes of it: `x.log.1`, `x.log.2.gz`.
@@ -123,6 +122,7 @@ mod tests {
             "lost+found",
             ".redkeep-staging-1",
             ".redkeep-aside-2026",
+            ".redkeep-restore.journal",
             "nodes.conf.tmp-12-1700000000000",
         ] {
             assert!(is_left_out(name.as_bytes()), "{name}");

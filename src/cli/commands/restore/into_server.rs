@@ -1,0 +1,194 @@
+//! `redkeep restore --server`, and the part of it that `redkeep undo --server` shares.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use super::Past;
+use crate::cli::context::Context;
+use crate::cli::human::{count, facts, plain, short, size};
+use crate::cli::outcome::Outcome;
+use crate::cli::{json, secrets, time};
+use crate::operations::list::Chosen;
+use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
+use crate::operations::restore::{Cut, From, Goal};
+use crate::redis::host::Commands;
+use crate::redis::server::Address;
+use crate::repository::Repository;
+
+/// Where a server is that nobody named.
+const USUAL: &str = "127.0.0.1:6379";
+
+/// A server of this host that may be stopped.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Into a server")]
+pub(crate) struct AServer {
+    /// A running server of this host [without a value: 127.0.0.1:6379]
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = USUAL)]
+    pub server: Option<Address>,
+    /// The server may be stopped, and its data replaced
+    #[arg(long, short = 'y', requires = "server")]
+    yes: bool,
+    /// How the server is stopped [default: by its service manager, or SHUTDOWN NOSAVE]
+    #[arg(long, value_name = "COMMAND", requires = "server")]
+    stop_command: Option<String>,
+    /// How the server is started [default: by its service manager, or as it was]
+    #[arg(long, value_name = "COMMAND", requires = "server")]
+    start_command: Option<String>,
+    /// File whose first line is the server's password [env: REDISCLI_AUTH]
+    #[arg(long, value_name = "FILE", requires = "server")]
+    redis_password_file: Option<PathBuf>,
+}
+
+/// How a dataset gets into a server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Into a server")]
+pub(super) struct IntoServer {
+    #[command(flatten)]
+    pub of: AServer,
+    /// How a dump gets into a server whose AOF is on [default: direct]
+    #[arg(long, value_name = "METHOD", requires = "server")]
+    method: Option<Method>,
+    /// What is wished for keys that expired since, where there is a choice
+    #[arg(long, value_name = "WISH", requires = "server", conflicts_with = "method")]
+    ttl: Option<Ttl>,
+    /// Do it although; may be given several times
+    #[arg(long, value_name = "WHAT", requires = "server", value_delimiter = ',')]
+    force: Vec<Force>,
+    /// Program of a scratch server, where one is needed [default: the server's own]
+    #[arg(long, value_name = "FILE", requires = "server")]
+    server_binary: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Method {
+    /// It becomes the AOF: the server is started once
+    Direct,
+    /// A scratch server loads it with its AOF off, then writes an AOF
+    Classic,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Ttl {
+    /// They are loaded, and go one by one
+    Keep,
+    /// They are dropped while loading
+    Drop,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Force {
+    /// The server is a replica
+    Replica,
+    /// A Sentinel watches it
+    Sentinel,
+    /// It is a node of a cluster
+    Cluster,
+    /// The snapshot was suspect when it was taken
+    Suspect,
+}
+
+impl AServer {
+    /// Options for this server; where it is remembered while it is stopped stands in the state directory.
+    pub fn options(&self, context: &Context) -> anyhow::Result<Options> {
+        let usual = || USUAL.parse::<Address>();
+        let address = self.server.clone().map_or_else(usual, Ok)?;
+        let secret = secrets::server_password(context, self.redis_password_file.as_deref(), None)?;
+        let text = secret.as_deref().map(|secret| std::str::from_utf8(secret).context("the password is not UTF-8"));
+        let password = text.transpose()?;
+        let address = match (password, address.has_password()) {
+            (Some(password), false) => address.with_login(None, Some(password)),
+            _ => address,
+        };
+        let name: String = address.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let memory = context.places()?.state.map(|state| state.join(format!("restore-{name}")));
+        let commands = Commands { stop: self.stop_command.clone(), start: self.start_command.clone() };
+        Ok(Options { commands, may_stop: self.yes, memory, ..Options::new(address) })
+    }
+}
+
+/// What of the snapshot is restored.
+pub(super) struct Wanted<'a> {
+    pub from: Option<From>,
+    pub goal: Option<Goal>,
+    pub dry_run: bool,
+    /// Says which moment it is, once it is cut.
+    pub past: &'a dyn Fn(Option<&Cut>) -> Option<Past>,
+}
+
+/// Restores a snapshot into a server.
+pub(super) fn run(
+    arguments: IntoServer,
+    wanted: Wanted<'_>,
+    repository: &Repository,
+    chosen: &Chosen,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let consent = |force: &Force| match force {
+        Force::Replica => server::Consent::Replica,
+        Force::Sentinel => server::Consent::Sentinel,
+        Force::Cluster => server::Consent::Cluster,
+        Force::Suspect => server::Consent::Suspect,
+    };
+    let Wanted { from, goal, dry_run, past } = wanted;
+    let options = Options {
+        from,
+        goal,
+        method: arguments.method.map(|method| match method {
+            Method::Direct => server::Method::Direct,
+            Method::Classic => server::Method::Classic,
+        }),
+        ttl: arguments.ttl.map(|ttl| match ttl {
+            Ttl::Keep => server::Ttl::Keep,
+            Ttl::Drop => server::Ttl::Drop,
+        }),
+        consents: arguments.force.iter().map(consent).collect(),
+        dry_run,
+        program: arguments.server_binary.clone(),
+        ..arguments.of.options(context)?
+    };
+    let report = restore_into_server(repository, chosen, &options, &context.progress)?;
+    let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
+    let wrong = report.verified.iter().flat_map(|verified| verified.wrong.iter().cloned());
+    let is_wrong = report.verified.as_ref().is_some_and(|verified| !verified.is_right());
+    let past = past(report.cut.as_ref());
+    let json = json::RestoreServer::new(chosen, &report, past.as_ref());
+    let outcome = Outcome::deed(text(chosen, &report, past.as_ref()), &json)?;
+    let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
+    Ok(outcome.with_warnings(suspects).with_warnings(wrong).with_alarms(&chosen.alarms).with_damage(is_wrong))
+}
+
+fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
+    let Chosen { name, snapshot, .. } = chosen;
+    let (id, dataset) = (short(&name.session), plain(&snapshot.dataset));
+    let did = match (report.dry_run, report.finished_earlier) {
+        (true, _) => "would restore",
+        (false, true) => "finished the killed restore of",
+        (false, false) => "restored",
+    };
+    let mut lines = vec![
+        ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
+        ("into", format!("{}, directory {}", report.server, report.directory.display())),
+        ("files", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
+    ];
+    if let Some(past) = past {
+        lines.insert(1, ("moment", past.text()));
+    }
+    lines.extend(report.notes.iter().map(|note| ("note", note.clone())));
+    if let Some(verified) = &report.verified {
+        lines.extend(verified.lines.iter().map(|line| ("holds", line.clone())));
+        lines.extend(verified.wrong.iter().map(|line| ("wrong", line.clone())));
+    }
+    if let Some(aside) = &report.aside {
+        lines.push(("aside", format!("the old files are kept in {}", aside.display())));
+        lines.push(("undo", "redkeep undo --server --yes".into()));
+    }
+    let mut text = format!("{did} snapshot {id} of {dataset}\n{}", facts(&lines));
+    if report.dry_run {
+        for (place, step) in (1..).zip(&report.steps) {
+            text.push_str(&format!("  {place}. {}\n", plain(step)));
+        }
+    }
+    text
+}

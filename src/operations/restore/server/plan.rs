@@ -1,0 +1,231 @@
+//! The plan: by which way a dataset gets into a server. Pure, and printed in words before anything is done.
+//!
+//! | snapshot has | AOF of the target | way |
+//! |---|---|---|
+//! | dump | off | [`Way::Dump`] |
+//! | dump | on, several files | [`Way::Base`]; [`Way::Classic`] where it is asked for |
+//! | dump | on, one file | [`Way::Preamble`]; [`Way::Classic`] where it is asked for |
+//! | AOF | on, several files | [`Way::Parts`], of one file [`Way::SingleAsBase`] |
+//! | AOF | on, one file | [`Way::Joined`], of one file [`Way::Preamble`] |
+//! | AOF | off | [`Way::Scratch`] |
+
+use std::ffi::OsString;
+
+use super::source::{Form, Source};
+use super::target::{Names, Target};
+use super::{Method, Options, Ttl};
+use crate::redis::RedisError;
+
+/// By which way a dataset gets into a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The dump takes its place.
+    Dump,
+    /// The dump is the base of a new AOF.
+    Base,
+    /// The file is the AOF: it may begin as a dump.
+    Preamble,
+    /// The files of the AOF, under the target's names.
+    Parts,
+    /// The single file is the base of a new AOF.
+    SingleAsBase,
+    /// Base and increments become one file.
+    Joined,
+    /// A scratch server loads the AOF and saves a dump.
+    Scratch,
+    /// A scratch server loads the dump, and writes an AOF when it is told to switch it on.
+    Classic,
+}
+
+/// What will be done, and what is to be known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub(super) way: Way,
+    /// What of the target's directory is replaced or set aside: first what the server loads, then the rest.
+    pub(super) entries: Vec<OsString>,
+    /// The steps in words.
+    pub steps: Vec<String>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// The way for one form of a dataset into one kind of server.
+pub(super) fn way(form: Form, appendonly: bool, multi_part: bool, classic: bool) -> Way {
+    match (form, appendonly, multi_part) {
+        (Form::Dump, false, _) => Way::Dump,
+        (Form::Dump, true, _) if classic => Way::Classic,
+        (Form::Dump, true, true) => Way::Base,
+        (Form::Dump | Form::Single, true, false) => Way::Preamble,
+        (Form::Parts, true, true) => Way::Parts,
+        (Form::Single, true, true) => Way::SingleAsBase,
+        (Form::Parts, true, false) => Way::Joined,
+        (Form::Parts | Form::Single, false, _) => Way::Scratch,
+    }
+}
+
+impl Way {
+    /// Bytes of disk for a dataset of so many.
+    pub fn bytes(self, bytes: u64) -> u64 {
+        match self {
+            Way::Dump | Way::Base | Way::Preamble | Way::Parts | Way::SingleAsBase => bytes,
+            Way::Joined | Way::Scratch | Way::Classic => bytes.saturating_mul(2),
+        }
+    }
+
+    /// Whether a server that loads the result drops keys that expired since.
+    fn drops_expired(self) -> bool {
+        matches!(self, Way::Dump | Way::Scratch | Way::Classic)
+    }
+}
+
+/// What a server of these names loads, and what else it may have written: the first is what counts.
+fn entries(names: &Names, appendonly: bool) -> Vec<OsString> {
+    let aof = names.aof_directory.as_ref().unwrap_or(&names.aof);
+    let first = if appendonly { aof } else { &names.dump };
+    let all = [Some(&names.dump), names.aof_directory.as_ref(), Some(&names.aof)];
+    let rest = all.into_iter().flatten().filter(|name| *name != first);
+    [first].into_iter().chain(rest).cloned().collect()
+}
+
+impl Plan {
+    /// Makes the plan, or says why there is none.
+    pub(super) fn make(source: &Source, target: &Target, options: &Options) -> Result<Plan, RedisError> {
+        let classic = options.method == Some(Method::Classic) || options.ttl == Some(Ttl::Drop);
+        if options.method == Some(Method::Classic) && (source.form != Form::Dump || !target.appendonly) {
+            return Err(RedisError::Server {
+                what: "the classic method is for a dump and a server whose AOF is on".into(),
+                hint: "leave out --method: the direct way is right here".into(),
+            });
+        }
+        if target.appendonly && target.version < (4, 0, 0) {
+            return Err(RedisError::Server {
+                what: format!("{} cannot read an AOF that begins as a dump", target.program()),
+                hint: "restore into Redis 4.0 or newer".into(),
+            });
+        }
+        if matches!(source.form, Form::Dump | Form::Single) {
+            source.only()?;
+        }
+        let way = way(source.form, target.appendonly, target.is_multi_part(), classic);
+        let entries = entries(&target.names, target.appendonly);
+        let steps = steps(way, source, target, &entries);
+        Ok(Plan { way, steps, notes: notes(way, source, target, options), entries })
+    }
+}
+
+fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString]) -> Vec<String> {
+    let directory = target.directory.display();
+    let main = entries.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let aof = target.names.aof.to_string_lossy();
+    let mut steps = vec![format!(
+        "write {} file(s) of the snapshot ({} bytes) to a staging directory in {directory}, while the server goes on, \
+         and compare them with what was stored",
+        source.files.len(),
+        source.bytes()
+    )];
+    steps.extend(match way {
+        Way::Dump | Way::Preamble => None,
+        Way::Base => Some(format!("make the dump the base of a new AOF: {main}/{aof}.1.base.rdb, its manifest last")),
+        Way::Parts => Some(format!("name the AOF's files as this server does: {main}/{aof}.…, their manifest last")),
+        Way::SingleAsBase => {
+            Some(format!("make the AOF the base of a new one: {main}/{aof}.1.base.aof, its manifest last"))
+        }
+        Way::Joined => Some(format!("join base and increments to one file, {main}, without annotations")),
+        Way::Scratch => Some(format!(
+            "let a scratch server ({}, no port, a private socket) load the AOF there and save it as {main}; it takes \
+             as much memory as the dataset",
+            target.program()
+        )),
+        Way::Classic => Some(format!(
+            "let a scratch server ({}, no port, a private socket) load the dump there with its AOF off, switch its AOF \
+             on, and wait until {main} is whole; it takes as much memory as the dataset",
+            target.program()
+        )),
+    });
+    let (user, group) = target.owner;
+    steps.push(format!("give the files to {user}:{group} and bring them to the disk"));
+    steps.push(format!("stop the server: {}; wait until process {} is gone", target.host.stop, target.host.process.id));
+    steps.push(format!("put {main} in place by one rename; what stood there is kept in {directory}/.redkeep-aside-…"));
+    let rest: Vec<_> = entries.iter().skip(1).map(|name| name.to_string_lossy()).collect();
+    steps.push(format!("set aside too, where they are there: {}", rest.join(", ")));
+    steps.push(format!("start the server: {}; wait until it has loaded", target.host.start));
+    let aof = if target.appendonly { "on" } else { "off" };
+    steps.push(format!("ask it: keys by database as in the snapshot, AOF {aof} as before, last writes without error"));
+    steps
+}
+
+fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<String> {
+    let mut notes = Vec::new();
+    match (way.drops_expired(), options.ttl) {
+        (true, Some(Ttl::Keep)) => notes
+            .push("--ttl keep: there is no way here that keeps keys which expired since: loading drops them".into()),
+        (true, _) => notes.push("keys that expired since the snapshot are dropped while loading".into()),
+        (false, Some(Ttl::Drop)) => {
+            notes.push("--ttl drop: there is no way here that drops them: keys that expired since go one by one".into())
+        }
+        (false, _) => {
+            notes.push("keys that expired since the snapshot are loaded, and go one by one afterwards".into())
+        }
+    }
+    if let Some(replicas @ 1..) = target.info.number("connected_slaves") {
+        notes.push(format!("{replicas} replica(s) will follow the server to the restored data"));
+    }
+    if let Some(memory) = source.memory.filter(|memory| target.maxmemory > 0 && target.maxmemory < *memory) {
+        let maxmemory = target.maxmemory;
+        notes
+            .push(format!("maxmemory is {maxmemory}, the dataset took {memory} bytes: keys may be evicted or refused"));
+    }
+    if way == Way::Joined || (way == Way::Scratch && !target.is_multi_part() && source.form == Form::Parts) {
+        notes.push(
+            "a server before 7.0 passes over what it does not understand in a newer one's AOF, such as counters of stream \
+             groups: compare what matters afterwards"
+                .into(),
+        );
+    }
+    if source.left > 0 {
+        notes.push(format!(
+            "{} other file(s) of the snapshot are not touched; restore --target brings them back",
+            source.left
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_of_the_table_has_its_way() {
+        let direct = |form, appendonly, multi_part| way(form, appendonly, multi_part, false);
+        assert_eq!(direct(Form::Dump, false, true), Way::Dump);
+        assert_eq!(direct(Form::Dump, false, false), Way::Dump);
+        assert_eq!(direct(Form::Dump, true, true), Way::Base);
+        assert_eq!(direct(Form::Dump, true, false), Way::Preamble);
+        assert_eq!(direct(Form::Parts, true, true), Way::Parts);
+        assert_eq!(direct(Form::Parts, true, false), Way::Joined);
+        assert_eq!(direct(Form::Single, true, true), Way::SingleAsBase);
+        assert_eq!(direct(Form::Single, true, false), Way::Preamble);
+        for form in [Form::Parts, Form::Single] {
+            assert_eq!((direct(form, false, true), direct(form, false, false)), (Way::Scratch, Way::Scratch));
+        }
+        assert_eq!(
+            (way(Form::Dump, true, true, true), way(Form::Dump, true, false, true)),
+            (Way::Classic, Way::Classic)
+        );
+        assert_eq!(way(Form::Dump, false, true, true), Way::Dump);
+    }
+
+    #[test]
+    fn what_the_server_loads_comes_first_and_every_name_comes_once() {
+        let names = |directory: Option<&str>| Names {
+            dump: "d.rdb".into(),
+            aof: "a.aof".into(),
+            aof_directory: directory.map(OsString::from),
+        };
+        assert_eq!(entries(&names(Some("dir")), true), ["dir", "d.rdb", "a.aof"]);
+        assert_eq!(entries(&names(Some("dir")), false), ["d.rdb", "dir", "a.aof"]);
+        assert_eq!(entries(&names(None), true), ["a.aof", "d.rdb"]);
+        assert_eq!(entries(&names(None), false), ["d.rdb", "a.aof"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! What of a snapshot a server is given: one dataset, as a dump or as an AOF.
+
+use std::collections::BTreeMap;
+
+use crate::format::snapshot::{File, FileKind, Role, Snapshot};
+use crate::operations::OperationError;
+use crate::operations::restore::From;
+use crate::rdb::{Family, Header};
+use crate::redis::RedisError;
+
+/// In which form a snapshot holds its dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// An RDB dump.
+    Dump,
+    /// A manifest and the files it names.
+    Parts,
+    /// The one AOF of servers before 7.0.
+    Single,
+}
+
+/// The dataset that is restored.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Source {
+    pub form: Form,
+    /// Its files. Their paths are only their names: those of one AOF stand in one directory.
+    pub files: Vec<File>,
+    /// How its RDB file begins, where it has one.
+    pub header: Option<Header>,
+    /// Modules whose data it holds.
+    pub modules: Option<String>,
+    /// What it should hold.
+    pub expected: Expected,
+    /// Bytes of memory that the server used when it was taken.
+    pub memory: Option<u64>,
+    /// Regular files of the snapshot that are no part of it and stay where they are.
+    pub left: usize,
+}
+
+/// What a server should hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Keys, and how many of them have an expiry, by database.
+    pub databases: BTreeMap<u64, (u64, u64)>,
+    /// Commands follow that may have added and removed keys.
+    pub and_commands: bool,
+}
+
+impl Source {
+    /// The dataset that is meant.
+    pub fn of(snapshot: &Snapshot, from: Option<From>) -> Result<Source, OperationError> {
+        let has = |role: Role| snapshot.files.iter().any(|file| file.role == role && file.kind == FileKind::File);
+        let aof = [(Role::Manifest, Form::Parts), (Role::SingleAof, Form::Single)];
+        let aof = aof.into_iter().find(|(role, _)| has(*role)).map(|(_, form)| form);
+        let dump = has(Role::Dump).then_some(Form::Dump);
+        let told = snapshot.facts.get("authoritative").map(String::as_str);
+        let form = match (from, told) {
+            (Some(From::Rdb), _) => dump,
+            (Some(From::Aof), _) => aof,
+            (None, Some("rdb")) => dump.or(aof),
+            (None, _) => aof.or(dump),
+        };
+        let form = form.ok_or_else(|| OperationError::Refused {
+            what: "the snapshot holds no dataset of a server".into(),
+            hint: "restore its files with --target DIR, or choose another snapshot".into(),
+        })?;
+        let files: Vec<File> = snapshot.files.iter().filter(|file| form.has(file)).map(by_name).collect();
+        let fact = |name: &str| snapshot.facts.get(&format!("{}.{name}", form.prefix()));
+        let regular = snapshot.files.iter().filter(|file| file.kind == FileKind::File);
+        let left = regular.filter(|file| file.role == Role::Other).count();
+        let header = fact("rdb.version").zip(fact("rdb.family")).and_then(|(version, family)| {
+            let family = if family == "valkey" { Family::Valkey } else { Family::Redis };
+            Some(Header { family, version: version.parse().ok()? })
+        });
+        Ok(Source {
+            form,
+            header,
+            modules: fact("modules").cloned(),
+            expected: Expected::of(snapshot, form),
+            memory: fact("used-mem").and_then(|text| text.parse().ok()),
+            files,
+            left,
+        })
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Files that were suspect when they were stored, and why.
+    pub fn suspects(&self) -> Vec<(String, String)> {
+        self.files.iter().filter_map(|file| Some((file.display_path(), file.suspect.clone()?))).collect()
+    }
+
+    /// The only file of a form that has one.
+    pub fn only(&self) -> Result<&File, RedisError> {
+        match (self.form, self.files.as_slice()) {
+            (Form::Dump | Form::Single, [file]) => Ok(file),
+            _ => Err(RedisError::Server {
+                what: "the snapshot holds several dumps or several single AOF files".into(),
+                hint: "restore them to a directory with --target, and choose".into(),
+            }),
+        }
+    }
+}
+
+impl Form {
+    fn has(self, file: &&File) -> bool {
+        file.kind == FileKind::File
+            && match self {
+                Form::Dump => file.role == Role::Dump,
+                Form::Parts => matches!(file.role, Role::Manifest | Role::Base | Role::Incr),
+                Form::Single => file.role == Role::SingleAof,
+            }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Form::Dump => "dump",
+            Form::Parts => "base",
+            Form::Single => "aof-file",
+        }
+    }
+}
+
+/// The same file with its name as its path.
+fn by_name(file: &File) -> File {
+    let name = file.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+    File { path: name.into(), ..file.clone() }
+}
+
+impl Expected {
+    fn of(snapshot: &Snapshot, form: Form) -> Expected {
+        let prefix = form.prefix();
+        let number = |name: String| snapshot.facts.get(&name).and_then(|text| text.parse::<u64>().ok());
+        let begin = format!("{prefix}.keys.db");
+        let counted = snapshot.facts.iter().filter_map(|(name, keys)| {
+            let database: u64 = name.strip_prefix(&begin)?.parse().ok()?;
+            let expires = number(format!("{prefix}.expires.db{database}")).unwrap_or(0);
+            Some((database, (keys.parse().ok()?, expires)))
+        });
+        let has_incr = snapshot.files.iter().any(|file| file.role == Role::Incr && file.size > 0);
+        let and_commands = match form {
+            Form::Dump => false,
+            Form::Parts => has_incr || number(format!("{prefix}.aof.commands")).is_some_and(|count| count > 0),
+            Form::Single => number(format!("{prefix}.aof.commands")).is_some_and(|count| count > 0),
+        };
+        Expected { databases: counted.collect(), and_commands }
+    }
+}

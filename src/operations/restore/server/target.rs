@@ -1,0 +1,196 @@
+//! The server a dataset is restored into: what it says of itself, and why it may have to be left alone.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::source::Source;
+use super::{Consent, Options};
+use crate::aof::split_words;
+use crate::operations::OperationError;
+use crate::redis::RedisError;
+use crate::redis::host::{Host, Start};
+use crate::redis::server::{Info, Server};
+
+/// What its files are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub dump: OsString,
+    pub aof: OsString,
+    /// Of servers before 7.0: none.
+    pub aof_directory: Option<OsString>,
+}
+
+/// A running server of this host.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub directory: PathBuf,
+    pub names: Names,
+    pub appendonly: bool,
+    pub version: (u32, u32, u32),
+    pub host: Host,
+    /// Whom its files belong to.
+    pub owner: (u32, u32),
+    pub info: Info,
+    pub maxmemory: u64,
+    pub databases: u32,
+    has_modules: bool,
+}
+
+impl Target {
+    /// Asks a server.
+    pub fn ask(server: &mut Server, options: &Options) -> Result<Target, OperationError> {
+        let info = server.info()?;
+        let host = Host::find(server, &info, &options.commands)?;
+        let mut setting = |name: &str| server.setting(name).map(|value| value.filter(|value| !value.is_empty()));
+        let told = setting("dir")?;
+        let names = Names {
+            dump: setting("dbfilename")?.unwrap_or_else(|| "dump.rdb".into()).into(),
+            aof: setting("appendfilename")?.unwrap_or_else(|| "appendonly.aof".into()).into(),
+            aof_directory: setting("appenddirname")?.map(OsString::from),
+        };
+        let maxmemory = setting("maxmemory")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let databases = setting("databases")?.and_then(|text| text.parse().ok()).unwrap_or(16);
+        let directory = directory(&host, told.as_deref())?;
+        let metadata =
+            fs::metadata(&directory).map_err(|error| OperationError::target("look at", &directory, error))?;
+        // Files of the directory's owner, unless the server is somebody else who is not root.
+        let owner = match host.process.user {
+            (0, _) => (metadata.uid(), metadata.gid()),
+            (user, _) if user == metadata.uid() => (metadata.uid(), metadata.gid()),
+            user => user,
+        };
+        let version = info.version().unwrap_or_default();
+        let has_modules = server.words(&["INFO", "modules"]).is_ok_and(|text| text.contains("module:name="));
+        let appendonly = info.is_on("aof_enabled");
+        let target =
+            Target { directory, names, appendonly, version, host, owner, info, maxmemory, databases, has_modules };
+        target.refuse_unwritten_settings()?;
+        Ok(target)
+    }
+
+    /// Whether its AOF is a set of files.
+    pub fn is_multi_part(&self) -> bool {
+        self.names.aof_directory.is_some()
+    }
+
+    /// `Redis 7.0.15`, as people say it.
+    pub fn program(&self) -> String {
+        let shown = |(major, minor, patch): (u32, u32, u32)| format!("{major}.{minor}.{patch}");
+        match self.info.valkey_version() {
+            Some(version) => format!("Valkey {}", shown(version)),
+            None => format!("Redis {}", shown(self.version)),
+        }
+    }
+
+    /// A server that is started again reads its configuration file: what was set since and not written there is lost,
+    /// and with another `appendonly` or another name it would start empty.
+    fn refuse_unwritten_settings(&self) -> Result<(), RedisError> {
+        let Some(file) = self.info.get("config_file").filter(|file| !file.is_empty()) else { return Ok(()) };
+        if matches!(self.host.start, Start::Command(_)) {
+            return Ok(());
+        }
+        let Ok(text) = fs::read(file) else { return Ok(()) };
+        let lines: Vec<Vec<Vec<u8>>> = text.split(|byte| *byte == b'\n').filter_map(split_words).collect();
+        let is =
+            |line: &[Vec<u8>], name: &str| line.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+        if lines.iter().any(|line| is(line, "include")) {
+            return Ok(()); // What counts is spread over several files.
+        }
+        let text = |name: &OsString| name.to_string_lossy().into_owned();
+        let mut now = vec![
+            ("appendonly", "no", if self.appendonly { "yes" } else { "no" }.to_owned()),
+            ("dbfilename", "dump.rdb", text(&self.names.dump)),
+            ("appendfilename", "appendonly.aof", text(&self.names.aof)),
+        ];
+        now.extend(self.names.aof_directory.as_ref().map(|name| ("appenddirname", "appendonlydir", text(name))));
+        for (name, default, now) in now {
+            let written = lines.iter().rev().find(|line| is(line, name)).and_then(|line| line.get(1));
+            let written = written.map_or(default.into(), |value| String::from_utf8_lossy(value));
+            if written != now {
+                return Err(RedisError::Server {
+                    what: format!(
+                        "the server runs with {name} {now}, but {file} says {written}: started again, it would look \
+                         for other data"
+                    ),
+                    hint: "make the file say what is meant (CONFIG REWRITE does), or say how the server is started with --start-command"
+                        .into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what a person has not said a word for, and what cannot work.
+    pub fn refuse(&self, server: &mut Server, source: &Source, options: &Options) -> Result<(), RedisError> {
+        let refuse = |what: String, hint: &str| Err(RedisError::Server { what, hint: hint.into() });
+        let may = |consent: Consent| options.consents.contains(&consent);
+        if self.info.get("role").is_some_and(|role| role != "master") && !may(Consent::Replica) {
+            let what = "the server is a replica: its master would replace what is restored".into();
+            return refuse(what, "restore into its master, or detach it first; or say: --force replica");
+        }
+        if self.info.is_on("cluster_enabled") && !may(Consent::Cluster) {
+            let what = "the server is a node of a cluster: keys of slots that other nodes own become invisible".into();
+            return refuse(what, "if this node owns the slots of the snapshot, say: --force cluster");
+        }
+        let clients = server.words(&["CLIENT", "LIST"]).unwrap_or_default();
+        if clients.contains("name=sentinel-") && !may(Consent::Sentinel) {
+            let what = "a Sentinel watches the server: while it is stopped, a replica may be made master".into();
+            return refuse(what, "stop the Sentinels first; or say: --force sentinel");
+        }
+        if self.info.is_loading() {
+            return refuse("the server is still loading its data".into(), "wait until it serves");
+        }
+        if let Some((path, why)) = source.suspects().first().filter(|_| !may(Consent::Suspect)) {
+            let what = format!("{path} in the snapshot was suspect when it was stored: {why}");
+            return refuse(what, "choose another snapshot, or look at it with redkeep verify; or say: --force suspect");
+        }
+        if let Some(modules) = source.modules.as_ref().filter(|_| !self.has_modules) {
+            let what = format!("the snapshot holds data of modules ({modules}), and the server has none loaded");
+            return refuse(what, "load the modules in the server's configuration first");
+        }
+        if let Some(highest) = source.expected.databases.keys().next_back()
+            && *highest >= u64::from(self.databases)
+        {
+            let what = format!("the snapshot holds database {highest}, the server has only {}", self.databases);
+            return refuse(what, "raise databases in the server's configuration and start it again");
+        }
+        self.refuse_version(source)
+    }
+
+    fn refuse_version(&self, source: &Source) -> Result<(), RedisError> {
+        let Some(header) = source.header else { return Ok(()) };
+        let version = crate::redis::compatibility::ServerVersion::of(&self.info);
+        version.map_or(Ok(()), |version| version.must_read(header, "the server"))
+    }
+
+    /// Refuses where the bytes will not fit beside what is there.
+    pub fn refuse_full_disk(&self, bytes: u64) -> Result<(), OperationError> {
+        const SPARE: u64 = 16 << 20;
+        let path = &self.directory;
+        let stat = rustix::fs::statvfs(path).map_err(|error| OperationError::target("look at", path, error))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free >= bytes.saturating_add(SPARE) {
+            return Ok(());
+        }
+        let what = format!("{} has {free} bytes free, the restore needs {bytes}", path.display());
+        let hint = "the old files stay until the new ones are complete: free some space first".into();
+        Err(RedisError::Server { what, hint }.into())
+    }
+}
+
+/// The directory the server works in, as it is seen from here.
+fn directory(host: &Host, told: Option<&str>) -> Result<PathBuf, RedisError> {
+    let id = host.process.id;
+    let same = |path: &Path| {
+        let of = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let its = of(&Path::new("/proc").join(id.to_string()).join("cwd"));
+        its.is_some() && of(path) == its
+    };
+    let seen = host.process.directory().into_iter().chain(told.map(PathBuf::from)).find(|path| same(path));
+    seen.ok_or_else(|| RedisError::Server {
+        what: format!("the directory of the server (pid {id}) is not seen under its name here"),
+        hint: "run redkeep as root or as the user of the server, and in the same container".into(),
+    })
+}

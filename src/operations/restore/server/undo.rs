@@ -1,0 +1,106 @@
+//! `undo` after a restore into a server: the old files change places with the restored ones again, by the journal.
+
+use std::path::{Path, PathBuf};
+
+use super::journal::{self, Journal, State};
+use super::target::Target;
+use super::{Options, Place, connect, exchange};
+use crate::operations::{Observer, OperationError, Silent};
+use crate::redis::RedisError;
+
+/// What an undo did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUndoReport {
+    /// The server's directory.
+    pub directory: PathBuf,
+    /// Where what it held is kept now.
+    pub aside: PathBuf,
+    /// What stands there now is what was there before the restore; else it is the restored data again.
+    pub is_old: bool,
+}
+
+/// Puts back what a restore into a server replaced, in the directory of a server that is stopped. `None`: none was
+/// restored into it.
+pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, OperationError> {
+    let Ok(directory) = directory.canonicalize() else { return Ok(None) };
+    if !directory.join(journal::NAME).exists() {
+        return Ok(None);
+    }
+    super::super::place::refuse_users_of(&directory)?;
+    let place = Place::lock(&directory)?;
+    let report = place.put_back(&Silent)?;
+    if let Some(journal) = place.journal()? {
+        Journal { state: State::Done, ..journal }.write(&directory)?;
+    }
+    Ok(Some(report))
+}
+
+/// The same with a server that runs, or was stopped by what is undone: it is stopped, and started again.
+pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
+    let (mut server, _) = connect(options, "", observer)?;
+    let target = Target::ask(&mut server, options)?;
+    let place = Place::lock(&target.directory)?;
+    let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
+    let journal = place.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
+    if journal.is_undo && journal.is_placed() {
+        // One that was killed, and that was brought to its end.
+        place.settle(options)?;
+        return Ok(place.report(&journal));
+    }
+    if !options.may_stop {
+        return Err(RedisError::Server {
+            what: format!("the server at {} would be stopped and its data replaced", options.address),
+            hint: "say --yes, or stop it yourself and name its directory".into(),
+        }
+        .into());
+    }
+    place.remember(options)?;
+    Journal { start: target.host.start.clone(), ..journal }.write(&target.directory)?;
+    observer.begin("stopping the server", None);
+    target.host.stop(server)?;
+    let report = place.put_back(observer).map_err(|error| place.explain(error))?;
+    place.start(options, observer).map_err(|error| place.explain(error))?;
+    place.settle(options)?;
+    Ok(report)
+}
+
+impl Journal {
+    /// Whether all is exchanged, and nobody has asked the server yet.
+    fn is_placed(&self) -> bool {
+        self.state == State::Placed
+    }
+
+    /// Whether something was set aside, or is about to be.
+    fn has_aside(&self) -> bool {
+        match self.state {
+            State::Stopping => false,
+            State::Exchanging | State::Placed | State::Done => true,
+        }
+    }
+}
+
+impl Place {
+    /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
+    /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
+    fn put_back(&self, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
+        let nothing = || OperationError::NothingAside { path: self.directory.display().to_string() };
+        let mut journal = self.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
+        if journal.state == State::Exchanging {
+            journal.exchange(&self.directory, observer)?;
+        }
+        if !(journal.is_undo && journal.is_placed()) {
+            let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
+            journal.entries = exchange::look(&self.directory, &self.directory.join(&journal.aside), names)?;
+            journal.is_undo = !journal.is_undo;
+            journal.state = State::Exchanging;
+            journal.write(&self.directory)?;
+            journal.exchange(&self.directory, observer)?;
+        }
+        Ok(self.report(&journal))
+    }
+
+    fn report(&self, journal: &Journal) -> ServerUndoReport {
+        let aside = self.directory.join(&journal.aside);
+        ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a server holds after a restore, asked of itself.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::source::Expected;
+use super::target::Names;
+use crate::aof::manifest_name;
+use crate::redis::RedisError;
+use crate::redis::server::{Address, Server};
+
+/// How long a server that was started may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// What the server holds, by database, and how that compares with the snapshot.
+    pub lines: Vec<String>,
+    /// What is not as it should be.
+    pub wrong: Vec<String>,
+}
+
+/// Waits until the server answers and has loaded its data. It may load for as long as it gets on.
+pub(super) fn wait_serving(
+    address: &Address,
+    go_on: &mut dyn FnMut() -> Result<(), RedisError>,
+) -> Result<Server, RedisError> {
+    let mut last = (String::new(), Instant::now());
+    loop {
+        go_on()?;
+        let state = match Server::connect(address).and_then(|mut server| Ok((server.info()?, server))) {
+            Ok((info, server)) if !info.is_loading() => return Ok(server),
+            Ok((info, _)) => format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")),
+            // Loading without a word while one large value is read.
+            Err(error @ RedisError::Login { .. }) => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        if state != last.0 {
+            last = (state, Instant::now());
+        }
+        if last.1.elapsed() > SILENCE {
+            return Err(RedisError::Server {
+                what: format!("the server was started and does not serve: {}", last.0),
+                hint: "look at its log".into(),
+            });
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Asks the server what it holds.
+pub(super) fn ask(
+    server: &mut Server,
+    expected: &Expected,
+    directory: &Path,
+    names: &Names,
+    appendonly: bool,
+) -> Result<Verified, RedisError> {
+    let info = server.info()?;
+    let mut verified = Verified::default();
+    let found = info.keyspace();
+    let numbers = expected.databases.keys().chain(found.keys()).copied();
+    for number in numbers.collect::<std::collections::BTreeSet<u64>>() {
+        let keys = found.get(&number).map_or(0, |found| found.keys);
+        let (wanted, expiring) = expected.databases.get(&number).copied().unwrap_or((0, 0));
+        verified.judge(number, keys, wanted, expiring, expected.and_commands);
+    }
+    if info.is_on("aof_enabled") != appendonly {
+        let (now, before) = if appendonly { ("off", "on") } else { ("on", "off") };
+        verified.wrong.push(format!("the AOF is {now}, it was {before} before"));
+    }
+    if let Some(aof_directory) = names.aof_directory.as_ref().filter(|_| appendonly) {
+        let manifest = OsString::from_vec(manifest_name(names.aof.as_bytes()));
+        let manifest = directory.join(aof_directory).join(manifest);
+        if !manifest.is_file() {
+            verified
+                .wrong
+                .push(format!("{} is not there: started again, the server would be empty", manifest.display()));
+        }
+    }
+    if appendonly && info.get("aof_last_write_status").is_some_and(|status| status != "ok") {
+        verified.wrong.push("the server cannot write to its AOF".into());
+    }
+    Ok(verified)
+}
+
+impl Verified {
+    /// Keys that had an expiry may be gone; clients may have written already.
+    fn judge(&mut self, number: u64, keys: u64, wanted: u64, expiring: u64, and_commands: bool) {
+        let least = wanted.saturating_sub(expiring);
+        let line = match keys {
+            _ if and_commands => format!("{keys} keys after the commands of the AOF, {wanted} in its base"),
+            _ if keys == wanted => format!("{keys} keys, as in the snapshot"),
+            _ if keys > wanted => format!("{keys} keys, {} more than in the snapshot: clients write", keys - wanted),
+            _ if keys >= least => format!(
+                "{keys} keys, {} fewer than in the snapshot, where {expiring} had an expiry: they expired since",
+                wanted - keys
+            ),
+            _ => {
+                let line =
+                    format!("db{number}: {keys} keys, the snapshot has {wanted}, {expiring} of them with an expiry");
+                self.wrong.push(line);
+                return;
+            }
+        };
+        self.lines.push(format!("db{number}: {line}"));
+    }
+
+    /// Whether all is as it should be.
+    pub fn is_right(&self) -> bool {
+        self.wrong.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_can_have_expired_may_be_missing_and_no_others() {
+        let judged = |keys, and_commands| {
+            let mut verified = Verified::default();
+            verified.judge(0, keys, 10, 3, and_commands);
+            verified.is_right()
+        };
+        assert!(judged(10, false) && judged(7, false) && judged(12, false));
+        assert!(!judged(6, false) && !judged(0, false));
+        assert!(judged(6, true));
+    }
+}

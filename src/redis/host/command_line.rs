@@ -1,0 +1,99 @@
+//! What a plain process was started with, and a new one like it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::process::Process;
+use crate::redis::RedisError;
+use crate::redis::server::Info;
+
+/// What a server was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Where it is started.
+    pub directory: PathBuf,
+    /// Its user and group.
+    pub user: (u32, u32),
+    /// The file its output goes to.
+    pub output: Option<PathBuf>,
+}
+
+/// What of redkeep's surroundings is no business of a server.
+const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDKEEP_NEW_PASSWORD", "REDISCLI_AUTH"];
+
+impl CommandLine {
+    /// The program and the configuration file that a server says it runs with; where it left its command line as it was,
+    /// that. `None`: it was started without a file, with settings that nothing on this host can tell.
+    pub(super) fn of(process: &Process, info: &Info) -> Option<CommandLine> {
+        let told = |name: &str| info.get(name).filter(|text| !text.is_empty()).map(OsString::from);
+        let words = process.words();
+        let program = told("executable").or_else(|| Some(OsString::from_vec(words.as_ref()?.first()?.clone())))?;
+        let rest = words.map(|words| words.into_iter().skip(1).map(OsString::from_vec).collect::<Vec<_>>());
+        let arguments = match (rest, told("config_file")) {
+            (Some(mut rest), Some(file)) => {
+                // A name relative to where it was once started.
+                if let Some(first) = rest.first_mut().filter(|first| !first.to_string_lossy().starts_with('-')) {
+                    *first = file;
+                }
+                rest
+            }
+            (Some(rest), None) => rest,
+            (None, file) => vec![file?],
+        };
+        let output = process.descriptor(1).filter(|path| path.is_file());
+        let user = process.user;
+        Some(CommandLine { program: program.into(), arguments, directory: process.directory()?, user, output })
+    }
+
+    /// Starts a process in a session of its own, which outlives redkeep. The server it becomes may be another one.
+    pub(super) fn start(&self) -> Result<(), RedisError> {
+        let failed = |error: io::Error| RedisError::Server {
+            what: format!("cannot start {}: {error}", self.program.display()),
+            hint: "start the server by hand, or give --start-command".into(),
+        };
+        let output = || match &self.output {
+            Some(path) => File::options().append(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from),
+            None => Stdio::null(),
+        };
+        let mut command = Command::new("setsid");
+        command.arg("--fork").arg(&self.program).args(&self.arguments).current_dir(&self.directory);
+        command.stdin(Stdio::null()).stdout(output()).stderr(output());
+        for name in SECRETS {
+            command.env_remove(name);
+        }
+        if self.user.0 != rustix::process::geteuid().as_raw() {
+            command.gid(self.user.1).uid(self.user.0);
+        }
+        let status = command.status().map_err(failed)?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(failed(io::Error::other(status.to_string()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wrote_over_its_command_line_is_started_with_the_file_it_names() {
+        let process = Process::find(std::process::id()).unwrap();
+        let line = |info: &str| CommandLine::of(&process, &Info::parse(info)).unwrap();
+        let told = line("executable:/usr/bin/redis-server\r\nconfig_file:/etc/redis/redis.conf\r\n");
+        assert_eq!(told.program, PathBuf::from("/usr/bin/redis-server"));
+        assert_eq!(told.user.0, rustix::process::geteuid().as_raw());
+        // Where the words are as they were, they count.
+        let own: Vec<OsString> = std::env::args_os().skip(1).collect();
+        assert_eq!(line("executable:/x\r\n").arguments, own);
+    }
+}

@@ -1,0 +1,204 @@
+//! Who keeps a server: a unit of systemd, a script of `service`, nobody, or a person with commands of his own.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Commands;
+use super::command_line::CommandLine;
+use super::process::Process;
+use crate::redis::RedisError;
+use crate::redis::server::{Info, Server};
+
+/// Where systemd shows that it runs.
+const SYSTEMD: &str = "/run/systemd/system";
+/// Where scripts of `service` are.
+const SCRIPTS: &str = "/etc/init.d";
+/// Names that distributions give them.
+const NAMES: [&str; 4] = ["redis-server", "redis", "valkey-server", "valkey"];
+
+/// How a server is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// `systemctl stop`.
+    Unit(String),
+    /// `service NAME stop`.
+    Script(String),
+    /// A command for the shell.
+    Command(String),
+    /// SHUTDOWN NOSAVE.
+    Shutdown,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// `systemctl start`.
+    Unit(String),
+    /// `service NAME start`.
+    Script(String),
+    /// A command for the shell.
+    Command(String),
+    /// As a plain process.
+    Process(CommandLine),
+}
+
+/// Finds out who keeps a process; commands a person gave come first.
+pub(super) fn of(
+    process: &Process,
+    server: &mut Server,
+    info: &Info,
+    commands: &Commands,
+) -> Result<(Stop, Start), RedisError> {
+    let kept = keeper(process, server, info);
+    let stop = commands.stop.clone().map(Stop::Command);
+    let start = commands.start.clone().map(Start::Command);
+    let plain = |start: Option<Start>| {
+        let line = || CommandLine::of(process, info).map(Start::Process);
+        start.or_else(line).ok_or_else(|| RedisError::Server {
+            what: "the server was started without a configuration file, and what it was started with cannot be seen"
+                .into(),
+            hint: "say how it is started with --start-command".into(),
+        })
+    };
+    Ok(match kept {
+        Some((kept_stop, kept_start)) => (stop.unwrap_or(kept_stop), start.unwrap_or(kept_start)),
+        None => (stop.unwrap_or(Stop::Shutdown), plain(start)?),
+    })
+}
+
+/// The unit or script that keeps a process.
+fn keeper(process: &Process, server: &mut Server, info: &Info) -> Option<(Stop, Start)> {
+    if Path::new(SYSTEMD).is_dir() {
+        let unit = unit(&process.control_groups())?;
+        return Some((Stop::Unit(unit.clone()), Start::Unit(unit)));
+    }
+    let name = script(process, server, info)?;
+    Some((Stop::Script(name.clone()), Start::Script(name)))
+}
+
+/// The unit in a list of control groups. A shell of a person's session, or a container, is no unit of a server.
+fn unit(groups: &str) -> Option<String> {
+    let last = groups.lines().filter_map(|line| line.rsplit('/').next());
+    let mut units = last.filter(|name| {
+        let name = name.strip_suffix(".service").unwrap_or_default();
+        let stem = name.split('@').next().unwrap_or_default();
+        NAMES.contains(&stem)
+    });
+    units.next().map(String::from)
+}
+
+/// A script that starts a server with this configuration file, if its pid file holds this process.
+fn script(process: &Process, server: &mut Server, info: &Info) -> Option<String> {
+    let file = info.get("config_file").filter(|file| !file.is_empty())?;
+    let pid_file = server.setting("pidfile").ok().flatten().filter(|path| !path.is_empty())?;
+    let id = fs::read_to_string(pid_file).ok()?;
+    let is_script = |name: &&str| {
+        let text = fs::read_to_string(Path::new(SCRIPTS).join(name)).unwrap_or_default();
+        text.contains(file)
+    };
+    let is_its = id.trim().parse() == Ok(process.id);
+    NAMES.iter().find(|name| is_its && is_script(name)).map(|name| (*name).to_owned())
+}
+
+impl Stop {
+    pub(super) fn run(&self, mut server: Server, process: &Process) -> Result<(), RedisError> {
+        match self {
+            Stop::Unit(unit) => run("systemctl", &["stop", unit]),
+            Stop::Script(name) => run("service", &[name, "stop"]),
+            Stop::Command(command) => run("sh", &["-c", command]),
+            Stop::Shutdown => match server.words(&["SHUTDOWN", "NOSAVE"]) {
+                // A server that obeys closes the connection instead of answering.
+                Ok(_) | Err(RedisError::Connection { .. }) => Ok(()),
+                // The user may not, or the command has another name. What it may save now is set aside afterwards.
+                Err(error) => {
+                    let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
+                    let sent = id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok());
+                    if sent { Ok(()) } else { Err(error) }
+                }
+            },
+        }
+    }
+}
+
+impl Start {
+    /// Starts the server. It may not serve yet, and may end again.
+    pub fn run(&self) -> Result<(), RedisError> {
+        match self {
+            Start::Unit(unit) => run("systemctl", &["start", unit]),
+            Start::Script(name) => run("service", &[name, "start"]),
+            Start::Command(command) => run("sh", &["-c", command]),
+            Start::Process(line) => line.start(),
+        }
+    }
+}
+
+/// What it prints is of no use to whoever reads the result; its exit code is.
+fn run(program: &str, arguments: &[&str]) -> Result<(), RedisError> {
+    let said = format!("{program} {}", arguments.join(" "));
+    let mut command = Command::new(program);
+    let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let ended = command.status().map_err(|error| error.to_string());
+    let failure = match ended {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => status.to_string(),
+        Err(error) => error,
+    };
+    let hint = "run it by hand to see what it says, or give --stop-command and --start-command".into();
+    Err(RedisError::Server { what: format!("{said}: {failure}"), hint })
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Unit(unit) => write!(out, "systemctl stop {unit}"),
+            Stop::Script(name) => write!(out, "service {name} stop"),
+            Stop::Command(command) => out.write_str(command),
+            Stop::Shutdown => out.write_str("SHUTDOWN NOSAVE"),
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Start::Unit(unit) => write!(out, "systemctl start {unit}"),
+            Start::Script(name) => write!(out, "service {name} start"),
+            Start::Command(command) => out.write_str(command),
+            Start::Process(line) => {
+                write!(out, "{}", line.program.display())?;
+                line.arguments.iter().try_for_each(|word| write!(out, " {}", word.to_string_lossy()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_one_that_keeps_the_process() {
+        for (groups, expected) in [
+            ("0::/system.slice/redis-server.service\n", Some("redis-server.service")),
+            ("0::/system.slice/system-redis.slice/redis@cache.service\n", Some("redis@cache.service")),
+            ("12:pids:/x\n1:name=systemd:/system.slice/valkey.service\n", Some("valkey.service")),
+            ("0::/user.slice/user-0.slice/session-2.scope\n", None),
+            ("0::/system.slice/docker-ab.scope\n", None),
+            ("0::/system.slice/cron.service\n", None),
+            ("0::/\n", None),
+        ] {
+            assert_eq!(unit(groups).as_deref(), expected, "{groups}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_fails_is_named_with_its_exit_code() {
+        assert!(Start::Command("true".into()).run().is_ok());
+        let error = Start::Command("exit 3".into()).run().unwrap_err();
+        assert_eq!(error.to_string(), "sh -c exit 3: exit status: 3");
+    }
+}

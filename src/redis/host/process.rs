@@ -1,0 +1,132 @@
+//! A process as /proc shows it.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::LOOK;
+use crate::redis::processes::is_server_name;
+
+/// A process. Its number may be given to another one once it is gone; the time it was started tells them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub id: u32,
+    /// When it was started, in ticks since the host was.
+    started: u64,
+    /// Its user and group.
+    pub user: (u32, u32),
+}
+
+impl Process {
+    /// A process that is there and has not ended.
+    pub fn find(id: u32) -> Option<Process> {
+        let (is_ended, started) = stat(id)?;
+        let place = fs::metadata(path(id)).ok()?;
+        (!is_ended).then_some(Process { id, started, user: (place.uid(), place.gid()) })
+    }
+
+    /// Whether it ended. One that its parent has not asked about yet has ended too.
+    pub fn is_gone(&self) -> bool {
+        stat(self.id).is_none_or(|(is_ended, started)| is_ended || started != self.started)
+    }
+
+    /// Waits for its end. Answers whether it came.
+    pub fn wait_gone(&self, deadline: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.is_gone() {
+            if begun.elapsed() > deadline {
+                return false;
+            }
+            thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Whether its program is a server, by its name.
+    pub fn is_server(&self) -> bool {
+        let program = self.link("exe");
+        let name = program.as_deref().and_then(Path::file_name);
+        name.is_some_and(|name| is_server_name(name.as_bytes())) || {
+            let name = fs::read(path(self.id).join("comm")).unwrap_or_default();
+            is_server_name(name.trim_ascii_end())
+        }
+    }
+
+    /// Its working directory: servers work in their data directory.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.link("cwd")
+    }
+
+    /// Where a descriptor leads, such as its standard output.
+    pub(super) fn descriptor(&self, number: u8) -> Option<PathBuf> {
+        self.link(&format!("fd/{number}"))
+    }
+
+    /// Its words, unless the server wrote over them: then they are one text with spaces.
+    pub(super) fn words(&self) -> Option<Vec<Vec<u8>>> {
+        let bytes = fs::read(path(self.id).join("cmdline")).ok()?;
+        let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        let words: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+        let program = words.first()?;
+        (!program.is_empty() && !program.contains(&b' ')).then_some(words)
+    }
+
+    /// The control groups it is in.
+    pub(super) fn control_groups(&self) -> String {
+        fs::read_to_string(path(self.id).join("cgroup")).unwrap_or_default()
+    }
+
+    fn link(&self, name: &str) -> Option<PathBuf> {
+        fs::read_link(path(self.id).join(name)).ok()
+    }
+}
+
+fn path(id: u32) -> PathBuf {
+    Path::new("/proc").join(id.to_string())
+}
+
+/// Whether it has ended, and when it was started.
+fn stat(id: u32) -> Option<(bool, u64)> {
+    parse_stat(&fs::read_to_string(path(id).join("stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything; after it come the state and, as the 20th field, the time.
+fn parse_stat(text: &str) -> Option<(bool, u64)> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let is_ended = matches!(fields.next()?, "Z" | "X");
+    Some((is_ended, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_gone_when_it_has_ended_whether_or_not_it_was_asked_about() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let process = Process::find(child.id()).unwrap();
+        assert!(!process.is_gone() && !process.is_server());
+        assert!(!process.wait_gone(Duration::ZERO));
+        drop(child.stdin.take());
+        assert!(process.wait_gone(Duration::from_secs(10)));
+        child.wait().unwrap();
+        assert!(process.is_gone());
+        let other = Process { started: process.started + 1, ..Process::find(std::process::id()).unwrap() };
+        assert!(other.is_gone(), "another process of the same number");
+    }
+
+    #[test]
+    fn the_state_is_read_behind_any_name() {
+        let line = |state: &str| format!("7 (a) b (c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 99 20\n");
+        assert_eq!(parse_stat(&line("S")), Some((false, 99)));
+        assert_eq!(parse_stat(&line("Z")), Some((true, 99)));
+        assert_eq!(parse_stat("7 (a) S 1"), None);
+    }
+}

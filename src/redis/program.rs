@@ -1,0 +1,175 @@
+//! A server program of this host, and which one is right for a dataset.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::RedisError;
+use super::compatibility::{ServerVersion, oldest_that_reads};
+use super::processes::is_server_name;
+use crate::rdb::Header;
+
+/// A server program, asked for its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says it is.
+    pub version: ServerVersion,
+}
+
+/// What a dataset asks of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demands {
+    /// How its RDB file begins, where it has one.
+    pub header: Option<Header>,
+    /// Its AOF is a set of files held together by a manifest.
+    pub multi_part: bool,
+}
+
+/// Where a program may be looked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places<'a> {
+    /// The one that was asked for: no other is taken.
+    pub given: Option<&'a Path>,
+    /// The one that served the dataset when it was captured.
+    pub recorded: Option<&'a Path>,
+    /// Directories, separated as in `PATH`.
+    pub search: Option<&'a OsStr>,
+}
+
+/// Looked for in each directory, in this order.
+const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+
+impl Program {
+    /// Asks a program for its version.
+    pub fn at(path: &Path) -> Result<Self, RedisError> {
+        let failed = |what: String| RedisError::Server {
+            what,
+            hint: "name a redis-server or valkey-server that runs on this host with --server-binary".into(),
+        };
+        // It is started in another directory later; a name without a directory is looked for by the system.
+        let has_directory = path.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
+        let absolute = if has_directory { std::path::absolute(path).ok() } else { None };
+        let path = absolute.as_deref().unwrap_or(path);
+        let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+        let output = output.map_err(|error| failed(format!("cannot run {}: {error}", path.display())))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let version = ServerVersion::parse(&said).filter(|_| output.status.success());
+        let version = version.ok_or_else(|| {
+            let said = if output.status.success() { said } else { String::from_utf8_lossy(&output.stderr) };
+            failed(format!("{} is no server: it said \"{}\"", path.display(), said.trim()))
+        })?;
+        Ok(Self { path: path.into(), version })
+    }
+
+    /// The program that a dataset can be served with: the given one or none; else the recorded one, if it is still there
+    /// and does; else the first one in the search path that does.
+    pub fn find(places: Places<'_>, demands: Demands) -> Result<Self, RedisError> {
+        if let Some(given) = places.given {
+            let program = Self::at(given)?;
+            demands.refuse(&program)?;
+            return Ok(program);
+        }
+        let recorded =
+            places.recorded.filter(|path| path.file_name().is_some_and(|name| is_server_name(name.as_bytes())));
+        let searched = places
+            .search
+            .into_iter()
+            .flat_map(split_paths)
+            .flat_map(|directory| NAMES.map(|name| directory.join(name)));
+        let mut found = Vec::new();
+        for path in recorded.map(Path::to_path_buf).into_iter().chain(searched).filter(|path| path.is_file()) {
+            let Ok(program) = Self::at(&path) else { continue };
+            match demands.refuse(&program) {
+                Ok(()) => return Ok(program),
+                Err(_) => found.push(format!("{} at {}", program.version, path.display())),
+            }
+        }
+        let there = if found.is_empty() { "none was found".into() } else { format!("there is {}", found.join(", ")) };
+        Err(RedisError::Server {
+            what: format!("no server program on this host can serve the dataset: {there}"),
+            hint: format!("it takes {}: name one with --server-binary", demands.needed()),
+        })
+    }
+}
+
+impl Demands {
+    fn refuse(self, program: &Program) -> Result<(), RedisError> {
+        let path = program.path.display().to_string();
+        if let Some(header) = self.header {
+            program.version.must_read(header, &path)?;
+        }
+        match self.multi_part && !program.version.has_multi_part_aof() {
+            false => Ok(()),
+            true => Err(RedisError::Server {
+                what: format!("{path} is {}, which cannot read an AOF of several files", program.version),
+                hint: format!("it takes {}", self.needed()),
+            }),
+        }
+    }
+
+    /// The oldest releases that would do.
+    fn needed(self) -> String {
+        match (self.header, self.multi_part) {
+            (Some(header), true) if header.version < 10 => oldest_that_reads(Header { version: 10, ..header }),
+            (Some(header), _) => oldest_that_reads(header),
+            (None, true) => "Redis 7.0 or Valkey 7.2 or newer".into(),
+            (None, false) => "a redis-server or a valkey-server".into(),
+        }
+    }
+}
+
+/// An empty part means the working directory to a shell; here it means nothing.
+fn split_paths(search: &OsStr) -> impl Iterator<Item = PathBuf> {
+    let parts = search.as_bytes().split(|byte| *byte == b':').filter(|part| part.starts_with(b"/"));
+    parts.map(|part| PathBuf::from(OsStr::from_bytes(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::rdb::Family;
+
+    fn program(directory: &Path, name: &str, says: &str) -> PathBuf {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_given_program_is_taken_or_none_and_else_the_first_that_reads_the_dump() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = program(dir.path(), "redis-server", "Redis server v=6.2.5 sha=0");
+        let new = program(dir.path(), "valkey-server", "Valkey server v=9.1.2 sha=0");
+        let header = |version| Demands { header: Some(Header { family: Family::Redis, version }), multi_part: false };
+        let search = Some(dir.path().as_os_str());
+        let find = |places, demands| Program::find(places, demands).map(|program| program.path);
+        assert_eq!(find(Places { search, ..Places::default() }, header(9)).unwrap(), old);
+        assert_eq!(find(Places { search, ..Places::default() }, header(11)).unwrap(), new);
+        assert_eq!(find(Places { search, recorded: Some(&new), ..Places::default() }, header(9)).unwrap(), new);
+        let given = Places { given: Some(&old), search, ..Places::default() };
+        let refused = find(given, header(11)).unwrap_err();
+        assert!(refused.to_string().contains("Redis 6.2.5, which cannot read"), "{refused}");
+        let multi_part = Demands { multi_part: true, ..header(9) };
+        assert_eq!(find(Places { search, ..Places::default() }, multi_part).unwrap(), new);
+        assert_eq!(find(given, multi_part).unwrap_err().hint(), Some("it takes Redis 7.0 or Valkey 7.2 or newer"));
+        let none = find(Places { search, ..Places::default() }, header(12)).unwrap_err();
+        assert!(none.to_string().contains("there is Redis 6.2.5 at"), "{none}");
+        assert!(none.hint().unwrap().contains("Redis 7.4 or newer"));
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let shell = program(dir.path(), "redis-server", "GNU bash, version 5.2");
+        let error = Program::at(&shell).unwrap_err();
+        assert!(error.to_string().contains("GNU bash"), "{error}");
+        assert!(Program::at(&dir.path().join("missing")).is_err());
+    }
+}

@@ -1,0 +1,261 @@
+//! A scratch server: a server program at work on a directory of ours, for nobody but us, to be asked what it makes of the
+//! files in it.
+//!
+//! It listens on a Unix socket in a private directory and on no port, saves nothing unasked, follows nobody, and is
+//! killed when it is dropped. Only a kill of redkeep itself can leave one behind: without a port, and with a socket that
+//! only the same user reaches, until that user ends it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::RedisError;
+use super::program::Program;
+use super::server::{Info, Server};
+use crate::aof::append_word;
+
+/// For how long a server that is loading may show no progress. A value is read whole between two signs of life.
+const STANDSTILL: Duration = Duration::from_secs(120);
+/// How long a server may take to end when told to.
+const ENDING: Duration = Duration::from_secs(10);
+/// Between two looks at a server that is loading.
+const LOOK: Duration = Duration::from_millis(20);
+/// What `sockaddr_un` has room for, with the zero at its end.
+const SOCKET_PATH: usize = 108;
+/// Of its log, what an error repeats.
+const LINES_TOLD: usize = 5;
+
+/// On what a scratch server works, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The data directory, absolute.
+    pub directory: PathBuf,
+    /// Below this a private directory is made for the socket and the log; `/tmp` where its path is too long for a socket.
+    pub private: PathBuf,
+    /// Whether it loads the AOF, and not the dump.
+    pub appendonly: bool,
+    /// The files' names.
+    pub names: Names,
+    /// How many databases there may be: loading fails where the files have a higher one.
+    pub databases: u32,
+    /// Whose process it is, where that can be chosen: user and group.
+    pub user: Option<(u32, u32)>,
+}
+
+/// What a dataset's files are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// `dbfilename`.
+    pub dump: OsString,
+    /// `appendfilename`.
+    pub aof: OsString,
+    /// `appenddirname`, which servers before 7.0 do not have.
+    pub aof_directory: OsString,
+}
+
+/// What servers call them unless they are told otherwise.
+impl Default for Names {
+    fn default() -> Self {
+        Self { dump: "dump.rdb".into(), aof: "appendonly.aof".into(), aof_directory: "appendonlydir".into() }
+    }
+}
+
+/// How far a server has come with loading, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loading {
+    /// What is loaded.
+    pub loaded: u64,
+    /// What there is, as far as the server knows.
+    pub total: u64,
+}
+
+/// A server at work on a directory. Dropped, it is killed.
+pub struct Scratch {
+    child: Child,
+    private: TempDir,
+    socket: PathBuf,
+    program: Program,
+}
+
+impl Scratch {
+    /// Starts a server and waits until it has loaded. `go_on` is told how far it has come and may say no, which ends the
+    /// wait with [`RedisError::Server`]. A server that ends before it serves is an error with the last lines of its log.
+    pub fn start(
+        program: &Program,
+        settings: &Settings,
+        go_on: &mut dyn FnMut(Loading) -> bool,
+    ) -> Result<Self, RedisError> {
+        let private = private_directory(settings)?;
+        let socket = private.path().join(SOCKET);
+        let config = private.path().join("server.conf");
+        let io = |action: &'static str, path: &Path| {
+            let path = path.to_path_buf();
+            move |error| RedisError::io(action, &path, error)
+        };
+        fs::write(&config, config_text(program, settings, private.path())).map_err(io("write", &config))?;
+        fs::set_permissions(&config, Permissions::from_mode(0o600)).map_err(io("write", &config))?;
+        let log = private.path().join(PRINTED);
+        let printed = File::create(&log).map_err(io("write", &log))?;
+        let printed_too = printed.try_clone().map_err(io("write", &log))?;
+        let mut command = Command::new(&program.path);
+        command.arg(&config).current_dir(&settings.directory).process_group(0);
+        command.stdin(Stdio::null()).stdout(printed).stderr(printed_too);
+        if let Some((user, group)) = settings.user {
+            for path in [private.path(), &config] {
+                chown(path, Some(user), Some(group)).map_err(io("give away", path))?;
+            }
+            command.uid(user).gid(group);
+        }
+        let child = command.spawn().map_err(|error| RedisError::Server {
+            what: format!("cannot start {}: {error}", program.path.display()),
+            hint: "name another program with --server-binary".into(),
+        })?;
+        let mut scratch = Self { child, private, socket, program: program.clone() };
+        scratch.wait_loaded(go_on)?;
+        Ok(scratch)
+    }
+
+    fn wait_loaded(&mut self, go_on: &mut dyn FnMut(Loading) -> bool) -> Result<(), RedisError> {
+        let (mut last, mut since) = (None, Instant::now());
+        loop {
+            if !go_on(last.unwrap_or_default()) {
+                return Err(self.trouble("was not waited for".into(), "start it again".into()));
+            }
+            if let Some(status) = self.ended()? {
+                return Err(self.gone(status));
+            }
+            // Before the socket is there, and while one large value is being read, there is no answer.
+            let info = self.connect().and_then(|mut server| server.info_of("persistence")).ok();
+            if info.as_ref().is_some_and(has_loaded) {
+                return Ok(());
+            }
+            let state = info.as_ref().map(loading);
+            if state.is_some() && state != last {
+                (last, since) = (state, Instant::now());
+            }
+            if since.elapsed() > STANDSTILL {
+                let what = format!("showed no progress in loading for {} s", STANDSTILL.as_secs());
+                return Err(self.trouble(what, self.log_hint()));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// A connection of its own.
+    pub fn connect(&self) -> Result<Server, RedisError> {
+        let path = self.socket.to_str().unwrap_or_default();
+        Server::connect(&path.parse()?)
+    }
+
+    /// The program it runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// SHUTDOWN NOSAVE, and a kill where that does not end it.
+    pub fn stop(mut self) -> Result<(), RedisError> {
+        // A server that obeys closes the connection instead of answering: only its end tells.
+        let _ = self.connect().and_then(|mut server| server.words(&["SHUTDOWN", "NOSAVE"]));
+        let asked = Instant::now();
+        while self.ended()?.is_none() && asked.elapsed() < ENDING {
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>, RedisError> {
+        self.child.try_wait().map_err(|error| RedisError::io("wait for", &self.program.path, error))
+    }
+
+    /// The last lines of what it logged and printed.
+    pub fn log(&self) -> Vec<String> {
+        let read = |name| fs::read(self.private.path().join(name)).unwrap_or_default();
+        let text = [read(LOGGED), read(PRINTED)].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.iter().skip(lines.len().saturating_sub(LINES_TOLD)).map(|line| (*line).to_owned()).collect()
+    }
+
+    fn log_hint(&self) -> String {
+        format!("its log ends with: {}", self.log().join(" | "))
+    }
+
+    fn gone(&self, status: ExitStatus) -> RedisError {
+        self.trouble(format!("ended while it was loading ({status})"), self.log_hint())
+    }
+
+    fn trouble(&self, what: String, hint: String) -> RedisError {
+        RedisError::Server { what: format!("the scratch server ({}) {what}", self.program.version), hint }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const SOCKET: &str = "s";
+const LOGGED: &str = "server.log";
+const PRINTED: &str = "printed.log";
+
+/// For its user only, and with a path short enough for a socket.
+fn private_directory(settings: &Settings) -> Result<TempDir, RedisError> {
+    let fits = |base: &&Path| base.as_os_str().len() + "/redkeep-XXXXXX/".len() + SOCKET.len() < SOCKET_PATH;
+    // A socket's path is handed on as text.
+    let is_text = |base: &&Path| base.is_absolute() && base.to_str().is_some();
+    let base = Some(settings.private.as_path()).filter(fits).filter(is_text).unwrap_or(Path::new("/tmp"));
+    let made = tempfile::Builder::new().prefix("redkeep-").permissions(Permissions::from_mode(0o700)).tempdir_in(base);
+    made.map_err(|error| RedisError::io("make a directory in", base, error))
+}
+
+fn config_text(program: &Program, settings: &Settings, private: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut line = |name: &str, value: &[u8]| {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b' ');
+        append_word(&mut text, value);
+        text.push(b'\n');
+    };
+    let path = |name: &str| private.join(name).into_os_string();
+    line("port", b"0");
+    line("unixsocket", path(SOCKET).as_bytes());
+    line("unixsocketperm", b"700");
+    line("daemonize", b"no");
+    line("logfile", path(LOGGED).as_bytes());
+    line("dir", settings.directory.as_os_str().as_bytes());
+    line("save", b"");
+    line("databases", settings.databases.to_string().as_bytes());
+    line("dbfilename", settings.names.dump.as_bytes());
+    line("appendfilename", settings.names.aof.as_bytes());
+    line("appendonly", if settings.appendonly { b"yes" } else { b"no" });
+    // It is asked what the files hold, all of them: what is cut off is an error, and nothing is rewritten unasked.
+    line("aof-load-truncated", b"no");
+    line("auto-aof-rewrite-percentage", b"0");
+    if program.version.has_multi_part_aof() {
+        line("appenddirname", settings.names.aof_directory.as_bytes());
+    }
+    if program.version.restricts_debug() {
+        line("enable-debug-command", b"local");
+    }
+    text
+}
+
+fn has_loaded(info: &Info) -> bool {
+    info.get("loading").is_some() && !info.is_loading()
+}
+
+fn loading(info: &Info) -> Loading {
+    let number = |name| info.number(name).unwrap_or(0);
+    Loading { loaded: number("loading_loaded_bytes"), total: number("loading_total_bytes") }
+}

@@ -1,0 +1,166 @@
+//! What loses data when a dump is copied into a server's directory by hand, and does not when redkeep restores it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::restore_server::{Captured, Victim, take};
+use crate::support::equality::Fingerprint;
+use crate::support::keyspace::Keyspace;
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
+
+/// Versions with an AOF of several files.
+const SEVERAL_FILES: [ServerKind; 4] =
+    [ServerKind::Redis7, ServerKind::Redis74, ServerKind::Redis82, ServerKind::Valkey9];
+
+fn keys(server: &RedisServer) -> usize {
+    Fingerprint::of(server).len()
+}
+
+/// A directory with a dump of some keys.
+fn dumped(kind: ServerKind, directory: &Path) {
+    let mut server = RedisServer::start(kind, directory);
+    Keyspace::new(3, 100).fill(&server);
+    server.stop_saving();
+}
+
+fn wait_rewritten(server: &RedisServer) {
+    wait_for("the rewrite", || {
+        let info = server.info();
+        let idle = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].iter().all(|name| info.get(name) == Some("0"));
+        idle.then_some(())
+    });
+}
+
+/// Trap 1
+#[test]
+fn a_dump_under_appendonly_yes_without_a_manifest_starts_empty() {
+    for kind in SEVERAL_FILES.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = tempfile::tempdir().unwrap();
+        dumped(kind, dir.path());
+        let naive = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&["appendonly yes"]));
+        assert_eq!(keys(&naive), 0, "{kind:?}: the trap is no trap any more");
+        drop(naive);
+
+        let taken = take(kind, Captured::Dump, &[]);
+        let victim = Victim::start(kind, &["appendonly yes"]);
+        victim.restore(&taken).unwrap();
+        taken.held.assert_equal(&victim.holds(), "restored by redkeep");
+        assert!(!victim.directory().join("dump.rdb").exists(), "the old dump would be loaded once the AOF is off");
+    }
+}
+
+/// Trap 2
+#[test]
+fn files_of_an_aof_without_their_manifest_start_empty() {
+    for kind in SEVERAL_FILES.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServerOptions::with_config(&["appendonly yes"]);
+        let mut server = RedisServer::start_with(kind, dir.path(), options);
+        Keyspace::new(3, 100).fill(&server);
+        server.stop();
+        fs::remove_file(dir.path().join("appendonlydir/appendonly.aof.manifest")).unwrap();
+        server.start_again();
+        assert_eq!(keys(&server), 0, "{kind:?}: the trap is no trap any more");
+        drop(server);
+
+        let taken = take(kind, Captured::Aof, &[]);
+        let victim = Victim::start(kind, &["appendonly yes"]);
+        victim.restore(&taken).unwrap();
+        assert!(victim.directory().join("appendonlydir/appendonly.aof.manifest").is_file());
+        taken.held.assert_equal(&victim.holds(), "restored by redkeep");
+    }
+}
+
+/// Trap 3
+#[test]
+fn files_under_other_names_than_the_servers_are_not_loaded() {
+    for kind in SEVERAL_FILES.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&["appendonly yes"]));
+        Keyspace::new(3, 100).fill(&server);
+        server.stop();
+        drop(server);
+        let other = ["appendonly yes", "appendfilename other.aof"];
+        let naive = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&other));
+        assert_eq!(keys(&naive), 0, "{kind:?}: the trap is no trap any more");
+        drop(naive);
+
+        let taken = take(kind, Captured::Aof, &[]);
+        let lines = ["appendonly yes", "appendfilename other.aof", "appenddirname \"with space\""];
+        let victim = Victim::start(kind, &lines);
+        victim.restore(&taken).unwrap();
+        taken.held.assert_equal(&victim.holds(), "restored by redkeep");
+    }
+}
+
+/// Trap 7: a client is answered between the rewrite and the stop; by redkeep's classic method no client reaches the
+/// server in its middle, and what was written before is kept aside.
+#[test]
+fn the_classic_sequence_done_by_hand_loses_what_is_written_in_its_middle() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    dumped(kind, dir.path());
+    let mut middle = RedisServer::start(kind, dir.path());
+    redis::cmd("BGREWRITEAOF").exec(&mut middle.connection()).unwrap();
+    wait_rewritten(&middle);
+    redis::cmd("SET").arg("answered").arg("OK").exec(&mut middle.connection()).unwrap();
+    middle.stop();
+    drop(middle);
+    let naive = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&["appendonly yes"]));
+    let there: bool = redis::cmd("EXISTS").arg("answered").query(&mut naive.connection()).unwrap();
+    assert!(keys(&naive) == 100 && !there, "the trap is no trap any more");
+    drop(naive);
+
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &["appendonly yes"]);
+    victim.options.method = Some(redkeep::operations::restore::server::Method::Classic);
+    let before = victim.server().info().number("process_id");
+    victim.restore(&taken).unwrap();
+    taken.held.assert_equal(&victim.holds(), "restored by redkeep");
+    // The server was started once: nobody could write to it between the rewrite and that start.
+    assert_ne!(victim.server().info().number("process_id"), before);
+    assert_eq!(victim.server().log().matches("Server initialized").count(), 2, "{}", victim.server().log());
+}
+
+/// Trap 8
+#[test]
+fn a_kill_before_the_first_rewrite_ends_leaves_an_empty_server_though_the_status_was_ok() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    dumped(kind, dir.path());
+    // Each key of the rewrite takes so many microseconds.
+    let options = ServerOptions::with_config(&["rdb-key-save-delay 100000"]);
+    let mut naive = RedisServer::start_with(kind, dir.path(), options);
+    redis::cmd("CONFIG").arg("SET").arg("appendonly").arg("yes").exec(&mut naive.connection()).unwrap();
+    let info = naive.info();
+    assert_eq!((info.get("aof_enabled"), info.get("aof_last_bgrewrite_status")), (Some("1"), Some("ok")));
+    naive.kill();
+    drop(naive);
+    let naive = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&["appendonly yes"]));
+    assert_eq!(keys(&naive), 0, "the trap is no trap any more");
+    drop(naive);
+
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &["appendonly yes"]);
+    victim.options.method = Some(redkeep::operations::restore::server::Method::Classic);
+    victim.restore(&taken).unwrap();
+    // Killed at once, it has all of it.
+    let pid = victim.server().info().number("process_id");
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+    wait_for("its end", || victim.server().client().get_connection().is_err().then_some(()));
+    let start = victim.options.commands.start.clone().unwrap();
+    assert!(std::process::Command::new("sh").args(["-c", &start]).status().unwrap().success());
+    wait_for("the server", || {
+        let mut connection = victim.server().client().get_connection().ok()?;
+        let info = crate::support::server::Info::of(&mut connection).ok()?;
+        (info.get("loading") == Some("0")).then_some(())
+    });
+    taken.held.assert_equal(&victim.holds(), "after a kill");
+}
