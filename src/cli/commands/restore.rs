@@ -14,7 +14,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::{self, Options, Report, restore};
-use into_server::IntoServer;
+use into_server::{IntoServer, OF_A_SERVER};
 
 /// Put a snapshot into a directory, or into a server
 ///
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     one: OneSnapshot,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]
+    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = OF_A_SERVER)]
     target: Option<PathBuf>,
     #[command(flatten)]
     into: IntoServer,
