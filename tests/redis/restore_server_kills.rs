@@ -9,7 +9,7 @@ use redkeep::operations::{Observer, Silent};
 
 use crate::restore_server::{Captured, Taken, Victim, take};
 use crate::support::equality::Fingerprint;
-use crate::support::server::{ServerKind, wait_for};
+use crate::support::server::ServerKind;
 
 /// Dies at the begin of the n-th stretch of work: whatever holds something lets it go, as when a process dies.
 struct DiesAt {
@@ -44,23 +44,6 @@ fn dies_at(step: usize, work: impl FnOnce(&dyn Observer)) -> bool {
 }
 
 impl Victim {
-    fn is_running(&self) -> bool {
-        self.server().client().get_connection().is_ok()
-    }
-
-    /// Starts the server, if it is stopped, as somebody would who knows nothing of the restore.
-    fn start_by_hand(&self) {
-        if !self.is_running() {
-            let command = self.options.commands.start.clone().unwrap();
-            assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
-        }
-        wait_for("the server", || {
-            let mut connection = self.server().client().get_connection().ok()?;
-            let info = crate::support::server::Info::of(&mut connection).ok()?;
-            (info.get("loading") == Some("0")).then_some(())
-        });
-    }
-
     fn assert_holds_one_of(&self, taken: &Taken, what: &str) {
         let now = self.holds();
         let is = |wanted: &Fingerprint| wanted.differences(&now).is_empty();

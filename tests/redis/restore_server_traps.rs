@@ -155,12 +155,6 @@ fn a_kill_before_the_first_rewrite_ends_leaves_an_empty_server_though_the_status
     let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
     wait_for("its end", || victim.server().client().get_connection().is_err().then_some(()));
-    let start = victim.options.commands.start.clone().unwrap();
-    assert!(std::process::Command::new("sh").args(["-c", &start]).status().unwrap().success());
-    wait_for("the server", || {
-        let mut connection = victim.server().client().get_connection().ok()?;
-        let info = crate::support::server::Info::of(&mut connection).ok()?;
-        (info.get("loading") == Some("0")).then_some(())
-    });
+    victim.start_by_hand();
     taken.held.assert_equal(&victim.holds(), "after a kill");
 }

@@ -19,7 +19,7 @@ use crate::operations::list::{Chosen, Selector};
 use crate::operations::restore::{self, Cut, Options, Report, restore_at};
 use crate::operations::timeline::{self, Moment, Picked, Wish};
 use crate::repository::Repository;
-use into_server::IntoServer;
+use into_server::{IntoServer, OF_A_SERVER};
 
 /// Put a snapshot into a directory, or into a server
 ///
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of: OfDataset,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]
+    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = OF_A_SERVER)]
     target: Option<PathBuf>,
     /// Restore the state of this second
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]

@@ -20,6 +20,21 @@ use crate::repository::Repository;
 /// Where a server is that nobody named.
 const USUAL: &str = "127.0.0.1:6379";
 
+/// Arguments that say nothing without a server.
+pub(crate) const A_SERVER: [&str; 5] = ["server", "yes", "stop_command", "start_command", "redis_password_file"];
+/// The same with those of a restore.
+pub(super) const OF_A_SERVER: [&str; 9] = [
+    "server",
+    "yes",
+    "stop_command",
+    "start_command",
+    "redis_password_file",
+    "method",
+    "ttl",
+    "force",
+    "server_binary",
+];
+
 /// A server of this host that may be stopped.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Into a server")]
@@ -155,7 +170,7 @@ pub(super) fn run(
     let past = past(report.cut.as_ref());
     let json = json::RestoreServer::new(chosen, &report, past.as_ref());
     let outcome = Outcome::deed(text(chosen, &report, past.as_ref()), &json)?;
-    let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
+    let outcome = outcome.with_made_good(&report.made_good);
     Ok(outcome.with_warnings(suspects).with_warnings(wrong).with_alarms(&chosen.alarms).with_damage(is_wrong))
 }
 

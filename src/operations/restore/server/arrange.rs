@@ -167,22 +167,20 @@ fn number(line: &[u8], mark: u8) -> io::Result<u64> {
 
 /// Owner and mode of all that is below a directory, and all of it brought to the disk: files, then their directories.
 /// `like` is what stood there before, by whose mode the new files go.
-pub(super) fn dress(new: &Path, owner: (u32, u32), like: &Path) -> Result<Vec<String>, OperationError> {
-    let mut unset = Vec::new();
+pub(super) fn dress(new: &Path, owner: (u32, u32), like: &Path) -> Result<(), OperationError> {
     for entry in walkdir::WalkDir::new(new).min_depth(1).contents_first(true) {
         let entry = entry.map_err(|error| OperationError::target("list", new, error))?;
         let (path, is_directory) = (entry.path(), entry.file_type().is_dir());
-        if let Err(error) = chown(path, Some(owner.0), Some(owner.1)) {
-            unset.push(format!("{} could not be given to {}:{}: {error}", path.display(), owner.0, owner.1));
-        }
+        // A server that may not read its files ends, or starts empty.
+        chown(path, Some(owner.0), Some(owner.1))
+            .map_err(|error| OperationError::target("set the owner of", path, error))?;
         let mode = mode_like(like, is_directory);
         let set = fs::set_permissions(path, Permissions::from_mode(mode));
         set.map_err(|error| OperationError::target("set the mode of", path, error))?;
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| OperationError::target("sync", path, error))?;
     }
-    sync_directory(new)?;
-    Ok(unset)
+    sync_directory(new)
 }
 
 /// The mode of what stood there, if it is of the same kind: its owner can always read and write.

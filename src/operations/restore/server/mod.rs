@@ -6,11 +6,12 @@
 //! moment, whether the old or the new dataset is in place, and how to go on.
 
 mod arrange;
-mod exchange;
+mod exchanges;
 mod journal;
 mod plan;
 mod scratch;
 mod source;
+mod steps;
 mod target;
 mod undo;
 mod verify;
@@ -18,7 +19,6 @@ mod verify;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub use plan::Plan;
@@ -26,18 +26,15 @@ pub use undo::{ServerUndoReport, undo_directory, undo_server};
 pub use verify::Verified;
 
 use super::beside::{Beside, Lock, remove};
-use super::stage::{Staging, sync_directory};
-use super::{Cut, From, Goal, cut, select};
-use crate::format::snapshot::File;
+use super::stage::sync_directory;
+use super::{Cut, From, Goal, select};
 use crate::operations::list::Chosen;
-use crate::operations::second_look::second_look;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::Commands;
 use crate::redis::server::{Address, Server};
 use crate::repository::Repository;
 use journal::{Journal, State};
-use plan::Way;
 use source::{Expected, Source};
 use target::Target;
 use verify::wait_serving;
@@ -142,8 +139,6 @@ pub struct ServerReport {
     pub verified: Option<Verified>,
     /// An earlier, killed restore of this snapshot was brought to its end.
     pub finished_earlier: bool,
-    /// Owners that could not be set.
-    pub unset: Vec<String>,
     /// Damage that was made good from other copies.
     pub made_good: Vec<String>,
     /// Paths whose content was suspect when it was stored, and why.
@@ -176,7 +171,6 @@ pub fn restore_into_server(
         cut: None,
         verified: None,
         finished_earlier: false,
-        unset: Vec::new(),
         made_good: Vec::new(),
         suspects: source.suspects(),
         dry_run: options.dry_run,
@@ -211,8 +205,8 @@ pub fn restore_into_server(
     if verified.is_right() {
         place.settle(options)?;
     }
-    let Prepared { cut, unset, made_good, .. } = prepared;
-    Ok(ServerReport { aside, cut, verified: Some(verified), unset, made_good, ..report })
+    let steps::Prepared { cut, made_good, .. } = prepared;
+    Ok(ServerReport { aside, cut, verified: Some(verified), made_good, ..report })
 }
 
 /// What a journal knows the restored state by: the snapshot's id, and what tells one moment in it from another.
@@ -290,20 +284,8 @@ struct Place {
     _lock: Lock,
 }
 
-/// What was made ready in the staging directory.
-struct Prepared {
-    cut: Option<Cut>,
-    expected: Expected,
-    unset: Vec<String>,
-    made_good: Vec<String>,
-}
-
 /// In the names beside it: `.redkeep-staging-dataset` and so on.
 const DATASET: &str = "dataset";
-/// In the staging directory: files as the snapshot has them, files as the server wants them, a scratch server's.
-const FILES: &str = "files";
-const NEW: &str = "new";
-const WORK: &str = "work";
 
 impl Place {
     fn lock(directory: &Path) -> Result<Place, OperationError> {
@@ -345,123 +327,6 @@ impl Place {
             return Ok(false);
         }
         self.finish(snapshot, observer)
-    }
-
-    /// Makes the new files ready, while the server goes on.
-    fn prepare(
-        &self,
-        repository: &Repository,
-        source: &Source,
-        target: &Target,
-        plan: &Plan,
-        options: &Options,
-        observer: &dyn Observer,
-    ) -> Result<Prepared, OperationError> {
-        let staging = self.beside.staging();
-        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
-        target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
-        let make = |path: &Path| fs::create_dir(path).map_err(|error| OperationError::target("create", path, error));
-        make(&staging)?;
-        let (files, new) = (staging.join(FILES), staging.join(NEW));
-        let made_good = second_look(repository, |_| true, || fetch(repository, source, &files, target, observer))?;
-        let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
-        make(&new)?;
-        observer.begin("naming the files as the server does", None);
-        let expected = match plan.way {
-            Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staging, observer)?,
-            way => {
-                arrange::arrange(way, source, &target.names, &files, &new)?;
-                source.expected.clone()
-            }
-        };
-        let main = plan.entries.first().map(|name| target.directory.join(name)).unwrap_or_default();
-        let unset = arrange::dress(&new, target.owner, &main)?;
-        Ok(Prepared { expected, cut, unset, made_good })
-    }
-
-    /// Stops the server and exchanges its files. An error before the exchange starts it again as it was.
-    fn replace(
-        &self,
-        server: Server,
-        target: &Target,
-        plan: &Plan,
-        snapshot: &str,
-        options: &Options,
-        observer: &dyn Observer,
-    ) -> Result<(), OperationError> {
-        let before = self.journal()?;
-        let mut journal = self.new_journal(plan, target, snapshot)?;
-        self.remember(options)?;
-        journal.write(&self.directory)?;
-        observer.begin("stopping the server", None);
-        if let Err(error) = target.host.stop(server) {
-            self.take_back(before)?;
-            return Err(error.into());
-        }
-        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
-        let Err(error) = swapped else { return Ok(()) };
-        let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
-        if !is_old {
-            return Err(self.explain(error));
-        }
-        // The old data are where they were.
-        match target.host.start.run() {
-            Ok(()) => self.take_back(before).and(Err(error)),
-            Err(_) => Err(self.explain(error)),
-        }
-    }
-
-    /// Nothing was replaced: the journal tells again what it told before.
-    fn take_back(&self, before: Option<Journal>) -> Result<(), OperationError> {
-        let path = self.directory.join(journal::NAME);
-        match before {
-            Some(before) => before.write(&self.directory),
-            None => fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error)),
-        }
-    }
-
-    fn new_journal(&self, plan: &Plan, target: &Target, snapshot: &str) -> Result<Journal, OperationError> {
-        let new = self.beside.staging().join(NEW);
-        let inode = fs::metadata(&new).map_err(|error| OperationError::target("look at", &new, error))?.ino();
-        let time = self.beside.unused_time()?;
-        let name = |path: PathBuf| path.file_name().map(OsStr::to_owned).unwrap_or_default();
-        Ok(Journal {
-            state: State::Stopping,
-            snapshot: snapshot.into(),
-            is_undo: false,
-            other: name(self.beside.swap(&time, inode)),
-            aside: name(self.beside.aside(&time)),
-            entries: exchange::look(&self.directory, &new, plan.entries.iter().cloned())?,
-            start: target.host.start.clone(),
-        })
-    }
-
-    /// With the server stopped: the new files get a name of their own, and then change places with the old.
-    fn exchange_new(&self, journal: &mut Journal, observer: &dyn Observer) -> Result<(), OperationError> {
-        let other = self.directory.join(&journal.other);
-        super::beside::rename_new(&self.beside.staging().join(NEW), &other)?;
-        let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
-        // What the server may have saved while it was stopped counts as what stood there.
-        journal.entries = exchange::look(&self.directory, &other, names)?;
-        journal.state = State::Exchanging;
-        journal.write(&self.directory)?;
-        journal.exchange(&self.directory, observer)?;
-        let staging = self.beside.staging();
-        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))
-    }
-
-    /// A server that answers again was started by somebody else than us, or was never the one that was stopped.
-    fn refuse_users(&self, options: &Options) -> Result<(), OperationError> {
-        super::place::refuse_users_of(&self.directory)?;
-        match Server::connect(&options.address) {
-            Err(RedisError::Connection { .. }) => Ok(()),
-            Ok(_) | Err(_) => Err(RedisError::Server {
-                what: format!("a server answers at {} again right after it was stopped", options.address),
-                hint: "something keeps it running: say how it is stopped with --stop-command and --start-command"
-                    .into(),
-            }
-            .into()),
-        }
     }
 
     /// Starts the server as its journal says, unless it runs, and waits until it serves.
@@ -531,28 +396,4 @@ impl Journal {
             false => "the old data are in place",
         })
     }
-}
-
-/// Cuts the AOF in the directory `files`, in which its files stand under their names.
-fn cut_back(source: &Source, files: &Path, goal: &Goal) -> Result<Cut, OperationError> {
-    let all: Vec<&File> = source.files.iter().collect();
-    cut(files, &all, &goal.by_name())
-}
-
-/// Writes the files of the dataset to a directory, for the server's user only, and compares them.
-fn fetch(
-    repository: &Repository,
-    source: &Source,
-    path: &Path,
-    target: &Target,
-    observer: &dyn Observer,
-) -> Result<Vec<String>, OperationError> {
-    remove(path).map_err(|error| OperationError::target("remove", path, error))?;
-    let (uid, gid) = target.owner;
-    let files: Vec<File> = source.files.iter().map(|file| File { mode: 0o600, uid, gid, ..file.clone() }).collect();
-    let staging = Staging::create_at(path.into())?;
-    // Owners are set, and told, when the files have their names.
-    let (made_good, _unset) = staging.fill(repository, &files.iter().collect::<Vec<_>>(), observer)?;
-    staging.keep();
-    Ok(made_good)
 }

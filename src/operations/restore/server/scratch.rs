@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use super::Options;
 use super::arrange::arrange;
 use super::plan::{Way, way};
 use super::source::{Expected, Form, Source};
+use super::steps::{FILES, NEW, WORK};
 use super::target::{Names, Target};
-use super::{FILES, NEW, Options, WORK};
 use crate::aof::{is_temporary, manifest_name};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{self, Journal, State};
 use super::target::Target;
-use super::{Options, Place, connect, exchange};
+use super::{Options, Place, connect, exchanges};
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::RedisError;
 
@@ -90,7 +90,7 @@ impl Place {
         }
         if !(journal.is_undo && journal.is_placed()) {
             let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
-            journal.entries = exchange::look(&self.directory, &self.directory.join(&journal.aside), names)?;
+            journal.entries = exchanges::look(&self.directory, &self.directory.join(&journal.aside), names)?;
             journal.is_undo = !journal.is_undo;
             journal.state = State::Exchanging;
             journal.write(&self.directory)?;

@@ -1,0 +1,200 @@
+//! The steps that change something: the new files are made ready, the server is stopped, the files change places.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::journal::{self, Journal, State};
+use super::plan::{Plan, Way};
+use super::source::{Expected, Source};
+use super::target::Target;
+use super::{Options, Place, arrange, exchanges, scratch};
+use crate::format::snapshot::File;
+use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, remove, rename_new};
+use crate::operations::restore::place::refuse_users_of;
+use crate::operations::restore::stage::Staging;
+use crate::operations::restore::{Cut, Goal, cut};
+use crate::operations::second_look::second_look;
+use crate::operations::{Observer, OperationError};
+use crate::redis::RedisError;
+use crate::redis::server::Server;
+use crate::repository::Repository;
+
+/// What was made ready in the staging directory.
+pub(super) struct Prepared {
+    pub expected: Expected,
+    pub cut: Option<Cut>,
+    pub made_good: Vec<String>,
+}
+
+/// In the staging directory: files as the snapshot has them, files as the server wants them, a scratch server's.
+pub(super) const FILES: &str = "files";
+pub(super) const NEW: &str = "new";
+pub(super) const WORK: &str = "work";
+
+impl Place {
+    /// Makes the new files ready, while the server goes on.
+    pub fn prepare(
+        &self,
+        repository: &Repository,
+        source: &Source,
+        target: &Target,
+        plan: &Plan,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<Prepared, OperationError> {
+        let staging = self.beside.staging();
+        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
+        target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
+        let make = |path: &Path| fs::create_dir(path).map_err(|error| OperationError::target("create", path, error));
+        make(&staging)?;
+        self.probe(&staging, plan)?;
+        let (files, new) = (staging.join(FILES), staging.join(NEW));
+        let made_good = second_look(repository, |_| true, || fetch(repository, source, &files, target, observer))?;
+        let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
+        make(&new)?;
+        observer.begin("naming the files as the server does", None);
+        let expected = match plan.way {
+            Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staging, observer)?,
+            way => {
+                arrange::arrange(way, source, &target.names, &files, &new)?;
+                source.expected.clone()
+            }
+        };
+        let main = plan.entries.first().map(|name| target.directory.join(name)).unwrap_or_default();
+        arrange::dress(&new, target.owner, &main)?;
+        Ok(Prepared { expected, cut, made_good })
+    }
+
+    /// Tries what will be done once the server is stopped.
+    fn probe(&self, staging: &Path, plan: &Plan) -> Result<(), OperationError> {
+        let (one, other) = (staging.join(FILES), staging.join(NEW));
+        for path in [&one, &other] {
+            fs::create_dir(path).map_err(|error| OperationError::target("create", path, error))?;
+        }
+        exchange(&one, &other, &self.directory)?;
+        for path in [&one, &other] {
+            fs::remove_dir(path).map_err(|error| OperationError::target("remove", path, error))?;
+        }
+        let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
+        let ours =
+            device(&self.directory).map_err(|error| OperationError::target("look at", &self.directory, error))?;
+        let paths = plan.entries.iter().map(|name| self.directory.join(name));
+        match paths.into_iter().find(|path| device(path).is_ok_and(|device| device != ours)) {
+            None => Ok(()),
+            Some(path) => {
+                Err(OperationError::Refused { what: format!("{} {MOUNTED}", path.display()), hint: NEW_PLACE.into() })
+            }
+        }
+    }
+
+    /// Stops the server and exchanges its files. An error before the exchange starts it again as it was.
+    pub fn replace(
+        &self,
+        server: Server,
+        target: &Target,
+        plan: &Plan,
+        snapshot: &str,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<(), OperationError> {
+        let before = self.journal()?;
+        let mut journal = self.new_journal(plan, target, snapshot)?;
+        self.remember(options)?;
+        journal.write(&self.directory)?;
+        observer.begin("stopping the server", None);
+        if let Err(error) = target.host.stop(server) {
+            self.take_back(before)?;
+            return Err(error.into());
+        }
+        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
+        let Err(error) = swapped else { return Ok(()) };
+        let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
+        if !is_old {
+            return Err(self.explain(error));
+        }
+        // The old data are where they were.
+        match target.host.start.run() {
+            Ok(()) => self.take_back(before).and(Err(error)),
+            Err(_) => Err(self.explain(error)),
+        }
+    }
+
+    /// Nothing was replaced: the journal tells again what it told before.
+    fn take_back(&self, before: Option<Journal>) -> Result<(), OperationError> {
+        let path = self.directory.join(journal::NAME);
+        match before {
+            Some(before) => before.write(&self.directory),
+            None => fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error)),
+        }
+    }
+
+    fn new_journal(&self, plan: &Plan, target: &Target, snapshot: &str) -> Result<Journal, OperationError> {
+        let new = self.beside.staging().join(NEW);
+        let inode = fs::metadata(&new).map_err(|error| OperationError::target("look at", &new, error))?.ino();
+        let time = self.beside.unused_time()?;
+        let name = |path: PathBuf| path.file_name().map(OsStr::to_owned).unwrap_or_default();
+        Ok(Journal {
+            state: State::Stopping,
+            snapshot: snapshot.into(),
+            is_undo: false,
+            other: name(self.beside.swap(&time, inode)),
+            aside: name(self.beside.aside(&time)),
+            entries: exchanges::look(&self.directory, &new, plan.entries.iter().cloned())?,
+            start: target.host.start.clone(),
+        })
+    }
+
+    /// With the server stopped: the new files get a name of their own, and then change places with the old.
+    fn exchange_new(&self, journal: &mut Journal, observer: &dyn Observer) -> Result<(), OperationError> {
+        let other = self.directory.join(&journal.other);
+        rename_new(&self.beside.staging().join(NEW), &other)?;
+        let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
+        // What the server may have saved while it was stopped counts as what stood there.
+        journal.entries = exchanges::look(&self.directory, &other, names)?;
+        journal.state = State::Exchanging;
+        journal.write(&self.directory)?;
+        journal.exchange(&self.directory, observer)?;
+        let staging = self.beside.staging();
+        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))
+    }
+
+    /// A server that answers again was started by somebody else than us, or was never the one that was stopped.
+    fn refuse_users(&self, options: &Options) -> Result<(), OperationError> {
+        refuse_users_of(&self.directory)?;
+        match Server::connect(&options.address) {
+            Err(RedisError::Connection { .. }) => Ok(()),
+            Ok(_) | Err(_) => Err(RedisError::Server {
+                what: format!("a server answers at {} again right after it was stopped", options.address),
+                hint: "something keeps it running: say how it is stopped with --stop-command and --start-command"
+                    .into(),
+            }
+            .into()),
+        }
+    }
+}
+
+/// Cuts the AOF in the directory `files`, in which its files stand under their names.
+fn cut_back(source: &Source, files: &Path, goal: &Goal) -> Result<Cut, OperationError> {
+    let all: Vec<&File> = source.files.iter().collect();
+    cut(files, &all, &goal.by_name())
+}
+
+/// Writes the files of the dataset to a directory, for the server's user only, and compares them.
+fn fetch(
+    repository: &Repository,
+    source: &Source,
+    path: &Path,
+    target: &Target,
+    observer: &dyn Observer,
+) -> Result<Vec<String>, OperationError> {
+    remove(path).map_err(|error| OperationError::target("remove", path, error))?;
+    let (uid, gid) = target.owner;
+    let files: Vec<File> = source.files.iter().map(|file| File { mode: 0o600, uid, gid, ..file.clone() }).collect();
+    let staging = Staging::create_at(path.into())?;
+    // Owners are set, and told, when the files have their names.
+    let (made_good, _unset) = staging.fill(repository, &files.iter().collect::<Vec<_>>(), observer)?;
+    staging.keep();
+    Ok(made_good)
+}
