@@ -11,7 +11,7 @@ use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{Header, SEAL_OVERHEAD};
 use crate::format::{Id16, Malformed, UnixMillis};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Ordinal of a slot's `about` part.
 const ABOUT: u32 = 1;
@@ -245,9 +245,12 @@ pub(super) fn add(
     match newest_named(store, keyring.repository())? > keyring.bag().last() {
         false => Ok(id),
         true => {
-            delete(store, id)?;
-            let what = "the master key is being rotated, or a rotation was left unfinished: no key slot was added";
-            Err(RepositoryError::Rotating(what.into()))
+            let added = match delete_unless_last(store, keyring, id)? {
+                true => "no key slot was added",
+                false => "the new key slot is the only one left",
+            };
+            let what = format!("the master key is being rotated, or a rotation was left unfinished: {added}");
+            Err(RepositoryError::Rotating(what))
         }
     }
 }
@@ -353,25 +356,63 @@ pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<Reposi
 
 /// Removes a slot.
 ///
-/// KEY-15: not unless another is left that belongs to this repository, can be read, and knows the epoch in force.
+/// KEY-15: not unless another is left that belongs to this repository, can be read, and knows the epoch in force, before
+/// and after; nor one of an epoch that this bag does not know: a rotation at work may be about to bring it into force.
 pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(), RepositoryError> {
-    let slots = list(store)?;
-    if !slots.contains(&id) {
+    if !list(store)?.contains(&id) {
         return Err(RepositoryError::Slot(format!("no key slot {id}")));
     }
-    let knows_all = |other: &Id16| match read(store, *other, keyring.repository()) {
-        Ok(found) => Ok(found.header.epoch >= keyring.epoch() && open_about(keyring, &found).is_ok()),
-        Err(error) if error.is_damage() => Ok(false),
-        Err(error) => Err(error),
+    if read(store, id, keyring.repository()).is_ok_and(|found| found.header.epoch > keyring.bag().last()) {
+        let what =
+            format!("key slot {id} is of a rotation at work, or left unfinished: the next key rotate deletes it");
+        return Err(RepositoryError::Rotating(what));
+    }
+    if !has_another(store, keyring, id)? {
+        let why = "the last key slot cannot be removed: nothing would open the repository";
+        return Err(RepositoryError::Slot(why.into()));
+    }
+    match delete_unless_last(store, keyring, id)? {
+        true => Ok(()),
+        false => Err(RepositoryError::Slot(format!(
+            "key slot {id} was put back: others were removed or replaced at the same time, and it would have been the last"
+        ))),
+    }
+}
+
+/// Whether a slot beside this one knows the epoch in force.
+fn has_another(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<bool, RepositoryError> {
+    for other in list(store)?.into_iter().filter(|other| *other != id) {
+        match read(store, other, keyring.repository()) {
+            Ok(found) if found.header.epoch >= keyring.epoch() && open_about(keyring, &found).is_ok() => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Deletes a slot, looks whether another is left, and puts it back if none is; whether it is gone.
+///
+/// Two removals at once may each count on the slot of the other. Whoever deletes last looks after every deletion, so that
+/// it finds a slot that stays, or puts its own back. What no order of calls without a lock can exclude: that it dies
+/// between the two.
+fn delete_unless_last(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<bool, RepositoryError> {
+    let name = object_name(&Name::Slot(id));
+    let bytes = match store.get(&name, SMALL_MAX) {
+        Err(StoreError::NotFound { .. }) => return Ok(true),
+        // Nobody opens it: it is no loss.
+        Err(StoreError::TooLarge { .. }) => return delete(store, id).map(|()| true),
+        other => other?,
     };
-    let mut is_last = true;
-    for other in slots.iter().filter(|other| **other != id) {
-        is_last = is_last && !knows_all(other)?;
+    store.delete(&name)?;
+    if has_another(store, keyring, id)? {
+        return Ok(true);
     }
-    if is_last {
-        return Err(RepositoryError::Slot(
-            "the last key slot cannot be removed: nothing would open the repository".into(),
-        ));
+    match store.put_new(&name, &bytes) {
+        Ok(()) | Err(StoreError::Exists { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    delete(store, id)
 }

@@ -9,7 +9,7 @@ use redkeep::repository::{Credential, Places, Repository, RepositoryError, SlotS
 use redkeep::store::{Entry, ObjectName, Promises, PutNew, Store, StoreError};
 
 use crate::support::repository::*;
-use crate::support::stores::{FAULTS, Fault, FaultyStore, PausableStore, RecordingStore};
+use crate::support::stores::{FAULTS, FaultyStore, PausableStore, RecordingStore};
 
 const SECOND: &str = "second";
 const THIRD: &str = "third";
@@ -298,6 +298,72 @@ fn the_last_slot_that_knows_the_epoch_in_force_is_not_removed() {
     world.all_work(&[PASSWORD, SECOND], 2);
 }
 
+/// KEY-15
+#[test]
+fn two_removals_at_once_leave_a_slot_wherever_one_is_held() {
+    let base = World::new(12);
+    let remove_own = |world: &World, store: Arc<dyn Store>, text: &str| {
+        let repository = world.open_through(store, text)?;
+        repository.remove_slot(repository.current_slot())
+    };
+    let mut put_back = 0;
+    for n in 0.. {
+        let world = base.copy();
+        let pausing = PausableStore::new(world.store.clone(), n);
+        let (held, first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                let removed = remove_own(&world, pausing.clone(), PASSWORD);
+                pausing.finish();
+                removed
+            });
+            let held = pausing.wait_until_held();
+            let second = remove_own(&world, world.store.clone(), SECOND);
+            pausing.release();
+            (held, first.join().unwrap(), second)
+        });
+        assert_ne!(first.is_ok(), second.is_ok(), "{held:?}: {first:?}, {second:?}");
+        put_back += usize::from(first.as_ref().is_err_and(|error| error.to_string().contains("put back")));
+        let left = if first.is_ok() { SECOND } else { PASSWORD };
+        assert_eq!(world.below("keys/").len(), 1, "{held:?}");
+        world.all_work(&[left], 1);
+        if held.is_none() {
+            break;
+        }
+    }
+    assert!(put_back > 0);
+}
+
+/// KEY-15
+#[test]
+fn nobody_removes_the_slots_of_a_rotation_that_is_at_work() {
+    let base = World::new(13);
+    for n in 0.. {
+        let world = base.copy();
+        let pausing = PausableStore::new(world.store.clone(), n);
+        let (held, rotated) = std::thread::scope(|scope| {
+            let rotator = scope.spawn(|| {
+                let repository = world.open_through(pausing.clone(), PASSWORD);
+                let done = repository.and_then(|repository| repository.rotate(&keep(&[SECOND]), false, CHEAP));
+                pausing.finish();
+                done
+            });
+            let held = pausing.wait_until_held();
+            let remover = world.open(SECOND).unwrap();
+            for slot in remover.slots().unwrap().iter().filter(|slot| slot.state == SlotState::Unfinished) {
+                let refused = remover.remove_slot(slot.id).unwrap_err();
+                assert!(matches!(refused, RepositoryError::Rotating(_)), "{held:?}: {refused}");
+            }
+            pausing.release();
+            (held, rotator.join().unwrap())
+        });
+        assert_eq!(rotated.unwrap().not_removed.len(), 0, "{held:?}");
+        world.all_work(&[PASSWORD, SECOND], 1);
+        if held.is_none() {
+            break;
+        }
+    }
+}
+
 /// KEY-12
 #[test]
 fn a_lost_or_damaged_record_costs_nothing_that_was_stored() {
@@ -377,7 +443,8 @@ fn a_change_of_slots_killed_at_any_call_leaves_the_password_or_its_successor() {
         },
     ];
     let base = World::new(11);
-    for (change, fault) in changes.iter().flat_map(|change| FAULTS.map(|fault| (change, fault))) {
+    for ((place, change), fault) in changes.iter().enumerate().flat_map(|of| FAULTS.map(|fault| (of, fault))) {
+        let is_removal = place == 2;
         for n in 0.. {
             let world = base.copy();
             let store = FaultyStore::new(world.store.clone(), n, fault);
@@ -386,10 +453,7 @@ fn a_change_of_slots_killed_at_any_call_leaves_the_password_or_its_successor() {
             }
             let open: Vec<&str> =
                 [PASSWORD, SECOND, THIRD].into_iter().filter(|text| world.open(text).is_ok()).collect();
-            assert!(
-                open.contains(&SECOND) && (open.len() > 1 || fault == Fault::After || !store.is_dead()),
-                "{open:?}"
-            );
+            assert!(open.contains(&SECOND) && (open.len() > 1 || is_removal), "{open:?}");
             world.all_work(&open, 1);
             if !store.is_dead() {
                 break;

@@ -1,5 +1,8 @@
 //! Sequences of steps at random, done by three hosts with catalogs of their own, against what was committed: backups,
-//! forgetting, pruning and checks; deaths in the midst of them, two at a time, time passing, catalogs lost or stale.
+//! forgetting and undeleting, tagging, pruning, checks and rotations of the keys; deaths in the midst of them, two at a
+//! time, time passing, catalogs lost or stale.
+//!
+//! By hand: `REDKEEP_TEST_SEQUENCES=2000 cargo test --release --test trials model`.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,11 +12,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
-use redkeep::operations::Silent;
 use redkeep::operations::check::{CheckDepth, check};
+use redkeep::operations::{Silent, keys};
 use redkeep::store::Store;
 
-use crate::support::repository::copy;
+use crate::support::repository::{CHEAP, copy};
 use crate::support::stores::{Fault, FaultyStore, PausableStore};
 use crate::world::{Failure, STRICT, World, is_long};
 
@@ -32,10 +35,19 @@ enum Work {
     Forget {
         dataset: usize,
     },
+    /// One of the forgotten snapshots of a dataset, where one is left.
+    Undelete {
+        dataset: usize,
+    },
+    /// The oldest snapshot of a dataset.
+    Tag {
+        dataset: usize,
+    },
     Prune,
     Check {
         data: bool,
     },
+    Rotate,
 }
 
 /// What happens next.
@@ -52,13 +64,7 @@ enum Step {
         call: u64,
         after: bool,
     },
-    /// One is held at a call while the other one works to its end.
-    Both {
-        host: usize,
-        work: Work,
-        call: u64,
-        other: Work,
-    },
+    Both(Pair),
     Pass {
         minutes: u64,
     },
@@ -67,6 +73,16 @@ enum Step {
         host: usize,
         fate: Fate,
     },
+}
+
+/// One is held at a call while another host does another work to its end, and time passes.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    host: usize,
+    work: Work,
+    call: u64,
+    other: Work,
+    minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +96,10 @@ fn work() -> impl Strategy<Value = Work> {
     prop_oneof![
         5 => (0..3usize, 0..12u64).prop_map(|(dataset, version)| Work::BackUp { dataset, version }),
         2 => (0..3usize).prop_map(|dataset| Work::Forget { dataset }),
+        2 => (0..3usize).prop_map(|dataset| Work::Undelete { dataset }),
+        1 => (0..3usize).prop_map(|dataset| Work::Tag { dataset }),
         3 => Just(Work::Prune),
+        1 => Just(Work::Rotate),
         1 => any::<bool>().prop_map(|data| Work::Check { data }),
     ]
 }
@@ -92,8 +111,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (host.clone(), work()).prop_map(|(host, work)| Step::Do { host, work }),
         3 => (host.clone(), work(), 0..60u64, any::<bool>())
             .prop_map(|(host, work, call, after)| Step::Die { host, work, call, after }),
-        3 => (host.clone(), work(), 0..60u64, work())
-            .prop_map(|(host, work, call, other)| Step::Both { host, work, call, other }),
+        3 => (host.clone(), work(), 0..60u64, work(), prop_oneof![Just(0), 1..4000u64])
+            .prop_map(|(host, work, call, other, minutes)| Step::Both(Pair { host, work, call, other, minutes })),
         4 => prop_oneof![1..90u64, 1440..4000u64].prop_map(|minutes| Step::Pass { minutes }),
         2 => (host, fate).prop_map(|(host, fate)| Step::Catalog { host, fate }),
     ]
@@ -113,7 +132,18 @@ impl World {
                     self.forget(&repository, &oldest)?;
                 }
             }
+            Work::Undelete { dataset } => {
+                if let Some(forgotten) = self.forgotten(&repository, DATASETS[dataset])? {
+                    self.undelete(&repository, &forgotten)?;
+                }
+            }
+            Work::Tag { dataset } => {
+                if let Some(oldest) = self.oldest(&repository, DATASETS[dataset]) {
+                    self.tag(&repository, &oldest, format!("tag {}", self.hands.clock().passed().as_millis()))?;
+                }
+            }
             Work::Prune => drop(self.prune(&repository)?),
+            Work::Rotate => drop(keys::rotate(&repository, &[], false, CHEAP)?),
             Work::Check { data } => {
                 let depth = if data { CheckDepth::Data } else { CheckDepth::Structure };
                 drop(check(&repository, depth, &Silent)?);
@@ -134,13 +164,14 @@ impl World {
                     assert!(FaultyStore::caused(&*error), "{step:?}: {error:?}");
                 }
             }
-            Step::Both { host, work, call, other } => self.both(host, work, call, other, step),
+            Step::Both(pair) => self.both(pair),
             Step::Pass { minutes } => self.hands.pass(Duration::from_secs(60 * minutes)),
             Step::Catalog { host, fate } => self.catalog(host, fate),
         }
     }
 
-    fn both(&self, host: usize, work: Work, call: u64, other: Work, step: Step) {
+    fn both(&self, pair: Pair) {
+        let Pair { host, work, call, other, minutes } = pair;
         let paused = PausableStore::new(self.store.clone(), call);
         let results = thread::scope(|scope| {
             let held = scope.spawn(|| {
@@ -150,13 +181,14 @@ impl World {
             });
             paused.wait_until_held();
             let second = self.work((host + 1) % HOSTS.len(), other, self.store.clone());
+            self.hands.pass(Duration::from_secs(60 * minutes));
             paused.release();
             [held.join().unwrap(), second]
         });
         for (result, work) in results.into_iter().zip([work, other]) {
             // What a reader was about to read may go meanwhile; a backup has to succeed all the same.
             if let (Err(error), Work::BackUp { .. }) = (result, work) {
-                panic!("{step:?}: {error:?}");
+                panic!("{pair:?}: {error:?}");
             }
         }
     }
@@ -175,12 +207,16 @@ impl World {
     }
 }
 
-/// 100 sequences, or 2,000 with REDKEEP_TEST_LONG.
+/// As many as REDKEEP_TEST_SEQUENCES says, else 100, or 2,000 with REDKEEP_TEST_LONG.
+fn sequences() -> u32 {
+    let usual = if is_long() { 2_000 } else { 100 };
+    std::env::var("REDKEEP_TEST_SEQUENCES").map_or(usual, |number| number.parse().unwrap())
+}
+
 #[test]
 fn whatever_three_hosts_do_every_committed_snapshot_restores() {
-    let cases = if is_long() { 2_000 } else { 100 };
     let config = Config {
-        cases,
+        cases: sequences(),
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         max_shrink_iters: 200,
         ..Config::default()

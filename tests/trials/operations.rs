@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, choose};
-use redkeep::operations::{Silent, keys, repair, restore, tag, undelete};
+use redkeep::operations::{Silent, keys, repair, restore};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, password};
@@ -61,6 +61,10 @@ pub const ADD_KEY: Operation = other("key add", |_, host, store| {
 pub const CHANGE_KEY: Operation =
     other("key passwd", |_, host, store| Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?));
 
+/// All slots there are open with the one password.
+pub const ROTATE: Operation =
+    other("key rotate", |_, host, store| Ok(keys::rotate(&host.open(store)?, &[], false, CHEAP).map(drop)?));
+
 pub const FORGET: Operation = other("forget", |world, host, store| {
     let repository = host.open(store)?;
     let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
@@ -80,18 +84,12 @@ pub const UNDELETE: Operation = other("undelete", |world, host, store| {
     world.forget(&repository, &oldest)?;
     // What was forgotten is looked for in a LIST.
     world.hands.pass(world.lag());
-    let report = undelete::undelete(&repository, &oldest.session.to_string(), &Silent)?;
-    world.is_copied(&oldest, report.new);
-    Ok(())
+    world.undelete(&repository, &oldest)
 });
 
 /// Another snapshot takes the place of the tagged one.
 pub const TAG: Operation = other("tag", |world, host, store| {
     let repository = host.open(store)?;
     let oldest = world.oldest(&repository, "old").ok_or("nothing is left to tag")?;
-    let options = tag::Options { add: vec!["kept".into()], remove: vec![] };
-    world.begin_to_forget(&oldest);
-    let report = tag::tag(&repository, &Selector::Id(oldest.session.to_string()), None, &options, &Silent)?;
-    world.is_copied(&oldest, report.new);
-    Ok(())
+    world.tag(&repository, &oldest, "kept".into())
 });

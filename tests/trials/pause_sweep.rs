@@ -1,6 +1,9 @@
 //! Every operation is held at every one of its store calls, while others run to their end and days pass: it goes on with
 //! what it knew before. Whatever it then does, every committed snapshot restores bit for bit.
+//!
+//! Every call by hand: `REDKEEP_TEST_LONG=1 cargo test --release --test trials pause_sweep`, which says how far it is.
 
+use std::io::{Write, stderr};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +20,8 @@ const LAG: Duration = Duration::from_secs(600);
 
 /// What is held, and what runs meanwhile. Where listings lag, a new key slot cannot replace another at once.
 fn operations(kind: Kind) -> Vec<Operation> {
-    let change_key = if kind.lag.is_zero() { CHANGE_KEY } else { ADD_KEY };
-    vec![BACKUP, FIRST_BACKUP, PRUNE, UNDELETE, REPAIR, change_key]
+    let changes_of_keys = if kind.lag.is_zero() { &[CHANGE_KEY, ROTATE][..] } else { &[ADD_KEY] };
+    [&[BACKUP, FIRST_BACKUP, PRUNE, UNDELETE, REPAIR], changes_of_keys].concat()
 }
 
 /// How much time passes between what is done meanwhile.
@@ -44,11 +47,13 @@ fn kinds() -> impl Iterator<Item = Kind> {
 }
 
 /// Holds one operation at its n-th call, for every n, while another one and what comes after it run to their end. With a
-/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store.
-fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) {
+/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store. Answers with how
+/// many were tried.
+fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) -> u64 {
     let mut world = World::new(kind);
     history(&world);
     world.grace = pace.grace;
+    let mut tried = 0;
     for n in (first % stride..).step_by(stride as usize) {
         let mut run = world.fork();
         let place = format!("{} held at call {n} during {}, {kind:?}, {pace:?}", held.name, other.name);
@@ -63,7 +68,9 @@ fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, 
             assert!(n > 3, "{place}: the sweep has tried calls");
             break;
         }
+        tried += 1;
     }
+    tried
 }
 
 /// Whether the operation ended without a call to hold.
@@ -121,13 +128,17 @@ fn meanwhile(run: &World, other: Operation, pace: Pace, place: &str) {
 /// All pairs on some kinds of store.
 fn sweep_pairs(kinds: &[Kind], stride: u64) {
     let stride = if is_long() { 1 } else { stride };
-    let mut first = 0;
+    let (mut pairs, mut calls) = (0, 0);
     for kind in kinds {
         for held in operations(*kind) {
             for other in operations(*kind) {
                 for pace in paces(*kind) {
-                    sweep(held, other, *kind, pace, first, stride);
-                    first += 1;
+                    calls += sweep(held, other, *kind, pace, pairs, stride);
+                    pairs += 1;
+                }
+                if is_long() {
+                    let (held, other) = (held.name, other.name);
+                    writeln!(stderr(), "{kind:?}, {held} held during {other}: {calls} calls so far").unwrap();
                 }
             }
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use redkeep::format::object::SnapshotName;
 use redkeep::operations::check::{CheckDepth, check};
-use redkeep::operations::list::dump;
-use redkeep::operations::{Silent, backup, prune};
+use redkeep::operations::list::{Selector, dump};
+use redkeep::operations::{Silent, backup, prune, tag, undelete};
 use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, one_line};
 use redkeep::store::{Promises, PutNew, Store};
 use tempfile::TempDir;
@@ -168,11 +168,27 @@ impl World {
         self.truth().get_mut(name).unwrap().forgotten.get_or_insert(now);
     }
 
-    /// A snapshot with the content of another one is committed.
-    pub fn is_copied(&self, from: &SnapshotName, to: SnapshotName) {
+    /// Has a forgotten snapshot back.
+    pub fn undelete(&self, repository: &Repository, name: &SnapshotName) -> Result<(), Failure> {
+        let report = undelete::undelete(repository, &name.session.to_string(), &Silent)?;
+        self.is_copied(name, report.new);
+        Ok(())
+    }
+
+    /// Puts another snapshot, with one more tag, in the place of this one.
+    pub fn tag(&self, repository: &Repository, name: &SnapshotName, word: String) -> Result<(), Failure> {
+        let options = tag::Options { add: vec![word], remove: vec![] };
+        self.begin_to_forget(name);
+        let report = tag::tag(repository, &Selector::Id(name.session.to_string()), None, &options, &Silent)?;
+        self.is_copied(name, report.new);
+        Ok(())
+    }
+
+    /// A snapshot with the content of another one is committed, or was already.
+    fn is_copied(&self, from: &SnapshotName, to: SnapshotName) {
         let mut truth = self.truth();
         let version = truth[from].version;
-        truth.insert(to, Committed { version, forgotten: None });
+        truth.entry(to).or_insert(Committed { version, forgotten: None });
     }
 
     /// Sweeps, and leaves as little as it may.
@@ -180,6 +196,16 @@ impl World {
         let intake = IntakeOptions { level: 1, workers: 1 };
         let options = prune::Options { grace: self.grace, max_unused: 0.0, intake, ..prune::Options::default() };
         Ok(prune::prune(repository, &options, &Silent)?.report)
+    }
+
+    /// A forgotten snapshot of a dataset that no prune may have deleted yet, nor will while it is had back.
+    pub fn forgotten(&self, repository: &Repository, dataset: &str) -> Result<Option<SnapshotName>, Failure> {
+        repository.refresh()?;
+        let (tag, truth) = (repository.tag(dataset), self.truth());
+        let soon = self.hands.clock().passed() + Duration::from_secs(60);
+        let is_kept = |of: &Committed| of.forgotten.is_some_and(|since| soon < since + self.grace);
+        let names = repository.forgotten()?.into_iter().map(|record| record.snapshot);
+        Ok(names.filter(|name| name.tag == tag).find(|name| truth.get(name).is_some_and(is_kept)))
     }
 
     /// The oldest snapshot of a dataset that nobody forgot.

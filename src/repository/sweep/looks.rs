@@ -1,0 +1,140 @@
+//! A sweep looks at everything: what is needed, whether any of it is lost, and which packs are worth keeping.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::super::catalog::Rescued;
+use super::super::error::RepositoryError;
+use super::super::{Repository, lock};
+use super::liveness::Needed;
+use super::plan::{Plan, Policy, plan};
+use super::survey::{StoreClock, Survey};
+use super::{SweepOptions, SweepReport, rescue};
+use crate::format::object::SnapshotName;
+use crate::format::{ChunkId, ObjectHash};
+
+/// Where LAG is not 0 younger packs than this are never judged: a put of unknown outcome is repeated for ten minutes.
+const YOUNGEST_REMOTE: Duration = Duration::from_secs(3600);
+
+/// How often a repository is looked at that changes meanwhile.
+const LOOKS: usize = 4;
+
+impl Repository {
+    /// Lists everything, finds what is needed, and refuses what has to be refused. An index object that was put after
+    /// `index/` was listed is no lost one: what looks so is looked at again.
+    pub(super) fn look_at_all(
+        &self,
+        options: &SweepOptions,
+        clock: StoreClock,
+        roots: &[SnapshotName],
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Survey, RepositoryError> {
+        for _ in 0..LOOKS {
+            let survey = self.look(options, clock, roots, go_on)?;
+            let except = |_: &ObjectHash, is_named: bool| !is_named;
+            let sizes = survey.recorded_sizes(self)?;
+            lock(&self.catalog).use_listed(&sizes, &except)?;
+            let unnamed = rescue::unknown(self, &survey.losses.chunks)?;
+            let is_recorded = |chunk: &Rescued| survey.losses.chunks.contains(&chunk.id);
+            if !self.store.promises().lag.is_zero() || unnamed.iter().all(is_recorded) {
+                return Ok(survey);
+            }
+        }
+        let reason = "needed chunks are only in packs that no index object names: an index object is lost".into();
+        Err(RepositoryError::NotWhole { reasons: vec![reason] })
+    }
+
+    fn look(
+        &self,
+        options: &SweepOptions,
+        clock: StoreClock,
+        roots: &[SnapshotName],
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Survey, RepositoryError> {
+        go_on()?;
+        let mut survey = Survey::take(self, options, clock)?;
+        survey.roots.extend(roots);
+        survey.refuse()?;
+        survey.take_in_unindexed(self)?;
+        let mut needed = Needed::new(self, &survey.losses.chunks, go_on)?;
+        for name in &survey.roots {
+            needed.add(name)?;
+        }
+        let refusals = needed.finish()?;
+        survey.refusals.extend(refusals);
+        let sizes = survey.recorded_sizes(self)?;
+        lock(&self.catalog).use_listed(&sizes, &|_, _| false)?;
+        let lost = self.lost_anew(&survey)?;
+        if let Some(first) = lost.first() {
+            let why = format!("{} needed chunks are in no listed pack, among them {first}", lost.len());
+            survey.refusals.push(why);
+        }
+        survey.refuse()?;
+        Ok(survey)
+    }
+
+    /// Needed chunks that no listed pack yields and that are not recorded as lost; or were, and a pack that held them
+    /// since is gone.
+    fn lost_anew(&self, survey: &Survey) -> Result<Vec<ChunkId>, RepositoryError> {
+        let catalog = lock(&self.catalog);
+        let indexed = catalog.indexed_packs()?;
+        let is_gone = |pack: &ObjectHash| {
+            let (named, listed) = (indexed.get(pack), survey.packs.get(pack).map(|listed| listed.size));
+            named.is_some_and(|size| listed != Some(*size))
+                && !survey.losses.packs.contains(pack)
+                && !survey.condemned.contains(pack)
+        };
+        let mut lost = Vec::new();
+        catalog.unknown_needed(&mut |id, _| {
+            let is_recorded = survey.losses.chunks.contains(&id);
+            let is_new = !is_recorded || catalog.places(&id)?.iter().any(|place| is_gone(&place.pack));
+            lost.extend(is_new.then_some(id));
+            Ok(())
+        })?;
+        Ok(lost)
+    }
+
+    /// Fills the report and answers with what is to be condemned.
+    ///
+    /// SWEEP-4: what is young is not judged.
+    pub(super) fn choose_packs(
+        &self,
+        survey: &Survey,
+        options: &SweepOptions,
+        report: &mut SweepReport,
+    ) -> Result<Plan, RepositoryError> {
+        let sizes = survey.sizes();
+        let youngest = match self.store.promises().lag.is_zero() {
+            true => options.grace,
+            false => options.grace.max(YOUNGEST_REMOTE),
+        };
+        let judged = |pack: &ObjectHash| survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest);
+        let mut catalog = lock(&self.catalog);
+        catalog.use_listed(&sizes, &|pack, is_named| survey.condemned.contains(pack) || !is_named)?;
+        catalog.add_needed_bases()?;
+        catalog.use_listed(&sizes, &|pack, _| survey.condemned.contains(pack))?;
+        let uses = catalog.pack_uses()?;
+        let policy = Policy {
+            max_unused: options.max_unused,
+            max_rewrite: options.max_rewrite.unwrap_or(u64::MAX),
+            reseal_below: if options.reseal { self.keyring().epoch() } else { 0 },
+        };
+        let mut plan = plan(&uses, &judged, policy);
+        // Nothing needed is in what nobody can read: that was seen before.
+        let read: HashSet<ObjectHash> = uses.iter().map(|of| of.pack).collect();
+        let is_rest = |pack: &ObjectHash| !read.contains(pack) && !survey.condemned.contains(pack) && judged(pack);
+        for (pack, size) in sizes.iter().filter(|(pack, _)| is_rest(pack)) {
+            plan.packs.push(*pack);
+            plan.bytes += size;
+        }
+        report.packs = sizes.len() as u64;
+        report.pack_bytes = sizes.values().sum();
+        report.snapshots = survey.roots.len() as u64;
+        report.needed_chunks = catalog.needed_count()?;
+        report.condemned_packs += plan.packs.len() as u64;
+        report.condemned_bytes += plan.bytes;
+        report.rewritten_bytes += plan.rewritten;
+        report.unused_bytes = plan.unused;
+        Ok(plan)
+    }
+}
