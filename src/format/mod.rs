@@ -19,7 +19,7 @@ pub mod session;
 pub mod snapshot;
 
 pub use bytes::{Reader, put_varint};
-pub use ids::{ChunkId, Id16, ObjectHash, UnixMillis};
+pub use ids::{ChunkId, Id16, KeysDigest, ObjectHash, UnixMillis};
 
 /// What is wrong with bytes that should have followed a chapter of format-spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
