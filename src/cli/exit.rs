@@ -114,6 +114,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Connection { .. }
         | RedisError::Login { .. }
         | RedisError::Answer { .. }
+        | RedisError::NotLoaded { .. }
         | RedisError::Server { .. } => Code::Server,
         RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,
         RedisError::Directory { .. }

@@ -116,6 +116,14 @@ pub enum RedisError {
         /// What to do about it.
         hint: String,
     },
+    /// A server program that was given files ended, or came no further, instead of serving them.
+    #[error("{what}; its log ends with: {log}")]
+    NotLoaded {
+        /// Which server, and what it did.
+        what: String,
+        /// The last lines of its log.
+        log: String,
+    },
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]
     Sink(#[source] io::Error),
@@ -160,7 +168,7 @@ impl RedisError {
                 Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
             }
             Self::Server { hint, .. } => Some(hint),
-            Self::Answer { .. } | Self::Io { .. } | Self::Sink(_) => None,
+            Self::Answer { .. } | Self::NotLoaded { .. } | Self::Io { .. } | Self::Sink(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod completions;
+mod drill;
 mod dump;
 mod forget;
 mod init;

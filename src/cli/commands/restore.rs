@@ -49,11 +49,21 @@ pub(crate) struct Arguments {
 
 /// Which dataset of a snapshot.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum From {
+pub(super) enum From {
     /// The dump, without AOF files
     Rdb,
     /// The AOF, without the dump
     Aof,
+}
+
+impl From {
+    /// The same for the operation.
+    pub fn of(self) -> restore::From {
+        match self {
+            From::Rdb => restore::From::Rdb,
+            From::Aof => restore::From::Aof,
+        }
+    }
 }
 
 /// Restores a snapshot.
@@ -61,10 +71,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
-    let from = arguments.from.map(|from| match from {
-        From::Rdb => restore::From::Rdb,
-        From::Aof => restore::From::Aof,
-    });
+    let from = arguments.from.map(From::of);
     let options = Options { target: arguments.target, from, dry_run: arguments.dry_run };
     let report = restore(&repository, &chosen, &options, &context.progress)?;
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
