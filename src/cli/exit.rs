@@ -145,6 +145,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Connection { .. }
         | RedisError::Login { .. }
         | RedisError::Answer { .. }
+        | RedisError::NotLoaded { .. }
         | RedisError::Server { .. } => Code::Server,
         RedisError::Interrupted => Code::Interrupted,
         RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,

@@ -84,6 +84,10 @@ id!(
     /// Eight bytes that stand for a dataset's name in object names.
     DatasetTag, 8
 );
+id!(
+    /// What a server's DEBUG DIGEST says of all its keys.
+    KeysDigest, 20
+);
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]

@@ -20,7 +20,7 @@ pub const SMALL_MAX: u64 = 1 << 20;
 pub const CONDEMNED_MAX: u64 = 16 << 20;
 /// A note, bytes.
 pub const NOTE_MAX: u64 = 64 << 20;
-/// What a note says is wrong with a pack, bytes.
+/// A text of a note: what is wrong with a pack or a drill, which server, bytes.
 pub const FAULT_MAX: usize = 1024;
 /// Files of a snapshot.
 pub const FILES_MAX: usize = 200_000;

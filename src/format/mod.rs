@@ -20,7 +20,7 @@ pub mod snapshot;
 pub mod timeline;
 
 pub use bytes::{Reader, put_varint};
-pub use ids::{ChunkId, Id16, ObjectHash, UnixMillis};
+pub use ids::{ChunkId, Id16, KeysDigest, ObjectHash, UnixMillis};
 
 /// What is wrong with bytes that should have followed a chapter of format-spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,13 @@
-//! A note: what a check found, or a loss that was recorded. Layout: format-spec/15-notes.md.
+//! A note: what a check found, a loss that was recorded, or what a drill showed. Layout: format-spec/15-notes.md.
 
-use super::ids::{ChunkId, ObjectHash, UnixMillis};
+use super::ids::{ChunkId, KeysDigest, ObjectHash, UnixMillis};
 use super::limits::FAULT_MAX;
-use super::object::Name;
+use super::object::{Name, SnapshotName};
 use super::{Malformed, decode_cbor, encode_cbor};
 
 const CHECK: u64 = 1;
 const LOSS: u64 = 2;
+const DRILL: u64 = 3;
 
 /// A note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Body {
     Check(Vec<Read>),
     /// What is lost.
     Loss(Loss),
+    /// What a server made of a snapshot.
+    Drill(Drill),
     /// Something that this version does not know; never written.
     Other(u64),
 }
@@ -53,6 +56,21 @@ pub struct Loss {
     pub objects: Vec<String>,
 }
 
+/// What a server made of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drill {
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+    /// The server, as `Redis 7.0.15`.
+    pub server: String,
+    /// Keys it held.
+    pub keys: u64,
+    /// Why it failed; without that it passed.
+    pub fault: Option<String>,
+    /// What tells its data apart, where it passed.
+    pub digest: Option<KeysDigest>,
+}
+
 #[derive(minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
 struct Fields {
@@ -70,12 +88,34 @@ struct Fields {
     chunks: Option<Vec<ChunkId>>,
     #[n(6)]
     objects: Option<Vec<String>>,
+    #[n(7)]
+    snapshot: Option<String>,
+    #[n(8)]
+    server: Option<String>,
+    #[n(9)]
+    keys: Option<u64>,
+    #[n(10)]
+    fault: Option<String>,
+    #[n(11)]
+    digest: Option<KeysDigest>,
+}
+
+impl Fields {
+    fn new(sort: u64, time: UnixMillis, host: String) -> Fields {
+        let (reads, packs, chunks, objects) = (None, None, None, None);
+        let (snapshot, server, keys, fault, digest) = (None, None, None, None, None);
+        Fields { sort, time, host, reads, packs, chunks, objects, snapshot, server, keys, fault, digest }
+    }
+}
+
+/// Text cut to what a note may say.
+fn cut(text: &str) -> String {
+    text.get(..text.floor_char_boundary(FAULT_MAX)).unwrap_or_default().to_string()
 }
 
 impl Read {
     /// A pack and what is wrong with it, cut to what a note may say.
     pub fn new(pack: ObjectHash, fault: Option<&str>) -> Read {
-        let cut = |fault: &str| fault.get(..fault.floor_char_boundary(FAULT_MAX)).unwrap_or_default().to_string();
         Read { pack, fault: fault.map(cut) }
     }
 }
@@ -91,16 +131,18 @@ impl Note {
     /// CBOR.
     pub fn encode(&self) -> Vec<u8> {
         let Note { time, host, body } = self.clone();
-        let mut fields = Fields { sort: 0, time, host, reads: None, packs: None, chunks: None, objects: None };
-        match body {
-            Body::Check(reads) => (fields.sort, fields.reads) = (CHECK, Some(reads)),
+        let fields = |sort| Fields::new(sort, time, host);
+        encode_cbor(&match body {
+            Body::Check(reads) => Fields { reads: Some(reads), ..fields(CHECK) },
             Body::Loss(Loss { packs, chunks, objects }) => {
-                (fields.sort, fields.packs) = (LOSS, Some(packs));
-                (fields.chunks, fields.objects) = (Some(chunks), Some(objects));
+                Fields { packs: Some(packs), chunks: Some(chunks), objects: Some(objects), ..fields(LOSS) }
             }
-            Body::Other(sort) => fields.sort = sort,
-        }
-        encode_cbor(&fields)
+            Body::Drill(Drill { snapshot, server, keys, fault, digest }) => {
+                let snapshot = Some(Name::Snapshot(snapshot).to_string());
+                Fields { snapshot, server: Some(server), keys: Some(keys), fault, digest, ..fields(DRILL) }
+            }
+            Body::Other(sort) => fields(sort),
+        })
     }
 
     /// The same, read back and checked.
@@ -108,15 +150,54 @@ impl Note {
     /// NOTE-2: each sort has its fields, in order; a sort that is not known says nothing.
     pub fn decode(bytes: &[u8]) -> Result<Note, Malformed> {
         let fields: Fields = decode_cbor("note", bytes)?;
-        let body = match (fields.sort, fields.reads, fields.packs, fields.chunks, fields.objects) {
-            (CHECK, Some(reads), _, _, _) => Body::Check(checked_reads(reads)?),
-            (LOSS, _, Some(packs), Some(chunks), Some(objects)) => {
-                Body::Loss(Loss { packs, chunks, objects }.checked()?)
-            }
-            (CHECK | LOSS, ..) => return Err(Malformed::new("note", "it lacks a field of its sort")),
-            (other, ..) => Body::Other(other),
+        let (time, host) = (fields.time, fields.host.clone());
+        let body = match fields.sort {
+            CHECK => fields.reads.map(|reads| checked_reads(reads).map(Body::Check)),
+            LOSS => fields
+                .packs
+                .zip(fields.chunks)
+                .zip(fields.objects)
+                .map(|((packs, chunks), objects)| Loss { packs, chunks, objects }.checked().map(Body::Loss)),
+            DRILL => fields.snapshot.zip(fields.server).zip(fields.keys).map(|((snapshot, server), keys)| {
+                Drill::checked(&snapshot, server, keys, fields.fault, fields.digest).map(Body::Drill)
+            }),
+            other => Some(Ok(Body::Other(other))),
         };
-        Ok(Note { time: fields.time, host: fields.host, body })
+        let body = body.ok_or_else(|| Malformed::new("note", "it lacks a field of its sort"))??;
+        Ok(Note { time, host, body })
+    }
+}
+
+impl Drill {
+    /// A drill, its texts cut to what a note may say.
+    pub fn new(
+        snapshot: SnapshotName,
+        server: &str,
+        keys: u64,
+        fault: Option<&str>,
+        digest: Option<KeysDigest>,
+    ) -> Drill {
+        let digest = digest.filter(|_| fault.is_none());
+        Drill { snapshot, server: cut(server), keys, fault: fault.map(cut), digest }
+    }
+
+    /// NOTE-9: a drill names a snapshot, and one that failed has no digest.
+    fn checked(
+        snapshot: &str,
+        server: String,
+        keys: u64,
+        fault: Option<String>,
+        digest: Option<KeysDigest>,
+    ) -> Result<Drill, Malformed> {
+        let snapshot = SnapshotName::parse(snapshot)
+            .ok_or_else(|| Malformed::new("note", "a drill of something that is no snapshot"))?;
+        if server.len() > FAULT_MAX || fault.as_ref().is_some_and(|fault| fault.len() > FAULT_MAX) {
+            return Err(Malformed::new("note", "a text of a drill takes more than FAULT_MAX bytes"));
+        }
+        match fault.is_some() && digest.is_some() {
+            true => Err(Malformed::new("note", "a drill that failed has a digest")),
+            false => Ok(Drill { snapshot, server, keys, fault, digest }),
+        }
     }
 }
 
@@ -163,6 +244,22 @@ mod tests {
         }
     }
 
+    fn drill() -> Drill {
+        let tag = crate::format::ids::DatasetTag([1; 8]);
+        let snapshot = SnapshotName { tag, time: UnixMillis(7), session: crate::format::Id16([2; 16]) };
+        Drill::new(snapshot, "Redis 7.0.15", 12, None, Some(KeysDigest([3; 20])))
+    }
+
+    /// NOTE-9
+    #[test]
+    fn a_drill_that_failed_has_no_digest() {
+        assert_eq!(Drill::new(drill().snapshot, "x", 0, Some("y"), drill().digest).digest, None);
+        let both = Drill { fault: Some("y".into()), ..drill() };
+        assert!(Note::decode(&note(Body::Drill(both)).encode()).is_err());
+        let long = Drill { server: "x".repeat(FAULT_MAX + 1), ..drill() };
+        assert!(Note::decode(&note(Body::Drill(long)).encode()).is_err());
+    }
+
     /// NOTE-2
     #[test]
     fn a_note_comes_back_as_written_and_every_cut_is_refused() {
@@ -173,6 +270,8 @@ mod tests {
             Body::Check(vec![whole, damaged]),
             Body::Loss(Loss::default()),
             Body::Loss(loss()),
+            Body::Drill(drill()),
+            Body::Drill(Drill { fault: Some("it came up empty".into()), digest: None, ..drill() }),
             Body::Other(9),
         ];
         for body in bodies {

@@ -119,6 +119,14 @@ pub enum RedisError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// A server program that was given files ended, or came no further, instead of serving them.
+    #[error("{what}; its log ends with: {log}")]
+    NotLoaded {
+        /// Which server, and what it did.
+        what: String,
+        /// The last lines of its log.
+        log: String,
+    },
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]
     Sink(#[source] io::Error),
@@ -163,7 +171,7 @@ impl RedisError {
                 Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
             }
             Self::Server { hint, .. } => Some(hint),
-            Self::Answer { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
+            Self::Answer { .. } | Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }
 }

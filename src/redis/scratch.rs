@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -30,6 +30,7 @@ const ENDING: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 /// What `sockaddr_un` has room for, with the zero at its end.
 const SOCKET_PATH: usize = 108;
+const SIGKILL: i32 = 9;
 /// Of its log, what an error repeats.
 const LINES_TOLD: usize = 5;
 
@@ -87,7 +88,8 @@ pub struct Scratch {
 
 impl Scratch {
     /// Starts a server and waits until it has loaded. `go_on` is told how far it has come and may say no, which ends the
-    /// wait with [`RedisError::Server`]. A server that ends before it serves is an error with the last lines of its log.
+    /// wait with [`RedisError::Server`]. A server that ends before it serves, or stands still, is
+    /// [`RedisError::NotLoaded`].
     pub fn start(
         program: &Program,
         settings: &Settings,
@@ -143,7 +145,7 @@ impl Scratch {
             }
             if since.elapsed() > STANDSTILL {
                 let what = format!("showed no progress in loading for {} s", STANDSTILL.as_secs());
-                return Err(self.trouble(what, self.log_hint()));
+                return Err(self.not_loaded(&what));
             }
             thread::sleep(LOOK);
         }
@@ -184,12 +186,17 @@ impl Scratch {
         lines.iter().skip(lines.len().saturating_sub(LINES_TOLD)).map(|line| (*line).to_owned()).collect()
     }
 
-    fn log_hint(&self) -> String {
-        format!("its log ends with: {}", self.log().join(" | "))
+    fn gone(&self, status: ExitStatus) -> RedisError {
+        // Nothing but the system's memory killer, or a person, ends it so.
+        if status.signal() == Some(SIGKILL) {
+            return self.trouble("was killed while it was loading".into(), "does this host have enough memory?".into());
+        }
+        self.not_loaded(&format!("ended while it was loading ({status})"))
     }
 
-    fn gone(&self, status: ExitStatus) -> RedisError {
-        self.trouble(format!("ended while it was loading ({status})"), self.log_hint())
+    fn not_loaded(&self, what: &str) -> RedisError {
+        let what = format!("the scratch server ({}) {what}", self.program.version);
+        RedisError::NotLoaded { what, log: self.log().join(" | ") }
     }
 
     fn trouble(&self, what: String, hint: String) -> RedisError {

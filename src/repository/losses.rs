@@ -48,7 +48,7 @@ impl Repository {
     pub(super) fn loss_notes(&self) -> Result<Vec<(Id16, Loss)>, RepositoryError> {
         let loss = |(id, note): (Id16, crate::format::note::Note)| match note.body {
             Body::Loss(loss) => Some((id, loss)),
-            Body::Check(_) | Body::Other(_) => None,
+            Body::Check(_) | Body::Drill(_) | Body::Other(_) => None,
         };
         Ok(self.notes()?.into_iter().filter_map(loss).collect())
     }

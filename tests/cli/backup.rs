@@ -39,6 +39,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "changes",
         "dataset",
         "directory",
+        "drill",
         "end",
         "files",
         "host",

@@ -30,6 +30,7 @@ fn as_json_each_has_its_full_id() {
         "bytes",
         "dataset",
         "directory",
+        "drill",
         "end",
         "files",
         "host",

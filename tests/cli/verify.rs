@@ -1,3 +1,7 @@
+use std::fs;
+
+use serde_json::Value;
+
 use crate::place::{Place, fields};
 
 #[test]
@@ -13,7 +17,113 @@ fn a_whole_snapshot_ends_with_one_clear_line() {
 fn as_json_each_file_has_its_state() {
     let place = Place::with_snapshot();
     let json = place.done(&["verify", "--json"]).json();
-    assert_eq!(fields(&json), ["alarms", "begin", "dataset", "files", "made_good", "snapshot", "whole"]);
+    assert_eq!(fields(&json), ["alarms", "begin", "dataset", "drill", "files", "made_good", "snapshot", "whole"]);
     assert_eq!(fields(&json["files"][0]), ["bytes", "damage", "path", "suspect"]);
     assert_eq!(json["whole"], true);
+    assert_eq!(json["drill"], Value::Null);
+}
+
+/// A dump that the distribution's server reads: one string in database 0, one in database 2 that expired long ago.
+fn dump() -> Vec<u8> {
+    let mut dump = b"REDIS0009\xfe\x00\x00\x01a\x01b\xfe\x02\xfc".to_vec();
+    dump.extend_from_slice(&1_600_000_000_000_u64.to_le_bytes());
+    dump.extend_from_slice(b"\x00\x01c\x01d\xff");
+    let checksum = crc::Crc::<u64>::new(&crc::CRC_64_REDIS).checksum(&dump);
+    dump.extend_from_slice(&checksum.to_le_bytes());
+    dump
+}
+
+/// A place whose snapshot a server can load; nothing where the distribution's server is left out of the tests.
+fn with_dump(dump: &[u8]) -> Option<Place> {
+    let skipped = std::env::var("REDKEEP_TEST_SKIP").is_ok_and(|names| names.split(',').any(|name| name == "redis-7"));
+    let place = Place::with_repository();
+    fs::create_dir(place.path("scratch")).unwrap();
+    fs::write(place.data().join("dump.rdb"), dump).unwrap();
+    (!skipped).then_some(place)
+}
+
+fn left(place: &Place) -> usize {
+    fs::read_dir(place.path("scratch")).unwrap().count()
+}
+
+const DRILL: [&str; 4] = ["verify", "--drill", "--scratch-dir", "scratch"];
+
+#[test]
+fn a_drill_says_what_a_server_made_of_it_and_the_listing_shows_it() {
+    let Some(place) = with_dump(&dump()) else { return };
+    place.backup();
+    let text = place.done(&DRILL).text();
+    for part in ["drill passed", "Redis ", "1 key in 1 database", "2 keys, of which 1 has expired", "kept for later"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = place.done(&[&DRILL[..], &["--json"]].concat()).json();
+    let wanted = [
+        "captured_keys",
+        "databases",
+        "digest",
+        "digest_compared",
+        "digest_of",
+        "expired_keys",
+        "keys",
+        "not_kept",
+        "passed",
+        "problems",
+        "program",
+        "server",
+    ];
+    assert_eq!(fields(&json["drill"]), wanted);
+    assert_eq!(json["drill"]["digest_compared"], "equal");
+    assert_eq!(json["drill"]["databases"]["0"]["string"], 1);
+    assert_eq!(left(&place), 0);
+    let listed = place.done(&["snapshots", "--json"]).json();
+    let drill = &listed["snapshots"][0]["drill"];
+    assert_eq!(fields(drill), ["host", "keys", "passed", "problem", "server", "time"]);
+    assert_eq!((&drill["passed"], &drill["keys"]), (&Value::Bool(true), &Value::from(1)));
+    let text = place.done(&["snapshots"]).text();
+    assert!(text.lines().last().unwrap().contains("drill passed 20"), "{text}");
+}
+
+#[test]
+fn a_failed_drill_ends_with_4_and_the_listing_goes_on_saying_so() {
+    let dump = dump();
+    let Some(place) = with_dump(&dump[..dump.len() - 12]) else { return };
+    place.ends(3, &["backup", "data", "--dataset", "sessions"]);
+    let ran = place.ends(4, &DRILL);
+    ran.says("warning: the drill failed: the scratch server (Redis ").says("its log ends with: ");
+    assert!(ran.text().contains("drill FAILED"), "{}", ran.text());
+    assert_eq!(left(&place), 0);
+    let json = place.ends(4, &[&DRILL[..], &["--json"]].concat()).json();
+    assert_eq!(json["drill"]["passed"], false);
+    let text = place.ends(0, &["snapshots"]).text();
+    assert!(text.contains("drill FAILED 20"), "{text}");
+}
+
+#[test]
+fn a_program_that_is_no_server_or_cannot_read_the_dump_is_refused_with_9() {
+    let newer = [&b"REDIS0099"[..], &dump()[9..]].concat();
+    let Some(place) = with_dump(&newer) else { return };
+    place.run(&["backup", "data", "--dataset", "sessions"]);
+    place.ends(9, &DRILL).says("no server program on this host").says("hint: it takes a release of Redis that");
+    place.ends(9, &[&DRILL[..], &["--server-binary", "/bin/echo"]].concat()).says("/bin/echo is no server");
+    place.ends(2, &["verify", "--server-binary", "/bin/echo"]).says("--drill");
+    assert_eq!(left(&place), 0);
+    assert_eq!(place.run(&["snapshots", "--json"]).json()["snapshots"][0]["drill"], Value::Null);
+}
+
+#[test]
+fn a_backup_can_be_drilled_at_once() {
+    let Some(place) = with_dump(&dump()) else { return };
+    let backup = ["backup", "data", "--dataset", "sessions", "--drill", "--scratch-dir", "scratch"];
+    let json = place.done(&[&backup[..], &["--json"]].concat()).json();
+    assert_eq!((&json["drill"]["passed"], &json["drill"]["captured_keys"]), (&Value::Bool(true), &Value::from(2)));
+    let program = ["--server-binary", "/bin/echo"];
+    let ran = place.ends(3, &[&backup[..], &program].concat());
+    ran.says("warning: the snapshot is stored, but no drill was done: /bin/echo is no server");
+    let dump = dump();
+    fs::write(place.data().join("dump.rdb"), &dump[..dump.len() - 12]).unwrap();
+    assert!(place.ends(4, &backup).text().contains("drill FAILED"));
+    assert_eq!(left(&place), 0);
+    let listed = place.done(&["snapshots", "--json"]).json();
+    let passed = listed["snapshots"].as_array().unwrap().iter().map(|one| one["drill"]["passed"].clone());
+    assert_eq!(passed.collect::<Vec<_>>(), [Value::Bool(true), Value::Null, Value::Bool(false)]);
 }

@@ -83,9 +83,9 @@ fn a_server_that_refuses_its_files_is_an_error_with_the_end_of_its_log() {
         fs::write(data.path().join("dump.rdb"), b"REDIS0099\xff\0\0\0\0\0\0\0\0").unwrap();
         let program = Program::at(&kind.executable()).unwrap();
         let started = Scratch::start(&program, &settings(data.path(), private.path()), &mut |_| true);
-        let Err(RedisError::Server { what, hint }) = started.map(drop) else { panic!("{} serves it", kind.name()) };
+        let Err(RedisError::NotLoaded { what, log }) = started.map(drop) else { panic!("{} serves it", kind.name()) };
         assert!(what.contains("ended while it was loading"), "{what}");
-        assert!(hint.contains("Can't handle RDB format version 99") || hint.contains("Wrong signature"), "{hint}");
+        assert!(log.contains("Can't handle RDB format version 99") || log.contains("Wrong signature"), "{log}");
         assert_eq!(entries(private.path()), Vec::<PathBuf>::new());
     }
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redkeep::format::UnixMillis;
+use redkeep::format::note::Drill;
+use redkeep::format::object::SnapshotName;
+use redkeep::format::{Id16, KeysDigest, UnixMillis};
 use redkeep::operations::Silent;
 use redkeep::operations::check::{CheckDepth, CheckReport, check};
-use redkeep::repository::{Places, Repository, RepositoryError};
+use redkeep::repository::{DrillRecord, Places, Repository, RepositoryError, SweepOptions};
 use redkeep::store::{ObjectName, Store};
 
 use crate::support::repository::*;
@@ -172,4 +174,38 @@ fn a_store_that_shows_an_older_state_is_found_out() {
         store.put(missing, &whole).unwrap();
         assert!(run(&repository, CheckDepth::Structure).is_sound());
     }
+}
+
+/// NOTE-9, NOTE-11
+#[test]
+fn of_drills_the_newest_and_the_newest_digest_of_each_server_stay() {
+    let (hands, temp, store) = (Hands::new(56), tempfile::tempdir().unwrap(), memory());
+    let repository = with_packs(&store, &hands, &temp.path().join("data"), 1);
+    let snapshot = latest(&repository, "d").unwrap().name;
+    let gone = SnapshotName { session: Id16([7; 16]), ..snapshot };
+    let digest = Some(KeysDigest([1; 20]));
+    let drills = [
+        (snapshot, "Redis 7.0.15", None, digest),
+        (snapshot, "Redis 7.0.15", None, digest),
+        (snapshot, "Valkey 9.1.2", None, digest),
+        (snapshot, "Redis 7.0.15", None, None),
+        (gone, "Redis 7.0.15", None, digest),
+        (snapshot, "Redis 7.0.15", Some("it came up empty"), None),
+    ];
+    for (snapshot, server, fault, digest) in drills {
+        repository.note_drill(Drill::new(snapshot, server, 5, fault, digest)).unwrap();
+    }
+    let result = repository.drill_results().unwrap().remove(&snapshot).unwrap();
+    assert_eq!((result.passed(), result.drill.fault.as_deref()), (false, Some("it came up empty")));
+    let options = SweepOptions::default();
+    repository.sweep(&options, &|| false, &|_| {}).unwrap();
+    let left = |repository: &Repository| {
+        let drill = |record: DrillRecord| (record.drill.server, record.drill.fault.is_some());
+        repository.drills().unwrap().into_iter().map(drill).collect::<Vec<_>>()
+    };
+    let wanted = [("Redis 7.0.15", false), ("Valkey 9.1.2", false), ("Redis 7.0.15", true)];
+    let wanted = wanted.map(|(server, failed)| (server.to_string(), failed));
+    assert_eq!(left(&repository), wanted);
+    // Another host sees the same.
+    assert_eq!(left(&open_at(store, &hands, "beta", Places::default()).unwrap()), wanted);
 }

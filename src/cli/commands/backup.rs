@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::drill;
+
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
@@ -14,9 +16,11 @@ use crate::cli::outcome::Outcome;
 use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, time};
 use crate::format::snapshot::Warning;
+use crate::operations::OperationError;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
+use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source};
 use crate::redis::CaptureOptions;
 use crate::redis::server::{LiveOptions, Mode, WhereOptions};
@@ -46,6 +50,7 @@ Examples:
   redkeep backup /var/lib/redis
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
+  redkeep backup /var/lib/redis --drill
 
 JSON:
   {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\",
@@ -59,7 +64,8 @@ JSON:
    \"moment\": all that the server answered before this time by its clock is in
    the snapshot, or null, \"mode\": \"rdb\", \"aof\" or \"files\",
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
-   \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}]}
+   \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}],
+   \"drill\": null or as in redkeep verify}
 ")]
 pub(crate) struct Arguments {
     /// A data directory to capture as it is, without asking a server
@@ -94,6 +100,8 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "directory")]
     #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
     offline: bool,
+    #[command(flatten)]
+    drill: drill::Arguments,
 }
 
 /// How a live server is captured.
@@ -192,11 +200,27 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
             (None, Some(format!("cannot compare with the previous snapshot: {:#}", anyhow::Error::new(error))))
         }
     };
-    let text = text(&report, changes.as_ref());
+    let mut text = text(&report, changes.as_ref());
+    let (mut drilled, mut failed_drill) = (None, None);
+    if arguments.drill.drill {
+        let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
+        match arguments.drill.run(&repository, &chosen, None, context) {
+            Ok(drill) => drilled = Some(drill),
+            Err(error) => failed_drill = Some(error),
+        }
+    }
+    text.push_str(&drilled.as_ref().map(drill::text).unwrap_or_default());
+    let is_damaged = failed_drill.as_ref().is_some_and(OperationError::is_damage)
+        || drilled.as_ref().is_some_and(|drill| !drill.passed());
+    let not_drilled = failed_drill
+        .map(|error| format!("the snapshot is stored, but no drill was done: {:#}", anyhow::Error::new(error)));
     let warnings: Vec<String> =
         report.snapshot.warnings.iter().map(warning).chain(report.left_behind.clone()).collect();
-    let outcome = Outcome::deed(text, &json::Backup::new(&report, changes))?;
-    Ok(outcome.with_warnings(warnings).with_warnings(trouble).with_alarms(&report.alarms))
+    let mut json = json::Backup::new(&report, changes);
+    json.drill = drilled.as_ref().map(json::Drill::from);
+    let outcome = Outcome::deed(text, &json)?.with_warnings(warnings).with_warnings(trouble);
+    let outcome = outcome.with_warnings(drilled.iter().flat_map(drill::warnings)).with_warnings(not_drilled);
+    Ok(outcome.with_alarms(&report.alarms).with_damage(is_damaged))
 }
 
 /// A stored warning on one line.

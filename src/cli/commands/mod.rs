@@ -3,6 +3,7 @@
 mod backup;
 pub(in crate::cli) mod check;
 mod completions;
+mod drill;
 mod dump;
 mod forget;
 mod init;

@@ -94,11 +94,21 @@ pub(crate) struct Arguments {
 
 /// Which dataset of a snapshot.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum From {
+pub(super) enum From {
     /// The dump, without AOF files
     Rdb,
     /// The AOF, without the dump
     Aof,
+}
+
+impl From {
+    /// The same for the operation.
+    pub fn of(self) -> restore::From {
+        match self {
+            From::Rdb => restore::From::Rdb,
+            From::Aof => restore::From::Aof,
+        }
+    }
 }
 
 /// A command's name and its first arguments.
@@ -118,10 +128,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let (chosen, past) = find(&arguments, &repository, context)?;
     let (goal, moment) = past.unzip();
     let goal = goal.flatten();
-    let from = arguments.from.map(|from| match from {
-        From::Rdb => restore::From::Rdb,
-        From::Aof => restore::From::Aof,
-    });
+    let from = arguments.from.map(From::of);
     // A dump beside an AOF that is cut is of another moment.
     let from = from.or(goal.is_some().then_some(restore::From::Aof));
     let past = |cut: Option<&Cut>| {

@@ -1,5 +1,7 @@
 //! `redkeep snapshots`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::cli::context::Context;
@@ -8,13 +10,14 @@ use crate::cli::human::{count, short, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::UnixMillis;
+use crate::format::object::SnapshotName;
 use crate::operations::list::{Filter, Forgotten, forgotten, snapshots};
-use crate::repository::{Repository, SnapshotInfo};
+use crate::repository::{DrillRecord, Repository, SnapshotInfo};
 
 /// List snapshots
 ///
 /// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
-/// repository.
+/// repository; NOTES tells of warnings, and how the newest drill ended (redkeep verify --drill).
 ///
 /// With --forgotten it lists those that were forgotten instead: UNTIL is the time until which each can certainly be brought
 /// back with `redkeep undelete`.
@@ -30,7 +33,9 @@ JSON:
   {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",
      \"moment\" or null, \"host\", \"directory\", \"tags\": [text], \"files\": number,
      \"bytes\", \"new_bytes\", \"stored_bytes\", \"warnings\": number,
-     \"pinned\": bool}],
+     \"pinned\": bool, \"drill\": null or the newest one: {\"passed\": bool,
+       \"time\", \"host\", \"server\", \"keys\": number,
+       \"problem\": text or null}}],
    \"alarms\": [{\"code\", \"message\"}]}
   With --forgotten:
   {\"forgotten\": [{\"id\", \"forgotten\": when, \"reason\",
@@ -62,11 +67,12 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         return run_forgotten(&repository, &filter, context);
     }
     let (infos, alarms) = snapshots(&repository, &filter)?;
-    let json =
-        json::Snapshots { snapshots: infos.iter().map(json::Snapshot::from).collect(), alarms: json::alarms(&alarms) };
+    let drills = repository.drill_results()?;
+    let snapshot = |info: &SnapshotInfo| json::Snapshot::with_drill(info, drills.get(&info.name));
+    let json = json::Snapshots { snapshots: infos.iter().map(snapshot).collect(), alarms: json::alarms(&alarms) };
     let since = since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
-    let text = if infos.is_empty() { String::new() } else { text(&infos) };
+    let text = if infos.is_empty() { String::new() } else { text(&infos, &drills) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
 }
 
@@ -91,7 +97,19 @@ fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) ->
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
 }
 
-fn text(infos: &[SnapshotInfo]) -> String {
+/// Results of drills by snapshot.
+type Drills = BTreeMap<SnapshotName, DrillRecord>;
+
+fn remarks(info: &SnapshotInfo, drill: Option<&DrillRecord>) -> String {
+    let warnings = (info.warnings > 0).then(|| count(info.warnings, "warning"));
+    let drill = drill.map(|record| {
+        let verdict = if record.passed() { "passed" } else { "FAILED" };
+        format!("drill {verdict} {}", time::show(record.time))
+    });
+    warnings.into_iter().chain(drill).collect::<Vec<_>>().join(", ")
+}
+
+fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
     let head = [
         ("ID", Left),
         ("TIME", Left),
@@ -111,7 +129,7 @@ fn text(infos: &[SnapshotInfo]) -> String {
             size(info.bytes),
             size(info.stored_bytes),
             info.tags.join(", "),
-            if info.warnings == 0 { String::new() } else { count(info.warnings, "warning") },
+            remarks(info, drills.get(&info.name)),
         ]
     };
     table(head, infos.iter().map(row))

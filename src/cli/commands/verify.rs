@@ -2,13 +2,15 @@
 
 use clap::Args;
 
-use super::pick;
+use super::restore::From;
+use super::{drill, pick};
 use crate::cli::args::OneSnapshot;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
+use crate::operations::drill::keep_failure;
 use crate::operations::list::Chosen;
 use crate::operations::verify::{Report, Verified, verify};
 
@@ -16,22 +18,41 @@ use crate::operations::verify::{Report, Verified, verify};
 ///
 /// Rebuilds every file of a snapshot without writing it, compares it with what was stored, and reads its structure as a
 /// server would. Ends with 4 where a file cannot be rebuilt, with 3 where one was suspect when it was stored.
+///
+/// With --drill a server program then loads the snapshot in a directory of its own, on a private socket and without a
+/// port, and is asked what it holds: keys by database and type have to be those that were counted at capture, but for
+/// those that have expired since. Ends with 4 where the server does not load it or holds something else. The result is
+/// kept, and `redkeep snapshots` shows it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep verify
   redkeep verify latest~1 --dataset sessions
+  redkeep verify --drill
+  redkeep verify --drill --server-binary /opt/redis-8.2/bin/redis-server
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"whole\": bool,
    \"files\": [{\"path\", \"bytes\", \"damage\": why it cannot be rebuilt or null,
      \"suspect\": why or null}],
    \"made_good\": [text about damage that another copy made good],
+   \"drill\": null or {\"passed\": bool, \"server\", \"program\": path,
+     \"keys\": number, \"captured_keys\": number or null where it cannot be
+     compared, \"expired_keys\": number, \"databases\": {number: {type: keys}},
+     \"digest\": text or null, \"digest_compared\": \"first\", \"equal\",
+     \"differs\" or \"none\", \"digest_of\": time of the drill it was
+     compared with or null, \"problems\": [text],
+     \"not_kept\": why the result could not be kept or null},
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     one: OneSnapshot,
+    #[command(flatten)]
+    drill: drill::Arguments,
+    /// In a drill, take only this of the two datasets, where a snapshot holds both
+    #[arg(long, value_name = "WHICH", requires = "drill")]
+    from: Option<From>,
 }
 
 /// Verifies a snapshot.
@@ -40,11 +61,26 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     context.progress.stop_in_order();
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
     let report = verify(&repository, &chosen, &context.progress)?;
+    // A snapshot that cannot be rebuilt is not given to a server, and has failed all the same.
+    let drilled = match (arguments.drill.drill, report.is_whole()) {
+        (false, _) => None,
+        (true, true) => {
+            let from = arguments.from.map(From::of);
+            Some(arguments.drill.run(&repository, &chosen, from, context)?)
+        }
+        (true, false) => {
+            keep_failure(&repository, chosen.name, "none", "it cannot be rebuilt whole")?;
+            None
+        }
+    };
     let suspects = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.suspect.as_ref()?)));
-    let outcome = Outcome::deed(text(&chosen, &report), &json::Verify::new(&chosen, &report))?;
+    let text = text(&chosen, &report) + &drilled.as_ref().map(drill::text).unwrap_or_default();
+    let outcome = Outcome::deed(text, &json::Verify::new(&chosen, &report, drilled.as_ref()))?;
     let outcome = outcome.with_warnings(suspects).with_made_good(&report.made_good).with_alarms(&chosen.alarms);
     let damage = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.damage.as_ref()?)));
-    Ok(outcome.with_warnings(damage).with_damage(!report.is_whole()))
+    let outcome = outcome.with_warnings(damage).with_warnings(drilled.iter().flat_map(drill::warnings));
+    let has_failed = drilled.as_ref().is_some_and(|drill| !drill.passed());
+    Ok(outcome.with_damage(!report.is_whole() || has_failed))
 }
 
 fn text(chosen: &Chosen, report: &Report) -> String {

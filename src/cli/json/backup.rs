@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AlarmOf, Suspect, Warning, alarms, lossy, warnings};
+use super::{AlarmOf, Drill, Suspect, Warning, alarms, lossy, warnings};
 use crate::cli::time::exact;
 use crate::format::snapshot::File;
 use crate::operations::backup;
@@ -34,6 +34,7 @@ pub(crate) struct Backup {
     warnings: Vec<Warning>,
     suspects: Vec<Suspect>,
     alarms: Vec<AlarmOf>,
+    pub drill: Option<Drill>,
 }
 
 /// What changed since the previous snapshot.
@@ -78,6 +79,7 @@ impl Backup {
             warnings: warnings(snapshot),
             suspects: snapshot.suspects().filter_map(suspect).collect(),
             alarms: alarms(&report.alarms),
+            drill: None,
         }
     }
 }

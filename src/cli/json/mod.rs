@@ -1,6 +1,7 @@
 //! The shapes that `--json` prints. Scripts rely on them: fields may be added, never renamed or given another meaning.
 
 mod backup;
+mod drill;
 mod forget;
 pub(crate) mod key;
 mod restore;
@@ -16,6 +17,7 @@ use crate::operations::list::Chosen;
 use crate::repository::Alarm;
 
 pub(crate) use backup::Backup;
+pub(crate) use drill::Drill;
 pub(crate) use forget::{Forget, Tag, Undelete};
 pub(crate) use restore::{Restore, RestoreServer, Undo, Verify};
 pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Suspect, Worked};
+use super::{Drill, Suspect, Worked};
 use crate::cli::commands::restore::Past;
 use crate::cli::commands::timeline::precision;
 use crate::cli::time::{exact, of_host};
 use crate::operations::list::Chosen;
 use crate::operations::restore::server::ServerReport;
-use crate::operations::{restore, verify};
+use crate::operations::{drill, restore, verify};
 
 /// `restore`.
 #[derive(Serialize)]
@@ -131,6 +131,7 @@ pub(crate) struct Verify {
     whole: bool,
     files: Vec<Verified>,
     made_good: Vec<String>,
+    drill: Option<Drill>,
 }
 
 /// One file that was verified.
@@ -143,7 +144,7 @@ struct Verified {
 }
 
 impl Verify {
-    pub fn new(chosen: &Chosen, report: &verify::Report) -> Verify {
+    pub fn new(chosen: &Chosen, report: &verify::Report, drill: Option<&drill::Report>) -> Verify {
         let one = |file: &verify::Verified| Verified {
             path: file.path.clone(),
             bytes: file.bytes,
@@ -155,6 +156,7 @@ impl Verify {
             whole: report.is_whole(),
             files: report.files.iter().map(one).collect(),
             made_good: report.made_good.clone(),
+            drill: drill.map(Drill::from),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
+use super::drill::DrillResult;
 use super::{AlarmOf, Warning, Worked, lossy, warnings};
 use crate::cli::time::exact;
 use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::{Chosen, Forgotten};
-use crate::repository::SnapshotInfo;
+use crate::repository::{DrillRecord, SnapshotInfo};
 
 /// One snapshot of a listing.
 #[derive(Serialize)]
@@ -28,6 +29,7 @@ pub(crate) struct Snapshot {
     stored_bytes: u64,
     warnings: u64,
     pinned: bool,
+    drill: Option<DrillResult>,
 }
 
 /// `snapshots --forgotten`.
@@ -77,7 +79,15 @@ impl From<&SnapshotInfo> for Snapshot {
             stored_bytes: info.stored_bytes,
             warnings: info.warnings,
             pinned: info.tags.iter().any(|tag| tag == PINNED),
+            drill: None,
         }
+    }
+}
+
+impl Snapshot {
+    /// A snapshot with its newest drill.
+    pub fn with_drill(info: &SnapshotInfo, drill: Option<&DrillRecord>) -> Snapshot {
+        Snapshot { drill: drill.map(DrillResult::from), ..Snapshot::from(info) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Once;
 use std::time::Duration;
 
-use ::redis::{Client, ClientTlsConfig, Connection, FromRedisValue, TlsCertificates};
+use ::redis::{Client, ClientTlsConfig, Connection, FromRedisValue, Pipeline, TlsCertificates};
 
 use super::address::Address;
 use super::info::Info;
@@ -99,19 +99,18 @@ impl Server {
         for word in words.iter().skip(1) {
             command.arg(*word);
         }
-        command.query(&mut self.connection).map_err(|error| {
-            let said = || {
-                let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
-                format!("{code}{}", error.detail().unwrap_or_default())
-            };
-            match error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-                true => RedisError::Connection { address: self.address.to_string(), source: Box::new(error) },
-                false if error.code().is_some() || error.detail().is_some() => {
-                    RedisError::Answer { command: usual.to_ascii_uppercase(), message: said() }
-                }
-                false => RedisError::Answer { command: usual.to_ascii_uppercase(), message: error.to_string() },
-            }
-        })
+        command.query(&mut self.connection).map_err(|error| failed(&self.address, usual, error))
+    }
+
+    /// Sends commands of one name at once, and answers with what came to each.
+    pub(super) fn at_once<T: FromRedisValue>(&mut self, name: &str, commands: &Pipeline) -> Result<Vec<T>, RedisError> {
+        commands.query(&mut self.connection).map_err(|error| failed(&self.address, name, error))
+    }
+
+    /// How long to wait for an answer from now on: some commands look at every key.
+    pub fn wait_up_to(&mut self, time: Duration) -> Result<(), RedisError> {
+        let set = self.connection.set_read_timeout(Some(time));
+        set.map_err(|error| failed(&self.address, "", error))
     }
 
     /// INFO, all of it that comes without asking.
@@ -157,6 +156,19 @@ fn client(address: &Address) -> Result<Client, ::redis::RedisError> {
         .as_ref()
         .map(|(certificate, key)| ClientTlsConfig { client_cert: certificate.clone(), client_key: key.to_vec() });
     Client::build_with_tls(address.info().clone(), TlsCertificates { client_tls, root_cert: tls.root.clone() })
+}
+
+fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> RedisError {
+    let said = || {
+        let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
+        format!("{code}{}", error.detail().unwrap_or_default())
+    };
+    let command = command.to_ascii_uppercase();
+    match error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
+        true => RedisError::Connection { address: address.to_string(), source: Box::new(error) },
+        false if error.code().is_some() || error.detail().is_some() => RedisError::Answer { command, message: said() },
+        false => RedisError::Answer { command, message: error.to_string() },
+    }
 }
 
 fn cannot_connect(address: &Address, error: ::redis::RedisError) -> RedisError {

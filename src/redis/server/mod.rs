@@ -14,6 +14,7 @@ mod connection;
 mod discovery;
 mod facts;
 mod info;
+mod keys;
 mod nearby;
 mod replica;
 mod save;
@@ -24,6 +25,7 @@ pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
 pub use connection::{Server, ServerTime};
 pub use discovery::WhereOptions;
 pub use info::{Info, Keyspace};
+pub use keys::Types;
 pub use nearby::find_nearby;
 pub use watch::Watch;
 

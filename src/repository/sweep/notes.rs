@@ -10,13 +10,14 @@ use crate::format::limits::INDEX_MAX;
 use crate::format::note::Loss;
 use crate::format::object::Name;
 
-/// Removes check results that newer ones took the place of, and losses of which nothing is missing any more. `missed`:
+/// Removes check results and drills that newer ones took the place of, and losses of which nothing is missing any more. `missed`:
 /// what is needed and lost.
 ///
 /// SWEEP-14: a record that stayed would hide it when the same is lost again.
 pub(super) fn remove_done(session: &Session<'_>, missed: &HashSet<ChunkId>) -> Result<(), RepositoryError> {
     let repository = session.repository;
     let mut done = repository.superseded_notes()?;
+    done.extend(repository.superseded_drills()?);
     let losses = repository.loss_notes()?;
     if !losses.is_empty() {
         repository.refresh_index()?;

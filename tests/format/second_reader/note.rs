@@ -11,6 +11,8 @@ pub enum NoteView {
     Check(Vec<([u8; 32], Option<String>)>),
     /// Packs, chunks and objects that are lost.
     Loss(Vec<[u8; 32]>, Vec<[u8; 32]>, Vec<String>),
+    /// A snapshot, the server it was given to, its keys, why that failed, and the digest.
+    Drill(String, String, u64, Option<String>, Option<[u8; 20]>),
 }
 
 impl NoteView {
@@ -35,6 +37,22 @@ impl NoteView {
                     ascending(chunks.iter())?;
                     ascending(objects.iter())?;
                     Ok(Some(NoteView::Loss(packs, chunks, objects)))
+                }
+                3 => {
+                    let snapshot = map.required(7, cbor::text)?;
+                    let (server, keys) = (map.required(8, cbor::text)?, map.required(9, cbor::uint)?);
+                    let (fault, digest) = (map.optional(10, cbor::text)?, map.optional(11, cbor::exact::<20>)?);
+                    // NOTE-9
+                    if !snapshot.starts_with("snapshots/") {
+                        return Err("a drill of no snapshot".into());
+                    }
+                    if fault.is_some() && digest.is_some() {
+                        return Err("a drill that failed has a digest".into());
+                    }
+                    if server.len() > FAULT_MAX || fault.as_ref().is_some_and(|fault| fault.len() > FAULT_MAX) {
+                        return Err("a text beyond FAULT_MAX".into());
+                    }
+                    Ok(Some(NoteView::Drill(snapshot, server, keys, fault, digest)))
                 }
                 _ => Ok(None),
             }

@@ -1,13 +1,23 @@
 //! 15 notes.
 
-use redkeep::format::note::{Body, Loss, Note, Read};
-use redkeep::format::{ChunkId, ObjectHash, UnixMillis};
+use redkeep::format::note::{Body, Drill, Loss, Note, Read};
+use redkeep::format::object::SnapshotName;
+use redkeep::format::{ChunkId, KeysDigest, ObjectHash, UnixMillis};
 
 use super::vector::{Fields, Vector, array, text};
 
 fn body(fields: Fields<'_>) -> Body {
     if fields.maybe("sort").is_some() {
         return Body::Other(fields.number("sort"));
+    }
+    if fields.maybe("snapshot").is_some() {
+        return Body::Drill(Drill {
+            snapshot: SnapshotName::parse(fields.text("snapshot")).unwrap(),
+            server: fields.text("server").into(),
+            keys: fields.number("keys"),
+            fault: fields.maybe("fault").map(text),
+            digest: fields.maybe("digest").map(|digest| KeysDigest(array(digest))),
+        });
     }
     if fields.maybe("reads").is_none() {
         return Body::Loss(Loss {

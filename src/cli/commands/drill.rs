@@ -1,0 +1,92 @@
+//! The options of a drill, and its result: part of `verify` and of `backup`.
+
+use std::env;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::human::{count, facts};
+use crate::cli::settings::variable;
+use crate::cli::time;
+use crate::operations::OperationError;
+use crate::operations::drill::{Digest, Options, Report, drill};
+use crate::operations::list::Chosen;
+use crate::operations::restore::From;
+use crate::repository::Repository;
+
+/// How a drill is done.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Let a scratch server load the snapshot, and compare what it holds
+    #[arg(long)]
+    pub drill: bool,
+    /// The server program for the drill [default: the one that served the dataset, or one in PATH]
+    #[arg(long, value_name = "PATH", requires = "drill")]
+    server_binary: Option<PathBuf>,
+    /// Directory for the drill's files, which are removed again [default: $TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR", requires = "drill")]
+    scratch_dir: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Does the drill.
+    pub fn run(
+        &self,
+        repository: &Repository,
+        chosen: &Chosen,
+        from: Option<From>,
+        context: &Context,
+    ) -> Result<Report, OperationError> {
+        let options = Options {
+            server_binary: self.server_binary.clone(),
+            search: variable("PATH"),
+            scratch: self.scratch_dir.clone().unwrap_or_else(env::temp_dir),
+            private: env::temp_dir(),
+            from,
+        };
+        drill(repository, chosen, &options, &context.progress)
+    }
+}
+
+/// Lines about a drill for people.
+pub(super) fn text(report: &Report) -> String {
+    let verdict = if report.passed() { "passed" } else { "FAILED" };
+    let databases = report.databases.len() as u64;
+    let mut lines = vec![
+        ("server", format!("{} at {}", report.program.version, report.program.path.display())),
+        ("holds", format!("{} in {}", count(report.keys(), "key"), count(databases, "database"))),
+        ("captured", captured(report)),
+        ("digest", digest(&report.digest)),
+    ];
+    lines.extend(report.problems.iter().map(|problem| ("problem", problem.clone())));
+    format!("drill {verdict}\n{}", facts(&lines))
+}
+
+fn captured(report: &Report) -> String {
+    match (report.captured, report.expired) {
+        (None, _) => "not comparable: what was counted at capture is not all the files hold".into(),
+        (Some(keys), 0) => count(keys, "key"),
+        (Some(keys), expired) => {
+            let have = if expired == 1 { "has" } else { "have" };
+            format!("{}, of which {expired} {have} expired since", count(keys, "key"))
+        }
+    }
+}
+
+fn digest(digest: &Digest) -> String {
+    match digest {
+        Digest::First(digest) => format!("{digest}, kept for later drills"),
+        Digest::Equal(digest, time) => format!("{digest}, as at the drill of {}", time::show(*time)),
+        Digest::Differs(time) => format!("not that of the drill of {}", time::show(*time)),
+        Digest::None(why) => format!("none: {why}"),
+    }
+}
+
+/// What a person has to look at.
+pub(super) fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings: Vec<String> =
+        report.problems.iter().map(|problem| format!("the drill failed: {problem}")).collect();
+    warnings.extend(report.not_kept.iter().map(|why| format!("the result of the drill could not be kept: {why}")));
+    warnings
+}

@@ -1,0 +1,133 @@
+//! What a server holds, beside what it has to.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Basis, Counted};
+use crate::redis::server::Types;
+
+/// Types that servers have without modules, as the reader counts them; all else is a module's.
+const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
+
+/// What a comparison showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Comparison {
+    /// Keys that were captured and are gone, because they expired.
+    pub expired: u64,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+/// Compares what was found, by database and type, with what has to be there. A key may be missing only where one with an
+/// expiry was captured; none may be too many.
+pub(super) fn compare(basis: &Basis, found: &BTreeMap<u64, Types>) -> Comparison {
+    let held: u64 = found.values().flat_map(BTreeMap::values).sum();
+    match basis {
+        Basis::Counted(counted) => compare_counted(counted, found, held),
+        // Commands may have removed any key, but hardly all of them after the server said what it held.
+        Basis::Changed(Some((keys, expiring))) if held == 0 && keys > expiring => Comparison {
+            expired: 0,
+            problems: vec![format!("it came up empty; the live server held {keys} keys when it was captured")],
+        },
+        Basis::Changed(_) | Basis::Uncounted => Comparison::default(),
+    }
+}
+
+fn compare_counted(counted: &Counted, found: &BTreeMap<u64, Types>, held: u64) -> Comparison {
+    let mut comparison = Comparison::default();
+    let told: u64 = counted.databases.values().map(|database| database.keys).sum();
+    let are_all_told = told == counted.keys;
+    let nothing = Types::new();
+    for (number, database) in &counted.databases {
+        let types = found.get(number).unwrap_or(&nothing);
+        let keys: u64 = types.values().sum();
+        match database.keys.checked_sub(keys) {
+            None => comparison.too_many(*number, "keys", keys, database.keys),
+            Some(missing) if missing > database.expiring => comparison.problems.push(format!(
+                "database {number} holds {keys} keys; {} were captured, of which at most {} can have expired",
+                database.keys, database.expiring
+            )),
+            Some(missing) => comparison.expired += missing,
+        }
+        for (name, keys) in as_counted(types) {
+            let captured = database.types.get(name).copied().unwrap_or(0);
+            if keys > captured {
+                comparison.too_many(*number, &format!("keys of type {name}"), keys, captured);
+            }
+        }
+    }
+    let unknown = found.iter().filter(|(number, _)| are_all_told && !counted.databases.contains_key(number));
+    for (number, types) in unknown {
+        comparison.too_many(*number, "keys", types.values().sum(), 0);
+    }
+    if held > counted.keys {
+        comparison.problems.push(format!("it holds {held} keys; {} were captured", counted.keys));
+    }
+    comparison
+}
+
+fn as_counted(types: &Types) -> BTreeMap<&str, u64> {
+    let mut counted = BTreeMap::new();
+    for (name, keys) in types {
+        let name = if TYPES.contains(&name.as_str()) { name.as_str() } else { "module" };
+        *counted.entry(name).or_default() += keys;
+    }
+    counted
+}
+
+impl Comparison {
+    fn too_many(&mut self, database: u64, what: &str, found: u64, captured: u64) {
+        self.problems.push(format!("database {database} holds {found} {what}; {captured} were captured"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::CountedDatabase;
+    use super::*;
+
+    fn types(of: &[(&str, u64)]) -> Types {
+        of.iter().map(|(name, keys)| ((*name).to_owned(), *keys)).collect()
+    }
+
+    /// Database 0: five strings and two hashes, three of the seven expire. Database 3: one value of a module.
+    fn basis() -> Basis {
+        let first = CountedDatabase { keys: 7, expiring: 3, types: types(&[("string", 5), ("hash", 2)]) };
+        let second = CountedDatabase { keys: 1, expiring: 0, types: types(&[("module", 1)]) };
+        Basis::Counted(Counted { keys: 8, databases: [(0, first), (3, second)].into() })
+    }
+
+    fn of(first: &[(&str, u64)], second: &[(&str, u64)]) -> Comparison {
+        compare(&basis(), &[(0, types(first)), (3, types(second))].into())
+    }
+
+    #[test]
+    fn only_keys_that_can_have_expired_may_be_missing() {
+        assert_eq!(of(&[("string", 5), ("hash", 2)], &[("ReJSON-RL", 1)]), Comparison::default());
+        let some = of(&[("string", 3), ("hash", 1)], &[("ReJSON-RL", 1)]);
+        assert_eq!((some.expired, some.problems.len()), (3, 0));
+        let more = of(&[("string", 3)], &[("ReJSON-RL", 1)]);
+        assert_eq!(more.problems, ["database 0 holds 3 keys; 7 were captured, of which at most 3 can have expired"]);
+        assert_eq!(of(&[("string", 5), ("hash", 2)], &[]).problems.len(), 1);
+        assert_eq!(compare(&basis(), &BTreeMap::new()).problems.len(), 2, "an empty server");
+    }
+
+    #[test]
+    fn no_key_may_be_too_many_or_of_another_type() {
+        let other = of(&[("string", 4), ("hash", 3)], &[("ReJSON-RL", 1)]);
+        assert_eq!(other.problems, ["database 0 holds 3 keys of type hash; 2 were captured"]);
+        let more = of(&[("string", 5), ("hash", 2), ("set", 1)], &[("ReJSON-RL", 1)]);
+        assert_eq!(more.problems.len(), 3, "{more:?}");
+        let elsewhere = compare(&basis(), &[(0, types(&[("string", 5), ("hash", 2)])), (4, types(&[("x", 1)]))].into());
+        assert_eq!(elsewhere.problems.len(), 2, "{elsewhere:?}");
+    }
+
+    #[test]
+    fn where_commands_follow_only_an_empty_server_is_wrong() {
+        let none = BTreeMap::new();
+        assert_eq!(compare(&Basis::Changed(None), &none), Comparison::default());
+        assert_eq!(compare(&Basis::Changed(Some((5, 5))), &none), Comparison::default());
+        assert_eq!(compare(&Basis::Changed(Some((5, 4))), &none).problems.len(), 1);
+        let some = [(0, types(&[("string", 1)]))].into();
+        assert_eq!(compare(&Basis::Changed(Some((5, 0))), &some), Comparison::default());
+    }
+}

@@ -1,0 +1,263 @@
+//! `verify --drill`: a snapshot is restored into a scratch server, which is then asked what it holds.
+//!
+//! It passes if the server serves it and holds, by database and type, what was counted at capture; keys that expired may
+//! be missing. The result is kept as a note: format-spec/15-notes.md.
+
+mod asking;
+mod compare;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use super::list::Chosen;
+use super::restore::{self, From, restore};
+use super::{Observer, OperationError};
+use crate::format::note::Drill;
+use crate::format::object::SnapshotName;
+use crate::format::{KeysDigest, UnixMillis};
+use crate::redis::RedisError;
+use crate::redis::program::{Places, Program};
+use crate::redis::scratch::{Loading, Scratch, Settings};
+use crate::redis::server::Types;
+use crate::repository::{Repository, RepositoryError, one_line};
+use asking::{Held, ask};
+use compare::{Comparison, compare};
+use plan::{Basis, Plan};
+
+/// How a drill is done.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The server program; else one is looked for.
+    pub server_binary: Option<PathBuf>,
+    /// Directories in which it is looked for, as in `PATH`.
+    pub search: Option<OsString>,
+    /// The files are restored into a directory made below this one, and removed again.
+    pub scratch: PathBuf,
+    /// The server's socket and log stand in a directory made below this one.
+    pub private: PathBuf,
+    /// Which dataset is meant.
+    pub from: Option<From>,
+}
+
+/// What a drill showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The server that was given the files.
+    pub program: Program,
+    /// What it held: keys by database and type.
+    pub databases: BTreeMap<u64, Types>,
+    /// How many keys were counted at capture, where that says what it has to hold.
+    pub captured: Option<u64>,
+    /// Keys that were captured and have expired since.
+    pub expired: u64,
+    /// What tells the data apart.
+    pub digest: Digest,
+    /// What is wrong: it passed where there is nothing.
+    pub problems: Vec<String>,
+    /// Damage in the repository that was made good from other copies.
+    pub made_good: Vec<String>,
+    /// Why the result could not be kept.
+    pub not_kept: Option<String>,
+}
+
+/// What became of the digest of a server's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Digest {
+    /// There is none to compare it with: it is kept for later drills.
+    First(KeysDigest),
+    /// That of an earlier drill is the same.
+    Equal(KeysDigest, UnixMillis),
+    /// That of an earlier drill is another one.
+    Differs(UnixMillis),
+    /// There is none, and why.
+    None(String),
+}
+
+impl Report {
+    /// Whether the snapshot passed.
+    pub fn passed(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Keys the server held.
+    pub fn keys(&self) -> u64 {
+        self.databases.values().flat_map(BTreeMap::values).sum()
+    }
+}
+
+/// Gives a snapshot to a server and asks it what it holds. A snapshot that cannot be served is no error: its problems are
+/// in the report. Nothing but the note is left behind.
+pub fn drill(
+    repository: &Repository,
+    chosen: &Chosen,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
+    let snapshot = &chosen.snapshot;
+    let plan = Plan::of(snapshot, options.from)?;
+    let recorded = snapshot.facts.get("server.executable").map(PathBuf::from);
+    let search = options.search.as_deref();
+    let places = Places { given: options.server_binary.as_deref(), recorded: recorded.as_deref(), search };
+    let program = Program::find(places, plan.demands)?;
+    check_memory(&plan)?;
+    let mut report = match serve(repository, chosen, &plan, &program, options, observer) {
+        Err(error) if error.is_damage() => {
+            keep_failure(repository, chosen.name, &program.version.to_string(), &one_line(&error))?;
+            return Err(error);
+        }
+        other => other?,
+    };
+    let fault = (!report.passed()).then(|| report.problems.join("; "));
+    let digest = match report.digest {
+        Digest::First(digest) | Digest::Equal(digest, _) => Some(digest),
+        Digest::Differs(_) | Digest::None(_) => None,
+    };
+    let server = program.version.to_string();
+    let note = Drill::new(chosen.name, &server, report.keys(), fault.as_deref(), digest);
+    report.not_kept = repository.note_drill(note).err().map(|error| one_line(&error));
+    Ok(report)
+}
+
+/// Keeps a failure that was found before a server was asked.
+pub fn keep_failure(
+    repository: &Repository,
+    snapshot: SnapshotName,
+    server: &str,
+    fault: &str,
+) -> Result<(), OperationError> {
+    Ok(repository.note_drill(Drill::new(snapshot, server, 0, Some(fault), None))?)
+}
+
+fn serve(
+    repository: &Repository,
+    chosen: &Chosen,
+    plan: &Plan,
+    program: &Program,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
+    let mut report = Report {
+        program: program.clone(),
+        databases: BTreeMap::new(),
+        captured: match &plan.basis {
+            Basis::Counted(counted) => Some(counted.keys),
+            Basis::Changed(_) | Basis::Uncounted => None,
+        },
+        expired: 0,
+        digest: Digest::None("the server did not come up".into()),
+        problems: Vec::new(),
+        made_good: Vec::new(),
+        not_kept: None,
+    };
+    let scratch = options.scratch.canonicalize();
+    let scratch = scratch.map_err(|error| OperationError::target("find", &options.scratch, error))?;
+    let made = tempfile::Builder::new().prefix("redkeep-drill-").tempdir_in(&scratch);
+    let directory = made.map_err(|error| OperationError::target("make a directory in", &scratch, error))?;
+    let target = directory.path().join("data");
+    let restored = restore::Options { target: target.clone(), from: plan.from, dry_run: false };
+    report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
+    let settings = Settings {
+        directory: target,
+        private: options.private.clone(),
+        appendonly: plan.appendonly,
+        names: plan.names.clone(),
+        databases: plan.databases,
+        user: None,
+    };
+    match held(program, &settings, observer) {
+        Ok(Some(held)) => judge(&mut report, repository, chosen, plan, held)?,
+        Ok(None) => return Err(RepositoryError::Interrupted.into()),
+        Err(_) if observer.interrupted() => return Err(RepositoryError::Interrupted.into()),
+        Err(error @ RedisError::NotLoaded { .. }) => report.problems.push(one_line(&error)),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(report)
+}
+
+/// Starts a server on the files and asks it. `None`: the user asked to stop.
+fn held(program: &Program, settings: &Settings, observer: &dyn Observer) -> Result<Option<Held>, RedisError> {
+    let mut shown = Loading::default();
+    let mut go_on = |now: Loading| {
+        if now.total > 0 && shown.total == 0 {
+            observer.begin("loading", Some(now.total));
+            shown.total = now.total;
+        }
+        observer.advance(now.loaded.saturating_sub(shown.loaded));
+        shown.loaded = now.loaded.max(shown.loaded);
+        !observer.interrupted()
+    };
+    let scratch = Scratch::start(program, settings, &mut go_on)?;
+    let held = scratch.connect().and_then(|mut server| ask(&mut server, observer));
+    match held {
+        // It came up and then went away over its data.
+        Err(error @ RedisError::Connection { .. }) => Err(RedisError::NotLoaded {
+            what: format!("the scratch server ({}) stopped answering: {}", program.version, one_line(&error)),
+            log: scratch.log().join(" | "),
+        }),
+        Ok(held) => {
+            scratch.stop()?;
+            Ok(held)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn judge(
+    report: &mut Report,
+    repository: &Repository,
+    chosen: &Chosen,
+    plan: &Plan,
+    held: Held,
+) -> Result<(), OperationError> {
+    let Comparison { expired, problems } = compare(&plan.basis, &held.databases);
+    (report.expired, report.problems) = (expired, problems);
+    report.databases = held.databases;
+    report.digest = match held.digest {
+        Err(why) => Digest::None(why),
+        Ok(_) if !report.problems.is_empty() => Digest::None("the keys are not those that were captured".into()),
+        Ok(digest) => compare_digest(repository, chosen, &report.program, report.keys(), digest)?,
+    };
+    if let Digest::Differs(_) = report.digest {
+        report.problems.push("the same keys have other values than at an earlier drill".into());
+    }
+    Ok(())
+}
+
+/// NOTE-10: with the digest of an earlier drill on the same server with as many keys.
+fn compare_digest(
+    repository: &Repository,
+    chosen: &Chosen,
+    program: &Program,
+    keys: u64,
+    digest: KeysDigest,
+) -> Result<Digest, OperationError> {
+    let server = program.version.to_string();
+    let earlier = repository.drills()?.into_iter().find_map(|record| {
+        let drill = record.drill;
+        let is_like = drill.snapshot == chosen.name && drill.server == server && drill.keys == keys;
+        drill.digest.filter(|_| is_like).map(|digest| (digest, record.time))
+    });
+    Ok(match earlier {
+        None => Digest::First(digest),
+        Some((earlier, time)) if earlier == digest => Digest::Equal(digest, time),
+        Some((_, time)) => Digest::Differs(time),
+    })
+}
+
+/// Refuses where the data would not fit into the memory that this host has to spare.
+fn check_memory(plan: &Plan) -> Result<(), OperationError> {
+    let said = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available =
+        said.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let available = available.map(|kib: u64| kib.saturating_mul(1024));
+    match available.filter(|available| *available < plan.memory) {
+        None => Ok(()),
+        Some(available) => Err(OperationError::Refused {
+            what: format!("the server would need {} bytes of memory; {available} are available here", plan.memory),
+            hint: "do the drill on a host with more memory, on which the repository can be reached".into(),
+        }),
+    }
+}
