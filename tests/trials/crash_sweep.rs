@@ -138,6 +138,7 @@ fn a_repair_that_dies_anywhere_loses_nothing() {
 fn a_key_change_that_dies_anywhere_loses_nothing() {
     sweep(ADD_KEY, 4);
     sweep(CHANGE_KEY, 6);
+    sweep(ROTATE, 8);
 }
 
 #[test]

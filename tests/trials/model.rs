@@ -2,7 +2,9 @@
 //! forgetting and undeleting, tagging, pruning, checks and rotations of the keys; deaths in the midst of them, two at a
 //! time, time passing, catalogs lost or stale.
 //!
-//! By hand: `REDKEEP_TEST_SEQUENCES=2000 cargo test --release --test trials model`.
+//! By hand: `REDKEEP_TEST_SEQUENCES=2000 cargo test --release --test trials model`, five minutes on a core. Seen on
+//! 2026-11-25: 2,000 sequences of 40 steps, none of which lost anything. With a tag that forgets before it commits the
+//! copy, it fails within 60.
 
 use std::fs;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, dump};
 use redkeep::operations::source::Source;
 use redkeep::operations::{Silent, backup, prune, tag, undelete};
-use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, one_line};
+use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, one_line};
 use redkeep::store::{Promises, PutNew, Store};
 use tempfile::TempDir;
 
@@ -179,9 +179,39 @@ impl World {
     /// Puts another snapshot, with one more tag, in the place of this one.
     pub fn tag(&self, repository: &Repository, name: &SnapshotName, word: String) -> Result<(), Failure> {
         let options = tag::Options { add: vec![word], remove: vec![] };
+        let before = self.truth()[name].forgotten;
         self.begin_to_forget(name);
-        let report = tag::tag(repository, &Selector::Id(name.session.to_string()), None, &options, &Silent)?;
-        self.is_copied(name, report.new);
+        match tag::tag(repository, &Selector::Id(name.session.to_string()), None, &options, &Silent) {
+            Ok(report) => self.is_copied(name, report.new),
+            Err(error) => {
+                self.settle_tag(name, before)?;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A tagging that failed left the snapshot as it was, or its copy is there.
+    fn settle_tag(&self, name: &SnapshotName, before: Option<Duration>) -> Result<(), Failure> {
+        self.hands.pass(self.lag());
+        let witness = self.host("newcomer").open_anew(self.store.clone())?;
+        witness.refresh()?;
+        match witness.forgotten()?.into_iter().find(|record| record.snapshot == *name) {
+            None => self.truth().get_mut(name).unwrap().forgotten = before,
+            Some(record) if record.reason.starts_with("retagged as") => {
+                let from = name.session.to_string();
+                let snapshots = witness.snapshots()?.into_iter().filter(|info| info.name.tag == name.tag);
+                let read = snapshots.map(|of| Ok((of.name, witness.snapshot(&of.name)?)));
+                let read: Vec<_> = read.collect::<Result<_, RepositoryError>>()?;
+                let copy = read.iter().find(|(_, of)| of.facts.get(tag::RETAGGED_FROM) == Some(&from));
+                self.is_copied(
+                    name,
+                    copy.unwrap_or_else(|| panic!("{name} was forgotten for a copy that is not there")).0,
+                );
+            }
+            // Forgotten by somebody else.
+            Some(_) => {}
+        }
         Ok(())
     }
 
