@@ -188,13 +188,21 @@ pub fn complete(snapshot: &mut Snapshot, continues: Option<(&str, &Snapshot)>) {
     snapshot.marks = marks;
 }
 
-/// The mark of the capture itself: its own, or the end of the file that grows.
+/// The mark of the capture itself: its own, or the end of the file that grows. One that was made before an unfinished
+/// command was left out is at the end of what was kept.
 fn of_capture(snapshot: &mut Snapshot) -> Vec<Mark> {
-    let marks = std::mem::take(&mut snapshot.marks);
-    let Some(last) = last_file(snapshot).filter(|_| marks.is_empty()) else { return marks };
-    let modified = u64::try_from(last.mtime).unwrap_or_default().saturating_mul(1000);
-    let modified = UnixMillis(modified.saturating_add(u64::from(last.mtime_nanos / 1_000_000) + COARSE));
-    vec![Mark { path: last.path.clone(), offset: last.size, time: snapshot.moment.unwrap_or(modified) }]
+    let mut marks = std::mem::take(&mut snapshot.marks);
+    let Some(last) = last_file(snapshot) else { return marks };
+    for mark in marks.iter_mut().filter(|mark| mark.path == last.path) {
+        mark.offset = mark.offset.min(last.size);
+    }
+    if marks.is_empty() {
+        let modified = u64::try_from(last.mtime).unwrap_or_default().saturating_mul(1000);
+        let modified = modified.saturating_add(u64::from(last.mtime_nanos / 1_000_000) + COARSE);
+        let time = snapshot.moment.unwrap_or(UnixMillis(modified));
+        marks.push(Mark { path: last.path.clone(), offset: last.size, time });
+    }
+    marks
 }
 
 /// From when on the AOF is annotated, where the snapshot it continues was not, or not from its begin.
@@ -312,7 +320,8 @@ mod tests {
 
         let mut second = multi_part(&[("base.ctime", "1000")]);
         second.files[1].size = 80;
-        second.marks = vec![mark("a/x.10.incr.aof", 80, 2_600_000)];
+        // Made before an unfinished command was left out.
+        second.marks = vec![mark("a/x.10.incr.aof", 85, 2_600_000)];
         complete(&mut second, Some(("name", &first)));
         assert_eq!(second.marks, [&wanted[..], &[mark("a/x.10.incr.aof", 80, 2_600_000)]].concat());
         assert_eq!(second.facts.get(CONTINUES).map(String::as_str), Some("name"));

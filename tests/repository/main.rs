@@ -18,4 +18,5 @@ mod round_trip;
 mod sessions;
 mod sweep;
 mod sweep_hostile;
+mod timeline;
 mod unread;

@@ -24,7 +24,8 @@ Examples:
 
 Precision:
   second    every second (the server wrote with aof-timestamp-enabled yes)
-  marks     only the moments of captures; --at takes the last one before
+  marks     only the moments of captures; --at takes the last one before.
+            What was written while it was captured may be there too
   snapshot  this one moment: a dump
 
 Causes of gaps:
