@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod changes;
 pub mod check;
+pub mod doctor;
 mod error;
 pub mod forget;
 pub mod hooks;
