@@ -66,6 +66,16 @@ pub(crate) struct UsageError {
     pub hint: String,
 }
 
+/// Another process of this host is at the same work.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct BusyError {
+    /// Who does what.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
 /// The user stopped a question.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
@@ -105,6 +115,8 @@ impl Code {
     pub fn of(error: &anyhow::Error) -> Code {
         if error.is::<UsageError>() {
             Code::Usage
+        } else if error.is::<BusyError>() {
+            Code::Busy
         } else if error.is::<Stopped>() {
             Code::Interrupted
         } else if let Some(error) = error.downcast_ref() {

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod changes;
 pub mod check;
+pub mod doctor;
 pub mod drill;
 mod error;
 pub mod forget;

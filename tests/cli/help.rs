@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 28] = [
+pub const COMMANDS: [&str; 29] = [
     "timeline",
     "init",
     "backup",
@@ -21,6 +21,7 @@ pub const COMMANDS: [&str; 28] = [
     "schedule install",
     "schedule show",
     "schedule remove",
+    "doctor",
     "key",
     "key list",
     "key add",

@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod configuration;
 mod damage;
+mod doctor;
 mod dump;
 mod forget;
 mod help;

@@ -2,8 +2,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::configuration::write;
 use crate::place::{Place, Ran, damage_packs, fields, noise, objects};
@@ -141,6 +144,41 @@ fn a_command_that_fails_before_stops_the_run_and_one_at_the_end_is_a_warning() {
     assert_eq!(ran.json()["exit_code"], 3);
     assert!(place.path("second").exists() && ran.json()["snapshot"].is_string());
     assert!(ends(&place, 3, &[]).text().starts_with("redkeep daily: done with 1 warning in "));
+}
+
+/// A run that takes longer than its rhythm: the next one ends at once. Killed, it leaves nothing behind that is in the way.
+#[test]
+fn runs_of_a_profile_take_turns_and_an_interrupt_ends_one_in_good_order() {
+    let place = place_with(
+        "before = \"touch up; while [ -e hold ]; do sleep 0.05; done\"\nkeep-last = 1\non-failure = \"echo $REDKEEP_EXIT_CODE > failed\"\n",
+    );
+    let config = place.arg("redkeep.toml");
+    fs::write(place.path("hold"), "").unwrap();
+    for (signal, code) in [(Signal::TERM, Some(130)), (Signal::KILL, None)] {
+        let mut command = place.command(&["run", "daily", "--config", &config, "--json"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !place.path("up").exists() {
+            assert!(Instant::now() < deadline, "the run never began");
+            thread::yield_now();
+        }
+        ends(&place, 5, &[])
+            .says("another run of profile daily is at work on this host")
+            .says("hint: nothing was done");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), code);
+        if code.is_some() {
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!((&json["steps"][0]["exit_code"], &json["steps"][1]["exit_code"]), (&130.into(), &().into()));
+            assert_eq!(fs::read_to_string(place.path("failed")).unwrap(), "130\n");
+        }
+        fs::remove_file(place.path("up")).unwrap();
+    }
+    fs::remove_file(place.path("hold")).unwrap();
+    let text = format!("[profile.daily]\ndir = \"{}\"\n", place.data().display());
+    write(&place.path("redkeep.toml"), &text);
+    ends(&place, 0, &[]);
 }
 
 #[test]

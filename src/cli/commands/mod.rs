@@ -3,6 +3,7 @@
 mod backup;
 pub(in crate::cli) mod check;
 mod completions;
+mod doctor;
 mod drill;
 mod dump;
 mod forget;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Stats(stats::Arguments),
     Run(run::Arguments),
     Schedule(schedule::Arguments),
+    Doctor(doctor::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -61,6 +63,7 @@ impl Command {
         match self {
             Command::Run(arguments) => Some(arguments.profile()),
             Command::Schedule(arguments) => arguments.profile(),
+            Command::Doctor(arguments) => arguments.profile(),
             _ => None,
         }
     }
@@ -86,6 +89,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Run(_) => run::run(context),
         Command::Schedule(arguments) => schedule::run(&arguments, context),
+        Command::Doctor(arguments) => doctor::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -5,13 +5,16 @@ mod plan;
 mod report;
 mod steps;
 
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
-use crate::cli::exit::UsageError;
+use crate::cli::exit::{BusyError, UsageError};
 use crate::cli::outcome::Outcome;
 use crate::format::UnixMillis;
 use crate::operations::hooks;
@@ -19,7 +22,7 @@ use crate::operations::watch::{self, Numbers};
 use crate::operations::{Observer, Silent};
 use crate::repository::Ambient;
 
-use plan::dataset;
+pub(super) use plan::dataset;
 use report::Report;
 use steps::Steps;
 
@@ -30,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// Takes a backup, forgets, prunes and checks, as a profile of the configuration says, and prints one line. It ends with
 /// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; the check is done all the
-/// same. `redkeep schedule install PROFILE` has it run every day.
+/// same. `redkeep schedule install PROFILE` has it run every day. While a run of the profile is at work on this host,
+/// another ends with 5 at once.
 ///
 /// The configuration is TOML. What is said at the top counts for all; what a profile says of it comes first. Relative
 /// paths are relative to the file. A name that is not known is refused.
@@ -103,6 +107,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
         }
         .into());
     };
+    let _turn = take_turn(name, context)?;
     context.progress.stop_in_order();
     let ambient = Ambient::system();
     let (begin, clock) = (ambient.now(), Instant::now());
@@ -114,6 +119,28 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
     report.millis = clock.elapsed().as_millis() as u64;
     tell_watchers(profile, &mut report, ambient.now());
     report.outcome(context)
+}
+
+/// Runs of one profile take turns: one that takes longer than its rhythm must not meet the next. The kernel lets go of
+/// the lock when the process ends, however it ends. Where no lock can be had the run goes on without: opening the
+/// repository will tell what is wrong with the directory.
+fn take_turn(name: &str, context: &Context) -> anyhow::Result<Option<File>> {
+    let Some(state) = context.places()?.state else { return Ok(None) };
+    // Profiles of one name in other files are others.
+    let files = &context.configuration()?.files;
+    let which = blake3::hash(format!("{files:?}").as_bytes()).to_hex();
+    let path = state.join(format!("run-{name}-{}.lock", which.get(..8).unwrap_or_default()));
+    let file = fs::create_dir_all(&state).and_then(|()| File::create(&path));
+    let Ok(file) = file else { return Ok(None) };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Err(BusyError {
+            what: format!("another run of profile {name} is at work on this host"),
+            hint: "nothing was done; let it end, or have the profile run less often".into(),
+        }
+        .into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The user's commands at the end. What they do wrong is a warning: the run has its result.

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::steps::{Step, Steps};
+use super::steps::{Step, Steps, variables};
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
 use crate::cli::human::{count, duration, plain};
@@ -58,15 +58,12 @@ impl Report {
 
     /// What the user's commands are told.
     pub fn variables(&self, context: &Context) -> Vec<(&'static str, String)> {
-        let config = context.globals.config.as_ref();
-        let mut variables = vec![
-            ("REDKEEP_PROFILE", self.profile.clone()),
-            ("REDKEEP_DATASET", self.dataset.clone()),
+        let mut variables = variables(&self.profile, &self.dataset, context);
+        variables.extend([
             ("REDKEEP_EXIT_CODE", (self.code() as u8).to_string()),
             ("REDKEEP_SNAPSHOT", self.steps.snapshot.clone().unwrap_or_default()),
             ("REDKEEP_SUMMARY", self.line()),
-        ];
-        variables.extend(config.map(|path| ("REDKEEP_CONFIG", path.display().to_string())));
+        ]);
         variables
     }
 

@@ -69,7 +69,7 @@ impl Steps {
     /// Does the steps of a profile. After one that failed nothing is forgotten or deleted.
     pub fn do_all(name: &str, profile: &Profile, dataset: &str, context: &Context) -> Steps {
         let mut steps = Steps::default();
-        let variables = [("REDKEEP_PROFILE", name.to_string()), ("REDKEEP_DATASET", dataset.to_string())];
+        let variables = variables(name, dataset, context);
         for command in &profile.before.0 {
             steps.step("before", || {
                 hooks::run(command, &variables, &context.progress).map_err(of_hook)?;
@@ -193,6 +193,14 @@ impl Steps {
     fn is_fine(&self) -> bool {
         self.code().is_success()
     }
+}
+
+/// What every command of the user is told, so that redkeep itself works for it on the same profile.
+pub(super) fn variables(profile: &str, dataset: &str, context: &Context) -> Vec<(&'static str, String)> {
+    let mut variables = vec![("REDKEEP_PROFILE", profile.to_string()), ("REDKEEP_DATASET", dataset.to_string())];
+    let config = context.globals.config.as_ref();
+    variables.extend(config.map(|path| ("REDKEEP_CONFIG", path.display().to_string())));
+    variables
 }
 
 /// What a step found besides its result.

@@ -1,0 +1,240 @@
+//! `redkeep doctor`.
+
+use std::fs;
+use std::path::{self, Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::run::dataset;
+use crate::cli::args::word;
+use crate::cli::configuration::Profile;
+use crate::cli::context::Context;
+use crate::cli::exit::Code;
+use crate::cli::human::{count, plain};
+use crate::cli::outcome::{self, Outcome};
+use crate::cli::settings::variable;
+use crate::cli::time;
+use crate::operations::doctor::{Finding, Options, Report, Severity, backups, doctor};
+use crate::redis::server::{ACL_RULES, Address};
+use crate::repository::{Ambient, Repository};
+use crate::store::Location;
+
+/// Dumps up to this size are read whole without being asked.
+const READ_UP_TO: u64 = 256 << 20;
+
+/// Say what about this host will bite, before it does
+///
+/// Looks at the kernel's settings, the configuration files of Redis and Valkey, the data directory and its disk, the age
+/// of the newest backup, and at files with passwords, and says what will bite and what to do about it. It changes
+/// nothing. Ends with 0 where nothing was found, with 3 where something was. With --redis, or a profile that names a
+/// server, that server is asked for its settings and state instead of reading configuration files.
+///
+/// With a profile it looks at its directory, dataset and repository. Otherwise directories are those that the servers'
+/// configuration files name, and the repository is the one that other commands would use, if there is one.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep doctor
+  redkeep doctor daily --max-age 26h
+  redkeep doctor --redis redis://redkeep@localhost:6379
+  redkeep doctor --dir /srv/volumes/redis --read-data
+  redkeep doctor --json | jq -r '.findings[].what'
+
+JSON:
+  {\"findings\": [{\"severity\": \"serious\" or \"warning\", \"code\", \"what\",
+     \"advice\"}], \"notes\": [text], \"directories\": [path],
+   \"server_files\": [path], \"acl\": the command that makes a user with the
+   least rights a backup from a live server needs}
+")]
+pub(crate) struct Arguments {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    name: Option<String>,
+    /// Data directory to look at; may be given several times
+    #[arg(long = "dir", value_name = "DIR")]
+    directories: Vec<PathBuf>,
+    /// Live server to ask: redis://[USER[:PASSWORD]@]HOST[:PORT], rediss://…, or the path of a Unix socket
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// File whose first line is the server's password [env: REDISCLI_AUTH, the password itself]
+    #[arg(long, value_name = "FILE")]
+    redis_password_file: Option<PathBuf>,
+    /// Dataset whose backups are looked at [default: of the profile, else HOST:DIR]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    dataset: Option<String>,
+    /// How old the newest backup may be
+    #[arg(long, value_name = "SPAN", value_parser = time::exact_span, default_value = "2d")]
+    max_age: Duration,
+    /// Read dumps and AOFs whole, also large ones
+    #[arg(long)]
+    read_data: bool,
+    /// Look at the host whose root directory is here
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+}
+
+impl Arguments {
+    /// The profile that is looked at.
+    pub fn profile(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// Looks at the host.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let profile = context.profile()?;
+    let access = context.access()?;
+    let ambient = Ambient::system();
+    let mut directories = arguments.directories.clone();
+    if directories.is_empty() {
+        directories.extend(profile.and_then(|profile| profile.dir.clone()));
+    }
+    if arguments.root == Path::new("/") {
+        let absolute = directories.iter().map(path::absolute).collect::<Result<_, _>>();
+        directories = absolute.context("cannot tell where the directory is")?;
+    }
+    let of_profile = |path: fn(&Profile) -> Option<PathBuf>| profile.and_then(path);
+    let server_secret = arguments.redis_password_file.clone();
+    let server_secret = server_secret.or_else(|| of_profile(|profile| profile.redis_password_file.clone()));
+    let url = arguments.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
+    let server = url.map(|url| address(&url, server_secret.as_deref())).transpose()?;
+    let location = context.location();
+    let options = Options {
+        root: arguments.root.clone(),
+        directories,
+        read_up_to: if arguments.read_data { u64::MAX } else { READ_UP_TO },
+        server,
+        repository: match &location {
+            Ok(Location::Local(path)) => Some(path.clone()),
+            _ => None,
+        },
+        secrets: [access.password_file, access.key_file, server_secret].into_iter().flatten().collect(),
+    };
+    let mut report = doctor(&options, ambient.now(), &context.progress);
+    let of_configuration = context.configuration()?.warnings.iter();
+    report.add(of_configuration.map(|warning| Finding::warning("configuration", warning, "see: redkeep run --help")));
+    match location {
+        Ok(_) => look_at_repository(arguments, context, &ambient, &mut report)?,
+        Err(_) => report.notes.push("no repository is named: the age of backups was not looked at".into()),
+    }
+    let code = if report.findings.is_empty() { Code::Done } else { Code::Warnings };
+    Ok(Outcome::listing(text(&report), &Json::new(&report))?.with_code(code))
+}
+
+/// A live server, with its password from the file or the environment where the address has none.
+fn address(url: &str, password_file: Option<&Path>) -> anyhow::Result<Address> {
+    let address: Address = url.parse()?;
+    if address.has_password() {
+        return Ok(address);
+    }
+    let text = match password_file {
+        Some(path) => {
+            let read = fs::read_to_string(path);
+            Some(read.with_context(|| format!("cannot read the server's password file {}", path.display()))?)
+        }
+        None => variable("REDISCLI_AUTH").map(|password| password.to_string_lossy().into_owned()),
+    };
+    let text = text.map(Zeroizing::new);
+    let password = text.as_deref().map(|text| text.lines().next().unwrap_or_default());
+    Ok(address.with_login(None, password))
+}
+
+/// The age of the newest backup of each dataset that is meant. A repository that does not open is what was looked for.
+fn look_at_repository(
+    arguments: &Arguments,
+    context: &Context,
+    ambient: &Ambient,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let named = arguments.dataset.clone().or_else(|| {
+        let profile = context.profile().ok().flatten()?;
+        Some(dataset(profile, &ambient.host)).filter(|dataset| !dataset.is_empty())
+    });
+    let datasets: Vec<String> = match named {
+        Some(dataset) => vec![dataset],
+        None => report.directories.iter().map(|dir| format!("{}:{}", ambient.host, dir.display())).collect(),
+    };
+    let look = |repository: &Repository, report: &mut Report| -> anyhow::Result<()> {
+        for dataset in &datasets {
+            report.add(backups(repository, dataset, arguments.max_age, ambient.now())?);
+        }
+        Ok(())
+    };
+    match context.open().and_then(|repository| look(&repository, report)) {
+        Err(error) if Code::of(&error) != Code::Interrupted => {
+            let hint = outcome::hint(&error).unwrap_or_else(|| "see: redkeep check".into());
+            let what = format!("the repository cannot be used: {error:#}");
+            report.add([Finding::serious("repository", what, hint)]);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// How the user of a live backup is made.
+fn acl() -> String {
+    format!("ACL SETUSER redkeep on >PASSWORD {ACL_RULES}")
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for Finding { severity, what, advice, .. } in &report.findings {
+        text.push_str(&format!("{severity}: {}\n         {}\n", plain(what), plain(advice)));
+    }
+    for note in &report.notes {
+        text.push_str(&format!("note:    {}\n", plain(note)));
+    }
+    let paths = |paths: &[PathBuf]| {
+        let paths: Vec<String> = paths.iter().map(|path| plain(&path.display().to_string())).collect();
+        if paths.is_empty() { "none".to_string() } else { paths.join(", ") }
+    };
+    text.push_str(&format!("looked at: {}; settings of {}\n", paths(&report.directories), paths(&report.files)));
+    let serious = report.findings.iter().filter(|finding| finding.severity == Severity::Serious).count();
+    text.push_str(&match report.findings.len() as u64 {
+        0 => "nothing was found that will bite\n".to_string(),
+        findings => format!("{}, {serious} of them serious\n", count(findings, "finding")),
+    });
+    text.push_str(&format!("least rights for a backup from a live server:\n  {}\n", acl()));
+    text
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    findings: Vec<FindingOf<'a>>,
+    notes: &'a [String],
+    directories: Vec<String>,
+    server_files: Vec<String>,
+    acl: String,
+}
+
+#[derive(Serialize)]
+struct FindingOf<'a> {
+    severity: String,
+    code: &'a str,
+    what: &'a str,
+    advice: &'a str,
+}
+
+impl<'a> Json<'a> {
+    fn new(report: &'a Report) -> Json<'a> {
+        let finding = |finding: &'a Finding| FindingOf {
+            severity: finding.severity.to_string(),
+            code: &finding.code,
+            what: &finding.what,
+            advice: &finding.advice,
+        };
+        let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+        Json {
+            findings: report.findings.iter().map(finding).collect(),
+            notes: &report.notes,
+            directories: shown(&report.directories),
+            server_files: shown(&report.files),
+            acl: acl(),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What is found in a data directory: whether it can be read, is whole, fits what redkeep knows, and has room.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Options, Report, below};
+use crate::format::UnixMillis;
+use crate::format::snapshot::Role;
+use crate::rdb::{HEADER_PEEK, looks_like_rdb};
+use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
+
+/// Where distributions keep data.
+const USUAL: [&str; 2] = ["/var/lib/redis", "/var/lib/valkey"];
+
+/// A clock that is so much ahead, in seconds, is wrong.
+const AHEAD: i64 = 120;
+
+/// The data directories that are named, else the usual ones that are there, as the host calls them.
+pub(super) fn directories(root: &Path, named: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = named.collect();
+    if directories.is_empty() {
+        directories = USUAL.iter().map(PathBuf::from).filter(|path| below(root, path).is_dir()).collect();
+    }
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
+/// Looks at a directory, and answers with the size of its largest dump or base.
+pub(super) fn look(options: &Options, directory: &Path, now: UnixMillis, report: &mut Report) -> u64 {
+    let here = below(&options.root, directory);
+    let capture = match capture_directory(&here, &CaptureOptions::default()) {
+        Ok(capture) => capture,
+        Err(error) => {
+            report.findings.push(not_captured(directory, &error));
+            return 0;
+        }
+    };
+    judge_capture(&capture, directory, report);
+    let is_dataset = |file: &&CapturedFile| matches!(file.role, Role::Dump | Role::Base | Role::SingleAof | Role::Incr);
+    let mut largest = 0;
+    for file in capture.files.iter().filter(is_dataset) {
+        let path = directory.join(String::from_utf8_lossy(&file.path).as_ref());
+        judge_content(file, &path, options.read_up_to, report);
+        if file.mtime.saturating_sub((now.0 / 1000) as i64) > AHEAD {
+            report.findings.push(Finding::serious(
+                "clock",
+                format!("{} was written at a time that is to come", path.display()),
+                "set this host's clock: ages, retention and restores to a moment go by it",
+            ));
+        }
+        if file.role != Role::Incr {
+            largest = largest.max(file.expected_size());
+        }
+    }
+    judge_room(&here, directory, largest, report);
+    largest
+}
+
+fn not_captured(directory: &Path, error: &RedisError) -> Finding {
+    let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
+    let what = format!("{} cannot be backed up: {error}{cause}", directory.display());
+    let code = match error {
+        RedisError::Denied { .. } => "rights",
+        _ => "directory",
+    };
+    Finding::serious(code, what, error.hint().unwrap_or("see: redkeep backup"))
+}
+
+fn judge_capture(capture: &Capture, directory: &Path, report: &mut Report) {
+    for warning in &capture.warnings {
+        let path = directory.join(String::from_utf8_lossy(&warning.path).as_ref());
+        report.findings.push(Finding::warning(
+            &warning.code,
+            format!("{}: {}", path.display(), warning.message),
+            "a backup stores it with this warning, and a restore has to be told what to trust",
+        ));
+    }
+    if capture.facts.get("authoritative").is_some_and(|authoritative| authoritative == "none") {
+        report.findings.push(Finding::warning(
+            "no-dataset",
+            format!("{} has neither a dump nor an AOF", directory.display()),
+            "name the directory that CONFIG GET dir tells; a server that never saved has none",
+        ));
+    }
+}
+
+/// Reads a file, or its first bytes where it is large.
+fn judge_content(file: &CapturedFile, path: &Path, read_up_to: u64, report: &mut Report) {
+    if file.expected_size() > read_up_to {
+        if file.role == Role::Dump && begins_like_rdb(file).is_ok_and(|is_rdb| !is_rdb) {
+            report.findings.push(suspect(path, "it does not begin like a dump"));
+        }
+        report.notes.push(format!("{} is large and was not read: --read-data does", path.display()));
+        return;
+    }
+    match file.read(&mut |_| Ok(())) {
+        Ok(reading) => judge_reading(&reading, path, report),
+        Err(error) => report.findings.push(not_captured(path, &error)),
+    }
+}
+
+fn judge_reading(reading: &Reading, path: &Path, report: &mut Report) {
+    if let Some(why) = &reading.suspect {
+        report.findings.push(suspect(path, why));
+    }
+    let shown = path.display();
+    let version = reading.facts.get("rdb.version").map_or("unknown", String::as_str);
+    if let Some(why) = &reading.note {
+        report.findings.push(Finding::warning(
+            "unsupported",
+            format!("{shown}, of RDB version {version}, holds what this redkeep does not know: {why}"),
+            "it is stored as it is, but neither checked nor counted: look for a newer redkeep",
+        ));
+    }
+    if let Some(modules) = reading.facts.get("modules") {
+        report.findings.push(Finding::warning(
+            "modules",
+            format!("{shown} holds data of modules ({modules}): a server without them refuses the file"),
+            "keep the modules with the backup, and have them loaded where it is restored",
+        ));
+    }
+}
+
+fn suspect(path: &Path, why: &str) -> Finding {
+    let advice = "a server may refuse it: have it save anew, or restore an older snapshot";
+    Finding::serious("suspect", format!("{} is suspect: {why}", path.display()), advice)
+}
+
+fn begins_like_rdb(file: &CapturedFile) -> io::Result<bool> {
+    match &file.content {
+        Content::Open { file, .. } => {
+            let mut first = vec![0; HEADER_PEEK];
+            let length = file.read_at(&mut first, 0)?;
+            Ok(looks_like_rdb(first.get(..length).unwrap_or_default()))
+        }
+        Content::Bytes(bytes) => Ok(looks_like_rdb(bytes)),
+        Content::None | Content::Link(_) => Ok(false),
+    }
+}
+
+/// A save or rewrite needs the room of another dump, and it may have grown.
+fn judge_room(here: &Path, directory: &Path, dump: u64, report: &mut Report) {
+    let needed = dump.saturating_add(dump / 10 * 3);
+    match free(here) {
+        Ok(free) if free < needed => report.findings.push(Finding::serious(
+            "disk",
+            format!(
+                "{} has {} free, and a save or AOF rewrite needs about {}: it would fail, and with save points every write then answers MISCONF",
+                directory.display(),
+                mebibytes(free),
+                mebibytes(needed)
+            ),
+            "free some space, or move it to a larger disk",
+        )),
+        Ok(_) => {}
+        Err(error) => report.notes.push(format!("the free space of {} cannot be told: {error}", directory.display())),
+    }
+}
+
+/// The first backup after a change of everything stores all of it again.
+pub(super) fn judge_room_of_repository(path: &Path, dump: u64, report: &mut Report) {
+    match free(path) {
+        Ok(free) if free < dump => report.findings.push(Finding::warning(
+            "disk",
+            format!(
+                "the disk of {} has {} free, less than the {} of the dump",
+                path.display(),
+                mebibytes(free),
+                mebibytes(dump)
+            ),
+            "forget and prune, or move it to a larger disk",
+        )),
+        _ => {}
+    }
+}
+
+/// Bytes that can still be written.
+fn free(path: &Path) -> io::Result<u64> {
+    fs::metadata(path)?;
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// A size, for people.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
