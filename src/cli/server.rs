@@ -13,7 +13,7 @@ use super::settings::variable;
 use crate::redis::server::{Address, Tls, find_nearby};
 
 /// Which live server is meant, and how it is logged in to.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArguments {
     /// The server: redis://[USER@]HOST[:PORT], rediss:// for TLS, HOST:PORT, or the path of a Unix socket [env:

@@ -63,6 +63,17 @@ impl Source {
         let LiveCapture { capture, moment, marks, made } = live;
         Ok(Captured { capture, moment, marks, server: Some(name_of(&source.address)), made })
     }
+
+    /// The name of its dataset, where a person gives none.
+    pub fn dataset(&self, host: &str) -> String {
+        match self {
+            Source::Server(source) => format!("{host}:{}", name_of(&source.address)),
+            Source::Directory(directory) => {
+                let directory = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+                format!("{host}:{}", directory.display())
+            }
+        }
+    }
 }
 
 fn name_of(address: &Address) -> String {

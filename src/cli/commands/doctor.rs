@@ -1,13 +1,11 @@
 //! `redkeep doctor`.
 
-use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use super::run::dataset;
 use crate::cli::args::word;
@@ -16,10 +14,10 @@ use crate::cli::context::Context;
 use crate::cli::exit::Code;
 use crate::cli::human::{count, plain};
 use crate::cli::outcome::{self, Outcome};
-use crate::cli::settings::variable;
+use crate::cli::server::ServerArguments;
 use crate::cli::time;
 use crate::operations::doctor::{Finding, Options, Report, Severity, backups, doctor};
-use crate::redis::server::{ACL_RULES, Address};
+use crate::redis::server::ACL_RULES;
 use crate::repository::{Ambient, Repository};
 use crate::store::Location;
 
@@ -101,7 +99,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let server_secret = arguments.redis_password_file.clone();
     let server_secret = server_secret.or_else(|| of_profile(|profile| profile.redis_password_file.clone()));
     let url = arguments.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
-    let server = url.map(|url| address(&url, server_secret.as_deref())).transpose()?;
+    let server = url.map(|url| ServerArguments {
+        redis: Some(url),
+        redis_password_file: server_secret.clone(),
+        ..ServerArguments::default()
+    });
+    let server = server.map(|server| server.address(context)).transpose()?;
     let location = context.location();
     let options = Options {
         root: arguments.root.clone(),
@@ -125,24 +128,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     Ok(Outcome::listing(text(&report), &Json::new(&report))?.with_code(code))
 }
 
-/// A live server, with its password from the file or the environment where the address has none.
-fn address(url: &str, password_file: Option<&Path>) -> anyhow::Result<Address> {
-    let address: Address = url.parse()?;
-    if address.has_password() {
-        return Ok(address);
-    }
-    let text = match password_file {
-        Some(path) => {
-            let read = fs::read_to_string(path);
-            Some(read.with_context(|| format!("cannot read the server's password file {}", path.display()))?)
-        }
-        None => variable("REDISCLI_AUTH").map(|password| password.to_string_lossy().into_owned()),
-    };
-    let text = text.map(Zeroizing::new);
-    let password = text.as_deref().map(|text| text.lines().next().unwrap_or_default());
-    Ok(address.with_login(None, password))
-}
-
 /// The age of the newest backup of each dataset that is meant. A repository that does not open is what was looked for.
 fn look_at_repository(
     arguments: &Arguments,
@@ -152,7 +137,7 @@ fn look_at_repository(
 ) -> anyhow::Result<()> {
     let named = arguments.dataset.clone().or_else(|| {
         let profile = context.profile().ok().flatten()?;
-        Some(dataset(profile, &ambient.host)).filter(|dataset| !dataset.is_empty())
+        dataset(profile, &ambient.host, context).ok()
     });
     let datasets: Vec<String> = match named {
         Some(dataset) => vec![dataset],

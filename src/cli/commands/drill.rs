@@ -16,7 +16,7 @@ use crate::operations::restore::From;
 use crate::repository::Repository;
 
 /// How a drill is done.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Arguments {
     /// Let a scratch server load the snapshot, and compare what it holds
     #[arg(long)]

@@ -111,7 +111,8 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
     context.progress.stop_in_order();
     let ambient = Ambient::system();
     let (begin, clock) = (ambient.now(), Instant::now());
-    let dataset = dataset(profile, &ambient.host);
+    // Why it has none is told by the backup that cannot be taken.
+    let dataset = dataset(profile, &ambient.host, context).unwrap_or_default();
     let steps = Steps::do_all(name, profile, &dataset, context);
     let mut report = Report::new(name, dataset, begin, steps);
     report.millis = clock.elapsed().as_millis() as u64;

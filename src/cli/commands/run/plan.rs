@@ -1,50 +1,73 @@
 //! What a profile asks for, as options of the operations.
 
-use std::fs;
-
 use jiff::tz::TimeZone;
 
 use crate::cli::configuration::{Mode, Profile, PruneRule};
+use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
+use crate::cli::server::ServerArguments;
 use crate::operations::forget::What;
 use crate::operations::list::Filter;
-use crate::operations::source::Source;
+use crate::operations::source::{LiveSource, Source};
 use crate::operations::{backup, forget, prune};
 use crate::redis::CaptureOptions;
+use crate::redis::server::{self, LiveOptions, WhereOptions};
 
 /// The dataset of a profile: as it is named, else as a backup would name it.
-pub(crate) fn dataset(profile: &Profile, host: &str) -> String {
-    let of_dir = || {
-        let dir = profile.dir.as_ref()?;
-        let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
-        Some(format!("{host}:{}", dir.display()))
-    };
-    profile.dataset.clone().or_else(of_dir).unwrap_or_default()
+pub(crate) fn dataset(profile: &Profile, host: &str, context: &Context) -> anyhow::Result<String> {
+    match &profile.dataset {
+        Some(dataset) => Ok(dataset.clone()),
+        None => Ok(source(profile, context)?.dataset(host)),
+    }
 }
 
 /// How the backup of a profile is taken.
-pub(super) fn backup_options(profile: &Profile) -> Result<backup::Options, UsageError> {
-    let refuse = |what: &str, hint: &str| Err(UsageError { what: what.into(), hint: hint.into() });
-    let is_of_server = profile.redis.is_some()
-        || profile.redis_password_file.is_some()
-        || !profile.path_map.is_empty()
-        || matches!(profile.mode, Some(Mode::Auto | Mode::Rdb | Mode::Aof));
-    if is_of_server {
-        return refuse(
-            "this version does not capture from a live server",
-            "leave out redis, redis-password-file, path-map and mode, and name the data directory with dir",
-        );
-    }
-    if profile.drill {
-        return refuse("this version has no drills", "leave out drill");
-    }
-    let Some(directory) = profile.dir.clone() else {
-        return refuse("the profile does not say what is backed up", "name the data directory with dir");
-    };
+pub(super) fn backup_options(profile: &Profile, context: &Context) -> anyhow::Result<backup::Options> {
+    let source = source(profile, context)?;
     let capture = CaptureOptions { include: profile.include.clone(), exclude: profile.exclude.clone() };
     let (dataset, tags) = (profile.dataset.clone(), profile.tags.clone());
-    let source = Source::Directory(directory);
     Ok(backup::Options { source, dataset, tags, capture, ..backup::Options::default() })
+}
+
+/// What is backed up: the server that is named, else the directory, of which nobody is asked.
+fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
+    let refuse = |what: &str, hint: &str| Err(UsageError { what: what.into(), hint: hint.into() }.into());
+    let directory = profile.dir.clone();
+    match (&profile.redis, directory) {
+        (Some(redis), directory) => {
+            let server = ServerArguments {
+                redis: Some(redis.clone()),
+                redis_password_file: profile.redis_password_file.clone(),
+                ..ServerArguments::default()
+            };
+            let mode = match profile.mode.unwrap_or(Mode::Auto) {
+                Mode::Auto => server::Mode::Auto,
+                Mode::Rdb => server::Mode::Rdb,
+                Mode::Aof => server::Mode::Aof,
+                Mode::Files => server::Mode::Files,
+            };
+            let maps = profile.path_map.iter().map(|(there, here)| (there.clone(), here.clone())).collect();
+            let options = LiveOptions { mode, place: WhereOptions { directory, maps }, ..LiveOptions::default() };
+            let (address, renamed) = (server.address(context)?, server.renamed());
+            Ok(Source::Server(Box::new(LiveSource { address, renamed, options })))
+        }
+        (None, Some(directory)) => {
+            let is_of_server = profile.redis_password_file.is_some()
+                || !profile.path_map.is_empty()
+                || matches!(profile.mode, Some(Mode::Auto | Mode::Rdb | Mode::Aof));
+            match is_of_server {
+                true => refuse(
+                    "the profile has settings of a server and names none",
+                    "name the server with redis, or leave out redis-password-file, path-map and mode",
+                ),
+                false => Ok(Source::Directory(directory)),
+            }
+        }
+        (None, None) => refuse(
+            "the profile does not say what is backed up",
+            "name the server with redis, or the data directory with dir",
+        ),
+    }
 }
 
 /// Which snapshots of the dataset are forgotten; `None`: none ever.

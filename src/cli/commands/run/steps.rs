@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::plan::{backup_options, forget_options, prune_options};
 use crate::cli::commands::backup::warning;
 use crate::cli::commands::check::json::Check;
+use crate::cli::commands::drill;
 use crate::cli::commands::prune::Json as Prune;
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
@@ -16,6 +17,7 @@ use crate::cli::human::{count, plain, short, size};
 use crate::cli::{json, outcome, time};
 use crate::operations::changes::since_previous;
 use crate::operations::hooks::{self, HookError};
+use crate::operations::list::{Selector, choose};
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
 use crate::operations::{backup, check, forget, prune, stats};
 use crate::repository::Repository;
@@ -80,7 +82,7 @@ impl Steps {
         if steps.is_fine() {
             let mut found = Found::default();
             let done = steps.step("backup", || {
-                let options = backup_options(profile)?;
+                let options = backup_options(profile, context)?;
                 let repository = &*repository.insert(context.open()?);
                 back_up(repository, &options, context, &mut found)
             });
@@ -88,12 +90,29 @@ impl Steps {
         } else {
             steps.skip("backup");
         }
+        steps.drill(profile, repository.as_ref(), context);
         steps.forget_and_prune(profile, dataset, repository.as_ref(), context);
         steps.check(profile, repository.as_ref(), context);
         if let Some(repository) = &repository {
             steps.count(repository, dataset);
         }
         steps
+    }
+
+    /// Lets a scratch server load the new snapshot.
+    fn drill(&mut self, profile: &Profile, repository: Option<&Repository>, context: &Context) {
+        if !profile.drill {
+            return;
+        }
+        let snapshot = self.snapshot.clone();
+        match repository.filter(|_| self.is_fine()).zip(snapshot) {
+            Some((repository, snapshot)) => {
+                let mut found = Found::default();
+                let done = self.step("drill", || drill(repository, snapshot, context, &mut found));
+                self.take(found, done);
+            }
+            None => self.skip("drill"),
+        }
     }
 
     fn forget_and_prune(
@@ -245,6 +264,21 @@ fn back_up(
     let (id, files) = (short(&report.name.session), count(summary.files, "file"));
     let told = format!("snapshot {id} of {}, {files}, {}, {cost}", plain(&snapshot.dataset), size(summary.bytes));
     Did::new(told, &json::Backup::new(&report, changes), &found.warnings)
+}
+
+fn drill(repository: &Repository, snapshot: String, context: &Context, found: &mut Found) -> anyhow::Result<Did> {
+    let chosen = choose(repository, &Selector::Id(snapshot), None)?;
+    let report = drill::Arguments::default().run(repository, &chosen, None, context)?;
+    found.warnings.extend(drill::warnings(&report));
+    let keys = count(report.keys(), "key");
+    let result = json::Drill::from(&report);
+    match report.passed() {
+        true => Did::new(format!("drill passed, {keys}"), &result, &found.warnings),
+        false => {
+            let told = format!("the drill FAILED: {}", report.problems.join("; "));
+            Ok(Did { code: Code::Damage, ..Did::new(told, &result, &[])? })
+        }
+    }
 }
 
 fn forget(
