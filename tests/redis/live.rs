@@ -67,15 +67,21 @@ fn comes_back(kind: ServerKind, mode: Mode, config: &[&str]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(config));
+    let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(config));
     Keyspace::new(31, 1500).fill(&server);
-    let filled = Fingerprint::of(&server);
+    let mut filled = Fingerprint::of(&server);
     order(&server, "CONFIG RESETSTAT");
     let captured = live(&server, &of_mode(mode));
     assert_few_rights(&server);
 
     let mode = fact(&captured.capture, "capture.mode").to_owned();
     let copy = materialise_clean(&captured.capture);
+    if mode == "aof" {
+        // What replaying commands does not bring back, such as how many entries of a stream a group has read.
+        server.kill();
+        server.start_again();
+        filled = Fingerprint::of(&server);
+    }
     let names: Vec<&str> = config.iter().copied().filter(|line| line.contains("filename")).collect();
     let restored = boot(kind, copy.path(), &mode, &names);
     filled.assert_equal(&Fingerprint::of(&restored), &format!("{} {mode}", kind.name()));

@@ -12,6 +12,7 @@ mod capture_authority;
 mod capture_choice;
 mod capture_damage;
 mod live;
+mod live_hostile;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
