@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::secrets;
 use super::settings::variable;
+use crate::operations::OperationError;
 use crate::redis::server::{Address, Tls, find_nearby};
 
 /// Which live server is meant, and how it is logged in to.
@@ -77,8 +78,8 @@ impl ServerArguments {
         };
         let named = self.redis.clone().or_else(|| variable("REDKEEP_REDIS")?.into_string().ok());
         match named {
-            Some(named) => Ok(with(named.parse()?)),
-            None => Ok(find_nearby(&with)?),
+            Some(named) => Ok(with(named.parse().map_err(OperationError::from)?)),
+            None => Ok(find_nearby(&with).map_err(OperationError::from)?),
         }
     }
 

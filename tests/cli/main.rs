@@ -1,7 +1,8 @@
 //! Each command as a user or a script meets it: text, `--json`, exit code. The real program, in directories of its own.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod backup;
+mod backup_live;
 mod check;
 mod completions;
 mod configuration;
@@ -24,6 +25,8 @@ mod schedule;
 mod settings;
 mod snapshots;
 mod stats;
+#[path = "../support/mod.rs"]
+mod support;
 mod tag;
 mod timeline;
 mod undelete;

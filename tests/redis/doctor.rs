@@ -53,7 +53,7 @@ fn finds_what_bites(kind: ServerKind) {
     send("SET key value");
     send("SAVE");
     let report = ask();
-    assert_eq!((codes(&report), report.directories), (Vec::new(), vec![dir.path().canonicalize().unwrap()]));
+    assert_eq!((codes(&report), report.directories.clone()), (Vec::new(), vec![dir.path().canonicalize().unwrap()]));
 
     // The files of the AOF go: from 7.0 on a start would find nothing, and the next save overwrite the dump.
     send("CONFIG SET appendonly yes");

@@ -43,9 +43,9 @@ pub fn of_mode(mode: Mode) -> LiveOptions {
 }
 
 /// Starts a server of the same kind on a copy, which has to be whole.
-pub fn boot(kind: ServerKind, copy: &Path, mode: &str) -> RedisServer {
+pub fn boot(kind: ServerKind, copy: &Path, mode: &str, names: &[&str]) -> RedisServer {
     let config: &[&str] = if mode == "aof" { &["appendonly yes", "aof-load-truncated no"] } else { &[] };
-    RedisServer::start_with(kind, copy, ServerOptions::with_config(config))
+    RedisServer::start_with(kind, copy, ServerOptions::with_config(&[config, names].concat()))
 }
 
 /// No denied command, and no other command than those the user may send (and those of the test itself).
@@ -67,16 +67,24 @@ fn comes_back(kind: ServerKind, mode: Mode, config: &[&str]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(config));
+    let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(config));
     Keyspace::new(31, 1500).fill(&server);
-    let filled = Fingerprint::of(&server);
+    let mut filled = Fingerprint::of(&server);
     order(&server, "CONFIG RESETSTAT");
     let captured = live(&server, &of_mode(mode));
     assert_few_rights(&server);
 
     let mode = fact(&captured.capture, "capture.mode").to_owned();
     let copy = materialise_clean(&captured.capture);
-    filled.assert_equal(&Fingerprint::of(&boot(kind, copy.path(), &mode)), &format!("{} {mode}", kind.name()));
+    if mode == "aof" {
+        // What replaying commands does not bring back, such as how many entries of a stream a group has read.
+        server.kill();
+        server.start_again();
+        filled = Fingerprint::of(&server);
+    }
+    let names: Vec<&str> = config.iter().copied().filter(|line| line.contains("filename")).collect();
+    let restored = boot(kind, copy.path(), &mode, &names);
+    filled.assert_equal(&Fingerprint::of(&restored), &format!("{} {mode}", kind.name()));
     assert!(captured.moment.is_some());
     let keys: u64 =
         (0..16).filter_map(|db| fact(&captured.capture, &format!("server.keys.db{db}")).parse::<u64>().ok()).sum();
@@ -125,7 +133,7 @@ fn captures_of_a_busy_server(kind: ServerKind, mode: Mode, config: &[&str]) {
         let after = writer.answered();
         let mode = fact(&captured.capture, "capture.mode").to_owned();
         let copy = materialise_clean(&captured.capture);
-        let (a, b) = writer_pair(&boot(kind, copy.path(), &mode));
+        let (a, b) = writer_pair(&boot(kind, copy.path(), &mode, &[]));
         assert_eq!(a, b, "capture {turn} by {mode}");
         let value = a.unwrap();
         assert!(

@@ -14,6 +14,7 @@ mod capture_damage;
 mod doctor;
 mod drill;
 mod live;
+mod live_hostile;
 mod moments;
 mod restore_server;
 mod restore_server_kills;

@@ -13,7 +13,7 @@ use crate::aof::split_words;
 use crate::redis::RedisError;
 
 /// Bytes of a configuration file; ones in use have some hundred kilobytes.
-const CONFIG_FILE_MAX: u64 = 4 << 20;
+const LONGEST: u64 = 4 << 20;
 /// How deep files may include each other.
 const DEPTH: usize = 8;
 /// How many files may be read.
@@ -40,7 +40,7 @@ impl ConfigFile {
     fn take(&mut self, path: &Path, depth: usize) -> Result<(), RedisError> {
         let mut text = Vec::new();
         let opened = File::open(path).map_err(|error| RedisError::io("open", path, error))?;
-        opened.take(CONFIG_FILE_MAX).read_to_end(&mut text).map_err(|error| RedisError::io("read", path, error))?;
+        opened.take(LONGEST).read_to_end(&mut text).map_err(|error| RedisError::io("read", path, error))?;
         self.files.push(path.to_owned());
         for line in text.split(|byte| *byte == b'\n') {
             let Some(words) = split_words(line) else { continue };

@@ -39,8 +39,6 @@ pub(super) struct Place {
     pub told: Told,
     /// What is known of its settings, by name.
     pub settings: BTreeMap<String, String>,
-    /// The configuration file and those it includes, as they are reached from here.
-    pub config_files: Vec<PathBuf>,
     /// Its process, where that can be looked into.
     process: Option<ServerProcess>,
 }
@@ -64,7 +62,7 @@ impl Place {
             append_directory: is_multi_part.then(|| name("appenddirname", "appendonlydir")),
             aof_counts: false,
         };
-        Ok(Self { directory, told, settings, config_files: file.files, process })
+        Ok(Self { directory, told, settings, process })
     }
 
     /// Whether this is the directory that the server works in, as far as its process shows.
@@ -162,22 +160,24 @@ fn locate(
     process: Option<&ServerProcess>,
     options: &WhereOptions,
 ) -> Result<PathBuf, RedisError> {
-    if let Some(directory) = &options.directory {
-        return Ok(directory.clone());
+    let told = settings.get("dir").map(PathBuf::from);
+    let named = options.directory.clone().or_else(|| map(told.as_deref()?, &options.maps));
+    if let Some(named) = named {
+        return match named.is_dir() {
+            true => Ok(named),
+            false => Err(RedisError::Server {
+                what: format!("{} is no directory", named.display()),
+                hint: "correct --dir or --path-map, which name the server's directory as it is reached from here"
+                    .into(),
+            }),
+        };
     }
-    let Some(told) = settings.get("dir").map(PathBuf::from) else {
+    let Some(told) = told else {
         return Err(RedisError::Server {
             what: format!("where the server at {} keeps its files is not known", server.address()),
             hint: "name its directory with --dir, allow its user CONFIG GET (+config|get), or run as root".into(),
         });
     };
-    let mapped = options.maps.iter().filter_map(|(there, here)| {
-        let below = told.strip_prefix(there).ok()?;
-        Some((there.components().count(), if below.as_os_str().is_empty() { here.clone() } else { here.join(below) }))
-    });
-    if let Some((_, mapped)) = mapped.max_by_key(|(depth, _)| *depth) {
-        return Ok(mapped);
-    }
     let seen = process.map(|process| process.path_from_here(&told)).filter(|seen| seen.is_dir());
     match (told.is_dir(), seen) {
         (true, _) => Ok(told),
@@ -195,9 +195,29 @@ fn locate(
     }
 }
 
+/// What a directory of the server is called here, by the map that says most of it.
+fn map(told: &Path, maps: &[(PathBuf, PathBuf)]) -> Option<PathBuf> {
+    let mapped = maps.iter().filter_map(|(there, here)| {
+        let below = told.strip_prefix(there).ok()?;
+        let here = if below.as_os_str().is_empty() { here.clone() } else { here.join(below) };
+        Some((there.components().count(), here))
+    });
+    mapped.max_by_key(|(depth, _)| *depth).map(|(_, here)| here)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_map_that_says_most_counts() {
+        let maps = [("/", "/host"), ("/data", "/srv/redis"), ("/data/b", "/b")].map(|(a, b)| (a.into(), b.into()));
+        for (told, here) in [("/data", "/srv/redis"), ("/data/a", "/srv/redis/a"), ("/data/b", "/b"), ("/x", "/host/x")]
+        {
+            assert_eq!(map(Path::new(told), &maps), Some(here.into()), "{told}");
+        }
+        assert_eq!(map(Path::new("/data"), &[]), None);
+    }
 
     #[test]
     fn an_increment_tells_the_names_of_its_aof() {

@@ -24,6 +24,8 @@ const ATTEMPTS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long a scheduled save may wait after all that was in its way: a server tries again after five seconds.
 const SCHEDULED: Duration = Duration::from_secs(7);
+/// How long a server may take to see that a save has ended; another one may have begun.
+const ENDED: Duration = Duration::from_secs(1);
 /// Between two looks at a save: growing from the first to the second.
 const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
@@ -176,11 +178,16 @@ fn wait_saved(
 ) -> Result<Ending, RedisError> {
     // As long as a child process works there is no end to patience.
     let mut pauses = Pauses::endless(POLL.0, POLL.1);
+    let mut ending = Pauses::new(POLL.0, POLL.0, ENDED);
     let (mut waits_to_begin, mut beginning) = (scheduled, Pauses::new(POLL.0, POLL.1, SCHEDULED));
     loop {
         let info = server.info_of("persistence")?;
         if is_proved(dump, asked)? {
-            return Ok(Ending::Saved);
+            // The server learns a little later that its child has ended, and refuses other saves until then.
+            match info.is_on("rdb_bgsave_in_progress") && ending.pause(watch)? {
+                true => continue,
+                false => return Ok(Ending::Saved),
+            }
         }
         if info.is_on("rdb_bgsave_in_progress") {
             waits_to_begin = false;

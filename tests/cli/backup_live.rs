@@ -1,0 +1,119 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::place::Place;
+use crate::support::server::{Listen, RedisServer, ServerKind, ServerOptions};
+
+fn start(place: &Place, options: ServerOptions) -> Option<RedisServer> {
+    if ServerKind::Redis7.is_skipped() {
+        return None;
+    }
+    fs::create_dir(place.path("served")).unwrap();
+    Some(RedisServer::start_with(ServerKind::Redis7, &place.path("served"), options))
+}
+
+fn order(server: &RedisServer, line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
+}
+
+#[test]
+fn it_captures_a_live_server_and_says_which_moment_it_has() {
+    let place = Place::with_repository();
+    let Some(server) = start(&place, ServerOptions::default()) else { return };
+    let address = format!("127.0.0.1:{}", server.port());
+    order(&server, "MSET a 1 b 2 c 3 d 4");
+    let text = place.done(&["backup", "--redis", &address]).text();
+    assert!(text.contains("by the server's clock, from its rdb"), "{text}");
+    assert!(text.lines().next().unwrap().ends_with(&format!(":{}", server.port())), "{text}");
+    assert_eq!(fs::read_dir(server.data()).unwrap().count(), 0, "the dump was made for the snapshot only");
+
+    order(&server, "CONFIG SET appendonly yes");
+    order(&server, "SET e 5");
+    let json = place.done(&["backup", "--redis", &address, "--json"]).json();
+    assert_eq!((&json["mode"], json["moment"].is_string()), (&"aof".into(), true));
+    place.done(&["backup", "--redis", &address, "--aof-tail", "--quiet"]);
+    place.ends(2, &["backup", "--redis", &address, "--aof-tail", "--no-save"]);
+
+    order(&server, "DEL a b c d");
+    let ran = place.ends(3, &["backup", "--redis", &address, "--json"]);
+    ran.says("warning: 1 keys, where the previous snapshot had 5");
+    assert_eq!(ran.json()["warnings"][0]["code"], "key-drop");
+
+    place.done(&["restore", "latest", "--target", "back", "--quiet"]);
+    let restored = ServerOptions::with_config(&["appendonly yes"]);
+    let restored = RedisServer::start_with(ServerKind::Redis7, &place.path("back"), restored);
+    assert_eq!(redis::cmd("GET").arg("e").query::<u64>(&mut restored.connection()).unwrap(), 5);
+}
+
+#[test]
+fn the_password_comes_from_a_file_a_command_or_the_environment() {
+    let place = Place::with_repository();
+    let options =
+        ServerOptions { listen: Listen::UnixSocket, password: Some("secret".into()), ..ServerOptions::default() };
+    let Some(server) = start(&place, options) else { return };
+    order(&server, "SET a 1");
+    let socket = server.socket().display().to_string();
+    fs::write(place.path("password"), "secret\n").unwrap();
+    fs::set_permissions(place.path("password"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.done(&["backup", "--redis", &socket, "--redis-password-file", "password"]);
+    place.done(&["backup", "--redis", &socket, "--redis-password-command", "echo secret"]);
+    let ran =
+        crate::place::run(place.command(&["backup"]).env("REDKEEP_REDIS", &socket).env("REDISCLI_AUTH", "secret"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for arguments in
+        [&["backup", "--redis", &socket][..], &["backup", "--redis", &socket, "--redis-password-command", "echo no"]]
+    {
+        let ran = place.ends(9, arguments);
+        ran.says("refuses the login").says("--redis-password-file");
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_or_elsewhere_ends_with_9() {
+    let place = Place::with_repository();
+    place.ends(9, &["backup", "--redis", "127.0.0.1:1"]).says("hint: is it running");
+    let Some(server) = start(&place, ServerOptions::default()) else { return };
+    let address = format!("127.0.0.1:{}", server.port());
+    for wrong in [&["--dir", "data"][..], &["--path-map", "/=/nowhere"]] {
+        let ran = place.ends(9, &[&["backup", "--redis", &address], wrong].concat());
+        ran.says("--path-map");
+    }
+    place.ends(9, &["backup", "--redis", &address, "--mode", "aof"]).says("has its AOF off");
+    place.ends(9, &["backup", "--redis", &address, "--no-save"]).says("there is no dump");
+    assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"], serde_json::json!([]));
+}
+
+#[test]
+fn a_server_behind_tls_is_captured_with_the_certificates_that_are_named() {
+    let place = Place::with_repository();
+    let make = |line: &str| {
+        let made = std::process::Command::new("openssl").args(line.split(' ')).current_dir(place.path("")).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{line}: {}", String::from_utf8_lossy(&made.stderr));
+    };
+    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30";
+    make(&format!("{new} -keyout ca.key -out ca.pem -subj /CN=test-authority"));
+    fs::write(place.path("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    for name in ["server", "client"] {
+        let request = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        make(&format!("{request} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+        let sign = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names";
+        make(&format!("{sign} -in {name}.csr -out {name}.pem"));
+    }
+    let Some(server) = start(&place, ServerOptions::default()) else { return };
+    order(&server, "SET a 1");
+    for (name, file) in [("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "ca.pem")] {
+        order(&server, &format!("CONFIG SET tls-{name}-file {}", place.arg(file)));
+    }
+    let port = (1..).map(|step| server.port() + step).find(|port| {
+        let set = redis::cmd("CONFIG").arg(&["SET", "tls-port", &port.to_string()]).exec(&mut server.connection());
+        set.is_ok()
+    });
+    let address = format!("rediss://127.0.0.1:{}", port.unwrap());
+    let both = ["--tls-ca", "ca.pem", "--tls-cert", "client.pem", "--tls-key", "client.key"];
+    place.done(&[&["backup", "--redis", &address][..], &both].concat());
+    place.ends(9, &["backup", "--redis", &address]);
+    place.ends(9, &["backup", "--redis", &address, "--tls-ca", "ca.pem"]);
+}
