@@ -180,6 +180,7 @@ pub(super) fn dress(new: &Path, owner: (u32, u32), like: &Path) -> Result<(), Op
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| OperationError::target("sync", path, error))?;
     }
+    chown(new, Some(owner.0), Some(owner.1)).map_err(|error| OperationError::target("set the owner of", new, error))?;
     sync_directory(new)
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,8 @@ pub(super) fn convert(
 ) -> Result<Expected, OperationError> {
     let program = Program::at(&program(target, options))?;
     let (files, work, new) = (staging.join(FILES), staging.join(WORK), staging.join(NEW));
-    fs::create_dir(&work).map_err(|error| OperationError::target("create", &work, error))?;
+    let made = fs::DirBuilder::new().mode(0o700).create(&work);
+    made.map_err(|error| OperationError::target("create", &work, error))?;
     let loads_aof = by == Way::Scratch;
     let loaded = match source.form {
         Form::Dump => Way::Dump,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, Journal, State};
@@ -47,7 +47,11 @@ impl Place {
         let staging = self.beside.staging();
         remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
         target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
-        let make = |path: &Path| fs::create_dir(path).map_err(|error| OperationError::target("create", path, error));
+        // Whoever may not read the server's files shall not read these.
+        let make = |path: &Path| {
+            let made = fs::DirBuilder::new().mode(0o700).create(path);
+            made.map_err(|error| OperationError::target("create", path, error))
+        };
         make(&staging)?;
         self.probe(&staging, plan)?;
         let (files, new) = (staging.join(FILES), staging.join(NEW));
@@ -156,6 +160,8 @@ impl Place {
         journal.state = State::Exchanging;
         journal.write(&self.directory)?;
         journal.exchange(&self.directory, observer)?;
+        // One that somebody started meanwhile holds either dataset, and would never see the other.
+        refuse_users_of(&self.directory)?;
         let staging = self.beside.staging();
         remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))
     }
