@@ -101,7 +101,7 @@ pub(crate) struct Arguments {
     #[allow(dead_code, reason = "accepted so that scripts can say what they mean")]
     offline: bool,
     #[command(flatten)]
-    drill: drill::Arguments,
+    drill: drill::DrillArguments,
 }
 
 /// How a live server is captured.

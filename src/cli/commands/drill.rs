@@ -17,7 +17,7 @@ use crate::repository::Repository;
 
 /// How a drill is done.
 #[derive(Debug, Default, Args)]
-pub(super) struct Arguments {
+pub(super) struct DrillArguments {
     /// Let a scratch server load the snapshot, and compare what it holds
     #[arg(long)]
     pub drill: bool,
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     scratch_dir: Option<PathBuf>,
 }
 
-impl Arguments {
+impl DrillArguments {
     /// Does the drill.
     pub fn run(
         &self,

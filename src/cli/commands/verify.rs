@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     one: OneSnapshot,
     #[command(flatten)]
-    drill: drill::Arguments,
+    drill: drill::DrillArguments,
     /// In a drill, take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH", requires = "drill")]
     from: Option<From>,

@@ -268,7 +268,7 @@ fn back_up(
 
 fn drill(repository: &Repository, snapshot: String, context: &Context, found: &mut Found) -> anyhow::Result<Did> {
     let chosen = choose(repository, &Selector::Id(snapshot), None)?;
-    let report = drill::Arguments::default().run(repository, &chosen, None, context)?;
+    let report = drill::DrillArguments::default().run(repository, &chosen, None, context)?;
     found.warnings.extend(drill::warnings(&report));
     let keys = count(report.keys(), "key");
     let result = json::Drill::from(&report);
