@@ -311,3 +311,24 @@ fn a_server_whose_process_cannot_be_seen_is_known_by_what_it_does_to_its_directo
         assert_eq!(taken, 0, "the other's directory was taken for its own");
     });
 }
+
+#[test]
+fn an_online_replica_is_captured_in_place_of_its_master_where_that_is_preferred() {
+    let Some((_master_dir, master)) = redis_7(&["repl-diskless-sync-delay 0"]) else { return };
+    let prefer = LiveOptions { prefer_replica: true, ..LiveOptions::default() };
+    order(&master, "SET era new");
+    assert_eq!(fact(&live(&master, &prefer).capture, "server.role"), "master", "there is no replica");
+
+    let Some((replica_dir, replica)) = redis_7(&[]) else { return };
+    as_backup_user(&replica);
+    order(&replica, &format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    wait_for("the replica", || {
+        let online =
+            |info: &crate::support::server::Info| info.get("slave0").is_some_and(|it| it.contains("state=online"));
+        (online(&master.info()) && replica.info().get("master_link_status") == Some("up")).then_some(())
+    });
+    let captured = live(&master, &prefer);
+    assert_eq!(fact(&captured.capture, "server.role"), "slave");
+    assert_eq!(captured.capture.directory, replica_dir.path().canonicalize().unwrap());
+    assert_eq!(captured_value(ServerKind::Redis7, &captured, "era").as_deref(), Some("new"));
+}
