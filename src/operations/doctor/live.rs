@@ -56,7 +56,10 @@ fn answers(address: &Address, now: UnixMillis, report: &mut Report) -> Result<Op
     let mut lines = BTreeMap::new();
     for name in SETTINGS {
         match server.setting(name) {
-            Ok(value) => drop(value.map(|value| lines.insert(name.to_string(), vec![vec![value]]))),
+            Ok(Some(value)) => {
+                lines.insert(name.to_string(), vec![vec![value]]);
+            }
+            Ok(None) => {}
             // Without this right a capture finds names by /proc and the configuration file.
             Err(RedisError::Answer { message, .. }) => {
                 report.notes.push(format!("{address} tells no settings: {message}"));

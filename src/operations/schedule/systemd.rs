@@ -1,10 +1,10 @@
 //! A service that runs a profile once, and the timer that starts it.
 
+use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{fs, str};
 
 use super::timing::Timing;
 use super::{Job, MARK, name};
@@ -79,7 +79,7 @@ pub(super) fn read(service: &str, timer: &str) -> (Option<Timing>, Option<String
 
 /// Lets systemd read the units before they are put in place. `false`: there is nothing here that could.
 pub(super) fn verify(profile: &str, texts: &[String; 2]) -> Result<bool, OperationError> {
-    let directory = std::path::PathBuf::from(format!("/tmp/redkeep-units-{}", std::process::id()));
+    let directory = PathBuf::from(format!("/tmp/redkeep-units-{}", std::process::id()));
     let fails = |source: io::Error| OperationError::target("write units to be verified into", &directory, source);
     fs::create_dir(&directory).map_err(fails)?;
     let verified = verify_in(&directory, profile, texts);

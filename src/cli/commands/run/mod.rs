@@ -50,7 +50,11 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   cache-dir = \"/var/cache/redkeep\"
 
   [profile.daily]                          # may say repo … cache-dir, too
-  dir = \"/var/lib/redis\"                   # the data directory
+  redis = \"redis://redkeep@localhost\"      # the live server, and its
+  redis-password-file = \"redis-password\"  # password; without a server:
+  dir = \"/var/lib/redis\"                   # the data directory, else found
+  mode = \"auto\"                            # rdb, aof or files
+  path-map = { \"/data\" = \"/srv/redis\" }  # what a container calls /data
   dataset = \"sessions\"
   tags = [\"daily\"]
   include = []                             # patterns, as of backup
@@ -62,6 +66,7 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   prune = true                             # or { grace = \"24h\", max-unused = \"5%\" }
   check = { max-age = \"30d\" }              # or true, { subset = \"1/7\" } or
                                            # { read-data = true }
+  drill = true                             # boot each new snapshot
   before = \"…\"                             # shell commands, or lists of them;
   after = [\"…\", \"…\"]                       # one that fails before stops the run
   on-failure = \"…\"
@@ -79,7 +84,8 @@ Commands of the profile:
 JSON:
   {\"profile\", \"dataset\", \"exit_code\": number, \"begin\", \"milliseconds\",
    \"snapshot\": id or null, \"summary\": the line,
-   \"steps\": [{\"step\": \"before\", \"backup\", \"forget\", \"prune\" or \"check\",
+   \"steps\": [{\"step\": \"before\", \"backup\", \"drill\", \"forget\", \"prune\" or
+     \"check\",
      \"exit_code\": number or null where it was not run, \"milliseconds\",
      \"result\": what that command prints with --json, or null,
      \"error\": {\"message\", \"hint\", \"exit_code\"} or null}],
