@@ -27,7 +27,7 @@ fn a_location_that_is_missing_or_unknown_is_wrong_usage() {
 #[test]
 fn wrong_usage_is_json_too_when_json_was_asked_for() {
     let place = Place::new();
-    let ran = place.ends(2, &["backup", "--json"]);
+    let ran = place.ends(2, &["restore", "--json"]);
     assert_eq!(ran.json()["error"]["exit_code"], 2);
     assert!(ran.json()["error"]["message"].as_str().unwrap().contains("required arguments"));
     assert_eq!(place.ends(2, &["unknown"]).text(), "");

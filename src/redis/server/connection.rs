@@ -165,7 +165,7 @@ fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> Redis
     };
     let command = command.to_ascii_uppercase();
     match error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-        true => RedisError::Connection { address: address.to_string(), source: Box::new(error) },
+        true => broken(&address.to_string(), error.to_string()),
         false if error.code().is_some() || error.detail().is_some() => RedisError::Answer { command, message: said() },
         false => RedisError::Answer { command, message: error.to_string() },
     }
@@ -178,5 +178,10 @@ fn cannot_connect(address: &Address, error: ::redis::RedisError) -> RedisError {
     {
         return RedisError::Login { address, message: text };
     }
-    RedisError::Connection { address, source: Box::new(error) }
+    broken(&address, text)
+}
+
+/// The library's error would say its cause twice: once itself, once as its source. Here it is said once.
+fn broken(address: &str, text: String) -> RedisError {
+    RedisError::Connection { address: address.to_string(), source: text.into() }
 }
