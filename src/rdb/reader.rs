@@ -39,9 +39,9 @@ pub fn read_structure<R: Read>(mut input: R) -> io::Result<Structure> {
 
 /// Reads an AOF that begins as an RDB file, and hands every byte after the checksum to `trailing`, in order.
 ///
-/// As [`read_structure`], with one difference: where something is not understood and the last eight bytes are no
-/// checksum, that is no ground for suspicion, for they are the end of some command. Nothing is handed to `trailing`
-/// then, and `end` is `None`.
+/// As [`read_structure`], with one difference: where something is not understood, the checksum is looked for after every
+/// byte that may be the EOF mark. Where none is right the file is suspect, unless the zero of `rdbchecksum no` stands
+/// there: nothing is handed to `trailing` then, and `end` is `None`.
 pub fn read_preamble<R: Read>(mut input: R, trailing: &mut dyn FnMut(&[u8])) -> io::Result<Structure> {
     Walk::new(&mut input, true).run(trailing)
 }
@@ -87,7 +87,10 @@ impl<'a> Walk<'a> {
         self.structure.modules = self.modules.sorted();
         match walked.and_then(|()| self.prove_checksum()) {
             Ok(()) => self.pass_trailing(trailing)?,
-            Err(stop) => self.settle(stop.into_cause(), trailing)?,
+            Err(stop) => match stop.into_cause() {
+                Cause::Unknown(what) if self.preamble => self.look_for_end(what, trailing)?,
+                cause => self.settle(cause, trailing)?,
+            },
         }
         Ok(self.structure)
     }
@@ -237,6 +240,28 @@ impl<'a> Walk<'a> {
             self.structure.finding = Finding::Suspect { offset: end, what };
         }
         Ok(())
+    }
+
+    /// The walk met something unknown before commands that may follow: they begin after the first EOF mark with the
+    /// checksum of all before it, which is no accident.
+    fn look_for_end(&mut self, what: String, trailing: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let offset = self.at;
+        if self.structure.header.is_some_and(Header::has_checksum) {
+            let mut may_be_unchecked = false;
+            while let Some(found) = self.source.after_next(OPCODE_EOF)? {
+                if found.is_right() {
+                    self.source.take(CHECKSUM);
+                    (self.structure.checksum, self.structure.end) = (Checksum::Verified, Some(self.source.offset()));
+                    self.structure.finding = Finding::NotUnderstood { offset, what };
+                    return self.pass_trailing(trailing);
+                }
+                may_be_unchecked |= found.stored == 0 && matches!(found.then, None | Some(b'*' | b'#'));
+            }
+            if !may_be_unchecked {
+                return self.settle(Cause::Broken(format!("{what}, and no checksum is right behind it")), trailing);
+            }
+        }
+        self.settle(Cause::Unknown(what), trailing)
     }
 
     /// The walk ended early, or at a wrong checksum: reads to the end and weighs the last eight bytes.

@@ -35,6 +35,23 @@ pub(super) struct Source<'a> {
     digest: Option<Digest<'static, u64, Table<16>>>,
 }
 
+/// What follows a byte that may be the EOF mark.
+pub(super) struct Following {
+    /// The checksum of all up to it.
+    computed: u64,
+    /// The number there that may be the checksum.
+    pub stored: u64,
+    /// The byte after that.
+    pub then: Option<u8>,
+}
+
+impl Following {
+    /// Whether it was the EOF mark.
+    pub(super) fn is_right(&self) -> bool {
+        self.computed == self.stored
+    }
+}
+
 impl<'a> Source<'a> {
     /// `capacity` must be well above the largest `ensure`; both are constants of this module.
     pub(super) fn new(input: &'a mut dyn Read, capacity: usize) -> Self {
@@ -142,6 +159,32 @@ impl<'a> Source<'a> {
         let mut digest = digest.clone();
         digest.update(self.buffer.get(self.summed..self.next).unwrap_or_default());
         digest.finalize()
+    }
+
+    /// Consumes up to and with the next byte of this value, and tells what follows it; `None` where fewer than eight
+    /// bytes do, and at the end.
+    pub(super) fn after_next(&mut self, mark: u8) -> io::Result<Option<Following>> {
+        loop {
+            match self.window().iter().position(|byte| *byte == mark) {
+                Some(place) => self.next += place + 1,
+                None => {
+                    self.next = self.filled;
+                    match self.refill()? {
+                        true => continue,
+                        false => return Ok(None),
+                    }
+                }
+            }
+            // One more than the checksum, if there is one.
+            self.ensure(CHECKSUM + 1)?;
+            let Some((stored, then)) = self.window().split_first_chunk::<CHECKSUM>() else { return Ok(None) };
+            let (stored, then) = (u64::from_le_bytes(*stored), then.first().copied());
+            if let Some(digest) = &mut self.digest {
+                digest.update(self.buffer.get(self.summed..self.next).unwrap_or_default());
+                self.summed = self.next;
+            }
+            return Ok(Some(Following { computed: self.checksum(), stored, then }));
+        }
     }
 
     /// From here on nothing is summed: the checksum was proved, or there is none.

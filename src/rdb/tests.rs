@@ -182,11 +182,39 @@ fn what_is_unknown_is_suspect_when_the_file_does_not_end_with_its_checksum() {
     assert_eq!(read(&bytes).checksum, Checksum::Wrong);
     let reason = read(&bytes).reason().expect("there is one");
     assert_eq!(reason, "suspect at 9: a value of type 26, and the file does not end with its checksum");
-    // After a preamble the last bytes are those of a command.
-    let structure = read_preamble(bytes.as_slice(), &mut |_| panic!("where the preamble ends is not known"));
-    let structure = structure.expect("a slice can be read");
+}
+
+#[test]
+fn a_preamble_that_is_not_understood_ends_where_its_checksum_is_right() {
+    let commands = b"*1\r\n$4\r\nPING\r\n";
+    let preamble = file("REDIS0009", &[b"\x1a\x01k\xff and \xff more"]);
+    let whole = [preamble.as_slice(), commands].concat();
+    for piece in [1, 7, 1 << 20] {
+        let (mut trailing, input) = (Vec::new(), Trickle { left: &whole, piece, ended: false });
+        let structure = read_preamble(input, &mut |bytes| trailing.extend_from_slice(bytes)).expect("it can be read");
+        assert_eq!(structure.finding, not_understood(9, "a value of type 26"));
+        assert_eq!((structure.checksum, structure.end), (Checksum::Verified, Some(preamble.len() as u64)));
+        assert_eq!((trailing.as_slice(), structure.trailing), (&commands[..], commands.len() as u64));
+    }
+
+    let read = |bytes: &[u8]| {
+        let structure = read_preamble(bytes, &mut |_| panic!("where the preamble ends is not known"));
+        structure.expect("a slice can be read")
+    };
+    // With `rdbchecksum no` it cannot be told from damage.
+    let (mut unchecked, end) = (whole.clone(), preamble.len() - 8);
+    unchecked[end..end + 8].fill(0);
+    let structure = read(&unchecked);
     assert_eq!(structure.finding, not_understood(9, "a value of type 26"));
     assert_eq!((structure.checksum, structure.end), (Checksum::NotReached, None));
+    for place in [end, end - 2, 10] {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 1;
+        let structure = read(&damaged);
+        assert_eq!((structure.checksum, structure.end), (Checksum::NotReached, None));
+        let reason = structure.reason().expect("there is one");
+        assert_eq!(reason, "suspect at 9: a value of type 26, and no checksum is right behind it");
+    }
 }
 
 #[test]

@@ -84,8 +84,11 @@ pub fn rdb(bytes: &[u8]) {
     assert!(structure.end.is_none_or(|end| end + structure.trailing == structure.length));
     assert_eq!(structure.reason().is_none(), structure.is_whole());
     assert!(structure.keys() <= structure.length);
-    let mut trailing = Vec::new();
-    let preamble = read_preamble(bytes, &mut |piece| trailing.extend_from_slice(piece)).unwrap();
+    let (preamble, trailing) = all_equal([1, usize::MAX].map(|size| {
+        let mut trailing = Vec::new();
+        let structure = read_preamble(Trickle(bytes, size), &mut |piece| trailing.extend_from_slice(piece)).unwrap();
+        (structure, trailing)
+    }));
     assert_eq!(preamble.length, bytes.len() as u64);
     assert!(bytes.ends_with(&trailing));
     assert!(preamble.end.is_none() || preamble.trailing == trailing.len() as u64);
