@@ -22,8 +22,6 @@ pub enum Source {
 pub struct LiveSource {
     /// Where it is.
     pub address: Address,
-    /// What commands are called there that an operator renamed: the usual name, the name to send.
-    pub renamed: std::collections::BTreeMap<String, String>,
     /// What is captured.
     pub options: LiveOptions,
 }
@@ -58,7 +56,7 @@ impl Source {
         observer.begin("capturing", None);
         let interrupted = || observer.interrupted();
         let watch = Watch { say: &|how| observer.say(how), interrupted: &interrupted };
-        let server = Server::connect(&source.address)?.with_renamed(source.renamed.clone());
+        let server = Server::connect(&source.address)?;
         let live = capture_server(server, &source.options, files, &watch)?;
         let LiveCapture { capture, moment, marks, made } = live;
         Ok(Captured { capture, moment, marks, server: Some(name_of(&source.address)), made })

@@ -163,10 +163,14 @@ impl AofSet {
     pub(super) fn measure(&self) -> Option<Measure> {
         let last = self.last()?;
         let parts = self.files.parts.iter().filter(|part| part.entry.file_type != FileType::History);
-        let all: u64 = parts.map(|part| part.metadata.len()).sum();
+        let (mut all, mut base) = (0u64, 0);
+        for part in parts {
+            all = all.saturating_add(part.metadata.len());
+            base = if part.entry.file_type == FileType::Base { part.metadata.len() } else { base };
+        }
         let length = last.metadata.len();
         let path = join(self.directory(), &last.entry.name);
-        Some(Measure { path, file: FileId::of(&last.metadata), length, before: all.saturating_sub(length) })
+        Some(Measure { path, file: FileId::of(&last.metadata), length, before: all.saturating_sub(length), base })
     }
 
     /// The `appendfilename` of the server.

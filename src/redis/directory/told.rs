@@ -30,6 +30,8 @@ pub(in crate::redis) struct Measure {
     pub length: u64,
     /// Bytes of the files before it.
     pub before: u64,
+    /// Bytes of the base among them.
+    pub base: u64,
 }
 
 impl Told {

@@ -82,7 +82,7 @@ impl Candidate {
     /// How much of it there was when it was opened.
     pub(super) fn measure(&self) -> Measure {
         let (path, file) = (self.path.clone(), FileId::of(&self.metadata));
-        Measure { path, file, length: self.metadata.len(), before: 0 }
+        Measure { path, file, length: self.metadata.len(), before: 0, base: 0 }
     }
 
     /// The usual name, then what begins as it should, then the latest.

@@ -1,5 +1,6 @@
 //! Where a server is reached, and as whom.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::redis::RedisError;
 
-/// Where a server is reached, and as whom.
+/// Where a server is reached, as whom, and what its commands are called.
 ///
 /// Text forms: `redis://[USER[:PASSWORD]@]HOST[:PORT]`, `rediss://…` for TLS, `unix:///PATH`, `HOST:PORT`, or the path of
 /// a Unix socket. `valkey://` and `valkeys://` mean the same as the first two.
@@ -16,6 +17,8 @@ use crate::redis::RedisError;
 pub struct Address {
     info: ConnectionInfo,
     tls: Tls,
+    /// What commands are called there that an operator renamed, by their usual names in upper case.
+    renamed: BTreeMap<String, String>,
 }
 
 /// Certificates for `rediss://`, in PEM. Without a root the system's certificates count.
@@ -47,7 +50,18 @@ impl Address {
         self
     }
 
-    /// Another server with the same login and certificates, and TLS if this one has it.
+    /// The same server, where commands have other names: the usual name, the name to send.
+    pub fn with_renamed(mut self, renamed: &[(String, String)]) -> Self {
+        self.renamed = renamed.iter().map(|(usual, here)| (usual.to_ascii_uppercase(), here.clone())).collect();
+        self
+    }
+
+    /// What a command is called there.
+    pub(super) fn command<'a>(&'a self, usual: &'a str) -> &'a str {
+        self.renamed.get(&usual.to_ascii_uppercase()).map_or(usual, String::as_str)
+    }
+
+    /// Another server with the same login, certificates and names of commands, and TLS if this one has it.
     pub fn at(&self, host: &str, port: u16) -> Self {
         let elsewhere = match self.info.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
@@ -58,7 +72,7 @@ impl Address {
             },
             _ => ConnectionAddr::Tcp(host.to_owned(), port),
         };
-        Self { info: self.info.clone().set_addr(elsewhere), tls: self.tls.clone() }
+        Self { info: self.info.clone().set_addr(elsewhere), ..self.clone() }
     }
 
     /// Whether a password is known.
@@ -98,7 +112,7 @@ impl FromStr for Address {
         let info = url.as_str().into_connection_info().map_err(|error| refuse(&error.to_string()))?;
         // CLIENT SETINFO is no command of a least-privilege user before 7.2.
         let login = info.redis_settings().clone().set_skip_set_lib_name();
-        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default() })
+        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default(), renamed: BTreeMap::new() })
     }
 }
 

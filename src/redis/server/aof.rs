@@ -21,7 +21,7 @@ use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, Told, ca
 /// How long a server may take to have its AOF live: a rewrite of a large dataset takes minutes.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks: growing from the first to the second.
-const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(200));
+const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 /// How long buffered commands may take to be written: the operating system may be writing since a second.
 const WRITTEN: Duration = Duration::from_secs(10);
 
@@ -74,13 +74,11 @@ fn attempt(
     watch: &Watch<'_>,
 ) -> Result<Attempt, RedisError> {
     let before = State::ask(server)?;
-    if let Some(why) = before.is_not_live() {
-        return Ok(Attempt::Again(why));
-    }
     let first = last_file(place, told);
-    let at = server.time()?;
-    let mark = State::ask(server)?;
-    if let Some(why) = mark.is_not_live().or_else(|| mark.went_on_from(&before)) {
+    // Where rewrites follow each other there is little time between them.
+    let (at, info) = server.time_and_info()?;
+    let mark = State::of(&info);
+    if let Some(why) = mark.is_not_live() {
         return Ok(Attempt::Again(why));
     }
     if mark.rewrites && place.temporary_increment().is_some_and(|path| path.exists()) {
@@ -110,6 +108,9 @@ fn wait_written(
     mark: &State,
     watch: &Watch<'_>,
 ) -> Result<Result<State, &'static str>, RedisError> {
+    if mark.buffered == 0 {
+        return Ok(Ok(mark.clone()));
+    }
     let goal = mark.size.saturating_add(mark.buffered);
     let mut pauses = Pauses::new(POLL.0, POLL.1, WRITTEN);
     loop {
@@ -228,12 +229,13 @@ impl Counted<'_> {
     /// Whether a file grew by what the server counted. The file's length and the server's count differ by a constant,
     /// the bytes of the files before it; each measure lies between two counts, so both bound that constant.
     fn shown(&self, first: Option<(FileId, u64)>, second: &Measure) -> bool {
-        if self.after.went_on_from(self.before).is_some() {
+        if self.after.is_other_than(self.before).or_else(|| self.after.went_on_from(self.before)).is_some() {
             return false;
         }
         let Some((_, length)) = first.filter(|(file, _)| *file == second.file) else { return false };
+        // A server that began with nothing does not count the base it made then, until a rewrite or a restart.
+        let constant = if self.mark.base == 0 { second.before.saturating_sub(second.base) } else { second.before };
         let fits = |low: u64, length: u64, high: u64| {
-            let constant = second.before;
             low <= constant.saturating_add(length) && constant.saturating_add(length) <= high
         };
         second.length > length
@@ -281,14 +283,19 @@ mod tests {
     fn a_file_is_the_servers_if_it_grew_as_the_server_counted() {
         let dir = tempfile::tempdir().unwrap();
         let file = FileId::of(&fs::metadata(dir.path()).unwrap());
-        let of = |size: u64| state(&format!("aof_current_size:{size}"));
+        let of = |size: u64| state(&format!("aof_base_size:40\naof_current_size:{size}"));
         let (before, mark, written, after) = (of(100), of(110), of(150), of(160));
         let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
-        let second = |length: u64| Measure { path: Vec::new(), file, length, before: 40 };
+        let second = |length: u64| Measure { path: Vec::new(), file, length, before: 40, base: 40 };
         assert!(counted.shown(Some((file, 65)), &second(115)));
         assert!(!counted.shown(Some((file, 65)), &second(109)));
         assert!(!counted.shown(Some((file, 59)), &second(115)));
         assert!(!counted.shown(None, &second(115)));
+        let begun = |size: u64| state(&format!("aof_current_size:{size}"));
+        let (before, mark, written, after) = (begun(60), begun(70), begun(110), begun(120));
+        let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
+        assert!(counted.shown(Some((file, 65)), &second(115)), "it does not count the base it began with");
+        let before = of(100);
         let idle = Counted { before: &before, mark: &before, written: &before, after: &before };
         assert!(!idle.shown(Some((file, 60)), &second(60)));
     }

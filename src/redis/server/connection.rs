@@ -1,6 +1,5 @@
 //! A connection to a server, and the commands a capture needs.
 
-use std::collections::BTreeMap;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub struct Server {
     address: Address,
     connection: Connection,
-    /// What commands are called here that an operator renamed.
-    renamed: BTreeMap<String, String>,
 }
 
 /// The server's clock: microseconds since the epoch.
@@ -46,7 +43,7 @@ impl Server {
         let connection = client(address).map_err(failed)?.get_connection_with_timeout(CONNECT).map_err(failed)?;
         connection.set_read_timeout(Some(ANSWER)).map_err(failed)?;
         connection.set_write_timeout(Some(ANSWER)).map_err(failed)?;
-        let mut server = Self { address: address.clone(), connection, renamed: BTreeMap::new() };
+        let mut server = Self { address: address.clone(), connection };
         // A server without a password answers everything but this only after AUTH.
         match server.words(&["PING"]) {
             Ok(_) => Ok(server),
@@ -59,17 +56,6 @@ impl Server {
             Err(RedisError::Answer { message, .. }) => Err(RedisError::Login { address: address.to_string(), message }),
             Err(error) => Err(error),
         }
-    }
-
-    /// Commands that have another name here: the usual name, the name to send.
-    pub fn with_renamed(mut self, renamed: BTreeMap<String, String>) -> Self {
-        self.renamed = renamed.into_iter().map(|(usual, here)| (usual.to_ascii_uppercase(), here)).collect();
-        self
-    }
-
-    /// Commands that have another name here.
-    pub(super) fn renamed(&self) -> &BTreeMap<String, String> {
-        &self.renamed
     }
 
     /// Where it is.
@@ -94,8 +80,7 @@ impl Server {
 
     fn query<T: FromRedisValue>(&mut self, words: &[&str]) -> Result<T, RedisError> {
         let usual = words.first().copied().unwrap_or_default();
-        let name = self.renamed.get(&usual.to_ascii_uppercase()).map_or(usual, String::as_str);
-        let mut command = ::redis::cmd(name);
+        let mut command = ::redis::cmd(self.address.command(usual));
         for word in words.iter().skip(1) {
             command.arg(*word);
         }
@@ -125,12 +110,16 @@ impl Server {
 
     /// The server's clock.
     pub fn time(&mut self) -> Result<ServerTime, RedisError> {
-        let answer = self.list(&["TIME"])?;
-        let number = |place: usize| answer.get(place).and_then(|text| text.parse::<u64>().ok());
-        let time =
-            number(0).zip(number(1)).and_then(|(seconds, micros)| seconds.checked_mul(1_000_000)?.checked_add(micros));
-        let strange = || RedisError::Answer { command: "TIME".into(), message: format!("strange answer {answer:?}") };
-        time.map(ServerTime).ok_or_else(strange)
+        self.list(&["TIME"]).and_then(|answer| server_time(&answer))
+    }
+
+    /// The clock, and what the server says right after that, with nothing of ours between.
+    pub(super) fn time_and_info(&mut self) -> Result<(ServerTime, Info), RedisError> {
+        let mut both = ::redis::pipe();
+        both.cmd(self.address.command("TIME")).cmd(self.address.command("INFO"));
+        let answers = both.query::<(Vec<String>, String)>(&mut self.connection);
+        let (time, info) = answers.map_err(|error| failed(&self.address, "INFO", error))?;
+        Ok((server_time(&time)?, Info::parse(&info)))
     }
 
     /// A setting; `None` if this server does not have it.
@@ -156,6 +145,15 @@ fn client(address: &Address) -> Result<Client, ::redis::RedisError> {
         .as_ref()
         .map(|(certificate, key)| ClientTlsConfig { client_cert: certificate.clone(), client_key: key.to_vec() });
     Client::build_with_tls(address.info().clone(), TlsCertificates { client_tls, root_cert: tls.root.clone() })
+}
+
+/// What TIME answers: seconds and microseconds.
+fn server_time(answer: &[String]) -> Result<ServerTime, RedisError> {
+    let number = |place: usize| answer.get(place).and_then(|text| text.parse::<u64>().ok());
+    let time =
+        number(0).zip(number(1)).and_then(|(seconds, micros)| seconds.checked_mul(1_000_000)?.checked_add(micros));
+    let strange = || RedisError::Answer { command: "TIME".into(), message: format!("strange answer {answer:?}") };
+    time.map(ServerTime).ok_or_else(strange)
 }
 
 fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> RedisError {

@@ -11,8 +11,7 @@ pub(super) fn prefer_replica(mut server: Server, place: &WhereOptions) -> Result
     for (host, port) in info.replicas() {
         let address = server.address().at(&host, port);
         // One that cannot be reached, or not from here, is no choice.
-        let Ok(replica) = Server::connect(&address) else { continue };
-        let mut replica = replica.with_renamed(server.renamed().clone());
+        let Ok(mut replica) = Server::connect(&address) else { continue };
         if is_fit(&mut replica, place) {
             return Ok(replica);
         }
