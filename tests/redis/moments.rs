@@ -21,24 +21,24 @@ use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// What was answered is in the file: a server that syncs each second may hold writes back while it does.
 const AOF: &[&str] = &["appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0"];
-const ANNOTATED: &[&str] =
+pub const ANNOTATED: &[&str] =
     &["appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0", "aof-timestamp-enabled yes"];
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// Waits until so many seconds of the clock have begun.
-fn pass_seconds(count: u64) {
+pub fn pass_seconds(count: u64) {
     let until = now() / 1000 + count;
     wait_for("the next seconds", || (now() / 1000 >= until).then_some(()));
 }
 
 /// One write: the value is the time before it was sent, and it was answered at the second time.
 #[derive(Clone, Copy, Debug)]
-struct Write {
-    value: u64,
-    answered: u64,
+pub struct Write {
+    pub value: u64,
+    pub answered: u64,
 }
 
 /// Writes the time, and raises a pair, in one transaction.
@@ -52,7 +52,7 @@ fn write(connection: &mut Connection) -> Write {
 }
 
 /// Writes each tenth of a second or more often until so many seconds have begun.
-fn write_for(connection: &mut Connection, seconds: u64) -> Vec<Write> {
+pub fn write_for(connection: &mut Connection, seconds: u64) -> Vec<Write> {
     let until = now() / 1000 + seconds;
     let mut writes = Vec::new();
     while now() / 1000 < until {
@@ -64,7 +64,7 @@ fn write_for(connection: &mut Connection, seconds: u64) -> Vec<Write> {
 }
 
 /// The counter, after the pair was seen to be equal.
-fn counter(server: &RedisServer) -> Option<u64> {
+pub fn counter(server: &RedisServer) -> Option<u64> {
     let (counter, a, b): (Option<u64>, Option<u64>, Option<u64>) =
         redis::cmd("MGET").arg("counter").arg("a").arg("b").query(&mut server.connection()).unwrap();
     assert_eq!(a, b, "a transaction was cut");
@@ -75,13 +75,13 @@ fn repository() -> Repository {
     create(memory(), &Hands::new(77))
 }
 
-fn at(repository: &Repository, second: u64, nearest: bool) -> Result<Picked, OperationError> {
+pub fn at(repository: &Repository, second: u64, nearest: bool) -> Result<Picked, OperationError> {
     pick(repository, &Wish { at: UnixMillis(second * 1000), snapshot: None, dataset: None, nearest })
 }
 
 fn put(repository: &Repository, picked: &Picked, target: &Path) -> Result<Option<Cut>, OperationError> {
     let from = picked.goal.is_some().then_some(From::Aof);
-    let options = restore::Options { target: target.into(), from, dry_run: false };
+    let options = restore::Options { from, ..restore::Options::new(target.into()) };
     restore_at(repository, &picked.chosen, &options, picked.goal.as_ref(), &Silent).map(|(_, cut)| cut)
 }
 
