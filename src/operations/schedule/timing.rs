@@ -25,8 +25,8 @@ impl Timing {
         let hours = u8::try_from(seconds / 3600).ok().filter(|hours| *hours > 0 && 24 % hours == 0);
         match (seconds, minutes, hours) {
             (86_400, _, _) => Some(Timing::Daily(at.0, at.1)),
-            (_, _, Some(hours)) if seconds % 3600 == 0 => Some(Timing::Hours(hours)),
-            (_, Some(minutes), _) if seconds % 60 == 0 => Some(Timing::Minutes(minutes)),
+            (_, _, Some(hours)) if seconds.is_multiple_of(3600) => Some(Timing::Hours(hours)),
+            (_, Some(minutes), _) if seconds.is_multiple_of(60) => Some(Timing::Minutes(minutes)),
             _ => None,
         }
     }
@@ -70,8 +70,8 @@ impl Timing {
     fn is_at(self, hour: u8, minute: u8) -> bool {
         match self {
             Timing::Daily(at_hour, at_minute) => (hour, minute) == (at_hour, at_minute),
-            Timing::Hours(hours) => minute == 0 && hour % hours == 0,
-            Timing::Minutes(minutes) => minute % minutes == 0,
+            Timing::Hours(hours) => minute == 0 && hour.is_multiple_of(hours),
+            Timing::Minutes(minutes) => minute.is_multiple_of(minutes),
         }
     }
 }
