@@ -1,6 +1,5 @@
 //! Which live server is meant, and how it is logged in to.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -21,6 +20,18 @@ pub(crate) struct ServerArguments {
     /// REDKEEP_REDIS] [default: 127.0.0.1:6379, else the sockets and configuration files that distributions ship]
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
+    #[command(flatten)]
+    pub login: Login,
+}
+
+/// The arguments of [`Login`].
+pub(crate) const LOGIN: [&str; 7] =
+    ["redis_user", "redis_password_file", "redis_password_command", "tls_ca", "tls_cert", "tls_key", "renamed_command"];
+
+/// How a live server is logged in to, and spoken to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct Login {
     /// User to log in as [default: the one in the address, else the default user]
     #[arg(long, value_name = "NAME")]
     pub redis_user: Option<String>,
@@ -47,40 +58,41 @@ pub(crate) struct ServerArguments {
 impl ServerArguments {
     /// Whether any of it is given.
     pub fn is_named(&self) -> bool {
-        let files = [&self.redis_password_file, &self.tls_ca, &self.tls_cert, &self.tls_key];
-        let words = [&self.redis, &self.redis_user, &self.redis_password_command];
-        files.iter().any(|given| given.is_some())
-            || words.iter().any(|given| given.is_some())
-            || !self.renamed_command.is_empty()
-    }
-
-    /// Commands that have another name there.
-    pub fn renamed(&self) -> BTreeMap<String, String> {
-        self.renamed_command.iter().cloned().collect()
+        self.redis.is_some() || self.login != Login::default()
     }
 
     /// The server that is meant, with its login.
     pub fn address(&self, context: &Context) -> anyhow::Result<Address> {
+        let with = self.login.of(context)?;
+        match self.redis.clone().or_else(of_environment) {
+            Some(named) => Ok(with(named.parse().map_err(OperationError::from)?)),
+            None => Ok(find_nearby(&with).map_err(OperationError::from)?),
+        }
+    }
+}
+
+/// The server that the environment names.
+pub(crate) fn of_environment() -> Option<String> {
+    variable("REDKEEP_REDIS")?.into_string().ok()
+}
+
+impl Login {
+    /// Adds it to an address.
+    pub fn of(&self, context: &Context) -> anyhow::Result<impl Fn(Address) -> Address> {
         let password = secrets::server_password(
             context,
             self.redis_password_file.as_deref(),
             self.redis_password_command.as_deref(),
         )?;
-        let password = match &password {
-            None => None,
-            Some(secret) => Some(std::str::from_utf8(secret).context("the server's password is not UTF-8")?),
-        };
+        let text = password.as_deref().map(|secret| std::str::from_utf8(secret).map(str::to_owned));
+        let password = text.transpose().context("the server's password is not UTF-8")?.map(Zeroizing::new);
         let tls = self.tls()?;
-        let with = |address: Address| {
+        Ok(move |address: Address| {
             let is_given = self.redis_password_file.is_some() || self.redis_password_command.is_some();
-            let password = password.filter(|_| is_given || !address.has_password());
-            address.with_login(self.redis_user.as_deref(), password).with_tls(tls.clone())
-        };
-        let named = self.redis.clone().or_else(|| variable("REDKEEP_REDIS")?.into_string().ok());
-        match named {
-            Some(named) => Ok(with(named.parse().map_err(OperationError::from)?)),
-            None => Ok(find_nearby(&with).map_err(OperationError::from)?),
-        }
+            let password = password.as_deref().filter(|_| is_given || !address.has_password());
+            let address = address.with_login(self.redis_user.as_deref(), password.map(String::as_str));
+            address.with_tls(tls.clone()).with_renamed(&self.renamed_command)
+        })
     }
 
     fn tls(&self) -> anyhow::Result<Tls> {

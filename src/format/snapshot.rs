@@ -123,7 +123,20 @@ pub enum Role {
     /// An increment the manifest lists as history.
     #[n(6)]
     History,
+    /// What configures the server, and may hold passwords (SNAP-9).
+    #[n(7)]
+    Config,
 }
+
+impl Role {
+    /// Whether a server loads it, or has loaded it.
+    pub fn is_of_dataset(self) -> bool {
+        !matches!(self, Role::Other | Role::Config)
+    }
+}
+
+/// Below this path stands what configures the server (SNAP-9).
+pub const CONFIG_ROOT: &[u8] = b".redkeep-config";
 
 /// One path of the captured directory.
 #[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
@@ -185,6 +198,9 @@ impl File {
     /// SNAP-6: what a file, a directory and a link have, and have not.
     fn check(&self) -> Result<(), Malformed> {
         let malformed = |why| Malformed::new("snapshot", format!("{}: {why}", self.display_path()));
+        if self.role == Role::Config && !is_below_config(&self.path) {
+            return Err(malformed("its role does not belong to its path"));
+        }
         let has = (self.hash.is_some(), self.recipe.is_some(), self.target.is_some());
         match (self.kind, has) {
             (FileKind::File, (true, true, false)) => check_recipe(self.content()?.1, self.size),
@@ -322,6 +338,11 @@ impl Snapshot {
     }
 }
 
+/// Whether a path stands where the server's configuration does.
+pub fn is_below_config(path: &[u8]) -> bool {
+    path.strip_prefix(CONFIG_ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// SNAP-4: relative, in order, no empty, `.` or `..` component, no NUL.
 pub fn check_path(path: &[u8]) -> Result<(), Malformed> {
     let bad = |part: &[u8]| part.is_empty() || part == b"." || part == b".." || part.contains(&0);
@@ -428,6 +449,19 @@ mod tests {
         }
         let no_recipe = File { recipe: None, ..file("a", FileKind::File) };
         assert!(Snapshot::decode(&snapshot(vec![no_recipe]).encode()).is_err());
+    }
+
+    /// SNAP-9
+    #[test]
+    fn configuration_stands_below_its_directory_and_nowhere_else() {
+        let of_config = |path, kind| File { role: Role::Config, ..file(path, kind) };
+        let directory = of_config(".redkeep-config", FileKind::Directory);
+        let good = vec![directory.clone(), of_config(".redkeep-config/redis.conf", FileKind::File)];
+        assert!(Snapshot::decode(&snapshot(good).encode()).is_ok());
+        for bad in ["redis.conf", ".redkeep-configuration"] {
+            let files = vec![directory.clone(), of_config(bad, FileKind::File)];
+            assert!(Snapshot::decode(&snapshot(files).encode()).is_err(), "{bad}");
+        }
     }
 
     /// SNAP-8

@@ -149,7 +149,7 @@ impl Earlier<'_> {
                 let mut left = self.snapshot.as_ref()?.files.iter().filter(is_left);
                 left.next().filter(|_| left.next().is_none())
             }
-            (None, Role::Incr | Role::Manifest | Role::History | Role::Other) => None,
+            (None, Role::Incr | Role::Manifest | Role::History | Role::Other | Role::Config) => None,
         }
     }
 
@@ -291,6 +291,7 @@ fn prefix(role: Role) -> &'static str {
         Role::Incr => "incr",
         Role::SingleAof => "aof-file",
         Role::Manifest => "manifest",
+        Role::Config => "config",
         Role::Other | Role::History => "other",
     }
 }

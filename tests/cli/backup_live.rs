@@ -117,3 +117,69 @@ fn a_server_behind_tls_is_captured_with_the_certificates_that_are_named() {
     place.ends(9, &["backup", "--redis", &address]);
     place.ends(9, &["backup", "--redis", &address, "--tls-ca", "ca.pem"]);
 }
+
+#[test]
+fn what_configures_the_server_is_taken_on_request_and_restored_only_when_it_is_named() {
+    let place = Place::with_repository();
+    fs::create_dir(place.path("conf.d")).unwrap();
+    fs::write(place.path("conf.d/secrets.conf"), "masterauth hidden-word\n").unwrap();
+    fs::write(place.path("users.acl"), "user default on nopass ~* &* +@all\nuser app on >word ~* +@read\n").unwrap();
+    let (include, acl) =
+        (format!("include {}/*.conf", place.arg("conf.d")), format!("aclfile {}", place.arg("users.acl")));
+    let Some(server) = start(&place, ServerOptions::with_config(&[&include, &acl])) else { return };
+    order(&server, "SET a 1");
+    let address = format!("127.0.0.1:{}", server.port());
+    place.done(&["backup", "--redis", &address, "--dataset", "sessions", "--quiet"]);
+    assert!(!place.done(&["ls", "latest"]).text().contains(".redkeep-config"));
+    place.ends(2, &["backup", "data", "--with-config"]);
+
+    place.done(&["backup", "--redis", &address, "--dataset", "sessions", "--with-config", "--quiet"]);
+    let here = |path: &str| fs::canonicalize(path).unwrap().display().to_string();
+    let files =
+        [here(&server.config_file().display().to_string()), place.arg("conf.d/secrets.conf"), place.arg("users.acl")];
+    let files = files.map(|file| format!(".redkeep-config{file}"));
+    let listed = place.done(&["ls", "latest", "--json"]).json();
+    let role = |path: &str| {
+        let files = listed["files"].as_array().unwrap();
+        files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("no {path} in {listed}"))["role"]
+            .clone()
+    };
+    for file in &files {
+        assert_eq!(role(file), "config");
+    }
+    assert_eq!(place.done(&["dump", "latest", &files[1]]).text(), "masterauth hidden-word\n");
+
+    let ran = place.done(&["restore", "--target", "back"]);
+    assert!(
+        ran.text().contains("3 files of the server's configuration, which --with-config restores too"),
+        "{}",
+        ran.text()
+    );
+    assert!(!place.path("back/.redkeep-config").exists());
+    let json = place.done(&["restore", "--target", "whole", "--with-config", "--json"]).json();
+    assert_eq!(json["left_config"], 0);
+    let whole = place.path("whole");
+    assert_eq!(fs::read_to_string(whole.join(&files[1])).unwrap(), "masterauth hidden-word\n");
+    assert_eq!(fs::read(whole.join(&files[0])).unwrap(), fs::read(server.config_file()).unwrap());
+    let mode = fs::metadata(whole.join(".redkeep-config")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    place.done(&["verify", "latest"]);
+    place.ends(2, &["restore", "--server", "--with-config"]);
+
+    fs::remove_file(place.path("users.acl")).unwrap();
+    let ran = place.ends(3, &["backup", "--redis", &address, "--dataset", "sessions", "--with-config", "--json"]);
+    assert_eq!(ran.json()["warnings"][0]["path"], place.arg("users.acl"));
+}
+
+#[test]
+fn commands_that_an_operator_renamed_are_sent_by_the_names_that_are_told() {
+    let place = Place::with_repository();
+    let renamed = ["rename-command CONFIG config-1", "rename-command BGSAVE bgsave-1"];
+    let Some(server) = start(&place, ServerOptions::with_config(&renamed)) else { return };
+    let address = format!("127.0.0.1:{}", server.port());
+    order(&server, "SET a 1");
+    place.ends(9, &["backup", "--redis", &address]).says("BGSAVE");
+    let told = ["--renamed-command", "CONFIG=config-1", "--renamed-command", "BGSAVE=bgsave-1"];
+    let json = place.done(&[&["backup", "--redis", &address, "--json"][..], &told].concat()).json();
+    assert_eq!(json["mode"], "rdb");
+}

@@ -48,6 +48,7 @@ fn as_json_it_tells_what_was_done() {
         "dataset",
         "dry_run",
         "files",
+        "left_config",
         "made_good",
         "moment",
         "snapshot",

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::configuration::write;
 use crate::place::{Place, Ran, damage_packs, fields, noise, objects};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
 /// A place whose profile `daily` is of the data directory.
 fn place_with(profile: &str) -> Place {
@@ -305,4 +306,43 @@ fn a_health_check_that_fails_is_a_warning_and_the_snapshot_stays() {
     // Nobody listens any more.
     ends(&place, 3, &[]).says("the health check could not be told");
     assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_profile_of_a_live_server_captures_it_and_boots_what_was_captured() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    for (appendonly, mode) in [("no", "rdb"), ("yes", "aof")] {
+        let place = Place::with_repository();
+        fs::create_dir(place.path("served")).unwrap();
+        let settings =
+            [format!("appendonly {appendonly}"), "requirepass secret".into(), "rename-command BGSAVE save-1".into()];
+        let options =
+            ServerOptions { config: settings.into(), password: Some("secret".into()), ..ServerOptions::default() };
+        let server = RedisServer::start_with(ServerKind::Redis7, &place.path("served"), options);
+        redis::cmd("MSET").arg(&["a", "1", "b", "2"]).exec(&mut server.connection()).unwrap();
+        write(&place.path("password of redis"), "secret\n");
+        let text = format!(
+            "[profile.daily]\nredis = \"redis://127.0.0.1:{}\"\nredis-password-file = \"password of redis\"\n\
+             renamed-commands = {{ BGSAVE = \"save-1\" }}\nwith-config = true\ndrill = true\ndataset = \"sessions\"\n",
+            server.port()
+        );
+        write(&place.path("redkeep.toml"), &text);
+        let ran = ends(&place, 0, &["--json"]);
+        assert_eq!(steps(&ran), named(&[("backup", Some(0)), ("drill", Some(0))]));
+        let json = ran.json();
+        assert_eq!(json["steps"][0]["result"]["mode"], mode);
+        assert!(json["steps"][0]["result"]["moment"].is_string(), "{json}");
+        assert!(place.done(&["ls", "latest"]).text().contains(".redkeep-config/"));
+        let listed = place.done(&["snapshots"]).text();
+        assert!(listed.contains("passed"), "{listed}");
+
+        // A profile for every few minutes, of the same dataset.
+        let tail = text.replace("with-config = true\ndrill = true\n", "aof-tail = true\n");
+        write(&place.path("redkeep.toml"), &tail);
+        ends(&place, if mode == "aof" { 0 } else { 9 }, &[]);
+        write(&place.path("redkeep.toml"), &tail.replace("aof-tail = true\n", "aof-tail = true\nmode = \"rdb\"\n"));
+        ends(&place, 2, &[]).says("leave out one of the two");
+    }
 }

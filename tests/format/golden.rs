@@ -219,7 +219,7 @@ fn every_golden_repository_is_restored_as_it_was() {
             let id = expected["id"].as_str().unwrap();
             let chosen = choose(&repository, &Selector::Id(id.into()), None).unwrap();
             let target = golden.temp.path().join(id);
-            let options = restore::Options { target: target.clone(), from: None, dry_run: false };
+            let options = restore::Options::new(target.clone());
             let report = restore::restore(&repository, &chosen, &options, &Silent).unwrap();
             assert_eq!(report.made_good, Vec::<String>::new());
             let files = expected["files"].as_array().unwrap();

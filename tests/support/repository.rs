@@ -145,7 +145,7 @@ pub fn latest(repository: &Repository, dataset: &str) -> Result<Chosen, Operatio
 
 /// Restores a snapshot into a directory.
 pub fn restore_to(repository: &Repository, chosen: &Chosen, target: &Path) -> Result<restore::Report, OperationError> {
-    let options = restore::Options { target: target.into(), from: None, dry_run: false };
+    let options = restore::Options::new(target.into());
     restore::restore(repository, chosen, &options, &Silent)
 }
 

@@ -152,7 +152,7 @@ fn a_restore_to_a_full_disk_loses_nothing() {
     on_a_small_disk("full_disk::a_restore_to_a_full_disk_loses_nothing", 8 * MEBIBYTES, |disk| {
         // A restore keeps its distance from a full disk: it refuses before it begins.
         sweep(disk, "restore", 2 << 20, 3, |repository, trial| {
-            let options = restore::Options { target: trial.disk.join("back"), from: None, dry_run: false };
+            let options = restore::Options::new(trial.disk.join("back"));
             restore::restore(repository, &latest(repository, "d")?, &options, &Silent).map(drop)
         });
     });

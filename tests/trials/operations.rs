@@ -45,7 +45,7 @@ pub const UNCHANGED_BACKUP: Operation =
 pub const RESTORE: Operation = other("restore", |_, host, store| {
     let (repository, target) = (host.open(store)?, temporary());
     let chosen = choose(&repository, &Selector::Latest(0), Some("old"))?;
-    let options = restore::Options { target: target.path().join("out"), from: None, dry_run: false };
+    let options = restore::Options::new(target.path().join("out"));
     restore::restore(&repository, &chosen, &options, &Silent)?;
     Ok(())
 });

@@ -123,6 +123,10 @@ struct LiveArguments {
     /// Capture an online replica of the server, if there is one and its files are on this host
     #[arg(long, conflicts_with = "directory")]
     prefer_replica: bool,
+    /// Also take the server's configuration file with what it includes, and its ACL file; a restore leaves them out
+    /// unless it is told otherwise, for they may hold passwords
+    #[arg(long, conflicts_with = "directory")]
+    with_config: bool,
     /// The server's data directory as it is reached from here
     #[arg(long, value_name = "DIR", conflicts_with = "directory")]
     dir: Option<PathBuf>,
@@ -153,6 +157,7 @@ impl LiveArguments {
             no_save: self.no_save,
             max_age: self.max_age,
             prefer_replica: self.prefer_replica,
+            with_config: self.with_config,
             place: WhereOptions { directory: self.dir, maps: self.path_map },
         }
     }
@@ -172,8 +177,8 @@ fn source(
         .into()),
         Some(directory) => Ok(Source::Directory(directory)),
         None => {
-            let (address, renamed) = (server.address(context)?, server.renamed());
-            Ok(Source::Server(Box::new(LiveSource { address, renamed, options: live.options() })))
+            let address = server.address(context)?;
+            Ok(Source::Server(Box::new(LiveSource { address, options: live.options() })))
         }
     }
 }

@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use super::run::dataset;
 use crate::cli::args::word;
-use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
 use crate::cli::human::{count, plain};
 use crate::cli::outcome::{self, Outcome};
-use crate::cli::server::ServerArguments;
+use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
 use crate::operations::doctor::{Finding, Options, Report, Severity, backups, doctor};
 use crate::redis::server::ACL_RULES;
@@ -55,12 +54,6 @@ pub(crate) struct Arguments {
     /// Data directory to look at; may be given several times
     #[arg(long = "dir", value_name = "DIR")]
     directories: Vec<PathBuf>,
-    /// Live server to ask: redis://[USER[:PASSWORD]@]HOST[:PORT], rediss://…, or the path of a Unix socket
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
-    /// File whose first line is the server's password [env: REDISCLI_AUTH, the password itself]
-    #[arg(long, value_name = "FILE")]
-    redis_password_file: Option<PathBuf>,
     /// Dataset whose backups are looked at [default: of the profile, else HOST:DIR]
     #[arg(long, value_name = "NAME", value_parser = word)]
     dataset: Option<String>,
@@ -73,6 +66,8 @@ pub(crate) struct Arguments {
     /// Look at the host whose root directory is here
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
 impl Arguments {
@@ -95,15 +90,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         let absolute = directories.iter().map(path::absolute).collect::<Result<_, _>>();
         directories = absolute.context("cannot tell where the directory is")?;
     }
-    let of_profile = |path: fn(&Profile) -> Option<PathBuf>| profile.and_then(path);
-    let server_secret = arguments.redis_password_file.clone();
-    let server_secret = server_secret.or_else(|| of_profile(|profile| profile.redis_password_file.clone()));
-    let url = arguments.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
-    let server = url.map(|url| ServerArguments {
-        redis: Some(url),
-        redis_password_file: server_secret.clone(),
-        ..ServerArguments::default()
-    });
+    let login = match profile {
+        Some(profile) if arguments.server.login == Login::default() => profile.login(),
+        _ => arguments.server.login.clone(),
+    };
+    let server_secret = login.redis_password_file.clone();
+    let redis = arguments.server.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
+    let server = redis.map(|redis| ServerArguments { redis: Some(redis), login });
     let server = server.map(|server| server.address(context)).transpose()?;
     let location = context.location();
     let options = Options {

@@ -32,7 +32,7 @@ JSON:
   {\"snapshot\": id, \"dataset\", \"begin\",
    \"files\": [{\"path\", \"kind\": \"file\", \"directory\" or \"link\",
      \"role\": \"dump\", \"aof_manifest\", \"aof_base\", \"aof_incr\", \"aof_history\",
-       \"aof\" or \"other\",
+       \"aof\", \"config\" or \"other\",
      \"mode\": \"0640\", \"uid\", \"gid\", \"user\" or null, \"group\" or null,
      \"modified\", \"size\", \"hash\": BLAKE3 of a file's content or null,
      \"target\": of a link or null, \"suspect\": why or null}],

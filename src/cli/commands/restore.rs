@@ -19,7 +19,7 @@ use crate::operations::list::{Chosen, Selector};
 use crate::operations::restore::{self, Cut, Options, Report, restore_at};
 use crate::operations::timeline::{self, Moment, Picked, Wish};
 use crate::repository::Repository;
-use into_server::{IntoServer, OF_A_SERVER};
+use into_server::{IntoServer, of_a_restore};
 
 /// Put a snapshot into a directory, or into a server
 ///
@@ -50,7 +50,8 @@ Examples:
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
-   \"bytes\", \"aside\": where what stood there is kept (in a dry run: what
+   \"bytes\", \"left_config\": files of the server's configuration that were
+     left out, \"aside\": where what stood there is kept (in a dry run: what
      would be replaced) or null,
    \"unset\": [text about owners that could not be set],
    \"made_good\": [text about damage repaired from other copies],
@@ -71,7 +72,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of: OfDataset,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = OF_A_SERVER)]
+    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_restore())]
     target: Option<PathBuf>,
     /// Restore the state of this second
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]
@@ -87,6 +88,9 @@ pub(crate) struct Arguments {
     /// Take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH")]
     from: Option<From>,
+    /// Also restore what configured the server, to .redkeep-config in the target: it may hold passwords
+    #[arg(long, conflicts_with = "server")]
+    with_config: bool,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -131,14 +135,13 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let from = arguments.from.map(From::of);
     // A dump beside an AOF that is cut is of another moment.
     let from = from.or(goal.is_some().then_some(restore::From::Aof));
-    let past = |cut: Option<&Cut>| {
-        moment.as_ref().map(|moment| Past::new(moment.clone(), cut, arguments.before_command.is_some()))
-    };
+    let past =
+        |cut: Option<&Cut>| moment.as_ref().map(|moment| Past::new(*moment, cut, arguments.before_command.is_some()));
     let Some(target) = arguments.target else {
         let wanted = into_server::Wanted { from, goal, dry_run: arguments.dry_run, past: &past };
         return into_server::run(arguments.into, wanted, &repository, &chosen, context);
     };
-    let options = Options { target, from, dry_run: arguments.dry_run };
+    let options = Options { target, from, with_config: arguments.with_config, dry_run: arguments.dry_run };
     let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
     let past = past(cut.as_ref());
     let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
@@ -221,6 +224,10 @@ fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
     ];
     if let Some(past) = past {
         lines.insert(1, ("moment", past.text()));
+    }
+    if report.left_config > 0 {
+        let files = count(report.left_config, "file");
+        lines.push(("left out", format!("{files} of the server's configuration, which --with-config restores too")));
     }
     match (&report.aside, report.dry_run) {
         (Some(_), true) => lines.push(("aside", "what stands there would be kept beside it".into())),

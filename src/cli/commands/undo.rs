@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::restore::into_server::{A_SERVER, AServer};
+use super::restore::into_server::{AServer, of_a_server};
 use crate::cli::context::Context;
 use crate::cli::human::plain;
 use crate::cli::json;
@@ -31,7 +31,7 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
-    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = A_SERVER)]
+    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_server())]
     directory: Option<PathBuf>,
     #[command(flatten)]
     of: AServer,

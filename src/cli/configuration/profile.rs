@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::values::{self, Commands, Switch};
 use super::{Access, beside, placed};
+use crate::cli::server::Login;
 use crate::operations::check::CheckDepth;
 use crate::operations::forget::policy::Policy;
 
@@ -25,12 +26,24 @@ pub(crate) struct Profile {
 
     /// The live server.
     pub redis: Option<String>,
-    /// File whose first line is the server's password.
-    pub redis_password_file: Option<PathBuf>,
+    redis_user: Option<String>,
+    redis_password_file: Option<PathBuf>,
+    redis_password_command: Option<String>,
     /// The data directory.
     pub dir: Option<PathBuf>,
     /// How a live server is captured.
     pub mode: Option<Mode>,
+    /// Whether what configures the server is taken too.
+    pub with_config: bool,
+    /// Only the AOF, and never a save.
+    pub aof_tail: bool,
+    /// Whether an online replica is captured instead.
+    pub prefer_replica: bool,
+    /// What commands are called there that were renamed.
+    renamed_commands: BTreeMap<String, String>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     /// Where a directory of the server is on this host, by what the server calls it.
     pub path_map: BTreeMap<PathBuf, PathBuf>,
     /// Name of the dataset.
@@ -141,6 +154,19 @@ impl Profile {
         }
     }
 
+    /// How its server is logged in to.
+    pub fn login(&self) -> Login {
+        Login {
+            redis_user: self.redis_user.clone(),
+            redis_password_file: self.redis_password_file.clone(),
+            redis_password_command: self.redis_password_command.clone(),
+            tls_ca: self.tls_ca.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            renamed_command: self.renamed_commands.clone().into_iter().collect(),
+        }
+    }
+
     /// What is kept; `None` where nothing is ever forgotten.
     pub fn policy(&self) -> Option<Policy> {
         let policy = Policy {
@@ -165,6 +191,9 @@ impl Profile {
         if depths > 1 {
             return Err("check: give one of max-age, subset and read-data".into());
         }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err("tls-cert and tls-key: give both or neither".into());
+        }
         let is_read = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "prom");
         match &self.metrics_file {
             Some(path) if !is_read(path) => {
@@ -181,8 +210,10 @@ impl Profile {
         self.password_file = access.password_file;
         self.key_file = access.key_file;
         self.cache_dir = access.cache_dir;
-        let paths = [&mut self.redis_password_file, &mut self.dir, &mut self.metrics_file];
-        for path in paths.into_iter().flatten() {
+        let tls = [&mut self.tls_ca, &mut self.tls_cert, &mut self.tls_key];
+        let others = [&mut self.redis_password_file, &mut self.dir, &mut self.metrics_file];
+        let paths = tls.into_iter().chain(others);
+        for path in paths.flatten() {
             *path = beside(file, path);
         }
     }

@@ -149,6 +149,7 @@ impl From<&File> for Listed {
                 Role::Incr => "aof_incr",
                 Role::SingleAof => "aof",
                 Role::History => "aof_history",
+                Role::Config => "config",
             },
             mode: format!("{:04o}", file.mode & 0o7777),
             uid: file.uid,

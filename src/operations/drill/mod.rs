@@ -157,7 +157,7 @@ fn serve(
     let made = tempfile::Builder::new().prefix("redkeep-drill-").tempdir_in(&scratch);
     let directory = made.map_err(|error| OperationError::target("make a directory in", &scratch, error))?;
     let target = directory.path().join("data");
-    let restored = restore::Options { target: target.clone(), from: plan.from, dry_run: false };
+    let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };
     report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
     let settings = Settings {
         directory: target,

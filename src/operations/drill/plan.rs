@@ -92,7 +92,7 @@ impl Plan {
         }
         let highest = facts.of(prefix).databases().keys().max().map_or(0, |highest| highest.saturating_add(1));
         let least = if appendonly { DATABASES_OF_COMMANDS } else { DATABASES };
-        let size = |file: &&File| file.role != Role::Other && file.role != Role::History;
+        let size = |file: &&File| file.role.is_of_dataset() && file.role != Role::History;
         Ok(Plan {
             from,
             appendonly,

@@ -39,8 +39,17 @@ pub struct Options {
     pub target: PathBuf,
     /// Which dataset is meant.
     pub from: Option<From>,
+    /// Also restore what configures the server, below `.redkeep-config` in the target (SNAP-9).
+    pub with_config: bool,
     /// Say what would be done and stop.
     pub dry_run: bool,
+}
+
+impl Options {
+    /// All of a dataset into this directory.
+    pub fn new(target: PathBuf) -> Options {
+        Options { target, from: None, with_config: false, dry_run: false }
+    }
 }
 
 /// What a restore did, or would do.
@@ -52,6 +61,8 @@ pub struct Report {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files of the server's configuration that were left out.
+    pub left_config: u64,
     /// What stood in the target's place is now here.
     pub aside: Option<PathBuf>,
     /// Owners or times that could not be set.
@@ -92,7 +103,10 @@ fn restore_once(
     goal: Option<&Goal>,
     observer: &dyn Observer,
 ) -> Result<(Report, Option<Cut>), OperationError> {
-    let files = select(chosen, options.from)?;
+    let mut files = select(chosen, options.from)?;
+    let is_left = |file: &&File| file.role == Role::Config && !options.with_config;
+    let left_config = files.iter().filter(|file| is_left(file) && file.kind == FileKind::File).count() as u64;
+    files.retain(|file| !is_left(file));
     let target = Target::find(&options.target)?;
     target.refuse_repository(&repository.location())?;
     let regular = files.iter().filter(|file| file.kind == FileKind::File);
@@ -101,6 +115,7 @@ fn restore_once(
         target: target.path().into(),
         files: regular.count() as u64,
         bytes,
+        left_config,
         aside: None,
         unset: Vec::new(),
         made_good: Vec::new(),

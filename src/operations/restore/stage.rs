@@ -114,7 +114,7 @@ impl<'a> Staging<'a> {
         if self.claim.is_none_or(|claim| claim.target().exists()) {
             return Ok(());
         }
-        if let Some(file) = files.iter().find(|file| file.role != Role::Other) {
+        if let Some(file) = files.iter().find(|file| file.role.is_of_dataset()) {
             unset.note(file, chown(&self.path, Some(file.uid), Some(file.gid)));
         }
         let set = fs::set_permissions(&self.path, fs::Permissions::from_mode(NEW_MODE));

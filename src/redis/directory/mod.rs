@@ -30,6 +30,7 @@
 mod authority;
 mod capture;
 mod captured_file;
+mod elsewhere;
 mod ending;
 mod facts;
 mod listing;
@@ -47,6 +48,7 @@ mod top_level;
 pub(super) use capture::capture_as_told;
 pub use capture::{Capture, CaptureOptions, capture_directory};
 pub use captured_file::{CapturedFile, Content, Reading};
+pub(super) use elsewhere::Elsewhere;
 pub(super) use opened::{FileId, first_bytes};
 pub use reading::inspect;
 pub(super) use told::{Measure, Told};

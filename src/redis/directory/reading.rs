@@ -92,7 +92,7 @@ fn check(role: Role, is_rdb: bool, tee: &mut Tee<'_>) -> io::Result<Reading> {
         Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, tee),
         Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(tee),
         Role::Manifest => check_manifest(tee),
-        Role::Other => pull(tee, &mut |_| {}).map(|()| Reading::default()),
+        Role::Other | Role::Config => pull(tee, &mut |_| {}).map(|()| Reading::default()),
     }
 }
 

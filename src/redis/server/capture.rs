@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::aof::{LiveAof, capture_aof};
+use super::configuration::take_configuration;
 use super::connection::{Server, ServerTime};
 use super::discovery::{Place, WhereOptions};
 use super::facts;
@@ -49,6 +50,8 @@ pub struct LiveOptions {
     pub max_age: Option<Duration>,
     /// Capture a replica of the server instead, if one is online.
     pub prefer_replica: bool,
+    /// Also take what configures the server, which may hold passwords.
+    pub with_config: bool,
     /// Where its directory is.
     pub place: WhereOptions,
 }
@@ -104,6 +107,9 @@ pub fn capture_server(
     let live = Live { info, place, options, files, watch };
     let mut captured = live.capture(server)?;
     captured.capture.warnings.extend(live.warnings());
+    if options.with_config {
+        take_configuration(&mut captured.capture, &live.info, &live.place);
+    }
     facts.extend(std::mem::take(&mut captured.capture.facts));
     captured.capture.facts = facts;
     Ok(captured)
@@ -334,7 +340,7 @@ fn keep_aof_only(capture: &mut Capture, told: &Told) {
     capture.files.retain(|file| match file.role {
         Role::Manifest | Role::Base | Role::Incr | Role::SingleAof => true,
         Role::Other => file.kind == FileKind::Directory && Some(file.path.as_slice()) == directory,
-        Role::Dump | Role::History => false,
+        Role::Dump | Role::History | Role::Config => false,
     });
 }
 

@@ -19,6 +19,9 @@ const DEPTH: usize = 8;
 /// How many files may be read.
 const FILES: usize = 256;
 
+/// How a path of the server is reached from here.
+pub(super) type Here<'a> = &'a dyn Fn(&Path) -> PathBuf;
+
 /// The last value of each directive, and the files it was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ConfigFile {
@@ -32,14 +35,19 @@ impl ConfigFile {
     /// Reads a file with all it includes. A file that is included and not there is passed over: the server started
     /// without it, or found it under a name that is relative to where it was started.
     pub(super) fn read(path: &Path) -> Result<Self, RedisError> {
+        Self::read_as_seen(path, &Path::to_owned)
+    }
+
+    /// The same where the paths are those of a server, and `here` tells how one is reached from here.
+    pub(super) fn read_as_seen(path: &Path, here: Here<'_>) -> Result<Self, RedisError> {
         let mut file = Self::default();
-        file.take(path, DEPTH)?;
+        file.take(path, here, DEPTH)?;
         Ok(file)
     }
 
-    fn take(&mut self, path: &Path, depth: usize) -> Result<(), RedisError> {
+    fn take(&mut self, path: &Path, here: Here<'_>, depth: usize) -> Result<(), RedisError> {
         let mut text = Vec::new();
-        let opened = File::open(path).map_err(|error| RedisError::io("open", path, error))?;
+        let opened = File::open(here(path)).map_err(|error| RedisError::io("open", path, error))?;
         opened.take(LONGEST).read_to_end(&mut text).map_err(|error| RedisError::io("read", path, error))?;
         self.files.push(path.to_owned());
         for line in text.split(|byte| *byte == b'\n') {
@@ -50,17 +58,17 @@ impl ConfigFile {
             }
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             match (name.as_str(), values.first()) {
-                ("include", Some(named)) => self.include(path, named, depth)?,
+                ("include", Some(named)) => self.include(path, named, here, depth)?,
                 _ => self.set(name, values),
             }
         }
         Ok(())
     }
 
-    fn include(&mut self, from: &Path, named: &[u8], depth: usize) -> Result<(), RedisError> {
-        for path in included(&from.with_file_name(OsStr::from_bytes(named))) {
-            if depth > 0 && self.files.len() < FILES && path.is_file() {
-                self.take(&path, depth - 1)?;
+    fn include(&mut self, from: &Path, named: &[u8], here: Here<'_>, depth: usize) -> Result<(), RedisError> {
+        for path in included(&from.with_file_name(OsStr::from_bytes(named)), here) {
+            if depth > 0 && self.files.len() < FILES && here(&path).is_file() {
+                self.take(&path, here, depth - 1)?;
             }
         }
         Ok(())
@@ -93,16 +101,16 @@ impl ConfigFile {
 }
 
 /// The files that a name stands for, which may be a pattern in its last component.
-fn included(path: &Path) -> Vec<PathBuf> {
+fn included(path: &Path, here: Here<'_>) -> Vec<PathBuf> {
     let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !pattern.contains(['*', '?', '[']) {
         return vec![path.to_owned()];
     }
     let Ok(glob) = GlobBuilder::new(&pattern).build() else { return Vec::new() };
     let (glob, directory) = (glob.compile_matcher(), path.parent().unwrap_or(Path::new("/")));
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> =
-        entries.filter(|entry| glob.is_match(entry.file_name())).map(|entry| entry.path()).collect();
+    let entries = std::fs::read_dir(here(directory)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name()).filter(|name| glob.is_match(name));
+    let mut paths: Vec<PathBuf> = names.map(|name| directory.join(name)).collect();
     paths.sort();
     paths
 }

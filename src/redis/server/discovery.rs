@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::config_file::ConfigFile;
+use super::config_file::{ConfigFile, Here};
 use super::connection::Server;
 use super::info::Info;
 use crate::redis::RedisError;
@@ -39,8 +39,11 @@ pub(super) struct Place {
     pub told: Told,
     /// What is known of its settings, by name.
     pub settings: BTreeMap<String, String>,
+    /// Its configuration file and what that includes, as the server names them; none where they cannot be read.
+    pub config_files: Vec<PathBuf>,
     /// Its process, where that can be looked into.
     process: Option<ServerProcess>,
+    maps: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Place {
@@ -48,7 +51,7 @@ impl Place {
     pub(super) fn find(server: &mut Server, info: &Info, options: &WhereOptions) -> Result<Self, RedisError> {
         let process = info.number("process_id").zip(info.number("uptime_in_seconds"));
         let process = process.and_then(|(id, uptime)| ServerProcess::find(id, uptime));
-        let file = read_config_file(info, process.as_ref());
+        let file = read_config_file(info, &|path| from_here(path, process.as_ref(), &options.maps));
         let settings = match ask(server)? {
             Some(settings) => settings,
             None => look(&file, process.as_ref()),
@@ -62,7 +65,19 @@ impl Place {
             append_directory: is_multi_part.then(|| name("appenddirname", "appendonlydir")),
             aof_counts: false,
         };
-        Ok(Self { directory, told, settings, process })
+        let (config_files, maps) = (file.files, options.maps.clone());
+        Ok(Self { directory, told, settings, config_files, process, maps })
+    }
+
+    /// The data directory, as the server calls it.
+    pub(super) fn server_directory(&self) -> &Path {
+        self.setting("dir").map_or(self.directory.as_path(), Path::new)
+    }
+
+    /// How a path of the server is reached from here; `None` where the same name here may be another server's.
+    pub(super) fn reach(&self, path: &Path) -> Option<PathBuf> {
+        let is_known = self.process.is_some() || map(path, &self.maps).is_some();
+        is_known.then(|| from_here(path, self.process.as_ref(), &self.maps))
     }
 
     /// Whether this is the directory that the server works in, as far as its process shows.
@@ -120,12 +135,16 @@ fn ask(server: &mut Server) -> Result<Option<BTreeMap<String, String>>, RedisErr
     Ok(settings.contains_key("dir").then_some(settings))
 }
 
-fn read_config_file(info: &Info, process: Option<&ServerProcess>) -> ConfigFile {
+fn read_config_file(info: &Info, here: Here<'_>) -> ConfigFile {
     let Some(path) = info.get("config_file").filter(|path| !path.is_empty()) else { return ConfigFile::default() };
-    let path = Path::new(path);
-    let here = process.map(|process| process.path_from_here(path)).filter(|here| here.is_file());
     // Where it cannot be read nothing is known from it: not every server has one.
-    ConfigFile::read(here.as_deref().unwrap_or(path)).unwrap_or_default()
+    ConfigFile::read_as_seen(Path::new(path), here).unwrap_or_default()
+}
+
+/// By what a person said, else through the server's process, else under its own name.
+fn from_here(path: &Path, process: Option<&ServerProcess>, maps: &[(PathBuf, PathBuf)]) -> PathBuf {
+    let seen = || process.map(|process| process.path_from_here(path)).filter(|seen| seen.exists());
+    map(path, maps).or_else(seen).unwrap_or_else(|| path.to_owned())
 }
 
 /// What configuration file and process show of the settings.

@@ -10,6 +10,7 @@ mod address;
 mod aof;
 mod capture;
 mod config_file;
+mod configuration;
 mod connection;
 mod discovery;
 mod facts;

@@ -174,7 +174,7 @@ impl FileView {
             hash: map.optional(10, cbor::exact)?,
             recipe: map.optional(11, |decoder| cbor::array(decoder, u64::MAX, Part::read))?,
             target: map.optional(12, cbor::bytes)?,
-            role: map.bounded(13, 6)?,
+            role: map.bounded(13, 7)?,
             suspect: map.optional(14, cbor::text)?,
         };
         let contents = file.size != 0 || file.hash.is_some() || file.recipe.is_some();

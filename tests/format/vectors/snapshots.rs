@@ -28,6 +28,7 @@ fn role(number: u64) -> Role {
         4 => Role::Incr,
         5 => Role::SingleAof,
         6 => Role::History,
+        7 => Role::Config,
         other => panic!("no role {other}"),
     }
 }

@@ -2,46 +2,40 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::Past;
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts, plain, short, size};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, secrets, time};
+use crate::cli::server::{LOGIN, Login, of_environment};
+use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
 use crate::operations::restore::{Cut, From, Goal};
 use crate::redis::host::Commands;
-use crate::redis::server::Address;
 use crate::repository::Repository;
 
 /// Where a server is that nobody named.
 const USUAL: &str = "127.0.0.1:6379";
 
 /// Arguments that say nothing without a server.
-pub(crate) const A_SERVER: [&str; 5] = ["server", "yes", "stop_command", "start_command", "redis_password_file"];
+pub(crate) fn of_a_server() -> impl Iterator<Item = &'static str> {
+    ["server", "yes", "stop_command", "start_command"].into_iter().chain(LOGIN)
+}
+
 /// The same with those of a restore.
-pub(super) const OF_A_SERVER: [&str; 9] = [
-    "server",
-    "yes",
-    "stop_command",
-    "start_command",
-    "redis_password_file",
-    "method",
-    "ttl",
-    "force",
-    "server_binary",
-];
+pub(super) fn of_a_restore() -> impl Iterator<Item = &'static str> {
+    of_a_server().chain(["method", "ttl", "force", "server_binary"])
+}
 
 /// A server of this host that may be stopped.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Into a server")]
 pub(crate) struct AServer {
-    /// A running server of this host [without a value: 127.0.0.1:6379]
-    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = USUAL)]
-    pub server: Option<Address>,
+    /// A running server of this host [without a value: the one that REDKEEP_REDIS names, else 127.0.0.1:6379]
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
+    server: Option<Option<String>>,
     /// The server may be stopped, and its data replaced
     #[arg(long, short = 'y', requires = "server")]
     yes: bool,
@@ -51,9 +45,8 @@ pub(crate) struct AServer {
     /// How the server is started [default: by its service manager, or as it was]
     #[arg(long, value_name = "COMMAND", requires = "server")]
     start_command: Option<String>,
-    /// File whose first line is the server's password [env: REDISCLI_AUTH]
-    #[arg(long, value_name = "FILE", requires = "server")]
-    redis_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// How a dataset gets into a server.
@@ -107,15 +100,8 @@ enum Force {
 impl AServer {
     /// Options for this server; where it is remembered while it is stopped stands in the state directory.
     pub fn options(&self, context: &Context) -> anyhow::Result<Options> {
-        let usual = || USUAL.parse::<Address>();
-        let address = self.server.clone().map_or_else(usual, Ok)?;
-        let secret = secrets::server_password(context, self.redis_password_file.as_deref(), None)?;
-        let text = secret.as_deref().map(|secret| std::str::from_utf8(secret).context("the password is not UTF-8"));
-        let password = text.transpose()?;
-        let address = match (password, address.has_password()) {
-            (Some(password), false) => address.with_login(None, Some(password)),
-            _ => address,
-        };
+        let named = self.server.clone().flatten().or_else(of_environment);
+        let address = self.login.of(context)?(named.as_deref().unwrap_or(USUAL).parse()?);
         let name: String = address.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let memory = context.places()?.state.map(|state| state.join(format!("restore-{name}")));
         let commands = Commands { stop: self.stop_command.clone(), start: self.start_command.clone() };

@@ -55,6 +55,10 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   dir = \"/var/lib/redis\"                   # the data directory, else found
   mode = \"auto\"                            # rdb, aof or files
   path-map = { \"/data\" = \"/srv/redis\" }  # what a container calls /data
+                                           # also redis-user, -password-command,
+                                           # tls-ca, tls-cert, tls-key, aof-tail,
+                                           # prefer-replica, with-config and
+                                           # renamed-commands = { CONFIG = \"…\" }
   dataset = \"sessions\"
   tags = [\"daily\"]
   include = []                             # patterns, as of backup

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use crate::cli::configuration::{Mode, Profile, PruneRule};
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
-use crate::cli::server::ServerArguments;
+use crate::cli::server::{Login, ServerArguments};
 use crate::operations::forget::What;
 use crate::operations::list::Filter;
 use crate::operations::source::{LiveSource, Source};
@@ -35,11 +35,10 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
     let directory = profile.dir.clone();
     match (&profile.redis, directory) {
         (Some(redis), directory) => {
-            let server = ServerArguments {
-                redis: Some(redis.clone()),
-                redis_password_file: profile.redis_password_file.clone(),
-                ..ServerArguments::default()
-            };
+            if profile.aof_tail && profile.mode.is_some() {
+                return refuse("aof-tail captures the AOF: no mode can be said besides", "leave out one of the two");
+            }
+            let server = ServerArguments { redis: Some(redis.clone()), login: profile.login() };
             let mode = match profile.mode.unwrap_or(Mode::Auto) {
                 Mode::Auto => server::Mode::Auto,
                 Mode::Rdb => server::Mode::Rdb,
@@ -47,18 +46,26 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
                 Mode::Files => server::Mode::Files,
             };
             let maps = profile.path_map.iter().map(|(there, here)| (there.clone(), here.clone())).collect();
-            let options = LiveOptions { mode, place: WhereOptions { directory, maps }, ..LiveOptions::default() };
-            let (address, renamed) = (server.address(context)?, server.renamed());
-            Ok(Source::Server(Box::new(LiveSource { address, renamed, options })))
+            let place = WhereOptions { directory, maps };
+            let options = LiveOptions {
+                mode,
+                tail: profile.aof_tail,
+                prefer_replica: profile.prefer_replica,
+                with_config: profile.with_config,
+                place,
+                ..LiveOptions::default()
+            };
+            Ok(Source::Server(Box::new(LiveSource { address: server.address(context)?, options })))
         }
         (None, Some(directory)) => {
-            let is_of_server = profile.redis_password_file.is_some()
+            let is_of_server = profile.login() != Login::default()
                 || !profile.path_map.is_empty()
+                || [profile.with_config, profile.aof_tail, profile.prefer_replica].contains(&true)
                 || matches!(profile.mode, Some(Mode::Auto | Mode::Rdb | Mode::Aof));
             match is_of_server {
                 true => refuse(
                     "the profile has settings of a server and names none",
-                    "name the server with redis, or leave out redis-password-file, path-map and mode",
+                    "name the server with redis, or leave out what is of a server only",
                 ),
                 false => Ok(Source::Directory(directory)),
             }
