@@ -11,6 +11,7 @@ mod capture;
 mod capture_authority;
 mod capture_choice;
 mod capture_damage;
+mod capture_traps;
 mod doctor;
 mod drill;
 mod live;

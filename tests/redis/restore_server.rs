@@ -78,10 +78,15 @@ pub struct Victim {
 
 impl Victim {
     pub fn start(kind: ServerKind, lines: &[&str]) -> Victim {
+        let fill = |server: &RedisServer| Keyspace { databases: vec![0, 1], ..Keyspace::new(77, 60) }.fill(server);
+        Victim::start_with(kind, lines, fill)
+    }
+
+    pub fn start_with(kind: ServerKind, lines: &[&str], fill: impl Fn(&RedisServer)) -> Victim {
         let dir = tempfile::tempdir().unwrap();
         let options = ServerOptions::with_config(lines);
         let server = RedisServer::start_with(kind, dir.path(), options);
-        Keyspace { databases: vec![0, 1], ..Keyspace::new(77, 60) }.fill(&server);
+        fill(&server);
         let old = Fingerprint::of(&server);
         redis::cmd("SAVE").exec(&mut server.connection()).unwrap();
         let address: Address = server.url().parse().unwrap();
@@ -271,7 +276,7 @@ fn the_files_of_an_aof_are_joined_for_a_server_before_7() {
 }
 
 /// What is refused leaves the server as it was, with the same process.
-fn refused(victim: &Victim, taken: &Taken, words: &str, hint: &str) {
+pub fn refused(victim: &Victim, taken: &Taken, words: &str, hint: &str) {
     let before = (victim.server().info().number("process_id"), files(&victim.directory()));
     let error = victim.restore(taken).expect_err(words);
     assert!(error.to_string().contains(words), "{error}");

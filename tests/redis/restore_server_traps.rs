@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::restore_server::{Captured, Victim, take};
+use crate::restore_server::{Captured, Victim, refused, take, take_with};
 use crate::support::equality::Fingerprint;
 use crate::support::keyspace::Keyspace;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
@@ -14,6 +14,11 @@ const SEVERAL_FILES: [ServerKind; 4] =
 
 fn keys(server: &RedisServer) -> usize {
     Fingerprint::of(server).len()
+}
+
+/// Keys of database 0, while they come and go.
+fn dbsize(server: &RedisServer) -> Option<usize> {
+    redis::cmd("DBSIZE").query(&mut server.client().get_connection().ok()?).ok()
 }
 
 /// A directory with a dump of some keys.
@@ -157,4 +162,93 @@ fn a_kill_before_the_first_rewrite_ends_leaves_an_empty_server_though_the_status
     wait_for("its end", || victim.server().client().get_connection().is_err().then_some(()));
     victim.start_by_hand();
     taken.held.assert_equal(&victim.holds(), "after a kill");
+}
+
+/// Trap 9
+#[test]
+fn keys_that_expired_since_are_no_loss_and_are_told() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let fill = |server: &RedisServer| {
+        redis::cmd("SET").arg("stays").arg(1).exec(&mut server.connection()).unwrap();
+        redis::cmd("SET").arg("goes").arg(1).arg("PX").arg(1500).exec(&mut server.connection()).unwrap();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = RedisServer::start(kind, dir.path());
+    fill(&server);
+    server.stop_saving();
+    let taken = take_with(kind, Captured::Dump, &[], fill);
+    assert_eq!(taken.held.len(), 2);
+    let made = std::time::Instant::now();
+    wait_for("the expiry", || (made.elapsed().as_millis() > 1600).then_some(()));
+    server.start_again();
+    assert_eq!(keys(&server), 1, "a count of what was stored does not hold: the trap is no trap any more");
+    for lines in [&["appendonly yes"][..], &["appendonly no"]] {
+        let victim = Victim::start(kind, lines);
+        let verified = victim.restore(&taken).unwrap().verified.unwrap();
+        assert!(verified.is_right(), "{verified:?}");
+        wait_for("the active expiry", || (keys(victim.server()) == 1).then_some(()));
+    }
+}
+
+/// Trap 10
+#[test]
+fn what_is_put_into_a_replica_is_replaced_by_its_master() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let master_dir = tempfile::tempdir().unwrap();
+    let master =
+        RedisServer::start_with(kind, master_dir.path(), ServerOptions::with_config(&["repl-diskless-sync-delay 0"]));
+    redis::cmd("SET").arg("of:master").arg(1).exec(&mut master.connection()).unwrap();
+    let follows = format!("replicaof 127.0.0.1 {}", master.port());
+    let dir = tempfile::tempdir().unwrap();
+    dumped(kind, dir.path());
+    let naive = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&[&follows]));
+    wait_for("the trap, which is none any more", || (dbsize(&naive) == Some(1)).then_some(()));
+    drop(naive);
+
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(master.port()).exec(&mut victim.server().connection()).unwrap();
+    victim.old = Fingerprint::of(&master);
+    wait_for("the replica", || (dbsize(victim.server()) == Some(1)).then_some(()));
+    refused(&victim, &taken, "is a replica", "--force replica");
+}
+
+/// Trap 11
+#[test]
+fn a_node_of_a_cluster_cannot_load_other_databases_than_the_first() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let lines = ["cluster-enabled yes", "cluster-require-full-coverage no"];
+    let dir = tempfile::tempdir().unwrap();
+    dumped(kind, dir.path());
+    let mut naive = RedisServer::spawn(kind, dir.path(), ServerOptions::with_config(&lines));
+    assert!(!naive.wait_exit().success(), "the trap is no trap any more");
+
+    let taken = take(kind, Captured::Dump, &[]);
+    let fill = |server: &RedisServer| {
+        redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16383).exec(&mut server.connection()).unwrap();
+        wait_for("the cluster", || {
+            let set = redis::cmd("SET").arg("of:node").arg(1).exec(&mut server.connection());
+            set.is_ok().then_some(())
+        });
+    };
+    let mut victim = Victim::start_with(kind, &lines, fill);
+    refused(&victim, &taken, "is a node of a cluster", "--force cluster");
+    victim.options.consents.push(redkeep::operations::restore::server::Consent::Cluster);
+    refused(&victim, &taken, "holds database 5", "only database 0");
+
+    let of_node = take_with(kind, Captured::Dump, &[], |server| {
+        Keyspace { databases: vec![0], ..Keyspace::new(5, 100) }.fill(server);
+    });
+    victim.restore(&of_node).unwrap();
+    assert_eq!(dbsize(victim.server()), Some(of_node.held.len()), "the node owns every slot");
+    assert!(victim.directory().join("nodes.conf").exists());
 }

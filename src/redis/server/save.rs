@@ -230,7 +230,9 @@ fn check_room(info: &Info, place: &Place, last: Option<u64>) -> Result<(), Redis
         let hint = "make room, or take the dump that is there with --no-save".to_owned();
         Err(RedisError::Server { what, hint })
     };
-    let needed = last.map_or(0, |last| last.saturating_add(last / 10 * 3));
+    // Where there is no dump to go by: what takes so much memory seldom takes more than half of it in a dump.
+    let unknown = info.number("used_memory").unwrap_or(0) / 2;
+    let needed = last.map_or(unknown, |last| last.saturating_add(last / 10 * 3));
     let space = rustix::fs::statvfs(&place.directory)
         .map_err(|error| RedisError::io("look at", &place.directory, error.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);

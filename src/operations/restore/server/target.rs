@@ -51,7 +51,11 @@ impl Target {
             aof_directory: setting("appenddirname")?.map(OsString::from),
         };
         let maxmemory = setting("maxmemory")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let databases = setting("databases")?.and_then(|text| text.parse().ok()).unwrap_or(16);
+        // A node of a cluster has one database, whatever `databases` says; Valkey 9 has a setting for more.
+        let databases = match info.is_on("cluster_enabled") {
+            true => setting("cluster-databases")?.and_then(|text| text.parse().ok()).unwrap_or(1),
+            false => setting("databases")?.and_then(|text| text.parse().ok()).unwrap_or(16),
+        };
         let directory = directory(&host, told.as_deref())?;
         let metadata =
             fs::metadata(&directory).map_err(|error| OperationError::target("look at", &directory, error))?;
@@ -154,7 +158,11 @@ impl Target {
             && *highest >= u64::from(self.databases)
         {
             let what = format!("the snapshot holds database {highest}, the server has only {}", self.databases);
-            return refuse(what, "raise databases in the server's configuration and start it again");
+            let hint = match self.info.is_on("cluster_enabled") {
+                true => "a node of a cluster has only database 0: restore into a server that is none",
+                false => "raise databases in the server's configuration and start it again",
+            };
+            return refuse(what, hint);
         }
         self.refuse_version(source)
     }
