@@ -236,6 +236,8 @@ fn a_dataset_without_a_backup_for_too_long() {
     finds("there is no backup of sessions; the repository has other", &profile);
     place.done(&["backup", &data, "--dataset", "sessions", "-q"]);
     ends(&place, 0, &profile);
+    let here = run(&mut bare(&place, &["doctor", "--dir", &data, "--config", &config, "--json"]));
+    assert!(findings(&here).iter().all(|found| found.1 != "no-backup"), "whatever its dataset is called");
     run_in(
         &mut bare(&place, &["doctor", "--root", &root, "--config", &config, "--dataset", "sessions", "--max-age", "0"]),
         3,

@@ -15,7 +15,7 @@ use crate::cli::human::{count, plain};
 use crate::cli::outcome::{self, Outcome};
 use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
-use crate::operations::doctor::{Finding, Options, Report, Severity, backups, doctor};
+use crate::operations::doctor::{Finding, Of, Options, Report, Severity, backups, doctor};
 use crate::redis::server::ACL_RULES;
 use crate::repository::{Ambient, Repository};
 use crate::store::Location;
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// Data directory to look at; may be given several times
     #[arg(long = "dir", value_name = "DIR")]
     directories: Vec<PathBuf>,
-    /// Dataset whose backups are looked at [default: of the profile, else HOST:DIR]
+    /// Dataset whose backups are looked at [default: of the profile, else those of the directories]
     #[arg(long, value_name = "NAME", value_parser = word)]
     dataset: Option<String>,
     /// How old the newest backup may be
@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     Ok(Outcome::listing(text(&report), &Json::new(&report))?.with_code(code))
 }
 
-/// The age of the newest backup of each dataset that is meant. A repository that does not open is what was looked for.
+/// The age of the newest backup of the dataset that is meant, or of each directory. A repository that does not open is what was looked for.
 fn look_at_repository(
     arguments: &Arguments,
     context: &Context,
@@ -132,13 +132,17 @@ fn look_at_repository(
         let profile = context.profile().ok().flatten()?;
         dataset(profile, &ambient.host, context).ok()
     });
-    let datasets: Vec<String> = match named {
-        Some(dataset) => vec![dataset],
-        None => report.directories.iter().map(|dir| format!("{}:{}", ambient.host, dir.display())).collect(),
+    let directory = |directory: &PathBuf| Of::Directory {
+        host: ambient.host.clone(),
+        directory: directory.canonicalize().unwrap_or_else(|_| directory.clone()),
+    };
+    let wanted: Vec<Of> = match named {
+        Some(dataset) => vec![Of::Dataset(dataset)],
+        None => report.directories.iter().map(directory).collect(),
     };
     let look = |repository: &Repository, report: &mut Report| -> anyhow::Result<()> {
-        for dataset in &datasets {
-            report.add(backups(repository, dataset, arguments.max_age, ambient.now())?);
+        for of in &wanted {
+            report.add(backups(repository, of, arguments.max_age, ambient.now())?);
         }
         Ok(())
     };

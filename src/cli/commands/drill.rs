@@ -65,7 +65,7 @@ pub(super) fn text(report: &Report) -> String {
 
 fn captured(report: &Report) -> String {
     match (report.captured, report.expired) {
-        (None, _) => "not comparable: what was counted at capture is not all the files hold".into(),
+        (None, _) => "not known: commands of the AOF follow what was counted".into(),
         (Some(keys), 0) => count(keys, "key"),
         (Some(keys), expired) => {
             let have = if expired == 1 { "has" } else { "have" };

@@ -10,14 +10,15 @@ mod live;
 mod secrets;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Observer, OperationError, stats};
+use super::{Observer, OperationError, list};
 use crate::format::UnixMillis;
 use crate::redis::server::Address;
-use crate::repository::Repository;
+use crate::repository::{Repository, SnapshotInfo};
 
 /// What is looked at.
 #[derive(Clone, Default)]
@@ -135,41 +136,72 @@ pub fn doctor(options: &Options, now: UnixMillis, observer: &dyn Observer) -> Re
     report
 }
 
-/// Whether the newest snapshot of a dataset is young enough.
+/// Whose backups are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Of {
+    /// A dataset, by its name.
+    Dataset(String),
+    /// A data directory of a host, whatever its dataset is called.
+    Directory {
+        /// The host.
+        host: String,
+        /// The directory, without links.
+        directory: PathBuf,
+    },
+}
+
+impl Of {
+    fn fits(&self, info: &SnapshotInfo) -> bool {
+        match self {
+            Of::Dataset(dataset) => info.dataset == *dataset,
+            Of::Directory { host, directory } => {
+                info.host == *host && info.directory == directory.as_os_str().as_encoded_bytes()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Of::Dataset(dataset) => f.write_str(dataset),
+            Of::Directory { directory, .. } => write!(f, "{}", directory.display()),
+        }
+    }
+}
+
+/// Whether the newest snapshot is young enough.
 pub fn backups(
     repository: &Repository,
-    dataset: &str,
+    of: &Of,
     max_age: Duration,
     now: UnixMillis,
 ) -> Result<Vec<Finding>, OperationError> {
-    let report = stats::stats(repository)?;
-    let known: Vec<&str> = report.datasets.keys().map(String::as_str).collect();
-    let advice = "look at the last run of its job; redkeep schedule show says when it is run";
-    let mut found: Vec<Finding> = report
-        .alarms
-        .iter()
-        .map(|alarm| Finding::serious("repository", alarm.to_string(), "see: redkeep check"))
-        .collect();
-    match report.datasets.get(dataset).and_then(|dataset| dataset.newest) {
+    let (infos, alarms) = list::snapshots(repository, &list::Filter::default())?;
+    let known: BTreeSet<&str> = infos.iter().map(|info| info.dataset.as_str()).collect();
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let mut found: Vec<Finding> =
+        alarms.iter().map(|alarm| Finding::serious("repository", alarm.to_string(), "see: redkeep check")).collect();
+    match infos.iter().filter(|info| of.fits(info)).map(|info| info.begin).max() {
         None if known.is_empty() => found.push(Finding::serious(
             "no-backup",
-            format!("there is no backup of {dataset}: the repository holds no snapshot"),
+            format!("there is no backup of {of}: the repository holds no snapshot"),
             "take one with: redkeep backup",
         )),
         None => found.push(Finding::serious(
             "no-backup",
-            format!("there is no backup of {dataset}; the repository has {}", known.join(", ")),
-            "take one with: redkeep backup; or name the dataset that is meant",
+            format!("there is no backup of {of}; the repository has {known}"),
+            "take one with: redkeep backup; or name the dataset that is meant with --dataset",
         )),
         Some(newest) if newest > now => found.push(Finding::serious(
             "clock",
-            format!("the newest snapshot of {dataset} is of {}, which is to come", in_hours(newest.0 - now.0)),
+            format!("the newest snapshot of {of} is of {}, which is to come", in_hours(newest.0 - now.0)),
             "set this host's clock, or that of the host that took it: ages and retention go by them",
         )),
         Some(newest) if now.0 - newest.0 > max_age.as_millis() as u64 => found.push(Finding::serious(
             "old-backup",
-            format!("the newest snapshot of {dataset} is {} old", in_hours(now.0 - newest.0)),
-            advice,
+            format!("the newest snapshot of {of} is {} old", in_hours(now.0 - newest.0)),
+            "look at the last run of its job; redkeep schedule show says when it is run",
         )),
         Some(_) => {}
     }
