@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The quick start, proved: backs up a real Redis while it is written to, changes data, backs up again, restores both
 # snapshots, starts a server on each, and compares every key (type, expiry, DEBUG DIGEST-VALUE) with what was true then.
-# Each redkeep command is printed with what it really answers. Needs Redis 7, which it installs when missing.
+# Then it puts the second into a running server that holds something else, and takes that back. Each redkeep command is printed with what it really answers. Needs Redis 7, which it installs when missing.
 set -Eeuo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/tests/setup.sh" redis
-(cd "$root" && cargo build --release)
-program=${CARGO_TARGET_DIR:-$root/target}/release/redkeep
+(cd "$root" && cargo build)
+program=${CARGO_TARGET_DIR:-$root/target}/debug/redkeep
 
 work=$(mktemp -d)
 server= # the process id of the one that runs
@@ -21,7 +21,7 @@ trap clean_up EXIT
 trap 'echo "tests/quickstart.sh: FAILED in line $LINENO" >&2' ERR
 
 cd "$work"
-export XDG_CACHE_HOME=$work/cache
+export XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state
 mkdir data states
 
 fail() {
@@ -39,8 +39,9 @@ start_server() {
   local try deadline
   for try in {1..20}; do
     port=$((20000 + RANDOM % 12000))
-    redis-server --bind 127.0.0.1 --port "$port" --dir "$work/$1" --appendonly yes --save '' \
-      --enable-debug-command local >"$work/$1.log" 2>&1 &
+    printf '%s\n' "port $port" 'bind 127.0.0.1' "dir $work/$1" 'appendonly yes' 'save ""' \
+      'enable-debug-command local' >"$1.conf"
+    redis-server "$work/$1.conf" >"$work/$1.log" 2>&1 &
     server=$!
     deadline=$((SECONDS + 30))
     while kill -0 "$server" 2>/dev/null; do
@@ -64,6 +65,11 @@ stop_server() {
   redis-cli -p "$port" SHUTDOWN NOSAVE >/dev/null
   wait "$server"
   server=
+}
+
+# The server was started again by somebody else.
+adopt_server() {
+  server=$(redis-cli -p "$port" INFO server | tr -d '\r' | sed -n 's/^process_id://p')
 }
 
 # The same data every time: 20,000 keys in database 0 and 1,000 in database 1, a fifth of them with an expiry.
@@ -167,9 +173,9 @@ writer_is_alive() {
   done
 }
 
-# compare DIR NAME FROM TO: the server on DIR holds states/NAME, and the writer's pair, with a value it had in the backup.
+# compare DIR NAME FROM TO: the running server, on DIR, holds states/NAME, and the writer's pair, with a value it had in
+# the backup.
 compare() {
-  start_server "$1"
   local a b
   a=$(live a)
   b=$(live b)
@@ -181,7 +187,6 @@ compare() {
   [[ $a == "$b" ]] || fail "$1: live:a is $a and live:b is $b, which one transaction raised"
   (($3 <= a && a <= $4)) || fail "$1: live:a is $a, and was from $3 to $4 during the backup"
   printf '%s: %d keys as they were; live:a = live:b = %d, between %d and %d\n' "$1" "$(wc -l <"states/$1")" "$a" "$3" "$4"
-  stop_server
 }
 
 start_server data
@@ -202,7 +207,7 @@ writer_is_alive
 state >states/then-1
 (($(wc -l <states/then-1) == 21000)) || fail "21000 keys were to be there, not $(wc -l <states/then-1)"
 from_1=$(live a)
-redkeep backup data --dataset demo
+redkeep backup --redis "127.0.0.1:$port" --dataset demo
 to_1=$(live a)
 writer_is_alive
 
@@ -231,6 +236,23 @@ redkeep check --read-data
 redkeep restore latest --target second
 
 echo
+start_server first
 compare first then-1 "$from_1" "$to_1"
+stop_server
+start_server second
 compare second then-2 "$from_2" "$to_2"
-echo 'tests/quickstart.sh: both snapshots hold what was true'
+stop_server
+
+mkdir other
+start_server other
+redis-cli -p "$port" SET of:other here >/dev/null
+redkeep restore latest --server="127.0.0.1:$port" --dry-run
+redkeep restore latest --server="127.0.0.1:$port" --yes
+adopt_server
+compare other then-2 "$from_2" "$to_2"
+redkeep undo --server="127.0.0.1:$port" --yes
+adopt_server
+[[ $(redis-cli -p "$port" GET of:other) == here ]] || fail 'the undo did not bring back what the server held'
+redis-cli -p "$port" SHUTDOWN NOSAVE >/dev/null
+server=
+echo 'tests/quickstart.sh: both snapshots hold what was true, in directories and in a server'

@@ -1,11 +1,11 @@
 //! What a plain process was started with, and a new one like it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::process::Process;
@@ -27,6 +27,9 @@ pub struct CommandLine {
     pub output: Option<PathBuf>,
 }
 
+/// Where servers are, whatever PATH says.
+const USUAL: [&str; 5] = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/opt/redis/bin"];
+
 /// What of redkeep's surroundings is no business of a server.
 const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDKEEP_NEW_PASSWORD", "REDISCLI_AUTH"];
 
@@ -36,7 +39,7 @@ impl CommandLine {
     pub(super) fn of(process: &Process, info: &Info) -> Option<CommandLine> {
         let told = |name: &str| info.get(name).filter(|text| !text.is_empty()).map(OsString::from);
         let words = process.words();
-        let program = told("executable").or_else(|| Some(OsString::from_vec(words.as_ref()?.first()?.clone())))?;
+        let program = program(process, told("executable").as_deref())?;
         let rest = words.map(|words| words.into_iter().skip(1).map(OsString::from_vec).collect::<Vec<_>>());
         let arguments = match (rest, told("config_file")) {
             (Some(mut rest), Some(file)) => {
@@ -51,7 +54,7 @@ impl CommandLine {
         };
         let output = process.descriptor(1).filter(|path| path.is_file());
         let user = process.user;
-        Some(CommandLine { program: program.into(), arguments, directory: process.directory()?, user, output })
+        Some(CommandLine { program, arguments, directory: process.directory()?, user, output })
     }
 
     /// Starts a process in a session of its own, which outlives redkeep. The server it becomes may be another one.
@@ -81,6 +84,24 @@ impl CommandLine {
     }
 }
 
+/// The program of a process, by a name under which it is a server: distributions give one file several names, and what
+/// /proc shows may be another one. A server that was found by PATH says that it stands where it was started.
+fn program(process: &Process, told: Option<&OsStr>) -> Option<PathBuf> {
+    let seen = process.program()?;
+    let is_it = |path: &Path| path.canonicalize().is_ok_and(|path| path == seen);
+    let told = told.map(Path::new);
+    if let Some(told) = told.filter(|told| is_it(told)) {
+        return Some(told.to_owned());
+    }
+    let name = told.and_then(Path::file_name)?;
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let known = std::env::split_paths(&paths).chain(USUAL.iter().map(PathBuf::from));
+    let found = known.map(|directory| directory.join(name)).find(|path| is_it(path));
+    let own = || Some(seen.clone()).filter(|seen| seen.is_file() && seen.file_name() == Some(name));
+    // One that was replaced since by an upgrade is started anew under its name.
+    found.or_else(own).or_else(|| told.filter(|told| told.is_file() && !seen.exists()).map(Path::to_owned))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,12 +109,25 @@ mod tests {
     #[test]
     fn a_server_that_wrote_over_its_command_line_is_started_with_the_file_it_names() {
         let process = Process::find(std::process::id()).unwrap();
-        let line = |info: &str| CommandLine::of(&process, &Info::parse(info)).unwrap();
-        let told = line("executable:/usr/bin/redis-server\r\nconfig_file:/etc/redis/redis.conf\r\n");
-        assert_eq!(told.program, PathBuf::from("/usr/bin/redis-server"));
-        assert_eq!(told.user.0, rustix::process::geteuid().as_raw());
+        let program = std::env::current_exe().unwrap();
+        let line = |info: &str| CommandLine::of(&process, &Info::parse(info));
+        let told = format!("executable:{}\r\n", program.display());
+        let with_file = line(&format!("{told}config_file:/etc/redis/redis.conf\r\n")).unwrap();
+        assert_eq!(with_file.program, program);
+        assert_eq!(with_file.user.0, rustix::process::geteuid().as_raw());
         // Where the words are as they were, they count.
         let own: Vec<OsString> = std::env::args_os().skip(1).collect();
-        assert_eq!(line("executable:/x\r\n").arguments, own);
+        assert_eq!(line(&told).unwrap().arguments, own);
+        assert_eq!(line("executable:/nowhere/redis-server\r\n"), None, "another program than the one that runs");
+    }
+
+    #[test]
+    fn a_program_that_was_found_by_path_is_found_again() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let process = Process::find(child.id()).unwrap();
+        let found = program(&process, Some(OsStr::new("/nowhere/cat"))).unwrap();
+        assert!(found.ends_with("cat") && found.canonicalize().ok() == process.program(), "{found:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }

@@ -56,6 +56,11 @@ impl Process {
         }
     }
 
+    /// The file it runs, without links.
+    pub(super) fn program(&self) -> Option<PathBuf> {
+        self.link("exe")
+    }
+
     /// Its working directory: servers work in their data directory.
     pub fn directory(&self) -> Option<PathBuf> {
         self.link("cwd")

@@ -14,6 +14,8 @@ use crate::redis::server::{Address, Server};
 
 /// How long a server that was started may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long nobody may be there: a server takes connections before it loads its data.
+const ABSENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -34,17 +36,18 @@ pub(super) fn wait_serving(
     let mut last = (String::new(), Instant::now());
     loop {
         go_on()?;
-        let state = match Server::connect(address).and_then(|mut server| Ok((server.info()?, server))) {
+        let (state, patience) = match Server::connect(address).and_then(|mut server| Ok((server.info()?, server))) {
             Ok((info, server)) if !info.is_loading() => return Ok(server),
-            Ok((info, _)) => format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")),
             // Loading without a word while one large value is read.
+            Ok((info, _)) => (format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")), SILENCE),
             Err(error @ RedisError::Login { .. }) => return Err(error),
-            Err(error) => error.to_string(),
+            Err(error @ RedisError::Connection { .. }) => (error.to_string(), ABSENCE),
+            Err(error) => (error.to_string(), SILENCE),
         };
         if state != last.0 {
             last = (state, Instant::now());
         }
-        if last.1.elapsed() > SILENCE {
+        if last.1.elapsed() > patience {
             return Err(RedisError::Server {
                 what: format!("the server was started and does not serve: {}", last.0),
                 hint: "look at its log".into(),
