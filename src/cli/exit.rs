@@ -159,7 +159,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Answer { .. }
         | RedisError::NotLoaded { .. }
         | RedisError::Server { .. } => Code::Server,
-        RedisError::Interrupted => Code::Interrupted,
+        RedisError::Interrupted | RedisError::Stopped { .. } => Code::Interrupted,
         RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,
         RedisError::Directory { .. }
         | RedisError::Denied { .. }

@@ -123,7 +123,7 @@ pub enum Role {
     /// An increment the manifest lists as history.
     #[n(6)]
     History,
-    /// What configures the server, and may hold passwords (SNAP-9).
+    /// What configures the server, and may hold passwords.
     #[n(7)]
     Config,
 }

@@ -119,6 +119,14 @@ pub enum RedisError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// The user asked to stop when something had been begun.
+    #[error("{what}")]
+    Stopped {
+        /// What was going on.
+        what: String,
+        /// What becomes of it.
+        hint: String,
+    },
     /// A server program that was given files ended, or came no further, instead of serving them.
     #[error("{what}; its log ends with: {log}")]
     NotLoaded {
@@ -163,14 +171,14 @@ impl RedisError {
             Self::Address { .. } => {
                 Some("write it like redis://127.0.0.1:6379, rediss://host, or /run/redis/redis.sock")
             }
-            Self::Connection { .. } => Some("is it running, and is this its address? --redis names another one"),
+            Self::Connection { .. } => Some("is it running, and is this its address?"),
             Self::Login { .. } => {
                 Some("give the password with --redis-password-file, and the user in the address: redis://USER@HOST")
             }
             Self::Answer { message, .. } if message.starts_with("NOPERM") => {
                 Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
             }
-            Self::Server { hint, .. } => Some(hint),
+            Self::Server { hint, .. } | Self::Stopped { hint, .. } => Some(hint),
             Self::Answer { .. } | Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }

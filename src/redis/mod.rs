@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `directory` | a data directory: which files are one consistent dataset, and how each is read |
+//! | `peer` | which process of this host is at the other end of a connection |
 //! | `processes` | what /proc shows of servers at work in a directory |
 //! | [`server`] | a live server: how it is reached, what it says, what it is asked to do |
 //! | [`compatibility`] | which server reads which RDB file |
@@ -17,6 +18,7 @@ pub mod compatibility;
 mod directory;
 mod error;
 pub mod host;
+mod peer;
 mod processes;
 pub mod program;
 pub mod scratch;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::directory::FileId;
+use super::peer::Peer;
 
 /// Where Linux shows its processes.
 const PROC: &str = "/proc";
@@ -45,17 +46,24 @@ pub(super) fn look(directory: FileId, file: FileId, name: &[u8]) -> Sight {
 }
 
 /// The process that a server names as its own, where it can be looked into and is certainly that server: it is called
-/// like one and is as old. Numbers of processes mean something else in a container.
+/// like one, is as old, and is at the other end of a connection. Numbers of processes mean something else in a container,
+/// and on another host.
 #[derive(Debug)]
 pub(super) struct ServerProcess(Process);
 
 impl ServerProcess {
-    /// Looks for the process of this number that has been running for so many seconds.
-    pub(super) fn find(id: u64, uptime: u64) -> Option<Self> {
+    /// Looks for the process of this number that has been running for so many seconds and serves there.
+    pub(super) fn find(id: u64, uptime: u64, peer: &Peer) -> Option<Self> {
         let id = u32::try_from(id).ok()?;
         let process = Process { id, path: Path::new(PROC).join(id.to_string()) };
-        let is_it = process.is_server() && process.age()?.abs_diff(uptime) <= AGE_SLACK;
-        (is_it && fs::metadata(process.path.join("cwd")).is_ok()).then_some(Self(process))
+        let is_like_it = process.is_server() && process.age()?.abs_diff(uptime) <= AGE_SLACK;
+        let is_seen = is_like_it && fs::metadata(process.path.join("cwd")).is_ok();
+        (is_seen && peer.is_process(id)).then_some(Self(process))
+    }
+
+    /// Whether it holds a file open for writing.
+    pub(super) fn writes(&self, file: FileId, name: &[u8]) -> bool {
+        self.0.holds_for_writing(file, name) == Some(true)
     }
 
     /// Whether its working directory, which is the data directory of a server, is this one.
@@ -212,7 +220,9 @@ mod tests {
         assert_eq!(begin_ticks("77 (a) S 1"), None);
         let me = Process { id: std::process::id(), path: "/proc/self".into() };
         assert!(me.age().is_some_and(|age| age < 3600));
-        assert!(ServerProcess::find(u64::from(std::process::id()), me.age().unwrap()).is_none(), "no server");
+        let nowhere = Peer::Tcp("127.0.0.1".into(), 1);
+        let id = u64::from(std::process::id());
+        assert!(ServerProcess::find(id, me.age().unwrap(), &nowhere).is_none(), "no server");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,7 +54,7 @@ impl Program {
         let has_directory = path.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
         let absolute = if has_directory { std::path::absolute(path).ok() } else { None };
         let path = absolute.as_deref().unwrap_or(path);
-        let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+        let output = without_secrets(&mut Command::new(path)).arg("--version").stdin(Stdio::null()).output();
         let output = output.map_err(|error| failed(format!("cannot run {}: {error}", path.display())))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let version = ServerVersion::parse(&said).filter(|_| output.status.success());
@@ -64,16 +65,16 @@ impl Program {
         Ok(Self { path: path.into(), version })
     }
 
-    /// The program that a dataset can be served with: the given one or none; else the recorded one, if it is still there
-    /// and does; else the first one in the search path that does.
+    /// The program that a dataset can be served with: the given one or none; else the recorded one, if it is still there,
+    /// does, and nobody can have put it there who may do less than redkeep; else the first one in the search path that does.
     pub fn find(places: Places<'_>, demands: Demands) -> Result<Self, RedisError> {
         if let Some(given) = places.given {
             let program = Self::at(given)?;
             demands.refuse(&program)?;
             return Ok(program);
         }
-        let recorded =
-            places.recorded.filter(|path| path.file_name().is_some_and(|name| is_server_name(name.as_bytes())));
+        let is_server = |path: &&Path| path.file_name().is_some_and(|name| is_server_name(name.as_bytes()));
+        let recorded = places.recorded.filter(is_server).filter(|path| is_trusted(path));
         let searched = places
             .search
             .into_iter()
@@ -119,6 +120,30 @@ impl Demands {
             (None, false) => "a redis-server or a valkey-server".into(),
         }
     }
+}
+
+/// What of redkeep's surroundings is no business of a server.
+const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDKEEP_NEW_PASSWORD", "REDISCLI_AUTH"];
+
+/// Leaves redkeep's passwords out of the environment of a program.
+pub(super) fn without_secrets(command: &mut Command) -> &mut Command {
+    SECRETS.iter().fold(command, |command, name| command.env_remove(name))
+}
+
+/// Whether only root and the user that redkeep runs as can have put a program there. A server says what it runs, and may
+/// say anything.
+pub(crate) fn is_trusted(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let me = rustix::process::geteuid().as_raw();
+    path.ancestors().all(|place| {
+        std::fs::metadata(place).is_ok_and(|found| {
+            let is_ours = [0, me].contains(&found.uid());
+            // In a directory like /tmp nobody replaces what is another's.
+            let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+            let is_closed = found.mode() & 0o002 == 0 && (found.mode() & 0o020 == 0 || found.gid() == 0);
+            is_ours && (is_closed || is_sticky)
+        })
+    })
 }
 
 /// An empty part means the working directory to a shell; here it means nothing.

@@ -21,6 +21,7 @@ use super::RedisError;
 use super::program::Program;
 use super::server::{Info, Server};
 use crate::aof::append_word;
+use crate::redis::program::without_secrets;
 
 /// For how long a server that is loading may show no progress. A value is read whole between two signs of life.
 const STANDSTILL: Duration = Duration::from_secs(120);
@@ -108,6 +109,7 @@ impl Scratch {
         let printed = File::create(&log).map_err(io("write", &log))?;
         let printed_too = printed.try_clone().map_err(io("write", &log))?;
         let mut command = Command::new(&program.path);
+        without_secrets(&mut command);
         command.arg(&config).current_dir(&settings.directory).process_group(0);
         command.stdin(Stdio::null()).stdout(printed).stderr(printed_too);
         if let Some((user, group)) = settings.user {

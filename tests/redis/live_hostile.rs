@@ -10,7 +10,7 @@ use redkeep::redis::server::{Address, LiveCapture, LiveOptions, Mode, WhereOptio
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::capture::{fact, materialise_clean};
+use crate::capture::{fact, materialise, materialise_clean};
 use crate::live::{as_backup_user, boot, live, live_at, of_mode, order, redis_7};
 use crate::support::keyspace::Keyspace;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
@@ -22,7 +22,7 @@ fn ask(server: &RedisServer, line: &str) -> Option<String> {
 
 /// A value in a captured dataset.
 fn captured_value(kind: ServerKind, captured: &LiveCapture, key: &str) -> Option<String> {
-    let copy = materialise_clean(&captured.capture);
+    let (copy, _) = materialise(&captured.capture);
     ask(&boot(kind, copy.path(), fact(&captured.capture, "capture.mode"), &[]), &format!("GET {key}"))
 }
 

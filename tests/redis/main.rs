@@ -18,6 +18,7 @@ mod live;
 mod live_hostile;
 mod moments;
 mod restore_server;
+mod restore_server_hostile;
 mod restore_server_kills;
 mod restore_server_moments;
 mod restore_server_program;

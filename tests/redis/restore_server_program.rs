@@ -137,7 +137,7 @@ fn it_restores_tells_what_it_did_and_takes_it_back() {
     scene.old.assert_equal(&scene.holds(), "nothing was done");
 
     let text = scene.done(&["restore", &url, "--yes"]).stdout;
-    assert!(text.contains("keys, as in the snapshot") && text.contains("redkeep undo --server --yes"), "{text}");
+    assert!(text.contains("keys, as in the snapshot") && text.contains("redkeep undo --server=127.0.0.1:"), "{text}");
     scene.new.assert_equal(&scene.holds(), "restored");
     let text = scene.done(&["undo", &url, "--yes"]).stdout;
     assert!(text.contains("holds again what it held before the restore"), "{text}");

@@ -39,7 +39,7 @@ pub struct Options {
     pub target: PathBuf,
     /// Which dataset is meant.
     pub from: Option<From>,
-    /// Also restore what configures the server, below `.redkeep-config` in the target (SNAP-9).
+    /// Also restore what configures the server, below `.redkeep-config` in the target.
     pub with_config: bool,
     /// Say what would be done and stop.
     pub dry_run: bool,

@@ -112,7 +112,7 @@ impl<'t> Opened<'t> {
             let (problem, hint) = ("it is empty", "name the directory that CONFIG GET dir tells");
             return Err(RedisError::Directory { directory: directory.to_owned(), problem, hint });
         }
-        let aofs = AofSets::open(&listing, choice)?;
+        let aofs = AofSets::open(&listing, choice, told.is_none_or(|told| told.aof_counts))?;
         let mut opened = Self {
             told,
             unsettled: listing.vanished || aofs.vanished,

@@ -1,4 +1,4 @@
-//! Files that stand elsewhere than in the data directory and configure the server (SNAP-9).
+//! Files that stand elsewhere than in the data directory and configure the server.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

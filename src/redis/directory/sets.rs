@@ -48,12 +48,16 @@ pub(super) struct AofSets {
     pub orphans: usize,
     /// A manifest vanished since the directory was listed.
     pub vanished: bool,
+    /// None of them counts.
+    lenient: bool,
 }
 
 impl AofSets {
     /// Opens every multi-part AOF of a listed directory.
-    pub(super) fn open(listing: &Listing, choice: &Choice) -> Result<Self, RedisError> {
-        let mut sets = Self::default();
+    ///
+    /// Where none of them counts, one that lacks files is a warning and not a failure.
+    pub(super) fn open(listing: &Listing, choice: &Choice, counts: bool) -> Result<Self, RedisError> {
+        let mut sets = Self { lenient: !counts, ..Self::default() };
         let listed = listing.entries.iter().filter(|entry| entry.metadata.is_file());
         for (path, place) in listed.map(|entry| (&entry.path, &entry.place)) {
             if is_manifest(path) {
@@ -74,7 +78,16 @@ impl AofSets {
     fn add(&mut self, path: &[u8], place: &Path, excluded: bool, choice: &Choice) -> Result<(), RedisError> {
         let directory = parent(path).to_vec();
         let beside = |name: &[u8]| join(&directory, name);
-        let files = match open_parts(place, &|name| choice.wants(&beside(name)))? {
+        let files = match open_parts(place, &|name| choice.wants(&beside(name))) {
+            Err(RedisError::MissingAofFile { name, .. }) if self.lenient => {
+                let message = format!("its AOF lacks {name}: a server with its AOF on would not start with it");
+                self.warnings.push(warning("aof-incomplete", path, message));
+                self.claimed.insert(path.to_vec());
+                return Ok(());
+            }
+            outcome => outcome?,
+        };
+        let files = match files {
             Outcome::Open(files) => files,
             Outcome::Gone => {
                 self.vanished = true;

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::process::Process;
 use crate::redis::RedisError;
+use crate::redis::program::without_secrets;
 use crate::redis::server::Info;
 
 /// What a server was started with.
@@ -29,9 +30,6 @@ pub struct CommandLine {
 
 /// Where servers are, whatever PATH says.
 const USUAL: [&str; 5] = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/opt/redis/bin"];
-
-/// What of redkeep's surroundings is no business of a server.
-const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDKEEP_NEW_PASSWORD", "REDISCLI_AUTH"];
 
 impl CommandLine {
     /// The program and the configuration file that a server says it runs with; where it left its command line as it was,
@@ -70,9 +68,7 @@ impl CommandLine {
         let mut command = Command::new("setsid");
         command.arg("--fork").arg(&self.program).args(&self.arguments).current_dir(&self.directory);
         command.stdin(Stdio::null()).stdout(output()).stderr(output());
-        for name in SECRETS {
-            command.env_remove(name);
-        }
+        without_secrets(&mut command);
         if self.user.0 != rustix::process::geteuid().as_raw() {
             command.gid(self.user.1).uid(self.user.0);
         }
@@ -86,7 +82,7 @@ impl CommandLine {
 
 /// The program of a process, by a name under which it is a server: distributions give one file several names, and what
 /// /proc shows may be another one. A server that was found by PATH says that it stands where it was started.
-fn program(process: &Process, told: Option<&OsStr>) -> Option<PathBuf> {
+pub(super) fn program(process: &Process, told: Option<&OsStr>) -> Option<PathBuf> {
     let seen = process.program()?;
     let is_it = |path: &Path| path.canonicalize().is_ok_and(|path| path == seen);
     let told = told.map(Path::new);
@@ -94,8 +90,8 @@ fn program(process: &Process, told: Option<&OsStr>) -> Option<PathBuf> {
         return Some(told.to_owned());
     }
     let name = told.and_then(Path::file_name)?;
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let known = std::env::split_paths(&paths).chain(USUAL.iter().map(PathBuf::from));
+    let its = process.search_path().into_iter().filter(|directory| directory.is_absolute());
+    let known = its.chain(USUAL.iter().map(PathBuf::from));
     let found = known.map(|directory| directory.join(name)).find(|path| is_it(path));
     let own = || Some(seen.clone()).filter(|seen| seen.is_file() && seen.file_name() == Some(name));
     // One that was replaced since by an upgrade is started anew under its name.

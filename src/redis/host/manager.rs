@@ -11,6 +11,7 @@ use super::Commands;
 use super::command_line::CommandLine;
 use super::process::Process;
 use crate::redis::RedisError;
+use crate::redis::program::without_secrets;
 use crate::redis::server::{Info, Server};
 
 /// Where systemd shows that it runs.
@@ -140,7 +141,8 @@ impl Start {
 fn run(program: &str, arguments: &[&str]) -> Result<(), RedisError> {
     let said = format!("{program} {}", arguments.join(" "));
     let mut command = Command::new(program);
-    let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let command =
+        without_secrets(&mut command).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let ended = command.status().map_err(|error| error.to_string());
     let failure = match ended {
         Ok(status) if status.success() => return Ok(()),

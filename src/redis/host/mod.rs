@@ -13,6 +13,8 @@ pub use command_line::CommandLine;
 pub use manager::{Start, Stop};
 pub use process::Process;
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::RedisError;
@@ -20,6 +22,8 @@ use super::server::{Info, Server};
 
 /// How long a server may take to end: one that is stopped by a signal may save its data first.
 const ENDING: Duration = Duration::from_secs(600);
+/// How long one may take whose stopping is said to have failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Between two looks at a process.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -37,6 +41,8 @@ pub struct Commands {
 pub struct Host {
     /// Its process.
     pub process: Process,
+    /// The program it runs, where that is found under the name of a server.
+    pub program: Option<PathBuf>,
     /// How it is stopped.
     pub stop: Stop,
     /// How it is started.
@@ -48,23 +54,53 @@ impl Host {
     pub fn find(server: &mut Server, info: &Info, commands: &Commands) -> Result<Host, RedisError> {
         let address = server.address().to_string();
         let process = info.number("process_id").and_then(|id| u32::try_from(id).ok());
-        let process = process.and_then(Process::find).filter(Process::is_server).ok_or_else(|| RedisError::Server {
+        let is_its = |process: &Process| server.address().peer().is_some_and(|peer| peer.is_process(process.id));
+        let process = process.and_then(Process::find).filter(Process::is_server).filter(is_its);
+        let process = process.ok_or_else(|| RedisError::Server {
             what: format!("the process of the server at {address} is not seen on this host"),
-            hint: "run redkeep on the host of the server, as root or as the user of the server".into(),
+            hint: "run redkeep on the host of the server, as root or as the user of the server, and name the server's own \
+                   address"
+                .into(),
         })?;
         let (stop, start) = manager::of(&process, server, info, commands)?;
-        Ok(Host { process, stop, start })
+        let told = info.get("executable").filter(|path| !path.is_empty());
+        let program = command_line::program(&process, told.map(OsStr::new));
+        Ok(Host { process, program, stop, start })
     }
 
     /// Stops the server and waits until its process is gone, not only its port.
-    pub fn stop(&self, server: Server) -> Result<(), RedisError> {
-        self.stop.run(server, &self.process)?;
-        match self.process.wait_gone(ENDING) {
-            true => Ok(()),
-            false => Err(RedisError::Server {
-                what: format!("process {} is still there {} s after {}", self.process.id, ENDING.as_secs(), self.stop),
+    pub fn stop(&self, server: Server, interrupted: &dyn Fn() -> bool) -> Result<(), Stopping> {
+        let told = self.stop.run(server, &self.process);
+        let patience = if told.is_ok() { ENDING } else { AFTER_FAILURE };
+        match (self.process.wait_gone(patience, interrupted), told) {
+            // However it came to its end.
+            (true, _) => Ok(()),
+            (false, Err(error)) => Err(Stopping::Refused(error)),
+            (false, Ok(())) if interrupted() => Err(Stopping::Unsure(RedisError::Stopped {
+                what: format!(
+                    "interrupted while the server, process {}, was to end after {}",
+                    self.process.id, self.stop
+                ),
+                hint: "it may still end".into(),
+            })),
+            (false, Ok(())) => Err(Stopping::Unsure(RedisError::Server {
+                what: format!(
+                    "the server, process {}, is still there {} s after {}",
+                    self.process.id,
+                    ENDING.as_secs(),
+                    self.stop
+                ),
                 hint: "look at its log; stop it by hand, then run the same command again".into(),
-            }),
+            })),
         }
     }
+}
+
+/// Why a server is not known to be stopped.
+#[derive(Debug)]
+pub enum Stopping {
+    /// It was refused, and the server is there.
+    Refused(RedisError),
+    /// It was told to, and may still end.
+    Unsure(RedisError),
 }

@@ -1,5 +1,6 @@
 //! A process as /proc shows it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -35,10 +36,10 @@ impl Process {
     }
 
     /// Waits for its end. Answers whether it came.
-    pub fn wait_gone(&self, deadline: Duration) -> bool {
+    pub fn wait_gone(&self, deadline: Duration, interrupted: &dyn Fn() -> bool) -> bool {
         let begun = Instant::now();
         while !self.is_gone() {
-            if begun.elapsed() > deadline {
+            if begun.elapsed() > deadline || interrupted() {
                 return false;
             }
             thread::sleep(LOOK);
@@ -59,6 +60,14 @@ impl Process {
     /// The file it runs, without links.
     pub(super) fn program(&self) -> Option<PathBuf> {
         self.link("exe")
+    }
+
+    /// The directories in which it was looked for.
+    pub(super) fn search_path(&self) -> Vec<PathBuf> {
+        let variables = fs::read(path(self.id).join("environ")).unwrap_or_default();
+        let mut variables = variables.split(|byte| *byte == 0);
+        let directories = variables.find_map(|variable| variable.strip_prefix(b"PATH=")).unwrap_or_default();
+        directories.split(|byte| *byte == b':').map(|directory| PathBuf::from(OsStr::from_bytes(directory))).collect()
     }
 
     /// Its working directory: servers work in their data directory.
@@ -118,9 +127,9 @@ mod tests {
         let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let process = Process::find(child.id()).unwrap();
         assert!(!process.is_gone() && !process.is_server());
-        assert!(!process.wait_gone(Duration::ZERO));
+        assert!(!process.wait_gone(Duration::ZERO, &|| false));
         drop(child.stdin.take());
-        assert!(process.wait_gone(Duration::from_secs(10)));
+        assert!(process.wait_gone(Duration::from_secs(10), &|| false));
         child.wait().unwrap();
         assert!(process.is_gone());
         let other = Process { started: process.started + 1, ..Process::find(std::process::id()).unwrap() };

@@ -8,6 +8,7 @@ use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use zeroize::Zeroizing;
 
 use crate::redis::RedisError;
+use crate::redis::peer::Peer;
 
 /// Where a server is reached, as whom, and what its commands are called.
 ///
@@ -75,6 +76,12 @@ impl Address {
         Self { info: self.info.clone().set_addr(elsewhere), ..self.clone() }
     }
 
+    /// A user without a password is logged in with an empty one: without AUTH he would be the default user.
+    pub(super) fn with_some_password(self) -> Self {
+        let is_user = self.info.redis_settings().username().is_some_and(|user| !user.is_empty());
+        if is_user && !self.has_password() { self.with_login(None, Some("")) } else { self }
+    }
+
     /// Whether a password is known.
     pub fn has_password(&self) -> bool {
         self.info.redis_settings().password().is_some()
@@ -84,6 +91,17 @@ impl Address {
     pub fn port(&self) -> Option<u16> {
         match self.info.addr() {
             ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => Some(*port),
+            _ => None,
+        }
+    }
+
+    /// Where it listens, for the kernel.
+    pub(in crate::redis) fn peer(&self) -> Option<Peer> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some(Peer::Tcp(host.clone(), *port))
+            }
+            ConnectionAddr::Unix(path) => Some(Peer::Unix(path.clone())),
             _ => None,
         }
     }
@@ -110,6 +128,9 @@ impl FromStr for Address {
         };
         // The text may hold a password and is not repeated.
         let info = url.as_str().into_connection_info().map_err(|error| refuse(&error.to_string()))?;
+        if text.ends_with(".sock") && !url.starts_with("unix:") {
+            return Err(refuse("the path of a socket begins with /"));
+        }
         // CLIENT SETINFO is no command of a least-privilege user before 7.2.
         let login = info.redis_settings().clone().set_skip_set_lib_name();
         Ok(Self { info: info.set_redis_settings(login), tls: Tls::default(), renamed: BTreeMap::new() })

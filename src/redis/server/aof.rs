@@ -22,6 +22,8 @@ use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, Told, ca
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks: growing from the first to the second.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// How often the server may be seen writing to other files than those that are there.
+const OTHERS: u32 = 20;
 /// How long buffered commands may take to be written: the operating system may be writing since a second.
 const WRITTEN: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,8 @@ enum Attempt {
     Captured(Box<LiveAof>),
     /// Something changed meanwhile, or the AOF is not live now.
     Again(&'static str),
+    /// The server writes to other files. Seen once, a rewrite may be behind it.
+    Other(&'static str),
 }
 
 /// Captures the AOF; `Err(why)` inside if it does not come to be live in time.
@@ -54,10 +58,16 @@ pub(super) fn capture_aof(
 ) -> Result<Result<LiveAof, &'static str>, RedisError> {
     let told = Told { aof_counts: true, ..place.told.clone() };
     let mut pauses = Pauses::new(POLL.0, POLL.1, PATIENCE);
+    let mut others = 0;
     loop {
         let why = match attempt(server, place, &told, options, watch)? {
             Attempt::Captured(aof) => return Ok(Ok(*aof)),
             Attempt::Again(why) => why,
+            Attempt::Other(why) if others == OTHERS => return Ok(Err(why)),
+            Attempt::Other(why) => {
+                others += 1;
+                why
+            }
         };
         (watch.say)(&format!("waiting: {why}"));
         if !pauses.pause(watch)? {
@@ -97,9 +107,16 @@ fn attempt(
         return Ok(Attempt::Again(why));
     }
     let (capture, Some(measure)) = captured else { return Ok(Attempt::Again("there are no files of the AOF")) };
-    let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
-    let shown = counted.shown(first, &measure);
-    Ok(Attempt::Captured(Box::new(LiveAof { capture, at, measure, shown })))
+    let counted = Counted { before: &before, mark: &mark, written: &written, after: &after }.compare(first, &measure);
+    match (place.writes(&measure), counted) {
+        // After CONFIG SET dir, or where somebody put other files in place of its own.
+        (Some(false), _) => Ok(Attempt::Other("the server does not write to the file that is there")),
+        (None, Growth::Other) => Ok(Attempt::Other("the file there is not as long as the server counts")),
+        (Some(true), _) | (None, Growth::Shown | Growth::None) => {
+            let shown = counted == Growth::Shown;
+            Ok(Attempt::Captured(Box::new(LiveAof { capture, at, measure, shown })))
+        }
+    }
 }
 
 /// Waits until all is written that the server had at the mark.
@@ -225,22 +242,37 @@ struct Counted<'a> {
     after: &'a State,
 }
 
+/// What the length of a file shows, beside what the server counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    /// It grew as the server counted.
+    Shown,
+    /// It did not grow, or counters began anew meanwhile.
+    None,
+    /// It is another file than the server writes to.
+    Other,
+}
+
 impl Counted<'_> {
-    /// Whether a file grew by what the server counted. The file's length and the server's count differ by a constant,
-    /// the bytes of the files before it; each measure lies between two counts, so both bound that constant.
-    fn shown(&self, first: Option<(FileId, u64)>, second: &Measure) -> bool {
+    /// The file's length and the server's count differ by a constant, the bytes of the files before it; each measure lies
+    /// between two counts, so both have to fit it.
+    fn compare(&self, first: Option<(FileId, u64)>, second: &Measure) -> Growth {
         if self.after.is_other_than(self.before).or_else(|| self.after.went_on_from(self.before)).is_some() {
-            return false;
+            return Growth::None;
         }
-        let Some((_, length)) = first.filter(|(file, _)| *file == second.file) else { return false };
         // A server that began with nothing does not count the base it made then, until a rewrite or a restart.
         let constant = if self.mark.base == 0 { second.before.saturating_sub(second.base) } else { second.before };
         let fits = |low: u64, length: u64, high: u64| {
             low <= constant.saturating_add(length) && constant.saturating_add(length) <= high
         };
-        second.length > length
-            && fits(self.before.size, length, self.mark.size)
-            && fits(self.written.size, second.length, self.after.size)
+        if !fits(self.written.size, second.length, self.after.size) {
+            return Growth::Other;
+        }
+        match first.filter(|(file, _)| *file == second.file) {
+            Some((_, length)) if !fits(self.before.size, length, self.mark.size) => Growth::Other,
+            Some((_, length)) if second.length > length => Growth::Shown,
+            Some(_) | None => Growth::None,
+        }
     }
 }
 
@@ -287,16 +319,16 @@ mod tests {
         let (before, mark, written, after) = (of(100), of(110), of(150), of(160));
         let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
         let second = |length: u64| Measure { path: Vec::new(), file, length, before: 40, base: 40 };
-        assert!(counted.shown(Some((file, 65)), &second(115)));
-        assert!(!counted.shown(Some((file, 65)), &second(109)));
-        assert!(!counted.shown(Some((file, 59)), &second(115)));
-        assert!(!counted.shown(None, &second(115)));
+        assert_eq!(counted.compare(Some((file, 65)), &second(115)), Growth::Shown);
+        assert_eq!(counted.compare(Some((file, 65)), &second(109)), Growth::Other);
+        assert_eq!(counted.compare(Some((file, 59)), &second(115)), Growth::Other);
+        assert_eq!(counted.compare(None, &second(115)), Growth::None);
         let begun = |size: u64| state(&format!("aof_current_size:{size}"));
         let (before, mark, written, after) = (begun(60), begun(70), begun(110), begun(120));
         let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
-        assert!(counted.shown(Some((file, 65)), &second(115)), "it does not count the base it began with");
+        assert_eq!(counted.compare(Some((file, 65)), &second(115)), Growth::Shown, "the base it began with");
         let before = of(100);
         let idle = Counted { before: &before, mark: &before, written: &before, after: &before };
-        assert!(!idle.shown(Some((file, 60)), &second(60)));
+        assert_eq!(idle.compare(Some((file, 60)), &second(60)), Growth::None);
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::Address;
 use super::aof::{LiveAof, capture_aof};
 use super::configuration::take_configuration;
 use super::connection::{Server, ServerTime};
@@ -22,6 +23,10 @@ use crate::redis::directory::{
 
 /// How often a dump may be replaced between being proved and being opened.
 const ATTEMPTS: u32 = 3;
+
+/// How often a save that is of no use any more is looked for, and the time between.
+const CLEANING: u32 = 150;
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What of a server is captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,21 +75,28 @@ pub struct LiveCapture {
 }
 
 /// A dump that was made for a capture only, and is in the way once that is stored: the server would load it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MadeDump {
     path: PathBuf,
     stamp: DumpStamp,
+    address: Address,
 }
 
 impl MadeDump {
-    /// Removes it, unless it was replaced meanwhile.
+    /// Removes it, unless it was replaced meanwhile, or the server has come to save by itself: it is asked once more.
     pub fn remove(&self) -> Result<(), RedisError> {
-        match DumpStamp::of_path(&self.path)? {
-            Some((stamp, _)) if stamp == self.stamp => {
-                fs::remove_file(&self.path).map_err(|error| RedisError::io("remove", &self.path, error))
-            }
-            Some(_) | None => Ok(()),
+        let keeps_none = |server: &mut Server| Ok(server.setting("save")?.is_some_and(|save| save.is_empty()));
+        if !self.is_there()? || !Server::connect(&self.address).and_then(|mut server| keeps_none(&mut server))? {
+            return Ok(());
         }
+        match self.is_there()? {
+            true => fs::remove_file(&self.path).map_err(|error| RedisError::io("remove", &self.path, error)),
+            false => Ok(()),
+        }
+    }
+
+    fn is_there(&self) -> Result<bool, RedisError> {
+        Ok(DumpStamp::of_path(&self.path)?.is_some_and(|(stamp, _)| stamp == self.stamp))
     }
 }
 
@@ -95,9 +107,9 @@ pub fn capture_server(
     files: &CaptureOptions,
     watch: &Watch<'_>,
 ) -> Result<LiveCapture, RedisError> {
-    let mut server = match options.prefer_replica {
-        true => prefer_replica(server, &options.place)?,
-        false => server,
+    let (mut server, told_by_master) = match options.prefer_replica {
+        true => prefer_replica(server, &options.place, watch)?,
+        false => (server, None),
     };
     let server = &mut server;
     let info = server.info()?;
@@ -107,6 +119,9 @@ pub fn capture_server(
     let live = Live { info, place, options, files, watch };
     let mut captured = live.capture(server)?;
     captured.capture.warnings.extend(live.warnings());
+    // What the master answered later may not have come to the replica yet.
+    let masters = told_by_master.map(|time| UnixMillis(time.millis()));
+    captured.moment = captured.moment.map(|moment| masters.map_or(moment, |told| told.min(moment)));
     if options.with_config {
         take_configuration(&mut captured.capture, &live.info, &live.place);
     }
@@ -132,6 +147,10 @@ impl Live<'_> {
             Mode::Aof => self.required_aof(server),
             Mode::Auto if has_aof => match self.aof(server)? {
                 Ok(captured) => Ok(captured),
+                Err(why) if self.options.no_save && self.options.max_age.is_none() => Err(RedisError::Server {
+                    what: format!("the AOF did not come to be live: {why}; and how old a dump may be is not said"),
+                    hint: "say it with --max-age, or leave out --no-save".into(),
+                }),
                 Err(why) => {
                     let mut captured = self.dump(server)?;
                     captured.capture.facts.insert("capture.aof-not-live".into(), why.into());
@@ -146,10 +165,18 @@ impl Live<'_> {
         }
     }
 
-    fn warnings(&self) -> Option<Warning> {
-        let is_failing = self.info.is_on("aof_enabled") && self.info.get("aof_last_write_status") == Some("err");
-        let message = "the server could not write its AOF: its log says why";
-        is_failing.then(|| Warning { code: "aof-write-error".into(), path: Vec::new().into(), message: message.into() })
+    fn warnings(&self) -> Vec<Warning> {
+        let warning = |code: &str, message: String| Warning { code: code.into(), path: Vec::new().into(), message };
+        let mut warnings = Vec::new();
+        if self.info.is_on("aof_enabled") && self.info.get("aof_last_write_status") == Some("err") {
+            warnings.push(warning("aof-write-error", "the server could not write its AOF: its log says why".into()));
+        }
+        if self.info.get("role") == Some("slave") && self.info.get("master_link_status") != Some("up") {
+            let message =
+                "the server is a replica without a link to its master: what the master was told since is missing";
+            warnings.push(warning("replica-link-down", message.into()));
+        }
+        warnings
     }
 
     fn required_aof(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
@@ -166,6 +193,9 @@ impl Live<'_> {
     }
 
     fn aof(&self, server: &mut Server) -> Result<Result<LiveCapture, &'static str>, RedisError> {
+        if !self.place.knows_names() {
+            return Ok(Err("what its files are called is not known"));
+        }
         let aof = match capture_aof(server, &self.place, self.files, self.watch)? {
             Ok(aof) => aof,
             Err(why) => return Ok(Err(why)),
@@ -200,18 +230,50 @@ impl Live<'_> {
                  and --no-save a save would be the proof",
             ));
         }
-        let asked = save(server, &self.place, self.watch)?;
-        let path = self.place.dump();
-        let stamp = DumpStamp::of_path(&path)?.filter(|_| asked.before.is_none() && !self.keeps_dumps());
-        Ok(stamp.map(|(stamp, _)| MadeDump { path, stamp }))
+        self.cleaning_up(server, |server| save(server, &self.place, self.watch)).map(|(_, made)| made)
     }
 
-    /// Whether the server saves by itself, as far as is known.
-    fn keeps_dumps(&self) -> bool {
-        self.place.setting("save").is_none_or(|save| !save.is_empty())
+    /// Whether the server itself said that it never saves by itself.
+    fn keeps_no_dumps(&self) -> bool {
+        self.place.is_asked && self.place.setting("save").is_some_and(str::is_empty)
+    }
+
+    /// The dump that is there now, if the server would not have made it.
+    fn made_dump(&self, server: &Server) -> Result<Option<MadeDump>, RedisError> {
+        let path = self.place.dump();
+        let stamp = DumpStamp::of_path(&path)?.filter(|_| self.keeps_no_dumps());
+        Ok(stamp.map(|(stamp, _)| MadeDump { path, stamp, address: server.address().clone() }))
+    }
+
+    /// Does what may ask for a dump, and tells which one is there only because of it. If that comes to nothing, or is
+    /// interrupted, a dump that the server would load does not stay: its save is waited for, since it cannot be stopped.
+    fn cleaning_up<T>(
+        &self,
+        server: &mut Server,
+        work: impl FnOnce(&mut Server) -> Result<T, RedisError>,
+    ) -> Result<(T, Option<MadeDump>), RedisError> {
+        let had_dump = DumpStamp::of_path(&self.place.dump())?.is_some();
+        let made = |server: &Server| if had_dump { Ok(None) } else { self.made_dump(server) };
+        match work(server) {
+            Ok(done) => Ok((done, made(server)?)),
+            Err(error) => {
+                if !had_dump && self.keeps_no_dumps() && saves_ended(server) {
+                    // What went wrong before is the error that is told.
+                    let _ = made(server).and_then(|made| made.map_or(Ok(()), |made| made.remove()));
+                }
+                Err(error)
+            }
+        }
     }
 
     fn dump(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+        let ((mut capture, moment), made) = self.cleaning_up(server, |server| self.proved_dump(server))?;
+        capture.facts.insert("capture.mode".into(), "rdb".into());
+        Ok(LiveCapture { capture, moment: Some(moment), marks: Vec::new(), made })
+    }
+
+    /// A capture with a dump that is proved to be fresh and the server's.
+    fn proved_dump(&self, server: &mut Server) -> Result<(Capture, UnixMillis), RedisError> {
         let mut attempt = 1;
         loop {
             let (asked, moment) = self.fresh_dump(server)?;
@@ -222,10 +284,7 @@ impl Live<'_> {
             if let Some(file) = dump_of(&capture) {
                 let proved = asked.proves(file).map_err(|error| RedisError::io("read", &self.place.dump(), error))?;
                 if let Some(began) = proved {
-                    let made = self.made(asked, file)?;
-                    capture.facts.insert("capture.mode".into(), "rdb".into());
-                    let moment = Some(UnixMillis(moment.map_or(began, ServerTime::millis)));
-                    return Ok(LiveCapture { capture, moment, marks: Vec::new(), made });
+                    return Ok((capture, UnixMillis(moment.map_or(began, ServerTime::millis))));
                 }
             }
             if attempt == ATTEMPTS {
@@ -267,7 +326,7 @@ impl Live<'_> {
             Some(most) => {
                 refuse(format!("{} was saved {age} s ago, which is more than {} s", path.display(), most.as_secs()))
             }
-            None => Ok(Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None }),
+            None => Ok(Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None }),
         }
     }
 
@@ -288,7 +347,9 @@ impl Live<'_> {
         let file = File::open(&path).map_err(|error| RedisError::io("open", &path, error))?;
         let began = began(&file).map_err(|error| RedisError::io("read", &path, error))?;
         // Proved again when it is opened: not older than it is now.
-        Ok(began.map(|began| (Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None }, moment)))
+        Ok(began.map(|began| {
+            (Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None }, moment)
+        }))
     }
 
     /// Whether a dump was written when the server says that it saved last.
@@ -296,17 +357,17 @@ impl Live<'_> {
         let last = info.number("rdb_last_save_time").and_then(|last| i64::try_from(last).ok());
         last.is_some_and(|last| (stamp.written()..=stamp.written().saturating_add(1)).contains(&last))
     }
+}
 
-    /// A server without any persistence has no dump of its own.
-    fn made(&self, asked: Asked, file: &File) -> Result<Option<MadeDump>, RedisError> {
-        let was_there = asked.before.is_some() || self.options.no_save;
-        if was_there || self.keeps_dumps() || self.info.is_on("aof_enabled") {
-            return Ok(None);
+/// Waits for saves that were asked for, as long as a person will wait.
+fn saves_ended(server: &mut Server) -> bool {
+    for _ in 0..CLEANING {
+        match server.info_of("persistence") {
+            Ok(info) if info.is_on("rdb_bgsave_in_progress") => std::thread::sleep(LOOK),
+            answer => return answer.is_ok(),
         }
-        let path = self.place.dump();
-        let metadata = file.metadata().map_err(|error| RedisError::io("look at", &path, error))?;
-        Ok(Some(MadeDump { path, stamp: DumpStamp::of(&metadata) }))
     }
+    false
 }
 
 fn dump_of(capture: &Capture) -> Option<&File> {

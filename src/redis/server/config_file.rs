@@ -24,7 +24,7 @@ pub(super) type Here<'a> = &'a dyn Fn(&Path) -> PathBuf;
 
 /// The last value of each directive, and the files it was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ConfigFile {
+pub struct ConfigFile {
     /// By name in lower case; the arguments joined by spaces, as CONFIG GET shows them.
     pub directives: BTreeMap<String, String>,
     /// The file and those it includes, in the order they were read.
@@ -34,7 +34,7 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     /// Reads a file with all it includes. A file that is included and not there is passed over: the server started
     /// without it, or found it under a name that is relative to where it was started.
-    pub(super) fn read(path: &Path) -> Result<Self, RedisError> {
+    pub fn read(path: &Path) -> Result<Self, RedisError> {
         Self::read_as_seen(path, &Path::to_owned)
     }
 

@@ -40,6 +40,7 @@ impl Server {
     /// Connects and logs in.
     pub fn connect(address: &Address) -> Result<Self, RedisError> {
         let failed = |error: ::redis::RedisError| cannot_connect(address, error);
+        let address = &address.clone().with_some_password();
         let connection = client(address).map_err(failed)?.get_connection_with_timeout(CONNECT).map_err(failed)?;
         connection.set_read_timeout(Some(ANSWER)).map_err(failed)?;
         connection.set_write_timeout(Some(ANSWER)).map_err(failed)?;
@@ -172,7 +173,8 @@ fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> Redis
 fn cannot_connect(address: &Address, error: ::redis::RedisError) -> RedisError {
     let address = address.to_string();
     let text = error.to_string();
-    if error.kind() == ::redis::ErrorKind::AuthenticationFailed || text.contains("WRONGPASS") || text.contains("NOAUTH")
+    if error.kind() == ::redis::ErrorKind::AuthenticationFailed
+        || ["WRONGPASS", "NOAUTH", "switch database"].iter().any(|word| text.contains(word))
     {
         return RedisError::Login { address, message: text };
     }

@@ -14,7 +14,7 @@ use super::config_file::{ConfigFile, Here};
 use super::connection::Server;
 use super::info::Info;
 use crate::redis::RedisError;
-use crate::redis::directory::{FileId, Told};
+use crate::redis::directory::{FileId, Measure, Told};
 use crate::redis::processes::ServerProcess;
 
 /// The settings a capture wants to know.
@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub told: Told,
     /// What is known of its settings, by name.
     pub settings: BTreeMap<String, String>,
+    /// The server itself told its settings.
+    pub is_asked: bool,
     /// Its configuration file and what that includes, as the server names them; none where they cannot be read.
     pub config_files: Vec<PathBuf>,
     /// Its process, where that can be looked into.
@@ -50,12 +52,12 @@ impl Place {
     /// Finds out where a server keeps its files. Whether that is so remains to be proved.
     pub(super) fn find(server: &mut Server, info: &Info, options: &WhereOptions) -> Result<Self, RedisError> {
         let process = info.number("process_id").zip(info.number("uptime_in_seconds"));
-        let process = process.and_then(|(id, uptime)| ServerProcess::find(id, uptime));
+        let process = process.zip(server.address().peer());
+        let process = process.and_then(|((id, uptime), peer)| ServerProcess::find(id, uptime, &peer));
         let file = read_config_file(info, &|path| from_here(path, process.as_ref(), &options.maps));
-        let settings = match ask(server)? {
-            Some(settings) => settings,
-            None => look(&file, process.as_ref()),
-        };
+        let asked = ask(server)?;
+        let is_asked = asked.is_some();
+        let settings = asked.unwrap_or_else(|| look(&file, process.as_ref()));
         let directory = locate(server, &settings, process.as_ref(), options)?;
         let name = |name: &str, usual: &str| settings.get(name).map_or(usual, String::as_str).as_bytes().to_vec();
         let is_multi_part = info.version().is_none_or(|version| version.0 >= 7);
@@ -66,7 +68,7 @@ impl Place {
             aof_counts: false,
         };
         let (config_files, maps) = (file.files, options.maps.clone());
-        Ok(Self { directory, told, settings, config_files, process, maps })
+        Ok(Self { directory, told, settings, is_asked, config_files, process, maps })
     }
 
     /// The data directory, as the server calls it.
@@ -85,6 +87,17 @@ impl Place {
         let process = self.process.as_ref()?;
         let metadata = fs::metadata(&self.directory).ok()?;
         Some(process.works_in(FileId::of(&metadata)))
+    }
+
+    /// Whether its process holds a file of the AOF open for writing, where that can be looked into.
+    pub(super) fn writes(&self, measure: &Measure) -> Option<bool> {
+        let name = measure.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        self.process.as_ref().map(|process| process.writes(measure.file, name))
+    }
+
+    /// Whether the names of its files are known, and not only usual.
+    pub(super) fn knows_names(&self) -> bool {
+        self.is_asked || self.process.is_some() || !self.config_files.is_empty()
     }
 
     /// The same, as an error where it certainly is another one.

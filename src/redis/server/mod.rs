@@ -23,6 +23,7 @@ mod watch;
 
 pub use address::{Address, Tls};
 pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
+pub use config_file::ConfigFile;
 pub use connection::{Server, ServerTime};
 pub use discovery::WhereOptions;
 pub use info::{Info, Keyspace};

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const SCHEDULED: Duration = Duration::from_secs(7);
 /// How long a server may take to see that a save has ended; another one may have begun.
 const ENDED: Duration = Duration::from_secs(1);
+/// How many seconds after the request a save may begin that was not put off.
+const BEGIN: u64 = 5;
 /// Between two looks at a save: growing from the first to the second.
 const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
@@ -63,13 +65,17 @@ pub(super) struct Asked {
     pub at: ServerTime,
     /// The dump that was there before.
     pub before: Option<DumpStamp>,
+    /// The latest second in which the save may have begun, where a dump of another server could be taken for it.
+    pub latest: Option<u64>,
 }
 
 impl Asked {
     /// Whether an open file is that dump, and when its save began in milliseconds since the epoch.
     pub(super) fn proves(&self, file: &File) -> io::Result<Option<u64>> {
         let stamp = DumpStamp::of(&file.metadata()?);
-        let began = began(file)?.filter(|began| Some(stamp) != self.before && *began >= self.at.seconds());
+        let is_of_its_time =
+            |began: &u64| *began >= self.at.seconds() && self.latest.is_none_or(|latest| *began <= latest);
+        let began = began(file)?.filter(|began| Some(stamp) != self.before && is_of_its_time(began));
         // Everything answered before the request is in it, and before the second in which it began.
         Ok(began.map(|began| self.at.millis().max(began.saturating_mul(1000))))
     }
@@ -88,11 +94,16 @@ pub(super) fn save(server: &mut Server, place: &Place, watch: &Watch<'_>) -> Res
     loop {
         let info = wait_idle(server, &mut busy, watch)?;
         let before = DumpStamp::of_path(&dump)?;
-        check_room(&info, place, before.map(|(_, size)| size))?;
-        let asked = Asked { at: server.time()?, before: before.map(|(stamp, _)| stamp) };
+        check_room(&info, place, &dump)?;
+        let mut asked = Asked { at: server.time()?, before: before.map(|(stamp, _)| stamp), latest: None };
         (watch.say)("the server saves");
         let scheduled = match request(server)? {
-            Request::Started => false,
+            Request::Started => {
+                if place.is_the_servers() != Some(true) {
+                    asked.latest = Some(server.time()?.seconds().saturating_add(BEGIN));
+                }
+                false
+            }
             Request::Scheduled => true,
             Request::Busy => continue,
         };
@@ -182,7 +193,9 @@ fn wait_saved(
     let (mut waits_to_begin, mut beginning) = (scheduled, Pauses::new(POLL.0, POLL.1, SCHEDULED));
     loop {
         let info = server.info_of("persistence")?;
-        if is_proved(dump, asked)? {
+        // A dump of another server never makes this one say that it has saved.
+        let is_told = info.number("rdb_last_save_time").is_some_and(|last| last >= asked.at.seconds());
+        if is_told && is_proved(dump, asked)? {
             // The server learns a little later that its child has ended, and refuses other saves until then.
             match info.is_on("rdb_bgsave_in_progress") && ending.pause(watch)? {
                 true => continue,
@@ -225,14 +238,12 @@ fn say_progress(info: &Info, watch: &Watch<'_>) {
 }
 
 /// A save that fails makes a server with save points refuse writes: what would make it fail is looked at first.
-fn check_room(info: &Info, place: &Place, last: Option<u64>) -> Result<(), RedisError> {
+fn check_room(info: &Info, place: &Place, dump: &Path) -> Result<(), RedisError> {
     let refuse = |what: String| {
         let hint = "make room, or take the dump that is there with --no-save".to_owned();
         Err(RedisError::Server { what, hint })
     };
-    // Where there is no dump to go by: what takes so much memory seldom takes more than half of it in a dump.
-    let unknown = info.number("used_memory").unwrap_or(0) / 2;
-    let needed = last.map_or(unknown, |last| last.saturating_add(last / 10 * 3));
+    let needed = expected_size(dump, info.number("used_memory").unwrap_or(0))?;
     let space = rustix::fs::statvfs(&place.directory)
         .map_err(|error| RedisError::io("look at", &place.directory, error.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
@@ -248,6 +259,16 @@ fn check_room(info: &Info, place: &Place, last: Option<u64>) -> Result<(), Redis
         )),
         None => Ok(()),
     }
+}
+
+/// How many bytes a dump may take: as the last one and somewhat more, and half of the memory that was taken since. Where
+/// there is nothing to go by, half of all: what takes so much memory seldom takes more in a dump.
+fn expected_size(dump: &Path, used_now: u64) -> Result<u64, RedisError> {
+    let Some((_, last)) = DumpStamp::of_path(dump)? else { return Ok(used_now / 2) };
+    let file = File::open(dump).map_err(|error| RedisError::io("open", dump, error))?;
+    let first = first_bytes(&file).map_err(|error| RedisError::io("read", dump, error))?;
+    let used_then = rdb::read_header(&first).and_then(|peek| peek.aux.used_memory).unwrap_or(0);
+    Ok(last.saturating_add(last / 10 * 3).saturating_add(used_now.saturating_sub(used_then) / 2))
 }
 
 /// How much memory may still be promised, on a system that promises no more than it has.

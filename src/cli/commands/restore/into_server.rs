@@ -95,6 +95,8 @@ enum Force {
     Cluster,
     /// The snapshot was suspect when it was taken
     Suspect,
+    /// What the server cannot save before it is stopped is lost
+    Unsaved,
 }
 
 impl AServer {
@@ -131,6 +133,7 @@ pub(super) fn run(
         Force::Sentinel => server::Consent::Sentinel,
         Force::Cluster => server::Consent::Cluster,
         Force::Suspect => server::Consent::Suspect,
+        Force::Unsaved => server::Consent::Unsaved,
     };
     let Wanted { from, goal, dry_run, past } = wanted;
     let options = Options {
@@ -183,7 +186,7 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
     }
     if let Some(aside) = &report.aside {
         lines.push(("aside", format!("the old files are kept in {}", aside.display())));
-        lines.push(("undo", "redkeep undo --server --yes".into()));
+        lines.push(("undo", format!("redkeep undo --server={} --yes", report.address)));
     }
     let mut text = format!("{did} snapshot {id} of {dataset}\n{}", facts(&lines));
     if report.dry_run {

@@ -247,6 +247,7 @@ fn back_up(
     let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
     found.warnings.extend(snapshot.warnings.iter().map(warning));
     found.warnings.extend(report.alarms.iter().map(ToString::to_string));
+    found.warnings.extend(report.left_behind.clone());
     // The snapshot is committed: what cannot be compared now is a warning.
     let changes = since_previous(repository, snapshot).unwrap_or_else(|error| {
         let why = anyhow::Error::new(error);

@@ -72,11 +72,11 @@ impl Journal {
     /// Whether a server that is started now loads what is to be put in place.
     pub fn is_in_place(&self, directory: &Path) -> Result<bool, OperationError> {
         let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
-        let other = directory.join(&self.other);
-        // Under its name aside all of it was exchanged.
-        Ok(match other.is_dir() || self.aside == self.other {
+        let (other, aside) = (directory.join(&self.other), directory.join(&self.aside));
+        Ok(match other.is_dir() {
             true => main.map_or(Ok(false), |main| main.is_done(&other))?,
-            false => true,
+            // Under its name aside all of it was exchanged.
+            false => aside.is_dir(),
         })
     }
 
@@ -94,6 +94,7 @@ impl Journal {
                 sync_directory(directory)?;
             }
         }
+        self.aside = self.carried.take().unwrap_or_else(|| self.aside.clone());
         self.other = self.aside.clone();
         self.state = State::Placed;
         self.write(directory)

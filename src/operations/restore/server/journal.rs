@@ -17,6 +17,8 @@ use crate::redis::host::{CommandLine, Start};
 
 /// Its name in the data directory.
 pub(super) const NAME: &str = ".redkeep-restore.journal";
+/// The name of one that only says that the server is about to be stopped: what was done before stays known.
+pub(super) const STOPPING: &str = ".redkeep-restore.stopping";
 const NEW: &str = ".redkeep-restore.journal.new";
 
 /// How far it has come.
@@ -55,6 +57,10 @@ pub(super) struct Journal {
     pub entries: Vec<Entry>,
     /// How the server is started.
     pub start: Start,
+    /// What an undo puts back instead, where this restore replaced the data of one that did not come to its end.
+    pub carried: Option<OsString>,
+    /// Of one that only says that the server is about to be stopped: what was done before.
+    pub before: Option<Box<Journal>>,
 }
 
 /// One entry of the data directory, and the one of the same name in the other directory.
@@ -70,7 +76,8 @@ pub(super) struct Entry {
 impl Journal {
     /// Brings it to the disk.
     pub fn write(&self, directory: &Path) -> Result<(), OperationError> {
-        let (new, path) = (directory.join(NEW), directory.join(NAME));
+        let is_stopping = self.state == State::Stopping;
+        let (new, path) = (directory.join(NEW), directory.join(if is_stopping { STOPPING } else { NAME }));
         let failed = |error| OperationError::target("write", &path, error);
         let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
         let written = open.and_then(|mut file| {
@@ -78,16 +85,38 @@ impl Journal {
             file.sync_all()
         });
         written.and_then(|()| fs::rename(&new, &path)).map_err(failed)?;
-        sync_directory(directory)
+        sync_directory(directory)?;
+        if is_stopping { Ok(()) } else { Journal::forget_stopping(directory) }
+    }
+
+    /// The server was not stopped after all, or something later is written.
+    pub fn forget_stopping(directory: &Path) -> Result<(), OperationError> {
+        let path = directory.join(STOPPING);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_directory(directory),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(OperationError::target("remove", &path, error)),
+        }
     }
 
     /// The journal of a directory, if it has one.
     pub fn read(directory: &Path) -> Result<Option<Journal>, OperationError> {
-        let path = directory.join(NAME);
-        let bytes = match fs::read(&path) {
+        let before = Journal::read_at(&directory.join(NAME))?;
+        // One that exchanges was written after the server was stopped.
+        if before.as_ref().is_some_and(|journal| journal.state == State::Exchanging) {
+            return Ok(before);
+        }
+        Ok(match Journal::read_at(&directory.join(STOPPING))? {
+            Some(stopping) => Some(Journal { before: before.map(Box::new), ..stopping }),
+            None => before,
+        })
+    }
+
+    fn read_at(path: &Path) -> Result<Option<Journal>, OperationError> {
+        let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(OperationError::target("read", &path, error)),
+            Err(error) => return Err(OperationError::target("read", path, error)),
         };
         Journal::decode(&bytes).map(Some).ok_or_else(|| OperationError::Refused {
             what: format!("{} is no journal that this version of redkeep can read", path.display()),
@@ -112,6 +141,9 @@ impl Journal {
         line(&[b"snapshot", self.snapshot.as_bytes()]);
         line(&[b"undo", if self.is_undo { b"yes" } else { b"no" }]);
         line(&[b"other", self.other.as_bytes(), self.aside.as_bytes()]);
+        if let Some(carried) = &self.carried {
+            line(&[b"carried", carried.as_bytes()]);
+        }
         let inode = |inode: Option<u64>| inode.map_or("-".into(), |inode| inode.to_string());
         for entry in &self.entries {
             line(&[b"entry", entry.name.as_bytes(), inode(entry.here).as_bytes(), inode(entry.there).as_bytes()]);
@@ -149,16 +181,17 @@ impl Journal {
         let is_undo = next("undo")?.first()? == b"yes";
         let mut others = next("other")?.into_iter().map(OsString::from_vec);
         let (other, aside) = others.next().zip(others.next())?;
-        let (mut entries, mut start) = (Vec::new(), None);
+        let (mut entries, mut start, mut carried) = (Vec::new(), None, None);
         for words in lines {
             let words = words?;
             match words.split_first()? {
+                (word, [name]) if word == b"carried" => carried = Some(OsString::from_vec(name.clone())),
                 (word, rest) if word == b"entry" => entries.push(decode_entry(rest)?),
                 (word, rest) if word == b"start" => start = Some(decode_start(rest)?),
                 _ => return None,
             }
         }
-        Some(Journal { state, snapshot, is_undo, other, aside, entries, start: start? })
+        Some(Journal { state, snapshot, is_undo, other, aside, entries, start: start?, carried, before: None })
     }
 }
 
@@ -209,6 +242,8 @@ mod tests {
                 Entry { name: "c".into(), here: None, there: Some(u64::MAX) },
             ],
             start,
+            carried: Some("older".into()),
+            before: None,
         }
     }
 
@@ -245,7 +280,13 @@ mod tests {
         first.write(temp.path()).unwrap();
         let second = Journal { state: State::Done, ..first };
         second.write(temp.path()).unwrap();
-        assert_eq!(Journal::read(temp.path()).unwrap(), Some(second));
+        assert_eq!(Journal::read(temp.path()).unwrap(), Some(second.clone()));
+        let stopping = Journal { state: State::Stopping, ..second.clone() };
+        stopping.write(temp.path()).unwrap();
+        let read = Journal::read(temp.path()).unwrap().unwrap();
+        assert_eq!((read.state, read.before), (State::Stopping, Some(Box::new(second.clone()))));
+        Journal { state: State::Exchanging, ..second.clone() }.write(temp.path()).unwrap();
+        assert!(!temp.path().join(STOPPING).exists());
         fs::write(temp.path().join(NAME), "x").unwrap();
         assert!(matches!(Journal::read(temp.path()), Err(OperationError::Refused { .. })));
     }

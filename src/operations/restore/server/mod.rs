@@ -16,7 +16,7 @@ mod target;
 mod undo;
 mod verify;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use super::{Cut, From, Goal, select};
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::Commands;
+use crate::redis::host::{Commands, Start};
 use crate::redis::server::{Address, Server};
 use crate::repository::Repository;
 use journal::{Journal, State};
@@ -68,6 +68,8 @@ pub enum Consent {
     Cluster,
     /// The snapshot was suspect when it was taken.
     Suspect,
+    /// What the server did not save is lost when it is stopped.
+    Unsaved,
 }
 
 /// What is restored into which server.
@@ -123,6 +125,8 @@ pub struct ServerReport {
     pub directory: PathBuf,
     /// The server, as people say it.
     pub server: String,
+    /// Where it is.
+    pub address: String,
     /// The plan.
     pub steps: Vec<String>,
     /// What a person should know.
@@ -156,13 +160,15 @@ pub fn restore_into_server(
 ) -> Result<ServerReport, OperationError> {
     select(chosen, options.from)?;
     let source = Source::of(&chosen.snapshot, options.from)?;
-    let snapshot = identity(chosen, options.goal.as_ref());
-    let (mut server, finished) = connect(options, &snapshot, observer)?;
+    let (mut server, started) = connect(options, observer)?;
     let target = Target::ask(&mut server, options)?;
     let plan = Plan::make(&source, &target, options)?;
+    let snapshot = identity(chosen, &plan, options);
+    let finished = started.is_some_and(|journal| journal.has_placed(&snapshot));
     let report = ServerReport {
         directory: target.directory.clone(),
         server: format!("{} at {}", target.program(), options.address),
+        address: options.address.to_string(),
         steps: plan.steps.clone(),
         notes: plan.notes.clone(),
         files: source.files.len() as u64,
@@ -181,12 +187,14 @@ pub fn restore_into_server(
         return Ok(report);
     }
     let place = Place::lock(&target.directory)?;
-    if finished || place.finish_beside(&snapshot, observer)? {
-        let mut earlier = Earlier { finished_earlier: true, ..Earlier::default() };
-        earlier.aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
+    if finished {
+        // It was started by us, with what a killed restore of the same had put in place.
+        let aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
         let verified = ask(&mut server, &source.expected, &target, observer)?;
-        place.settle(options)?;
-        return Ok(earlier.into_report(report, verified));
+        if verified.is_right() {
+            place.settle(options)?;
+        }
+        return Ok(ServerReport { aside, verified: Some(verified), finished_earlier: true, ..report });
     }
     if !options.may_stop {
         return Err(RedisError::Server {
@@ -195,8 +203,10 @@ pub fn restore_into_server(
         }
         .into());
     }
+    // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
+    let carried = place.leave_earlier(observer)?;
     let prepared = place.prepare(repository, &source, &target, &plan, options, observer)?;
-    place.replace(server, &target, &plan, &snapshot, options, observer)?;
+    place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
     observer.begin("waiting for the server", None);
     let started = place.start(options, observer);
     let mut server = started.map_err(|error| place.explain(error))?;
@@ -209,27 +219,10 @@ pub fn restore_into_server(
     Ok(ServerReport { aside, cut, verified: Some(verified), made_good, ..report })
 }
 
-/// What a journal knows the restored state by: the snapshot's id, and what tells one moment in it from another.
-fn identity(chosen: &Chosen, goal: Option<&Goal>) -> String {
-    let session = chosen.name.session;
-    match goal {
-        None => session.to_string(),
-        Some(goal) => format!("{session}-{:.16}", blake3::hash(format!("{goal:?}").as_bytes()).to_hex()),
-    }
-}
-
-/// What a restore that was killed had come to.
-#[derive(Default)]
-struct Earlier {
-    aside: Option<PathBuf>,
-    finished_earlier: bool,
-}
-
-impl Earlier {
-    fn into_report(self, report: ServerReport, verified: Verified) -> ServerReport {
-        let Earlier { aside, finished_earlier } = self;
-        ServerReport { aside, finished_earlier, verified: Some(verified), ..report }
-    }
+/// What a journal knows the restored state by: the snapshot's id, and what tells one state of it from another.
+fn identity(chosen: &Chosen, plan: &Plan, options: &Options) -> String {
+    let what = format!("{:?} {:?} {:?}", options.goal, options.from, plan.way);
+    format!("{}-{:.16}", chosen.name.session, blake3::hash(what.as_bytes()).to_hex())
 }
 
 fn ask(
@@ -239,14 +232,14 @@ fn ask(
     observer: &dyn Observer,
 ) -> Result<Verified, OperationError> {
     observer.begin("asking the server", None);
-    Ok(verify::ask(server, expected, &target.directory, &target.names, target.appendonly)?)
+    Ok(verify::ask(server, expected, target)?)
 }
 
-/// Connects. A server that an earlier, killed restore left stopped is started first, with the old data or the new.
-/// Answers whether that restore was of this snapshot and its data are in place.
-fn connect(options: &Options, snapshot: &str, observer: &dyn Observer) -> Result<(Server, bool), OperationError> {
+/// Connects. A server that an earlier, killed restore left stopped is started first, with the old data or the new, and the
+/// journal by which it was started is told.
+fn connect(options: &Options, observer: &dyn Observer) -> Result<(Server, Option<Journal>), OperationError> {
     let error = match Server::connect(&options.address) {
-        Ok(server) => return Ok((server, false)),
+        Ok(server) => return Ok((server, None)),
         Err(error @ RedisError::Connection { .. }) => error,
         Err(error) => return Err(error.into()),
     };
@@ -265,9 +258,10 @@ fn connect(options: &Options, snapshot: &str, observer: &dyn Observer) -> Result
         .into());
     }
     let place = Place::lock(&directory)?;
-    let finished = place.finish(snapshot, observer)?;
+    place.finish(observer)?;
+    let journal = place.journal()?;
     let server = place.start(options, observer).map_err(|error| place.explain(error))?;
-    Ok((server, finished))
+    Ok((server, journal))
 }
 
 /// The directory of a server that an earlier restore stopped.
@@ -298,35 +292,45 @@ impl Place {
         Journal::read(&self.directory)
     }
 
-    /// Brings an earlier, killed restore to its end, while the server is stopped. Answers whether it was of this
-    /// snapshot, so that its data are in place.
-    fn finish(&self, snapshot: &str, observer: &dyn Observer) -> Result<bool, OperationError> {
-        let Some(mut journal) = self.journal()? else { return Ok(false) };
-        match journal.state {
-            State::Stopping | State::Done => return Ok(false),
-            State::Exchanging => journal.exchange(&self.directory, observer)?,
-            State::Placed => {}
+    /// Brings the exchanges of an earlier, killed restore or undo to their end.
+    fn finish(&self, observer: &dyn Observer) -> Result<(), OperationError> {
+        match self.journal()? {
+            Some(mut journal) if journal.state == State::Exchanging => journal.exchange(&self.directory, observer),
+            _ => Ok(()),
         }
-        Ok(!journal.is_undo && journal.snapshot == snapshot)
     }
 
-    /// The same beside a running server: what it loaded stays.
-    fn finish_beside(&self, snapshot: &str, observer: &dyn Observer) -> Result<bool, OperationError> {
-        let Some(journal) = self.journal()? else { return Ok(false) };
-        if journal.state == State::Exchanging && !journal.is_in_place(&self.directory)? {
-            if journal.is_undo {
-                return Err(RedisError::Server {
-                    what: "an undo was killed in its midst, and the server was started since".into(),
-                    hint: "bring it to its end first: redkeep undo --server".into(),
-                }
-                .into());
+    /// Makes room beside a running server for a new restore. Of one that was killed after it had replaced something, what it
+    /// replaced is told: an undo of the new one puts that back.
+    fn leave_earlier(&self, observer: &dyn Observer) -> Result<Option<OsString>, OperationError> {
+        let Some(journal) = self.journal()? else { return Ok(None) };
+        match journal.state {
+            State::Stopping => {
+                let carried = journal.before.as_ref().and_then(|before| before.unfinished_aside());
+                Journal::forget_stopping(&self.directory)?;
+                return Ok(carried);
             }
-            // Nothing was exchanged yet: what was to be is made anew.
-            let unused = self.directory.join(&journal.other);
-            remove(&unused).map_err(|error| OperationError::target("remove", &unused, error))?;
-            return Ok(false);
+            State::Done => return Ok(None),
+            State::Placed => return Ok(journal.unfinished_aside()),
+            State::Exchanging => {}
         }
-        self.finish(snapshot, observer)
+        if journal.is_in_place(&self.directory)? {
+            self.finish(observer)?;
+            return Ok(self.journal()?.and_then(|journal| journal.unfinished_aside()));
+        }
+        if journal.is_undo {
+            return Err(RedisError::Server {
+                what: "an undo was killed in its midst, and the server was started since".into(),
+                hint: "bring it to its end first: redkeep undo --server".into(),
+            }
+            .into());
+        }
+        // Nothing was exchanged yet: what was to be is made anew. That it goes is known before it does.
+        let (path, unused) = (self.directory.join(journal::NAME), self.directory.join(&journal.other));
+        fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error))?;
+        sync_directory(&self.directory)?;
+        remove(&unused).map_err(|error| OperationError::target("remove", &unused, error))?;
+        Ok(journal.carried)
     }
 
     /// Starts the server as its journal says, unless it runs, and waits until it serves.
@@ -334,13 +338,15 @@ impl Place {
         let journal = self.journal()?;
         if let Some(journal) = journal.filter(|_| super::place::refuse_users_of(&self.directory).is_ok()) {
             observer.begin("starting the server", None);
-            journal.start.run()?;
+            // What a person says now counts more than what was known when it was stopped.
+            let told = options.commands.start.clone().map(Start::Command);
+            told.as_ref().unwrap_or(&journal.start).run()?;
         }
         let mut go_on = || match observer.interrupted() {
             false => Ok(()),
-            true => Err(RedisError::Server {
-                what: "interrupted while the server was loading".into(),
-                hint: "it goes on loading; run the same command again to have it asked what it holds".into(),
+            true => Err(RedisError::Stopped {
+                what: "interrupted before the server was seen to serve".into(),
+                hint: "it goes on loading".into(),
             }),
         };
         Ok(wait_serving(&options.address, &mut go_on)?)
@@ -379,11 +385,27 @@ impl Place {
         hint.push_str(&format!(
             "run the same command again to finish, or put the old files back while the server is stopped: redkeep undo {directory}"
         ));
-        RedisError::Server { what: format!("{error}; {standing}"), hint }.into()
+        let what = format!("{error}; {standing}");
+        match error {
+            OperationError::Redis(RedisError::Stopped { .. } | RedisError::Interrupted) => {
+                RedisError::Stopped { what, hint }.into()
+            }
+            _ => RedisError::Server { what, hint }.into(),
+        }
     }
 }
 
 impl Journal {
+    /// Whether it put this in place, and nothing else since.
+    fn has_placed(&self, snapshot: &str) -> bool {
+        self.state == State::Placed && !self.is_undo && self.snapshot == snapshot
+    }
+
+    /// Where the old data are, of a restore that did not come to its end.
+    fn unfinished_aside(&self) -> Option<OsString> {
+        (self.state == State::Placed && !self.is_undo).then(|| self.aside.clone())
+    }
+
     /// Which data a server would load now.
     fn standing(&self, directory: &Path) -> Result<&'static str, OperationError> {
         let is_new = match self.state {

@@ -79,7 +79,7 @@ impl Way {
 }
 
 /// What a server of these names loads, and what else it may have written: the first is what counts.
-fn entries(names: &Names, appendonly: bool) -> Vec<OsString> {
+pub(super) fn entries(names: &Names, appendonly: bool) -> Vec<OsString> {
     let aof = names.aof_directory.as_ref().unwrap_or(&names.aof);
     let first = if appendonly { aof } else { &names.dump };
     let all = [Some(&names.dump), names.aof_directory.as_ref(), Some(&names.aof)];

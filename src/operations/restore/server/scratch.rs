@@ -17,7 +17,7 @@ use super::target::{Names, Target};
 use crate::aof::{is_temporary, manifest_name};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::program::Program;
+use crate::redis::program::{Program, is_trusted};
 use crate::redis::scratch::{self, Scratch, Settings};
 use crate::redis::server::{Info, Server};
 
@@ -33,7 +33,7 @@ pub(super) fn convert(
     staging: &Path,
     observer: &dyn Observer,
 ) -> Result<Expected, OperationError> {
-    let program = Program::at(&program(target, options))?;
+    let program = Program::at(&program(target, options)?)?;
     let (files, work, new) = (staging.join(FILES), staging.join(WORK), staging.join(NEW));
     let made = fs::DirBuilder::new().mode(0o700).create(&work);
     made.map_err(|error| OperationError::target("create", &work, error))?;
@@ -80,9 +80,15 @@ pub(super) fn convert(
 }
 
 /// The target's own program, unless another is named.
-fn program(target: &Target, options: &Options) -> PathBuf {
-    let told = || target.info.get("executable").filter(|path| !path.is_empty()).map(PathBuf::from);
-    options.program.clone().or_else(told).unwrap_or_else(|| "redis-server".into())
+/// The target's own program, unless a person names another one. It is run with redkeep's rights to see its version: one
+/// that others could have put there is not.
+fn program(target: &Target, options: &Options) -> Result<PathBuf, RedisError> {
+    let own = || target.host.program.clone().filter(|path| is_trusted(path));
+    options.program.clone().or_else(own).ok_or_else(|| RedisError::Server {
+        what: "a scratch server is needed, and the server's program is not found where only root can have put it"
+            .into(),
+        hint: "name a program of the same version with --server-binary".into(),
+    })
 }
 
 fn give(staging: &Path, work: &Path, owner: (u32, u32)) -> Result<(), OperationError> {

@@ -1,15 +1,16 @@
 //! The steps that change something: the new files are made ready, the server is stopped, the files change places.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::journal::{self, Journal, State};
+use super::journal::{Journal, State};
 use super::plan::{Plan, Way};
 use super::source::{Expected, Source};
 use super::target::Target;
-use super::{Options, Place, arrange, exchanges, scratch};
+use super::{Consent, Options, Place, arrange, exchanges, scratch};
 use crate::format::snapshot::File;
 use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, remove, rename_new};
 use crate::operations::restore::place::refuse_users_of;
@@ -18,6 +19,7 @@ use crate::operations::restore::{Cut, Goal, cut};
 use crate::operations::second_look::second_look;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
+use crate::redis::host::Stopping;
 use crate::redis::server::Server;
 use crate::repository::Repository;
 
@@ -99,19 +101,17 @@ impl Place {
         server: Server,
         target: &Target,
         plan: &Plan,
-        snapshot: &str,
+        restored: Restored<'_>,
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
-        let before = self.journal()?;
-        let mut journal = self.new_journal(plan, target, snapshot)?;
+        let mut journal = self.new_journal(plan, target, restored)?;
+        let mut server = server;
+        save_old(&mut server, target, options, observer)?;
         self.remember(options)?;
         journal.write(&self.directory)?;
         observer.begin("stopping the server", None);
-        if let Err(error) = target.host.stop(server) {
-            self.take_back(before)?;
-            return Err(error.into());
-        }
+        self.stop(server, target, observer)?;
         let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
         let Err(error) = swapped else { return Ok(()) };
         let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
@@ -120,33 +120,47 @@ impl Place {
         }
         // The old data are where they were.
         match target.host.start.run() {
-            Ok(()) => self.take_back(before).and(Err(error)),
+            Ok(()) if journal.state == State::Stopping => {
+                Journal::forget_stopping(&self.directory)?;
+                Err(error)
+            }
+            // What was to be exchanged stays, and the next restore clears it away.
+            Ok(()) => Err(error),
             Err(_) => Err(self.explain(error)),
         }
     }
 
-    /// Nothing was replaced: the journal tells again what it told before.
-    fn take_back(&self, before: Option<Journal>) -> Result<(), OperationError> {
-        let path = self.directory.join(journal::NAME);
-        match before {
-            Some(before) => before.write(&self.directory),
-            None => fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error)),
+    /// Stops the server. Where that fails and it goes on, nothing was done; where it may still end, the journal stays, by
+    /// which it is started again.
+    pub fn stop(&self, server: Server, target: &Target, observer: &dyn Observer) -> Result<(), OperationError> {
+        let stopped = target.host.stop(server, &|| observer.interrupted());
+        match stopped {
+            Ok(()) => Ok(()),
+            Err(Stopping::Refused(error)) => {
+                Journal::forget_stopping(&self.directory)?;
+                let staging = self.beside.staging();
+                remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
+                Err(error.into())
+            }
+            Err(Stopping::Unsure(error)) => Err(self.explain(error.into())),
         }
     }
 
-    fn new_journal(&self, plan: &Plan, target: &Target, snapshot: &str) -> Result<Journal, OperationError> {
+    fn new_journal(&self, plan: &Plan, target: &Target, restored: Restored<'_>) -> Result<Journal, OperationError> {
         let new = self.beside.staging().join(NEW);
         let inode = fs::metadata(&new).map_err(|error| OperationError::target("look at", &new, error))?.ino();
         let time = self.beside.unused_time()?;
         let name = |path: PathBuf| path.file_name().map(OsStr::to_owned).unwrap_or_default();
         Ok(Journal {
             state: State::Stopping,
-            snapshot: snapshot.into(),
+            snapshot: restored.snapshot.into(),
             is_undo: false,
             other: name(self.beside.swap(&time, inode)),
             aside: name(self.beside.aside(&time)),
             entries: exchanges::look(&self.directory, &new, plan.entries.iter().cloned())?,
             start: target.host.start.clone(),
+            carried: restored.carried,
+            before: None,
         })
     }
 
@@ -160,8 +174,12 @@ impl Place {
         journal.state = State::Exchanging;
         journal.write(&self.directory)?;
         journal.exchange(&self.directory, observer)?;
-        // One that somebody started meanwhile holds either dataset, and would never see the other.
-        refuse_users_of(&self.directory)?;
+        // One that somebody started meanwhile may have loaded the old data, and would never see the new.
+        refuse_users_of(&self.directory).map_err(|error| RedisError::Server {
+            what: format!("{error}: started while its data were replaced, it may hold the old ones in memory"),
+            hint: "what starts it has to be kept from it: say how with --stop-command; then run the same command again"
+                .into(),
+        })?;
         let staging = self.beside.staging();
         remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))
     }
@@ -179,6 +197,42 @@ impl Place {
             .into()),
         }
     }
+}
+
+/// What a journal has to know of a restore.
+pub(super) struct Restored<'a> {
+    /// What it is known by.
+    pub snapshot: &'a str,
+    /// What an undo puts back, where that is not what is replaced.
+    pub carried: Option<OsString>,
+}
+
+/// How long a save may take.
+const SAVING: Duration = Duration::from_secs(24 * 3600);
+
+/// Has a server without an AOF save what it holds, so that it can be put back: it is stopped without saving, because what
+/// stands there then may be replaced already.
+pub(super) fn save_old(
+    server: &mut Server,
+    target: &Target,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<(), OperationError> {
+    let info = server.info()?;
+    let has_dump = target.directory.join(&target.names.dump).exists();
+    let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
+        && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
+    if target.appendonly || is_saved || options.consents.contains(&Consent::Unsaved) {
+        return Ok(());
+    }
+    observer.begin("saving what the server holds", None);
+    server.wait_up_to(SAVING)?;
+    let saved = server.words(&["SAVE"]).map(drop);
+    saved.map_err(|error| {
+        let what = format!("the server cannot save what it holds, which would be lost: {error}");
+        let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
+        RedisError::Server { what, hint }.into()
+    })
 }
 
 /// Cuts the AOF in the directory `files`, in which its files stand under their names.

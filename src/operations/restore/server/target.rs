@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::source::Source;
 use super::{Consent, Options};
-use crate::aof::split_words;
 use crate::operations::OperationError;
 use crate::redis::RedisError;
 use crate::redis::host::{Host, Start};
-use crate::redis::server::{Info, Server};
+use crate::redis::server::{ConfigFile, Info, Server};
 
 /// What its files are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +34,7 @@ pub(super) struct Target {
     pub info: Info,
     pub maxmemory: u64,
     pub databases: u32,
+    databases_set: String,
     has_modules: bool,
 }
 
@@ -52,9 +52,10 @@ impl Target {
         };
         let maxmemory = setting("maxmemory")?.and_then(|text| text.parse().ok()).unwrap_or(0);
         // A node of a cluster has one database, whatever `databases` says; Valkey 9 has a setting for more.
+        let databases_set = setting("databases")?.unwrap_or_else(|| "16".into());
         let databases = match info.is_on("cluster_enabled") {
             true => setting("cluster-databases")?.and_then(|text| text.parse().ok()).unwrap_or(1),
-            false => setting("databases")?.and_then(|text| text.parse().ok()).unwrap_or(16),
+            false => databases_set.parse().unwrap_or(16),
         };
         let directory = directory(&host, told.as_deref())?;
         let metadata =
@@ -68,8 +69,19 @@ impl Target {
         let version = info.version().unwrap_or_default();
         let has_modules = server.words(&["INFO", "modules"]).is_ok_and(|text| text.contains("module:name="));
         let appendonly = info.is_on("aof_enabled");
-        let target =
-            Target { directory, names, appendonly, version, host, owner, info, maxmemory, databases, has_modules };
+        let target = Target {
+            directory,
+            names,
+            appendonly,
+            version,
+            host,
+            owner,
+            info,
+            maxmemory,
+            databases,
+            databases_set,
+            has_modules,
+        };
         target.refuse_unwritten_settings()?;
         Ok(target)
     }
@@ -88,42 +100,58 @@ impl Target {
         }
     }
 
-    /// A server that is started again reads its configuration file: what was set since and not written there is lost,
-    /// and with another `appendonly` or another name it would start empty.
+    /// A server that is started again reads its configuration file: what was set since and not written there is lost.
+    /// With another `appendonly`, name or directory it would start empty, with a master it would be emptied.
     fn refuse_unwritten_settings(&self) -> Result<(), RedisError> {
-        let Some(file) = self.info.get("config_file").filter(|file| !file.is_empty()) else { return Ok(()) };
+        let Some(path) = self.info.get("config_file").filter(|file| !file.is_empty()) else { return Ok(()) };
         if matches!(self.host.start, Start::Command(_)) {
             return Ok(());
         }
-        let Ok(text) = fs::read(file) else { return Ok(()) };
-        let lines: Vec<Vec<Vec<u8>>> = text.split(|byte| *byte == b'\n').filter_map(split_words).collect();
-        let is =
-            |line: &[Vec<u8>], name: &str| line.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-        if lines.iter().any(|line| is(line, "include")) {
-            return Ok(()); // What counts is spread over several files.
-        }
+        // Of one that cannot be read nothing is known.
+        let Ok(file) = ConfigFile::read(Path::new(path)) else { return Ok(()) };
+        let written = |name: &str| file.directives.get(name).map(String::as_str);
+        let refuse = |name: &str, now: &str, written: &str| {
+            Err(RedisError::Server {
+                what: format!(
+                    "the server runs with {name} {now}, but {path} says {written}: started again, it would look for other \
+                     data"
+                ),
+                hint: "make the file say what is meant (CONFIG REWRITE does), or say how the server is started with \
+                       --start-command"
+                    .into(),
+            })
+        };
         let text = |name: &OsString| name.to_string_lossy().into_owned();
         let mut now = vec![
             ("appendonly", "no", if self.appendonly { "yes" } else { "no" }.to_owned()),
             ("dbfilename", "dump.rdb", text(&self.names.dump)),
             ("appendfilename", "appendonly.aof", text(&self.names.aof)),
+            ("databases", "16", self.databases_set.clone()),
         ];
         now.extend(self.names.aof_directory.as_ref().map(|name| ("appenddirname", "appendonlydir", text(name))));
+        now.extend(self.info.get("tcp_port").map(|port| ("port", "6379", port.to_owned())));
         for (name, default, now) in now {
-            let written = lines.iter().rev().find(|line| is(line, name)).and_then(|line| line.get(1));
-            let written = written.map_or(default.into(), |value| String::from_utf8_lossy(value));
+            let written = written(name).unwrap_or(default);
             if written != now {
-                return Err(RedisError::Server {
-                    what: format!(
-                        "the server runs with {name} {now}, but {file} says {written}: started again, it would look \
-                         for other data"
-                    ),
-                    hint: "make the file say what is meant (CONFIG REWRITE does), or say how the server is started with --start-command"
-                        .into(),
-                });
+                return refuse(name, &now, written);
             }
         }
+        // A relative one counts from where the server was once started.
+        if let Some(dir) = written("dir").map(Path::new).filter(|dir| dir.is_absolute())
+            && dir.canonicalize().ok() != self.directory.canonicalize().ok()
+        {
+            return refuse("dir", &self.directory.display().to_string(), &dir.display().to_string());
+        }
+        let master = written("replicaof").or_else(|| written("slaveof")).filter(|master| *master != "no one");
+        if let Some(master) = master.filter(|_| self.is_master()) {
+            return refuse("no replicaof", "as a master", &format!("replicaof {master}"));
+        }
         Ok(())
+    }
+
+    /// Whether it follows nobody.
+    pub fn is_master(&self) -> bool {
+        self.info.get("role") == Some("master")
     }
 
     /// Refuses what a person has not said a word for, and what cannot work.
@@ -138,9 +166,14 @@ impl Target {
             let what = "the server is a node of a cluster: keys of slots that other nodes own become invisible".into();
             return refuse(what, "if this node owns the slots of the snapshot, say: --force cluster");
         }
-        let clients = server.words(&["CLIENT", "LIST"]).unwrap_or_default();
-        if clients.contains("name=sentinel-") && !may(Consent::Sentinel) {
-            let what = "a Sentinel watches the server: while it is stopped, a replica may be made master".into();
+        let clients = server.words(&["CLIENT", "LIST"]).map_err(|error| error.to_string());
+        let sentinel = match &clients {
+            Ok(clients) if clients.contains("name=sentinel-") => Some("a Sentinel watches the server".to_owned()),
+            Ok(_) => None,
+            Err(why) => Some(format!("whether a Sentinel watches the server cannot be seen ({why})")),
+        };
+        if let Some(what) = sentinel.filter(|_| !may(Consent::Sentinel)) {
+            let what = format!("{what}: while it is stopped, a replica may be made master");
             return refuse(what, "stop the Sentinels first; or say: --force sentinel");
         }
         if self.info.is_loading() {

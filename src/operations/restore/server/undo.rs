@@ -1,12 +1,16 @@
 //! `undo` after a restore into a server: the old files change places with the restored ones again, by the journal.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, Journal, State};
+use super::plan::entries;
+use super::steps::save_old;
 use super::target::Target;
 use super::{Options, Place, connect, exchanges};
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::RedisError;
+use crate::redis::host::Start;
 
 /// What an undo did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, Oper
     }
     super::super::place::refuse_users_of(&directory)?;
     let place = Place::lock(&directory)?;
-    let report = place.put_back(&Silent)?;
+    let report = place.put_back(None, &Silent)?;
     if let Some(journal) = place.journal()? {
         Journal { state: State::Done, ..journal }.write(&directory)?;
     }
@@ -37,13 +41,13 @@ pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, Oper
 
 /// The same with a server that runs, or was stopped by what is undone: it is stopped, and started again.
 pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
-    let (mut server, _) = connect(options, "", observer)?;
+    let (mut server, started) = connect(options, observer)?;
     let target = Target::ask(&mut server, options)?;
     let place = Place::lock(&target.directory)?;
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
-    let journal = place.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
-    if journal.is_undo && journal.is_placed() {
-        // One that was killed, and that was brought to its end.
+    let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
+    if started.is_some_and(|started| started.is_undo && started.is_placed()) {
+        // One that was killed, and that was brought to its end and started by us.
         place.settle(options)?;
         return Ok(place.report(&journal));
     }
@@ -54,11 +58,15 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         }
         .into());
     }
+    journal.refuse_other_main(&target)?;
+    save_old(&mut server, &target, options, observer)?;
     place.remember(options)?;
-    Journal { start: target.host.start.clone(), ..journal }.write(&target.directory)?;
+    let start = target.host.start.clone();
+    let stopping = Journal { state: State::Stopping, start: start.clone(), ..journal.clone() };
+    stopping.write(&target.directory)?;
     observer.begin("stopping the server", None);
-    target.host.stop(server)?;
-    let report = place.put_back(observer).map_err(|error| place.explain(error))?;
+    place.stop(server, &target, observer)?;
+    let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
     place.start(options, observer).map_err(|error| place.explain(error))?;
     place.settle(options)?;
     Ok(report)
@@ -68,6 +76,37 @@ impl Journal {
     /// Whether all is exchanged, and nobody has asked the server yet.
     fn is_placed(&self) -> bool {
         self.state == State::Placed
+    }
+
+    /// Of one that only says that the server is about to be stopped, what was done before.
+    fn last_done(self) -> Journal {
+        match self.before {
+            Some(before) => *before,
+            None => self,
+        }
+    }
+
+    /// The entry that the server loaded when it was started last.
+    fn main(&self) -> Option<&OsStr> {
+        let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
+        main.map(|entry| entry.name.as_os_str())
+    }
+
+    /// Refuses where the server loads something else now than it did then: it would not find what is put back.
+    fn refuse_other_main(&self, target: &Target) -> Result<(), RedisError> {
+        let now = entries(&target.names, target.appendonly);
+        match (self.main(), now.first()) {
+            (Some(then), Some(now)) if then != now => Err(RedisError::Server {
+                what: format!(
+                    "the server loads {} now, and loaded {} before the restore: it would start without what is put back",
+                    now.to_string_lossy(),
+                    then.to_string_lossy()
+                ),
+                hint: "set appendonly and the names of its files as they were, in its configuration too, and try again"
+                    .into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether something was set aside, or is about to be.
@@ -82,9 +121,10 @@ impl Journal {
 impl Place {
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
     /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
-    fn put_back(&self, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
+    fn put_back(&self, start: Option<Start>, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
         let nothing = || OperationError::NothingAside { path: self.directory.display().to_string() };
-        let mut journal = self.journal()?.filter(Journal::has_aside).ok_or_else(nothing)?;
+        let mut journal = self.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
+        journal.start = start.unwrap_or(journal.start);
         if journal.state == State::Exchanging {
             journal.exchange(&self.directory, observer)?;
         }

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::source::Expected;
-use super::target::Names;
+use super::target::Target;
 use crate::aof::manifest_name;
 use crate::redis::RedisError;
-use crate::redis::server::{Address, Server};
+use crate::redis::server::{Address, Info, Server};
 
 /// How long a server that was started may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -58,15 +58,11 @@ pub(super) fn wait_serving(
 }
 
 /// Asks the server what it holds.
-pub(super) fn ask(
-    server: &mut Server,
-    expected: &Expected,
-    directory: &Path,
-    names: &Names,
-    appendonly: bool,
-) -> Result<Verified, RedisError> {
+pub(super) fn ask(server: &mut Server, expected: &Expected, target: &Target) -> Result<Verified, RedisError> {
+    let (directory, names, appendonly) = (&target.directory, &target.names, target.appendonly);
     let info = server.info()?;
     let mut verified = Verified::default();
+    verified.judge_place(&info, target);
     let found = info.keyspace();
     let numbers = expected.databases.keys().chain(found.keys()).copied();
     for number in numbers.collect::<std::collections::BTreeSet<u64>>() {
@@ -94,6 +90,21 @@ pub(super) fn ask(
 }
 
 impl Verified {
+    /// The server works in the directory it was restored into, and follows nobody it did not follow before.
+    fn judge_place(&mut self, info: &Info, target: &Target) {
+        let process = info.number("process_id").unwrap_or_default();
+        let works_in = Path::new("/proc").join(process.to_string()).join("cwd").canonicalize();
+        if let Ok(works_in) = works_in
+            && target.directory.canonicalize().is_ok_and(|directory| directory != works_in)
+        {
+            let (there, here) = (works_in.display(), target.directory.display());
+            self.wrong.push(format!("the server works in {there} now, and was restored into {here}"));
+        }
+        if target.is_master() && info.get("role") != Some("master") {
+            self.wrong.push("the server is a replica now: its master replaces what was restored".into());
+        }
+    }
+
     /// Keys that had an expiry may be gone; clients may have written already.
     fn judge(&mut self, number: u64, keys: u64, wanted: u64, expiring: u64, and_commands: bool) {
         let least = wanted.saturating_sub(expiring);
