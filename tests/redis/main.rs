@@ -16,6 +16,7 @@ mod doctor;
 mod drill;
 mod live;
 mod live_hostile;
+mod live_impostors;
 mod moments;
 mod restore_server;
 mod restore_server_hostile;

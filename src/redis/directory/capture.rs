@@ -33,6 +33,13 @@ pub struct CaptureOptions {
     pub exclude: Vec<String>,
 }
 
+impl CaptureOptions {
+    /// Whether a path is left out.
+    pub(in crate::redis) fn leaves_out(&self, path: &[u8]) -> Result<bool, RedisError> {
+        Ok(Patterns::new(&self.exclude)?.matches(path))
+    }
+}
+
 /// A data directory at one moment.
 #[derive(Debug)]
 pub struct Capture {

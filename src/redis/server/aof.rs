@@ -47,6 +47,8 @@ enum Attempt {
     Again(&'static str),
     /// The server writes to other files. Seen once, a rewrite may be behind it.
     Other(&'static str),
+    /// Waiting changes nothing.
+    Never(&'static str),
 }
 
 /// Captures the AOF; `Err(why)` inside if it does not come to be live in time.
@@ -63,6 +65,7 @@ pub(super) fn capture_aof(
         let why = match attempt(server, place, &told, options, watch)? {
             Attempt::Captured(aof) => return Ok(Ok(*aof)),
             Attempt::Again(why) => why,
+            Attempt::Never(why) => return Ok(Err(why)),
             Attempt::Other(why) if others == OTHERS => return Ok(Err(why)),
             Attempt::Other(why) => {
                 others += 1;
@@ -106,7 +109,14 @@ fn attempt(
     if let Some(why) = after.is_other_than(&mark) {
         return Ok(Attempt::Again(why));
     }
-    let (capture, Some(measure)) = captured else { return Ok(Attempt::Again("there are no files of the AOF")) };
+    let (capture, measure) = captured;
+    let Some(measure) = measure else {
+        let is_left_out = capture.warnings.iter().any(|warning| warning.code == "aof-left-out");
+        return Ok(match is_left_out {
+            true => Attempt::Never("a pattern leaves out a part of it"),
+            false => Attempt::Again("there are no files of the AOF"),
+        });
+    };
     let counted = Counted { before: &before, mark: &mark, written: &written, after: &after }.compare(first, &measure);
     match (place.writes(&measure), counted) {
         // After CONFIG SET dir, or where somebody put other files in place of its own.

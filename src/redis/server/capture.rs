@@ -193,6 +193,7 @@ impl Live<'_> {
     }
 
     fn aof(&self, server: &mut Server) -> Result<Result<LiveCapture, &'static str>, RedisError> {
+        self.refuse_excluded(&self.place.told.aof_path())?;
         if !self.place.knows_names() {
             return Ok(Err("what its files are called is not known"));
         }
@@ -245,6 +246,17 @@ impl Live<'_> {
         Ok(stamp.map(|(stamp, _)| MadeDump { path, stamp, address: server.address().clone() }))
     }
 
+    /// A dataset that is left out cannot be captured, and nobody has to wait to hear so.
+    fn refuse_excluded(&self, path: &[u8]) -> Result<(), RedisError> {
+        match self.files.leaves_out(path)? {
+            false => Ok(()),
+            true => Err(RedisError::Server {
+                what: format!("{} is the dataset, and a pattern leaves it out", String::from_utf8_lossy(path)),
+                hint: "leave the pattern out, or capture the AOF or the dump alone with --mode".into(),
+            }),
+        }
+    }
+
     /// Does what may ask for a dump, and tells which one is there only because of it. If that comes to nothing, or is
     /// interrupted, a dump that the server would load does not stay: its save is waited for, since it cannot be stopped.
     fn cleaning_up<T>(
@@ -276,6 +288,7 @@ impl Live<'_> {
     fn proved_dump(&self, server: &mut Server) -> Result<(Capture, UnixMillis), RedisError> {
         let mut attempt = 1;
         loop {
+            self.refuse_excluded(&self.place.told.dump)?;
             let (asked, moment) = self.fresh_dump(server)?;
             let (mut capture, _) = capture_as_told(&self.place.directory, self.files, Some(&self.place.told))?;
             if self.info.is_on("aof_enabled") {
