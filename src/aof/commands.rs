@@ -17,6 +17,8 @@ pub struct Commands {
     pub first_timestamp: Option<Timestamp>,
     /// The last timestamp.
     pub last_timestamp: Option<Timestamp>,
+    /// The first timestamp that is later than the second the scanner was given.
+    pub later_timestamp: Option<Timestamp>,
     /// Why the cut is not the end.
     pub ending: Ending,
 }
@@ -46,7 +48,8 @@ impl Commands {
     pub fn after(mut self, bytes: u64) -> Self {
         self.cut += bytes;
         self.length += bytes;
-        for timestamp in [&mut self.first_timestamp, &mut self.last_timestamp].into_iter().flatten() {
+        let timestamps = [&mut self.first_timestamp, &mut self.last_timestamp, &mut self.later_timestamp];
+        for timestamp in timestamps.into_iter().flatten() {
             timestamp.offset += bytes;
         }
         match &mut self.ending {

@@ -51,6 +51,8 @@ pub struct Scanner {
     open: Option<(u64, Tally)>,
     /// The earlier moment that is looked for on the way.
     seek: Option<Seek>,
+    /// The first timestamp that is later is looked for.
+    given: Option<u64>,
 }
 
 /// What has to come next.
@@ -111,6 +113,7 @@ struct Tally {
     transactions: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    later: Option<Timestamp>,
 }
 
 impl Tally {
@@ -119,11 +122,13 @@ impl Tally {
         self.transactions += later.transactions;
         self.first = self.first.or(later.first);
         self.last = later.last.or(self.last);
+        self.later = self.later.or(later.later);
     }
 
-    fn add_timestamp(&mut self, timestamp: Timestamp) {
+    fn add_timestamp(&mut self, timestamp: Timestamp, given: Option<u64>) {
         self.first = self.first.or(Some(timestamp));
         self.last = Some(timestamp);
+        self.later = self.later.or(Some(timestamp).filter(|now| given.is_some_and(|given| now.seconds > given)));
     }
 }
 
@@ -148,7 +153,13 @@ impl Scanner {
             done: Tally::default(),
             open: None,
             seek: None,
+            given: None,
         }
+    }
+
+    /// A scanner that also looks for the first timestamp that is later than a second, where one is given.
+    pub fn looking_after(second: Option<u64>) -> Self {
+        Self { given: second, ..Self::default() }
     }
 
     /// A scanner that also looks for an earlier moment.
@@ -200,6 +211,7 @@ impl Scanner {
             transactions: self.done.transactions,
             first_timestamp: self.done.first,
             last_timestamp: self.done.last,
+            later_timestamp: self.done.later,
             ending,
         }
     }
@@ -270,7 +282,7 @@ impl Scanner {
             }
         };
         if let Some(seconds) = seconds {
-            tally.add_timestamp(Timestamp { seconds, offset: begin });
+            tally.add_timestamp(Timestamp { seconds, offset: begin }, self.given);
             if let Some(seek) = &mut self.seek {
                 seek.see_second(seconds);
             }

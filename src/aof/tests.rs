@@ -132,6 +132,17 @@ fn a_long_argument_is_passed_by_its_length() {
 }
 
 #[test]
+fn the_first_timestamp_after_a_second_is_found_also_in_a_transaction() {
+    let bytes = b"#TS:5\r\n*1\r\n$5\r\nMULTI\r\n#TS:7\r\n*1\r\n$4\r\nEXEC\r\n#TS:9\r\n";
+    let later = |second| {
+        let mut scanner = Scanner::looking_after(second);
+        bytes.chunks(3).for_each(|piece| scanner.push(piece));
+        scanner.finish().later_timestamp.map(|timestamp| timestamp.seconds)
+    };
+    assert_eq!([Some(4), Some(5), Some(7), Some(9), None].map(later), [Some(5), Some(7), Some(9), None, None]);
+}
+
+#[test]
 fn offsets_after_a_preamble_count_from_the_beginning_of_the_file() {
     let commands = scan(b"#TS:9\r\n*1\r\n$4\r\nPI").after(1000);
     assert_eq!((commands.cut, commands.length), (1007, 1017));

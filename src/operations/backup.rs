@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::source::{Captured, Source, key_drop};
-use super::timeline::proof::{Hasher, Joint, Proof};
+use super::timeline::proof::{GoesOn, Hasher, Joint, Proof};
 use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
@@ -112,7 +112,7 @@ fn attempt(
     let unread = || files.iter().filter(|stored| stored.unread).map(|stored| stored.file.size);
     let (unread_files, unread_bytes) = (unread().count() as u64, unread().sum());
     let seen: Vec<SeenFile> = files.iter_mut().filter_map(|stored| stored.seen.take()).collect();
-    let proof = files.iter().fold(Proof::default(), |p, one| p.and(one.file.role, &one.facts, one.continues));
+    let proof = files.iter().fold(Proof::default(), |p, one| p.and(&one.file, &one.facts, one.continues));
     let mut snapshot = assemble(&session, captured, dataset, options, files, stored);
     proof.complete(&mut snapshot, &captured.capture, earlier.snapshot.as_ref());
     snapshot.warnings.extend(key_drop(earlier.snapshot.as_ref(), &snapshot));
@@ -185,8 +185,8 @@ struct StoredFile {
     facts: Facts,
     /// Taken over from the previous snapshot.
     unread: bool,
-    /// The previous snapshot's AOF goes on in it.
-    continues: bool,
+    /// Whether the previous snapshot's AOF goes on in it.
+    continues: GoesOn,
     /// For the next backup, where the file stood still.
     seen: Option<SeenFile>,
 }
@@ -200,14 +200,20 @@ fn store_file(
 ) -> Result<StoredFile, OperationError> {
     let file = describe(captured);
     if captured.kind != FileKind::File {
-        return Ok(StoredFile { file, facts: BTreeMap::new(), unread: false, continues: false, seen: None });
+        return Ok(StoredFile {
+            file,
+            facts: BTreeMap::new(),
+            unread: false,
+            continues: GoesOn::default(),
+            seen: None,
+        });
     }
     let stamp = stamp(captured);
     if let Some(stamp) = &stamp
         && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
     {
         observer.advance(old.size);
-        let continues = earlier.joint(captured).is_some();
+        let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
         let File { size, hash, recipe, suspect, .. } = old.clone();
         let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
         let file = File { size, hash, recipe, suspect, ..file };
@@ -234,7 +240,7 @@ fn read_file(
     earlier: &Earlier<'_>,
     mut file: File,
     observer: &dyn Observer,
-) -> Result<(File, Facts, bool), OperationError> {
+) -> Result<(File, Facts, GoesOn), OperationError> {
     let recipe = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
     let mut stream = StreamWriter::after(repository, recipe);
     let mut hasher = Hasher::new(earlier.joint(captured));

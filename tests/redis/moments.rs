@@ -9,11 +9,14 @@ use redkeep::format::timeline::Precision;
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::{self, Selector};
 use redkeep::operations::restore::{self, Cut, From, restore_at};
+use redkeep::operations::source::{LiveSource, Source};
 use redkeep::operations::timeline::{Cause, Filter, Picked, Wish, before_command, load, pick};
-use redkeep::operations::{OperationError, Silent};
+use redkeep::operations::{OperationError, Silent, backup};
+use redkeep::redis::server::LiveOptions;
 use redkeep::repository::Repository;
 use tempfile::TempDir;
 
+use crate::live::as_backup_user;
 use crate::support::equality::Fingerprint;
 use crate::support::keyspace::{Keyspace, Random};
 use crate::support::repository::{Hands, back_up, create, memory};
@@ -338,4 +341,210 @@ fn an_aof_goes_on_over_a_restart_and_not_over_being_switched_off() {
     });
     write(&mut connection);
     assert!(!continues(&backup()));
+}
+
+/// Writes, and answers with the second in which that was.
+fn set(server: &RedisServer, key: &str, value: &str) -> u64 {
+    redis::cmd("SET").arg(key).arg(value).exec(&mut server.connection()).unwrap();
+    now() / 1000
+}
+
+fn order(server: &RedisServer, words: &[&str]) {
+    redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
+}
+
+/// What the keys `k` and `extra` held at a second.
+fn values(repository: &Repository, picked: &Picked) -> [Option<String>; 2] {
+    let (_place, server, _) = revived(repository, picked, ServerKind::Redis7);
+    let values: (Option<String>, Option<String>) =
+        redis::cmd("MGET").arg("k").arg("extra").query(&mut server.connection()).unwrap();
+    values.into()
+}
+
+fn k(value: &str) -> [Option<String>; 2] {
+    [Some(value.into()), None]
+}
+
+/// What a server holds is no more what was written to it since a capture: by a restore of all of it, and of a moment.
+///
+/// TIME-5
+#[test]
+fn between_a_capture_and_a_restore_of_it_is_a_gap() {
+    for is_cut in [false, true] {
+        let Some((data, mut server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+        let repository = repository();
+        let zero = set(&server, "k", "zero");
+        pass_seconds(2);
+        let one = set(&server, "k", "one");
+        back_up(&repository, data.path(), "d").unwrap();
+        pass_seconds(2);
+        let lost = set(&server, "k", "two");
+        set(&server, "extra", "1");
+        pass_seconds(2);
+        let picked = at(&repository, if is_cut { zero } else { one }, false).unwrap();
+        let place = tempfile::tempdir_in(data.path().parent().unwrap()).unwrap();
+        put(&repository, &picked, &place.path().join("back")).unwrap();
+        pass_seconds(2);
+        let late = set(&server, "extra", "2");
+        server.stop();
+        let aof = data.path().join("appendonlydir");
+        std::fs::remove_dir_all(&aof).unwrap();
+        std::fs::rename(place.path().join("back/appendonlydir"), &aof).unwrap();
+        pass_seconds(2);
+        server.start_again();
+        let three = set(&server, "k", "three");
+        back_up(&repository, data.path(), "d").unwrap();
+        pass_seconds(2);
+        let four = set(&server, "k", "four");
+        back_up(&repository, data.path(), "d").unwrap();
+        drop(server);
+
+        let (timelines, _) = load(&repository, &Filter::default()).unwrap();
+        assert_eq!((timelines[0].stretches.len(), timelines[0].gaps.len()), (2, 1), "{timelines:?}");
+        assert_eq!(timelines[0].stretches[1].snapshots.len(), 2);
+        for second in [lost, late] {
+            let refused = at(&repository, second, false).map(|picked| picked.moment);
+            let Err(OperationError::Unreachable { before: Some(before), after: Some(after), .. }) = refused else {
+                panic!("{second} was never so: {refused:?}");
+            };
+            assert!(before.0 / 1000 < lost && after.0 / 1000 > late && after.0 / 1000 <= three);
+        }
+        for (second, wanted) in [(zero, "zero"), (one, "one"), (three, "three"), (four, "four")] {
+            let picked = at(&repository, second, false).unwrap();
+            assert_eq!((values(&repository, &picked), picked.moment.precision), (k(wanted), Precision::Second));
+        }
+    }
+}
+
+/// Files that a restore by redkeep's journal put there, where their own age tells nothing.
+///
+/// TIME-5
+#[test]
+fn a_journal_of_a_restore_parts_as_well() {
+    let Some((data, server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+    let repository = repository();
+    let one = set(&server, "k", "one");
+    back_up(&repository, data.path(), "d").unwrap();
+    pass_seconds(2);
+    let lost = set(&server, "k", "two");
+    pass_seconds(2);
+    std::fs::write(data.path().join(".redkeep-restore.journal"), "").unwrap();
+    pass_seconds(2);
+    let three = set(&server, "k", "three");
+    back_up(&repository, data.path(), "d").unwrap();
+    drop(server);
+    assert!(matches!(at(&repository, lost, false), Err(OperationError::Unreachable { .. })));
+    for (second, wanted) in [(one, "one"), (three, "three")] {
+        assert_eq!(values(&repository, &at(&repository, second, false).unwrap()), k(wanted));
+    }
+}
+
+/// TIME-1
+#[test]
+fn a_copy_that_no_server_wrote_to_holds_what_its_original_does() {
+    let Some((data, server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+    let (repository, place) = (repository(), tempfile::tempdir().unwrap());
+    let copy = |name: &str| {
+        let copy = place.path().join(name);
+        let done = std::process::Command::new("cp").arg("-a").arg(data.path()).arg(&copy).status().unwrap();
+        assert!(done.success());
+        copy
+    };
+    let mut seconds = Vec::new();
+    for name in ["first", "second"] {
+        for part in ["a", "b"] {
+            let value = format!("{name} {part}");
+            seconds.push((set(&server, "k", &value), value));
+            pass_seconds(3);
+        }
+        back_up(&repository, &copy(name), "d").unwrap();
+    }
+    drop(server);
+    let moved = copy("moved");
+    let config = ServerOptions::with_config(ANNOTATED);
+    let server = RedisServer::start_with(ServerKind::Redis7, &moved, config);
+    seconds.push((set(&server, "k", "moved"), "moved".into()));
+    back_up(&repository, &moved, "d").unwrap();
+    drop(server);
+
+    let (timelines, _) = load(&repository, &Filter::default()).unwrap();
+    let stretches: Vec<usize> = timelines[0].stretches.iter().map(|stretch| stretch.snapshots.len()).collect();
+    assert_eq!((stretches, timelines[0].gaps.len()), (vec![2, 1], 1), "{timelines:?}");
+    for (second, wanted) in seconds {
+        let picked = at(&repository, second, false).unwrap();
+        assert_eq!((values(&repository, &picked), picked.moment.precision), (k(&wanted), Precision::Second));
+    }
+}
+
+/// TIME-4
+#[test]
+fn what_was_written_before_annotations_were_switched_on_has_no_second() {
+    let Some((data, server)) = started(ServerKind::Redis7, AOF) else { return };
+    let repository = repository();
+    pass_seconds(2);
+    let early = set(&server, "k", "1");
+    pass_seconds(2);
+    set(&server, "k", "2");
+    order(&server, &["FLUSHALL"]);
+    order(&server, &["CONFIG", "SET", "aof-timestamp-enabled", "yes"]);
+    pass_seconds(2);
+    let exact = set(&server, "k", "3");
+    pass_seconds(2);
+    set(&server, "k", "4");
+    back_up(&repository, data.path(), "d").unwrap();
+    drop(server);
+    let picked = at(&repository, early, false).unwrap();
+    assert_eq!((picked.moment.precision, values(&repository, &picked)), (Precision::Marks, [None, None]));
+    assert!(picked.moment.effective.0 / 1000 < early, "the mark is the begin of the AOF");
+    let picked = at(&repository, exact, false).unwrap();
+    assert_eq!((picked.moment.precision, values(&repository, &picked)), (Precision::Second, k("3")));
+}
+
+/// TIME-4
+#[test]
+fn what_was_written_while_annotations_were_off_has_no_second() {
+    let Some((_data, server)) = started(ServerKind::Redis7, ANNOTATED) else { return };
+    let repository = repository();
+    let address = as_backup_user(&server);
+    let capture = || {
+        let live = LiveSource { address: address.clone(), options: LiveOptions::default() };
+        let source = Source::Server(Box::new(live));
+        let options = backup::Options { source, dataset: Some("d".into()), ..backup::Options::default() };
+        backup::backup(&repository, &options, &Silent).unwrap()
+    };
+    let annotate = |word| order(&server, &["CONFIG", "SET", "aof-timestamp-enabled", word]);
+    let one = set(&server, "k", "1");
+    pass_seconds(2);
+    capture();
+    annotate("no");
+    pass_seconds(1);
+    set(&server, "k", "2");
+    capture();
+    pass_seconds(2);
+    set(&server, "k", "dark");
+    pass_seconds(2);
+    let dark = now() / 1000;
+    pass_seconds(2);
+    set(&server, "k", "late");
+    annotate("yes");
+    pass_seconds(2);
+    let three = set(&server, "k", "3");
+    pass_seconds(2);
+    let four = set(&server, "k", "4");
+    capture();
+    pass_seconds(2);
+    let five = set(&server, "k", "5");
+    pass_seconds(2);
+    capture();
+    drop(server);
+    for (second, wanted, precision) in [
+        (one, "1", Precision::Second),
+        (dark, "2", Precision::Marks),
+        (three, "3", Precision::Second),
+        (four, "4", Precision::Second),
+        (five, "5", Precision::Second),
+    ] {
+        let picked = at(&repository, second, false).unwrap();
+        assert_eq!((picked.moment.precision, values(&repository, &picked)), (precision, k(wanted)));
+    }
 }

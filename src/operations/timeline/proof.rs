@@ -1,12 +1,21 @@
 //! The proof, made while a backup reads its files, that an AOF goes on where the previous snapshot ended.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::UNIX_EPOCH;
 
-use crate::format::ObjectHash;
+use crate::aof::Scanner;
 use crate::format::snapshot::{File, Role, Snapshot};
-use crate::format::timeline::{self, BORN, FIRST_TIMESTAMP, LAST_TIMESTAMP};
-use crate::redis::{Capture, CapturedFile, Content};
+use crate::format::timeline::{self, BORN, FIRST_TIMESTAMP, LAST_TIMESTAMP, Seen};
+use crate::format::{ObjectHash, UnixMillis};
+use crate::redis::{Capture, CapturedFile};
+
+/// A restore into a server leaves it in the data directory, and writes it last when it is done.
+const JOURNAL: &str = ".redkeep-restore.journal";
+
+/// Seconds after the begin of its base within which the first increment comes to be, if a server wrote both: a new server
+/// finishes its empty base first.
+const NATURAL: u64 = 1;
 
 /// What has to be the begin of a file, if the previous snapshot's AOF goes on in it.
 #[derive(Debug, Clone, Copy)]
@@ -26,23 +35,41 @@ impl Joint {
     }
 }
 
+/// Whether a file begins with what the previous snapshot has of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::operations) struct GoesOn {
+    does: bool,
+    /// The first timestamp behind that.
+    first: Option<u64>,
+}
+
+impl GoesOn {
+    /// A file that is the one of the previous snapshot, with nothing behind.
+    pub fn unread() -> GoesOn {
+        GoesOn { does: true, first: None }
+    }
+}
+
 /// Hashes a file, and its begin on the way.
 pub(in crate::operations) struct Hasher {
     hasher: blake3::Hasher,
     joint: Option<Joint>,
     hashed: u64,
     begins_so: bool,
+    /// Follows what stands behind the begin.
+    behind: Scanner,
 }
 
 impl Hasher {
     /// Compares the begin of the file with what is given.
     pub fn new(joint: Option<Joint>) -> Hasher {
-        let mut hasher = Hasher { hasher: blake3::Hasher::new(), joint, hashed: 0, begins_so: false };
+        let behind = Scanner::default();
+        let mut hasher = Hasher { hasher: blake3::Hasher::new(), joint, hashed: 0, begins_so: false, behind };
         hasher.compare();
         hasher
     }
 
-    /// TIME-5: the begin is proved by the hash that the previous snapshot has of it.
+    /// The begin is proved by the hash that the previous snapshot has of it.
     fn compare(&mut self) {
         if let Some(joint) = self.joint.filter(|joint| joint.length == self.hashed) {
             self.begins_so = *self.hasher.finalize().as_bytes() == joint.hash.0;
@@ -58,11 +85,15 @@ impl Hasher {
             self.hashed += part.len() as u64;
             self.compare();
         }
+        if self.begins_so {
+            self.behind.push(rest);
+        }
     }
 
     /// Hash of the whole, and whether it begins as it should.
-    pub fn finish(self) -> (ObjectHash, bool) {
-        (ObjectHash(self.hasher.finalize().into()), self.begins_so)
+    pub fn finish(self) -> (ObjectHash, GoesOn) {
+        let first = self.behind.finish().first_timestamp.map(|timestamp| timestamp.seconds);
+        (ObjectHash(self.hasher.finalize().into()), GoesOn { does: self.begins_so, first })
     }
 }
 
@@ -70,32 +101,59 @@ impl Hasher {
 #[derive(Debug, Default)]
 pub(in crate::operations) struct Proof {
     continues: bool,
-    first: Option<u64>,
     last: Option<u64>,
+    seen: Seen,
+    /// Paths of files that hold commands before their first timestamp, or hold none.
+    unstamped: Vec<Vec<u8>>,
+    /// Paths of files that hold no commands.
+    empty: Vec<Vec<u8>>,
 }
 
 impl Proof {
     /// With one more file: what its content showed, and whether it begins with the previous snapshot's AOF.
-    pub fn and(mut self, role: Role, facts: &BTreeMap<String, String>, continues: bool) -> Proof {
-        let second = |name: &str| facts.get(name).and_then(|text| text.parse::<u64>().ok());
-        if matches!(role, Role::Incr | Role::SingleAof) {
-            let (first, last) = (second("aof.first-timestamp"), second("aof.last-timestamp"));
-            self.first = [self.first, first].into_iter().flatten().min();
-            self.last = [self.last, last].into_iter().flatten().max();
-            self.continues |= continues;
+    pub fn and(mut self, file: &File, facts: &BTreeMap<String, String>, continues: GoesOn) -> Proof {
+        let number = |name: &str| facts.get(name).and_then(|text| text.parse::<u64>().ok());
+        if matches!(file.role, Role::Incr | Role::SingleAof) {
+            let last = number("aof.last-timestamp");
+            let some = [number("aof.first-timestamp"), number("aof.timestamp-since-born"), continues.first, last];
+            self.seen.timestamps.extend(some.into_iter().flatten());
+            self.last = self.last.max(last);
+            self.continues |= continues.does;
+            if number("aof.commands").is_none_or(|count| count == 0) {
+                self.empty.push(file.path.to_vec());
+            } else if number("aof.first-timestamp-at") != Some(number("preamble").unwrap_or(0)) {
+                self.unstamped.push(file.path.to_vec());
+            }
         }
         self
     }
 
     /// Writes it into the new snapshot, whose previous one is given where it can be read.
-    pub fn complete(self, snapshot: &mut Snapshot, capture: &Capture, previous: Option<&Snapshot>) {
-        let seconds = [(FIRST_TIMESTAMP, self.first), (LAST_TIMESTAMP, self.last), (BORN, born(capture))];
+    pub fn complete(mut self, snapshot: &mut Snapshot, capture: &Capture, previous: Option<&Snapshot>) {
+        let born = growing(capture).filter_map(CapturedFile::born).min();
+        let seconds =
+            [(FIRST_TIMESTAMP, self.seen.timestamps.first().copied()), (LAST_TIMESTAMP, self.last), (BORN, born)];
         let facts = seconds.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
         snapshot.facts.extend(facts);
+        self.seen.carried = carried(snapshot, born, journal(capture));
+        let first = timeline::growing_files(snapshot).into_iter().find(|file| !self.empty.contains(&file.path));
+        self.seen.has_unstamped = first.is_some_and(|first| self.unstamped.contains(&first.path));
         let name = snapshot.previous.clone();
         let previous = previous.filter(|previous| self.continues && is_joint(previous, snapshot));
-        timeline::complete(snapshot, name.as_deref().zip(previous));
+        timeline::complete(snapshot, name.as_deref().zip(previous), &self.seen);
     }
+}
+
+/// When the AOF was carried to where it is, by the server's clock, if it was.
+///
+/// TIME-10: its files came to be later than what they hold, or a restore was done there later than that.
+fn carried(snapshot: &Snapshot, born: Option<u64>, journal: Option<u64>) -> Option<UnixMillis> {
+    let of_server = |millis: u64| millis.saturating_add_signed(timeline::clock_offset(snapshot));
+    let oldest = timeline::oldest_second(snapshot);
+    let is_later = |millis: &u64| oldest.is_none_or(|oldest| *millis / 1000 > oldest.saturating_add(NATURAL));
+    // Where nothing tells how old the content is, the age of the files is all there is.
+    let born = born.filter(|_| oldest.is_some());
+    [born, journal].into_iter().flatten().map(of_server).filter(is_later).max().map(UnixMillis)
 }
 
 /// An increment that was empty is the begin of any: then the base has to be the same.
@@ -108,15 +166,15 @@ fn is_joint(previous: &Snapshot, snapshot: &Snapshot) -> bool {
     has_begin || base(previous).zip(base(snapshot)).is_some_and(|(a, b)| same(a, b))
 }
 
-/// Milliseconds since the epoch at which the first of the files that hold commands came to be.
-fn born(capture: &Capture) -> Option<u64> {
-    let growing = capture.files.iter().filter(|file| matches!(file.role, Role::Incr | Role::SingleAof));
-    let born = growing.filter_map(|file| {
-        let Content::Open { file, .. } = &file.content else { return None };
-        let created = file.metadata().ok()?.created().ok()?;
-        u64::try_from(created.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
-    });
-    born.min()
+/// Files that hold commands.
+fn growing(capture: &Capture) -> impl Iterator<Item = &CapturedFile> {
+    capture.files.iter().filter(|file| matches!(file.role, Role::Incr | Role::SingleAof))
+}
+
+/// Milliseconds since the epoch at which the last restore into this directory, or its undoing, was done.
+fn journal(capture: &Capture) -> Option<u64> {
+    let modified = fs::symlink_metadata(capture.directory.join(JOURNAL)).ok()?.modified().ok()?;
+    u64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 #[cfg(test)]
@@ -142,11 +200,24 @@ mod tests {
             for size in [1, 7, 64, 200] {
                 let mut hasher = Hasher::new(Some(joint));
                 whole.chunks(size).for_each(|piece| hasher.update(piece));
-                assert_eq!(hasher.finish(), (hash(&whole), wanted), "{length} in pieces of {size}");
+                let goes_on = GoesOn { does: wanted, first: None };
+                assert_eq!(hasher.finish(), (hash(&whole), goes_on), "{length} in pieces of {size}");
             }
         }
         let mut hasher = Hasher::new(None);
         hasher.update(&whole);
-        assert_eq!(hasher.finish(), (hash(&whole), false));
+        assert_eq!(hasher.finish(), (hash(&whole), GoesOn::default()));
+    }
+
+    #[test]
+    fn the_first_timestamp_behind_what_was_captured_is_found() {
+        let (begin, rest) = (&b"#TS:5\r\n*1\r\n$1\r\nX\r\n"[..], &b"*1\r\n$1\r\nX\r\n#TS:7\r\n#TS:9\r\n"[..]);
+        let joint = Joint { length: begin.len() as u64, hash: hash(begin) };
+        let whole = [begin, rest].concat();
+        for size in [1, 7, 64] {
+            let mut hasher = Hasher::new(Some(joint));
+            whole.chunks(size).for_each(|piece| hasher.update(piece));
+            assert_eq!(hasher.finish().1, GoesOn { does: true, first: Some(7) });
+        }
     }
 }

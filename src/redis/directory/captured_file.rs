@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::UNIX_EPOCH;
 
 use super::owners::Owners;
 use super::reading;
@@ -99,6 +100,13 @@ impl CapturedFile {
             Content::Open { length: Some(length), .. } => *length,
             Content::Open { file, length: None } => file.metadata().map_or(0, |metadata| metadata.len()),
         }
+    }
+
+    /// Milliseconds since the epoch at which the file came to be on its file system, where that tells it.
+    pub fn born(&self) -> Option<u64> {
+        let Content::Open { file, .. } = &self.content else { return None };
+        let created = file.metadata().ok()?.created().ok()?;
+        u64::try_from(created.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     }
 
     /// Reads the content once, in order, from its first byte, hands every byte to `sink` in pieces of up to 256 KiB, and

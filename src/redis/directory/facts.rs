@@ -92,12 +92,15 @@ fn checksum(checksum: Checksum) -> &'static str {
     }
 }
 
-/// `aof.commands`, `aof.transactions`, and `aof.first-timestamp` and `aof.last-timestamp` (seconds) where there are any.
+/// `aof.commands`, `aof.transactions`, and where there are timestamps the first and the last (seconds), the offset of the
+/// first, and the first that is later than the second in which the file came to be on its file system.
 pub(super) fn of_commands(commands: &Commands) -> Facts {
     let mut facts = Facts::new();
     put(&mut facts, "aof.commands", Some(commands.commands));
     put(&mut facts, "aof.transactions", Some(commands.transactions));
     put(&mut facts, "aof.first-timestamp", commands.first_timestamp.map(|timestamp| timestamp.seconds));
     put(&mut facts, "aof.last-timestamp", commands.last_timestamp.map(|timestamp| timestamp.seconds));
+    put(&mut facts, "aof.first-timestamp-at", commands.first_timestamp.map(|timestamp| timestamp.offset));
+    put(&mut facts, "aof.timestamp-since-born", commands.later_timestamp.map(|timestamp| timestamp.seconds));
     facts
 }

@@ -23,7 +23,8 @@ pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>) -> Result<Reading, 
     let before = stamp(file).map_err(fails)?;
     let is_rdb = begins_like_rdb(file).map_err(fails)?;
     let mut tee = Tee { input: input(file, before.as_ref()), sink, length: 0, failure: None };
-    let checked = check(file.role, is_rdb, &mut tee);
+    let born = file.born().map(|millis| millis / 1000);
+    let checked = check(file.role, is_rdb, born, &mut tee);
     let (length, failure) = (tee.length, tee.failure);
     let mut reading = match (checked, failure) {
         (_, Some(Failure::Sink(error))) => return Err(RedisError::Sink(error)),
@@ -78,33 +79,33 @@ pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
     let is_rdb = rdb::looks_like_rdb(&first);
     let mut sink = |_: &[u8]| Ok(());
     let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink: &mut sink, length: 0, failure: None };
-    let checked = check(role, is_rdb, &mut tee);
+    let checked = check(role, is_rdb, None, &mut tee);
     match (checked, tee.failure) {
         (_, Some(Failure::Input(error) | Failure::Sink(error))) | (Err(error), None) => Err(error),
         (Ok(reading), None) => Ok(Reading { length: tee.length, ..reading }),
     }
 }
 
-/// Pulls the whole input through the reader for its role.
-fn check(role: Role, is_rdb: bool, tee: &mut Tee<'_>) -> io::Result<Reading> {
+/// Pulls the whole input through the reader for its role. `born`: the second in which the file came to be.
+fn check(role: Role, is_rdb: bool, born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
     match role {
         Role::Dump => rdb::read_structure(tee).map(|structure| of_rdb(&structure)),
-        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, tee),
-        Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(tee),
+        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, born, tee),
+        Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(born, tee),
         Role::Manifest => check_manifest(tee),
         Role::Other | Role::Config => pull(tee, &mut |_| {}).map(|()| Reading::default()),
     }
 }
 
-fn check_commands(tee: &mut Tee<'_>) -> io::Result<Reading> {
-    let mut scanner = Scanner::default();
+fn check_commands(born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::looking_after(born);
     pull(tee, &mut |piece| scanner.push(piece))?;
     Ok(of_commands(&scanner.finish()))
 }
 
 /// An RDB file, and maybe commands after it.
-fn check_preamble(role: Role, tee: &mut Tee<'_>) -> io::Result<Reading> {
-    let mut scanner = Scanner::default();
+fn check_preamble(role: Role, born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
+    let mut scanner = Scanner::looking_after(born);
     let structure = rdb::read_preamble(tee, &mut |piece| scanner.push(piece))?;
     let mut reading = of_structure(&structure);
     if let Some(end) = structure.end {
