@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
 use super::exit::{Code, UsageError};
@@ -20,7 +20,7 @@ pub(super) fn refused(error: &clap::Error, arguments: &[OsString]) -> Code {
     let words: Vec<&str> = words.into_iter().take_while(|word| *word != "--").collect();
     let command = command(&words);
     let is_json = words.contains(&"--json");
-    if let (ErrorKind::MissingRequiredArgument, Some(error)) = (error.kind(), nowhere(&command)) {
+    if let Some(error) = nowhere(error, &command) {
         return outcome::print_error(&error.into(), is_json);
     }
     let _ = error.print();
@@ -67,13 +67,18 @@ fn takes_value(command: &clap::Command, word: &str) -> bool {
 }
 
 /// A restore, or the undoing of one, of which is not said where.
-fn nowhere(command: &str) -> Option<UsageError> {
+fn nowhere(error: &clap::Error, command: &str) -> Option<UsageError> {
+    let missing = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing.as_slice(),
+        _ => return None,
+    };
+    let is_missing = |argument: &str| missing.iter().any(|missing| missing == argument);
     let (what, hint) = match command {
-        "redkeep restore" => (
+        "redkeep restore" if is_missing("--target <DIR>") => (
             "it is not said where to restore to",
             "name a directory with --target DIR, or a server of this host with --server or --server=HOST:PORT",
         ),
-        "redkeep undo" => (
+        "redkeep undo" if is_missing("<DIR>") => (
             "it is not said which restore is to be undone",
             "name the directory that was restored into, or a server of this host with --server or --server=HOST:PORT",
         ),

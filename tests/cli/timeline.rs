@@ -131,7 +131,7 @@ fn a_moment_that_no_snapshot_holds_is_refused_with_the_nearest_ones() {
     assert!(ran.text().contains("the nearest before the asked one"), "{}", ran.text());
     let (first, second) = increments();
     assert_eq!(left(&place), format!("{first}{second}"));
-    place.ends(2, &["restore", "--nearest", "--target", "back"]);
+    place.ends(2, &["restore", "--nearest", "--target", "back"]).says("  --at <TIME>");
     place.ends(2, &["restore", "--at", "noon", "--target", "back"]);
     // A time of today, and never a span.
     for (written, shown) in [("06:14:31", "T06:14:31+05:30"), ("00:00", "T00:00:00+05:30")] {
