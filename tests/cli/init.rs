@@ -63,7 +63,6 @@ fn an_empty_directory_and_a_fresh_file_system_will_do() {
     place.done(&["check"]);
 }
 
-/// LOCAL-5
 #[test]
 fn one_that_was_killed_can_be_repeated() {
     let place = Place::new();
