@@ -12,16 +12,18 @@ use crate::operations::list::Selector;
 const AFTER_HELP: &str = "\
 Examples:
   export REDKEEP_REPO=/srv/redkeep REDKEEP_PASSWORD_FILE=/etc/redkeep/password
+  redkeep doctor                       # what will bite, and the rights it needs
   redkeep init
-  redkeep backup /var/lib/redis
-  redkeep snapshots
-  redkeep restore latest --target /var/lib/redis
+  redkeep backup                       # the live server at 127.0.0.1:6379
+  redkeep timeline                     # which moments can be restored
+  redkeep restore --server --dry-run   # every step of putting one back
+  redkeep schedule install daily       # from now on, as the profile says
 
 Snapshots and times:
   SNAPSHOT is the begin of an id (4 digits or more), latest, latest~N, or
   @TIME: the last snapshot captured at or before TIME.
   TIME is RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05',
-  'today 14:05', or a span ago (3h, 2d, 90m).
+  14:05 or 14:05:09 (today), now, or a span ago (3h, 2d, 90m).
 
 Passwords:
   The password is taken from --key-file, --password-file or

@@ -1,5 +1,6 @@
 //! What the program's exit code says.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::operations::OperationError;
@@ -14,13 +15,13 @@ pub(crate) enum Code {
     Done = 0,
     /// It failed; nothing was committed.
     Failed = 1,
-    /// It was asked for wrongly, or of something that is not there.
+    /// It was asked for wrongly.
     Usage = 2,
     /// It was done, with losses or warnings that were named.
     Warnings = 3,
     /// Damage was found.
     Damage = 4,
-    /// The repository is held or busy.
+    /// The repository, or the directory that is restored to, is held or busy.
     Busy = 5,
     /// There is no repository.
     NoRepository = 6,
@@ -76,10 +77,36 @@ pub(crate) struct BusyError {
     pub hint: String,
 }
 
-/// The user stopped a question.
+/// The user stopped a question, or the program before anything was begun.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Stopped;
+
+/// An error for which more can be done than its kind tells.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    error: anyhow::Error,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Hinted {
+    pub fn new(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Hinted {
+        Hinted { error: error.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
 
 impl Code {
     /// The worse of two ends. What failed for a while is better than what stays so, and damage is worse than both.
@@ -119,6 +146,8 @@ impl Code {
             Code::Busy
         } else if error.is::<Stopped>() {
             Code::Interrupted
+        } else if let Some(hinted) = error.downcast_ref::<Hinted>() {
+            Code::of(&hinted.error)
         } else if let Some(error) = error.downcast_ref() {
             of_operation(error)
         } else if let Some(error) = error.downcast_ref() {
@@ -131,9 +160,16 @@ impl Code {
     }
 }
 
+/// How a restore says that the target's disk is too small: nothing is wrong with what was asked for.
+const NO_ROOM: &str = " bytes free, the snapshot needs ";
+/// How it says that another one works on the target: that ends by itself, as no server does.
+const OTHER_RESTORE: &str = "another restore to ";
+
 fn of_operation(error: &OperationError) -> Code {
     match error {
         OperationError::Repository(error) => of_repository(error),
+        OperationError::Refused { what, .. } if what.contains(NO_ROOM) => Code::Failed,
+        OperationError::InUse { what, .. } if what.starts_with(OTHER_RESTORE) => Code::Busy,
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
         OperationError::NoMoment { .. } | OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
             Code::NoMoment
@@ -310,6 +346,16 @@ mod tests {
         assert_eq!(repository(RepositoryError::Interrupted), 130);
         assert_eq!(code(OperationError::from(RedisError::Interrupted)), 130);
         assert_eq!(code(Stopped), 130);
+    }
+
+    #[test]
+    fn an_error_with_a_hint_of_its_own_keeps_its_code_and_its_causes() {
+        let error = anyhow::anyhow!("cause").context("what");
+        let error = anyhow::Error::new(Hinted::new(error, "hint"));
+        assert_eq!(format!("{error:#}"), "what: cause");
+        let error = OperationError::NoSnapshot { what: text() };
+        assert_eq!(code(Hinted::new(error, "hint")), 1);
+        assert_eq!(code(Hinted::new(RepositoryError::WrongSecret { location: text() }, "hint")), 7);
     }
 
     #[test]

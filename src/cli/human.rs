@@ -51,6 +51,11 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
+/// A sentence that says that a file is suspect, and then why, which may begin with that word too.
+pub(crate) fn suspect_once(sentence: &str) -> String {
+    sentence.replacen(": suspect at ", ": at ", 1)
+}
+
 /// Which way the cells of a column lean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lean {

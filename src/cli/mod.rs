@@ -12,6 +12,7 @@ mod human;
 mod json;
 mod outcome;
 mod progress;
+mod refusal;
 mod secrets;
 mod selector;
 mod server;
@@ -22,23 +23,27 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::Cli;
 use context::Context;
-use exit::Code;
+use exit::UsageError;
+use refusal::refused;
 
 /// Runs redkeep with its arguments, the program's name first, and answers with the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let mut cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => cli,
-        Err(error) => return refused(&error, &arguments).into(),
+    let parsed = Cli::command().try_get_matches_from(&arguments);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refused(&error.format(&mut Cli::command()), &arguments).into(),
     };
-    if let Some(profile) = cli.command.profile() {
-        cli.globals.profile = Some(profile.into());
-    }
     let is_json = cli.globals.json;
+    if let Err(error) = settle_profile(&mut cli, &matches) {
+        return outcome::print_error(&error.into(), is_json).into();
+    }
     let context = match Context::new(cli.globals).context("cannot watch for signals") {
         Ok(context) => context,
         Err(error) => return outcome::print_error(&error, is_json).into(),
@@ -52,19 +57,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     code.into()
 }
 
-/// Arguments that cannot be used, or a request for help.
-fn refused(error: &clap::Error, arguments: &[OsString]) -> Code {
-    // A closed standard output or error is not worth a word.
-    let _ = error.print();
-    if !error.use_stderr() {
-        return Code::Done;
+/// The profile that a command names itself counts, before that of the environment. Two different ones are not both meant.
+fn settle_profile(cli: &mut Cli, matches: &ArgMatches) -> Result<(), UsageError> {
+    let Some(named) = cli.command.profile().map(String::from) else { return Ok(()) };
+    let is_option = matches.value_source("profile") == Some(ValueSource::CommandLine);
+    let other = cli.globals.profile.replace(named.clone()).filter(|other| is_option && *other != named);
+    match other {
+        None => Ok(()),
+        Some(other) => Err(UsageError {
+            what: format!("two profiles are named: {named}, and {other} by --profile"),
+            hint: "leave --profile out: the command names its profile itself".into(),
+        }),
     }
-    let options = arguments.iter().take_while(|argument| *argument != "--");
-    if options.into_iter().any(|argument| argument == "--json") {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
-        let message = message.strip_prefix("error: ").unwrap_or(message);
-        outcome::print_json_error(message, Some("see: redkeep --help"), Code::Usage);
-    }
-    Code::Usage
 }

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::context::Context;
-use super::exit::{BusyError, Code, UsageError};
+use super::exit::{BusyError, Code, Hinted, UsageError};
 use super::human::{plain, short};
 use super::json;
 use super::time;
 use crate::operations::OperationError;
+use crate::operations::list::{NONE_YET, SEVERAL_DATASETS};
 use crate::repository::{Alarm, RepositoryError};
 use crate::store::StoreError;
 
@@ -168,7 +169,17 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<BusyError>() {
         return Some(error.hint.clone());
     }
+    if let Some(error) = error.downcast_ref::<Hinted>() {
+        return Some(error.hint.clone());
+    }
     match error.downcast_ref::<OperationError>() {
+        Some(OperationError::NoSnapshot { what }) if what.ends_with(NONE_YET) => {
+            Some("take the first one with: redkeep backup".into())
+        }
+        Some(OperationError::Ambiguous { what }) => Some(match what.starts_with(SEVERAL_DATASETS) {
+            true => "name one of them with --dataset".into(),
+            false => "give more of the id".into(),
+        }),
         Some(OperationError::NoMoment { oldest }) => {
             let (id, time) = (short(&oldest.session), time::show(oldest.time));
             Some(format!("the oldest one is {id} of {time}"))

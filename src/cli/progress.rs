@@ -1,17 +1,19 @@
 //! The progress bar on standard error, and the signals that stop a command.
 
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level};
 
-use super::exit::Code;
+use super::exit::{Code, Stopped};
 use super::human::size;
-use super::outcome::to_stderr;
+use super::outcome::{print_error, to_stderr};
 use crate::operations::Observer;
 
 const WITH_TOTAL: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
@@ -26,20 +28,32 @@ pub(crate) struct Progress {
     stop: Arc<AtomicBool>,
     /// Whether the next signal ends the program where it is.
     at_once: Arc<AtomicBool>,
+    /// Whether the answer is being printed: who ends the program after that says nothing more on standard output.
+    is_answered: Arc<Mutex<bool>>,
 }
 
 impl Progress {
-    /// A bar, shown only on a terminal. From now on SIGINT and SIGTERM end the program with 130.
-    pub fn new(is_shown: bool, is_verbose: bool) -> io::Result<Progress> {
+    /// A bar, shown only on a terminal. From now on SIGINT and SIGTERM end the program with 130, and a word about it.
+    pub fn new(is_shown: bool, is_verbose: bool, is_json: bool) -> io::Result<Progress> {
         let is_shown = is_shown && io::stderr().is_terminal();
+        let bar = ProgressBar::hidden();
         let (stop, at_once) = (Arc::default(), Arc::new(AtomicBool::new(true)));
+        let is_answered = Arc::default();
+        let end = End { is_json, bar: bar.clone(), is_answered: Arc::clone(&is_answered), begun: Arc::default() };
         for signal in [SIGINT, SIGTERM] {
-            // In this order: a signal finds the flag as it was before it.
-            flag::register_conditional_shutdown(signal, Code::Interrupted as i32, Arc::clone(&at_once))?;
+            flag::register_conditional_shutdown(signal, Code::Interrupted as i32, Arc::clone(&end.begun))?;
             flag::register(signal, Arc::clone(&stop))?;
-            flag::register(signal, Arc::clone(&at_once))?;
         }
-        Ok(Progress { bar: ProgressBar::hidden(), is_shown, is_verbose, stop, at_once })
+        // Printing is not for a signal's handler: a thread waits for them.
+        let (mut signals, turn) = (Signals::new([SIGINT, SIGTERM])?, Arc::clone(&at_once));
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for _ in signals.forever() {
+                if turn.swap(true, Ordering::Relaxed) {
+                    end.now();
+                }
+            }
+        })?;
+        Ok(Progress { bar, is_shown, is_verbose, stop, at_once, is_answered })
     }
 
     /// From now on the first signal asks the work to stop in good order, and the second ends the program.
@@ -51,7 +65,10 @@ impl Progress {
     pub fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         let at_once = self.at_once.swap(false, Ordering::Relaxed);
         let answer = question();
-        self.at_once.store(at_once, Ordering::Relaxed);
+        // The thread may hear of a signal only now: it was for the question.
+        if !self.stop.load(Ordering::Relaxed) {
+            self.at_once.store(at_once, Ordering::Relaxed);
+        }
         answer
     }
 
@@ -60,8 +77,9 @@ impl Progress {
         self.bar.suspend(print);
     }
 
-    /// Takes the bar away.
+    /// Takes the bar away: the answer is printed next.
     pub fn finish(&self) {
+        *lock(&self.is_answered) = true;
         self.bar.finish_and_clear();
     }
 
@@ -69,6 +87,30 @@ impl Progress {
     pub fn hidden(&self) -> Hidden<'_> {
         Hidden(self)
     }
+}
+
+/// The end of a program that a signal stopped where it was.
+struct End {
+    is_json: bool,
+    bar: ProgressBar,
+    is_answered: Arc<Mutex<bool>>,
+    /// Whether it has begun: what it prints may have to wait for its reader, and the next signal does not.
+    begun: Arc<AtomicBool>,
+}
+
+impl End {
+    fn now(&self) -> ! {
+        self.begun.store(true, Ordering::Relaxed);
+        // Held to the end, so that the answer of the command does not come behind this one.
+        let is_answered = lock(&self.is_answered);
+        self.bar.finish_and_clear();
+        print_error(&Stopped.into(), self.is_json && !*is_answered);
+        low_level::exit(Code::Interrupted as i32)
+    }
+}
+
+fn lock(is_answered: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    is_answered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for Progress {

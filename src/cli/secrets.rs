@@ -40,18 +40,35 @@ enum Source {
 /// The places a secret may be named in, and how people call them.
 type Named = Vec<(&'static str, Option<Source>)>;
 
-/// The credential that opens the repository. `before_asking` is done before a person is asked.
+/// The credential that opens the repository, and where it came from. `before_asking` is done before a person is asked.
 pub(crate) fn credential(
     context: &Context,
     before_asking: &dyn Fn() -> anyhow::Result<()>,
-) -> anyhow::Result<Credential> {
-    match choose([options(context), environment(), configured(context)?])? {
+) -> anyhow::Result<(Credential, String)> {
+    let (name, source) = choose([options(context), environment(), configured(context)?])?;
+    let from = whence(name, &source);
+    let credential = match source {
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             before_asking()?;
             password(ask(context, "password for the repository: ")?)
         }
         source => read(context, source),
+    };
+    Ok((credential?, from))
+}
+
+/// Where a secret came from, for people. What a command is may itself be a secret.
+fn whence(name: &str, source: &Source) -> String {
+    let place = match name.starts_with("--") || name.starts_with("REDKEEP_") {
+        true => "",
+        false => " of the configuration",
+    };
+    match source {
+        Source::KeyFile(path) | Source::PasswordFile(path) => format!("{name}{place}, {}", path.display()),
+        Source::PasswordCommand(_) => format!("what {name}{place} printed"),
+        Source::Variable(name) => format!("the variable {name}"),
+        Source::Prompt => "the terminal".into(),
     }
 }
 
@@ -75,7 +92,7 @@ pub(crate) fn of_slot(context: &Context, prompt: &str) -> anyhow::Result<Option<
 
 /// The first credential of a repository that is to be made.
 pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
-    let credential = match choose([options(context), environment(), configured(context)?])? {
+    let credential = match choose([options(context), environment(), configured(context)?])?.1 {
         Source::Prompt => {
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             ask_twice(context, "password for the new repository: ")?
@@ -97,7 +114,7 @@ pub(crate) fn new_credential(
     ];
     const NEW_PASSWORD: &str = "REDKEEP_NEW_PASSWORD";
     let environment = vec![(NEW_PASSWORD, variable(NEW_PASSWORD).map(|_| Source::Variable(NEW_PASSWORD)))];
-    let credential = match choose([options, environment])? {
+    let credential = match choose([options, environment])?.1 {
         Source::Prompt => {
             check_terminal("give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD")?;
             ask_twice(context, "new password: ")?
@@ -119,7 +136,7 @@ pub(crate) fn server_password(
         ("--redis-password-command", command.map(|command| Source::PasswordCommand(command.into()))),
     ];
     let environment = vec![(REDISCLI_AUTH, variable(REDISCLI_AUTH).map(|_| Source::Variable(REDISCLI_AUTH)))];
-    match choose([options, environment])? {
+    match choose([options, environment])?.1 {
         Source::PasswordFile(path) => {
             let read = read_file(context, &path);
             read.map(first_line).with_context(|| format!("cannot read password file {}", path.display())).map(Some)
@@ -159,13 +176,13 @@ fn configured(context: &Context) -> Result<Named, UsageError> {
 }
 
 /// Options come before the environment, and that before the configuration; two of one kind are refused rather than one
-/// of them ignored.
-fn choose<const N: usize>(places: [Named; N]) -> Result<Source, UsageError> {
+/// of them ignored. Answers with the name under which it was given, too.
+fn choose<const N: usize>(places: [Named; N]) -> Result<(&'static str, Source), UsageError> {
     for named in places {
         let mut given = named.into_iter().filter_map(|(name, source)| Some((name, source?)));
         match (given.next(), given.next()) {
             (None, _) => {}
-            (Some((_, source)), None) => return Ok(source),
+            (Some(given), None) => return Ok(given),
             (Some((first, _)), Some((second, _))) => {
                 return Err(UsageError {
                     what: format!("both {first} and {second} are given"),
@@ -174,7 +191,7 @@ fn choose<const N: usize>(places: [Named; N]) -> Result<Source, UsageError> {
             }
         }
     }
-    Ok(Source::Prompt)
+    Ok(("", Source::Prompt))
 }
 
 fn read(context: &Context, source: Source) -> anyhow::Result<Credential> {
@@ -288,13 +305,15 @@ mod tests {
 
     #[test]
     fn options_come_before_the_environment_and_the_terminal_is_last() {
+        let source =
+            |first: Named, second: Named, third: Named| choose([first, second, third]).ok().map(|(_, source)| source);
         let none = || vec![("a", None), ("b", None)];
         let env = || vec![("c", file("env"))];
-        assert_eq!(choose([none(), none()]).ok(), Some(Source::Prompt));
-        assert_eq!(choose([none(), env()]).ok(), file("env"));
-        assert_eq!(choose([vec![("a", None), ("b", file("option"))], env()]).ok(), file("option"));
-        assert_eq!(choose([none(), env(), vec![("d", file("configuration"))]]).ok(), file("env"));
-        assert_eq!(choose([none(), none(), vec![("d", file("configuration"))]]).ok(), file("configuration"));
+        assert_eq!(source(none(), none(), none()), Some(Source::Prompt));
+        assert_eq!(source(none(), env(), none()), file("env"));
+        assert_eq!(source(vec![("a", None), ("b", file("option"))], env(), none()), file("option"));
+        assert_eq!(source(none(), env(), vec![("d", file("configuration"))]), file("env"));
+        assert_eq!(source(none(), none(), vec![("d", file("configuration"))]), file("configuration"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::configuration::{Access, Configuration, Profile, usual_places};
 use super::context::Context;
-use super::exit::UsageError;
+use super::exit::{Hinted, UsageError};
 use super::secrets;
 use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError};
 use crate::store::{self, Intent, Location, Store};
@@ -92,7 +92,10 @@ impl Context {
                 other => other.map(|_| ()),
             })
         };
-        let credential = credential.map_or_else(ask, Ok)?;
+        let (credential, from) = match credential {
+            Some(known) => (known, None),
+            None => ask().map(|(credential, from)| (credential, Some(from)))?,
+        };
         let is_mistyped = secrets::is_mistyped(&credential);
         self.detail(&format!("opening {}", store.location()));
         let store: Arc<dyn Store> = store.clone();
@@ -100,7 +103,12 @@ impl Context {
         if is_mistyped && matches!(repository, Err(RepositoryError::WrongSecret { .. })) {
             self.warn("if that was a recovery key, it has a typing error: its last four symbols do not fit the others");
         }
-        let repository = repository?;
+        let repository = match (repository, from) {
+            (Err(error @ RepositoryError::WrongSecret { .. }), Some(from)) => {
+                return Err(Hinted::new(error, format!("it came from {from}")).into());
+            }
+            (repository, _) => repository?,
+        };
         self.detail(&format!("repository {}", repository.id()));
         if repository.is_first_contact() {
             let (location, id) = (repository.location(), repository.id());

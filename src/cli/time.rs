@@ -9,8 +9,8 @@ use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
 use crate::format::UnixMillis;
 
 /// What TIME may look like.
-pub(crate) const FORMS: &str =
-    "RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05', 'today 14:05', or a span ago such as 3h, 2d or 90m";
+pub(crate) const FORMS: &str = "RFC 3339, '2026-11-20 14:05' (local zone), 'yesterday 14:05', 14:05 (today), now, \
+                                or a span ago such as 3h, 2d or 90m";
 
 /// A moment, for people.
 pub(crate) fn show(moment: UnixMillis) -> String {
@@ -43,6 +43,7 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<UnixMillis, String> {
     let moment = rfc3339(text)
         .or_else(|| local(text, now))
         .or_else(|| of_day(text, now))
+        .or_else(|| of_today(text, now))
         .or_else(|| ago(text, now))
         .ok_or_else(|| format!("not a time: write {FORMS}"))?;
     u64::try_from(moment.as_millisecond()).map(UnixMillis).map_err(|_| "before 1970".to_string())
@@ -76,18 +77,30 @@ fn of_day(text: &str, now: &Zoned) -> Option<Timestamp> {
     in_zone(date.to_datetime(time), now)
 }
 
+/// `14:05`, `14:05:09` and `now`.
+fn of_today(text: &str, now: &Zoned) -> Option<Timestamp> {
+    if text == "now" {
+        return Some(now.timestamp());
+    }
+    let is_time = text.contains(':') && text.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte));
+    let time: Time = is_time.then(|| text.parse().ok())??;
+    in_zone(now.date().to_datetime(time), now)
+}
+
 /// A span before now; its days are days of the calendar.
 fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
+    now.checked_sub(with_units(text)?).ok().map(|zoned| zoned.timestamp())
+}
+
+/// A span of numbers with their units: 6:14:31 is a time of day.
+pub(crate) fn with_units(text: &str) -> Option<Span> {
     let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
-    let span: Span = is_span.then(|| text.parse().ok())??;
-    now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
+    (is_span && !text.contains(':')).then(|| text.parse().ok())?
 }
 
 /// A length of time, such as 36h, 7d or 1y6mo.
 pub(crate) fn span(text: &str) -> Result<Span, String> {
-    let span: Option<Span> = text.parse().ok();
-    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
-    let span = span.filter(|span| is_span && span.is_positive());
+    let span = with_units(text).filter(|span| span.is_positive());
     span.ok_or_else(|| "not a length of time: write 36h, 7d, 8w, 6mo or 1y".into())
 }
 
@@ -112,9 +125,7 @@ pub(crate) fn exact_span(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
-    let span: Option<Span> = is_span.then(|| text.parse().ok()).flatten();
-    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let length = with_units(text).and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
     let length = length.and_then(|length| Duration::try_from(length).ok());
     length.ok_or_else(|| "not a length of time: write it as 24h, 30d or 90m".to_string())
 }
@@ -149,6 +160,9 @@ mod tests {
             ("2026-07-20 14:05:09", "2026-07-20T12:05:09Z"),
             ("yesterday 14:05", "2026-11-21T13:05:00Z"),
             ("today 08:00:01", "2026-11-22T07:00:01Z"),
+            ("06:14:31", "2026-11-22T05:14:31Z"),
+            ("14:05", "2026-11-22T13:05:00Z"),
+            ("now", "2026-11-22T11:30:15.5Z"),
             ("3h", "2026-11-22T08:30:15.5Z"),
             ("90m", "2026-11-22T10:00:15.5Z"),
             ("2d", "2026-11-20T11:30:15.5Z"),
@@ -162,7 +176,7 @@ mod tests {
     fn a_length_of_time_is_more_than_nothing() {
         assert_eq!(span("1y6mo").map(|span| (span.get_years(), span.get_months())), Ok((1, 6)));
         assert_eq!(span("36h").map(|span| span.get_hours()), Ok(36));
-        for text in ["", "0d", "-3h", "3", "3h ago", "soon"] {
+        for text in ["", "0d", "-3h", "3", "3h ago", "soon", "06:14:31", "1d 06:14:31"] {
             assert!(span(text).is_err(), "{text}");
         }
     }
@@ -182,8 +196,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_forms_there_are() {
-        for text in ["", "2026-11-20", "noon", "yesterday", "-3h", "3", "3h ago", "tomorrow 14:05", "2026-13-01 10:00"]
-        {
+        let moments =
+            ["", "2026-11-20", "noon", "yesterday", "tomorrow 14:05", "2026-13-01 10:00", "24:05", "14:05:61"];
+        let spans = ["-3h", "3", "3h ago", "1d 06:14:31", "6:14:31h", "06:14 ago"];
+        for text in moments.into_iter().chain(spans) {
             assert!(parsed(text).is_err_and(|why| why.contains("yesterday 14:05")), "{text}");
         }
     }
@@ -193,7 +209,7 @@ mod tests {
         for (text, seconds) in [("0", 0), ("90m", 5400), ("24h", 86_400), ("30d", 2_592_000), ("1d12h", 129_600)] {
             assert_eq!(exact_span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "1", "-1h", "2h ago", "soon", "1mo"] {
+        for text in ["", "1", "-1h", "2h ago", "soon", "1mo", "01:30:00"] {
             assert!(exact_span(text).is_err(), "{text}");
         }
     }

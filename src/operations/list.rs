@@ -10,6 +10,11 @@ use crate::format::object::SnapshotName;
 use crate::format::snapshot::{File, FileKind, Snapshot};
 use crate::repository::{Alarm, ChunkReader, ForgottenRecord, GRACE, Repository, RepositoryError, SnapshotInfo};
 
+/// How it is said that a repository holds no snapshot.
+pub const NONE_YET: &str = "there is no snapshot yet";
+/// How it is said that a dataset has to be named, before their names.
+pub const SEVERAL_DATASETS: &str = "there are several datasets: ";
+
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
@@ -184,7 +189,7 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
             let of_one = one_dataset(infos)?;
             let place = of_one.len().checked_sub(back + 1);
             place.and_then(|place| of_one.get(place)).ok_or_else(|| match of_one.len() {
-                0 => none("there is no snapshot yet".into()),
+                0 => none(NONE_YET.into()),
                 count => none(format!("latest~{back} goes too far back: the oldest snapshot is latest~{}", count - 1)),
             })
         }
@@ -193,7 +198,7 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
             let captured = |info: &&SnapshotInfo| info.moment.unwrap_or(info.begin) <= *moment;
             of_one.iter().rev().find(captured).ok_or_else(|| match of_one.first() {
                 Some(oldest) => OperationError::NoMoment { oldest: oldest.name },
-                None => none("there is no snapshot yet".into()),
+                None => none(NONE_YET.into()),
             })
         }
     }
@@ -202,7 +207,7 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
 fn unknown_dataset(infos: &[SnapshotInfo], dataset: &str) -> OperationError {
     let mut names: Vec<&str> = infos.iter().map(|info| info.dataset.as_str()).collect();
     names.dedup();
-    let there = if names.is_empty() { "there is none yet".into() } else { format!("there are: {}", names.join(", ")) };
+    let there = if names.is_empty() { NONE_YET.into() } else { format!("there are: {}", names.join(", ")) };
     OperationError::NoSnapshot { what: format!("no snapshot of dataset {dataset}; {there}") }
 }
 
@@ -211,7 +216,7 @@ fn one_dataset(infos: &[SnapshotInfo]) -> Result<&[SnapshotInfo], OperationError
     names.dedup();
     match names.len() {
         0 | 1 => Ok(infos),
-        _ => Err(OperationError::Ambiguous { what: format!("there are several datasets: {}", names.join(", ")) }),
+        _ => Err(OperationError::Ambiguous { what: format!("{SEVERAL_DATASETS}{}", names.join(", ")) }),
     }
 }
 
@@ -244,9 +249,8 @@ pub fn dump(
     observer: &dyn Observer,
 ) -> Result<Dumped, OperationError> {
     let file = snapshot.files.iter().find(|file| file.path[..] == *path && file.kind == FileKind::File);
-    let file = file.ok_or_else(|| OperationError::Refused {
+    let file = file.ok_or_else(|| OperationError::NoSnapshot {
         what: format!("the snapshot has no file {}", String::from_utf8_lossy(path)),
-        hint: "list its files with: redkeep ls SNAPSHOT".into(),
     })?;
     let mut written = Written { bytes: 0, hasher: blake3::Hasher::new() };
     let whole = |_: &Vec<String>| true;

@@ -42,6 +42,9 @@ const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OF
 const OBJECT_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
+/// What to do where there is no directory.
+const MISSING: &str = "check that it is mounted, or make one with: redkeep init";
+
 /// Objects as files below one directory.
 pub(super) struct LocalStore {
     root: File,
@@ -65,7 +68,7 @@ impl LocalStore {
             Ok(root) => File::from(root),
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 let problem = "no such directory";
-                return Err(StoreError::Location { location: shown, problem, hint: "check that it is mounted" });
+                return Err(StoreError::Location { location: shown, problem, hint: MISSING });
             }
             Err(error) => return Err(failed("open", &shown, error.into())),
         };

@@ -127,6 +127,9 @@ fn a_file_that_was_cut_is_stored_and_named_as_suspect() {
     place.ends(0, &["ls", "latest"]).says("note: when it was taken: dump.rdb: ");
     place.ends(3, &["verify"]).says("warning: dump.rdb: ");
     place.ends(3, &["restore", "--target", "back"]).says("warning: dump.rdb was suspect");
+    for said in [&ran, &place.ends(3, &["restore", "--target", "back"]), &place.ends(0, &["ls", "latest"])] {
+        assert!(said.stderr.contains(": at ") && !said.stderr.contains("suspect at"), "{}", said.stderr);
+    }
 }
 
 #[test]

@@ -96,3 +96,15 @@ fn a_lost_index_object_is_made_good_with_a_warning() {
     assert!(text.contains("named again: 1 pack") && text.ends_with("repaired: nothing is lost\n"), "{text}");
     place.ends(0, &["check", "--read-data"]);
 }
+
+#[test]
+fn a_missing_pack_is_told_once() {
+    let place = Place::with_snapshot();
+    fs::remove_file(objects(&place, "packs").remove(0)).unwrap();
+    let text = place.ends(4, &["check", "--read-data"]).text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("damaged: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(text.contains("DAMAGED: 1 object, "), "{text}");
+    let json = place.ends(4, &["check", "--read-data", "--json"]).json();
+    assert_eq!(json["damage"].as_array().unwrap().len(), 1, "{json}");
+}

@@ -55,6 +55,6 @@ fn a_full_disk_is_a_failure() {
 #[test]
 fn what_is_no_file_is_refused() {
     let place = Place::with_snapshot();
-    place.ends(2, &["dump", "latest", "elsewhere"]).says("has no file elsewhere");
-    place.ends(2, &["dump", "latest", "modules"]).says("has no file modules");
+    place.ends(1, &["dump", "latest", "elsewhere"]).says("has no file elsewhere").says("hint: list its files with");
+    place.ends(1, &["dump", "latest", "modules"]).says("has no file modules");
 }

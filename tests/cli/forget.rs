@@ -75,9 +75,10 @@ fn what_cannot_be_meant_is_refused_and_nothing_is_forgotten() {
     place.ends(2, &["forget", "--keep-last", "1", "--even-pinned"]).says("are for named snapshots");
     let ran = place.ends(2, &["forget", "--keep-tag", "mistyped"]);
     ran.says("keeps none of the 2 snapshots of dataset sessions").says("hint: nothing was forgotten");
-    let ran = place.ends(0, &["forget", "--keep-last", "1", "--dataset", "unknown"]);
-    ran.says("note: no snapshot fits: nothing was forgotten");
-    place.ends(0, &["forget", "--keep-last", "1", "--tag", "unknown"]).says("nothing was forgotten");
+    let ran = place.ends(3, &["forget", "--keep-last", "1", "--dataset", "unknown", "--quiet"]);
+    ran.says("warning: no dataset is called unknown: nothing was forgotten; there are: sessions");
+    let ran = place.ends(0, &["forget", "--keep-last", "1", "--tag", "unknown"]);
+    ran.says("note: no snapshot has the tag unknown: nothing was forgotten");
     assert_eq!(listed(&place), ids);
 }
 

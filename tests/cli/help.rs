@@ -51,6 +51,12 @@ fn the_help_of_the_program_has_examples_and_the_exit_codes() {
     let place = Place::new();
     let help = place.done(&["--help"]).text();
     assert!(help.contains("Examples:\n") && help.contains("  130  interrupted\n"), "{help}");
+    for example in ["doctor", "init", "backup", "timeline", "restore --server --dry-run", "schedule install"] {
+        assert!(help.contains(&format!("\n  redkeep {example}")), "{example}: {help}");
+    }
+    for command in ["schedule", "doctor"] {
+        assert!(place.done(&[command, "--help"]).text().contains("See: redkeep run --help"), "{command}");
+    }
     assert!(place.ends(2, &[]).stderr.contains("Usage: redkeep"));
 }
 

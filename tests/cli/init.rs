@@ -1,4 +1,7 @@
-use crate::place::{Place, fields};
+use std::fs;
+use std::time::Instant;
+
+use crate::place::{Place, fields, run, tree};
 
 #[test]
 fn it_names_the_repository_and_what_must_not_be_lost() {
@@ -31,4 +34,72 @@ fn an_empty_password_is_refused_and_makes_nothing() {
     std::fs::write(place.path("empty"), "\nsecond line\n").unwrap();
     place.ends(2, &["init", "--password-file", &place.arg("empty")]).says("is empty");
     place.ends(6, &["snapshots"]);
+}
+
+#[test]
+fn a_directory_that_holds_anything_is_refused_and_left_as_it_is() {
+    let place = Place::new();
+    let before = tree(&place.data());
+    let ran = place.ends(2, &["init", "--repo", "data", "--json"]);
+    ran.says("data is not empty: it holds ").says("hint: name an empty or new directory instead");
+    assert_eq!(ran.json()["error"]["exit_code"], 2);
+    assert_eq!(tree(&place.data()), before);
+    fs::create_dir_all(place.path("other/keys")).unwrap();
+    fs::write(place.path("other/keys/id_rsa"), "x").unwrap();
+    place.ends(2, &["init", "--repo", "other"]).says("it holds keys");
+    // A repository whose config is lost is no place for another one.
+    let place = Place::with_repository();
+    fs::remove_file(place.repository().join("config")).unwrap();
+    place.ends(2, &["init"]).says("is not empty");
+    fs::write(place.path("file"), "").unwrap();
+    place.ends(1, &["init", "--repo", "file"]);
+}
+
+#[test]
+fn an_empty_directory_and_a_fresh_file_system_will_do() {
+    let place = Place::new();
+    fs::create_dir_all(place.repository().join("lost+found")).unwrap();
+    place.done(&["init"]);
+    place.done(&["check"]);
+}
+
+#[test]
+fn one_that_was_killed_can_be_repeated() {
+    let place = Place::new();
+    let begin = Instant::now();
+    place.done(&["init"]);
+    let whole = begin.elapsed();
+    for step in 0..12 {
+        for name in ["repository", "home"] {
+            let _ = fs::remove_dir_all(place.path(name));
+        }
+        let mut child = place.command(&["init", "--quiet"]).spawn().unwrap();
+        std::thread::sleep(whole * step / 10);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A config that is there makes it a repository, which the next commands use.
+        if !place.repository().join("config").exists() {
+            place.done(&["init"]);
+        }
+        place.ends(0, &["snapshots"]);
+    }
+    // What a kill between its two steps leaves, for certain.
+    fs::remove_dir_all(place.repository()).unwrap();
+    fs::create_dir_all(place.repository().join("keys")).unwrap();
+    fs::write(place.repository().join("keys").join("0".repeat(32)), "x").unwrap();
+    fs::write(place.repository().join("keys/.tmp-0000000000000000"), "x").unwrap();
+    fs::write(place.repository().join(".tmp-0000000000000001"), "x").unwrap();
+    place.ends(0, &["init", "--quiet"]);
+}
+
+#[test]
+fn one_that_fails_leaves_no_directory_that_it_made() {
+    let place = Place::new();
+    fs::create_dir(place.path("mine")).unwrap();
+    for repository in ["new/below/repository", "mine"] {
+        let mut command = place.command(&["init", "--repo", repository]);
+        let ran = run(command.env_remove("REDKEEP_PASSWORD"));
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+    }
+    assert!(!place.path("new").exists() && place.path("mine").exists());
 }

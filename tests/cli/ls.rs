@@ -22,7 +22,7 @@ fn a_path_lists_what_is_at_and_below_it() {
     };
     assert_eq!(paths("modules"), ["modules", "modules/table.bin"]);
     assert_eq!(paths("nodes.conf"), ["nodes.conf"]);
-    place.ends(2, &["ls", "latest", "elsewhere"]).says("nothing at elsewhere");
+    place.ends(1, &["ls", "latest", "elsewhere"]).says("nothing at elsewhere").says("hint: paths are those below");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_snapshot_is_named_by_id_place_or_time() {
 #[test]
 fn what_names_no_snapshot_is_told_apart() {
     let place = Place::with_repository();
-    place.ends(1, &["ls", "latest"]).says("there is no snapshot yet");
+    place.ends(1, &["ls", "latest"]).says("there is no snapshot yet").says("with: redkeep backup");
     place.backup();
     place.ends(1, &["ls", "latest~1"]).says("the oldest snapshot is latest~0");
     place.ends(1, &["ls", "00000000000000000000000000000000"]).says("no snapshot has an id");
@@ -66,7 +66,7 @@ fn what_names_no_snapshot_is_told_apart() {
     place.ends(2, &["ls", "abc"]).says("at least 4 digits");
     place.ends(2, &["ls", "newest"]).says("latest~N");
     place.done(&["backup", "data", "--dataset", "other"]);
-    place.ends(2, &["ls", "latest"]).says("several datasets").says("hint: name one of them with --dataset");
+    place.ends(2, &["ls", "latest"]).says("several datasets").says("hint: name one of them with --dataset\n");
     place.done(&["ls", "latest", "--dataset", "other"]);
 }
 

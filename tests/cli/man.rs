@@ -10,6 +10,7 @@ fn a_page_goes_to_standard_output() {
     let page = place.done(&["man", "key", "add"]).text();
     assert!(page.contains("redkeep\\-key\\-add") && page.contains(".SH \"EXAMPLES\"\n"), "{page}");
     place.ends(2, &["man", "unknown"]);
+    assert_eq!(place.ends(2, &["man", "--json"]).json()["error"]["message"], "a manual page is no JSON");
 }
 
 #[test]

@@ -35,8 +35,13 @@ fn a_wrong_one_ends_with_7() {
     let ran = run(place.command(&["snapshots", "--json"]).env("REDKEEP_PASSWORD", "wrong"));
     assert_eq!(ran.code, 7);
     assert_eq!(ran.json()["error"]["exit_code"], 7);
-    ran.says("redkeep: wrong password").says("hint: ");
+    ran.says("redkeep: wrong password").says("hint: it came from the variable REDKEEP_PASSWORD");
     assert!(!ran.stderr.contains("\"wrong\""));
+    let file = write(&place, "password", "wrong", 0o600);
+    let ran = without(&place, &["--password-file", &file]);
+    ran.says(&format!("hint: it came from --password-file, {file}"));
+    let ran = without(&place, &["--password-command", "echo wrong"]);
+    ran.says("hint: it came from what --password-command printed");
 }
 
 #[test]

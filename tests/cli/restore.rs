@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -64,7 +64,12 @@ fn as_json_it_tells_what_was_done() {
 #[test]
 fn what_cannot_be_meant_is_wrong_usage() {
     let place = Place::with_snapshot();
-    place.ends(2, &["restore"]);
+    let ran = place.ends(2, &["restore", "latest", "--json"]);
+    ran.says("redkeep: it is not said where to restore to\nhint: name a directory with --target DIR, or a server");
+    assert_eq!(ran.json()["error"]["message"], "it is not said where to restore to");
+    let ran = place.ends(2, &["restore", "--server", "127.0.0.1:7901", "--dry-run", "--json"]);
+    ran.says("\nhint: to name the server write it behind an equals sign: --server=127.0.0.1:7901\n");
+    assert!(ran.json()["error"]["hint"].as_str().unwrap().ends_with("--server=127.0.0.1:7901"));
     place.ends(2, &["restore", "--target", "back", "--from", "memory"]);
     place.ends(2, &["restore", "--target", "back", "--from", "aof"]).says("holds no AOF");
     fs::write(place.path("file"), "").unwrap();
@@ -196,4 +201,36 @@ fn a_mount_point_is_refused_before_anything_is_written() {
     assert!(
         !entries.map(|entry| entry.unwrap().file_name()).any(|name| name.to_string_lossy().starts_with(".redkeep-"))
     );
+}
+
+/// Exit 5
+#[test]
+fn a_target_that_another_restore_works_on_is_busy() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    let lock = File::create(place.path(".redkeep-lock-back")).unwrap();
+    lock.lock().unwrap();
+    for arguments in [&["restore", "--target", "back"][..], &["undo", "back"]] {
+        place.ends(5, arguments).says("another restore to ").says("hint: wait until it has ended");
+    }
+    drop(lock);
+    place.done(&["restore", "--target", "back"]);
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_a_failure_and_no_wrong_usage() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("small")).unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs small || exit 77; exec \"$0\" \"$@\"";
+    let program = assert_cmd::cargo::cargo_bin("redkeep");
+    let place_command = place.command(&[]);
+    let environment = place_command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(program).args(["restore", "--target", "small/back"]);
+    let ran = run(command.envs(environment).current_dir(place.path(".")));
+    if ran.code == 77 || ran.stderr.starts_with("unshare: ") {
+        return; // Only root mounts, and not in every container.
+    }
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    ran.says("bytes free, the snapshot needs ").says("hint: ");
 }

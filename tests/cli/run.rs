@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::configuration::write;
-use crate::place::{Place, Ran, damage_packs, fields, noise, objects};
+use crate::place::{Place, Ran, damage_packs, fields, noise, objects, run};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
 /// A place whose profile `daily` is of the data directory.
@@ -222,6 +222,13 @@ fn what_a_profile_cannot_mean_is_a_failure_of_the_run() {
     assert_eq!(steps(&ran), named(&[("backup", Some(2))]));
     place.ends(2, &["run", "weekly", "--config", &place.arg("redkeep.toml")]).says("there are: daily");
     place.ends(2, &["run"]);
+    let config = place.arg("redkeep.toml");
+    let two = place.ends(2, &["run", "daily", "--profile", "weekly", "--config", &config, "--json"]);
+    two.says("two profiles are named: daily, and weekly by --profile");
+    assert_eq!(two.json()["error"]["exit_code"], 2);
+    place.ends(2, &["run", "daily", "--profile", "daily", "--config", &config]).says("backup: ");
+    let ran = run(place.command(&["run", "daily", "--config", &config]).env("REDKEEP_PROFILE", "weekly"));
+    ran.says("backup: ");
 }
 
 fn metric(place: &Place, name: &str) -> Option<f64> {

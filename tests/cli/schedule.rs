@@ -170,3 +170,37 @@ fn what_a_run_from_cron_would_lack_is_a_warning() {
     let ran = run(&mut place.command(&["schedule", "install", "daily", "--root", &root]));
     assert_eq!(ran.code, 2, "without a configuration there is no profile: {}", ran.stderr);
 }
+
+/// What cron starts has no XDG_CONFIG_HOME, and perhaps no HOME.
+#[test]
+fn a_profile_of_the_users_own_configuration_is_named_by_its_file() {
+    let place = Place::new();
+    fs::create_dir(place.path("root")).unwrap();
+    let text = "repo = \"repository\"\npassword-file = \"password\"\n[profile.daily]\ndir = \"data\"\n";
+    let own = write(&place.path("home/.config/redkeep/config.toml"), text);
+    let xdg = write(&place.path("xdg/redkeep/config.toml"), text);
+    let root = place.arg("root");
+    let install = ["schedule", "install", "daily", "--root", &root];
+    let ends = |command: &mut Command, path: &PathBuf| {
+        let ran = run(command);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let wanted = format!(" run daily --config {}\n", path.display());
+        assert!(file(&place, CRON).ends_with(&wanted), "{}", file(&place, CRON));
+    };
+    ends(&mut place.command(&install), &own);
+    ends(place.command(&install).env("XDG_CONFIG_HOME", place.path("xdg")), &xdg);
+    place.ends(3, &[&install[..], &["--user", "redis"]].concat()).says("see to it that redis may read your own");
+    assert!(file(&place, CRON).contains("--config"));
+}
+
+#[test]
+fn a_time_of_day_is_for_what_runs_once_a_day() {
+    let place = place();
+    ends(&place, 2, &["install", "daily", "--every", "5m", "--at", "02:30"]).says("hint: give one of the two");
+    ends(&place, 2, &["install", "daily", "--every", "6h", "--at", "02:30"]);
+    assert!(there(&place).is_empty());
+    ends(&place, 0, &["install", "daily", "--every", "1d", "--at", "04:05"]);
+    assert!(file(&place, CRON).contains("\n5 4 * * * "));
+    ends(&place, 0, &["install", "daily"]);
+    assert!(file(&place, CRON).contains("\n30 2 * * * "));
+}

@@ -1,14 +1,15 @@
 //! What all commands share: the location, the directories of this host, standard output and error.
 
 use std::fs;
-use std::process::Stdio;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use crate::place::{Place, run};
 
 #[test]
 fn no_repository_ends_with_6() {
     let place = Place::new();
-    place.ends(6, &["snapshots"]).says("hint: check that it is mounted");
+    place.ends(6, &["snapshots"]).says("hint: check that it is mounted, or make one with: redkeep init");
     fs::create_dir(place.repository()).unwrap();
     let ran = place.ends(6, &["snapshots", "--json"]);
     ran.says("no repository at").says("hint: make one with: redkeep init");
@@ -27,9 +28,12 @@ fn a_location_that_is_missing_or_unknown_is_wrong_usage() {
 #[test]
 fn wrong_usage_is_json_too_when_json_was_asked_for() {
     let place = Place::new();
-    let ran = place.ends(2, &["restore", "--json"]);
+    let ran = place.ends(2, &["ls", "--json"]);
     assert_eq!(ran.json()["error"]["exit_code"], 2);
     assert!(ran.json()["error"]["message"].as_str().unwrap().contains("required arguments"));
+    assert_eq!(ran.json()["error"]["hint"], "see: redkeep ls --help");
+    let ran = place.ends(2, &["--repo", "init", "key", "add", "--nonsense", "--json"]);
+    assert_eq!(ran.json()["error"]["hint"], "see: redkeep key add --help");
     assert_eq!(place.ends(2, &["unknown"]).text(), "");
 }
 
@@ -77,4 +81,25 @@ fn a_reader_of_a_listing_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+}
+
+/// Before anything is begun a signal ends the program where it is, and that is told.
+#[test]
+fn an_early_interrupt_is_told_as_text_and_as_json() {
+    let place = Place::with_repository();
+    for (arguments, signal) in [(&["snapshots", "--json"][..], "-INT"), (&["backup", "data"], "-TERM")] {
+        // The password is awaited: nothing of the repository was opened yet.
+        let mut command = place.command(arguments);
+        command.args(["--password-command", "echo waiting >&2; exec sleep 3"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut waiting = [0; 8];
+        child.stderr.as_mut().unwrap().read_exact(&mut waiting).unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(err, "redkeep: interrupted\n");
+        let wanted = "{\"error\":{\"message\":\"interrupted\",\"hint\":null,\"exit_code\":130}}\n";
+        assert_eq!(out, if arguments.contains(&"--json") { wanted } else { "" });
+    }
 }

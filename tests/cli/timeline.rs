@@ -131,8 +131,16 @@ fn a_moment_that_no_snapshot_holds_is_refused_with_the_nearest_ones() {
     assert!(ran.text().contains("the nearest before the asked one"), "{}", ran.text());
     let (first, second) = increments();
     assert_eq!(left(&place), format!("{first}{second}"));
-    place.ends(2, &["restore", "--nearest", "--target", "back"]);
+    place.ends(2, &["restore", "--nearest", "--target", "back"]).says("  --at <TIME>");
     place.ends(2, &["restore", "--at", "noon", "--target", "back"]);
+    // A time of today, and never a span.
+    for (written, shown) in [("06:14:31", "T06:14:31+05:30"), ("00:00", "T00:00:00+05:30")] {
+        place.ends(8, &["restore", "--at", written, "--target", "new"]).says(shown);
+        place.run(&["ls", &format!("@{written}")]).says(shown);
+    }
+    place.ends(8, &["restore", "--at", "now", "--target", "new"]).says("later than all that was captured");
+    place.ends(2, &["restore", "--at", "6:14:31", "--target", "new"]).says("14:05 (today), now");
+    place.ends(2, &["restore", "--at", "2026-11-26", "--target", "new"]).says("'2026-11-20 14:05'");
     place.ends(2, &["restore", "--at", &time(1), "--before-command", "FLUSHALL", "--target", "back"]);
 }
 

@@ -23,6 +23,9 @@ fn a_forgotten_snapshot_comes_back_under_a_new_id_in_its_old_place() {
         &new[..8]
     )));
     place.ends(2, &["undelete", &new]).says("was not forgotten").says("snapshots --forgotten");
-    place.ends(1, &["undelete", "0000ffff0000"]).says("no forgotten snapshot has an id");
+    place
+        .ends(1, &["undelete", "0000ffff0000"])
+        .says("no forgotten snapshot has an id")
+        .says("redkeep snapshots --forgotten");
     place.ends(2, &["undelete", "latest"]).says("by its id");
 }

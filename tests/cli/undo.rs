@@ -30,3 +30,24 @@ fn without_a_restore_there_is_nothing_to_undo() {
     let place = Place::new();
     place.ends(1, &["undo", "data"]).says("nothing was set aside");
 }
+
+#[test]
+fn the_second_one_does_not_say_that_the_first_had_been_forgotten() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    place.done(&["restore", "--target", "back"]);
+    place.done(&["undo", "back"]);
+    let text = place.done(&["undo", "back"]).text();
+    assert!(text.contains("holds again what it held before the last restore or undo\n"), "{text}");
+    assert!(place.path("back/dump.rdb").exists());
+}
+
+#[test]
+fn without_a_word_about_where_the_ways_are_named() {
+    let place = Place::new();
+    place.ends(2, &["undo"]).says("name the directory that was restored into, or a server").says("--server");
+    place
+        .ends(2, &["undo", "--server", "127.0.0.1:7901"])
+        .says("hint: to name the server")
+        .says("--server=127.0.0.1:7901");
+}

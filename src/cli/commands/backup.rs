@@ -11,7 +11,7 @@ use super::drill;
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
-use crate::cli::human::{count, duration, facts, plain, short, size, some_of};
+use crate::cli::human::{count, duration, facts, plain, short, size, some_of, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, time};
@@ -230,9 +230,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
 
 /// A stored warning on one line.
 pub(super) fn warning(warning: &Warning) -> String {
+    let message = suspect_once(&warning.message);
     match warning.path.is_empty() {
-        true => warning.message.clone(),
-        false => format!("{}: {}", String::from_utf8_lossy(&warning.path), warning.message),
+        true => message,
+        false => format!("{}: {message}", String::from_utf8_lossy(&warning.path)),
     }
 }
 

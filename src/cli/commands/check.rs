@@ -2,10 +2,11 @@
 
 pub(in crate::cli) mod json;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::{Span, SpanRelativeTo};
+use jiff::SpanRelativeTo;
 
 use crate::cli::context::Context;
 use crate::cli::human::{count, plain, short, size, some_of};
@@ -85,8 +86,7 @@ pub(in crate::cli) fn subset(text: &str) -> Result<CheckDepth, String> {
 
 pub(in crate::cli) fn age(text: &str) -> Result<CheckDepth, String> {
     let wrong = || "write a span of weeks, days, hours or minutes, such as 30d or 12h".to_string();
-    let is_span = text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains("ago");
-    let span: Span = is_span.then(|| text.parse().ok()).flatten().ok_or_else(wrong)?;
+    let span = time::with_units(text).ok_or_else(wrong)?;
     let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     Duration::try_from(span).map(CheckDepth::MaxAge).map_err(|_| wrong())
 }
@@ -156,8 +156,15 @@ fn looked_at(report: &CheckReport) -> String {
 }
 
 fn damaged(damage: &[Damage]) -> String {
-    let line = |damage: &Damage| format!("damaged: {}: {}\n", plain(&damage.object), plain(&damage.problem));
+    let line = |damage: &&Damage| format!("damaged: {}: {}\n", plain(&damage.object), plain(&damage.problem));
+    let damage = distinct(damage);
     some_lines(damage.iter().map(line), damage.len())
+}
+
+/// Each damage once: an object is looked for from several places, and told by each.
+fn distinct(damage: &[Damage]) -> Vec<&Damage> {
+    let mut seen = HashSet::new();
+    damage.iter().filter(|damage| seen.insert((&damage.object, &damage.problem))).collect()
 }
 
 fn lost(report: &CheckReport) -> String {
@@ -188,7 +195,8 @@ fn verdict(report: &CheckReport, depth: CheckDepth) -> String {
             CheckDepth::Subset { .. } | CheckDepth::Share { .. } | CheckDepth::MaxAge(_) => "no damage found\n".into(),
         };
     }
-    let objects = count(report.damage.len() as u64, "object");
+    let objects: HashSet<&String> = report.damage.iter().map(|damage| &damage.object).collect();
+    let objects = count(objects.len() as u64, "object");
     format!("the repository is DAMAGED: {objects}, {}\n", lost_in_all(report))
 }
 

@@ -6,6 +6,8 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::args::Cli;
+use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
 use crate::cli::outcome::Outcome;
 
 /// Print a script that completes redkeep's arguments in a shell
@@ -23,8 +25,11 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-/// Prints the script, also with `--json`: it is not a report.
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+/// Prints the script.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    if context.globals.json {
+        return Err(UsageError { what: "a script is no JSON".into(), hint: "leave --json out".into() }.into());
+    }
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "redkeep", &mut script);
     match io::Write::write_all(&mut io::stdout(), &script) {

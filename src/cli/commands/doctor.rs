@@ -11,7 +11,7 @@ use super::run::dataset;
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
-use crate::cli::human::{count, plain};
+use crate::cli::human::{count, plain, suspect_once};
 use crate::cli::outcome::{self, Outcome};
 use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
@@ -31,7 +31,8 @@ const READ_UP_TO: u64 = 256 << 20;
 /// server, that server is asked for its settings and state instead of reading configuration files.
 ///
 /// With a profile it looks at its directory, dataset and repository. Otherwise directories are those that the servers'
-/// configuration files name, and the repository is the one that other commands would use, if there is one.
+/// configuration files name, and the repository is the one that other commands would use, if there is one. What a profile
+/// may say is described by `redkeep run --help`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -40,6 +41,9 @@ Examples:
   redkeep doctor --redis redis://redkeep@localhost:6379
   redkeep doctor --dir /srv/volumes/redis --read-data
   redkeep doctor --json | jq -r '.findings[].what'
+
+Profiles:
+  See: redkeep run --help
 
 JSON:
   {\"findings\": [{\"severity\": \"serious\" or \"warning\", \"code\", \"what\",
@@ -111,6 +115,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         secrets: [access.password_file, access.key_file, server_secret].into_iter().flatten().collect(),
     };
     let mut report = doctor(&options, ambient.now(), &context.progress);
+    for finding in &mut report.findings {
+        finding.what = suspect_once(&finding.what);
+    }
     let of_configuration = context.configuration()?.warnings.iter();
     report.add(of_configuration.map(|warning| Finding::warning("configuration", warning, "see: redkeep run --help")));
     match location {

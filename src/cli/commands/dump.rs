@@ -14,7 +14,7 @@ use clap::Args;
 use super::pick;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
-use crate::cli::exit::UsageError;
+use crate::cli::exit::{Hinted, UsageError};
 use crate::cli::human::{plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
@@ -97,7 +97,15 @@ fn to_stdout(
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             Err(anyhow::Error::new(error).context("cannot write to standard output"))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(without_file(error)),
+    }
+}
+
+/// The snapshot was found: what is not there is the file.
+fn without_file(error: OperationError) -> anyhow::Error {
+    match error {
+        OperationError::NoSnapshot { .. } => Hinted::new(error, "list its files with: redkeep ls SNAPSHOT").into(),
+        other => other.into(),
     }
 }
 
@@ -175,7 +183,7 @@ fn write_new(
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             return Err(anyhow::Error::new(error).context(failed()));
         }
-        other => other?,
+        other => other.map_err(without_file)?,
     };
     file.sync_all().with_context(failed)?;
     Ok(dumped)

@@ -8,12 +8,13 @@ use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::Left;
-use crate::cli::human::{count, plain, short, table};
+use crate::cli::human::{count, plain, short, some_of, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::operations::forget::policy::{PINNED, Policy};
 use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
 use crate::operations::list::{Filter, Selector};
+use crate::repository::Repository;
 
 /// Say which snapshots are no longer wanted
 ///
@@ -124,14 +125,35 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     context.progress.stop_in_order();
     let filter = Filter { dataset: arguments.dataset, tag: arguments.tag, since: None };
-    let report = forget(&repository, &Options { what, filter, dry_run: arguments.dry_run }, &context.progress)?;
+    let options = Options { what, filter, dry_run: arguments.dry_run };
+    let report = forget(&repository, &options, &context.progress)?;
     let json = json::Forget::new(&report, zone.clone());
     let text = text(&report, zone.as_deref());
     let outcome = if report.dry_run { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
     let already = report.already.iter().map(|r| format!("{} was forgotten before", short(&r.snapshot.session)));
     let is_nothing = report.datasets.is_empty() && report.already.is_empty();
-    let nothing = is_nothing.then(|| "no snapshot fits: nothing was forgotten".to_string());
-    Ok(outcome.with_notes(already).with_notes(nothing).with_alarms(&report.alarms))
+    let nothing = if is_nothing { Some(nothing_fits(&repository, &options.filter)?) } else { None };
+    let (warning, note) = nothing.map_or((None, None), |(text, is_typo)| match is_typo {
+        true => (Some(text), None),
+        false => (None, Some(text)),
+    });
+    Ok(outcome.with_notes(already).with_notes(note).with_warnings(warning).with_alarms(&report.alarms))
+}
+
+/// Why nothing was forgotten, and whether it is for a dataset that there is not: a job with a mistyped name would never
+/// forget anything, and nobody would know.
+fn nothing_fits(repository: &Repository, filter: &Filter) -> anyhow::Result<(String, bool)> {
+    let infos = repository.kept_snapshots()?;
+    let mut datasets: Vec<String> = infos.iter().map(|info| info.dataset.clone()).collect();
+    datasets.dedup();
+    let named = filter.dataset.as_ref().filter(|name| !datasets.contains(name) && !datasets.is_empty());
+    Ok(match (named, &filter.tag) {
+        (Some(name), _) => {
+            (format!("no dataset is called {name}: nothing was forgotten; there are: {}", some_of(&datasets)), true)
+        }
+        (None, Some(tag)) => (format!("no snapshot has the tag {tag}: nothing was forgotten"), false),
+        (None, None) => ("no snapshot fits: nothing was forgotten".into(), false),
+    })
 }
 
 /// A policy or names, and not both.

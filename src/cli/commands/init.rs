@@ -1,5 +1,7 @@
 //! `redkeep init`.
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use crate::cli::context::Context;
@@ -9,10 +11,9 @@ use crate::cli::{json, secrets};
 
 use super::key::{RECOVERY, recovery_text};
 use crate::format::keys::Argon2Cost;
-use crate::operations::init::init;
+use crate::operations::init::{Ground, init};
 use crate::operations::keys;
-use crate::repository::{Ambient, Repository, RepositoryError};
-use crate::store::{self, Intent};
+use crate::repository::Ambient;
 
 /// Make a repository
 ///
@@ -42,15 +43,12 @@ pub(crate) struct Arguments {
 /// Makes a repository.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let places = context.places()?;
-    let store = store::open(&context.location()?, Intent::Create)?;
-    if Repository::is_in(&*store)? {
-        return Err(RepositoryError::AlreadyThere { location: store.location() }.into());
-    }
+    let ground = Ground::prepare(&context.location()?)?;
     let credential = secrets::first_credential(context)?;
     let ambient = Ambient::system();
     let recovery = arguments.recovery_key.then(|| keys::recovery_key(&ambient));
     let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
-    let report = init(store, credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
+    let report = init(Arc::clone(&ground.store), credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
     let mut text = format!(
         "made repository {} in {}\n\
          Its password or key file is the only way in: whoever loses it has lost every backup.\n",

@@ -9,6 +9,7 @@ use super::backup::warning;
 use super::pick;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
+use crate::cli::exit::Hinted;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{size, table};
 use crate::cli::outcome::Outcome;
@@ -56,11 +57,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let path = arguments.path.as_deref().map(OsStrExt::as_bytes).unwrap_or_default();
     let files = files(&chosen.snapshot, path);
     if files.is_empty() && !path.is_empty() {
-        return Err(OperationError::Refused {
-            what: format!("the snapshot has nothing at {}", String::from_utf8_lossy(path)),
-            hint: "paths are those below the data directory; leave it out to see all".into(),
-        }
-        .into());
+        let what = format!("the snapshot has nothing at {}", String::from_utf8_lossy(path));
+        let hint = "paths are those below the data directory; leave it out to see all";
+        return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
     }
     let warnings = chosen.snapshot.warnings.iter().map(|stored| format!("when it was taken: {}", warning(stored)));
     let outcome = Outcome::listing(text(&files), &json::Ls::new(&chosen, &files))?;

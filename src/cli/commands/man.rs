@@ -9,6 +9,7 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 
 use crate::cli::args::Cli;
+use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::{count, plain};
 use crate::cli::json;
@@ -37,11 +38,15 @@ pub(crate) struct Arguments {
 }
 
 /// Prints or writes manual pages.
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     if let Some(directory) = &arguments.out_dir {
         return write_all(&root, directory);
+    }
+    if context.globals.json {
+        let what = "a manual page is no JSON".into();
+        return Err(UsageError { what, hint: "leave --json out, or write the pages with --out-dir DIR".into() }.into());
     }
     let page = page(find(&root, &arguments.command)?)?;
     match io::stdout().write_all(&page) {

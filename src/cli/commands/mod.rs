@@ -91,8 +91,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Doctor(arguments) => doctor::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
-        Command::Completions(arguments) => completions::run(&arguments),
-        Command::Man(arguments) => man::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, context),
+        Command::Man(arguments) => man::run(&arguments, context),
     }
 }
 

@@ -11,7 +11,7 @@ use super::timeline::precision;
 use crate::aof::split_words;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
-use crate::cli::human::{count, facts, plain, short, size};
+use crate::cli::human::{count, facts, plain, short, size, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::format::UnixMillis;
@@ -144,7 +144,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let options = Options { target, from, with_config: arguments.with_config, dry_run: arguments.dry_run };
     let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
     let past = past(cut.as_ref());
-    let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
+    let suspect = |(path, why): &(String, String)| format!("{path} was suspect when it was stored: {why}");
+    let suspects = report.suspects.iter().map(|suspect_file| suspect_once(&suspect(suspect_file)));
     let json = json::Restore::new(&chosen, &report, past.as_ref());
     let outcome = Outcome::deed(text(&chosen, &report, past.as_ref()), &json)?;
     let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);

@@ -1,14 +1,14 @@
 //! `redkeep schedule`.
 
 use std::env;
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Zoned;
 use serde::Serialize;
 
-use crate::cli::configuration::refuse_name;
+use crate::cli::configuration::{Configuration, refuse_name};
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::{facts, plain};
@@ -17,10 +17,13 @@ use crate::cli::time;
 use crate::format::UnixMillis;
 use crate::operations::schedule::{Installed, Job, Kind, Options, Timing, install, remove, show};
 
+/// When a profile runs that is not told when.
+const USUAL: (u8, u8) = (2, 30);
+
 /// Have cron or systemd run a profile
 ///
 /// Writes an entry of /etc/cron.d, or a systemd service and timer, that runs `redkeep run PROFILE`. Only files that
-/// redkeep wrote are replaced or removed.
+/// redkeep wrote are replaced or removed. What a profile may say is described by `redkeep run --help`.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
@@ -29,6 +32,9 @@ Examples:
   redkeep schedule install daily --at 02:30
   redkeep schedule show
   redkeep schedule remove daily
+
+Profiles:
+  See: redkeep run --help
 "
 )]
 pub(crate) struct Arguments {
@@ -48,7 +54,7 @@ enum Command {
 ///
 /// A systemd timer where systemd runs the host, else an entry of /etc/cron.d. Units are read by systemd-analyze, where
 /// that is there, before they are put in place. Another time for the same profile replaces the former. The job names
-/// this program by its path, and the configuration file where --config names one.
+/// this program by its path, and the profile's configuration file unless that is /etc/redkeep.toml.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -66,9 +72,9 @@ struct Install {
     /// The profile
     #[arg(value_name = "PROFILE", value_parser = profile)]
     name: String,
-    /// When, each day
-    #[arg(long, value_name = "HH:MM", value_parser = time_of_day, default_value = "02:30")]
-    at: (u8, u8),
+    /// When, each day [default: 02:30]
+    #[arg(long, value_name = "HH:MM", value_parser = time_of_day)]
+    at: Option<(u8, u8)>,
     /// How often: minutes that divide an hour, hours that divide a day, or 1d
     #[arg(long, value_name = "SPAN", value_parser = time::exact_span)]
     every: Option<std::time::Duration>,
@@ -186,25 +192,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
 
 fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome> {
     context.profile()?;
-    let timing = match arguments.every {
-        None => Timing::Daily(arguments.at.0, arguments.at.1),
-        Some(span) => Timing::every(span, arguments.at).ok_or_else(|| UsageError {
-            what: "the clock has no such rhythm".into(),
-            hint: "give minutes that divide an hour, such as 5m, hours that divide a day, such as 6h, or 1d".into(),
-        })?,
-    };
+    let timing = timing(arguments)?;
     let me = uzers::get_current_username().and_then(|name| name.into_string().ok());
     let user = arguments.user.clone().or_else(|| me.clone()).ok_or_else(|| UsageError {
         what: "the user who runs this has no name".into(),
         hint: "name one with --user".into(),
     })?;
-    let warnings = warnings(context, me.as_ref() == Some(&user))?;
+    let file = file(&arguments.name, context)?;
+    let warnings = warnings(context, file.as_deref(), me.as_ref().filter(|me| **me != user).map(|_| user.as_str()))?;
     let kind = match (arguments.cron, arguments.systemd) {
         (true, _) => Some(Kind::Cron),
         (_, true) => Some(Kind::Systemd),
         (false, false) => None,
     };
-    let job = Job { profile: arguments.name.clone(), timing, command: command(&arguments.name, context)?, user };
+    let job =
+        Job { profile: arguments.name.clone(), timing, command: command(&arguments.name, file.as_deref())?, user };
     let installed = install(&job, &Options { root: arguments.of.root.clone(), kind })?;
     let is_unread = installed.kind == Kind::Systemd && !installed.is_verified;
     let note = is_unread.then(|| "systemd-analyze is not here: the units were not read by systemd".to_string());
@@ -213,29 +215,57 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
     Ok(outcome.with_notes(note).with_warnings(warnings))
 }
 
+fn timing(arguments: &Install) -> Result<Timing, UsageError> {
+    let at = arguments.at.unwrap_or(USUAL);
+    let Some(span) = arguments.every else { return Ok(Timing::Daily(at.0, at.1)) };
+    let timing = Timing::every(span, at).ok_or_else(|| UsageError {
+        what: "the clock has no such rhythm".into(),
+        hint: "give minutes that divide an hour, such as 5m, hours that divide a day, such as 6h, or 1d".into(),
+    })?;
+    match (timing, arguments.at) {
+        (Timing::Hours(_) | Timing::Minutes(_), Some(_)) => Err(UsageError {
+            what: "--at is the time of what runs once a day, and --every has it run more often".into(),
+            hint: "give one of the two".into(),
+        }),
+        _ => Ok(timing),
+    }
+}
+
+/// The configuration file that a job has to name: without one it reads that of the host, and whether it finds a user's
+/// own depends on an environment it does not have.
+fn file(profile: &str, context: &Context) -> anyhow::Result<Option<PathBuf>> {
+    let named = context.globals.config.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let own = named.or(context.configuration()?.own_file(profile));
+    own.map(path::absolute).transpose().context("cannot tell where the configuration file is")
+}
+
 /// What cron or systemd has to run: they work elsewhere and have another PATH.
-fn command(profile: &str, context: &Context) -> anyhow::Result<Vec<String>> {
+fn command(profile: &str, file: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let program = env::current_exe().context("cannot tell where this program is")?;
     let mut command = vec![program.display().to_string(), "run".into(), profile.into()];
-    if let Some(config) = context.globals.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-        let config = path::absolute(config).context("cannot tell where the configuration file is")?;
-        command.extend(["--config".to_string(), config.display().to_string()]);
-    }
+    command.extend(file.iter().flat_map(|file| ["--config".to_string(), file.display().to_string()]));
     Ok(command)
 }
 
-/// What a run from cron will lack that is there now.
-fn warnings(context: &Context, is_me: bool) -> Result<Vec<String>, UsageError> {
-    let access = context.access()?;
+/// What a run from cron will lack that is there now. `other`: who runs it, where that is another user.
+fn warnings(context: &Context, file: Option<&Path>, other: Option<&str>) -> Result<Vec<String>, UsageError> {
+    // Of a file that is named, nothing but what it says itself counts.
+    let access = match file {
+        Some(file) => Configuration::of_file(file)?.access(context.profile_name())?,
+        None => context.access()?,
+    };
     let has_secret = access.password_file.or(access.key_file).is_some() || access.password_command.is_some();
     let is_lacking =
         |what: &str| format!("the configuration names no {what}, and there is no environment when it is run");
     let mut warnings = Vec::new();
     warnings.extend(access.repo.is_none().then(|| is_lacking("repo")));
     warnings.extend((!has_secret).then(|| is_lacking("password-file, password-command or key-file")));
-    let own_file = "another user does not read your own configuration file: name the file with --config";
     let has_own = context.configuration()?.files.iter().any(|path| !path.starts_with("/etc"));
-    warnings.extend((!is_me && context.globals.config.is_none() && has_own).then(|| own_file.to_string()));
+    let is_unnamed = context.globals.config.is_none() && has_own;
+    warnings.extend(other.filter(|_| is_unnamed).map(|user| match file {
+        Some(file) => format!("see to it that {user} may read your own configuration file {}", file.display()),
+        None => "another user does not read your own configuration file: name the file with --config".into(),
+    }));
     Ok(warnings)
 }
 

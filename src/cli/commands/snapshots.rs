@@ -27,7 +27,7 @@ Examples:
   redkeep snapshots
   redkeep snapshots --dataset sessions --since 'yesterday 00:00'
   redkeep snapshots --forgotten
-  redkeep snapshots --json | jq -r '.snapshots[-1].id'
+  redkeep snapshots --json | jq -r '.snapshots | sort_by(.begin)[-1].id'
 
 JSON:
   {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",

@@ -3,9 +3,11 @@
 use clap::Args;
 
 use crate::cli::context::Context;
+use crate::cli::exit::Hinted;
 use crate::cli::human::{count, facts, plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
+use crate::operations::OperationError;
 use crate::operations::list::Selector;
 use crate::operations::undelete::{Report, undelete};
 
@@ -41,7 +43,12 @@ fn forgotten_id(text: &str) -> Result<String, String> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let report = undelete(&repository, &arguments.snapshot, &context.progress)?;
+    let report = undelete(&repository, &arguments.snapshot, &context.progress).map_err(|error| match error {
+        OperationError::NoSnapshot { .. } => {
+            Hinted::new(error, "list forgotten ones with: redkeep snapshots --forgotten").into()
+        }
+        other => anyhow::Error::new(other),
+    })?;
     Ok(Outcome::deed(text(&report), &json::Undelete::from(&report))?.with_alarms(&report.alarms))
 }
 

@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let target = report.target.display().to_string();
     let from = report.from.display().to_string();
     let aside = report.aside.map(|aside| aside.display().to_string());
-    let mut text = format!("{} holds again what it held before the restore\n", plain(&target));
+    // A second undo puts back what the first one took away.
+    let mut text = format!("{} holds again what it held before the last restore or undo\n", plain(&target));
     if let Some(aside) = &aside {
         text.push_str(&format!("  what stood there is kept in {}\n", plain(aside)));
     }

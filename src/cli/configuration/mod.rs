@@ -45,6 +45,8 @@ pub(crate) struct Access {
 pub(crate) struct Configuration {
     access: Access,
     profiles: BTreeMap<String, Profile>,
+    /// The file of each profile, as it was named.
+    written_in: BTreeMap<String, PathBuf>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
     /// What a person should know of them.
@@ -99,12 +101,14 @@ impl Configuration {
             what: format!("{}:{line}: {why}", path.display()),
             hint: "the settings are described by: redkeep run --help".into(),
         })?;
+        let named = path;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
         let Written { repo, password_file, password_command, key_file, cache_dir, profile: profiles } = written;
         let access = Access { repo, password_file, password_command, key_file, cache_dir };
         self.access = merged(placed(access, &path), std::mem::take(&mut self.access));
         for (name, mut profile) in profiles {
             profile.place(&path);
+            self.written_in.insert(name.clone(), named.into());
             self.profiles.insert(name, profile);
         }
         self.refuse_shared_metrics(&path)?;
@@ -141,6 +145,11 @@ impl Configuration {
             };
             UsageError { what: format!("no profile is called {name}"), hint }
         })
+    }
+
+    /// The file that a profile is written in, where that is not the one of the host, which everybody reads.
+    pub fn own_file(&self, profile: &str) -> Option<&Path> {
+        self.written_in.get(profile).map(PathBuf::as_path).filter(|path| *path != Path::new(SYSTEM))
     }
 
     /// How a repository is opened: as the profile says, else as is said for all. Of the ways to give a password, those

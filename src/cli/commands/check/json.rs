@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::distinct;
 use crate::cli::time::exact;
 use crate::format::Id16;
 use crate::operations::check::{CheckReport, Damage};
@@ -107,7 +108,7 @@ impl Check {
 }
 
 fn damages(damage: &[Damage]) -> Vec<DamageOf> {
-    damage.iter().map(|d| DamageOf { object: d.object.clone(), problem: d.problem.clone() }).collect()
+    distinct(damage).into_iter().map(|d| DamageOf { object: d.object.clone(), problem: d.problem.clone() }).collect()
 }
 
 fn files(files: &[(Id16, String)]) -> Vec<LostFile> {

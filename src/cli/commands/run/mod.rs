@@ -138,8 +138,8 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
 fn take_turn(name: &str, context: &Context) -> anyhow::Result<Option<File>> {
     let Some(state) = context.places()?.state else { return Ok(None) };
     // Profiles of one name in other files are others.
-    let files = &context.configuration()?.files;
-    let which = blake3::hash(format!("{files:?}").as_bytes()).to_hex();
+    let file = context.configuration()?.own_file(name).map(|path| path.canonicalize().unwrap_or_else(|_| path.into()));
+    let which = blake3::hash(format!("{file:?}").as_bytes()).to_hex();
     let path = state.join(format!("run-{name}-{}.lock", which.get(..8).unwrap_or_default()));
     let file = fs::create_dir_all(&state).and_then(|()| File::create(&path));
     let Ok(file) = file else { return Ok(None) };
