@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,40 +27,63 @@ pub(super) enum Peer {
     Unix(PathBuf),
 }
 
+/// The other end of a connection that is held open meanwhile.
+enum OtherEnd {
+    /// Who listens on a Unix socket.
+    Process(u32),
+    /// The inode of a socket.
+    Socket(u64, TcpStream),
+}
+
 impl Peer {
     /// Whether a new connection ends at this process. What cannot be told is no.
     pub(super) fn is_process(&self, id: u32) -> bool {
+        match self.other_end() {
+            Some(OtherEnd::Process(process)) => process == id,
+            Some(OtherEnd::Socket(inode, _stream)) => holds(id, inode),
+            None => false,
+        }
+    }
+
+    /// The processes at which a new connection ends, as far as they may be looked into: a server, and for a moment a child
+    /// of it. In a container they have other numbers than the server says.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        match self.other_end() {
+            Some(OtherEnd::Process(process)) => vec![process],
+            Some(OtherEnd::Socket(inode, _stream)) => {
+                let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+                let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+                ids.filter(|id| holds(*id, inode)).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn other_end(&self) -> Option<OtherEnd> {
         match self {
-            Peer::Unix(path) => is_listener(path, id),
-            Peer::Tcp(host, port) => is_acceptor(host, *port, id),
+            Peer::Unix(path) => {
+                let stream = UnixStream::connect(path).ok()?;
+                let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+                u32::try_from(peer.pid.as_raw_nonzero().get()).ok().map(OtherEnd::Process)
+            }
+            Peer::Tcp(host, port) => accepted(host, *port),
         }
     }
 }
 
-fn is_listener(path: &Path, id: u32) -> bool {
-    let Ok(stream) = UnixStream::connect(path) else { return false };
-    rustix::net::sockopt::socket_peercred(&stream)
-        .is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(id))
-}
-
-fn is_acceptor(host: &str, port: u16, id: u32) -> bool {
-    let addresses = (host, port).to_socket_addrs().into_iter().flatten();
-    let Some(stream) = addresses.into_iter().find_map(|to| TcpStream::connect_timeout(&to, CONNECT).ok()) else {
-        return false;
-    };
-    let (Ok(here), Ok(there)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+fn accepted(host: &str, port: u16) -> Option<OtherEnd> {
+    let mut addresses = (host, port).to_socket_addrs().ok()?;
+    let stream = addresses.find_map(|to| TcpStream::connect_timeout(&to, CONNECT).ok())?;
+    let (here, there) = (plain(stream.local_addr().ok()?), plain(stream.peer_addr().ok()?));
     let begun = Instant::now();
-    // The server's end has no inode until it is accepted, and none in this table on another host.
+    // The server's end has no inode until it is accepted, and is not in this table on another host.
     while begun.elapsed() < ACCEPT {
-        match inode_of(plain(there), plain(here)) {
-            None => return false,
-            Some(0) => {}
-            Some(inode) if holds(id, inode) => return true,
-            Some(_) => {}
+        match inode_of(there, here)? {
+            0 => thread::sleep(LOOK),
+            inode => return Some(OtherEnd::Socket(inode, stream)),
         }
-        thread::sleep(LOOK);
     }
-    false
+    None
 }
 
 /// The inode of the socket with these ends, its own and the other one, in what the kernel lists.
@@ -124,10 +147,10 @@ mod tests {
             // Not every host has IPv6.
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let port = listener.local_addr().unwrap().port();
-            let accepting = thread::spawn(move || [listener.accept().unwrap(), listener.accept().unwrap()]);
+            let accepting = thread::spawn(move || [(); 3].map(|()| listener.accept().unwrap()));
             let host = if address.starts_with("[::1]") { "::1" } else { "127.0.0.1" };
             let peer = Peer::Tcp(host.into(), port);
-            assert!(peer.is_process(me), "{address}");
+            assert!(peer.is_process(me) && peer.processes().contains(&me), "{address}");
             assert!(!peer.is_process(1), "{address}");
             accepting.join().unwrap();
         }

@@ -52,13 +52,17 @@ pub(super) fn look(directory: FileId, file: FileId, name: &[u8]) -> Sight {
 pub(super) struct ServerProcess(Process);
 
 impl ServerProcess {
-    /// Looks for the process of this number that has been running for so many seconds and serves there.
+    /// Looks for the process that has been running for so many seconds and serves there: the one of this number, or, where
+    /// the server counts processes in a container, one that holds the other end of a connection.
     pub(super) fn find(id: u64, uptime: u64, peer: &Peer) -> Option<Self> {
-        let id = u32::try_from(id).ok()?;
-        let process = Process { id, path: Path::new(PROC).join(id.to_string()) };
-        let is_like_it = process.is_server() && process.age()?.abs_diff(uptime) <= AGE_SLACK;
-        let is_seen = is_like_it && fs::metadata(process.path.join("cwd")).is_ok();
-        (is_seen && peer.is_process(id)).then_some(Self(process))
+        let is_like_it = |process: &Process| {
+            process.is_server()
+                && process.age().is_some_and(|age| age.abs_diff(uptime) <= AGE_SLACK)
+                && fs::metadata(process.path.join("cwd")).is_ok()
+        };
+        let told = u32::try_from(id).ok().map(Process::of).filter(is_like_it);
+        let told = told.filter(|process| peer.is_process(process.id));
+        told.or_else(|| peer.processes().into_iter().map(Process::of).find(is_like_it)).map(Self)
     }
 
     /// Whether it holds a file open for writing.
@@ -111,6 +115,10 @@ fn processes() -> impl Iterator<Item = Process> {
 }
 
 impl Process {
+    fn of(id: u32) -> Self {
+        Self { id, path: Path::new(PROC).join(id.to_string()) }
+    }
+
     /// `None` if it may not be looked into, or has ended.
     fn holds_for_writing(&self, file: FileId, name: &[u8]) -> Option<bool> {
         let descriptors = fs::read_dir(self.path.join("fd")).ok()?;

@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use redkeep::redis::server::{LiveOptions, Mode, Server, Watch, capture_server};
 use redkeep::redis::{CaptureOptions, RedisError};
 
 use crate::capture::{fact, materialise};
 use crate::live::{as_backup_user, boot, live, live_at, of_mode, order, redis_7};
-use crate::support::server::{RedisServer, ServerKind, ServerOptions};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 fn get(server: &RedisServer, key: &str) -> Option<String> {
     redis::cmd("GET").arg(key).query(&mut server.connection()).unwrap()
@@ -148,4 +149,46 @@ fn a_pattern_that_leaves_out_the_dataset_is_refused_at_once() {
         assert!(error.to_string().contains("pattern leaves"), "{pattern}: {error}");
     }
     assert!(begun.elapsed().as_secs() < 60, "nobody waits for what cannot come");
+}
+
+/// In a pid namespace of its own a server has another number than here, as in a container.
+#[test]
+fn a_server_that_counts_processes_otherwise_is_found_by_its_socket() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let socket = dir.path().join("s");
+    let program = ServerKind::Redis7.executable();
+    let start = |namespace: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(namespace).args(["--pid", "--fork", "--kill-child"]).arg(&program);
+        command.args(["--port", "0", "--save", "", "--rename-command", "CONFIG", "", "--dir"]).arg(&data);
+        command.arg("--unixsocket").arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let client = redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap();
+    // As root, or in a user namespace.
+    let mut child = start(&[]);
+    let answers = |child: &mut Child| {
+        wait_for("the server, or its end", || match client.get_connection() {
+            Ok(connection) => Some(Some(connection)),
+            Err(_) => child.try_wait().unwrap().map(|_| None),
+        })
+    };
+    let mut connection = answers(&mut child);
+    if connection.is_none() {
+        child = start(&["--user", "--map-root-user"]);
+        connection = answers(&mut child);
+    }
+    let mut connection = connection.expect("unshare, of util-linux, makes a pid namespace");
+    redis::cmd("SET").arg("a").arg(1).exec(&mut connection).unwrap();
+    let info: String = redis::cmd("INFO").arg("server").query(&mut connection).unwrap();
+    let told = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().to_owned();
+    assert!(told.parse::<u32>().unwrap() < 100, "it counts from the begin: {told}");
+    let captured = live_at(&socket.to_str().unwrap().parse().unwrap(), &of_mode(Mode::Rdb));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(captured.unwrap().capture.directory, data.canonicalize().unwrap(), "its process shows where it works");
 }

@@ -6,7 +6,7 @@ use redkeep::operations::restore::From;
 use redkeep::operations::restore::server::{Options, ServerReport, restore_into_server, undo_server};
 use redkeep::operations::source::{LiveSource, Source};
 use redkeep::operations::timeline::{Picked, before_command};
-use redkeep::operations::{Silent, backup};
+use redkeep::operations::{OperationError, Silent, backup};
 use redkeep::redis::server::LiveOptions;
 use redkeep::repository::Repository;
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::live::as_backup_user;
 use crate::moments::{ANNOTATED, Write, at, counter, pass_seconds, write_for};
 use crate::restore_server::Victim;
-use crate::support::repository::{Hands, create, memory};
+use crate::support::repository::{Hands, create, latest, memory};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
 const AOF_ON: &[&str] = &["appendonly yes", "appendfilename \"mine.aof\""];
@@ -27,6 +27,13 @@ struct Scene {
     _data: TempDir,
 }
 
+fn capture(repository: &Repository, server: &RedisServer, tail: bool) -> backup::Report {
+    let live = LiveSource { address: as_backup_user(server), options: LiveOptions { tail, ..LiveOptions::default() } };
+    let source = Source::Server(Box::new(live));
+    let options = backup::Options { source, dataset: Some("counter".into()), ..backup::Options::default() };
+    backup::backup(repository, &options, &Silent).unwrap()
+}
+
 impl Scene {
     fn new() -> Option<Scene> {
         if ServerKind::Redis7.is_skipped() {
@@ -35,20 +42,13 @@ impl Scene {
         let data = tempfile::tempdir().unwrap();
         let server = RedisServer::start_with(ServerKind::Redis7, data.path(), ServerOptions::with_config(ANNOTATED));
         let repository = create(memory(), &Hands::new(78));
-        let address = as_backup_user(&server);
-        let capture = |tail: bool| {
-            let live = LiveSource { address: address.clone(), options: LiveOptions { tail, ..LiveOptions::default() } };
-            let source = Source::Server(Box::new(live));
-            let options = backup::Options { source, dataset: Some("counter".into()), ..backup::Options::default() };
-            backup::backup(&repository, &options, &Silent).unwrap()
-        };
         pass_seconds(1);
         let mut writes = write_for(&mut server.connection(), 3);
-        let first = capture(false);
+        let first = capture(&repository, &server, false);
         assert_eq!(first.snapshot.facts["capture.mode"], "aof");
         writes.extend(write_for(&mut server.connection(), 2));
         redis::cmd("FLUSHALL").exec(&mut server.connection()).unwrap();
-        capture(true);
+        capture(&repository, &server, true);
         Some(Scene { repository, writes, _data: data })
     }
 
@@ -109,5 +109,34 @@ fn a_server_holds_again_what_it_held_before_it_was_emptied() {
         assert_eq!(counter(victim.server()), Some(last.value));
         let cut = report.cut.unwrap();
         assert!(cut.second.is_some_and(|second| UnixMillis(second * 1000).0 / 1000 >= last.value / 1000), "{cut:?}");
+    }
+}
+
+/// TIME-10
+#[test]
+fn what_was_written_between_a_capture_and_its_restore_is_no_moment() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let victim = Victim::start_with(ServerKind::Redis7, ANNOTATED, |_| ());
+    let repository = create(memory(), &Hands::new(80));
+    pass_seconds(1);
+    let kept = write_for(&mut victim.server().connection(), 2);
+    capture(&repository, victim.server(), false);
+    pass_seconds(2);
+    let lost = write_for(&mut victim.server().connection(), 2);
+    pass_seconds(2);
+    let chosen = latest(&repository, "counter").unwrap();
+    restore_into_server(&repository, &chosen, &victim.options, &Silent).unwrap();
+    assert_eq!(counter(victim.server()), Some(kept[kept.len() - 1].value));
+    pass_seconds(2);
+    let since = write_for(&mut victim.server().connection(), 2);
+    capture(&repository, victim.server(), false);
+
+    let gone = at(&repository, lost[0].value / 1000, false).map(|picked| picked.moment.effective);
+    assert!(matches!(gone, Err(OperationError::Unreachable { .. })), "{gone:?}");
+    for write in [kept[0], since[since.len() - 1]] {
+        let picked = at(&repository, write.value / 1000, false).unwrap();
+        assert_eq!(picked.moment.effective.0 / 1000, write.value / 1000);
     }
 }

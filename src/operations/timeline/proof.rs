@@ -8,10 +8,8 @@ use crate::aof::Scanner;
 use crate::format::snapshot::{File, Role, Snapshot};
 use crate::format::timeline::{self, BORN, FIRST_TIMESTAMP, LAST_TIMESTAMP, Seen};
 use crate::format::{ObjectHash, UnixMillis};
+use crate::operations::restore::server::JOURNAL;
 use crate::redis::{Capture, CapturedFile};
-
-/// A restore into a server leaves it in the data directory, and writes it last when it is done.
-const JOURNAL: &str = ".redkeep-restore.journal";
 
 /// Seconds after the begin of its base within which the first increment comes to be, if a server wrote both: a new server
 /// finishes its empty base first.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::Past;
 use crate::cli::context::Context;
-use crate::cli::human::{count, facts, plain, short, size};
+use crate::cli::human::{count, facts, plain, short, size, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::server::{LOGIN, Login, of_environment};
 use crate::cli::{json, time};
@@ -153,7 +153,8 @@ pub(super) fn run(
         ..arguments.of.options(context)?
     };
     let report = restore_into_server(repository, chosen, &options, &context.progress)?;
-    let suspects = report.suspects.iter().map(|(path, why)| format!("{path} was suspect when it was stored: {why}"));
+    let suspect = |(path, why): &(String, String)| format!("{path} was suspect when it was stored: {why}");
+    let suspects = report.suspects.iter().map(|suspect_file| suspect_once(&suspect(suspect_file)));
     let wrong = report.verified.iter().flat_map(|verified| verified.wrong.iter().cloned());
     let is_wrong = report.verified.as_ref().is_some_and(|verified| !verified.is_right());
     let past = past(report.cut.as_ref());

@@ -16,7 +16,7 @@ use crate::operations::restore::stage::sync_directory;
 use crate::redis::host::{CommandLine, Start};
 
 /// Its name in the data directory.
-pub(super) const NAME: &str = ".redkeep-restore.journal";
+pub(in crate::operations) const NAME: &str = ".redkeep-restore.journal";
 /// The name of one that only says that the server is about to be stopped: what was done before stays known.
 pub(super) const STOPPING: &str = ".redkeep-restore.stopping";
 const NEW: &str = ".redkeep-restore.journal.new";

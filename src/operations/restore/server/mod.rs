@@ -21,6 +21,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(in crate::operations) use journal::NAME as JOURNAL;
 pub use plan::Plan;
 pub use undo::{ServerUndoReport, undo_directory, undo_server};
 pub use verify::Verified;

@@ -126,10 +126,13 @@ impl Target {
             ("appendonly", "no", if self.appendonly { "yes" } else { "no" }.to_owned()),
             ("dbfilename", "dump.rdb", text(&self.names.dump)),
             ("appendfilename", "appendonly.aof", text(&self.names.aof)),
-            ("databases", "16", self.databases_set.clone()),
         ];
         now.extend(self.names.aof_directory.as_ref().map(|name| ("appenddirname", "appendonlydir", text(name))));
-        now.extend(self.info.get("tcp_port").map(|port| ("port", "6379", port.to_owned())));
+        if matches!(self.host.start, Start::Process(_)) {
+            // A unit or a script may give these besides the file.
+            now.push(("databases", "16", self.databases_set.clone()));
+            now.extend(self.info.get("tcp_port").map(|port| ("port", "6379", port.to_owned())));
+        }
         for (name, default, now) in now {
             let written = written(name).unwrap_or(default);
             if written != now {
