@@ -160,16 +160,11 @@ impl Code {
     }
 }
 
-/// How a restore says that the target's disk is too small: nothing is wrong with what was asked for.
-const NO_ROOM: &str = " bytes free, the snapshot needs ";
-/// How it says that another one works on the target: that ends by itself, as no server does.
-const OTHER_RESTORE: &str = "another restore to ";
-
 fn of_operation(error: &OperationError) -> Code {
     match error {
         OperationError::Repository(error) => of_repository(error),
-        OperationError::Refused { what, .. } if what.contains(NO_ROOM) => Code::Failed,
-        OperationError::InUse { what, .. } if what.starts_with(OTHER_RESTORE) => Code::Busy,
+        OperationError::NoRoom { .. } => Code::Failed,
+        OperationError::Busy { .. } => Code::Busy,
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
         OperationError::NoMoment { .. } | OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
             Code::NoMoment
@@ -335,6 +330,8 @@ mod tests {
     #[test]
     fn a_server_in_the_way_ends_with_9() {
         assert_eq!(code(OperationError::InUse { what: text(), hint: text() }), 9);
+        assert_eq!(code(OperationError::Busy { what: text(), hint: text() }), 5);
+        assert_eq!(code(OperationError::NoRoom { what: text(), hint: text() }), 1);
         let unsettled = RedisError::Unsettled { path: "x".into(), attempts: 1, seconds: 1 };
         assert_eq!(code(OperationError::from(unsettled)), 9);
         let login = RedisError::Login { address: text(), message: text() };

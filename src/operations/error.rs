@@ -94,6 +94,22 @@ pub enum OperationError {
         /// What to do about it.
         hint: String,
     },
+    /// Another restore or undo works on the place.
+    #[error("{what}")]
+    Busy {
+        /// On what.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The disk is too small for what was asked for.
+    #[error("{what}")]
+    NoRoom {
+        /// Which, and what is needed.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A path of the target.
     #[error("cannot {action} {path}")]
     Target {
@@ -147,7 +163,10 @@ impl OperationError {
         match self {
             OperationError::Repository(error) => error.hint(),
             OperationError::Redis(error) => error.hint().map(String::from),
-            OperationError::Refused { hint, .. } | OperationError::InUse { hint, .. } => Some(hint.clone()),
+            OperationError::Refused { hint, .. }
+            | OperationError::InUse { hint, .. }
+            | OperationError::Busy { hint, .. }
+            | OperationError::NoRoom { hint, .. } => Some(hint.clone()),
             OperationError::NoMoment { oldest } => {
                 Some(format!("the oldest one is {}: list them with: redkeep snapshots", oldest.session))
             }

@@ -283,3 +283,18 @@ fn a_directory_that_is_named_is_looked_at_instead_of_those_of_servers() {
     put(&place, "srv/data/readme", "nothing");
     finds(&place, "warning", "no-dataset", "/srv/data has neither a dump nor an AOF", &["--dir", "/srv/data"]);
 }
+
+#[test]
+fn what_restores_keep_aside_is_told() {
+    let place = Place::with_snapshot();
+    let target = place.arg("target");
+    for _ in 0..2 {
+        place.done(&["restore", "--target", &target, "-q"]);
+    }
+    let ran = run(&mut bare(&place, &["doctor", "--dir", &target, "--json"]));
+    let notes = ran.json()["notes"].to_string();
+    assert!(
+        notes.contains("bytes of what they replaced in 1 places") && notes.contains(".redkeep-aside-target"),
+        "{notes}"
+    );
+}

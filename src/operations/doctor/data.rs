@@ -56,7 +56,29 @@ pub(super) fn look(options: &Options, directory: &Path, now: UnixMillis, report:
         }
     }
     judge_room(&here, directory, largest, report);
+    tell_aside(&here, directory, report);
     largest
+}
+
+/// What restores replaced is kept until somebody removes it: how much that is.
+fn tell_aside(here: &Path, directory: &Path, report: &mut Report) {
+    let inside = fs::read_dir(here).into_iter().flatten();
+    let beside = here.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten();
+    let is_aside =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".redkeep-aside-"));
+    let aside: Vec<PathBuf> = inside.chain(beside).flatten().map(|entry| entry.path()).filter(is_aside).collect();
+    let files = aside.iter().flat_map(|path| walkdir::WalkDir::new(path).into_iter().flatten());
+    let bytes: u64 =
+        files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum();
+    if let [first, ..] = aside.as_slice() {
+        report.notes.push(format!(
+            "restores into {} keep {bytes} bytes of what they replaced in {} places, such as {}: undo needs the newest of \
+             them, the others can be removed",
+            directory.display(),
+            aside.len(),
+            first.display()
+        ));
+    }
 }
 
 fn not_captured(directory: &Path, error: &RedisError) -> Finding {

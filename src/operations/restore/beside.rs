@@ -148,7 +148,7 @@ impl Beside {
     pub fn lock(&self) -> Result<Lock, OperationError> {
         let path = self.named(LOCK, "");
         let failed = |error: io::Error| OperationError::target("lock", &path, error);
-        let running = || OperationError::InUse {
+        let running = || OperationError::Busy {
             what: format!("another restore to {} is running", self.target().display()),
             hint: "wait until it has ended, or restore to another directory".into(),
         };
@@ -325,7 +325,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (redis, other) = (beside(temp.path(), "redis"), beside(temp.path(), "redis-6380"));
         let held = redis.lock().unwrap();
-        assert!(matches!(redis.lock(), Err(OperationError::InUse { .. })));
+        assert!(matches!(redis.lock(), Err(OperationError::Busy { .. })));
         drop(other.lock().unwrap());
         drop(held);
         drop(redis.lock().unwrap());

@@ -143,7 +143,7 @@ impl Target {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         match free >= bytes.saturating_add(SPARE) {
             true => Ok(()),
-            false => Err(OperationError::Refused {
+            false => Err(OperationError::NoRoom {
                 what: format!("{} has {free} bytes free, the snapshot needs {bytes}", parent.display()),
                 hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
                     .into(),
