@@ -71,10 +71,6 @@ pub(crate) struct Arguments {
     /// A data directory to capture as it is, without asking a server
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
-    #[command(flatten)]
-    server: ServerArguments,
-    #[command(flatten)]
-    live: LiveArguments,
     /// Name of the dataset [default: HOST:PORT or HOST:DIR]
     #[arg(long, value_name = "NAME", value_parser = word)]
     dataset: Option<String>,
@@ -102,6 +98,10 @@ pub(crate) struct Arguments {
     offline: bool,
     #[command(flatten)]
     drill: drill::DrillArguments,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    live: LiveArguments,
 }
 
 /// How a live server is captured.

@@ -83,8 +83,6 @@ pub(crate) struct Arguments {
     /// Where TIME lies in a gap, take the nearest moment before it
     #[arg(long, requires = "at")]
     nearest: bool,
-    #[command(flatten)]
-    into: IntoServer,
     /// Take only this of the two datasets, where a snapshot holds both
     #[arg(long, value_name = "WHICH")]
     from: Option<From>,
@@ -94,6 +92,8 @@ pub(crate) struct Arguments {
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    into: IntoServer,
 }
 
 /// Which dataset of a snapshot.

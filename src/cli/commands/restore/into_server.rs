@@ -16,6 +16,9 @@ use crate::operations::restore::{Cut, From, Goal};
 use crate::redis::host::Commands;
 use crate::repository::Repository;
 
+/// Over the options of a restore into a server.
+const INTO: &str = "Into a server";
+
 /// Where a server is that nobody named.
 const USUAL: &str = "127.0.0.1:6379";
 
@@ -31,7 +34,7 @@ pub(super) fn of_a_restore() -> impl Iterator<Item = &'static str> {
 
 /// A server of this host that may be stopped.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Into a server")]
+#[command(next_help_heading = INTO)]
 pub(crate) struct AServer {
     /// A running server of this host [without a value: the one that REDKEEP_REDIS names, else 127.0.0.1:6379]
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
@@ -51,21 +54,21 @@ pub(crate) struct AServer {
 
 /// How a dataset gets into a server.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Into a server")]
+#[command(next_help_heading = INTO)]
 pub(super) struct IntoServer {
     #[command(flatten)]
     pub of: AServer,
     /// How a dump gets into a server whose AOF is on [default: direct]
-    #[arg(long, value_name = "METHOD", requires = "server")]
+    #[arg(long, value_name = "METHOD", help_heading = INTO, requires = "server")]
     method: Option<Method>,
     /// What is wished for keys that expired since, where there is a choice
-    #[arg(long, value_name = "WISH", requires = "server", conflicts_with = "method")]
+    #[arg(long, value_name = "WISH", help_heading = INTO, requires = "server", conflicts_with = "method")]
     ttl: Option<Ttl>,
     /// Do it although; may be given several times
-    #[arg(long, value_name = "WHAT", requires = "server", value_delimiter = ',')]
+    #[arg(long, value_name = "WHAT", help_heading = INTO, requires = "server", value_delimiter = ',')]
     force: Vec<Force>,
     /// Program of a scratch server, where one is needed [default: the server's own]
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE", help_heading = INTO, requires = "server")]
     server_binary: Option<PathBuf>,
 }
 
