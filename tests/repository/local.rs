@@ -308,7 +308,7 @@ fn of_two_restores_to_one_target_the_second_is_refused_and_touches_nothing() {
         [restore_to(&repository, &snapshot, &target).map(drop), redkeep::operations::restore::undo(&target).map(drop)]
     {
         let error = refused.unwrap_err();
-        assert!(matches!(error, OperationError::InUse { .. }), "{error}");
+        assert!(matches!(error, OperationError::Busy { .. }), "{error}");
         assert!(error.to_string().contains("another restore to "), "{error}");
     }
     assert_eq!(hidden(&world), before);

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 use super::source::{Form, Source};
 use super::target::{Names, Target};
-use super::{Method, Options, Ttl};
+use super::{Consent, Method, Options, Ttl};
 use crate::redis::RedisError;
 
 /// By which way a dataset gets into a server.
@@ -108,12 +108,13 @@ impl Plan {
         }
         let way = way(source.form, target.appendonly, target.is_multi_part(), classic);
         let entries = entries(&target.names, target.appendonly);
-        let steps = steps(way, source, target, &entries);
+        let saves = !target.appendonly && !options.consents.contains(&Consent::Unsaved);
+        let steps = steps(way, source, target, &entries, saves);
         Ok(Plan { way, steps, notes: notes(way, source, target, options), entries })
     }
 }
 
-fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString]) -> Vec<String> {
+fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves: bool) -> Vec<String> {
     let directory = target.directory.display();
     let main = entries.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let aof = target.names.aof.to_string_lossy();
@@ -144,6 +145,9 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString]) -> Ve
     });
     let (user, group) = target.owner;
     steps.push(format!("give the files to {user}:{group} and bring them to the disk"));
+    if saves {
+        steps.push("have the server save what it holds (SAVE), so that an undo brings all of it back".into());
+    }
     steps.push(format!("stop the server: {}; wait until process {} is gone", target.host.stop, target.host.process.id));
     steps.push(format!("put {main} in place by one rename; what stood there is kept in {directory}/.redkeep-aside-…"));
     let rest: Vec<_> = entries.iter().skip(1).map(|name| name.to_string_lossy()).collect();
