@@ -285,16 +285,21 @@ fn a_directory_that_is_named_is_looked_at_instead_of_those_of_servers() {
 }
 
 #[test]
-fn what_restores_keep_aside_is_told() {
+fn what_restores_keep_aside_is_told_with_what_an_undo_needs() {
     let place = Place::with_snapshot();
     let target = place.arg("target");
-    for _ in 0..2 {
-        place.done(&["restore", "--target", &target, "-q"]);
-    }
-    let ran = run(&mut bare(&place, &["doctor", "--dir", &target, "--json"]));
-    let notes = ran.json()["notes"].to_string();
-    assert!(
-        notes.contains("bytes of what they replaced in 1 places") && notes.contains(".redkeep-aside-target"),
-        "{notes}"
-    );
+    let restore = |target: &str| place.done(&["restore", "--target", target, "--json"]).json()["aside"].clone();
+    assert!(restore(&target).is_null());
+    restore(&place.arg("other target"));
+    restore(&place.arg("other target"));
+    let note = || {
+        let ran = run(&mut bare(&place, &["doctor", "--dir", &target, "--json"]));
+        let notes = ran.json()["notes"].as_array().unwrap().clone();
+        notes.into_iter().find(|note| note.as_str().unwrap().contains("an undo needs"))
+    };
+    assert_eq!(note(), None, "what was set aside of another target");
+    restore(&target);
+    let newest = restore(&target).as_str().unwrap().to_owned();
+    let note = note().unwrap().to_string();
+    assert!(note.contains("kept in 2 places") && note.contains(&format!("an undo needs {newest}")), "{note}");
 }

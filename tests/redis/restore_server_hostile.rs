@@ -1,9 +1,11 @@
 //! What happens around a restore into a server, and must not lose or mistake a dataset.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use redkeep::operations::restore::server::{undo_directory, undo_server};
-use redkeep::operations::{Observer, Silent};
+use redkeep::operations::restore::server::{Consent, undo_directory, undo_server};
+use redkeep::operations::{Observer, OperationError, Silent};
+use redkeep::redis::RedisError;
 
 use crate::restore_server::{Captured, Victim, refused, take};
 use crate::support::server::{RedisServer, ServerKind, wait_for};
@@ -196,4 +198,60 @@ fn a_master_that_its_file_makes_a_replica_and_a_directory_that_its_file_does_not
     order(victim.server(), &format!("CONFIG SET dir {}", elsewhere.display()));
     let error = victim.restore(&taken).unwrap_err();
     assert!(error.to_string().contains("runs with dir"), "{error}");
+}
+
+#[test]
+fn a_server_that_cannot_save_goes_on_with_its_disk_as_it_was() {
+    if skipped(ServerKind::Redis7) {
+        return;
+    }
+    let taken = take(ServerKind::Redis7, Captured::Dump, &[]);
+    let mut victim = Victim::start(ServerKind::Redis7, &[]);
+    order(victim.server(), "SET not:saved 1");
+    order(victim.server(), "ACL SETUSER default -save");
+    refused(&victim, &taken, "cannot save what it holds", "--force unsaved");
+    victim.options.consents.push(Consent::Unsaved);
+    victim.restore(&taken).unwrap();
+    taken.held.assert_equal(&victim.holds(), "restored all the same");
+}
+
+/// The user asks to stop while the server is being stopped.
+struct StopsWhen(&'static str, AtomicBool);
+
+impl Observer for StopsWhen {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        self.1.fetch_or(what == self.0, Ordering::SeqCst);
+    }
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        self.1.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn interrupted_at_the_stop_it_says_that_nothing_was_replaced_and_how_to_go_on() {
+    if skipped(ServerKind::Redis7) {
+        return;
+    }
+    let taken = take(ServerKind::Redis7, Captured::Dump, &[]);
+    let mut victim = Victim::start(ServerKind::Redis7, &["appendonly yes"]);
+    victim.restore(&taken).unwrap();
+    // A command that does nothing: the server never ends.
+    victim.options.commands.stop = Some("true".into());
+    for undo in [false, true] {
+        let observer = StopsWhen("stopping the server", AtomicBool::new(false));
+        let error = match undo {
+            false => victim.restore_watched(&taken, &observer).unwrap_err(),
+            true => undo_server(&victim.options, &observer).unwrap_err(),
+        };
+        assert!(matches!(error, OperationError::Redis(RedisError::Stopped { .. })), "exit code 130");
+        assert!(error.to_string().contains("nothing was replaced"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("run the same command again") && !hint.contains("redkeep undo"), "{hint}");
+        assert!(!victim.directory().join(".redkeep-staging-dataset").exists());
+        taken.held.assert_equal(&victim.holds(), "it goes on");
+    }
+    victim.options.commands.stop = None;
+    assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
+    victim.old.assert_equal(&victim.holds(), "undone in the end");
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Options, Report, below};
 use crate::format::UnixMillis;
 use crate::format::snapshot::Role;
+use crate::operations::restore::kept_aside;
 use crate::rdb::{HEADER_PEEK, looks_like_rdb};
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
 
@@ -60,23 +61,19 @@ pub(super) fn look(options: &Options, directory: &Path, now: UnixMillis, report:
     largest
 }
 
-/// What restores replaced is kept until somebody removes it: how much that is.
+/// What restores replaced is kept until somebody removes it: how much that is, and which of it an undo needs.
 fn tell_aside(here: &Path, directory: &Path, report: &mut Report) {
-    let inside = fs::read_dir(here).into_iter().flatten();
-    let beside = here.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten();
-    let is_aside =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".redkeep-aside-"));
-    let aside: Vec<PathBuf> = inside.chain(beside).flatten().map(|entry| entry.path()).filter(is_aside).collect();
-    let files = aside.iter().flat_map(|path| walkdir::WalkDir::new(path).into_iter().flatten());
-    let bytes: u64 =
-        files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum();
-    if let [first, ..] = aside.as_slice() {
+    let kept = kept_aside(here);
+    let sizes = kept.iter().flat_map(|path| walkdir::WalkDir::new(path).into_iter().flatten());
+    let sizes = sizes.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file);
+    let bytes: u64 = sizes.map(|file| file.len()).sum();
+    let places = if kept.len() == 1 { "1 place".into() } else { format!("{} places", kept.len()) };
+    if let Some(needed) = kept.last() {
         report.notes.push(format!(
-            "restores into {} keep {bytes} bytes of what they replaced in {} places, such as {}: undo needs the newest of \
-             them, the others can be removed",
+            "what restores into {} replaced is kept in {places}, {}: an undo needs {}; what else there is can be removed",
             directory.display(),
-            aside.len(),
-            first.display()
+            mebibytes(bytes),
+            needed.display()
         ));
     }
 }

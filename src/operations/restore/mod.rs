@@ -20,6 +20,7 @@ use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::repository::Repository;
+use beside::Beside;
 use place::Target;
 use stage::Staging;
 
@@ -135,6 +136,20 @@ fn restore_once(
     let cut = goal.map(|goal| moment::cut(staging.path(), &files, goal)).transpose()?;
     report.aside = staging.put_in_place()?;
     Ok((Report { made_good, unset, ..report }, cut))
+}
+
+/// What restores into a directory, or into the server that works there, replaced, as far as it is still kept. What an undo
+/// needs comes last. Places that cannot be looked into are left out.
+pub(super) fn kept_aside(directory: &Path) -> Vec<PathBuf> {
+    let inside = Some(server::beside(directory));
+    let around = directory.parent().zip(directory.file_name()).map(|(parent, name)| Beside::new(parent.into(), name));
+    let asides = |beside: Beside| beside.asides().unwrap_or_default().into_iter().map(|(_, path)| path);
+    let mut kept: Vec<PathBuf> = inside.into_iter().chain(around).flat_map(asides).collect();
+    if let Some(needed) = server::needed_by_undo(directory).filter(|needed| kept.contains(needed)) {
+        kept.retain(|path| *path != needed);
+        kept.push(needed);
+    }
+    kept
 }
 
 /// The files of the dataset that is meant. A snapshot whose AOF may have been stale names none by itself.

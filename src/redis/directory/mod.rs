@@ -18,6 +18,7 @@
 //! | a symbolic link in place of a dump, a single AOF or an AOF directory | followed; a fact names where it points |
 //! | any other symbolic link | the link |
 //! | all else | [`Role::Other`] |
+//! | what configures a live server, wherever it stands, where it is asked for | [`Role::Config`] |
 //!
 //! [`Role::Dump`]: crate::format::snapshot::Role::Dump
 //! [`Role::SingleAof`]: crate::format::snapshot::Role::SingleAof
@@ -25,6 +26,7 @@
 //! [`Role::Base`]: crate::format::snapshot::Role::Base
 //! [`Role::Incr`]: crate::format::snapshot::Role::Incr
 //! [`Role::History`]: crate::format::snapshot::Role::History
+//! [`Role::Config`]: crate::format::snapshot::Role::Config
 //! [`Role::Other`]: crate::format::snapshot::Role::Other
 
 mod authority;

@@ -269,6 +269,9 @@ impl Live<'_> {
         match work(server) {
             Ok(done) => Ok((done, made(server)?)),
             Err(error) => {
+                if !had_dump && self.keeps_no_dumps() {
+                    (self.watch.say)("waiting for the save, whose dump would be loaded and has to go");
+                }
                 if !had_dump && self.keeps_no_dumps() && saves_ended(server) {
                     // What went wrong before is the error that is told.
                     let _ = made(server).and_then(|made| made.map_or(Ok(()), |made| made.remove()));

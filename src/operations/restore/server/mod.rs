@@ -206,8 +206,11 @@ pub fn restore_into_server(
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
-    let prepared = place.prepare(repository, &source, &target, &plan, options, observer)?;
-    place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
+    let prepared = place.clearing(|| {
+        let prepared = place.prepare(repository, &source, &target, &plan, options, observer)?;
+        place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
+        Ok(prepared)
+    })?;
     observer.begin("waiting for the server", None);
     let started = place.start(options, observer);
     let mut server = started.map_err(|error| place.explain(error))?;
@@ -282,15 +285,34 @@ struct Place {
 /// In the names beside it: `.redkeep-staging-dataset` and so on.
 const DATASET: &str = "dataset";
 
+/// The names in the data directory of a server.
+pub(super) fn beside(directory: &Path) -> Beside {
+    Beside::new(directory.into(), OsStr::new(DATASET))
+}
+
+/// What an undo would put back into the directory of a server.
+pub(super) fn needed_by_undo(directory: &Path) -> Option<PathBuf> {
+    let journal = Journal::read(directory).ok().flatten()?;
+    Some(directory.join(journal.before.map_or(journal.aside, |before| before.aside)))
+}
+
 impl Place {
     fn lock(directory: &Path) -> Result<Place, OperationError> {
-        let beside = Beside::new(directory.into(), OsStr::new(DATASET));
+        let beside = beside(directory);
         let lock = beside.lock()?;
         Ok(Place { directory: directory.into(), beside, _lock: lock })
     }
 
     fn journal(&self) -> Result<Option<Journal>, OperationError> {
         Journal::read(&self.directory)
+    }
+
+    /// Where it fails nothing stays in the staging directory: a server that goes on needs the room.
+    fn clearing<T>(&self, work: impl FnOnce() -> Result<T, OperationError>) -> Result<T, OperationError> {
+        work().inspect_err(|_| {
+            // What went wrong is the error that is told; the next restore clears what is left.
+            let _ = remove(&self.beside.staging());
+        })
     }
 
     /// Brings the exchanges of an earlier, killed restore or undo to their end.
@@ -379,13 +401,16 @@ impl Place {
 
     /// The same error, which says which data are in place.
     fn explain(&self, error: OperationError) -> OperationError {
-        let standing = self.journal().ok().flatten().and_then(|journal| journal.standing(&self.directory).ok());
-        let Some(standing) = standing else { return error };
+        let Some(journal) = self.journal().ok().flatten() else { return error };
+        let Ok(standing) = journal.standing(&self.directory) else { return error };
         let directory = self.directory.display();
         let mut hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
-        hint.push_str(&format!(
-            "run the same command again to finish, or put the old files back while the server is stopped: redkeep undo {directory}"
-        ));
+        hint.push_str(&match journal.state {
+            State::Stopping => format!("where it is stopped, run the same command again, or start it: {}", journal.start),
+            State::Exchanging | State::Placed | State::Done => format!(
+                "run the same command again to finish, or put the old files back while the server is stopped: redkeep undo {directory}"
+            ),
+        });
         let what = format!("{error}; {standing}");
         match error {
             OperationError::Redis(RedisError::Stopped { .. } | RedisError::Interrupted) => {
@@ -410,7 +435,7 @@ impl Journal {
     /// Which data a server would load now.
     fn standing(&self, directory: &Path) -> Result<&'static str, OperationError> {
         let is_new = match self.state {
-            State::Stopping => false,
+            State::Stopping => return Ok("nothing was replaced"),
             State::Exchanging => self.is_in_place(directory)?,
             State::Placed | State::Done => true,
         };

@@ -138,8 +138,6 @@ impl Place {
             Ok(()) => Ok(()),
             Err(Stopping::Refused(error)) => {
                 Journal::forget_stopping(&self.directory)?;
-                let staging = self.beside.staging();
-                remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
                 Err(error.into())
             }
             Err(Stopping::Unsure(error)) => Err(self.explain(error.into())),
