@@ -10,13 +10,10 @@ use crate::format::Id16;
 use crate::format::keys::Argon2Cost;
 use crate::format::object::Name;
 use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError};
-use crate::store::{self, Intent, Location, Store};
+use crate::store::{self, Intent, Location, Store, TEMPORARY};
 
 /// What a new repository sets aside for a prune on a full disk, in bytes: enough as long as it is small.
 const RESERVE: u64 = 1 << 20;
-
-/// How a local store calls what it has not finished.
-const TEMPORARY: &str = ".tmp-";
 
 /// What `init` made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,6 +35,7 @@ use super::error::StoreError;
 use super::name::{ObjectName, directory_of};
 use super::{Entry, Intent, Promises, PutNew, Store};
 use publish::Replace;
+pub(crate) use publish::TEMPORARY;
 
 const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use self::error::StoreError;
+pub(crate) use self::local::TEMPORARY;
 pub use self::name::{BadName, ObjectName};
 pub use self::url::Location;
 
