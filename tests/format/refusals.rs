@@ -272,6 +272,17 @@ fn paths_that_leave_the_directory_are_refused() {
     });
 }
 
+/// SNAP-9
+#[test]
+fn configuration_elsewhere_than_below_its_directory_is_refused() {
+    let of_config = |path: &str| MiniFile { role: 7, ..MiniFile::directory(path) };
+    let below = [of_config(".redkeep-config"), of_config(".redkeep-config/etc")];
+    verdict(|writer| writer.snapshot(1, 1, None, &below)).unwrap();
+    for path in ["etc", ".redkeep-configuration"] {
+        refused("configuration at", |writer| writer.snapshot(1, 1, None, &[of_config(path)]));
+    }
+}
+
 /// SEAL-1 SEAL-5
 #[test]
 fn objects_under_a_name_that_is_not_theirs_are_refused() {

@@ -66,6 +66,7 @@ pub struct MiniFile {
     pub hash: Option<[u8; 32]>,
     pub recipe: Option<Vec<u8>>,
     pub target: Option<Vec<u8>>,
+    pub role: u64,
 }
 
 /// A stream before it is CBOR.
@@ -191,7 +192,7 @@ pub fn opaque(length: usize, levels: u64, top: Vec<u8>, labelled: bool) -> Vec<u
 
 impl MiniFile {
     pub fn directory(path: &str) -> MiniFile {
-        MiniFile { path: path.into(), kind: 1, size: 0, hash: None, recipe: None, target: None }
+        MiniFile { path: path.into(), kind: 1, size: 0, hash: None, recipe: None, target: None, role: 0 }
     }
 
     pub fn link(path: &str, target: &str) -> MiniFile {
@@ -200,7 +201,14 @@ impl MiniFile {
 
     pub fn file(path: &str, content: &[u8], recipe: Vec<u8>) -> MiniFile {
         let hash = Some(*blake3::hash(content).as_bytes());
-        MiniFile { kind: 0, size: content.len() as u64, hash, recipe: Some(recipe), ..MiniFile::directory(path) }
+        MiniFile {
+            kind: 0,
+            size: content.len() as u64,
+            hash,
+            recipe: Some(recipe),
+            role: 1,
+            ..MiniFile::directory(path)
+        }
     }
 
     pub fn cbor(&self) -> Vec<u8> {
@@ -209,7 +217,7 @@ impl MiniFile {
         fields.extend(self.hash.map(|hash| (10, bytes(&hash))));
         fields.extend(self.recipe.clone().map(|recipe| (11, recipe)));
         fields.extend(self.target.as_ref().map(|target| (12, bytes(target))));
-        fields.push((13, uint(u64::from(self.kind == 0))));
+        fields.push((13, uint(self.role)));
         map(&fields)
     }
 }

@@ -181,6 +181,10 @@ impl FileView {
         if (file.kind != 0 && contents) || (file.kind == 2) != file.target.is_some() {
             return Err(format!("fields of {:?} do not go with its kind", String::from_utf8_lossy(&file.path)));
         }
+        let place: Vec<&[u8]> = file.path.split(|byte| *byte == b'/').collect();
+        if file.role == 7 && place.first() != Some(&&b".redkeep-config"[..]) {
+            return Err(format!("configuration at {:?}", String::from_utf8_lossy(&file.path)));
+        }
         Ok(file)
     }
 }
