@@ -10,6 +10,7 @@ mod context;
 mod exit;
 mod human;
 mod json;
+mod key_count;
 mod outcome;
 mod progress;
 mod refusal;

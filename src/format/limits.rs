@@ -22,6 +22,8 @@ pub const CONDEMNED_MAX: u64 = 16 << 20;
 pub const NOTE_MAX: u64 = 64 << 20;
 /// A text of a note: what is wrong with a pack or a drill, which server, bytes.
 pub const FAULT_MAX: usize = 1024;
+/// Falls that a snapshot carries.
+pub const FALLS_MAX: usize = 256;
 /// Files of a snapshot.
 pub const FILES_MAX: usize = 200_000;
 /// A path, bytes.

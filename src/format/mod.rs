@@ -4,6 +4,7 @@
 //! bytes from outside, checks lengths before it allocates, and fails with [`Malformed`].
 
 mod bytes;
+pub mod counts;
 pub mod frame;
 pub mod ids;
 pub mod index;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::source::{Captured, Source, key_drop};
+use super::key_drop;
+use super::source::{Captured, Source};
 use super::timeline::proof::{GoesOn, Hasher, Joint, Proof};
 use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
@@ -115,7 +116,9 @@ fn attempt(
     let proof = files.iter().fold(Proof::default(), |p, one| p.and(&one.file, &one.facts, one.continues));
     let mut snapshot = assemble(&session, captured, dataset, options, files, stored);
     proof.complete(&mut snapshot, &captured.capture, earlier.snapshot.as_ref());
-    snapshot.warnings.extend(key_drop(earlier.snapshot.as_ref(), &snapshot));
+    if let Err(error) = key_drop::carry(repository, &mut snapshot) {
+        return Err(session.give_up(error.into()));
+    }
     let (mut alarms, begin) = (session.alarms().to_vec(), session.begin());
     let mut committed = session.commit(&snapshot)?;
     let noted = repository.note_seen(&committed, begin, &seen);

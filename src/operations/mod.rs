@@ -10,6 +10,7 @@ mod error;
 pub mod forget;
 pub mod hooks;
 pub mod init;
+pub mod key_drop;
 pub mod keys;
 pub mod list;
 pub mod prune;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
-use crate::format::snapshot::{Mark, Snapshot, Warning};
+use crate::format::snapshot::Mark;
 use crate::redis::server::{Address, LiveCapture, LiveOptions, MadeDump, Server, Watch, capture_server};
 use crate::redis::{Capture, CaptureOptions, capture_directory};
 
@@ -92,25 +92,4 @@ impl Captured {
         let error = self.made.as_ref()?.remove().err()?;
         Some(format!("the server made a dump for this snapshot, which is still there and would be loaded: {error}"))
     }
-}
-
-/// Loud, where a dataset lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted.
-pub(super) fn key_drop(previous: Option<&Snapshot>, now: &Snapshot) -> Option<Warning> {
-    let (before, after) = (keys(previous?)?, keys(now)?);
-    (after < before - before / 2).then(|| Warning {
-        code: "key-drop".into(),
-        path: Vec::new().into(),
-        message: format!("{after} keys, where the previous snapshot had {before}: was that meant?"),
-    })
-}
-
-/// Keys of a dataset: what the server counted, else what was counted in its dump.
-fn keys(snapshot: &Snapshot) -> Option<u64> {
-    let facts = &snapshot.facts;
-    if facts.contains_key("server.run-id") {
-        let counts = facts.iter().filter(|(name, _)| name.starts_with("server.keys.db"));
-        return counts.map(|(_, count)| count.parse::<u64>().ok()).sum();
-    }
-    let is_dump = facts.get("authoritative").is_some_and(|which| which == "rdb");
-    facts.get("dump.keys").filter(|_| is_dump)?.parse().ok()
 }

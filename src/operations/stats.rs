@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::OperationError;
 use crate::format::UnixMillis;
+use crate::format::counts::KeyCount;
 use crate::repository::{Alarm, PackTotals, Repository};
 
 /// What a repository holds.
@@ -32,6 +33,8 @@ pub struct DatasetStats {
     pub stored_bytes: u64,
     /// When its newest snapshot began.
     pub newest: Option<UnixMillis>,
+    /// Keys of the last one, where there is one.
+    pub keys: Option<KeyCount>,
 }
 
 /// Adds up what the catalog knows.
@@ -45,6 +48,7 @@ pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
         // Whoever has the keys may have written any number.
         dataset.restored_bytes = dataset.restored_bytes.saturating_add(info.bytes);
         dataset.stored_bytes = dataset.stored_bytes.saturating_add(info.stored_bytes);
+        dataset.keys = Some(info.keys);
         dataset.newest = dataset.newest.max(Some(info.begin));
     }
     Ok(Report {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::key_drop::open_falls;
 use super::list::{Chosen, Selector, choose};
 use super::undelete::{commit_copy, find_copy};
 use super::{Observer, OperationError};
+use crate::format::counts::ACCEPTED;
 use crate::format::object::SnapshotName;
+use crate::format::snapshot::Snapshot;
 use crate::repository::{Alarm, ForgottenRecord, Repository, SnapshotInfo};
 
 /// Under which fact a copy names the snapshot it took the place of.
@@ -52,6 +55,9 @@ pub fn tag(
     };
     let tags = changed(&snapshot.tags, options);
     let infos = repository.kept_snapshots()?;
+    if options.add.iter().any(|tag| tag == ACCEPTED) && !snapshot.tags.iter().any(|tag| tag == ACCEPTED) {
+        refuse_nothing_to_accept(&infos, &snapshot)?;
+    }
     let report = |new, alarms| Report { old: name, new, dataset: snapshot.dataset.clone(), tags: tags.clone(), alarms };
     if tags == snapshot.tags {
         let from = snapshot.facts.get(RETAGGED_FROM);
@@ -73,6 +79,23 @@ pub fn tag(
     })?;
     retire(repository, &name, &copy.name)?;
     Ok(report(copy.name, [alarms, copy.alarms].concat()))
+}
+
+/// Whoever accepts a loss means one that there is.
+fn refuse_nothing_to_accept(infos: &[SnapshotInfo], snapshot: &Snapshot) -> Result<(), OperationError> {
+    let of_dataset = |info: &&SnapshotInfo| info.dataset == snapshot.dataset;
+    let infos: Vec<SnapshotInfo> = infos.iter().filter(of_dataset).cloned().collect();
+    let falls = open_falls(&infos);
+    match falls.iter().any(|fall| fall.after <= snapshot.place()) {
+        true => Ok(()),
+        false => Err(OperationError::Refused {
+            what: format!("no snapshot of {} is kept because keys were lost up to that one", snapshot.dataset),
+            hint: match falls.is_empty() {
+                true => "there is nothing to accept: see redkeep forget --keep-last 1 --dry-run".into(),
+                false => "name the snapshot that lost the keys, or a later one, such as latest".into(),
+            },
+        }),
+    }
 }
 
 /// The copy that took the place of a forgotten snapshot, if it has the tags that are asked for: this is the same again.

@@ -6,7 +6,7 @@ use super::coding::{Cause, Step, Stop};
 use super::header::{Family, Header};
 use super::source::{BUFFER, CHECKSUM, Source};
 use super::structure::{Checksum, DATABASES_MAX, Database, Finding, MODULES_MAX, Structure};
-use super::value::{Kind, Modules, skip_module_parts, skip_value};
+use super::value::{Kind, Modules, may_lose_fields, skip_module_parts, skip_value};
 
 pub(super) const OPCODE_AUX: u8 = 250;
 
@@ -123,6 +123,7 @@ impl<'a> Walk<'a> {
         skip_value(&mut self.source, type_byte, self.family, &mut |id| modules.see(id, MODULES_MAX))?;
         self.counts.keys += 1;
         self.counts.expiring += u64::from(self.expires);
+        self.counts.volatile += u64::from(!self.expires && may_lose_fields(type_byte, self.family));
         kind.count(&mut self.counts.types);
         self.expires = false;
         Ok(())

@@ -88,6 +88,8 @@ pub struct Database {
     pub keys: u64,
     /// Keys with an expiry of their own (not: hashes with expiring fields).
     pub expiring: u64,
+    /// Keys without one that can go all the same: hashes of the types that are written where fields expire.
+    pub volatile: u64,
     /// Keys by what their value is.
     pub types: TypeCounts,
 }
@@ -97,6 +99,7 @@ impl Database {
     pub(super) fn add(&mut self, other: &Self) {
         self.keys += other.keys;
         self.expiring += other.expiring;
+        self.volatile += other.volatile;
         let (mine, theirs) = (&mut self.types, &other.types);
         mine.string += theirs.string;
         mine.list += theirs.list;

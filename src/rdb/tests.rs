@@ -63,6 +63,9 @@ fn dumps_of_real_servers_are_understood_wholly() {
         let by_type = [types.string, types.list, types.set, types.zset, types.hash, types.stream, types.module];
         assert_eq!(by_type, sample.types, "{}", sample.server);
         assert_eq!((first.keys, first.expiring), (sample.types.iter().sum(), 1));
+        // One packed and one not, from Redis 7.4 and Valkey 9 on.
+        let has_field_expiry = ["Redis 7.4.1", "Redis 8.2.3", "Valkey 9.1.2"].contains(&sample.server);
+        assert_eq!(first.volatile, if has_field_expiry { 2 } else { 0 }, "{}", sample.server);
         let aux = &structure.aux;
         let version = aux.valkey_version.clone().or(aux.redis_version.clone());
         assert_eq!(version.as_deref(), sample.server.split(' ').nth(1));

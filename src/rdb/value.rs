@@ -57,6 +57,12 @@ impl Kind {
     }
 }
 
+/// Whether values with this type byte are hashes whose fields may expire, and which go with their last field. Servers
+/// keep the type where the expiry of every field was taken away again.
+pub(super) fn may_lose_fields(type_byte: u8, family: Family) -> bool {
+    matches!((type_byte, family), (22, _) | (23..=25, Family::Redis))
+}
+
 /// Consumes one value. Module values are told apart by their id, which is handed to `seen`.
 #[inline]
 pub(super) fn skip_value(

@@ -13,7 +13,7 @@ fn it_says_what_was_taken_and_what_changed() {
     assert!(lines[0].starts_with("snapshot ") && lines[0].ends_with(" of sessions"), "{text}");
     assert!(lines[1].contains(OFFSET), "{text}");
     assert!(lines[2].contains("3 files, 586"), "{text}");
-    assert!(lines[4].contains("no earlier snapshot"), "{text}");
+    assert!(lines[3].ends_with("  0 keys") && lines[5].contains("no earlier snapshot"), "{text}");
 
     fs::write(place.data().join("nodes.conf"), "vars currentEpoch 1\n").unwrap();
     fs::write(place.data().join("users.acl"), "user default on\n").unwrap();
@@ -44,6 +44,8 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "files",
         "host",
         "id",
+        "keys",
+        "keys_counted",
         "milliseconds",
         "mode",
         "moment",

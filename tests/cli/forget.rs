@@ -37,8 +37,8 @@ fn a_dry_run_tells_the_fate_of_every_snapshot_and_the_zone_and_does_nothing() {
     assert_eq!((&json["kept"], &json["forgotten"]), (&1.into(), &2.into()));
     let dataset = &json["datasets"][0];
     assert_eq!(fields(dataset), ["dataset", "forgotten", "kept"]);
-    assert_eq!(fields(&dataset["forgotten"][0]), ["begin", "id"]);
-    assert_eq!(fields(&dataset["kept"][0]), ["begin", "id", "reasons"]);
+    assert_eq!(fields(&dataset["forgotten"][0]), ["begin", "id", "keys"]);
+    assert_eq!(fields(&dataset["kept"][0]), ["begin", "id", "keys", "reasons"]);
     assert_eq!(dataset["kept"][0]["reasons"][0], "last 1");
     assert!(objects(&place, "forgotten").is_empty());
 }

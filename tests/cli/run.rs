@@ -353,3 +353,46 @@ fn a_profile_of_a_live_server_captures_it_and_boots_what_was_captured() {
         ends(&place, 2, &[]).says("leave out one of the two");
     }
 }
+
+/// The night on which the keys fell is no night for forgetting, and the next ones keep what was there before.
+#[test]
+fn on_the_night_on_which_the_keys_fell_nothing_is_forgotten() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let place = Place::with_repository();
+    fs::create_dir(place.path("served")).unwrap();
+    let options = ServerOptions::with_config(&["appendonly yes", "auto-aof-rewrite-percentage 0"]);
+    let server = RedisServer::start_with(ServerKind::Redis7, &place.path("served"), options);
+    let order = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
+    };
+    let text = format!(
+        "[profile.daily]\nredis = \"redis://127.0.0.1:{}\"\ndataset = \"sessions\"\nkeep-last = 1\nprune = {{ grace = \"0\" }}\n",
+        server.port()
+    );
+    write(&place.path("redkeep.toml"), &text);
+    let left = || place.done(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len();
+    order("MSET a 1 b 2 c 3 d 4 e 5");
+    ends(&place, 0, &[]);
+    order("MSET f 6 g 7");
+    assert!(ends(&place, 0, &[]).text().contains("forgot 1 of 2 snapshots;"));
+    order("FLUSHALL");
+    let ran = ends(&place, 3, &["--json"]);
+    assert_eq!(steps(&ran)[1], ("forget".to_string(), Some(3)));
+    let line = ran.json()["summary"].as_str().unwrap().to_string();
+    assert!(line.contains("; nothing was forgotten, for the keys fell by more than half;"), "{line}");
+    ran.says("0 keys, where snapshot ").says(" had 7: was that meant?").says("redkeep tag latest --accept-drop");
+    assert_eq!(left(), 2);
+    order("SET y 1");
+    for _ in 0..2 {
+        let text = ends(&place, 0, &[]).text();
+        assert!(text.contains("snapshots, kept 1 from before the keys fell;"), "{text}");
+        assert_eq!(left(), 2);
+    }
+    place.ends(2, &["tag", "latest~1", "--accept-drop"]).says("no snapshot of sessions is kept because keys were lost");
+    place.done(&["tag", "latest", "--accept-drop"]);
+    assert!(!ends(&place, 0, &[]).text().contains("kept 1"));
+    assert_eq!(left(), 1);
+}

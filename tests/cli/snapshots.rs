@@ -11,7 +11,7 @@ fn they_are_listed_by_age_with_aligned_columns() {
     assert_eq!(lines.len(), 3, "{text}");
     assert_eq!(
         lines[0].split_whitespace().collect::<Vec<_>>(),
-        ["ID", "TIME", "DATASET", "FILES", "SIZE", "NEW", "TAGS", "NOTES"]
+        ["ID", "TIME", "DATASET", "FILES", "SIZE", "NEW", "KEYS", "TAGS", "NOTES"]
     );
     assert!(lines[1].contains(OFFSET) && lines[1].contains("sessions"), "{text}");
     assert!(lines[2].ends_with("a, b"), "{text}");
@@ -35,6 +35,8 @@ fn as_json_each_has_its_full_id() {
         "files",
         "host",
         "id",
+        "keys",
+        "keys_counted",
         "moment",
         "new_bytes",
         "pinned",
@@ -45,6 +47,10 @@ fn as_json_each_has_its_full_id() {
     ];
     assert_eq!(fields(&json["snapshots"][0]), wanted);
     assert_eq!(json["snapshots"][0]["id"], id);
+    assert_eq!(
+        (&json["snapshots"][0]["keys"], &json["snapshots"][0]["keys_counted"]),
+        (&0.into(), &"structure".into())
+    );
 }
 
 #[test]

@@ -28,6 +28,9 @@ fn as_json_all_sums_are_numbers() {
         "snapshots",
     ];
     assert_eq!(fields(&json), wanted);
-    assert_eq!(fields(&json["datasets"][0]), ["dataset", "newest", "restored_bytes", "snapshots", "stored_bytes"]);
+    assert_eq!(
+        fields(&json["datasets"][0]),
+        ["dataset", "keys", "newest", "restored_bytes", "snapshots", "stored_bytes"]
+    );
     assert_eq!(json["snapshots"], 1);
 }

@@ -14,6 +14,7 @@ mod capture_damage;
 mod capture_traps;
 mod doctor;
 mod drill;
+mod key_drop;
 mod live;
 mod live_hostile;
 mod live_impostors;

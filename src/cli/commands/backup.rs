@@ -14,7 +14,8 @@ use crate::cli::exit::UsageError;
 use crate::cli::human::{count, duration, facts, plain, short, size, some_of, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::server::{self, ServerArguments};
-use crate::cli::{json, time};
+use crate::cli::{json, key_count, time};
+use crate::format::counts::{KeyCount, Uncounted};
 use crate::format::snapshot::Warning;
 use crate::operations::OperationError;
 use crate::operations::backup::{Options, Report, backup};
@@ -55,6 +56,8 @@ Examples:
 JSON:
   {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\",
    \"tags\": [text], \"files\": number, \"bytes\": size of all files,
+   \"keys\": number or null where it is not known, \"keys_counted\": who
+   counted them or why nobody did, as in redkeep snapshots,
    \"new_chunks\": number, \"new_bytes\": of data the repository did not have,
    \"stored_bytes\": what that takes there, \"packs\": number, \"milliseconds\",
    \"unread_files\": not read, because they were not touched since the previous
@@ -256,14 +259,14 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         .map(|moment| ("moment", format!("{} by the server's clock, from its {mode}", time::show(moment))));
     let mut lines = vec![("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis)))];
     lines.extend(moment);
-    lines.extend([
-        (
-            "holds",
-            format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
-        ),
-        ("stored", new),
-        ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe)),
-    ]);
+    lines.extend([(
+        "holds",
+        format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
+    )]);
+    let keys = KeyCount::of(snapshot);
+    lines.extend((keys != KeyCount::Unknown(Uncounted::NoDataset)).then(|| ("keys", key_count::line(keys))));
+    lines
+        .extend([("stored", new), ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe))]);
     text.push_str(&facts(&lines));
     text
 }

@@ -24,8 +24,8 @@ use crate::repository::Repository;
 ///
 /// A policy is one or more --keep options; what any of them keeps is kept. Of each hour, day, ISO week, month or year the
 /// newest snapshot counts, and only those in which there are snapshots are counted. One that keeps nothing of a dataset
-/// is refused. Pinned snapshots are kept, and the predecessor of a snapshot whose keys fell by more than half. Nothing is
-/// forgotten while a snapshot is missing or cannot be read.
+/// is refused. Pinned snapshots are kept, and the last one before the keys fell by more than half, until a person says that
+/// this was meant: `redkeep tag latest --accept-drop`, --ignore-key-drop, or its id. Nothing is forgotten while a snapshot is missing or cannot be read.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,8 +38,9 @@ JSON:
   {\"zone\": in which days were counted or null where snapshots were named,
    \"dry_run\": bool, \"kept\": number, \"forgotten\": number,
    \"datasets\": [{\"dataset\",
-     \"kept\": [{\"id\", \"begin\", \"reasons\": [text]}],
-     \"forgotten\": [{\"id\", \"begin\"}]}],
+     \"kept\": [{\"id\", \"begin\", \"keys\": number or null where it is not
+       known, \"reasons\": [text]}],
+     \"forgotten\": [{\"id\", \"begin\", \"keys\"}]}],
    \"already_forgotten\": [id], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
     /// Zone in which days begin: an IANA name such as Europe/Berlin, or UTC [default: the local zone]
     #[arg(long, value_name = "ZONE", value_parser = time::zone)]
     zone: Option<TimeZone>,
-    /// Forget the predecessor of a snapshot whose keys fell by more than half, where nothing else keeps it
+    /// Forget the last snapshot before the keys fell by more than half, where nothing else keeps it
     #[arg(long)]
     ignore_key_drop: bool,
     /// Forget named snapshots that are pinned
@@ -198,7 +199,17 @@ fn of_dataset(dataset: &Dataset, dry_run: bool, zone: Option<&str>) -> String {
     let head = [("ID", Left), ("TIME", Left), ("VERDICT", Left), ("WHY", Left)];
     // Of named ones, those that stay are no news.
     let rows = dataset.verdicts.iter().filter(|verdict| zone.is_some() || !verdict.is_kept).map(row);
-    format!("{name}: {did} {forgotten} of {}\n{}\n", count((kept + forgotten) as u64, "snapshot"), table(head, rows))
+    let uncounted = match dataset.uncounted() as u64 {
+        number @ 1.. if zone.is_some() => {
+            format!(
+                "of {}, how many keys it holds is not known: no fall can be seen there\n",
+                count(number, "snapshot")
+            )
+        }
+        _ => String::new(),
+    };
+    let all = count((kept + forgotten) as u64, "snapshot");
+    format!("{name}: {did} {forgotten} of {all}\n{}{uncounted}\n", table(head, rows))
 }
 
 fn row(verdict: &Verdict) -> [String; 4] {

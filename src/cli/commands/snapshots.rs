@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, time};
+use crate::cli::{json, key_count, time};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::operations::list::{Filter, Forgotten, forgotten, snapshots};
@@ -17,7 +17,7 @@ use crate::repository::{DrillRecord, Repository, SnapshotInfo};
 /// List snapshots
 ///
 /// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
-/// repository; NOTES tells of warnings, and how the newest drill ended (redkeep verify --drill).
+/// repository; KEYS is how many keys the dataset holds, ? where that is not known; NOTES tells of warnings, and how the newest drill ended (redkeep verify --drill).
 ///
 /// With --forgotten it lists those that were forgotten instead: UNTIL is the time until which each can certainly be brought
 /// back with `redkeep undelete`.
@@ -32,7 +32,12 @@ Examples:
 JSON:
   {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",
      \"moment\" or null, \"host\", \"directory\", \"tags\": [text], \"files\": number,
-     \"bytes\", \"new_bytes\", \"stored_bytes\", \"warnings\": number,
+     \"bytes\", \"new_bytes\", \"stored_bytes\",
+     \"keys\": number or null where it is not known, \"keys_counted\":
+       \"structure\" (in the dump), \"server\" (when its AOF was captured), or
+       why not: \"no-dataset\", \"doubt\", \"suspect\", \"not-understood\",
+       \"commands\" (of an AOF no server was asked about), \"not-counted\",
+     \"warnings\": number,
      \"pinned\": bool, \"drill\": null or the newest one: {\"passed\": bool,
        \"time\", \"host\", \"server\", \"keys\": number,
        \"problem\": text or null}}],
@@ -117,6 +122,7 @@ fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
         ("FILES", Right),
         ("SIZE", Right),
         ("NEW", Right),
+        ("KEYS", Right),
         ("TAGS", Left),
         ("NOTES", Left),
     ];
@@ -128,6 +134,7 @@ fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
             info.files.to_string(),
             size(info.bytes),
             size(info.stored_bytes),
+            key_count::cell(info.keys),
             info.tags.join(", "),
             remarks(info, drills.get(&info.name)),
         ]

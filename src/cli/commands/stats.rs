@@ -6,13 +6,14 @@ use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{facts, size, table};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, time};
+use crate::cli::{json, key_count, time};
 use crate::operations::stats::{DatasetStats, Report, stats};
 
 /// Show what the repository holds and what it costs
 ///
 /// Shows what the repository holds and what it costs. RESTORED is the size of all snapshots if each were restored;
-/// STORED is what they added to the repository.
+/// STORED is what they added to the repository; KEYS is how many keys the newest one holds, ? where that is not
+/// known.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -24,7 +25,8 @@ JSON:
    \"packs\": number, \"pack_bytes\", \"chunks\": number,
    \"chunk_bytes\": their size before compression, \"deltas\": number,
    \"datasets\": [{\"dataset\", \"snapshots\": number, \"restored_bytes\",
-     \"stored_bytes\", \"newest\": time or null}],
+     \"stored_bytes\", \"newest\": time or null,
+     \"keys\": of the newest snapshot, or null where it is not known}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {}
@@ -48,7 +50,14 @@ fn text(id: &str, location: &str, report: &Report) -> String {
         ("packs", format!("{}, {}", totals.packs, size(totals.pack_bytes))),
     ]));
     if !report.datasets.is_empty() {
-        let head = [("DATASET", Left), ("SNAPSHOTS", Right), ("RESTORED", Right), ("STORED", Right), ("NEWEST", Left)];
+        let head = [
+            ("DATASET", Left),
+            ("SNAPSHOTS", Right),
+            ("RESTORED", Right),
+            ("STORED", Right),
+            ("NEWEST", Left),
+            ("KEYS", Right),
+        ];
         let row = |(name, stats): (&String, &DatasetStats)| {
             [
                 name.clone(),
@@ -56,6 +65,7 @@ fn text(id: &str, location: &str, report: &Report) -> String {
                 size(stats.restored_bytes),
                 size(stats.stored_bytes),
                 stats.newest.map(time::show).unwrap_or_default(),
+                stats.keys.map(key_count::cell).unwrap_or_default(),
             ]
         };
         text.push('\n');

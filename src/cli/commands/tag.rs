@@ -8,6 +8,7 @@ use crate::cli::exit::UsageError;
 use crate::cli::human::{facts, plain, short};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
+use crate::format::counts::ACCEPTED;
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::Selector;
 use crate::operations::tag::{Options, Report, tag};
@@ -18,12 +19,16 @@ use crate::operations::tag::{Options, Report, tag};
 /// takes its place, with an id of its own, and the old one is forgotten. Nothing is stored twice.
 ///
 /// A pinned snapshot has the tag `pinned`; no policy of `redkeep forget` forgets it.
+///
+/// Where a snapshot has less than half of the keys of the one before it, no policy forgets the fuller one, until a person
+/// says with --accept-drop, for that snapshot or a later one, that this was meant. It gets the tag `drop-accepted`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep tag latest --add before-upgrade
   redkeep tag 8f3a09c2 --pin
   redkeep tag 8f3a09c2 --unpin --remove before-upgrade
+  redkeep tag latest --dataset sessions --accept-drop
 
 JSON:
   {\"old\": id, \"new\": id (the same where nothing changed), \"dataset\",
@@ -47,19 +52,24 @@ pub(crate) struct Arguments {
     /// Policies may forget it
     #[arg(long)]
     unpin: bool,
+    /// The keys that were lost up to it are not missed: what was kept for their sake is no longer
+    #[arg(long)]
+    accept_drop: bool,
 }
 
 /// Changes tags.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
-    let Arguments { snapshot, of, mut add, mut remove, pin, unpin } = arguments;
+    let Arguments { snapshot, of, mut add, mut remove, pin, unpin, accept_drop } = arguments;
     if let Some(both) = add.iter().find(|tag| remove.contains(tag)) {
         let what = format!("the tag {both} is to be added and removed");
         return Err(UsageError { what, hint: "give one of the two".into() }.into());
     }
+    add.extend(accept_drop.then(|| ACCEPTED.to_string()));
     add.extend(pin.then(|| PINNED.to_string()));
     remove.extend(unpin.then(|| PINNED.to_string()));
     if add.is_empty() && remove.is_empty() {
-        let (what, hint) = ("no change of tags was asked for".into(), "give --add, --remove, --pin or --unpin".into());
+        let (what, hint) =
+            ("no change of tags was asked for".into(), "give --add, --remove, --pin, --unpin or --accept-drop".into());
         return Err(UsageError { what, hint }.into());
     }
     let repository = context.open()?;

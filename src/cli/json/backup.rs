@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{AlarmOf, Drill, Suspect, Warning, alarms, lossy, warnings};
+use crate::cli::key_count;
 use crate::cli::time::exact;
+use crate::format::counts::KeyCount;
 use crate::format::snapshot::File;
 use crate::operations::backup;
 use crate::operations::changes::Changes;
@@ -23,6 +25,8 @@ pub(crate) struct Backup {
     tags: Vec<String>,
     files: u64,
     bytes: u64,
+    keys: Option<u64>,
+    keys_counted: &'static str,
     new_chunks: u64,
     new_bytes: u64,
     stored_bytes: u64,
@@ -49,6 +53,7 @@ struct ChangesOf {
 impl Backup {
     pub fn new(report: &backup::Report, changes: Option<Changes>) -> Backup {
         let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
+        let keys = KeyCount::of(snapshot);
         let suspect = |file: &File| Some(Suspect { path: file.display_path(), why: file.suspect.clone()? });
         Backup {
             id: report.name.session.to_string(),
@@ -65,6 +70,8 @@ impl Backup {
             unread_bytes: report.unread_bytes,
             files: summary.files,
             bytes: summary.bytes,
+            keys: keys.keys(),
+            keys_counted: key_count::word(keys),
             new_chunks: summary.new_chunks,
             new_bytes: summary.new_bytes,
             stored_bytes: summary.stored_bytes,

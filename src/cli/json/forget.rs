@@ -31,6 +31,7 @@ struct Dataset {
 struct Kept {
     id: String,
     begin: String,
+    keys: Option<u64>,
     reasons: Vec<String>,
 }
 
@@ -39,6 +40,7 @@ struct Kept {
 struct Gone {
     id: String,
     begin: String,
+    keys: Option<u64>,
 }
 
 impl Forget {
@@ -62,11 +64,12 @@ impl From<&forget::Dataset> for Dataset {
         let of = |is_kept| dataset.verdicts.iter().filter(move |verdict| verdict.is_kept == is_kept);
         let id = |verdict: &forget::Verdict| verdict.info.name.session.to_string();
         let begin = |verdict: &forget::Verdict| exact(verdict.info.begin);
+        let keys = |verdict: &forget::Verdict| verdict.info.keys.keys();
         let reasons = |verdict: &forget::Verdict| verdict.reasons.iter().map(ToString::to_string).collect();
         Dataset {
             dataset: dataset.name.clone(),
-            kept: of(true).map(|v| Kept { id: id(v), begin: begin(v), reasons: reasons(v) }).collect(),
-            forgotten: of(false).map(|v| Gone { id: id(v), begin: begin(v) }).collect(),
+            kept: of(true).map(|v| Kept { id: id(v), begin: begin(v), keys: keys(v), reasons: reasons(v) }).collect(),
+            forgotten: of(false).map(|v| Gone { id: id(v), begin: begin(v), keys: keys(v) }).collect(),
         }
     }
 }

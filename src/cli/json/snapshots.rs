@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::drill::DrillResult;
 use super::{AlarmOf, Warning, Worked, lossy, warnings};
+use crate::cli::key_count;
 use crate::cli::time::exact;
 use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
@@ -27,6 +28,8 @@ pub(crate) struct Snapshot {
     bytes: u64,
     new_bytes: u64,
     stored_bytes: u64,
+    keys: Option<u64>,
+    keys_counted: &'static str,
     warnings: u64,
     pinned: bool,
     drill: Option<DrillResult>,
@@ -77,6 +80,8 @@ impl From<&SnapshotInfo> for Snapshot {
             bytes: info.bytes,
             new_bytes: info.new_bytes,
             stored_bytes: info.stored_bytes,
+            keys: info.keys.keys(),
+            keys_counted: key_count::word(info.keys),
             warnings: info.warnings,
             pinned: info.tags.iter().any(|tag| tag == PINNED),
             drill: None,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{AlarmOf, alarms};
 use crate::cli::time::exact;
+use crate::format::counts::KeyCount;
 use crate::operations::stats;
 
 /// `stats`.
@@ -30,6 +31,7 @@ struct Dataset {
     restored_bytes: u64,
     stored_bytes: u64,
     newest: Option<String>,
+    keys: Option<u64>,
 }
 
 impl Stats {
@@ -40,6 +42,7 @@ impl Stats {
             restored_bytes: stats.restored_bytes,
             stored_bytes: stats.stored_bytes,
             newest: stats.newest.map(exact),
+            keys: stats.keys.and_then(KeyCount::keys),
         };
         Stats {
             repository,

@@ -4,6 +4,7 @@ pub mod policy;
 
 use jiff::tz::TimeZone;
 
+use super::key_drop::open_falls;
 use super::list::{Filter, Selector, select, snapshots};
 use super::{Observer, OperationError};
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
@@ -30,7 +31,7 @@ pub enum What {
         policy: Policy,
         /// Where days begin and end.
         zone: TimeZone,
-        /// Do not keep the predecessor of a snapshot that lost more than half of its keys.
+        /// Do not keep snapshots that one with less than half of their keys followed.
         ignore_key_drop: bool,
     },
     /// These snapshots.
@@ -83,6 +84,18 @@ impl Dataset {
         let kept = self.verdicts.iter().filter(|verdict| verdict.is_kept).count();
         (kept, self.verdicts.len() - kept)
     }
+
+    /// How many hold an unknown number of keys: a fall of them cannot be seen there.
+    pub fn uncounted(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| verdict.info.keys.keys().is_none()).count()
+    }
+
+    /// How many are kept only because keys fell after them.
+    pub fn kept_for_fall(&self) -> usize {
+        let is_fall = |reason: &Reason| matches!(reason, Reason::KeyDrop(..));
+        let is_it = |verdict: &&Verdict| !verdict.reasons.is_empty() && verdict.reasons.iter().all(is_fall);
+        self.verdicts.iter().filter(is_it).count()
+    }
 }
 
 /// Forgets snapshots, oldest first. A crash leaves some forgotten and the others not; the same again completes it.
@@ -91,7 +104,8 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
     refuse_what_lacks(&alarms)?;
     let of_dataset = |infos: &[SnapshotInfo]| match &options.what {
         What::Policy { policy, zone, ignore_key_drop } => {
-            by_policy(infos, options, |candidates| decide(policy, candidates, zone, *ignore_key_drop))
+            let falls = if *ignore_key_drop { Vec::new() } else { open_falls(infos) };
+            by_policy(infos, options, |candidates| decide(policy, candidates, zone, &falls))
         }
         What::Named { .. } => Ok(None),
     };
@@ -147,7 +161,7 @@ fn by_policy(
         .iter()
         .map(|info| {
             let (time, is_meant) = candidate(info);
-            Candidate { time, tags: &info.tags, keys: info.keys, is_meant }
+            Candidate { time, tags: &info.tags, place: info.place, is_meant }
         })
         .collect();
     let reasons = decide(&judged);

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
 use crate::format::UnixMillis;
+use crate::format::counts::Fall;
 
 /// The tag of a snapshot that no policy forgets.
 ///
@@ -49,8 +50,8 @@ pub struct Candidate<'a> {
     pub time: UnixMillis,
     /// Its tags.
     pub tags: &'a [String],
-    /// Keys it holds, where that is known.
-    pub keys: Option<u64>,
+    /// Where it stands in the dataset.
+    pub place: u64,
     /// Whether the policy is about it: others are looked at and left alone.
     pub is_meant: bool,
 }
@@ -68,7 +69,8 @@ pub enum Reason {
     Tag(String),
     /// It is pinned.
     Pinned,
-    /// The snapshot after it has less than half of its keys: how many it has, and how many are left.
+    /// A snapshot after it has less than half of its keys, and nobody has said that this was meant: how many it has, and
+    /// how many were left.
     KeyDrop(u64, u64),
 }
 
@@ -102,13 +104,10 @@ type Period = (&'static str, Option<u64>, fn(&Zoned) -> String);
 
 /// The reasons for which each snapshot of a dataset is kept, in their order; none for those to be forgotten.
 ///
-/// `candidates` are all of the dataset, oldest first.
-pub fn decide(
-    policy: &Policy,
-    candidates: &[Candidate<'_>],
-    zone: &TimeZone,
-    ignore_key_drop: bool,
-) -> Vec<Vec<Reason>> {
+/// `candidates` are all of the dataset, oldest first; `falls` those that keep the snapshot before them.
+///
+/// COUNT-6: the full snapshot of a fall that nobody has settled is kept by every policy, however many follow.
+pub fn decide(policy: &Policy, candidates: &[Candidate<'_>], zone: &TimeZone, falls: &[Fall]) -> Vec<Vec<Reason>> {
     let mut kept: Vec<Vec<Reason>> = vec![Vec::new(); candidates.len()];
     let meant = || kept_order(candidates);
     for (number, place) in (1..=policy.last.unwrap_or(0)).zip(meant()) {
@@ -146,11 +145,9 @@ pub fn decide(
             add(&mut kept, place, Reason::Pinned);
         }
     }
-    for (place, pair) in candidates.windows(2).enumerate().filter(|_| !ignore_key_drop) {
-        if let [before, Candidate { keys: Some(left), .. }] = pair
-            && let Some(had) = before.keys.filter(|had| before.is_meant && left.saturating_mul(2) < *had)
-        {
-            add(&mut kept, place, Reason::KeyDrop(had, *left));
+    for (place, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_meant) {
+        for fall in falls.iter().filter(|fall| fall.full == candidate.place) {
+            add(&mut kept, place, Reason::KeyDrop(fall.had, fall.left));
         }
     }
     kept
@@ -190,13 +187,13 @@ mod tests {
     }
 
     fn candidates<'a>(times: &[&str], tags: &'a [String]) -> Vec<Candidate<'a>> {
-        let one = |time: &&str| Candidate { time: at(time), tags, keys: None, is_meant: true };
-        times.iter().map(one).collect()
+        let one = |(place, time): (u64, &&str)| Candidate { time: at(time), tags, place, is_meant: true };
+        (1..).zip(times).map(one).collect()
     }
 
     /// The reasons as people read them; oldest first, as given.
     fn told(policy: &Policy, candidates: &[Candidate<'_>], zone: &TimeZone) -> Vec<String> {
-        let kept = decide(policy, candidates, zone, false);
+        let kept = decide(policy, candidates, zone, &[]);
         let text = |reasons: Vec<Reason>| reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join(", ");
         kept.into_iter().map(text).collect()
     }
@@ -301,26 +298,18 @@ mod tests {
         assert_eq!(told(&policy, &all, &TimeZone::UTC), expected);
     }
 
+    /// COUNT-6
     #[test]
-    fn the_predecessor_of_a_drop_by_more_than_half_is_kept() {
-        let drop = |from: u64, to: u64| {
-            format!("predecessor of a snapshot whose keys fell by more than half ({from} to {to})")
-        };
-        let table: [(&[Option<u64>], &[String]); 6] = [
-            (&[Some(100), Some(50)], &[String::new(), String::new()]),
-            (&[Some(100), Some(49)], &[drop(100, 49), String::new()]),
-            (&[Some(1), Some(0)], &[drop(1, 0), String::new()]),
-            (&[Some(0), Some(0)], &[String::new(), String::new()]),
-            (&[Some(100), None, Some(1)], &[String::new(), String::new(), String::new()]),
-            (&[Some(90), Some(100), Some(2), Some(2)], &[String::new(), drop(100, 2), String::new(), String::new()]),
-        ];
-        for (keys, expected) in table {
-            let mut all = candidates(&TIMES[..keys.len()], &[]);
-            all.iter_mut().zip(keys).for_each(|(candidate, keys)| candidate.keys = *keys);
-            assert_eq!(told(&Policy::default(), &all, &TimeZone::UTC), expected, "{keys:?}");
-            let ignored = decide(&Policy::default(), &all, &TimeZone::UTC, true);
-            assert!(ignored.iter().all(Vec::is_empty), "{keys:?}");
-        }
+    fn the_full_snapshot_of_a_fall_is_kept_where_the_policy_is_about_it() {
+        let falls = [Fall { full: 2, had: 100, after: 3, left: 4 }];
+        let mut all = candidates(&TIMES, &[]);
+        let kept = decide(&Policy { last: Some(1), ..Policy::default() }, &all, &TimeZone::UTC, &falls);
+        let places: Vec<usize> = (0..TIMES.len()).filter(|place| !kept[*place].is_empty()).collect();
+        assert_eq!(places, [1, 6]);
+        assert_eq!(kept[1], [Reason::KeyDrop(100, 4)]);
+        assert!(kept[1][0].to_string().ends_with("fell by more than half (100 to 4)"));
+        all[1].is_meant = false;
+        assert!(decide(&Policy::default(), &all, &TimeZone::UTC, &falls).iter().all(Vec::is_empty));
     }
 
     #[test]

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::aof::Commands;
-use crate::rdb::{Checksum, Database, Family, Structure};
-
-/// Databases whose counts are told one by one; those of the others are in the sums.
-const DATABASES_TOLD: usize = 256;
+use crate::format::counts::DATABASES_TOLD;
+use crate::rdb::{Checksum, Database, Family, Finding, Structure};
 
 /// Facts by name.
 pub(super) type Facts = BTreeMap<String, String>;
 
-/// `rdb.version`, `redis-ver`, `keys`, `keys.db0`, `types.string`, `types.db0.string` and so on. A count of zero is left
-/// out.
+/// `rdb.version`, `redis-ver`, `keys`, `keys.db0`, `expires.db0` (of these, with an expiry of their own), `volatile.db0`
+/// (of the others, those whose fields may expire), `types.string`, `types.db0.string` and so on. A count of zero is left
+/// out; each database is told, where there are not too many for that.
 pub(super) fn of_structure(structure: &Structure) -> Facts {
     let mut facts = Facts::new();
     if let Some(header) = structure.header {
@@ -29,6 +28,8 @@ pub(super) fn of_structure(structure: &Structure) -> Facts {
     put(&mut facts, "repl-stream-db", aux.repl_stream_db);
     put(&mut facts, "repl-id", aux.repl_id.as_ref());
     put(&mut facts, "repl-offset", aux.repl_offset);
+    let not_understood = matches!(structure.finding, Finding::NotUnderstood { .. }).then(|| structure.reason());
+    put(&mut facts, "not-understood", not_understood.flatten());
     put(&mut facts, "checksum", Some(checksum(structure.checksum)));
     put(&mut facts, "functions", Some(structure.functions).filter(|count| *count > 0));
     let modules: Vec<String> =
@@ -52,6 +53,7 @@ fn put_databases(facts: &mut Facts, databases: &BTreeMap<u64, Database>) {
         let count = |count: u64| Some(count).filter(|count| *count > 0 && is_told);
         put(facts, format!("keys.db{number}"), count(database.keys));
         put(facts, format!("expires.db{number}"), count(database.expiring));
+        put(facts, format!("volatile.db{number}"), count(database.volatile));
         for (name, keys) in types(database) {
             put(facts, format!("types.db{number}.{name}"), count(keys));
             *sums.entry(name).or_default() += keys;

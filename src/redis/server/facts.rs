@@ -6,10 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::connection::Server;
 use super::discovery::Place;
 use super::info::Info;
+use crate::format::counts::DATABASES_TOLD;
 use crate::redis::RedisError;
-
-/// Databases whose counts are told one by one.
-const DATABASES_TOLD: usize = 256;
 
 /// Facts with the name of the field in INFO they are taken from.
 const OF_INFO: [(&str, &str); 9] = [
@@ -52,6 +50,8 @@ pub(super) fn of_server(
     }
     put("server.appendonly".into(), Some(if info.is_on("aof_enabled") { "yes" } else { "no" }.into()));
     put("server.modules".into(), Some(info.modules()));
+    let keys = info.keyspace().values().map(|database| database.keys).fold(0, u64::saturating_add);
+    put("server.keys".into(), Some(keys.to_string()));
     for (number, database) in info.keyspace().into_iter().take(DATABASES_TOLD) {
         put(format!("server.keys.db{number}"), Some(database.keys.to_string()));
         put(

@@ -35,7 +35,7 @@ pub use timeline::Span;
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 8;
+const SCHEMA: i64 = 9;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;
@@ -56,7 +56,7 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
-    sum BLOB NOT NULL) STRICT;
+    counted TEXT NOT NULL, falls TEXT, sum BLOB NOT NULL) STRICT;
 -- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it.
 CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTEGER NOT NULL, sequence INTEGER NOT NULL,
     begin INTEGER, end INTEGER, precision INTEGER, annotated INTEGER, stale INTEGER NOT NULL, taken INTEGER NOT NULL,

@@ -7,6 +7,7 @@ use rusqlite::{Row, params_from_iter};
 
 use super::{Catalog, timeline};
 use crate::format::UnixMillis;
+use crate::format::counts::{ACCEPTED, CountedBy, FALLS, Fall, KeyCount, Seen, Uncounted, decode_falls};
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::Snapshot;
 use crate::repository::error::RepositoryError;
@@ -47,13 +48,27 @@ pub struct SnapshotInfo {
     pub new_bytes: u64,
     /// Bytes stored for them.
     pub stored_bytes: u64,
-    /// Keys of the dataset it holds, where its files tell.
-    pub keys: Option<u64>,
+    /// Keys of the dataset it holds.
+    pub keys: KeyCount,
+    /// The falls of the dataset that it carries; `None` where whoever took it did not look for them.
+    pub falls: Option<Vec<Fall>>,
+}
+
+impl SnapshotInfo {
+    /// What tells of falls.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            place: self.place,
+            keys: self.keys.keys(),
+            falls: self.falls.as_deref(),
+            is_accepted: self.tags.iter().any(|tag| tag == ACCEPTED),
+        }
+    }
 }
 
 const COLUMNS: &str = "name, dataset, sequence, previous, begin, end, moment, host, directory, tags, warnings, files,
-    bytes, new_bytes, stored_bytes, tombstone, place, keys";
-const COLUMN_COUNT: usize = 18;
+    bytes, new_bytes, stored_bytes, tombstone, place, keys, counted, falls";
+const COLUMN_COUNT: usize = 20;
 
 impl Catalog {
     /// Object names below `snapshots/` that the catalog has, tombstones included.
@@ -77,7 +92,7 @@ impl Catalog {
         let sql = format!(
             "INSERT OR REPLACE INTO snapshots ({COLUMNS}, sum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-             ?19)"
+             ?19, ?20, ?21)"
         );
         let values = values(name, snapshot);
         let sum = sqlite::sum(values.iter().map(ValueRef::from));
@@ -134,8 +149,11 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
             is_tombstone,
             zero(),
             none(),
+            text(Uncounted::NoDataset.word()),
+            none(),
         ];
     };
+    let keys = KeyCount::of(s);
     [
         name,
         text(&s.dataset),
@@ -154,16 +172,28 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
         number(s.summary.stored_bytes),
         number(0),
         number(s.place()),
-        keys(s).map(|keys| keys as i64).into(),
+        keys.keys().map(|keys| keys as i64).into(),
+        text(counted(keys)),
+        s.facts.get(FALLS).cloned().into(),
     ]
 }
 
-/// Keys that the structure of the dataset's file told: of the AOF's base where the AOF is the dataset, else of the dump.
-fn keys(snapshot: &Snapshot) -> Option<u64> {
-    let facts = &snapshot.facts;
-    let is_aof = facts.get("authoritative").is_some_and(|which| which == "aof");
-    let names: &[&str] = if is_aof { &["base.keys", "aof-file.keys"] } else { &["dump.keys"] };
-    names.iter().find_map(|name| facts.get(*name)?.parse().ok())
+/// Who counted the keys, or why nobody did: a word.
+fn counted(keys: KeyCount) -> &'static str {
+    match keys {
+        KeyCount::Known { by, .. } => by.word(),
+        KeyCount::Unknown(why) => why.word(),
+    }
+}
+
+/// The count that a number and a word were written for.
+fn read_count(keys: Option<u64>, counted: &str) -> KeyCount {
+    let by = [CountedBy::Structure, CountedBy::Server].into_iter().find(|by| by.word() == counted);
+    let why = || Uncounted::ALL.into_iter().find(|why| why.word() == counted).unwrap_or(Uncounted::NotCounted);
+    match keys.zip(by) {
+        Some((keys, by)) => KeyCount::Known { keys, by },
+        None => KeyCount::Unknown(why()),
+    }
 }
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
@@ -187,7 +217,8 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
         new_bytes: unsigned(13)?,
         stored_bytes: unsigned(14)?,
         place: unsigned(16)?,
-        keys: row.get::<_, Option<i64>>(17)?.map(|keys| keys as u64),
+        keys: read_count(row.get::<_, Option<i64>>(17)?.map(|keys| keys as u64), &row.get::<_, String>(18)?),
+        falls: row.get::<_, Option<String>>(19)?.map(|falls| decode_falls(&falls)),
     };
     Ok((info, unsigned(15)? != 0))
 }

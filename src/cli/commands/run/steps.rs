@@ -17,6 +17,7 @@ use crate::cli::human::{count, plain, short, size};
 use crate::cli::{json, outcome, time};
 use crate::operations::changes::since_previous;
 use crate::operations::hooks::{self, HookError};
+use crate::operations::key_drop::KEY_DROP;
 use crate::operations::list::{Selector, choose};
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
 use crate::operations::{backup, check, forget, prune, stats};
@@ -61,6 +62,8 @@ pub(super) struct Steps {
     pub warnings: Vec<String>,
     /// The new snapshot's id.
     pub snapshot: Option<String>,
+    /// Whether it has less than half of the keys of the one before it.
+    keys_fell: bool,
     /// What the backup cost.
     pub backup: Option<BackupNumbers>,
     /// What the repository holds at the end.
@@ -124,6 +127,11 @@ impl Steps {
     ) {
         if let Some(options) = forget_options(profile, dataset) {
             match repository.filter(|_| self.is_fine()) {
+                // The night on which the keys fell is no night for forgetting: somebody has to look first.
+                Some(_) if self.keys_fell => {
+                    let told = "nothing was forgotten, for the keys fell by more than half".into();
+                    self.step("forget", || Ok(Did { told, result: Value::Null, code: Code::Warnings }));
+                }
                 Some(repository) => {
                     let mut found = Found::default();
                     let done = self.step("forget", || forget(repository, &options, context, &mut found));
@@ -184,6 +192,7 @@ impl Steps {
             self.warnings.extend(found.warnings);
             self.snapshot = found.snapshot.or(self.snapshot.take());
             self.backup = found.backup.or(self.backup.take());
+            self.keys_fell |= found.keys_fell;
         }
     }
 
@@ -227,6 +236,7 @@ pub(super) fn variables(profile: &str, dataset: &str, context: &Context) -> Vec<
 struct Found {
     warnings: Vec<String>,
     snapshot: Option<String>,
+    keys_fell: bool,
     backup: Option<BackupNumbers>,
 }
 
@@ -254,6 +264,7 @@ fn back_up(
         found.warnings.push(format!("cannot compare with the previous snapshot: {why:#}"));
         None
     });
+    found.keys_fell = snapshot.warnings.iter().any(|warning| warning.code == KEY_DROP);
     found.snapshot = Some(report.name.session.to_string());
     let read = summary.bytes.saturating_sub(report.unread_bytes);
     let (new, stored) = (summary.new_bytes, summary.stored_bytes);
@@ -296,7 +307,11 @@ fn forget(
     };
     let counts = report.datasets.iter().map(forget::Dataset::counts);
     let (kept, gone) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-    let told = format!("forgot {gone} of {}", count((kept + gone) as u64, "snapshot"));
+    let for_fall = match report.datasets.iter().map(forget::Dataset::kept_for_fall).sum::<usize>() as u64 {
+        0 => String::new(),
+        number => format!(", kept {number} from before the keys fell"),
+    };
+    let told = format!("forgot {gone} of {}{for_fall}", count((kept + gone) as u64, "snapshot"));
     Did::new(told, &json::Forget::new(&report, zone), &found.warnings)
 }
 

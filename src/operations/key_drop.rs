@@ -1,0 +1,54 @@
+//! A dataset that lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted. What fell
+//! is told once, loudly, and carried in each later snapshot until a person settles it. Rules: format-spec/18-counts.md.
+
+use crate::format::counts::{FALLS, Fall, KeyCount, encode_falls, is_fall, unsettled};
+use crate::format::snapshot::{Snapshot, Warning};
+use crate::repository::{Repository, RepositoryError, SnapshotInfo};
+
+/// The code of the warning.
+pub const KEY_DROP: &str = "key-drop";
+
+/// Falls of a dataset that nobody has settled, of which the full snapshot is still there. `infos`: all that are kept of
+/// the dataset, oldest first.
+pub(super) fn open_falls(infos: &[SnapshotInfo]) -> Vec<Fall> {
+    let (mut falls, _) = unsettled(infos.iter().map(SnapshotInfo::seen));
+    falls.retain(|fall| infos.iter().any(|info| info.place == fall.full));
+    falls
+}
+
+/// Writes into a new snapshot which falls are open, with its own, and warns of that.
+pub(super) fn carry(repository: &Repository, now: &mut Snapshot) -> Result<(), RepositoryError> {
+    let of_dataset = |info: &SnapshotInfo| info.dataset == now.dataset;
+    let kept: Vec<SnapshotInfo> = repository.kept_snapshots()?.into_iter().filter(of_dataset).collect();
+    let mut falls = open_falls(&kept);
+    let last_known = |infos: &[SnapshotInfo]| infos.iter().rev().find(|info| info.keys.keys().is_some()).cloned();
+    let before = match last_known(&kept) {
+        Some(before) => Some(before),
+        // Where none is left to compare with, one that was forgotten still tells.
+        None => {
+            let all: Vec<SnapshotInfo> = repository.snapshots()?.into_iter().filter(of_dataset).collect();
+            last_known(&all)
+        }
+    };
+    if let (Some(before), Some(left)) = (before, KeyCount::of(now).keys())
+        && let Some(had) = before.keys.keys().filter(|had| is_fall(*had, left))
+    {
+        falls.push(Fall { full: before.place, had, after: now.place(), left });
+        now.warnings.push(warning(&before, had, left));
+    }
+    now.facts.insert(FALLS.into(), encode_falls(&falls));
+    Ok(())
+}
+
+fn warning(before: &SnapshotInfo, had: u64, left: u64) -> Warning {
+    let id = before.name.session.to_string();
+    let id = id.get(..8).unwrap_or(&id);
+    Warning {
+        code: KEY_DROP.into(),
+        path: Vec::new().into(),
+        message: format!(
+            "{left} keys, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: \
+             redkeep tag latest --accept-drop"
+        ),
+    }
+}
