@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::quoting::{append_word, split_words};
+use super::quoting::{Quotes, append_word, split_words_by};
 
 /// Largest manifest that is read, in bytes.
 pub const MANIFEST_MAX: usize = 4 << 20;
@@ -97,8 +97,18 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads a manifest. Comments are passed over and not kept.
+    /// Reads a manifest as a server does. Comments are passed over and not kept.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_by(bytes, Quotes::Both)
+    }
+
+    /// Reads a manifest in which an apostrophe is a letter of a name. Servers write it so, and then cannot read it
+    /// themselves: 7.0, 8.2 and Valkey 9 quote no word because of it.
+    pub fn decode_with_apostrophes(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_by(bytes, Quotes::Double)
+    }
+
+    fn decode_by(bytes: &[u8], quotes: Quotes) -> Result<Self, Malformed> {
         if bytes.is_empty() {
             return Err(Malformed { line: 0, what: "it is empty" });
         }
@@ -107,12 +117,12 @@ impl Manifest {
         }
         let mut manifest = Self::default();
         for (place, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            manifest.decode_line(line).map_err(|what| Malformed { line: place + 1, what })?;
+            manifest.decode_line(line, quotes).map_err(|what| Malformed { line: place + 1, what })?;
         }
         Ok(manifest)
     }
 
-    fn decode_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    fn decode_line(&mut self, line: &[u8], quotes: Quotes) -> Result<(), &'static str> {
         if line.len() > ENTRY_LINE_MAX {
             return Err("longer than 1024 bytes");
         }
@@ -123,7 +133,7 @@ impl Manifest {
         if line.contains(&0) {
             return Err("it holds a zero byte");
         }
-        self.push(decode_entry(line)?)
+        self.push(decode_entry(line, quotes)?)
     }
 
     fn push(&mut self, entry: Entry) -> Result<(), &'static str> {
@@ -207,8 +217,8 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn decode_entry(line: &[u8]) -> Result<Entry, &'static str> {
-    let words = split_words(line).ok_or("a quote is not closed")?;
+fn decode_entry(line: &[u8], quotes: Quotes) -> Result<Entry, &'static str> {
+    let words = split_words_by(line, quotes).ok_or("a quote is not closed")?;
     if words.len() < 6 || words.len() % 2 != 0 {
         return Err("not pairs of words that name a file, its sequence number and its type");
     }

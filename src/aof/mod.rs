@@ -19,7 +19,7 @@ mod tests;
 pub use commands::{Commands, Ending};
 pub use cutting::{Aim, CutFinder, CutPoint, Found};
 pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
-pub use names::{is_temporary, manifest_name};
+pub use names::{aof_of_temporary, is_temporary, is_unfinished_save, manifest_name};
 pub(crate) use quoting::append_word;
 pub use quoting::split_words;
 pub use scanner::{BULK_MAX, Scanner};

@@ -4,10 +4,24 @@
 /// backslash before any other byte for that byte; within single quotes only `\'` is an escape. `None` if a quote is not
 /// closed, or is closed in the middle of a word.
 pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    split_words_by(line, Quotes::Both)
+}
+
+/// What opens a quoted word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quotes {
+    /// `"` and `'`, as servers read it.
+    Both,
+    /// `"` alone: `'` is a letter.
+    Double,
+}
+
+/// The same for these quotes.
+pub(super) fn split_words_by(line: &[u8], quotes: Quotes) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = skip_spaces(line);
     while !rest.is_empty() {
-        let (word, after) = take_word(rest)?;
+        let (word, after) = take_word(rest, quotes)?;
         words.push(word);
         rest = skip_spaces(after);
     }
@@ -20,12 +34,12 @@ fn skip_spaces(line: &[u8]) -> &[u8] {
     line.get(begin..).unwrap_or_default()
 }
 
-fn take_word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+fn take_word(mut rest: &[u8], quotes: Quotes) -> Option<(Vec<u8>, &[u8])> {
     let mut word = Vec::new();
     while let Some((&byte, after)) = rest.split_first() {
         match byte {
             b'"' => return take_quoted(word, after, take_double_quoted_byte),
-            b'\'' => return take_quoted(word, after, take_single_quoted_byte),
+            b'\'' if quotes == Quotes::Both => return take_quoted(word, after, take_single_quoted_byte),
             _ if is_space(byte) => break,
             _ => word.push(byte),
         }

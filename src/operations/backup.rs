@@ -10,11 +10,12 @@ use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
-use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, RedisError};
+use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, LeftOut, Own, RedisError, Whose};
 use crate::repository::{
     Alarm, FileStamp, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter,
     one_line,
 };
+use crate::store::Location;
 
 /// How often a session that was given up by a sweep, or met a damaged catalog, is begun anew on the same captured files.
 const ATTEMPTS: usize = 3;
@@ -51,6 +52,8 @@ pub struct Report {
     pub unread_bytes: u64,
     /// Why the dump is still there that the server made for this snapshot only, and that it would load.
     pub left_behind: Option<String>,
+    /// What stands in the directory and was not taken.
+    pub left_out: LeftOut,
 }
 
 impl Report {
@@ -63,11 +66,24 @@ impl Report {
 /// Takes a snapshot of a server or a directory. The files are opened first, in one consistent state; everything is read from these
 /// descriptors.
 pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
-    let captured = options.source.capture(&options.capture, observer)?;
+    let wanted = CaptureOptions { own: own(repository), ..options.capture.clone() };
+    let captured = options.source.capture(&wanted, observer)?;
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     let report = store(repository, &captured, &dataset, options, observer);
     let left_behind = captured.tidy();
-    report.map(|report| Report { left_behind, ..report })
+    report.map(|report| Report { left_behind, left_out: captured.capture.left, ..report })
+}
+
+/// CAPTURE-3: what no snapshot in this repository holds, for it would grow by all of itself each time.
+pub(super) fn own(repository: &Repository) -> Vec<Own> {
+    let location = match repository.location().parse() {
+        Ok(Location::Local(path)) => Some(path),
+        Ok(_) | Err(_) => None,
+    };
+    let places = repository.places();
+    let all =
+        [(location, Whose::Repository), (places.cache.clone(), Whose::Cache), (places.state.clone(), Whose::State)];
+    all.into_iter().filter_map(|(path, whose)| Some(Own { path: path?, whose })).collect()
 }
 
 fn store(
@@ -124,7 +140,15 @@ fn attempt(
     let noted = repository.note_seen(&committed, begin, &seen);
     let not_noted = committed.not_noted.take().or(noted.err());
     alarms.extend(not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
-    Ok(Report { name: committed.name, snapshot, alarms, unread_files, unread_bytes, left_behind: None })
+    Ok(Report {
+        name: committed.name,
+        snapshot,
+        alarms,
+        unread_files,
+        unread_bytes,
+        left_behind: None,
+        left_out: LeftOut::default(),
+    })
 }
 
 /// The dataset's previous snapshot, which the new one builds on.

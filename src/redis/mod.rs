@@ -24,5 +24,7 @@ pub mod program;
 pub mod scratch;
 pub mod server;
 
-pub use directory::{Capture, CaptureOptions, CapturedFile, Content, Reading, capture_directory, inspect};
+pub use directory::{
+    Capture, CaptureOptions, CapturedFile, Content, Left, LeftOut, Own, Reading, Whose, Why, capture_directory, inspect,
+};
 pub use error::RedisError;

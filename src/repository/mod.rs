@@ -251,6 +251,11 @@ impl Repository {
         &self.config
     }
 
+    /// Where this host keeps what it knows of repositories.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// How a person calls the place it is in.
     pub fn location(&self) -> String {
         self.store.location()

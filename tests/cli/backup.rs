@@ -42,10 +42,13 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "drill",
         "end",
         "files",
+        "holds",
         "host",
         "id",
         "keys",
         "keys_counted",
+        "left_out",
+        "left_out_more",
         "milliseconds",
         "mode",
         "moment",
@@ -131,6 +134,56 @@ fn a_file_that_was_cut_is_stored_and_named_as_suspect() {
     place.ends(3, &["restore", "--target", "back"]).says("warning: dump.rdb was suspect");
     for said in [&ran, &place.ends(3, &["restore", "--target", "back"]), &place.ends(0, &["ls", "latest"])] {
         assert!(said.stderr.contains(": at ") && !said.stderr.contains("suspect at"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn a_directory_without_a_dataset_is_taken_and_said_to_be_none() {
+    let place = Place::with_repository();
+    let json = place.done(&["backup", "data", "--json"]).json();
+    assert_eq!(
+        (&json["holds"], &json["left_out"], &json["left_out_more"]),
+        (&"rdb".into(), &serde_json::json!([]), &0.into())
+    );
+    fs::create_dir(place.path("etc")).unwrap();
+    fs::write(place.path("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    assert_eq!(place.done(&["backup", "etc", "--json"]).json()["holds"], "none");
+    assert!(place.done(&["backup", "etc"]).text().contains("neither a dump nor an AOF is here"));
+}
+
+/// W11, N5: else each backup would store the last one again.
+#[test]
+fn the_repository_cache_and_state_in_the_directory_are_left_out_and_told() {
+    let place = Place::new();
+    let inside = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env("REDKEEP_REPO", place.data().join("backup")).env("HOME", place.data().join("home"));
+        run(&mut command)
+    };
+    assert_eq!(inside(&["init"]).code, 0);
+    let mut files = Vec::new();
+    for turn in 0..3 {
+        let ran = inside(&["backup", "data", "--dataset", "d", "--json"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        let json = ran.json();
+        let left = json["left_out"].as_array().unwrap().iter();
+        let left: Vec<_> = left.map(|it| (it["path"].as_str().unwrap(), it["why"].as_str().unwrap())).collect();
+        let expected =
+            [("backup", "repository"), ("home/.cache/redkeep", "cache"), ("home/.local/state/redkeep", "state")];
+        assert_eq!(left, expected);
+        files.push(json["files"].as_u64().unwrap());
+        assert!(turn == 0 || json["new_bytes"] == 0, "{json}");
+    }
+    assert_eq!(files, [3, 3, 3]);
+    let said = inside(&["backup", "data", "--dataset", "d"]).text();
+    assert!(
+        said.contains("left out  backup (the repository itself), home/.cache/redkeep (redkeep's own cache)"),
+        "{said}"
+    );
+    for inner in ["data/backup", "data/backup/packs", "data/home/.cache/redkeep"] {
+        let ran = inside(&["backup", inner]);
+        assert_eq!(ran.code, 1, "{inner}: {}", ran.stderr);
+        ran.says("hint: move one of them");
     }
 }
 

@@ -47,6 +47,39 @@ fn it_captures_a_live_server_and_says_which_moment_it_has() {
     assert_eq!(redis::cmd("GET").arg("e").query::<u64>(&mut restored.connection()).unwrap(), 5);
 }
 
+/// H13: a server that was started by hand works in a home directory.
+#[test]
+fn of_a_live_server_the_dataset_is_taken_and_the_rest_is_told() {
+    let place = Place::with_repository();
+    let Some(server) = start(&place, ServerOptions::default()) else { return };
+    let address = format!("127.0.0.1:{}", server.port());
+    order(&server, "SET a 1");
+    for path in [".ssh/id_rsa", "modules/a.bin", "notes.txt", "todo.txt"] {
+        let path = server.data().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let backup = |more: &[&str]| place.done(&[&["backup", "--redis", &address, "--dataset", "d"], more].concat());
+    let json = backup(&["--json"]).json();
+    let expected = [".ssh", "modules", "notes.txt", "todo.txt"];
+    let left: Vec<_> = json["left_out"].as_array().unwrap().iter().map(|left| left["path"].as_str().unwrap()).collect();
+    assert_eq!((left, &json["files"], &json["holds"]), (expected.to_vec(), &1.into(), &"rdb".into()));
+    assert_eq!(json["left_out"][0]["why"], "not-of-dataset");
+    let text = backup(&[]).text();
+    let told = "left out  4 other paths, no part of the dataset (.ssh, modules, notes.txt and 1 more)";
+    assert!(text.contains(told) && text.contains("--all-files"), "{text}");
+    assert_eq!(backup(&["--include", "modules", "--json"]).json()["files"], 2);
+    let json = backup(&["--all-files", "--json"]).json();
+    assert_eq!((&json["files"], &json["left_out"]), (&5.into(), &serde_json::json!([])));
+    place.ends(2, &["backup", "--redis", &address, "--aof-tail", "--all-files"]);
+
+    fs::write(place.path("redkeep.toml"), format!("[profile.p]\nredis = \"{address}\"\nall-files = true\n")).unwrap();
+    place.done(&["run", "p", "--config", "redkeep.toml", "--quiet"]);
+    assert!(place.done(&["ls", "latest", "--dataset", "d"]).text().contains("dump.rdb"));
+    let dataset = place.done(&["snapshots", "--json"]).json();
+    assert!(dataset["snapshots"].as_array().unwrap().iter().any(|snapshot| snapshot["files"] == 5), "{dataset}");
+}
+
 #[test]
 fn the_password_comes_from_a_file_a_command_or_the_environment() {
     let place = Place::with_repository();

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use redkeep::format::snapshot::Role;
+use redkeep::format::snapshot::{Role, Warning};
 use redkeep::redis::Capture;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -42,8 +42,10 @@ fn wait_for_later_second(path: &Path) {
     wait_for("the next second", || (seconds(now()) > written).then_some(()));
 }
 
+/// What is said of the AOF; that a killed rewrite left something too is said beside it.
 fn verdict(capture: &Capture) -> (&str, &str, Vec<&str>) {
-    (fact(capture, "authoritative"), fact(capture, "aof.live"), codes(capture))
+    let codes = codes(capture).into_iter().filter(|code| *code != "left-out");
+    (fact(capture, "authoritative"), fact(capture, "aof.live"), codes.collect())
 }
 
 const STALE: (&str, &str, [&str; 1]) = ("unknown", "unknown", ["aof-maybe-stale"]);
@@ -136,7 +138,8 @@ fn an_aof_being_switched_on_is_known_by_its_temporary_increment() {
         assert!(temporary.exists());
         let captured = capture(dir.path());
         assert_verdict(&captured, STALE);
-        assert!(captured.warnings[0].message.contains("temporary increment"), "{:?}", captured.warnings);
+        let is_told = |warning: &Warning| warning.message.contains("temporary increment");
+        assert!(captured.warnings.iter().any(is_told), "{:?}", captured.warnings);
     }
 }
 

@@ -47,7 +47,7 @@ fn directory_with_aof(base: &str, increments: &[&str], history: &[&str]) -> Temp
 
 fn options(include: &[&str], exclude: &[&str]) -> CaptureOptions {
     let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-    CaptureOptions { include: owned(include), exclude: owned(exclude) }
+    CaptureOptions { include: owned(include), exclude: owned(exclude), ..CaptureOptions::default() }
 }
 
 fn chosen(dir: &TempDir, include: &[&str], exclude: &[&str]) -> Capture {
@@ -252,7 +252,7 @@ fn aof_files_that_no_manifest_names_are_other_files_with_a_warning() {
     let manifest = dir.path().join("appendonlydir/appendonly.aof.manifest");
     fs::write(&manifest, "file x\n").unwrap();
     let captured = capture(dir.path());
-    assert_eq!(codes(&captured), ["aof-manifest-malformed", "aof-without-manifest"]);
+    assert_eq!(codes(&captured), ["aof-manifest-malformed"]);
     fs::remove_file(&manifest).unwrap();
     let captured = capture(dir.path());
     assert_eq!(codes(&captured), ["aof-without-manifest"]);

@@ -23,8 +23,8 @@ use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source};
-use crate::redis::CaptureOptions;
 use crate::redis::server::{LiveOptions, Mode, WhereOptions};
+use crate::redis::{CaptureOptions, Left, LeftOut, Why};
 use crate::repository::IntakeOptions;
 
 /// Take one snapshot of a live server, or of a data directory
@@ -34,9 +34,13 @@ use crate::repository::IntakeOptions;
 ///
 /// Without DIR a live server is captured: the one --redis names, else the one of this host. If its AOF is on and live, that
 /// is captured as it grows, without a fork; else the server is asked for a BGSAVE. The files are proved to be this server's
-/// and to hold all it answered before a moment, which is told. Its user needs few rights, none of them on keys.
+/// and to hold all it answered before a moment, which is told. Its user needs few rights, none of them on keys. Of its
+/// directory the dataset is taken: dumps and AOFs, nodes.conf and users.acl; what else stands there is told, and taken by
+/// --include PATTERN or --all-files.
 ///
-/// With DIR no server is asked, and the files are captured as they are.
+/// With DIR no server is asked, and all its files are captured as they are, but logs, pid files and temporary files.
+///
+/// A repository, cache or state directory of redkeep below the directory is never taken, nor is another file system.
 ///
 /// The dataset is the server or directory over time. It is called HOST:PORT or HOST:DIR unless it is named: name it if these
 /// may change.
@@ -52,6 +56,7 @@ Examples:
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
   redkeep backup /var/lib/redis --drill
+  redkeep backup --include modules               # of a live server, beside its dataset
 
 JSON:
   {\"id\", \"dataset\", \"sequence\", \"begin\", \"end\", \"host\", \"directory\",
@@ -66,6 +71,9 @@ JSON:
                \"unchanged\": number} or null without an earlier snapshot,
    \"moment\": all that the server answered before this time by its clock is in
    the snapshot, or null, \"mode\": \"rdb\", \"aof\" or \"files\",
+   \"holds\": \"rdb\", \"aof\", \"unknown\" which of them, or \"none\" without a dataset,
+   \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\" or
+   \"other-file-system\"}], \"left_out_more\": number of those not named,
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
    \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}],
    \"drill\": null or as in redkeep verify}
@@ -83,12 +91,16 @@ pub(crate) struct Arguments {
     /// No policy shall forget the snapshot: gives it the tag `pinned`
     #[arg(long)]
     pin: bool,
-    /// Also take files that fit this pattern; may be given several times
+    /// Also take files that fit this pattern, such as 'modules/**': of a live server what is no part of its dataset, of
+    /// DIR logs and temporary files; may be given several times
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
     /// Leave out files that fit this pattern; may be given several times
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
+    /// Of a live server, also take the other files of its directory, as of DIR
+    #[arg(long, conflicts_with = "aof_tail")]
+    all_files: bool,
     /// How hard to compress: 1 is fast, 19 is small
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
@@ -196,7 +208,12 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         source: source(arguments.directory, &arguments.server, arguments.live, context)?,
         dataset: arguments.dataset,
         tags,
-        capture: CaptureOptions { include: arguments.include, exclude: arguments.exclude },
+        capture: CaptureOptions {
+            include: arguments.include,
+            exclude: arguments.exclude,
+            all_files: arguments.all_files,
+            ..CaptureOptions::default()
+        },
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
         read_all: arguments.read_all,
     };
@@ -267,8 +284,23 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
     lines.extend((keys != KeyCount::Unknown(Uncounted::NoDataset)).then(|| ("keys", key_count::line(keys))));
     lines
         .extend([("stored", new), ("changes", changes.map_or("no earlier snapshot to compare with".into(), describe))]);
+    lines.extend(left_out(&report.left_out).map(|told| ("left out", told)));
     text.push_str(&facts(&lines));
     text
+}
+
+/// What stands in the directory and is not in the snapshot: places of redkeep itself first.
+fn left_out(left: &LeftOut) -> Option<String> {
+    let path = |left: &Left| String::from_utf8_lossy(&left.path).into_owned();
+    let own = left.of(|why| why != Why::NotOfDataset).map(|left| format!("{} ({})", path(left), left.why));
+    let mut parts: Vec<String> = own.collect();
+    let others: Vec<String> = left.of(|why| why == Why::NotOfDataset).map(path).collect();
+    let number = others.len() as u64 + left.more;
+    if number > 0 {
+        let files = if number == 1 { "1 other path".into() } else { format!("{number} other paths") };
+        parts.push(format!("{files}, no part of the dataset ({}); --all-files takes them", some_of(&others)));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Said where no dataset of a server was found, so that a wrong directory does not go unnoticed.

@@ -56,6 +56,8 @@ pub(crate) struct Profile {
     pub include: Vec<String>,
     /// Patterns to leave out.
     pub exclude: Vec<String>,
+    /// Whether the other files of a live server's directory are taken too.
+    pub all_files: bool,
 
     #[serde(deserialize_with = "values::count")]
     keep_last: Option<u64>,

@@ -9,6 +9,7 @@ use crate::format::counts::KeyCount;
 use crate::format::snapshot::File;
 use crate::operations::backup;
 use crate::operations::changes::Changes;
+use crate::redis::{Left, Whose, Why};
 
 /// `backup`.
 #[derive(Serialize)]
@@ -22,6 +23,7 @@ pub(crate) struct Backup {
     directory: String,
     moment: Option<String>,
     mode: String,
+    holds: String,
     tags: Vec<String>,
     files: u64,
     bytes: u64,
@@ -35,10 +37,19 @@ pub(crate) struct Backup {
     unread_files: u64,
     unread_bytes: u64,
     changes: Option<ChangesOf>,
+    left_out: Vec<LeftOutOf>,
+    left_out_more: u64,
     warnings: Vec<Warning>,
     suspects: Vec<Suspect>,
     alarms: Vec<AlarmOf>,
     pub drill: Option<Drill>,
+}
+
+/// What stands in the directory and was not taken.
+#[derive(Serialize)]
+struct LeftOutOf {
+    path: String,
+    why: &'static str,
 }
 
 /// What changed since the previous snapshot.
@@ -65,6 +76,7 @@ impl Backup {
             directory: lossy(&snapshot.directory),
             moment: snapshot.moment.map(exact),
             mode: snapshot.facts.get("capture.mode").cloned().unwrap_or_default(),
+            holds: snapshot.facts.get("authoritative").cloned().unwrap_or_default(),
             tags: snapshot.tags.clone(),
             unread_files: report.unread_files,
             unread_bytes: report.unread_bytes,
@@ -83,10 +95,25 @@ impl Backup {
                 gone,
                 unchanged,
             }),
+            left_out: report.left_out.named.iter().map(LeftOutOf::of).collect(),
+            left_out_more: report.left_out.more,
             warnings: warnings(snapshot),
             suspects: snapshot.suspects().filter_map(suspect).collect(),
             alarms: alarms(&report.alarms),
             drill: None,
         }
+    }
+}
+
+impl LeftOutOf {
+    fn of(left: &Left) -> Self {
+        let why = match left.why {
+            Why::Own(Whose::Repository) => "repository",
+            Why::Own(Whose::Cache) => "cache",
+            Why::Own(Whose::State) => "state",
+            Why::OtherFileSystem => "other-file-system",
+            Why::NotOfDataset => "not-of-dataset",
+        };
+        Self { path: lossy(&left.path), why }
     }
 }

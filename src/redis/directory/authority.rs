@@ -7,11 +7,18 @@
 use crate::format::snapshot::Warning;
 use crate::redis::processes::Sight;
 
+/// Codes of the warnings that leave it open which files are the dataset.
+pub const SEVERAL_AOFS: &str = "several-aofs";
+pub const AOF_NOT_WRITTEN: &str = "aof-not-written";
+pub const AOF_MAYBE_STALE: &str = "aof-maybe-stale";
+
 /// What is known of an append-only file.
 #[derive(Debug, Clone)]
 pub(super) struct AofState {
     /// The manifest, or the single file.
     pub path: Vec<u8>,
+    /// Whether it is a set of files.
+    pub has_manifest: bool,
     /// What /proc shows.
     pub sight: Sight,
     /// When its last file was written: seconds and nanoseconds since the epoch.
@@ -52,9 +59,10 @@ pub(super) struct Verdict {
     pub warnings: Vec<Warning>,
 }
 
-/// The AOF that counts: one that is being written, else the one written last.
+/// CAPTURE-5: the AOF that counts: one that is being written, else one with a manifest, which servers look for first; among equals
+/// the one written last.
 pub(super) fn primary(aofs: &[AofState]) -> Option<usize> {
-    let rank = |state: &AofState| (matches!(state.sight, Sight::Written(_)), state.written);
+    let rank = |state: &AofState| (matches!(state.sight, Sight::Written(_)), state.has_manifest, state.written);
     (0..aofs.len()).max_by_key(|&place| aofs.get(place).map(rank))
 }
 
@@ -77,15 +85,15 @@ pub(super) fn judge(aofs: &[AofState], dump: Option<&DumpState>) -> Verdict {
              loading, or its AOF is off and the AOF here is of an earlier time; {}",
             times(aof, dump)
         );
-        warnings.push(warning("aof-not-written", &aof.path, message));
+        warnings.push(warning(AOF_NOT_WRITTEN, &aof.path, message));
     } else if !reasons.is_empty() {
         let message = format!("the AOF may be of an earlier time: {}; {}", reasons.join("; "), times(aof, dump));
-        warnings.push(warning("aof-maybe-stale", &aof.path, message));
+        warnings.push(warning(AOF_MAYBE_STALE, &aof.path, message));
     }
     if aofs.len() > 1 && live != "yes" {
         let names: Vec<_> = aofs.iter().map(|aof| String::from_utf8_lossy(&aof.path)).collect();
         let message = format!("several AOFs, and none is seen being written: {}", names.join(", "));
-        warnings.push(warning("several-aofs", &aof.path, message));
+        warnings.push(warning(SEVERAL_AOFS, &aof.path, message));
     }
     let authoritative = if warnings.is_empty() { "aof" } else { "unknown" };
     Verdict { authoritative, live: Some(live), warnings }
@@ -150,7 +158,7 @@ mod tests {
 
     fn aof(sight: Sight, traces: &[Trace]) -> AofState {
         let (path, written) = (b"a.manifest".to_vec(), (1_700_000_000, 5));
-        AofState { path, sight, written, closed: None, traces: traces.to_vec() }
+        AofState { path, has_manifest: true, sight, written, closed: None, traces: traces.to_vec() }
     }
 
     fn dump(saved: i64) -> DumpState {
@@ -205,6 +213,14 @@ mod tests {
         assert_eq!(told(&verdict), ("unknown", Some("unknown"), vec!["aof-maybe-stale"]));
         let verdict = judge(&[aof(Sight::NotWritten(7), &[])], Some(&dump(1)));
         assert_eq!(told(&verdict), ("unknown", Some("no"), vec!["aof-not-written"]));
+    }
+
+    #[test]
+    fn a_manifest_counts_more_than_the_time_of_a_single_file() {
+        let single = AofState { has_manifest: false, written: (1_900_000_000, 0), ..aof(Sight::Nothing, &[]) };
+        assert_eq!(primary(&[aof(Sight::Nothing, &[]), single.clone()]), Some(0));
+        let written = AofState { sight: Sight::Written(3), ..single };
+        assert_eq!(primary(&[aof(Sight::Nothing, &[]), written]), Some(1));
     }
 
     #[test]

@@ -6,39 +6,29 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::authority::{AofState, DumpState, Verdict, judge, primary, warning};
+use super::authority::{AofState, DumpState, SEVERAL_AOFS, Verdict, judge, primary, warning};
 use super::captured_file::{CapturedFile, Content};
+use super::choice::Choice;
 use super::ending::find_end;
-use super::listing::{Choice, Listing};
-use super::opened::FileId;
+use super::left::{LeftOut, Why};
+use super::listing::{Listing, Unfinished};
+use super::names::{Guise, guise};
+use super::opened::{FileId, Opening, first_bytes, open};
+use super::options::CaptureOptions;
 use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
-use super::patterns::Patterns;
 use super::sets::AofSets;
 use super::told::{Measure, Told};
 use super::top_level::{Candidate, Chosen, choose, choose_told};
 use crate::format::snapshot::{FileKind, Role, Warning};
 use crate::redis::error::RedisError;
+use crate::redis::processes::{Sight, look};
 
 /// How often a directory is listed and opened anew because something had gone meanwhile.
 const ATTEMPTS: u32 = 10;
 
-/// What to take and what to leave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CaptureOptions {
-    /// Patterns of paths to take that would otherwise be left out: logs, temporary files, history and orphans of an AOF.
-    pub include: Vec<String>,
-    /// Patterns of paths to leave out, whatever else is said of them. A part of a multi-part AOF leaves out all of it,
-    /// with a warning.
-    pub exclude: Vec<String>,
-}
-
-impl CaptureOptions {
-    /// Whether a path is left out.
-    pub(in crate::redis) fn leaves_out(&self, path: &[u8]) -> Result<bool, RedisError> {
-        Ok(Patterns::new(&self.exclude)?.matches(path))
-    }
-}
+/// How long a server may take to give what it has written its name.
+const RENAMED: Duration = Duration::from_secs(60);
 
 /// A data directory at one moment.
 #[derive(Debug)]
@@ -52,6 +42,8 @@ pub struct Capture {
     /// What is known of it: `capture.mode`, `aof.layout` (`multi-part`, `single`, `none`), `aof.live` (`yes`, `no`,
     /// `unknown`), `authoritative` (`aof`, `rdb`, `unknown`, `none`), and names and links of the files that count.
     pub facts: BTreeMap<String, String>,
+    /// What stands there and was not taken.
+    pub left: LeftOut,
 }
 
 /// Captures a directory that a server may be writing to, without asking it.
@@ -59,7 +51,16 @@ pub struct Capture {
 /// Nothing is read but small files and the last file of an AOF, to find where it is whole. Every other file is opened
 /// once and stays what it is, whatever the server does: renames, removals and appended commands do not matter.
 pub fn capture_directory(directory: &Path, options: &CaptureOptions) -> Result<Capture, RedisError> {
-    capture_as_told(directory, options, None).map(|(capture, _)| capture)
+    capture_by(directory, options, None, None).map(|(capture, _)| capture)
+}
+
+/// The same of the directory of a live server, whose files bear these names: what is no part of its dataset is not taken.
+pub(in crate::redis) fn capture_files_of(
+    directory: &Path,
+    options: &CaptureOptions,
+    named: &Told,
+) -> Result<Capture, RedisError> {
+    capture_by(directory, options, Some(named), None).map(|(capture, _)| capture)
 }
 
 /// The same where a server said what its files are, with the measure of its AOF if that counts and is there.
@@ -68,8 +69,18 @@ pub(in crate::redis) fn capture_as_told(
     options: &CaptureOptions,
     told: Option<&Told>,
 ) -> Result<(Capture, Option<Measure>), RedisError> {
-    let choice = Choice { include: Patterns::new(&options.include)?, exclude: Patterns::new(&options.exclude)? };
+    capture_by(directory, options, told, told)
+}
+
+fn capture_by(
+    directory: &Path,
+    options: &CaptureOptions,
+    named: Option<&Told>,
+    told: Option<&Told>,
+) -> Result<(Capture, Option<Measure>), RedisError> {
+    let choice = Choice::new(options, named)?;
     let directory = resolve(directory)?;
+    choice.refuse_own(&directory)?;
     for attempt in 1..ATTEMPTS {
         if let Some(opened) = Opened::open(&directory, &choice, told)?.settled() {
             return opened.finish(directory);
@@ -78,6 +89,19 @@ pub(in crate::redis) fn capture_as_told(
     }
     // What goes whenever it is looked for was not there to be captured.
     Opened::open(&directory, &choice, told)?.finish(directory)
+}
+
+/// Whether there is a dump at the top level, or a single AOF of another name than this.
+fn has_other(listing: &Listing, append_file_name: &[u8]) -> bool {
+    let top_level = listing.entries.iter().filter(|entry| !entry.path.contains(&b'/'));
+    top_level.filter(|entry| !entry.metadata.is_dir()).any(|entry| {
+        let Ok(Opening::File(file, _)) = open(&entry.place, true) else { return false };
+        match guise(&entry.path, &first_bytes(&file).unwrap_or_default()) {
+            Guise::Dump => true,
+            Guise::SingleAof => entry.path != append_file_name,
+            Guise::Other => false,
+        }
+    })
 }
 
 fn resolve(directory: &Path) -> Result<PathBuf, RedisError> {
@@ -107,19 +131,21 @@ struct Opened<'t> {
     states: Vec<AofState>,
     /// Which of them counts by what the server said.
     told_primary: Option<usize>,
+    /// Whether all of the directory was wanted.
+    is_whole: bool,
     owners: Owners,
     /// Something went, or was replaced, between being listed and being opened.
     unsettled: bool,
 }
 
 impl<'t> Opened<'t> {
-    fn open(directory: &Path, choice: &Choice, told: Option<&'t Told>) -> Result<Self, RedisError> {
+    fn open(directory: &Path, choice: &Choice<'_>, told: Option<&'t Told>) -> Result<Self, RedisError> {
         let listing = Listing::of(directory, choice)?;
         if listing.is_empty {
             let (problem, hint) = ("it is empty", "name the directory that CONFIG GET dir tells");
             return Err(RedisError::Directory { directory: directory.to_owned(), problem, hint });
         }
-        let aofs = AofSets::open(&listing, choice, told.is_none_or(|told| told.aof_counts))?;
+        let aofs = AofSets::open(&listing, choice, told, &|name| has_other(&listing, name))?;
         let mut opened = Self {
             told,
             unsettled: listing.vanished || aofs.vanished,
@@ -129,21 +155,25 @@ impl<'t> Opened<'t> {
             files: Vec::new(),
             states: Vec::new(),
             told_primary: None,
+            is_whole: choice.whole,
             owners: Owners::new(),
         };
-        opened.open_others()?;
-        opened.look_at_aofs(directory)?;
+        let id = fs::metadata(directory).map_err(|error| RedisError::io("look at", directory, error))?;
+        let id = FileId::of(&id);
+        opened.open_others(id)?;
+        opened.look_at_aofs(directory, id)?;
+        opened.look_at_unfinished(id);
         Ok(opened)
     }
 
     /// Opens all that is no part of a multi-part AOF.
-    fn open_others(&mut self) -> Result<(), RedisError> {
+    fn open_others(&mut self, id: FileId) -> Result<(), RedisError> {
         let (mut candidates, mut small) = (Vec::new(), Others::default());
         for entry in &self.listing.entries {
             if self.aofs.claims(&entry.path) {
                 continue;
             }
-            match open_listed(entry, &mut small)? {
+            match open_listed(entry, self.told, &mut small)? {
                 Found::Content(content, metadata) => {
                     let file = CapturedFile::new(&entry.path, Role::Other, &metadata, &self.owners, content);
                     self.files.push(file);
@@ -154,14 +184,13 @@ impl<'t> Opened<'t> {
         }
         self.top_level = match self.told {
             Some(told) => choose_told(candidates, told),
-            None => choose(candidates),
+            // From 7.0 on a server never reads it again, and one before 7.0 that writes to it is seen.
+            None => choose(candidates, &|single| self.aofs.has(&single.path) && !single.is_written(id)),
         };
         Ok(())
     }
 
-    fn look_at_aofs(&mut self, directory: &Path) -> Result<(), RedisError> {
-        let id = fs::metadata(directory).map_err(|error| RedisError::io("look at", directory, error))?;
-        let id = FileId::of(&id);
+    fn look_at_aofs(&mut self, directory: &Path, id: FileId) -> Result<(), RedisError> {
         for set in &self.aofs.sets {
             let (state, moved_on) = set.state(id)?;
             self.unsettled |= moved_on && self.told.is_none();
@@ -174,6 +203,22 @@ impl<'t> Opened<'t> {
         }
         self.told_primary = self.told.and_then(|told| told.primary(&self.aofs.sets, self.top_level.single.as_ref()));
         Ok(())
+    }
+
+    /// Where a server was asked, or a process works on it, it is what its name says. Between its last byte and its new name
+    /// nobody writes to it, for as long as the server takes to see that its child has ended.
+    fn look_at_unfinished(&mut self, id: FileId) {
+        let is_whole = self.is_whole;
+        self.listing.unfinished.retain(|one| {
+            let now = fs::symlink_metadata(&one.place).ok().filter(|now| FileId::of(now) == one.file);
+            let is_old = |now: fs::Metadata| now.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > RENAMED));
+            is_whole
+                && match look(id, one.file, &one.path) {
+                    Sight::Written(_) => false,
+                    Sight::NotWritten(_) => now.is_some_and(is_old),
+                    Sight::Nothing => now.is_some(),
+                }
+        });
     }
 
     fn settled(self) -> Option<Self> {
@@ -197,7 +242,11 @@ impl<'t> Opened<'t> {
         let order = |file: &CapturedFile| (file.path.clone(), file.role == Role::Other);
         self.files.sort_by_cached_key(order);
         self.files.dedup_by(|later, kept| later.path == kept.path);
-        Ok((Capture { directory, files: self.files, warnings, facts }, measure))
+        let left = std::mem::take(&mut self.listing.left);
+        if left.count() > 0 {
+            facts.insert("capture.left-out".to_owned(), left.count().to_string());
+        }
+        Ok((Capture { directory, files: self.files, warnings, facts, left }, measure))
     }
 
     /// The AOF that counts, by its place among the states.
@@ -218,7 +267,16 @@ impl<'t> Opened<'t> {
 
     fn verdict(&self, dump: Option<&DumpState>) -> Verdict {
         if self.told.is_none() {
-            return judge(&self.states, dump);
+            let mut verdict = judge(&self.states, dump);
+            let primary = self.primary().and_then(|place| self.states.get(place));
+            if let Some(primary) =
+                primary.filter(|aof| verdict.live != Some("yes") && Some(aof.written) < self.aofs.broken_written)
+            {
+                let message = "several AOFs, of which one that lacks files was written later".to_owned();
+                verdict.warnings.push(warning(SEVERAL_AOFS, &primary.path, message));
+                verdict.authoritative = "unknown";
+            }
+            return verdict;
         }
         let (authoritative, live) = match (self.primary(), dump) {
             (Some(_), _) => ("aof", Some("yes")),
@@ -313,6 +371,19 @@ impl<'t> Opened<'t> {
             let names: Vec<_> = self.top_level.unsure_dumps.iter().map(|path| String::from_utf8_lossy(path)).collect();
             let message = format!("several dumps, of which the latest is taken for the server's: {}", names.join(", "));
             warnings.push(warning("several-dumps", newest, message));
+        }
+        for Unfinished { path, .. } in &self.listing.unfinished {
+            let message =
+                "it begins like a dump or an AOF, and is left out since a server or redkeep calls unfinished work \
+                           so: take it with --include if it is the dataset, else remove or exclude it"
+                    .to_owned();
+            warnings.push(warning("left-out", path, message));
+        }
+        for left in self.listing.left.of(|why| why == Why::OtherFileSystem).filter(|_| self.is_whole) {
+            let message = "another file system is mounted there, which is not gone into: take it with --include, or \
+                           exclude it"
+                .to_owned();
+            warnings.push(warning("other-file-system", &left.path, message));
         }
         let has_dataset = !self.states.is_empty() || self.top_level.dump.is_some();
         if !has_dataset && self.files.iter().all(|file| file.kind != FileKind::File) {

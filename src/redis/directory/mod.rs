@@ -7,17 +7,21 @@
 //!
 //! | on disk | captured as |
 //! |---|---|
-//! | top level, `*.rdb`, or any name that begins like an RDB file | [`Role::Dump`], one of them: `dump.rdb`, else the newest |
-//! | top level, `*.aof`, or any name that begins like commands or like an RDB file for an AOF | [`Role::SingleAof`], one of them: `appendonly.aof`, else the newest |
+//! | what a server calls its dump, its AOF or its AOF directory, whatever the name | what it says |
+//! | top level, any file that begins like an RDB file, else `*.rdb` | [`Role::Dump`], one of them: `dump.rdb`, else the newest |
+//! | top level, any file that begins like commands or like an RDB file for an AOF, else `*.aof` | [`Role::SingleAof`], one of them: `appendonly.aof`, else the newest |
 //! | what a `*.manifest` names as base and increments, at any depth | [`Role::Manifest`], [`Role::Base`], [`Role::Incr`]; of several AOFs the one being written, else the newest |
+//! | a single AOF beside a manifest of its name | [`Role::Other`]: no server reads it again |
 //! | what a manifest names as history | left out; [`Role::History`] if included |
 //! | files of such an AOF that its manifest does not name | left out: no server would load them |
-//! | AOF files without any readable manifest | [`Role::Other`], with a warning |
-//! | `temp-*` of a server, `*.pid`, `*.log`, `lost+found`, redkeep's own `.redkeep-*` | left out unless included |
+//! | a manifest that lacks files, beside another dataset, and AOF files without any readable manifest | [`Role::Other`], with a warning |
+//! | `temp-<pid>.rdb` and the like of a server, `*.pid`, `*.log`, `lost+found`, redkeep's own `.redkeep-*` | left out unless included; a warning for a temporary file that begins like a dataset |
 //! | sockets, pipes, devices | left out |
+//! | the repository, its cache and state | left out |
+//! | where another file system is mounted, unless it holds an AOF | left out unless included, with a warning |
 //! | a symbolic link in place of a dump, a single AOF or an AOF directory | followed; a fact names where it points |
 //! | any other symbolic link | the link |
-//! | all else | [`Role::Other`] |
+//! | all else | [`Role::Other`]; of a live server only `nodes.conf`, `users.acl` and what is included |
 //! | what configures a live server, wherever it stands, where it is asked for | [`Role::Config`] |
 //!
 //! [`Role::Dump`]: crate::format::snapshot::Role::Dump
@@ -32,13 +36,16 @@
 mod authority;
 mod capture;
 mod captured_file;
+mod choice;
 mod elsewhere;
 mod ending;
 mod facts;
+mod left;
 mod listing;
 mod multi_part;
 mod names;
 mod opened;
+mod options;
 mod others;
 mod owners;
 mod patterns;
@@ -47,10 +54,12 @@ mod sets;
 mod told;
 mod top_level;
 
-pub(super) use capture::capture_as_told;
-pub use capture::{Capture, CaptureOptions, capture_directory};
+pub use capture::{Capture, capture_directory};
+pub(super) use capture::{capture_as_told, capture_files_of};
 pub use captured_file::{CapturedFile, Content, Reading};
 pub(super) use elsewhere::Elsewhere;
+pub use left::{Left, LeftOut, Why};
 pub(super) use opened::{FileId, first_bytes};
+pub use options::{CaptureOptions, Own, Whose};
 pub use reading::inspect;
 pub(super) use told::{Measure, Told};

@@ -32,6 +32,8 @@ pub(super) struct MultiPart {
     pub metadata: Metadata,
     /// What it says.
     pub manifest: Manifest,
+    /// Why a server cannot read it, if only redkeep can.
+    pub unreadable: Option<Malformed>,
     /// Base and increments in the order of the manifest; with history files where these were asked for.
     pub parts: Vec<Part>,
 }
@@ -75,16 +77,27 @@ pub(super) fn open_parts(manifest_path: &Path, wants_history: &dyn Fn(&[u8]) -> 
     let (started, mut misses) = (Instant::now(), 0);
     for attempt in 1..=ATTEMPTS {
         let Some(first) = read_manifest(manifest_path)? else { return Ok(Outcome::Gone) };
-        let manifest = match Manifest::decode(&first.bytes) {
-            Ok(manifest) => manifest,
+        let (manifest, unreadable) = match decode(&first.bytes) {
+            Ok(decoded) => decoded,
             Err(malformed) => return Ok(Outcome::Malformed(malformed)),
         };
         let opened = open_each(manifest_path, &manifest, wants_history)?;
         let second = read_manifest(manifest_path)?;
         if second.as_ref().is_some_and(|second| first.is(second)) {
             match opened {
-                Ok(files) => return Ok(Outcome::Open(Box::new(measure(manifest_path, first, manifest, files)?))),
-                Err(missing) => misses = check_misses(misses + 1, manifest_path, &missing)?,
+                Ok(files) => {
+                    let parts = measure(manifest_path, files)?;
+                    let Reading { bytes, metadata } = first;
+                    return Ok(Outcome::Open(Box::new(MultiPart { bytes, metadata, manifest, unreadable, parts })));
+                }
+                Err(missing) => {
+                    misses += 1;
+                    // Where a file is missing, the other way to read it was no better.
+                    if let Some(malformed) = unreadable.filter(|_| misses >= MISSES) {
+                        return Ok(Outcome::Malformed(malformed));
+                    }
+                    check_misses(misses, manifest_path, &missing)?;
+                }
             }
         } else {
             misses = 0;
@@ -101,9 +114,9 @@ fn unsettled(path: &Path, attempts: u32, started: Instant) -> RedisError {
     RedisError::Unsettled { path: path.to_owned(), attempts, seconds: started.elapsed().as_secs() }
 }
 
-fn check_misses(misses: u32, manifest: &Path, missing: &[u8]) -> Result<u32, RedisError> {
+fn check_misses(misses: u32, manifest: &Path, missing: &[u8]) -> Result<(), RedisError> {
     if misses < MISSES {
-        return Ok(misses);
+        return Ok(());
     }
     let name = String::from_utf8_lossy(missing).into_owned();
     Err(RedisError::MissingAofFile { manifest: manifest.to_owned(), name })
@@ -153,12 +166,7 @@ fn open_each(
     Ok(Ok(files))
 }
 
-fn measure(
-    manifest_path: &Path,
-    read: Reading,
-    manifest: Manifest,
-    files: Vec<(Entry, File)>,
-) -> Result<MultiPart, RedisError> {
+fn measure(manifest_path: &Path, files: Vec<(Entry, File)>) -> Result<Vec<Part>, RedisError> {
     let mut parts = Vec::with_capacity(files.len());
     for (entry, file) in files {
         let metadata = file.metadata();
@@ -166,7 +174,24 @@ fn measure(
             metadata.map_err(|error| RedisError::io("look at", &beside(manifest_path, &entry.name), error))?;
         parts.push(Part { entry, file, metadata });
     }
-    Ok(MultiPart { bytes: read.bytes, metadata: read.metadata, manifest, parts })
+    Ok(parts)
+}
+
+/// A manifest as a server reads it, else as it was meant, with why a server cannot read it.
+fn decode(bytes: &[u8]) -> Result<(Manifest, Option<Malformed>), Malformed> {
+    Manifest::decode(bytes).map(|manifest| (manifest, None)).or_else(
+        |malformed| match Manifest::decode_with_apostrophes(bytes) {
+            Ok(manifest) => Ok((manifest, Some(malformed))),
+            Err(_) => Err(malformed),
+        },
+    )
+}
+
+/// Whether a manifest names a file whose name begins like this.
+pub(super) fn names_parts_of(manifest_path: &Path, begin: &[u8]) -> bool {
+    let read = read_manifest(manifest_path).ok().flatten();
+    let manifest = read.and_then(|read| decode(&read.bytes).ok());
+    manifest.is_some_and(|(manifest, _)| manifest.entries().iter().any(|entry| entry.name.starts_with(begin)))
 }
 
 impl MultiPart {
@@ -180,7 +205,7 @@ impl MultiPart {
     /// captured: a server removes history when it starts.
     pub(super) fn manifest_of_copy(&self) -> Vec<u8> {
         let copy = self.manifest.for_capture();
-        if copy == self.manifest { self.bytes.clone() } else { copy.encode() }
+        if copy == self.manifest && self.unreadable.is_none() { self.bytes.clone() } else { copy.encode() }
     }
 
     /// Whether the manifest in place is still the one that was read.

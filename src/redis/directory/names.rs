@@ -1,6 +1,6 @@
 //! What names and first bytes tell of a file.
 
-use crate::aof;
+use crate::aof::{aof_of_temporary, is_unfinished_save};
 use crate::rdb;
 
 /// As many first bytes as tell what a file is.
@@ -17,16 +17,22 @@ pub(super) enum Guise {
     Other,
 }
 
-/// What a file at the top level is by its name, and where that tells nothing (both names can be configured), by its
-/// first bytes.
+/// What a file at the top level is by its first bytes, and where these do not tell, by its name: both names can be
+/// configured.
 pub(super) fn guise(name: &[u8], first: &[u8]) -> Guise {
-    if name.ends_with(b".rdb") {
-        return Guise::Dump;
+    let tells = rdb::read_header(first).is_none_or(|peek| peek.aux.aof_base.is_some());
+    match guise_of_bytes(first) {
+        Guise::Dump | Guise::SingleAof if tells => guise_of_bytes(first),
+        _ if name.ends_with(b".rdb") => Guise::Dump,
+        _ if name.ends_with(b".aof") => Guise::SingleAof,
+        by_bytes => by_bytes,
     }
-    if name.ends_with(b".aof") || begins_like_commands(first) {
-        return Guise::SingleAof;
-    }
+}
+
+/// What a file is by its first bytes alone.
+pub(super) fn guise_of_bytes(first: &[u8]) -> Guise {
     match rdb::read_header(first) {
+        _ if begins_like_commands(first) => Guise::SingleAof,
         Some(peek) if peek.aux.aof_base == Some(true) => Guise::SingleAof,
         Some(_) => Guise::Dump,
         None => Guise::Other,
@@ -43,24 +49,46 @@ fn begins_like_commands(first: &[u8]) -> bool {
     (1..10).contains(&digits) && rest.get(digits..).is_some_and(|rest| rest.starts_with(b"\r\n$"))
 }
 
-/// Whether a file of this name is no part of a dataset: work in progress of a server or of redkeep, pid files, logs.
-pub(super) fn is_left_out(name: &[u8]) -> bool {
-    aof::is_temporary(name)
+/// Whether a path is no part of a dataset by its name: work in progress of a server or of redkeep, pid files, logs. A
+/// dataset's own file may bear such a name all the same: what a server names, and what a file begins like, comes first.
+pub(super) fn is_left_out(path: &[u8]) -> bool {
+    let name = file_name(path);
+    let is_unfinished = match path.contains(&b'/') {
+        false => is_unfinished_save(name),
+        true => aof_of_temporary(name).is_some(),
+    };
+    is_unfinished
         || is_replacement(name)
         || name == b"lost+found"
         || name.ends_with(b".pid")
         || is_log(name)
-        || name.starts_with(b".redkeep-")
+        || is_own(name)
 }
 
-/// `x.log`, and what rotation makes of it: `x.log.1`, `x.log.2.gz`.
+/// What restores keep in a directory while they are at work there, and afterwards.
+pub(super) fn is_own(name: &[u8]) -> bool {
+    name.starts_with(b".redkeep-")
+}
+
+/// `x.log`, and what rotation makes of it: `x.log.1`, `x.log.2.gz`, `x.log-20261128.gz`.
 fn is_log(name: &[u8]) -> bool {
     let Some(place) = name.windows(4).rposition(|part| part == b".log") else { return false };
-    match name.get(place + 4..) {
-        Some([]) => true,
-        Some([b'.', rest @ ..]) => rest.first().is_some_and(u8::is_ascii_digit),
+    let rest = name.get(place + 4..).unwrap_or_default();
+    let packed = [&b".gz"[..], b".xz", b".bz2", b".zst"].into_iter().find_map(|end| rest.strip_suffix(end));
+    match packed.unwrap_or(rest) {
+        [] => true,
+        [b'.' | b'-', number @ ..] => {
+            number.first().is_some_and(u8::is_ascii_digit)
+                && number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')
+        }
         _ => false,
     }
+}
+
+/// Whether a file at the top level is a server's beside its dataset, and small: it could not be made again, and a copy of
+/// the server needs it. The state of a node of a cluster, and the users.
+pub(super) fn is_companion(path: &[u8]) -> bool {
+    path == b"users.acl" || path == b"nodes.conf" || (path.starts_with(b"nodes-") && path.ends_with(b".conf"))
 }
 
 /// `nodes.conf.tmp-<pid>-<time>`, `users.acl.tmp-<pid>-<time>`: what a server is about to rename over the file.
@@ -112,13 +140,18 @@ mod tests {
     fn temporary_files_logs_and_pid_files_are_left_out() {
         for name in [
             "temp-123.rdb",
+            "temp-1700000000.123.rdb",
             "temp-rewriteaof-9.aof",
-            "temp-appendonly.aof.manifest",
-            "temp-appendonly.aof.incr",
+            "temp-rewriteaof-bg-9.aof",
+            "appendonlydir/temp-appendonly.aof.manifest",
+            "appendonlydir/temp-appendonly.aof.incr",
             "redis.pid",
             "redis.log",
+            "sub/redis.log",
             "redis.log.1",
             "redis.log.2.gz",
+            "redis.log-20261128",
+            "redis.log-2026-11-28.xz",
             "lost+found",
             ".redkeep-staging-1",
             ".redkeep-aside-2026",
@@ -127,7 +160,23 @@ mod tests {
         ] {
             assert!(is_left_out(name.as_bytes()), "{name}");
         }
-        for name in ["dump.rdb", "appendonly.aof", "nodes.conf", "temp", "x.logic", "x.log.old", "a.tmp-x", "blog"] {
+        for name in [
+            "dump.rdb",
+            "appendonly.aof",
+            "nodes.conf",
+            "temp",
+            "x.logic",
+            "x.log.old",
+            "a.tmp-x",
+            "blog",
+            "x.log.1.manifest",
+            "x.log.1.1.base.rdb",
+            "temp-cache.rdb",
+            "temp-x.incr",
+            "temp-x.manifest",
+            "sub/temp-12.rdb",
+            "appendonlydir/temp-x.incr.1.base.rdb",
+        ] {
             assert!(!is_left_out(name.as_bytes()), "{name}");
         }
     }
@@ -139,6 +188,10 @@ mod tests {
         for (name, first, expected) in [
             ("dump.rdb", &b""[..], Guise::Dump),
             ("x.rdb", b"garbage", Guise::Dump),
+            ("x.rdb", b"*2\r\n$6\r\nSELECT", Guise::SingleAof),
+            ("x.rdb", preamble, Guise::SingleAof),
+            ("x.aof", dump, Guise::Dump),
+            ("x.aof", b"REDIS0009\xfe\x00", Guise::SingleAof),
             ("state", dump, Guise::Dump),
             ("state", b"VALKEY080\xfa", Guise::Dump),
             ("appendonly.aof", b"", Guise::SingleAof),

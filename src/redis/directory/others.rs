@@ -9,6 +9,7 @@ use super::captured_file::Content;
 use super::listing::Listed;
 use super::names::{Guise, guise};
 use super::opened::{Opening, Span, Stamp, first_bytes, open};
+use super::told::Told;
 use super::top_level::Candidate;
 use crate::redis::error::RedisError;
 
@@ -60,14 +61,15 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Opens a path as what it was listed as; a dump or an AOF at the top level is a candidate.
-pub(super) fn open_listed(entry: &Listed, small: &mut Others) -> Result<Found, RedisError> {
+/// Opens a path as what it was listed as; a dump or an AOF at the top level is a candidate, and what a server names so
+/// whatever it begins like.
+pub(super) fn open_listed(entry: &Listed, told: Option<&Told>, small: &mut Others) -> Result<Found, RedisError> {
     if entry.metadata.is_dir() {
         return Ok(Found::Content(Content::None, entry.metadata.clone()));
     }
     let is_top_level = !entry.path.contains(&b'/');
     if entry.metadata.is_symlink() {
-        if is_top_level && let Some(candidate) = open_link(entry)? {
+        if is_top_level && let Some(candidate) = open_link(entry, told)? {
             return Ok(Found::Candidate(candidate));
         }
         return Ok(match fs::read_link(&entry.place) {
@@ -79,7 +81,7 @@ pub(super) fn open_listed(entry: &Listed, small: &mut Others) -> Result<Found, R
     let fails = |error| RedisError::io("read", &entry.place, error);
     if is_top_level {
         let first = first_bytes(&file).map_err(fails)?;
-        let guise = guise(&entry.path, &first);
+        let guise = guise_as_told(&entry.path, &first, told);
         if guise != Guise::Other {
             let (path, place) = (entry.path.clone(), entry.place.clone());
             return Ok(Found::Candidate(Candidate { path, place, file, metadata, first, guise, followed: None }));
@@ -90,16 +92,24 @@ pub(super) fn open_listed(entry: &Listed, small: &mut Others) -> Result<Found, R
 }
 
 /// The dump or AOF that a link at the top level stands for.
-fn open_link(entry: &Listed) -> Result<Option<Candidate>, RedisError> {
+fn open_link(entry: &Listed, told: Option<&Told>) -> Result<Option<Candidate>, RedisError> {
     let Ok(place) = fs::canonicalize(&entry.place) else { return Ok(None) };
     if !place.is_file() {
         return Ok(None);
     }
     let Opening::File(file, metadata) = open(&place, true)? else { return Ok(None) };
     let first = first_bytes(&file).map_err(|error| RedisError::io("read", &place, error))?;
-    let guise = guise(&entry.path, &first);
+    let guise = guise_as_told(&entry.path, &first, told);
     let (path, followed) = (entry.path.clone(), Some(place.clone()));
     Ok((guise != Guise::Other).then_some(Candidate { path, place, file, metadata, first, guise, followed }))
+}
+
+fn guise_as_told(path: &[u8], first: &[u8], told: Option<&Told>) -> Guise {
+    match told {
+        Some(told) if told.dump == path => Guise::Dump,
+        Some(told) if told.append_directory.is_none() && told.append_file == path => Guise::SingleAof,
+        _ => guise(path, first),
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Patterns {
         set.build().map(Self).map_err(|error| RedisError::Pattern { pattern: all(), problem: error.to_string() })
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a path relative to the directory matches.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         self.0.is_match(OsStr::from_bytes(path))

@@ -9,20 +9,21 @@ use std::path::{Path, PathBuf};
 
 use super::authority::{AofState, Trace, warning};
 use super::captured_file::{CapturedFile, Content};
+use super::choice::Choice;
 use super::ending::find_end;
-use super::listing::{Choice, Listing, is_aof_directory};
+use super::listing::{Listed, Listing, MANIFEST, has_name_of_manifest, is_aof_directory};
 use super::multi_part::{MultiPart, Outcome, Part, open_parts};
 use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
 use super::opened::FileId;
 use super::owners::Owners;
-use super::told::Measure;
-use crate::aof::{FileType, is_temporary};
+use super::told::{Measure, Told};
+use crate::aof::FileType;
 use crate::format::snapshot::{Role, Warning};
 use crate::redis::error::RedisError;
 use crate::redis::processes::{Sight, look};
 
-/// What ends the name of a manifest.
-const MANIFEST: &[u8] = b".manifest";
+/// Code of the warning about a manifest that its own server cannot read.
+pub const UNREADABLE: &str = "aof-manifest-unreadable";
 
 /// One multi-part AOF, open.
 #[derive(Debug)]
@@ -42,31 +43,47 @@ pub(super) struct AofSets {
     pub sets: Vec<AofSet>,
     /// Paths that are theirs, or would be if the manifest named them: no other files.
     claimed: BTreeSet<Vec<u8>>,
+    /// Manifests that lack files, or cannot be read.
+    broken: Vec<Broken>,
+    /// When what is there of them was last written.
+    pub broken_written: Option<(i64, i64)>,
     /// What a person should know of them.
     pub warnings: Vec<Warning>,
     /// Files that look like parts and are named by no manifest.
     pub orphans: usize,
     /// A manifest vanished since the directory was listed.
     pub vanished: bool,
-    /// None of them counts.
-    lenient: bool,
+}
+
+/// A manifest that no server could start with.
+#[derive(Debug)]
+struct Broken {
+    /// The manifest, relative to the data directory.
+    path: Vec<u8>,
+    /// What is wrong, if a file is missing.
+    missing: Option<RedisError>,
 }
 
 impl AofSets {
-    /// Opens every multi-part AOF of a listed directory.
+    /// Opens every multi-part AOF of a listed directory. `has_other` says of an `appendfilename` whether there is another
+    /// dataset than the AOF of this name.
     ///
-    /// Where none of them counts, one that lacks files is a warning and not a failure.
-    pub(super) fn open(listing: &Listing, choice: &Choice, counts: bool) -> Result<Self, RedisError> {
-        let mut sets = Self { lenient: !counts, ..Self::default() };
-        let listed = listing.entries.iter().filter(|entry| entry.metadata.is_file());
-        for (path, place) in listed.map(|entry| (&entry.path, &entry.place)) {
-            if is_manifest(path) {
-                sets.add(path, place, false, choice)?;
-            }
+    /// One that lacks files is an error if it is what counts: the server said so, or there is no other. Else it is a
+    /// warning, and its files are other files. One whose manifest is excluded is not read.
+    pub(super) fn open(
+        listing: &Listing,
+        choice: &Choice<'_>,
+        told: Option<&Told>,
+        has_other: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Self, RedisError> {
+        let mut sets = Self::default();
+        for entry in listing.entries.iter().filter(|entry| entry.is_manifest()) {
+            sets.add(&entry.path, &entry.place, choice)?;
         }
+        sets.judge_broken(told, has_other)?;
         for excluded in &listing.excluded {
-            if is_manifest(&excluded.path) && excluded.place.is_file() {
-                sets.add(&excluded.path, &excluded.place, true, choice)?;
+            if has_name_of_manifest(&excluded.path) {
+                sets.exclude(&excluded.path, listing);
             } else if excluded.place.is_dir() && is_aof_directory(&excluded.place) {
                 sets.leave_out(&excluded.path);
             }
@@ -75,14 +92,12 @@ impl AofSets {
         Ok(sets)
     }
 
-    fn add(&mut self, path: &[u8], place: &Path, excluded: bool, choice: &Choice) -> Result<(), RedisError> {
+    fn add(&mut self, path: &[u8], place: &Path, choice: &Choice<'_>) -> Result<(), RedisError> {
         let directory = parent(path).to_vec();
         let beside = |name: &[u8]| join(&directory, name);
         let files = match open_parts(place, &|name| choice.wants(&beside(name))) {
-            Err(RedisError::MissingAofFile { name, .. }) if self.lenient => {
-                let message = format!("its AOF lacks {name}: a server with its AOF on would not start with it");
-                self.warnings.push(warning("aof-incomplete", path, message));
-                self.claimed.insert(path.to_vec());
+            Err(error @ RedisError::MissingAofFile { .. }) => {
+                self.broken.push(Broken { path: path.to_vec(), missing: Some(error) });
                 return Ok(());
             }
             outcome => outcome?,
@@ -96,8 +111,11 @@ impl AofSets {
             Outcome::Malformed(malformed) => {
                 // Else it is a manifest of something else.
                 if has_parts(place) {
-                    let message = format!("the AOF files beside it are taken for other files: {malformed}");
+                    let message = format!(
+                        "a server does not start with it, and the AOF files beside it are taken for other files: {malformed}"
+                    );
                     self.warnings.push(warning("aof-manifest-malformed", path, message));
+                    self.broken.push(Broken { path: path.to_vec(), missing: None });
                 }
                 return Ok(());
             }
@@ -106,12 +124,53 @@ impl AofSets {
         self.claimed.extend(files.manifest.entries().iter().map(|entry| beside(&entry.name)));
         let needed = files.parts.iter().filter(|part| part.entry.file_type != FileType::History);
         let mut needed = needed.map(|part| beside(&part.entry.name));
-        if excluded || needed.any(|part| choice.exclude.matches(&part)) {
+        if needed.any(|part| choice.exclude.matches(&part)) {
             self.leave_out(path);
             return Ok(());
         }
+        if let Some(malformed) = &files.unreadable {
+            let message = format!(
+                "the server wrote it with an apostrophe, and cannot read it itself ({malformed}): it will not start \
+                 again; it is captured with the name in quotes, which servers read"
+            );
+            self.warnings.push(warning(UNREADABLE, path, message));
+        }
         self.sets.push(AofSet { path: path.to_vec(), place: place.to_owned(), files: *files });
         Ok(())
+    }
+
+    fn judge_broken(&mut self, told: Option<&Told>, has_other: &dyn Fn(&[u8]) -> bool) -> Result<(), RedisError> {
+        let counts = |path: &[u8]| match told {
+            Some(told) => told.aof_counts && told.aof_path() == path,
+            None => self.sets.is_empty() && !has_other(stem(path)),
+        };
+        let fatal = self.broken.iter().position(|broken| broken.missing.is_some() && counts(&broken.path));
+        if let Some(error) = fatal.and_then(|place| self.broken.swap_remove(place).missing) {
+            return Err(error);
+        }
+        for Broken { path, missing } in &self.broken {
+            let Some(RedisError::MissingAofFile { name, .. }) = missing else { continue };
+            let message = format!(
+                "it lacks {name}, and what there is of it is taken for other files: a server that looks for this AOF \
+                 does not start"
+            );
+            self.warnings.push(warning("aof-incomplete", path, message));
+        }
+        Ok(())
+    }
+
+    /// The files that bear the names of its parts are left out with a manifest.
+    fn exclude(&mut self, path: &[u8], listing: &Listing) {
+        let is_part = |entry: &&Listed| {
+            let name = file_name(&entry.path);
+            parent(&entry.path) == parent(path) && (is_part_name(name, stem(path)) || name == stem(path))
+        };
+        let files = listing.entries.iter().filter(|entry| entry.metadata.is_file());
+        let parts: Vec<_> = files.filter(is_part).filter(|entry| !self.claimed.contains(&entry.path)).collect();
+        if !parts.is_empty() {
+            self.claimed.extend(parts.iter().map(|entry| entry.path.clone()));
+            self.leave_out(path);
+        }
     }
 
     fn leave_out(&mut self, path: &[u8]) {
@@ -121,22 +180,25 @@ impl AofSets {
 
     /// A file beside a manifest that bears a part's name but is not named by it would not be loaded. Where there is no
     /// manifest, all of them may still be worth something.
-    fn claim_orphans(&mut self, listing: &Listing, choice: &Choice) {
-        let manifests: Vec<Vec<u8>> = self.claimed.iter().filter(|path| is_manifest(path)).cloned().collect();
+    fn claim_orphans(&mut self, listing: &Listing, choice: &Choice<'_>) {
+        let manifests: Vec<Vec<u8>> = self.claimed.iter().filter(|path| has_name_of_manifest(path)).cloned().collect();
+        let broken: Vec<Vec<u8>> = self.broken.iter().map(|broken| broken.path.clone()).collect();
         let mut without_manifest = BTreeSet::new();
         for entry in listing.entries.iter().filter(|entry| entry.metadata.is_file()) {
             if self.claimed.contains(&entry.path) {
                 continue;
             }
-            let is_orphan_of = |manifest: &Vec<u8>| {
-                let name = file_name(manifest).strip_suffix(MANIFEST).unwrap_or_default();
-                parent(manifest) == parent(&entry.path) && is_part_name(file_name(&entry.path), name)
+            let is_orphan_of = |manifest: &&Vec<u8>| {
+                parent(manifest) == parent(&entry.path) && is_part_name(file_name(&entry.path), stem(manifest))
             };
-            if manifests.iter().any(is_orphan_of) {
+            if manifests.iter().any(|manifest| is_orphan_of(&manifest)) {
                 self.orphans += 1;
                 if !choice.wants(&entry.path) {
                     self.claimed.insert(entry.path.clone());
                 }
+            } else if broken.iter().any(|manifest| is_orphan_of(&manifest)) {
+                let written = (entry.metadata.mtime(), entry.metadata.mtime_nsec());
+                self.broken_written = self.broken_written.max(Some(written));
             } else if is_any_part_name(file_name(&entry.path)) {
                 without_manifest.insert(parent(&entry.path));
             }
@@ -151,17 +213,22 @@ impl AofSets {
     pub(super) fn claims(&self, path: &[u8]) -> bool {
         self.claimed.contains(path)
     }
+
+    /// Whether there is a multi-part AOF of this `appendfilename`.
+    pub(super) fn has(&self, append_file_name: &[u8]) -> bool {
+        self.sets.iter().any(|set| set.append_file_name() == append_file_name)
+    }
 }
 
-fn is_manifest(path: &[u8]) -> bool {
-    let name = file_name(path);
-    name.len() > MANIFEST.len() && name.ends_with(MANIFEST) && !is_temporary(name)
+/// The `appendfilename` that a manifest is called by.
+fn stem(manifest: &[u8]) -> &[u8] {
+    file_name(manifest).strip_suffix(MANIFEST).unwrap_or_default()
 }
 
 /// Whether there is a file beside a manifest that bears the name of a part of it.
 fn has_parts(manifest: &Path) -> bool {
     let Some((directory, name)) = manifest.parent().zip(manifest.file_name()) else { return false };
-    let name = name.as_bytes().strip_suffix(MANIFEST).unwrap_or_default();
+    let name = stem(name.as_bytes());
     let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.any(|entry| is_part_name(entry.file_name().as_bytes(), name))
 }
@@ -188,7 +255,7 @@ impl AofSet {
 
     /// The `appendfilename` of the server.
     pub(super) fn append_file_name(&self) -> &[u8] {
-        file_name(&self.path).strip_suffix(MANIFEST).unwrap_or_default()
+        stem(&self.path)
     }
 
     /// The directory of the AOF in the data directory.
@@ -217,7 +284,7 @@ impl AofSet {
         let closed = has_end.then(|| self.files.metadata.mtime());
         let written = self.last().map_or((0, 0), |last| (last.metadata.mtime(), last.metadata.mtime_nsec()));
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !self.files.is_current(&self.place)?;
-        Ok((AofState { path: self.path.clone(), sight, written, closed, traces }, moved_on))
+        Ok((AofState { path: self.path.clone(), has_manifest: true, sight, written, closed, traces }, moved_on))
     }
 
     /// Its files, the last one cut where it is whole, and how many bytes that left out. An AOF that does not count is

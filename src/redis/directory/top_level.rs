@@ -10,7 +10,7 @@ use super::authority::{AofState, DumpState, Trace};
 use super::names::Guise;
 use super::opened::FileId;
 use super::told::{Measure, Told};
-use crate::aof::is_temporary;
+use crate::aof::is_unfinished_save;
 use crate::rdb;
 use crate::redis::processes::{Sight, look};
 
@@ -40,13 +40,15 @@ pub(super) struct Chosen {
     pub unsure_dumps: Vec<Vec<u8>>,
 }
 
-/// Chooses by name, then by age: servers call their files `dump.rdb` and `appendonly.aof` unless told otherwise.
-pub(super) fn choose(candidates: Vec<Candidate>) -> Chosen {
+/// Chooses by name, then by age: servers call their files `dump.rdb` and `appendonly.aof` unless told otherwise. A single
+/// AOF that is `outdone`, by a manifest of its name, is none.
+pub(super) fn choose(candidates: Vec<Candidate>, outdone: &dyn Fn(&Candidate) -> bool) -> Chosen {
     let mut chosen = Chosen::default();
     let (mut dumps, mut singles) = (Vec::new(), Vec::new());
     for candidate in candidates {
         match candidate.guise {
             Guise::Dump => dumps.push(candidate),
+            Guise::SingleAof if outdone(&candidate) => chosen.others.push(candidate),
             Guise::SingleAof => singles.push(candidate),
             Guise::Other => chosen.others.push(candidate),
         }
@@ -85,6 +87,11 @@ impl Candidate {
         Measure { path, file, length: self.metadata.len(), before: 0, base: 0 }
     }
 
+    /// Whether a process is seen writing to it.
+    pub(super) fn is_written(&self, id: FileId) -> bool {
+        matches!(look(id, FileId::of(&self.metadata), &self.path), Sight::Written(_))
+    }
+
     /// The usual name, then what begins as it should, then the latest.
     fn rank(&self, usual: &[u8]) -> (bool, bool, (i64, i64)) {
         (self.path == usual, rdb::looks_like_rdb(&self.first), self.written())
@@ -115,7 +122,8 @@ impl Candidate {
             !matches!(sight, Sight::Written(_)) || matches!(look(id, rewrite, &name), Sight::Written(_))
         });
         let traces = if rewrite { vec![Trace::RewriteSince] } else { Vec::new() };
-        (AofState { path: self.path.clone(), sight, written, closed: None, traces }, moved_on || rewrite)
+        let path = self.path.clone();
+        (AofState { path, has_manifest: false, sight, written, closed: None, traces }, moved_on || rewrite)
     }
 }
 
@@ -124,7 +132,7 @@ fn rewrites_since(directory: &Path, written: (i64, i64)) -> impl Iterator<Item =
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
         let name = entry.file_name().into_vec();
-        let is_rewrite = name.starts_with(b"temp-rewriteaof-") && is_temporary(&name);
+        let is_rewrite = name.starts_with(b"temp-rewriteaof-") && is_unfinished_save(&name);
         let metadata = entry.metadata().ok().filter(|_| is_rewrite)?;
         (began(&metadata)? > written).then(|| (name, FileId::of(&metadata)))
     })

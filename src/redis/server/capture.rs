@@ -18,7 +18,7 @@ use crate::format::UnixMillis;
 use crate::format::snapshot::{FileKind, Mark, Role, Warning};
 use crate::redis::RedisError;
 use crate::redis::directory::{
-    Capture, CaptureOptions, CapturedFile, Content, Told, capture_as_told, capture_directory,
+    Capture, CaptureOptions, CapturedFile, Content, Told, capture_as_told, capture_files_of,
 };
 
 /// How often a dump may be replaced between being proved and being opened.
@@ -159,7 +159,7 @@ impl Live<'_> {
             },
             Mode::Auto | Mode::Rdb => self.dump(server),
             Mode::Files => {
-                let capture = capture_directory(&self.place.directory, self.files)?;
+                let capture = capture_files_of(&self.place.directory, self.files, &self.place.told)?;
                 Ok(LiveCapture { capture, moment: None, marks: Vec::new(), made: None })
             }
         }

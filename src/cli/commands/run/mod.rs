@@ -63,6 +63,7 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   tags = [\"daily\"]
   include = []                             # patterns, as of backup
   exclude = [\"*.conf\"]
+  all-files = false                        # of a live server, beside its dataset
   keep-daily = 14                          # as of forget: keep-last, -hourly,
   keep-monthly = 12                        # -daily, -weekly, -monthly, -yearly,
   keep-within = \"7d\"                       # -within, keep-tags, zone; without

@@ -24,7 +24,12 @@ pub(crate) fn dataset(profile: &Profile, host: &str, context: &Context) -> anyho
 /// How the backup of a profile is taken.
 pub(super) fn backup_options(profile: &Profile, context: &Context) -> anyhow::Result<backup::Options> {
     let source = source(profile, context)?;
-    let capture = CaptureOptions { include: profile.include.clone(), exclude: profile.exclude.clone() };
+    let capture = CaptureOptions {
+        include: profile.include.clone(),
+        exclude: profile.exclude.clone(),
+        all_files: profile.all_files,
+        ..CaptureOptions::default()
+    };
     let (dataset, tags) = (profile.dataset.clone(), profile.tags.clone());
     Ok(backup::Options { source, dataset, tags, capture, ..backup::Options::default() })
 }

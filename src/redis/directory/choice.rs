@@ -1,0 +1,84 @@
+//! What of a directory is wanted.
+
+use std::fs::{self, Metadata};
+use std::path::Path;
+
+use super::names::{file_name, is_part_name, parent};
+use super::opened::FileId;
+use super::options::{CaptureOptions, Own, Whose};
+use super::patterns::Patterns;
+use super::told::Told;
+use crate::aof::manifest_name;
+use crate::redis::error::RedisError;
+
+/// What of a directory is wanted.
+pub(super) struct Choice<'t> {
+    pub include: Patterns,
+    pub exclude: Patterns,
+    /// What a server calls its files.
+    pub named: Option<&'t Told>,
+    /// Whether all of the directory is wanted, or only what a server needs and what is included.
+    pub whole: bool,
+    /// Places of redkeep itself.
+    own: Vec<(FileId, Whose)>,
+}
+
+impl<'t> Choice<'t> {
+    pub(super) fn new(options: &CaptureOptions, named: Option<&'t Told>) -> Result<Self, RedisError> {
+        let own = options.own.iter().filter_map(|Own { path, whose }| Some((id(path)?, *whose))).collect();
+        Ok(Self {
+            include: Patterns::new(&options.include)?,
+            exclude: Patterns::new(&options.exclude)?,
+            named,
+            whole: named.is_none() || options.all_files,
+            own,
+        })
+    }
+
+    /// Whether a path is taken that is left out unless it is asked for.
+    pub(super) fn wants(&self, path: &[u8]) -> bool {
+        self.include.matches(path) && !self.exclude.matches(path)
+    }
+
+    /// CAPTURE-1: whether a server calls a file of its dataset so; then its name says nothing else.
+    pub(super) fn names(&self, path: &[u8]) -> bool {
+        let Some(told) = self.named else { return false };
+        let is_of_aof = match &told.append_directory {
+            None => path == told.append_file,
+            Some(directory) if parent(path).is_empty() => path == directory,
+            Some(directory) => {
+                let name = file_name(path);
+                parent(path) == directory.as_slice()
+                    && (name == manifest_name(&told.append_file) || is_part_name(name, &told.append_file))
+            }
+        };
+        path == told.dump || is_of_aof
+    }
+
+    /// Whose place a directory is, if it is one of redkeep's.
+    pub(super) fn whose(&self, metadata: &Metadata) -> Option<Whose> {
+        let id = FileId::of(metadata);
+        self.own.iter().find(|(own, _)| *own == id).map(|(_, whose)| *whose)
+    }
+
+    /// A directory that is a place of redkeep's, or is in one, is no data directory.
+    pub(super) fn refuse_own(&self, directory: &Path) -> Result<(), RedisError> {
+        let mut above = directory.ancestors().filter_map(|above| self.whose(&fs::metadata(above).ok()?));
+        match above.next() {
+            None => Ok(()),
+            Some(whose) => Err(RedisError::Directory {
+                directory: directory.to_owned(),
+                problem: match whose {
+                    Whose::Repository => "it is in the repository itself, or is it",
+                    Whose::Cache => "it is in redkeep's own cache directory, or is it",
+                    Whose::State => "it is in redkeep's own state directory, or is it",
+                },
+                hint: "move one of them: a data directory holds what a server keeps there, and nothing of redkeep",
+            }),
+        }
+    }
+}
+
+fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|metadata| FileId::of(&metadata))
+}
