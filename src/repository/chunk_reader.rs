@@ -23,17 +23,17 @@ use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 
 /// Bytes of decoded frames a reader keeps.
-const FRAMES: usize = 32 << 20;
+const FRAMES: usize = 24 << 20;
 /// Bytes of decoded bases a reader keeps.
 const BASES: usize = 16 << 20;
 /// Bytes of frames that are fetched ahead at once; they stay in the cache until their chunks are read.
-const AHEAD: usize = 24 << 20;
+const AHEAD: usize = 16 << 20;
 /// Content that is decoded at once when a file is read in order.
 const WINDOW: usize = 8 << 20;
 /// Chunks that are looked at together, at most.
 pub(super) const WINDOW_CHUNKS: usize = 4096;
 
-/// Reads chunks. Memory: decoded frames of 32 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
+/// Reads chunks. Memory: decoded frames of 24 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
 /// are in (sealed, about as much again); the bases of each delta being decoded (at most DELTA_CLOSURE_MAX chunks); a
 /// line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {

@@ -6,7 +6,8 @@
 //! Deltas follow in the order of the files, a window at a time, whose frames are read in the order of the packs.
 //! Memory: for each of at most 6 workers a run of 16 MiB and a frame sealed, open and decoded (1 MiB each as written
 //! by redkeep, FRAME_MAX at most); [`ROWS`] places for each run; after that, for deltas, what [`ChunkReader`] keeps.
-//! Below 130 MiB on many cores, 90 MiB on up to four.
+//! Below 130 MiB on many cores, 90 MiB on up to four, and with deltas half as much again: the allocator keeps for each
+//! thread some of what it has given back.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +74,7 @@ impl Repository {
         let (failure, has_failed) = (Mutex::default(), AtomicBool::default());
         let work = Work { reader: &reader, wants, stop, deliver, failure, has_failed };
         self.fetch_whole(&work)?;
-        work.deliver_deltas()?;
+        work.deliver_deltas_apart()?;
         Ok(reader.made_good())
     }
 
@@ -239,6 +240,15 @@ impl Work<'_> {
             let bytes = bytes.map_err(|error| in_file(self.wants, wanted.file, error))?;
             (self.deliver)(wanted.file, wanted.at, &bytes).map_err(RepositoryError::Sink)
         })
+    }
+
+    /// In a pool of its own: its threads take over the memory that the allocator keeps for those which have just ended. Those
+    /// of the common pool are there already and would keep as much again. Without a new pool the common one does.
+    fn deliver_deltas_apart(&self) -> Result<(), RepositoryError> {
+        match rayon::ThreadPoolBuilder::new().build() {
+            Ok(pool) => pool.install(|| self.deliver_deltas()),
+            Err(_) => self.deliver_deltas(),
+        }
     }
 
     /// Deltas come last, in the order of the files, in which their bases mostly lie too: a window's frames are read in
