@@ -1,5 +1,5 @@
 //! How people see sizes, counts, ids and tables. What comes from a repository or a directory is shown without its
-//! control characters: a file's name must not steer a terminal.
+//! control characters and bidirectional signs: a file's name must not steer a terminal, nor look like another.
 
 use std::fmt::Display;
 
@@ -39,16 +39,25 @@ pub(crate) fn short(id: &Id16) -> String {
     id.to_string().chars().take(SHORT).collect()
 }
 
-/// Text with its control characters written out.
+/// Text with everything written out that would not be seen, or would change how what is around it is seen.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter.is_control() {
+        match letter.is_control() || is_unseen(letter) {
             true => plain.extend(letter.escape_default()),
             false => plain.push(letter),
         }
     }
     plain
+}
+
+/// Signs that order text from right to left, end a line, or are not seen at all: with them `gpj.exe` reads as `exe.jpg`,
+/// and two names look the same.
+fn is_unseen(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A sentence that says that a file is suspect, and then why, which may begin with that word too.
@@ -129,6 +138,11 @@ mod tests {
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
         assert_eq!(plain("häß"), "häß");
+        assert_eq!(plain("שלום 日本 ₤ 😀"), "שלום 日本 ₤ 😀");
+        let unseen = "\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
+        for sign in unseen.chars() {
+            assert_eq!(plain(&format!("a{sign}b")), format!("a\\u{{{:x}}}b", u32::from(sign)));
+        }
     }
 
     #[test]
