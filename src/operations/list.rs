@@ -91,6 +91,7 @@ pub fn forgotten(repository: &Repository, filter: &Filter) -> Result<(Vec<Forgot
 }
 
 /// A chosen snapshot.
+#[derive(Debug, Clone)]
 pub struct Chosen {
     /// Its object name.
     pub name: SnapshotName,

@@ -25,6 +25,7 @@ pub mod scratch;
 pub mod server;
 
 pub use directory::{
-    Capture, CaptureOptions, CapturedFile, Content, Left, LeftOut, Own, Reading, Whose, Why, capture_directory, inspect,
+    AOF_NOT_WRITTEN, Capture, CaptureOptions, CapturedFile, Content, Guise, Left, LeftOut, Own, Reading, SEVERAL_AOFS,
+    UNREADABLE, Whose, Why, capture_directory, guise, inspect,
 };
 pub use error::RedisError;

@@ -16,6 +16,7 @@ mod capture_names;
 mod capture_scope;
 mod capture_traps;
 mod doctor;
+mod doubt;
 mod drill;
 mod key_drop;
 mod live;

@@ -4,7 +4,7 @@ pub(super) mod into_server;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::pick;
 use super::timeline::precision;
@@ -16,7 +16,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::format::UnixMillis;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::restore::{self, Cut, Options, Report, restore_at};
+use crate::operations::restore::{self, Cut, Doubt, Options, Report, Which, meant, restore_at};
 use crate::operations::timeline::{self, Moment, Picked, Wish};
 use crate::repository::Repository;
 use into_server::{IntoServer, of_a_restore};
@@ -55,7 +55,8 @@ JSON:
      would be replaced) or null,
    \"unset\": [text about owners that could not be set],
    \"made_good\": [text about damage repaired from other copies],
-   \"suspects\": [{\"path\", \"why\"}], \"dry_run\": bool,
+   \"suspects\": [{\"path\", \"why\"}], \"doubt\": why it is not known which files
+   are the dataset or null, \"dry_run\": bool,
    \"moment\": with --at or --before-command {\"asked\": time or null,
      \"effective\": time whose state was restored, or null, \"server\": the
      same by the server's clock, \"precision\": as in timeline, \"exact\":
@@ -83,9 +84,9 @@ pub(crate) struct Arguments {
     /// Where TIME lies in a gap, take the nearest moment before it
     #[arg(long, requires = "at")]
     nearest: bool,
-    /// Take only this of the two datasets, where a snapshot holds both
+    /// What is the dataset, where a snapshot holds several: aof, rdb, or the path of a manifest, an AOF or a dump in it
     #[arg(long, value_name = "WHICH")]
-    from: Option<From>,
+    from: Option<Which>,
     /// Also restore what configured the server, to .redkeep-config in the target: it may hold passwords
     #[arg(long, conflicts_with = "server")]
     with_config: bool,
@@ -94,25 +95,6 @@ pub(crate) struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     into: IntoServer,
-}
-
-/// Which dataset of a snapshot.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum From {
-    /// The dump, without AOF files
-    Rdb,
-    /// The AOF, without the dump
-    Aof,
-}
-
-impl From {
-    /// The same for the operation.
-    pub fn of(self) -> restore::From {
-        match self {
-            From::Rdb => restore::From::Rdb,
-            From::Aof => restore::From::Aof,
-        }
-    }
 }
 
 /// A command's name and its first arguments.
@@ -132,7 +114,13 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let (chosen, past) = find(&arguments, &repository, context)?;
     let (goal, moment) = past.unzip();
     let goal = goal.flatten();
-    let from = arguments.from.map(From::of);
+    let (chosen, from) = match &arguments.from {
+        None => (chosen, None),
+        Some(which) => {
+            let (chosen, from) = meant(&repository, &chosen, which, &context.progress)?;
+            (chosen, Some(from))
+        }
+    };
     // A dump beside an AOF that is cut is of another moment.
     let from = from.or(goal.is_some().then_some(restore::From::Aof));
     let past =
@@ -149,7 +137,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let json = json::Restore::new(&chosen, &report, past.as_ref());
     let outcome = Outcome::deed(text(&chosen, &report, past.as_ref()), &json)?;
     let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
-    Ok(outcome.with_warnings(suspects).with_alarms(&chosen.alarms))
+    let doubt = report.doubt.iter().map(|Doubt { what, hint }| format!("{what}; all of it is there as it was; {hint}"));
+    Ok(outcome.with_warnings(suspects).with_warnings(doubt).with_alarms(&chosen.alarms))
 }
 
 /// The snapshot that is meant, and where a moment is meant, which one and how to cut back to it.

@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::restore::From;
 use super::{drill, pick};
 use crate::cli::args::OneSnapshot;
 use crate::cli::context::Context;
@@ -12,6 +11,7 @@ use crate::cli::json;
 use crate::cli::outcome::Outcome;
 use crate::operations::drill::keep_failure;
 use crate::operations::list::Chosen;
+use crate::operations::restore::{Which, meant};
 use crate::operations::verify::{Report, Verified, verify};
 
 /// Rebuild every file of a snapshot and read its structure, without writing it
@@ -50,9 +50,10 @@ pub(crate) struct Arguments {
     one: OneSnapshot,
     #[command(flatten)]
     drill: drill::DrillArguments,
-    /// In a drill, take only this of the two datasets, where a snapshot holds both
+    /// In a drill, what is the dataset, where a snapshot holds several: aof, rdb, or the path of a manifest, an AOF or a
+    /// dump in it
     #[arg(long, value_name = "WHICH", requires = "drill")]
-    from: Option<From>,
+    from: Option<Which>,
 }
 
 /// Verifies a snapshot.
@@ -65,7 +66,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let drilled = match (arguments.drill.drill, report.is_whole()) {
         (false, _) => None,
         (true, true) => {
-            let from = arguments.from.map(From::of);
+            let which = arguments.from.as_ref();
+            let meant = which.map(|which| meant(&repository, &chosen, which, &context.progress)).transpose()?;
+            let (chosen, from) = meant.map_or((chosen.clone(), None), |(chosen, from)| (chosen, Some(from)));
             Some(arguments.drill.run(&repository, &chosen, from, context)?)
         }
         (true, false) => {

@@ -23,6 +23,7 @@ pub(crate) struct Restore {
     unset: Vec<String>,
     made_good: Vec<String>,
     suspects: Vec<Suspect>,
+    doubt: Option<String>,
     dry_run: bool,
     moment: Option<RestoredMoment>,
 }
@@ -66,6 +67,7 @@ impl Restore {
             unset: report.unset.clone(),
             made_good: report.made_good.clone(),
             suspects: report.suspects.iter().map(suspect).collect(),
+            doubt: report.doubt.as_ref().map(|doubt| doubt.what.clone()),
             dry_run: report.dry_run,
             moment: past.map(RestoredMoment::from),
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::OperationError;
-use super::super::restore::From;
+use super::super::restore::{Doubt, From, doubt};
 use crate::format::snapshot::{File, Role, Snapshot};
 use crate::rdb::{Family, Header};
 use crate::redis::program::Demands;
@@ -64,11 +64,8 @@ impl Plan {
             (Some(From::Rdb), _) => false,
             (None, Some("aof")) => true,
             (None, Some("rdb")) => false,
-            (None, Some("unknown")) => {
-                return Err(refused(
-                    "the AOF in this snapshot may be older than its dump: which of the two is the dataset is not known",
-                    "look at its warnings with redkeep ls, then choose with --from aof or --from rdb",
-                ));
+            (None, _) if let Some(Doubt { what, hint }) = doubt(snapshot) => {
+                return Err(OperationError::Refused { what, hint });
             }
             (None, _) => return Err(refused("the snapshot holds no dataset a server could load", CHOOSE)),
         };

@@ -4,6 +4,7 @@
 //! last; then the directory takes the target's name by one rename, and what stood there is kept aside.
 
 mod beside;
+mod meant;
 mod moment;
 mod place;
 pub mod server;
@@ -12,6 +13,7 @@ mod write_back;
 
 use std::path::{Path, PathBuf};
 
+pub use meant::{Doubt, Which, doubt, meant};
 pub use moment::{Cut, Goal, cut};
 pub use place::{UndoReport, undo};
 
@@ -72,6 +74,8 @@ pub struct Report {
     pub made_good: Vec<String>,
     /// Paths whose content was suspect when it was stored, and why.
     pub suspects: Vec<(String, String)>,
+    /// Which of its files are the dataset is not known: all of them are there, as they were.
+    pub doubt: Option<Doubt>,
     /// Nothing was written.
     pub dry_run: bool,
 }
@@ -121,6 +125,7 @@ fn restore_once(
         unset: Vec::new(),
         made_good: Vec::new(),
         suspects: files.iter().filter_map(|f| Some((f.display_path(), f.suspect.clone()?))).collect(),
+        doubt: doubt(&chosen.snapshot).filter(|_| options.from.is_none()),
         dry_run: options.dry_run,
     };
     if options.dry_run {
@@ -152,17 +157,9 @@ pub(super) fn kept_aside(directory: &Path) -> Vec<PathBuf> {
     kept
 }
 
-/// The files of the dataset that is meant. A snapshot whose AOF may have been stale names none by itself.
+/// The files of the dataset that is meant, all of them where none is.
 fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationError> {
     let snapshot = &chosen.snapshot;
-    let unknown = snapshot.facts.get("authoritative").is_some_and(|which| which == "unknown");
-    if unknown && from.is_none() {
-        return Err(OperationError::Refused {
-            what: "the AOF in this snapshot may be older than its dump: which of the two is the dataset is not known"
-                .into(),
-            hint: "look at its warnings with redkeep ls, then choose with --from aof or --from rdb".into(),
-        });
-    }
     let is_aof =
         |file: &&File| matches!(file.role, Role::Manifest | Role::Base | Role::Incr | Role::SingleAof | Role::History);
     let wanted = |file: &&File| match from {

@@ -7,10 +7,10 @@
 use crate::format::snapshot::Warning;
 use crate::redis::processes::Sight;
 
-/// Codes of the warnings that leave it open which files are the dataset.
+/// Code of the warning that there are several AOFs, of which none is seen being written.
 pub const SEVERAL_AOFS: &str = "several-aofs";
+/// Code of the warning that a server at work in the directory does not write to the AOF.
 pub const AOF_NOT_WRITTEN: &str = "aof-not-written";
-pub const AOF_MAYBE_STALE: &str = "aof-maybe-stale";
 
 /// What is known of an append-only file.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub(super) fn judge(aofs: &[AofState], dump: Option<&DumpState>) -> Verdict {
         warnings.push(warning(AOF_NOT_WRITTEN, &aof.path, message));
     } else if !reasons.is_empty() {
         let message = format!("the AOF may be of an earlier time: {}; {}", reasons.join("; "), times(aof, dump));
-        warnings.push(warning(AOF_MAYBE_STALE, &aof.path, message));
+        warnings.push(warning("aof-maybe-stale", &aof.path, message));
     }
     if aofs.len() > 1 && live != "yes" {
         let names: Vec<_> = aofs.iter().map(|aof| String::from_utf8_lossy(&aof.path)).collect();

@@ -54,12 +54,15 @@ mod sets;
 mod told;
 mod top_level;
 
+pub use authority::{AOF_NOT_WRITTEN, SEVERAL_AOFS};
 pub use capture::{Capture, capture_directory};
 pub(super) use capture::{capture_as_told, capture_files_of};
 pub use captured_file::{CapturedFile, Content, Reading};
 pub(super) use elsewhere::Elsewhere;
 pub use left::{Left, LeftOut, Why};
+pub use names::{Guise, guise};
 pub(super) use opened::{FileId, first_bytes};
 pub use options::{CaptureOptions, Own, Whose};
 pub use reading::inspect;
+pub use sets::UNREADABLE;
 pub(super) use told::{Measure, Told};

@@ -8,7 +8,7 @@ pub(super) const FIRST: usize = rdb::HEADER_PEEK;
 
 /// The file of commands or the dump that a file at the top level seems to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guise {
+pub enum Guise {
     /// An RDB file.
     Dump,
     /// The AOF of a server before 7.0.
@@ -19,7 +19,7 @@ pub(super) enum Guise {
 
 /// What a file at the top level is by its first bytes, and where these do not tell, by its name: both names can be
 /// configured.
-pub(super) fn guise(name: &[u8], first: &[u8]) -> Guise {
+pub fn guise(name: &[u8], first: &[u8]) -> Guise {
     let tells = rdb::read_header(first).is_none_or(|peek| peek.aux.aof_base.is_some());
     match guise_of_bytes(first) {
         Guise::Dump | Guise::SingleAof if tells => guise_of_bytes(first),

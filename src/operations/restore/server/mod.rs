@@ -28,7 +28,7 @@ pub use verify::Verified;
 
 use super::beside::{Beside, Lock, remove};
 use super::stage::sync_directory;
-use super::{Cut, From, Goal, select};
+use super::{Cut, Doubt, From, Goal, doubt, select};
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -159,6 +159,9 @@ pub fn restore_into_server(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<ServerReport, OperationError> {
+    if let Some(Doubt { what, hint }) = doubt(&chosen.snapshot).filter(|_| options.from.is_none()) {
+        return Err(OperationError::Refused { what, hint });
+    }
     select(chosen, options.from)?;
     let source = Source::of(&chosen.snapshot, options.from)?;
     let (mut server, started) = connect(options, observer)?;
