@@ -46,6 +46,7 @@ fn as_json_it_tells_what_was_done() {
         "begin",
         "bytes",
         "dataset",
+        "doubt",
         "dry_run",
         "files",
         "left_config",
