@@ -122,6 +122,21 @@ fn banned_calls_stand_nowhere_else() {
 }
 
 #[test]
+fn a_server_is_kept_from_every_variable_that_redkeep_knows() {
+    let list = fs::read_to_string(root().join("src/redis/program.rs")).unwrap();
+    let list: BTreeSet<&str> = list.split('"').filter(|text| text.starts_with("REDKEEP_")).collect();
+    let mut wrong = Vec::new();
+    for (path, text) in files("src", "rs") {
+        let code = code(&text);
+        let names = code.split('"').filter(|text| {
+            text.starts_with("REDKEEP_") && text.len() > 8 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        });
+        wrong.extend(names.filter(|name| !list.contains(name)).map(|name| format!("{path}: {name}")));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
 fn no_test_is_switched_off() {
     let marks = [concat!("#[", "ignore"), concat!("to", "do!(")];
     let all = ["src", "tests"].into_iter().flat_map(|folder| files(folder, "rs"));

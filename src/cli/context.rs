@@ -22,7 +22,7 @@ impl Context {
     /// Surroundings by the global options.
     pub fn new(globals: Globals) -> io::Result<Context> {
         let is_shown = !(globals.quiet || globals.no_progress || globals.json);
-        let progress = Progress::new(is_shown, globals.verbose > 0, globals.json)?;
+        let progress = Progress::new(is_shown, globals.verbose > 0, globals.quiet, globals.json)?;
         Ok(Context { globals, progress, configuration: OnceCell::new() })
     }
 

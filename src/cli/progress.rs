@@ -24,6 +24,7 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     is_shown: bool,
     is_verbose: bool,
+    is_quiet: bool,
     /// Whether the work is to stop.
     stop: Arc<AtomicBool>,
     /// Whether the next signal ends the program where it is.
@@ -34,7 +35,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A bar, shown only on a terminal. From now on SIGINT and SIGTERM end the program with 130, and a word about it.
-    pub fn new(is_shown: bool, is_verbose: bool, is_json: bool) -> io::Result<Progress> {
+    pub fn new(is_shown: bool, is_verbose: bool, is_quiet: bool, is_json: bool) -> io::Result<Progress> {
         let is_shown = is_shown && io::stderr().is_terminal();
         let bar = ProgressBar::hidden();
         let (stop, at_once) = (Arc::default(), Arc::new(AtomicBool::new(true)));
@@ -53,7 +54,7 @@ impl Progress {
                 }
             }
         })?;
-        Ok(Progress { bar, is_shown, is_verbose, stop, at_once, is_answered })
+        Ok(Progress { bar, is_shown, is_verbose, is_quiet, stop, at_once, is_answered })
     }
 
     /// From now on the first signal asks the work to stop in good order, and the second ends the program.
@@ -138,6 +139,12 @@ impl Observer for Progress {
 
     fn say(&self, how: &str) {
         self.bar.set_message(how.to_string());
+    }
+
+    fn remark(&self, what: &str) {
+        if !self.is_quiet {
+            self.aside(|| to_stderr(&format!("note: {what}")));
+        }
     }
 
     fn advance(&self, bytes: u64) {

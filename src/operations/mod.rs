@@ -36,6 +36,8 @@ pub trait Observer: Sync {
     fn begin(&self, what: &str, bytes: Option<u64>);
     /// How the present work stands, where that cannot be told in bytes.
     fn say(&self, _how: &str) {}
+    /// Something a person who waits has to hear, whether or not it is shown how the work stands.
+    fn remark(&self, _what: &str) {}
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
     /// Whether the user asked to stop.

@@ -122,12 +122,30 @@ impl Demands {
     }
 }
 
-/// What of redkeep's surroundings is no business of a server.
-const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDKEEP_NEW_PASSWORD", "REDISCLI_AUTH"];
+/// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
+/// reads or gives to a hook, and the password of a server.
+const OURS: [&str; 16] = [
+    "REDISCLI_AUTH",
+    "REDKEEP_CACHE_DIR",
+    "REDKEEP_CONFIG",
+    "REDKEEP_DATASET",
+    "REDKEEP_EXIT_CODE",
+    "REDKEEP_KEY_FILE",
+    "REDKEEP_NEW_PASSWORD",
+    "REDKEEP_PASSWORD",
+    "REDKEEP_PASSWORD_COMMAND",
+    "REDKEEP_PASSWORD_FILE",
+    "REDKEEP_PROFILE",
+    "REDKEEP_REDIS",
+    "REDKEEP_REPO",
+    "REDKEEP_SNAPSHOT",
+    "REDKEEP_STATE_DIR",
+    "REDKEEP_SUMMARY",
+];
 
-/// Leaves redkeep's passwords out of the environment of a program.
+/// Leaves what is redkeep's own out of the environment of a program.
 pub(super) fn without_secrets(command: &mut Command) -> &mut Command {
-    SECRETS.iter().fold(command, |command, name| command.env_remove(name))
+    OURS.iter().fold(command, |command, name| command.env_remove(name))
 }
 
 /// Whether only root and the user that redkeep runs as can have put a program there. A server says what it runs, and may

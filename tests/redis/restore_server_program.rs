@@ -11,22 +11,22 @@ use crate::support::keyspace::Keyspace;
 use crate::support::server::{Info, RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// A repository with a snapshot of one server, and another server to restore it into.
-struct Scene {
-    place: TempDir,
-    data: TempDir,
-    server: RedisServer,
-    old: Fingerprint,
-    new: Fingerprint,
+pub struct Scene {
+    pub place: TempDir,
+    pub data: TempDir,
+    pub server: RedisServer,
+    pub old: Fingerprint,
+    pub new: Fingerprint,
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Scene {
-    fn new(lines: &[&str]) -> Option<Scene> {
+    pub fn new(lines: &[&str]) -> Option<Scene> {
         let kind = ServerKind::Redis7;
         if kind.is_skipped() {
             return None;
@@ -49,11 +49,11 @@ impl Scene {
         Some(scene)
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("--server={}", self.server.url())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("redkeep"));
         command.args(arguments).current_dir(self.place.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.place.path());
@@ -61,13 +61,13 @@ impl Scene {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    fn done(&self, arguments: &[&str]) -> Ran {
+    pub fn done(&self, arguments: &[&str]) -> Ran {
         let ran = self.run(arguments);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments:?}: {}", ran.stdout);
         ran
@@ -80,12 +80,12 @@ impl Scene {
         child.wait().unwrap();
     }
 
-    fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.server.client().get_connection().is_ok()
     }
 
     /// As somebody would who knows nothing of the restore.
-    fn start_by_hand(&self) {
+    pub fn start_by_hand(&self) {
         // A server that the killed restore started may come up at any moment: two are one too many for a port.
         if !self.is_running() {
             let mut command = Command::new("setsid");
@@ -104,11 +104,11 @@ impl Scene {
         journal.contains("\nstate done\n") && journal.contains("\nundo no\n")
     }
 
-    fn holds(&self) -> Fingerprint {
+    pub fn holds(&self) -> Fingerprint {
         Fingerprint::of(&self.server)
     }
 
-    fn directory(&self) -> PathBuf {
+    pub fn directory(&self) -> PathBuf {
         self.data.path().canonicalize().unwrap()
     }
 }

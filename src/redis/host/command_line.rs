@@ -2,15 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::Pid;
+
 use super::process::Process;
+use super::surroundings::Surroundings;
 use crate::redis::RedisError;
-use crate::redis::program::without_secrets;
 use crate::redis::server::Info;
 
 /// What a server was started with.
@@ -26,8 +28,15 @@ pub struct CommandLine {
     pub user: (u32, u32),
     /// The file its output goes to.
     pub output: Option<PathBuf>,
+    /// What else it had from whoever started it.
+    pub surroundings: Surroundings,
 }
 
+/// What a process is started with whose environment is not known, and where tools are looked for: redkeep's own environment
+/// is no business of a server.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Lets a process be given its limits before it becomes the server.
+const WAITING: &str = "read -r go && exec setsid --fork \"$@\" </dev/null";
 /// Where servers are, whatever PATH says.
 const USUAL: [&str; 5] = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/opt/redis/bin"];
 
@@ -51,8 +60,8 @@ impl CommandLine {
             (None, file) => vec![file?],
         };
         let output = process.descriptor(1).filter(|path| path.is_file());
-        let user = process.user;
-        Some(CommandLine { program, arguments, directory: process.directory()?, user, output })
+        let (user, surroundings) = (process.user, process.surroundings());
+        Some(CommandLine { program, arguments, directory: process.directory()?, user, output, surroundings })
     }
 
     /// Starts a process in a session of its own, which outlives redkeep. The server it becomes may be another one.
@@ -65,19 +74,47 @@ impl CommandLine {
             Some(path) => File::options().append(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from),
             None => Stdio::null(),
         };
-        let mut command = Command::new("setsid");
-        command.arg("--fork").arg(&self.program).args(&self.arguments).current_dir(&self.directory);
-        command.stdin(Stdio::null()).stdout(output()).stderr(output());
-        without_secrets(&mut command);
-        if self.user.0 != rustix::process::geteuid().as_raw() {
-            command.gid(self.user.1).uid(self.user.0);
+        let umask = self.surroundings.umask.map(|umask| format!("umask {umask:o}; ")).unwrap_or_default();
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("{umask}{WAITING}")).arg("sh").current_dir(&self.directory);
+        command.env_clear().env("PATH", PATH).stdin(Stdio::piped()).stdout(output()).stderr(output());
+        let (user, group) = self.user;
+        let has_tool = PATH.split(':').any(|directory| Path::new(directory).join("setpriv").is_file());
+        match (rustix::process::geteuid().is_root(), has_tool) {
+            (true, true) => {
+                command.arg("setpriv").args([format!("--reuid={user}"), format!("--regid={group}")]);
+                command.arg(groups(self.surroundings.groups.as_deref().unwrap_or_default()));
+            }
+            (true, false) if user != 0 => drop(command.uid(user).gid(group)),
+            _ => {}
         }
-        let status = command.status().map_err(failed)?;
+        // Variables that others chose are for the server only, once it is its user's: not for what is root's before.
+        command.args(["env", "-i"]);
+        match &self.surroundings.environment {
+            Some(variables) => command.args(variables),
+            None => command.arg(format!("PATH={PATH}")),
+        };
+        command.arg(&self.program).args(&self.arguments);
+        let mut child = command.spawn().map_err(failed)?;
+        self.surroundings.give(Pid::from_child(&child));
+        // One that has ended already says so below.
+        let _ = child.stdin.take().map(|mut go| go.write_all(b"go\n"));
+        let status = child.wait().map_err(failed)?;
         match status.success() {
             true => Ok(()),
             false => Err(failed(io::Error::other(status.to_string()))),
         }
     }
+
+    /// What the server has now and will not have when it is started so, in words.
+    pub(super) fn lost(&self) -> Vec<String> {
+        self.surroundings.lost()
+    }
+}
+
+fn groups(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    if ids.is_empty() { "--clear-groups".into() } else { format!("--groups={}", ids.join(",")) }
 }
 
 /// The program of a process, by a name under which it is a server: distributions give one file several names, and what

@@ -1,7 +1,8 @@
 //! Who keeps a server: a unit of systemd, a script of `service`, nobody, or a person with commands of his own.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,6 +22,10 @@ const SCRIPTS: &str = "/etc/init.d";
 /// Names that distributions give them.
 const NAMES: [&str; 4] = ["redis-server", "redis", "valkey-server", "valkey"];
 
+/// Bytes of what a tool printed that are looked at, and lines that are told.
+const SAID_BYTES: u64 = 4096;
+const LINES_TOLD: usize = 5;
+
 /// How a server is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -32,6 +37,8 @@ pub enum Stop {
     Command(String),
     /// SHUTDOWN NOSAVE.
     Shutdown,
+    /// SHUTDOWN SAVE.
+    ShutdownSaving,
 }
 
 /// How a server is started.
@@ -106,21 +113,28 @@ fn script(process: &Process, server: &mut Server, info: &Info) -> Option<String>
 }
 
 impl Stop {
-    pub(super) fn run(&self, mut server: Server, process: &Process) -> Result<(), RedisError> {
+    pub(super) fn run(&self, server: &mut Server, process: &Process) -> Result<(), RedisError> {
         match self {
             Stop::Unit(unit) => run("systemctl", &["stop", unit]),
             Stop::Script(name) => run("service", &[name, "stop"]),
             Stop::Command(command) => run("sh", &["-c", command]),
-            Stop::Shutdown => match server.words(&["SHUTDOWN", "NOSAVE"]) {
-                // A server that obeys closes the connection instead of answering.
-                Ok(_) | Err(RedisError::Connection { .. }) => Ok(()),
-                // The user may not, or the command has another name. What it may save now is set aside afterwards.
-                Err(error) => {
-                    let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
-                    let sent = id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok());
-                    if sent { Ok(()) } else { Err(error) }
-                }
-            },
+            Stop::Shutdown => shut_down(server, "NOSAVE", process),
+            Stop::ShutdownSaving => shut_down(server, "SAVE", process),
+        }
+    }
+}
+
+fn shut_down(server: &mut Server, how: &str, process: &Process) -> Result<(), RedisError> {
+    match server.words(&["SHUTDOWN", how]) {
+        // A server that obeys closes the connection instead of answering.
+        Ok(_) | Err(RedisError::Connection { .. }) => Ok(()),
+        // It could not save, and goes on.
+        Err(error @ RedisError::Answer { .. }) if error.to_string().contains("Errors trying to SHUTDOWN") => Err(error),
+        // The user may not, or the command has another name. What it may save now is set aside afterwards.
+        Err(error) => {
+            let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
+            let sent = id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok());
+            if sent { Ok(()) } else { Err(error) }
         }
     }
 }
@@ -137,20 +151,37 @@ impl Start {
     }
 }
 
-/// What it prints is of no use to whoever reads the result; its exit code is.
+/// Runs a tool, or a person's command. What it prints is told where it fails: a file takes it, for what it starts may hold
+/// its output open for ever.
 fn run(program: &str, arguments: &[&str]) -> Result<(), RedisError> {
     let said = format!("{program} {}", arguments.join(" "));
+    let mut printed = tempfile::tempfile().ok();
+    let output = || printed.as_ref().and_then(|file| file.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
     let mut command = Command::new(program);
-    let command =
-        without_secrets(&mut command).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let command = without_secrets(&mut command).args(arguments).stdin(Stdio::null()).stdout(output()).stderr(output());
     let ended = command.status().map_err(|error| error.to_string());
     let failure = match ended {
         Ok(status) if status.success() => return Ok(()),
         Ok(status) => status.to_string(),
         Err(error) => error,
     };
-    let hint = "run it by hand to see what it says, or give --stop-command and --start-command".into();
-    Err(RedisError::Server { what: format!("{said}: {failure}"), hint })
+    let (what, hint) = match printed.as_mut().map(last_lines).filter(|text| !text.is_empty()) {
+        Some(text) => (format!("{said}: {failure}; it said: {text}"), "mend what it says"),
+        None => (format!("{said}: {failure}"), "run it by hand to see what it says"),
+    };
+    Err(RedisError::Server { what, hint: format!("{hint}, or give --stop-command and --start-command") })
+}
+
+/// The last lines of what was printed.
+fn last_lines(file: &mut File) -> String {
+    let length = file.metadata().map_or(0, |found| found.len());
+    let mut bytes = Vec::new();
+    // What cannot be read is not told.
+    let _ = file.seek(SeekFrom::Start(length.saturating_sub(SAID_BYTES)));
+    let _ = file.take(SAID_BYTES).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.get(lines.len().saturating_sub(LINES_TOLD)..).unwrap_or_default().join(" | ")
 }
 
 impl fmt::Display for Stop {
@@ -160,6 +191,7 @@ impl fmt::Display for Stop {
             Stop::Script(name) => write!(out, "service {name} stop"),
             Stop::Command(command) => out.write_str(command),
             Stop::Shutdown => out.write_str("SHUTDOWN NOSAVE"),
+            Stop::ShutdownSaving => out.write_str("SHUTDOWN SAVE"),
         }
     }
 }
@@ -202,5 +234,7 @@ mod tests {
         assert!(Start::Command("true".into()).run().is_ok());
         let error = Start::Command("exit 3".into()).run().unwrap_err();
         assert_eq!(error.to_string(), "sh -c exit 3: exit status: 3");
+        let error = Start::Command("echo one; echo two >&2; exit 3".into()).run().unwrap_err();
+        assert!(error.to_string().ends_with("exit status: 3; it said: one | two"), "{error}");
     }
 }

@@ -8,10 +8,12 @@
 mod command_line;
 mod manager;
 mod process;
+mod surroundings;
 
 pub use command_line::CommandLine;
 pub use manager::{Start, Stop};
 pub use process::Process;
+pub use surroundings::Surroundings;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -20,8 +22,8 @@ use std::time::Duration;
 use super::RedisError;
 use super::server::{Info, Server};
 
-/// How long a server may take to end: one that is stopped by a signal may save its data first.
-const ENDING: Duration = Duration::from_secs(600);
+/// How long a server may take to end where nobody says: one that is stopped by a signal may save its data first.
+pub const ENDING: Duration = Duration::from_secs(600);
 /// How long one may take whose stopping is said to have failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Between two looks at a process.
@@ -34,6 +36,8 @@ pub struct Commands {
     pub stop: Option<String>,
     /// Starts it.
     pub start: Option<String>,
+    /// How long it may take to end.
+    pub patience: Option<Duration>,
 }
 
 /// A running server of this host, and the way to stop it and start it again.
@@ -47,6 +51,8 @@ pub struct Host {
     pub stop: Stop,
     /// How it is started.
     pub start: Start,
+    /// How long it may take to end.
+    pub patience: Duration,
 }
 
 impl Host {
@@ -65,18 +71,46 @@ impl Host {
         let (stop, start) = manager::of(&process, server, info, commands)?;
         let told = info.get("executable").filter(|path| !path.is_empty());
         let program = command_line::program(&process, told.map(OsStr::new));
-        Ok(Host { process, program, stop, start })
+        let patience = commands.patience.unwrap_or(ENDING);
+        Ok(Host { process, program, stop, start, patience })
     }
 
-    /// Stops the server and waits until its process is gone, not only its port.
-    pub fn stop(&self, server: Server, interrupted: &dyn Fn() -> bool) -> Result<(), Stopping> {
+    /// What the server has now and will not have when it is started again, in words.
+    pub fn lost(&self) -> Vec<String> {
+        let Start::Process(line) = &self.start else { return Vec::new() };
+        let mut lost = line.lost();
+        let (its, own) = (self.process.control_groups(), Process::own_control_groups());
+        if its != own {
+            let name = |groups: &str| groups.lines().next().and_then(|line| line.rsplit(':').next()).map(str::to_owned);
+            let name = |groups: &str| name(groups).unwrap_or_default();
+            lost.push(format!(
+                "the server is in the control group {}: started again, it is in the one of redkeep, {}",
+                name(&its),
+                name(&own)
+            ));
+        }
+        lost
+    }
+
+    /// Stops the server and waits until its process is gone, not only its port. `goes_on` is told how long it has been, and
+    /// says whether to wait on.
+    pub fn stop(
+        &self,
+        server: &mut Server,
+        goes_on: &mut dyn FnMut(&mut Server, Duration) -> bool,
+    ) -> Result<(), Stopping> {
         let told = self.stop.run(server, &self.process);
-        let patience = if told.is_ok() { ENDING } else { AFTER_FAILURE };
-        match (self.process.wait_gone(patience, interrupted), told) {
+        let patience = if told.is_ok() { self.patience } else { AFTER_FAILURE.min(self.patience) };
+        let mut was_interrupted = false;
+        let is_gone = self.process.wait_gone(patience, &mut |time| {
+            was_interrupted = !goes_on(server, time);
+            !was_interrupted
+        });
+        match (is_gone, told) {
             // However it came to its end.
             (true, _) => Ok(()),
             (false, Err(error)) => Err(Stopping::Refused(error)),
-            (false, Ok(())) if interrupted() => Err(Stopping::Unsure(RedisError::Stopped {
+            (false, Ok(())) if was_interrupted => Err(Stopping::Unsure(RedisError::Stopped {
                 what: format!(
                     "interrupted while the server, process {}, was to end after {}",
                     self.process.id, self.stop
@@ -87,10 +121,10 @@ impl Host {
                 what: format!(
                     "the server, process {}, is still there {} s after {}",
                     self.process.id,
-                    ENDING.as_secs(),
+                    self.patience.as_secs(),
                     self.stop
                 ),
-                hint: "look at its log; stop it by hand, then run the same command again".into(),
+                hint: "look at its log; give it more time with --stop-timeout, or stop it by hand".into(),
             })),
         }
     }

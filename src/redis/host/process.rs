@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LOOK;
+use super::surroundings::Surroundings;
 use crate::redis::processes::is_server_name;
 
 /// A process. Its number may be given to another one once it is gone; the time it was started tells them apart.
@@ -27,7 +28,9 @@ impl Process {
     pub fn find(id: u32) -> Option<Process> {
         let (is_ended, started) = stat(id)?;
         let place = fs::metadata(path(id)).ok()?;
-        (!is_ended).then_some(Process { id, started, user: (place.uid(), place.gid()) })
+        // What shows a process belongs to root where its memory is closed to others, whoever it is.
+        let user = effective(&fs::read_to_string(path(id).join("status")).unwrap_or_default());
+        (!is_ended).then_some(Process { id, started, user: user.unwrap_or((place.uid(), place.gid())) })
     }
 
     /// Whether it ended. One that its parent has not asked about yet has ended too.
@@ -35,16 +38,21 @@ impl Process {
         stat(self.id).is_none_or(|(is_ended, started)| is_ended || started != self.started)
     }
 
-    /// Waits for its end. Answers whether it came.
-    pub fn wait_gone(&self, deadline: Duration, interrupted: &dyn Fn() -> bool) -> bool {
+    /// Waits for its end, for as long as `goes_on` says so, which is told how long it has been. Answers whether it came.
+    pub fn wait_gone(&self, deadline: Duration, goes_on: &mut dyn FnMut(Duration) -> bool) -> bool {
         let begun = Instant::now();
         while !self.is_gone() {
-            if begun.elapsed() > deadline || interrupted() {
+            if begun.elapsed() > deadline || !goes_on(begun.elapsed()) {
                 return false;
             }
             thread::sleep(LOOK);
         }
         true
+    }
+
+    /// What it has from whoever started it.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings::of(&path(self.id))
     }
 
     /// Whether its program is a server, by its name.
@@ -94,6 +102,11 @@ impl Process {
         fs::read_to_string(path(self.id).join("cgroup")).unwrap_or_default()
     }
 
+    /// Those of redkeep.
+    pub(super) fn own_control_groups() -> String {
+        fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+    }
+
     fn link(&self, name: &str) -> Option<PathBuf> {
         fs::read_link(path(self.id).join(name)).ok()
     }
@@ -101,6 +114,15 @@ impl Process {
 
 fn path(id: u32) -> PathBuf {
     Path::new("/proc").join(id.to_string())
+}
+
+/// The effective user and group: the second of four numbers each.
+fn effective(status: &str) -> Option<(u32, u32)> {
+    let second = |name: &str| {
+        let ids = status.lines().find_map(|line| line.strip_prefix(name))?;
+        ids.split_whitespace().nth(1)?.parse().ok()
+    };
+    Some((second("Uid:")?, second("Gid:")?))
 }
 
 /// Whether it has ended, and when it was started.
@@ -127,9 +149,9 @@ mod tests {
         let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let process = Process::find(child.id()).unwrap();
         assert!(!process.is_gone() && !process.is_server());
-        assert!(!process.wait_gone(Duration::ZERO, &|| false));
+        assert!(!process.wait_gone(Duration::ZERO, &mut |_| true));
         drop(child.stdin.take());
-        assert!(process.wait_gone(Duration::from_secs(10), &|| false));
+        assert!(process.wait_gone(Duration::from_secs(10), &mut |_| true));
         child.wait().unwrap();
         assert!(process.is_gone());
         let other = Process { started: process.started + 1, ..Process::find(std::process::id()).unwrap() };

@@ -1,6 +1,7 @@
 //! `redkeep restore --server`, and the part of it that `redkeep undo --server` shares.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -24,7 +25,7 @@ const USUAL: &str = "127.0.0.1:6379";
 
 /// Arguments that say nothing without a server.
 pub(crate) fn of_a_server() -> impl Iterator<Item = &'static str> {
-    ["server", "yes", "stop_command", "start_command"].into_iter().chain(LOGIN)
+    ["server", "yes", "stop_command", "start_command", "stop_timeout"].into_iter().chain(LOGIN)
 }
 
 /// The same with those of a restore.
@@ -45,6 +46,9 @@ pub(crate) struct AServer {
     /// How the server is stopped [default: by its service manager, or SHUTDOWN NOSAVE]
     #[arg(long, value_name = "COMMAND", requires = "server")]
     stop_command: Option<String>,
+    /// How long the server may take to end, as 90s or 10m [default: 10m]
+    #[arg(long, value_name = "SPAN", requires = "server", value_parser = time::exact_span)]
+    stop_timeout: Option<Duration>,
     /// How the server is started [default: by its service manager, or as it was]
     #[arg(long, value_name = "COMMAND", requires = "server")]
     start_command: Option<String>,
@@ -109,7 +113,8 @@ impl AServer {
         let address = self.login.of(context)?(named.as_deref().unwrap_or(USUAL).parse()?);
         let name: String = address.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let memory = context.places()?.state.map(|state| state.join(format!("restore-{name}")));
-        let commands = Commands { stop: self.stop_command.clone(), start: self.start_command.clone() };
+        let (stop, start) = (self.stop_command.clone(), self.start_command.clone());
+        let commands = Commands { stop, start, patience: self.stop_timeout };
         Ok(Options { commands, may_stop: self.yes, memory, ..Options::new(address) })
     }
 }

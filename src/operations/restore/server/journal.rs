@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::aof::{append_word, split_words};
 use crate::operations::OperationError;
 use crate::operations::restore::stage::sync_directory;
-use crate::redis::host::{CommandLine, Start};
+use crate::redis::host::{CommandLine, Start, Surroundings};
 
 /// Its name in the data directory.
 pub(in crate::operations) const NAME: &str = ".redkeep-restore.journal";
@@ -160,6 +160,10 @@ impl Journal {
                 words.push(output.as_os_str().as_bytes());
                 words.extend(process.arguments.iter().map(|argument| argument.as_bytes()));
                 line(&words);
+                let surroundings = process.surroundings.words();
+                let mut words: Vec<&[u8]> = vec![b"surroundings"];
+                words.extend(surroundings.iter().map(Vec::as_slice));
+                line(&words);
             }
         }
         bytes
@@ -188,6 +192,10 @@ impl Journal {
                 (word, [name]) if word == b"carried" => carried = Some(OsString::from_vec(name.clone())),
                 (word, rest) if word == b"entry" => entries.push(decode_entry(rest)?),
                 (word, rest) if word == b"start" => start = Some(decode_start(rest)?),
+                (word, rest) if word == b"surroundings" => match &mut start {
+                    Some(Start::Process(process)) => process.surroundings = Surroundings::from_words(rest)?,
+                    _ => return None,
+                },
                 _ => return None,
             }
         }
@@ -220,6 +228,7 @@ fn decode_start(words: &[Vec<u8>]) -> Option<Start> {
                 user: (number(user)?, number(group)?),
                 output: Some(path(output)).filter(|path| !path.as_os_str().is_empty()),
                 arguments: arguments.iter().map(|word| OsStr::from_bytes(word).into()).collect(),
+                surroundings: Surroundings::default(),
             }))
         }
         _ => None,
@@ -255,6 +264,7 @@ mod tests {
             directory: "/".into(),
             user: (1, 2),
             output: None,
+            surroundings: Surroundings { umask: Some(0o27), groups: Some(vec![4, 106]), ..Surroundings::default() },
         };
         let starts = [
             Start::Unit("redis".into()),
@@ -265,7 +275,9 @@ mod tests {
         for written in starts.map(journal) {
             let bytes = written.encode();
             assert_eq!(Journal::decode(&bytes), Some(written));
-            for cut in 0..bytes.len() {
+            // Its last line is no part of an older version's journal.
+            let whole = bytes.windows(13).rposition(|part| part == b"\nsurroundings").map(|place| place + 1);
+            for cut in (0..bytes.len()).filter(|cut| Some(*cut) != whole) {
                 assert_eq!(Journal::decode(&bytes[..cut]), None, "cut at {cut}");
             }
         }

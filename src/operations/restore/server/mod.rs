@@ -9,6 +9,7 @@ mod arrange;
 mod exchanges;
 mod journal;
 mod plan;
+mod quiet;
 mod scratch;
 mod source;
 mod steps;

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 use super::source::{Form, Source};
 use super::target::{Names, Target};
-use super::{Consent, Method, Options, Ttl};
+use super::{Consent, Method, Options, Ttl, quiet};
 use crate::redis::RedisError;
 
 /// By which way a dataset gets into a server.
@@ -146,7 +146,7 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves
     let (user, group) = target.owner;
     steps.push(format!("give the files to {user}:{group} and bring them to the disk"));
     if saves {
-        steps.push("have the server save what it holds (SAVE), so that an undo brings all of it back".into());
+        steps.push(quiet::step(target));
     }
     steps.push(format!("stop the server: {}; wait until process {} is gone", target.host.stop, target.host.process.id));
     steps.push(format!("put {main} in place by one rename; what stood there is kept in {directory}/.redkeep-aside-…"));
@@ -186,6 +186,7 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
                 .into(),
         );
     }
+    notes.extend(target.host.lost());
     if source.left > 0 {
         notes.push(format!(
             "{} other file(s) of the snapshot are not touched; restore --target brings them back",

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::journal::{Journal, State};
 use super::plan::{Plan, Way};
+use super::quiet::{Writes, save_old};
 use super::source::{Expected, Source};
 use super::target::Target;
-use super::{Consent, Options, Place, arrange, exchanges, scratch};
+use super::{Options, Place, arrange, exchanges, scratch};
 use crate::format::snapshot::File;
 use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, remove, rename_new};
 use crate::operations::restore::place::refuse_users_of;
@@ -19,7 +20,7 @@ use crate::operations::restore::{Cut, Goal, cut};
 use crate::operations::second_look::second_look;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::Stopping;
+use crate::redis::host::{Stop, Stopping};
 use crate::redis::server::Server;
 use crate::repository::Repository;
 
@@ -107,11 +108,10 @@ impl Place {
     ) -> Result<(), OperationError> {
         let mut journal = self.new_journal(plan, target, restored)?;
         let mut server = server;
-        save_old(&mut server, target, options, observer)?;
-        self.remember(options)?;
-        journal.write(&self.directory)?;
-        observer.begin("stopping the server", None);
-        self.stop(server, target, observer)?;
+        let writes = save_old(&mut server, target, options, observer)?;
+        let told = self.remember(options).and_then(|()| journal.write(&self.directory));
+        told.inspect_err(|_| writes.release(&mut server))?;
+        self.stop(&mut server, target, writes, observer)?;
         let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
         let Err(error) = swapped else { return Ok(()) };
         let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
@@ -132,15 +132,36 @@ impl Place {
 
     /// Stops the server. Where that fails and it goes on, nothing was done; where it may still end, the journal stays, by
     /// which it is started again.
-    pub fn stop(&self, server: Server, target: &Target, observer: &dyn Observer) -> Result<(), OperationError> {
-        let stopped = target.host.stop(server, &|| observer.interrupted());
+    pub fn stop(
+        &self,
+        server: &mut Server,
+        target: &Target,
+        writes: Writes,
+        observer: &dyn Observer,
+    ) -> Result<(), OperationError> {
+        observer.begin("stopping the server", None);
+        let mut host = target.host.clone();
+        if writes == Writes::Answered && host.stop == Stop::Shutdown {
+            host.stop = Stop::ShutdownSaving;
+        }
+        let (mut waiting, mut held) = (Waiting::new(observer, host.patience), Duration::ZERO);
+        let stopped = host.stop(server, &mut |server, time| {
+            let (process, most) = (host.process.id, host.patience.as_secs());
+            waiting.tell(time, &format!("the server, process {process}, has not ended yet: {most} s at most"));
+            writes.hold_on(server, time, &mut held);
+            !observer.interrupted()
+        });
         match stopped {
             Ok(()) => Ok(()),
             Err(Stopping::Refused(error)) => {
+                writes.release(server);
                 Journal::forget_stopping(&self.directory)?;
                 Err(error.into())
             }
-            Err(Stopping::Unsure(error)) => Err(self.explain(error.into())),
+            Err(Stopping::Unsure(error)) => {
+                writes.release(server);
+                Err(self.explain(error.into()))
+            }
         }
     }
 
@@ -197,40 +218,36 @@ impl Place {
     }
 }
 
+/// Tells a person who waits what for.
+pub(super) struct Waiting<'a> {
+    observer: &'a dyn Observer,
+    next: Duration,
+}
+
+impl<'a> Waiting<'a> {
+    /// After how long the first word comes at the latest; each later one takes twice as long.
+    const FIRST: Duration = Duration::from_secs(5);
+
+    /// From now on, for so long at most.
+    pub fn new(observer: &'a dyn Observer, most: Duration) -> Waiting<'a> {
+        Waiting { observer, next: Self::FIRST.min(most / 2) }
+    }
+
+    /// Says what is waited for, and for how long it has been, not too often.
+    pub fn tell(&mut self, time: Duration, what: &str) {
+        if time >= self.next {
+            self.next = time.saturating_mul(2);
+            self.observer.remark(&format!("{what}; {} s so far", time.as_secs()));
+        }
+    }
+}
+
 /// What a journal has to know of a restore.
 pub(super) struct Restored<'a> {
     /// What it is known by.
     pub snapshot: &'a str,
     /// What an undo puts back, where that is not what is replaced.
     pub carried: Option<OsString>,
-}
-
-/// How long a save may take.
-const SAVING: Duration = Duration::from_secs(24 * 3600);
-
-/// Has a server without an AOF save what it holds, so that it can be put back: it is stopped without saving, because what
-/// stands there then may be replaced already.
-pub(super) fn save_old(
-    server: &mut Server,
-    target: &Target,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<(), OperationError> {
-    let info = server.info()?;
-    let has_dump = target.directory.join(&target.names.dump).exists();
-    let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
-        && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
-    if target.appendonly || is_saved || options.consents.contains(&Consent::Unsaved) {
-        return Ok(());
-    }
-    observer.begin("saving what the server holds", None);
-    server.wait_up_to(SAVING)?;
-    let saved = server.words(&["SAVE"]).map(drop);
-    saved.map_err(|error| {
-        let what = format!("the server cannot save what it holds, which would be lost: {error}");
-        let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
-        RedisError::Server { what, hint }.into()
-    })
 }
 
 /// Cuts the AOF in the directory `files`, in which its files stand under their names.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{self, Journal, State};
 use super::plan::entries;
-use super::steps::save_old;
+use super::quiet::save_old;
 use super::target::Target;
 use super::{Options, Place, connect, exchanges};
 use crate::operations::{Observer, OperationError, Silent};
@@ -59,13 +59,12 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         .into());
     }
     journal.refuse_other_main(&target)?;
-    save_old(&mut server, &target, options, observer)?;
-    place.remember(options)?;
+    let writes = save_old(&mut server, &target, options, observer)?;
     let start = target.host.start.clone();
     let stopping = Journal { state: State::Stopping, start: start.clone(), ..journal.clone() };
-    stopping.write(&target.directory)?;
-    observer.begin("stopping the server", None);
-    place.stop(server, &target, observer)?;
+    let told = place.remember(options).and_then(|()| stopping.write(&target.directory));
+    told.inspect_err(|_| writes.release(&mut server))?;
+    place.stop(&mut server, &target, writes, observer)?;
     let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
     place.start(options, observer).map_err(|error| place.explain(error))?;
     place.settle(options)?;

@@ -1,0 +1,106 @@
+//! Before a server is stopped: what it holds is saved, and what clients write after the save is not answered.
+
+use std::time::Duration;
+
+use super::target::Target;
+use super::{Consent, Options};
+use crate::operations::{Observer, OperationError};
+use crate::redis::RedisError;
+use crate::redis::host::Stop;
+use crate::redis::server::{HOLD_AGAIN, Server};
+
+/// How long a save may take.
+const SAVING: Duration = Duration::from_secs(24 * 3600);
+/// How long a server that is ending may take to answer.
+const ENDING: Duration = Duration::from_secs(2);
+/// From this version on clients can be held back from writing only.
+const HOLDS_WRITES: (u32, u32, u32) = (6, 2, 0);
+
+/// What becomes of writes until the server has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// They are in its AOF, or a person said that they may be lost.
+    Kept,
+    /// They are held back.
+    Held,
+    /// They are answered and in no save.
+    Answered,
+}
+
+/// Has a server without an AOF save what it holds, so that it can be put back: it is stopped without saving, because what
+/// stands there then may be replaced already. Clients cannot write from here on, where the server can hold them back.
+pub(super) fn save_old(
+    server: &mut Server,
+    target: &Target,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Writes, OperationError> {
+    if target.appendonly || options.consents.contains(&Consent::Unsaved) {
+        return Ok(Writes::Kept);
+    }
+    let writes = match target.version >= HOLDS_WRITES && server.hold_writes().is_ok() {
+        true => Writes::Held,
+        false => Writes::Answered,
+    };
+    let saved = save(server, target, writes, observer);
+    saved.inspect_err(|_| writes.release(server))?;
+    if writes == Writes::Answered && target.host.stop != Stop::Shutdown {
+        observer.remark("the server cannot hold clients back: what they write from now on until it is stopped is lost");
+    }
+    Ok(writes)
+}
+
+fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Observer) -> Result<(), OperationError> {
+    let info = server.info()?;
+    let has_dump = target.directory.join(&target.names.dump).exists();
+    let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
+        && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
+    if is_saved {
+        return Ok(());
+    }
+    observer.begin("saving what the server holds", None);
+    let saved = match writes {
+        Writes::Held => server.save_and_hold(SAVING),
+        Writes::Kept | Writes::Answered => {
+            server.wait_up_to(SAVING)?;
+            server.words(&["SAVE"]).map(drop)
+        }
+    };
+    saved.map_err(|error| {
+        let what = format!("the server cannot save what it holds, which would be lost: {error}");
+        let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
+        RedisError::Server { what, hint }.into()
+    })
+}
+
+impl Writes {
+    /// Lets clients write again: the server goes on.
+    pub fn release(self, server: &mut Server) {
+        if self == Writes::Held {
+            // Of one that does not answer they are released within a minute.
+            let _ = server.release_writes();
+        }
+    }
+
+    /// While the server is ending: holds them back further.
+    pub fn hold_on(self, server: &mut Server, since: Duration, last: &mut Duration) {
+        if self == Writes::Held && since.saturating_sub(*last) >= HOLD_AGAIN {
+            *last = since;
+            let _ = server.wait_up_to(ENDING).and_then(|()| server.hold_writes());
+        }
+    }
+}
+
+/// In the words of a plan.
+pub(super) fn step(target: &Target) -> String {
+    let saves = "have the server save what it holds (SAVE), so that an undo brings all of it back";
+    match (target.version >= HOLDS_WRITES, &target.host.stop) {
+        (true, _) => format!("hold back what clients write (CLIENT PAUSE), and {saves}"),
+        (false, Stop::Shutdown) => {
+            format!("{saves}; it cannot hold back clients, and saves once more what they write when it is shut down")
+        }
+        (false, _) => {
+            format!("{saves}; it cannot hold back clients: what they write after the save until it is stopped is lost")
+        }
+    }
+}
