@@ -175,6 +175,7 @@ fn of_operation(error: &OperationError) -> Code {
         }
         OperationError::Redis(error) => of_redis(error),
         OperationError::NoSnapshot { .. }
+        | OperationError::Unfit { .. }
         | OperationError::Forgotten { .. }
         | OperationError::NotWhole { .. }
         | OperationError::Target { .. }

@@ -64,6 +64,11 @@ impl KeyCount {
             Some("unknown") => return KeyCount::Unknown(Uncounted::Doubt),
             _ => return KeyCount::Unknown(Uncounted::NoDataset),
         };
+        KeyCount::of_one(snapshot, is_aof)
+    }
+
+    /// The same of its AOF or of its dump, whichever is the dataset.
+    pub fn of_one(snapshot: &Snapshot, is_aof: bool) -> KeyCount {
         let is_of_it = |file: &&File| match file.role {
             Role::Dump => !is_aof,
             Role::Manifest | Role::Base | Role::Incr | Role::SingleAof => is_aof,

@@ -86,6 +86,14 @@ pub enum OperationError {
         /// What to do instead.
         hint: String,
     },
+    /// The snapshot is not one for that: it holds no dataset, or which of its files are the dataset is not known.
+    #[error("{what}")]
+    Unfit {
+        /// What is the matter with it.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
     /// A process uses the place that is to be replaced.
     #[error("{what}")]
     InUse {
@@ -164,6 +172,7 @@ impl OperationError {
             OperationError::Repository(error) => error.hint(),
             OperationError::Redis(error) => error.hint().map(String::from),
             OperationError::Refused { hint, .. }
+            | OperationError::Unfit { hint, .. }
             | OperationError::InUse { hint, .. }
             | OperationError::Busy { hint, .. }
             | OperationError::NoRoom { hint, .. } => Some(hint.clone()),

@@ -59,6 +59,7 @@ fn a_drill_says_what_a_server_made_of_it_and_the_listing_shows_it() {
     let json = place.done(&[&DRILL[..], &["--json"]].concat()).json();
     let wanted = [
         "captured_keys",
+        "captured_unknown",
         "databases",
         "digest",
         "digest_compared",

@@ -18,6 +18,7 @@ mod capture_traps;
 mod doctor;
 mod doubt;
 mod drill;
+mod drill_counts;
 mod key_drop;
 mod live;
 mod live_hostile;

@@ -64,12 +64,12 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn captured(report: &Report) -> String {
-    match (report.captured, report.expired) {
-        (None, _) => "not known: commands of the AOF follow what was counted".into(),
-        (Some(keys), 0) => count(keys, "key"),
-        (Some(keys), expired) => {
+    match (&report.captured, report.expired) {
+        (Err(why), _) => format!("an unknown number of keys: {why}"),
+        (Ok(keys), 0) => count(*keys, "key"),
+        (Ok(keys), expired) => {
             let have = if expired == 1 { "has" } else { "have" };
-            format!("{}, of which {expired} {have} expired since", count(keys, "key"))
+            format!("{}, of which {expired} {have} expired since", count(*keys, "key"))
         }
     }
 }

@@ -37,8 +37,8 @@ JSON:
      \"suspect\": why or null}],
    \"made_good\": [text about damage that another copy made good],
    \"drill\": null or {\"passed\": bool, \"server\", \"program\": path,
-     \"keys\": number, \"captured_keys\": number or null where it cannot be
-     compared, \"expired_keys\": number, \"databases\": {number: {type: keys}},
+     \"keys\": number, \"captured_keys\": number or null where it is not known,
+     \"captured_unknown\": why not or null, \"expired_keys\": number, \"databases\": {number: {type: keys}},
      \"digest\": text or null, \"digest_compared\": \"first\", \"equal\",
      \"differs\" or \"none\", \"digest_of\": time of the drill it was
      compared with or null, \"problems\": [text],

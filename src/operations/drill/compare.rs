@@ -1,8 +1,8 @@
 //! What a server holds, beside what it has to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Basis, Counted};
+use super::plan::{Basis, Bounds, Counted, DatabaseBounds};
 use crate::redis::server::Types;
 
 /// Types that servers have without modules, as the reader counts them; all else is a module's.
@@ -23,16 +23,39 @@ pub(super) fn compare(basis: &Basis, found: &BTreeMap<u64, Types>) -> Comparison
     let held: u64 = found.values().flat_map(BTreeMap::values).sum();
     match basis {
         Basis::Counted(counted) => compare_counted(counted, found, held),
+        Basis::Bounded(bounds) => compare_bounded(bounds, found),
         // Commands may have removed any key, but hardly half of them in the moments after the server said what it held.
-        Basis::Changed(Some((keys, expiring))) if held < keys.saturating_sub(*expiring).div_ceil(2) => Comparison {
+        Basis::Unknown(_, Some((keys, expiring))) if held < keys.saturating_sub(*expiring).div_ceil(2) => Comparison {
             expired: 0,
             problems: vec![format!(
                 "it came up {}; the live server held {keys} keys when it was captured",
                 if held == 0 { "empty".into() } else { format!("with {held} keys") }
             )],
         },
-        Basis::Changed(_) | Basis::Uncounted => Comparison::default(),
+        Basis::Unknown(..) => Comparison::default(),
     }
+}
+
+fn compare_bounded(bounds: &Bounds, found: &BTreeMap<u64, Types>) -> Comparison {
+    let mut comparison = Comparison::default();
+    let numbers: BTreeSet<u64> = bounds.databases.keys().chain(found.keys()).copied().collect();
+    for number in numbers {
+        let told = bounds.databases.get(&number).copied();
+        let Some(of) = told.or_else(|| bounds.is_complete.then(DatabaseBounds::default)) else { continue };
+        let keys: u64 = found.get(&number).map_or(0, |types| types.values().sum());
+        let least = of.least.saturating_sub(bounds.slack);
+        if keys > of.most.saturating_add(bounds.slack) {
+            comparison.problems.push(format!("database {number} holds {keys} keys; the server counted {}", of.most));
+        } else if keys < least.saturating_sub(of.expiring) {
+            comparison.problems.push(format!(
+                "database {number} holds {keys} keys; the server counted {}, of which at most {} can have expired",
+                of.least, of.expiring
+            ));
+        } else {
+            comparison.expired = comparison.expired.saturating_add(least.saturating_sub(keys));
+        }
+    }
+    comparison
 }
 
 fn compare_counted(counted: &Counted, found: &BTreeMap<u64, Types>, held: u64) -> Comparison {
@@ -125,13 +148,39 @@ mod tests {
     }
 
     #[test]
-    fn where_commands_follow_only_far_fewer_keys_are_wrong() {
+    fn where_nothing_was_counted_only_far_fewer_keys_are_wrong() {
         let none = BTreeMap::new();
-        assert_eq!(compare(&Basis::Changed(None), &none), Comparison::default());
-        assert_eq!(compare(&Basis::Changed(Some((5, 5))), &none), Comparison::default());
-        assert_eq!(compare(&Basis::Changed(Some((5, 4))), &none).problems.len(), 1);
+        let unknown = |said| Basis::Unknown(String::new(), said);
+        assert_eq!(compare(&unknown(None), &none), Comparison::default());
+        assert_eq!(compare(&unknown(Some((5, 5))), &none), Comparison::default());
+        assert_eq!(compare(&unknown(Some((5, 4))), &none).problems.len(), 1);
         let some = [(0, types(&[("string", 2)]))].into();
-        assert_eq!(compare(&Basis::Changed(Some((5, 0))), &some).problems.len(), 1, "fewer than half");
-        assert_eq!(compare(&Basis::Changed(Some((4, 0))), &some), Comparison::default());
+        assert_eq!(compare(&unknown(Some((5, 0))), &some).problems.len(), 1, "fewer than half");
+        assert_eq!(compare(&unknown(Some((4, 0))), &some), Comparison::default());
+    }
+
+    /// COUNT-7
+    #[test]
+    fn what_the_server_counted_before_and_after_bounds_each_database() {
+        let of = |least, most, expiring| DatabaseBounds { least, most, expiring };
+        let bounds = |slack, is_complete| {
+            let databases = [(0, of(10, 10, 2)), (3, of(5, 8, 0))].into();
+            Basis::Bounded(Bounds { keys: 15, databases, slack, is_complete })
+        };
+        let problems = |slack, is_complete, found: [(u64, u64); 3]| {
+            let found = found.into_iter().map(|(number, keys)| (number, types(&[("string", keys)]))).collect();
+            compare(&bounds(slack, is_complete), &found).problems
+        };
+        let exact = |first, second, third| problems(0, true, [(0, first), (3, second), (9, third)]).len();
+        assert_eq!((exact(10, 5, 0), exact(8, 8, 0)), (0, 0));
+        assert_eq!(
+            (exact(7, 5, 0), exact(11, 5, 0), exact(10, 4, 0), exact(10, 9, 0), exact(10, 5, 1)),
+            (1, 1, 1, 1, 1)
+        );
+        assert_eq!(problems(1, true, [(0, 11), (3, 4), (9, 1)]), [""; 0]);
+        assert_eq!(problems(1, true, [(0, 12), (3, 3), (9, 2)]).len(), 3);
+        assert_eq!(problems(0, false, [(0, 10), (3, 5), (9, 70)]), [""; 0], "others may not be told");
+        let gone = problems(0, true, [(0, 7), (3, 5), (9, 0)]);
+        assert_eq!(gone, ["database 0 holds 7 keys; the server counted 10, of which at most 2 can have expired"]);
     }
 }

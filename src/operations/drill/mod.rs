@@ -49,8 +49,8 @@ pub struct Report {
     pub program: Program,
     /// What it held: keys by database and type.
     pub databases: BTreeMap<u64, Types>,
-    /// How many keys were counted at capture, where that says what it has to hold.
-    pub captured: Option<u64>,
+    /// How many keys were counted at capture, where that says what it has to hold; else why not.
+    pub captured: Result<u64, String>,
     /// Keys that were captured and have expired since.
     pub expired: u64,
     /// What tells the data apart.
@@ -143,8 +143,9 @@ fn serve(
         program: program.clone(),
         databases: BTreeMap::new(),
         captured: match &plan.basis {
-            Basis::Counted(counted) => Some(counted.keys),
-            Basis::Changed(_) | Basis::Uncounted => None,
+            Basis::Counted(counted) => Ok(counted.keys),
+            Basis::Bounded(bounds) => Ok(bounds.keys),
+            Basis::Unknown(why, _) => Err(why.clone()),
         },
         expired: 0,
         digest: Digest::None("the server did not come up".into()),

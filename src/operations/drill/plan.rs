@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::OperationError;
 use super::super::restore::{Doubt, From, doubt};
+use crate::format::counts::{CountedBy, DATABASES_TOLD, KeyCount, Uncounted};
 use crate::format::snapshot::{File, Role, Snapshot};
 use crate::rdb::{Family, Header};
 use crate::redis::program::Demands;
@@ -33,11 +34,35 @@ pub(super) struct Plan {
 pub(super) enum Basis {
     /// What was counted at capture, but for keys that expired.
     Counted(Counted),
-    /// Not known: the commands after the base change what was counted in it. With what the live server said when it was
-    /// captured: keys, and how many of them had an expiry.
-    Changed(Option<(u64, u64)>),
-    /// Not known: nothing was counted, or not all.
-    Uncounted,
+    /// What the server counted when its AOF was captured: bounds.
+    Bounded(Bounds),
+    /// Not known, and why. With what the live server said before it was captured, where it did: keys, and how many of
+    /// them could go by themselves.
+    Unknown(String, Option<(u64, u64)>),
+}
+
+/// Between which counts of the server the dataset lies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// What the server counted at the mark.
+    pub keys: u64,
+    /// Each database, where there are not too many for that.
+    pub databases: BTreeMap<u64, DatabaseBounds>,
+    /// So many keys more or less may commands have made that came after the mark.
+    pub slack: u64,
+    /// Whether each database with keys is told.
+    pub is_complete: bool,
+}
+
+/// One database of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct DatabaseBounds {
+    /// The smaller count.
+    pub least: u64,
+    /// The larger one.
+    pub most: u64,
+    /// Of these, how many can have gone by themselves.
+    pub expiring: u64,
 }
 
 /// What the reader counted at capture.
@@ -52,6 +77,7 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CountedDatabase {
     pub keys: u64,
+    /// Keys that can go by themselves: those with an expiry, and hashes with fields that expire.
     pub expiring: u64,
     pub types: BTreeMap<String, u64>,
 }
@@ -65,9 +91,9 @@ impl Plan {
             (None, Some("aof")) => true,
             (None, Some("rdb")) => false,
             (None, _) if let Some(Doubt { what, hint }) = doubt(snapshot) => {
-                return Err(OperationError::Refused { what, hint });
+                return Err(OperationError::Unfit { what, hint });
             }
-            (None, _) => return Err(refused("the snapshot holds no dataset a server could load", CHOOSE)),
+            (None, _) => return Err(unfit("the snapshot holds no dataset a server could load", CHOOSE)),
         };
         let is_multi_part = facts.get("aof.layout") == Some("multi-part");
         let prefix = match (appendonly, is_multi_part) {
@@ -85,7 +111,7 @@ impl Plan {
         let is_one_name = |name: &std::ffi::OsStr| !name.is_empty() && !name.as_encoded_bytes().contains(&b'/');
         if appendonly && is_multi_part && !is_one_name(&names.aof_directory) {
             let hint = "restore it and lay its files out as a server wants them";
-            return Err(refused("its AOF does not stand in a directory of its own in the data directory", hint));
+            return Err(unfit("its AOF does not stand in a directory of its own in the data directory", hint));
         }
         let highest = facts.of(prefix).databases().keys().max().map_or(0, |highest| highest.saturating_add(1));
         let least = if appendonly { DATABASES_OF_COMMANDS } else { DATABASES };
@@ -100,15 +126,15 @@ impl Plan {
                 .of(prefix)
                 .number("used-mem")
                 .unwrap_or_else(|| snapshot.files.iter().filter(size).map(|file| file.size).sum()),
-            basis: facts.of(prefix).basis(snapshot, prefix),
+            basis: facts.of(prefix).basis(snapshot, appendonly),
         })
     }
 }
 
 const CHOOSE: &str = "choose another snapshot: redkeep ls shows what is in one";
 
-fn refused(what: &str, hint: &str) -> OperationError {
-    OperationError::Refused { what: what.into(), hint: hint.into() }
+fn unfit(what: &str, hint: &str) -> OperationError {
+    OperationError::Unfit { what: what.into(), hint: hint.into() }
 }
 
 #[derive(Clone, Copy)]
@@ -163,7 +189,7 @@ impl FactsOf<'_> {
             let database = databases.entry(number).or_default();
             match (kind, of_type) {
                 ("keys", None) => database.keys = count,
-                ("expires", None) => database.expiring = count,
+                ("expires" | "volatile", None) => database.expiring = database.expiring.saturating_add(count),
                 ("types", Some(of_type)) => drop(database.types.insert(of_type.into(), count)),
                 _ => {}
             }
@@ -171,38 +197,61 @@ impl FactsOf<'_> {
         databases
     }
 
-    fn basis(&self, snapshot: &Snapshot, prefix: &str) -> Basis {
-        let is_role = |file: &&File| match prefix {
-            "dump" => file.role == Role::Dump,
-            "base" => file.role == Role::Base,
-            _ => file.role == Role::SingleAof,
-        };
-        let is_suspect = snapshot.files.iter().filter(is_role).any(|file| file.suspect.is_some());
-        let has_commands = match prefix {
-            "dump" => false,
-            "base" => snapshot.files.iter().any(|file| file.role == Role::Incr && file.size > 0),
-            _ => self.number("aof.commands").is_none_or(|commands| commands > 0),
-        };
-        match self.number("keys") {
-            _ if has_commands => Basis::Changed(self.facts.live()),
-            Some(keys) if !is_suspect && self.get("checksum") != Some("not-reached") => {
-                Basis::Counted(Counted { keys, databases: self.databases() })
-            }
-            _ => Basis::Uncounted,
+    fn basis(&self, snapshot: &Snapshot, appendonly: bool) -> Basis {
+        let is_authority = self.facts.get("authoritative") == Some(if appendonly { "aof" } else { "rdb" });
+        let structure =
+            || Basis::Counted(Counted { keys: self.number("keys").unwrap_or(0), databases: self.databases() });
+        match KeyCount::of_one(snapshot, appendonly) {
+            KeyCount::Known { by: CountedBy::Structure, .. } => structure(),
+            KeyCount::Known { keys, .. } if is_authority => match self.facts.bounds(keys) {
+                Some(bounds) => Basis::Bounded(bounds),
+                None => {
+                    let why =
+                        format!("the server counted {keys} when it was asked, which was not at the end of the AOF");
+                    Basis::Unknown(why, Some((keys, self.facts.sum(&["server.expires.db", "server.volatile.db"]))))
+                }
+            },
+            KeyCount::Known { .. } => Basis::Unknown(Uncounted::Commands.to_string(), None),
+            KeyCount::Unknown(why) => Basis::Unknown(why.to_string(), None),
         }
     }
 }
 
+/// Bytes of a command that the name of one key takes at least: `$1`, the name, and the ends of both lines.
+const KEY_OF_COMMAND: u64 = 7;
+
 impl Facts<'_> {
-    /// Keys, and how many of them had an expiry, as the live server said.
-    fn live(self) -> Option<(u64, u64)> {
-        let sum = |prefix: &str| {
-            let counts = self.0.facts.iter().filter(|(name, _)| {
-                name.strip_prefix(prefix).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-            });
-            let counts: Vec<u64> = counts.filter_map(|(_, value)| value.parse().ok()).collect();
-            (!counts.is_empty()).then(|| counts.iter().sum())
+    /// By database, the numbers whose names begin so.
+    fn numbers(self, prefix: &str) -> BTreeMap<u64, u64> {
+        let numbers = self
+            .0
+            .facts
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.parse().ok()?, value.parse().ok()?)));
+        numbers.collect()
+    }
+
+    fn sum(self, prefixes: &[&str]) -> u64 {
+        prefixes.iter().flat_map(|prefix| self.numbers(prefix).into_values()).fold(0, u64::saturating_add)
+    }
+
+    /// What the server counted at the mark and after the files were opened, where both are told.
+    fn bounds(self, keys: u64) -> Option<Bounds> {
+        let beyond: u64 = self.get("server.aof-beyond-mark")?.parse().ok()?;
+        let (at_mark, later) = (self.numbers("server.keys.db"), self.numbers("server.later-keys.db"));
+        let (expires, volatile) = (self.numbers("server.expires.db"), self.numbers("server.volatile.db"));
+        let bounds = |number: u64| {
+            let told = at_mark.get(&number).copied().unwrap_or(0);
+            let then = later.get(&number).copied().unwrap_or(told);
+            let can_go = |of: &BTreeMap<u64, u64>| of.get(&number).copied().unwrap_or(0);
+            let expiring = can_go(&expires).saturating_add(can_go(&volatile));
+            (number, DatabaseBounds { least: told.min(then), most: told.max(then), expiring })
         };
-        Some((sum("server.keys.db")?, sum("server.expires.db").unwrap_or(0)))
+        Some(Bounds {
+            keys,
+            databases: at_mark.keys().chain(later.keys()).map(|number| bounds(*number)).collect(),
+            slack: beyond.div_ceil(KEY_OF_COMMAND),
+            is_complete: at_mark.len() < DATABASES_TOLD,
+        })
     }
 }

@@ -33,6 +33,12 @@ pub(super) struct LiveAof {
     pub capture: Capture,
     /// The moment, by the server's clock.
     pub at: ServerTime,
+    /// What the server said of itself at that moment.
+    pub info: Info,
+    /// What it said after the files were opened.
+    pub later: Info,
+    /// Bytes of commands in the files that came after that moment, where that is known.
+    pub beyond: Option<u64>,
     /// The file that grew.
     pub measure: Measure,
     /// Whether the file grew by what this server counted, which shows that it is the one that writes it. If nothing was
@@ -105,7 +111,8 @@ fn attempt(
         Err(RedisError::MissingAofFile { .. }) => return Ok(Attempt::Again("files of the AOF are missing")),
         captured => captured?,
     };
-    let after = State::ask(server)?;
+    let later = server.info()?;
+    let after = State::of(&later);
     if let Some(why) = after.is_other_than(&mark) {
         return Ok(Attempt::Again(why));
     }
@@ -117,14 +124,15 @@ fn attempt(
             false => Attempt::Again("there are no files of the AOF"),
         });
     };
-    let counted = Counted { before: &before, mark: &mark, written: &written, after: &after }.compare(first, &measure);
+    let counts = Counted { before: &before, mark: &mark, written: &written, after: &after };
+    let (counted, beyond) = (counts.compare(first, &measure), counts.beyond(&measure));
     match (place.writes(&measure), counted) {
         // After CONFIG SET dir, or where somebody put other files in place of its own.
         (Some(false), _) => Ok(Attempt::Other("the server does not write to the file that is there")),
         (None, Growth::Other) => Ok(Attempt::Other("the file there is not as long as the server counts")),
         (Some(true), _) | (None, Growth::Shown | Growth::None) => {
             let shown = counted == Growth::Shown;
-            Ok(Attempt::Captured(Box::new(LiveAof { capture, at, measure, shown })))
+            Ok(Attempt::Captured(Box::new(LiveAof { capture, at, info, later, beyond, measure, shown })))
         }
     }
 }
@@ -270,8 +278,7 @@ impl Counted<'_> {
         if self.after.is_other_than(self.before).or_else(|| self.after.went_on_from(self.before)).is_some() {
             return Growth::None;
         }
-        // A server that began with nothing does not count the base it made then, until a rewrite or a restart.
-        let constant = if self.mark.base == 0 { second.before.saturating_sub(second.base) } else { second.before };
+        let constant = self.constant(second);
         let fits = |low: u64, length: u64, high: u64| {
             low <= constant.saturating_add(length) && constant.saturating_add(length) <= high
         };
@@ -283,6 +290,21 @@ impl Counted<'_> {
             Some((_, length)) if second.length > length => Growth::Shown,
             Some(_) | None => Growth::None,
         }
+    }
+
+    /// Bytes that the server counts and that stand in other files. One that began with nothing does not count the base it
+    /// made then, until a rewrite or a restart.
+    fn constant(&self, measure: &Measure) -> u64 {
+        if self.mark.base == 0 { measure.before.saturating_sub(measure.base) } else { measure.before }
+    }
+
+    /// Bytes of the file that the server had not counted at the mark; `None` where counters began anew meanwhile.
+    fn beyond(&self, measure: &Measure) -> Option<u64> {
+        if self.after.went_on_from(self.mark).is_some() {
+            return None;
+        }
+        let counted = self.mark.size.saturating_add(self.mark.buffered);
+        Some(self.constant(measure).saturating_add(measure.length).saturating_sub(counted))
     }
 }
 
@@ -333,6 +355,7 @@ mod tests {
         assert_eq!(counted.compare(Some((file, 65)), &second(109)), Growth::Other);
         assert_eq!(counted.compare(Some((file, 59)), &second(115)), Growth::Other);
         assert_eq!(counted.compare(None, &second(115)), Growth::None);
+        assert_eq!((counted.beyond(&second(115)), counted.beyond(&second(70))), (Some(45), Some(0)));
         let begun = |size: u64| state(&format!("aof_current_size:{size}"));
         let (before, mark, written, after) = (begun(60), begun(70), begun(110), begun(120));
         let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };

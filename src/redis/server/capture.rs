@@ -125,6 +125,9 @@ pub fn capture_server(
     if options.with_config {
         take_configuration(&mut captured.capture, &live.info, &live.place);
     }
+    if captured.capture.facts.contains_key("server.keys") {
+        facts.retain(|name, _| !facts::is_of_keys(name));
+    }
     facts.extend(std::mem::take(&mut captured.capture.facts));
     captured.capture.facts = facts;
     Ok(captured)
@@ -202,7 +205,7 @@ impl Live<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let made = self.prove(server, &aof)?;
-        let LiveAof { mut capture, at, measure, shown: _ } = aof;
+        let LiveAof { mut capture, at, info, later, beyond, measure, shown: _ } = aof;
         let time = UnixMillis(at.millis());
         let marks = capture.files.iter().filter(|file| file.path == measure.path).map(|file| Mark {
             path: file.path.clone().into(),
@@ -215,6 +218,7 @@ impl Live<'_> {
         } else {
             leave_older_dump(&mut capture)?;
         }
+        capture.facts.extend(facts::around_mark(&info, &later, beyond));
         capture.facts.insert("capture.mode".into(), "aof".into());
         Ok(Ok(LiveCapture { capture, moment: Some(time), marks, made }))
     }

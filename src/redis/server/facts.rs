@@ -1,11 +1,11 @@
 //! What a server says of itself, as facts of a snapshot: stable names, values as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::connection::Server;
 use super::discovery::Place;
-use super::info::Info;
+use super::info::{Info, Keyspace};
 use crate::format::counts::DATABASES_TOLD;
 use crate::redis::RedisError;
 
@@ -50,22 +50,53 @@ pub(super) fn of_server(
     }
     put("server.appendonly".into(), Some(if info.is_on("aof_enabled") { "yes" } else { "no" }.into()));
     put("server.modules".into(), Some(info.modules()));
-    let keys = info.keyspace().values().map(|database| database.keys).fold(0, u64::saturating_add);
-    put("server.keys".into(), Some(keys.to_string()));
-    for (number, database) in info.keyspace().into_iter().take(DATABASES_TOLD) {
-        put(format!("server.keys.db{number}"), Some(database.keys.to_string()));
-        put(
-            format!("server.expires.db{number}"),
-            Some(database.expires).filter(|keys| *keys > 0).map(|n| n.to_string()),
-        );
-    }
+    facts.extend(of_keys(info));
     let before = local_millis();
     let time = server.time()?.millis();
     let here = i64::midpoint(before, local_millis());
-    put("server.time".into(), Some(time.to_string()));
+    facts.insert("server.time".into(), time.to_string());
     let offset = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(here);
-    put("server.clock-offset-ms".into(), Some(offset.to_string()));
+    facts.insert("server.clock-offset-ms".into(), offset.to_string());
     Ok(facts)
+}
+
+/// What the server counted: `server.keys`, and by database keys, those with an expiry, hashes with fields that expire.
+fn of_keys(info: &Info) -> BTreeMap<String, String> {
+    let keyspace = info.keyspace();
+    let keys = keyspace.values().map(|database| database.keys).fold(0, u64::saturating_add);
+    let mut facts = BTreeMap::from([("server.keys".to_string(), keys.to_string())]);
+    for (number, database) in keyspace.into_iter().take(DATABASES_TOLD) {
+        facts.insert(format!("server.keys.db{number}"), database.keys.to_string());
+        for (name, keys) in [("expires", database.expires), ("volatile", database.volatile)] {
+            facts.extend((keys > 0).then(|| (format!("server.{name}.db{number}"), keys.to_string())));
+        }
+    }
+    facts
+}
+
+/// Whether a fact is of those that [`of_keys`] tells.
+pub(super) fn is_of_keys(name: &str) -> bool {
+    let kinds = ["server.keys.db", "server.expires.db", "server.volatile.db"];
+    name == "server.keys" || kinds.iter().any(|kind| name.starts_with(kind))
+}
+
+/// What the server counted around the end of an AOF that was captured: at the mark, and after its files had been opened
+/// as `server.later-keys.dbN`, where that is another number; and how many bytes of commands the files hold that came
+/// between, as `server.aof-beyond-mark`.
+///
+/// COUNT-7: where the last is told, the dataset lies between the two counts.
+pub(super) fn around_mark(mark: &Info, later: &Info, beyond: Option<u64>) -> BTreeMap<String, String> {
+    let mut facts = of_keys(mark);
+    let Some(beyond) = beyond else { return facts };
+    facts.insert("server.aof-beyond-mark".into(), beyond.to_string());
+    let (at_mark, later) = (mark.keyspace(), later.keyspace());
+    let numbers: BTreeSet<u64> = at_mark.keys().chain(later.keys()).copied().take(2 * DATABASES_TOLD).collect();
+    for number in numbers {
+        let keys = |of: &BTreeMap<u64, Keyspace>| of.get(&number).map_or(0, |database| database.keys);
+        let (now, then) = (keys(&later), keys(&at_mark));
+        facts.extend((now != then).then(|| (format!("server.later-keys.db{number}"), now.to_string())));
+    }
+    facts
 }
 
 /// This host's clock, in milliseconds since the epoch.

@@ -13,6 +13,8 @@ pub struct Keyspace {
     pub keys: u64,
     /// Keys with an expiry.
     pub expires: u64,
+    /// Hashes with fields that expire: Redis from 7.4 and Valkey from 9.0 on tell.
+    pub volatile: u64,
 }
 
 impl Info {
@@ -75,7 +77,8 @@ impl Info {
         let databases = self.0.iter().filter_map(|(name, value)| {
             let number = name.strip_prefix("db")?.parse().ok()?;
             let field = |name: &str| part(value, name).and_then(|value| value.parse().ok()).unwrap_or(0);
-            Some((number, Keyspace { keys: field("keys"), expires: field("expires") }))
+            let volatile = field("subexpiry").max(field("keys_with_volatile_items"));
+            Some((number, Keyspace { keys: field("keys"), expires: field("expires"), volatile }))
         });
         databases.collect()
     }
@@ -104,7 +107,7 @@ mod tests {
         let info = Info::parse(
             "# Server\r\nredis_version:7.0.15\r\nvalkey_version:9.1.2-rc1\r\nexecutable:/usr/bin/a:b\r\n\r\n# Keyspace\r\n\
              module:name=search,ver=2,api=1\r\nmodule:name=json,ver=7,api=1\r\nslave0:ip=::1,port=7,state=online,offset=3\r\n\
-             slave1:ip=h,port=8,state=wait_bgsave\r\nslave_expires_tracked_keys:0\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb11:keys=2,expires=0,avg_ttl=0\r\nloading:0\r\nasync_loading:1\r\n",
+             slave1:ip=h,port=8,state=wait_bgsave\r\nslave_expires_tracked_keys:0\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb11:keys=2,expires=0,avg_ttl=0,subexpiry=1\r\nloading:0\r\nasync_loading:1\r\n",
         );
         assert_eq!(info.version(), Some((7, 0, 15)));
         assert_eq!(info.valkey_version(), Some((9, 1, 2)));
@@ -112,7 +115,8 @@ mod tests {
         assert_eq!(info.modules(), "json:7,search:2");
         assert_eq!(info.replicas(), [("::1".to_owned(), 7)]);
         assert!(info.is_loading() && !info.is_on("loading"));
-        let expected = [(0, Keyspace { keys: 3, expires: 1 }), (11, Keyspace { keys: 2, expires: 0 })];
+        let expected =
+            [(0, Keyspace { keys: 3, expires: 1, volatile: 0 }), (11, Keyspace { keys: 2, expires: 0, volatile: 1 })];
         assert_eq!(info.keyspace(), expected.into());
         assert_eq!(Info::parse("garbage\n:\ndbx:keys=1\n").keyspace(), BTreeMap::new());
     }

@@ -161,7 +161,7 @@ pub fn restore_into_server(
     observer: &dyn Observer,
 ) -> Result<ServerReport, OperationError> {
     if let Some(Doubt { what, hint }) = doubt(&chosen.snapshot).filter(|_| options.from.is_none()) {
-        return Err(OperationError::Refused { what, hint });
+        return Err(OperationError::Unfit { what, hint });
     }
     select(chosen, options.from)?;
     let source = Source::of(&chosen.snapshot, options.from)?;

@@ -69,7 +69,9 @@ pub(super) fn convert(
     };
     let found = server.info()?.keyspace().into_iter();
     let expected = Expected {
-        databases: found.map(|(number, keys)| (number, (keys.keys, keys.expires))).collect(),
+        databases: found
+            .map(|(number, keys)| (number, (keys.keys, keys.expires.saturating_add(keys.volatile))))
+            .collect(),
         and_commands: false,
     };
     scratch.stop()?;

@@ -40,7 +40,7 @@ pub(super) struct Source {
 /// What a server should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Expected {
-    /// Keys, and how many of them have an expiry, by database.
+    /// Keys, and how many of them can go by themselves, by database: those with an expiry, hashes with fields that expire.
     pub databases: BTreeMap<u64, (u64, u64)>,
     /// Commands follow that may have added and removed keys.
     pub and_commands: bool,
@@ -60,7 +60,7 @@ impl Source {
             (None, Some("rdb")) => dump.or(aof),
             (None, _) => aof.or(dump),
         };
-        let form = form.ok_or_else(|| OperationError::Refused {
+        let form = form.ok_or_else(|| OperationError::Unfit {
             what: "the snapshot holds no dataset of a server".into(),
             hint: "restore its files with --target DIR, or choose another snapshot".into(),
         })?;
@@ -137,8 +137,10 @@ impl Expected {
         let begin = format!("{prefix}.keys.db");
         let counted = snapshot.facts.iter().filter_map(|(name, keys)| {
             let database: u64 = name.strip_prefix(&begin)?.parse().ok()?;
-            let expires = number(format!("{prefix}.expires.db{database}")).unwrap_or(0);
-            Some((database, (keys.parse().ok()?, expires)))
+            let of = |kind: &str| number(format!("{prefix}.{kind}.db{database}")).unwrap_or(0);
+            // Hashes whose fields expire go with their last one.
+            let can_go = of("expires").saturating_add(of("volatile"));
+            Some((database, (keys.parse().ok()?, can_go)))
         });
         let has_incr = snapshot.files.iter().any(|file| file.role == Role::Incr && file.size > 0);
         let and_commands = match form {

@@ -113,12 +113,12 @@ impl Verified {
             _ if keys == wanted => format!("{keys} keys, as in the snapshot"),
             _ if keys > wanted => format!("{keys} keys, {} more than in the snapshot: clients write", keys - wanted),
             _ if keys >= least => format!(
-                "{keys} keys, {} fewer than in the snapshot, where {expiring} had an expiry: they expired since",
+                "{keys} keys, {} fewer than in the snapshot, where {expiring} could expire: they did since",
                 wanted - keys
             ),
             _ => {
                 let line =
-                    format!("db{number}: {keys} keys, the snapshot has {wanted}, {expiring} of them with an expiry");
+                    format!("db{number}: {keys} keys, the snapshot has {wanted}, {expiring} of which can expire");
                 self.wrong.push(line);
                 return;
             }
