@@ -9,7 +9,7 @@ use super::configuration::{Access, Configuration, Profile, usual_places};
 use super::context::Context;
 use super::exit::{Hinted, UsageError};
 use super::secrets;
-use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError};
+use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError, Unkept};
 use crate::store::{self, Intent, Location, Store};
 
 /// A variable of the environment; an empty one counts as unset.
@@ -25,7 +25,7 @@ impl Context {
         }
         let configuration = match self.globals.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => Configuration::of_file(path)?,
-            None => Configuration::of_places(&usual_places(base("XDG_CONFIG_HOME", ".config", "").ok().as_deref()))?,
+            None => Configuration::of_places(&usual_places(base("XDG_CONFIG_HOME", ".config").as_deref()))?,
         };
         configuration.warnings.iter().for_each(|warning| self.warn(warning));
         Ok(self.configuration.get_or_init(|| configuration))
@@ -60,19 +60,17 @@ impl Context {
         })
     }
 
-    /// Where this host keeps what it knows of repositories.
+    /// Where this host keeps what it knows of repositories; nowhere, where there is no such place.
     pub fn places(&self) -> Result<Places, UsageError> {
         let cache = self.globals.cache_dir.clone().filter(|path| !path.as_os_str().is_empty());
         let cache = cache.map_or_else(|| Ok(self.access()?.cache_dir), |cache| Ok(Some(cache)))?;
-        let cache = match cache {
-            Some(cache) => cache,
-            None => base("XDG_CACHE_HOME", ".cache", "REDKEEP_CACHE_DIR")?.join("redkeep"),
-        };
-        let state = match variable("REDKEEP_STATE_DIR") {
-            Some(state) => state.into(),
-            None => base("XDG_STATE_HOME", ".local/state", "REDKEEP_STATE_DIR")?.join("redkeep"),
-        };
-        Ok(Places { cache: Some(cache), state: Some(state) })
+        let below = |base: PathBuf| base.join("redkeep");
+        Ok(Places {
+            cache: cache.or_else(|| base("XDG_CACHE_HOME", ".cache").map(below)),
+            state: variable("REDKEEP_STATE_DIR")
+                .map(PathBuf::from)
+                .or_else(|| base("XDG_STATE_HOME", ".local/state").map(below)),
+        })
     }
 
     /// Opens the repository. The first contact with one is told: from then on it is recognised.
@@ -84,6 +82,7 @@ impl Context {
     pub fn open_with(&self, credential: Option<Credential>) -> anyhow::Result<Repository> {
         let location = self.location()?;
         let places = self.places()?;
+        let (has_cache, has_state) = (places.cache.is_some(), places.state.is_some());
         let store = store::open(&location, Intent::Existing)?;
         let is_there = || Ok(Repository::is_in(&*store)?);
         let ask = || {
@@ -110,7 +109,17 @@ impl Context {
             (repository, _) => repository?,
         };
         self.detail(&format!("repository {}", repository.id()));
-        if repository.is_first_contact() {
+        for note in unkept_notes(repository.unkept()) {
+            self.note(&note);
+        }
+        if !has_cache {
+            self.note(NO_CACHE);
+        }
+        if !has_state {
+            self.note(NO_STATE);
+        }
+        // Where nothing is remembered every time is the first.
+        if repository.is_first_contact() && has_state && repository.unkept().state.is_none() {
             let (location, id) = (repository.location(), repository.id());
             self.note(&format!(
                 "this host uses {location} for the first time and trusts what it shows: repository {id}"
@@ -120,12 +129,27 @@ impl Context {
     }
 }
 
+const NO_CACHE: &str = "there is no HOME, so no catalog is kept and each command builds its own; \
+     name a directory for it with --cache-dir or REDKEEP_CACHE_DIR";
+const NO_STATE: &str = "there is no HOME, so this host does not remember what it saw, and a repository that was set back \
+     stays unseen; name a directory for that with REDKEEP_STATE_DIR";
+
+/// What it costs that a directory of this host cannot be used, and why.
+pub(crate) fn unkept_notes(unkept: &Unkept) -> Vec<String> {
+    let catalog = unkept.catalog.as_ref().map(|why| {
+        format!("the catalog cannot be kept, and is built for this command alone ({why}); another place: --cache-dir")
+    });
+    let state = unkept.state.as_ref().map(|why| {
+        format!(
+            "this host cannot remember what it saw, so that a repository that was set back stays unseen ({why}); \
+             another place: REDKEEP_STATE_DIR"
+        )
+    });
+    catalog.into_iter().chain(state).collect()
+}
+
 /// A base directory of the user, by the XDG rules: only absolute ones count.
-fn base(name: &str, below_home: &str, instead: &str) -> Result<PathBuf, UsageError> {
+fn base(name: &str, below_home: &str) -> Option<PathBuf> {
     let named = variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = named.or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(below_home)));
-    base.ok_or_else(|| UsageError {
-        what: format!("neither {name} nor HOME is set"),
-        hint: format!("set one of them, or {instead}"),
-    })
+    named.or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(below_home)))
 }

@@ -9,11 +9,8 @@ use super::OperationError;
 use crate::format::Id16;
 use crate::format::keys::Argon2Cost;
 use crate::format::object::Name;
-use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError};
+use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError, Unkept, one_line};
 use crate::store::{self, Intent, Location, Store, TEMPORARY};
-
-/// What a new repository sets aside for a prune on a full disk, in bytes: enough as long as it is small.
-const RESERVE: u64 = 1 << 20;
 
 /// What `init` made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +21,12 @@ pub struct Report {
     pub location: String,
     /// The slot of the first password or key file.
     pub slot: Id16,
+    /// Whether the recovery key opens it, where one was asked for.
+    pub has_recovery: bool,
+    /// What it lacks all the same, or what this host cannot keep of it.
+    pub warnings: Vec<String>,
+    /// Why this host keeps nothing of it where it should.
+    pub unkept: Unkept,
 }
 
 /// A place where a repository can be made. Dropped before one is, it leaves no directory that was not there.
@@ -98,7 +101,8 @@ fn is_left(path: &Path, name: &str) -> bool {
     }
 }
 
-/// Makes a repository in an empty store. `recovery` is a second way in, and its label.
+/// Makes a repository in an empty store. `recovery` is a second way in, and its label. An error means that there is none:
+/// from the moment on at which it can be opened, what fails is a warning.
 pub fn init(
     store: Arc<dyn Store>,
     credential: Credential,
@@ -109,9 +113,16 @@ pub fn init(
 ) -> Result<Report, OperationError> {
     let location = store.location();
     let repository = Repository::create(store, credential, "first", cost, ambient, places)?;
-    if let Some((recovery, label)) = recovery {
-        repository.add_slot(recovery, label, cost)?;
-    }
-    repository.keep_reserve(RESERVE)?;
-    Ok(Report { repository: repository.id(), location, slot: repository.current_slot() })
+    let mut warnings = Vec::new();
+    let has_recovery = recovery.is_some_and(|(recovery, label)| match repository.add_slot(recovery, label, cost) {
+        Ok(_) => true,
+        Err(error) => {
+            warnings.push(format!("no recovery key was added: {}", one_line(&error)));
+            false
+        }
+    });
+    let short = repository.keep_reserve(0);
+    warnings.extend(short.map(|why| format!("too little room is set aside for a full disk: {why}")));
+    let (id, slot, unkept) = (repository.id(), repository.current_slot(), repository.unkept().clone());
+    Ok(Report { repository: id, location, slot, has_recovery, warnings, unkept })
 }

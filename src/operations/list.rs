@@ -148,7 +148,8 @@ fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alar
         | Alarm::Packs { .. }
         | Alarm::Forgotten { .. }
         | Alarm::State { .. }
-        | Alarm::NotNoted { .. } => None,
+        | Alarm::NotNoted { .. }
+        | Alarm::NotRemembered { .. } => None,
     })
 }
 

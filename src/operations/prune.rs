@@ -3,17 +3,13 @@
 use super::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError};
 pub use crate::repository::{StoredAgain, SweepOptions as Options, SweepReport as Report, Waiting};
-use crate::store::StoreError;
-
-/// What a prune sets aside for the next one on a full disk, in bytes.
-const RESERVE: u64 = 16 << 20;
 
 /// What a prune did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
     /// The sweep.
     pub report: Report,
-    /// Why the disk's reserve could not be set aside again, or nothing could be stored again.
+    /// Why so little is set aside for a full disk.
     pub short_of_space: Option<String>,
 }
 
@@ -27,28 +23,29 @@ pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer
         let progress = |bytes| observer.advance(bytes);
         repository.sweep(options, &|| observer.interrupted(), &progress)
     };
+    let mut before = 0;
     let first = match sweep(options) {
-        Err(error) if is_full(&error) && !options.dry_run && repository.release_reserve()? => {
-            let freed = sweep(&Options { max_rewrite: Some(0), ..options.clone() });
-            match freed {
-                // With the reserve and what was deleted there may be room for the rest.
-                Ok(freed) => match sweep(options) {
-                    Err(error) if is_full(&error) => Ok(freed),
-                    rest => rest.map(|rest| freed.and(rest)),
-                },
-                error => error,
+        Err(error) if error.is_full() && !options.dry_run => {
+            before = repository.release_reserve()?;
+            match before {
+                0 => Err(error),
+                _ => from_reserve(sweep, options),
             }
         }
         other => other,
     };
-    let kept = if options.dry_run { Ok(()) } else { repository.keep_reserve(RESERVE) };
-    match (first, kept) {
-        (Ok(report), Ok(())) => Ok(Pruned { report, short_of_space: None }),
-        (Ok(report), Err(error)) => Ok(Pruned { report, short_of_space: Some(crate::repository::one_line(&error)) }),
-        (Err(error), _) => Err(error.into()),
-    }
+    let short_of_space = if options.dry_run { None } else { repository.keep_reserve(before) };
+    Ok(Pruned { report: first?, short_of_space })
 }
 
-fn is_full(error: &RepositoryError) -> bool {
-    matches!(error, RepositoryError::Store(StoreError::Full { .. }))
+/// A sweep that stores nothing again; then, with what was deleted, there may be room for the rest.
+fn from_reserve(
+    sweep: impl Fn(&Options) -> Result<Report, RepositoryError>,
+    options: &Options,
+) -> Result<Report, RepositoryError> {
+    let freed = sweep(&Options { max_rewrite: Some(0), ..options.clone() })?;
+    match sweep(options) {
+        Err(error) if error.is_full() => Ok(freed),
+        rest => rest.map(|rest| freed.and(rest)),
+    }
 }

@@ -279,6 +279,7 @@ fn damage_of(alarm: &Alarm) -> Damage {
         Alarm::Packs { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),
         Alarm::NotNoted { .. } => "catalog".into(),
+        Alarm::NotRemembered { .. } => "state".into(),
     };
     Damage { object, problem: alarm.to_string() }
 }

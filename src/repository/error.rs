@@ -171,9 +171,18 @@ impl RepositoryError {
         }
     }
 
-    /// Whether the local catalog is what is damaged: built again, it may answer otherwise.
+    /// Whether the disk or the quota of the repository is used up.
+    pub fn is_full(&self) -> bool {
+        match self {
+            RepositoryError::InFile { source, .. } => source.is_full(),
+            other => matches!(other, RepositoryError::Store(StoreError::Full { .. })),
+        }
+    }
+
+    /// Whether the local catalog is what is damaged, or cannot be written: built again, it may answer otherwise.
     pub fn is_of_catalog(&self) -> bool {
-        matches!(self, RepositoryError::Local { what: CATALOG, .. }) && super::sqlite::is_corrupt(self)
+        use super::sqlite::{is_corrupt, is_unusable};
+        matches!(self, RepositoryError::Local { what: CATALOG, .. }) && (is_corrupt(self) || is_unusable(self))
     }
 
     /// What the user can do about it, where there is something.

@@ -88,7 +88,7 @@ impl Repository {
         let (time, reason): (UnixMillis, String) = (self.ambient.now(), reason.into());
         let record = Forgotten { snapshot: snapshot.to_string(), time, reason: reason.clone() }.encode();
         let sealed = self.keyring().seal(&name, Kind::Forgotten, self.ambient.random(), &record);
-        let record = match self.store.put_new(&object_name(&name), &sealed) {
+        let record = match self.with_reserve(|| self.store.put_new(&object_name(&name), &sealed)) {
             Ok(()) => ForgottenRecord { snapshot: *snapshot, time, reason },
             Err(StoreError::Exists { .. }) => self.read_forgotten(snapshot.session)?,
             Err(error) => return Err(error.into()),

@@ -23,6 +23,7 @@ mod pack_reader;
 mod pack_writer;
 mod previous;
 mod repair;
+mod reserve;
 mod rotation;
 mod runs;
 mod seen_files;
@@ -35,6 +36,7 @@ mod sweep;
 mod timeline;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::chunker::{Chunker, Sizes};
@@ -91,6 +93,21 @@ pub struct Repository {
     places: Places,
     state: Mutex<State>,
     first_contact: bool,
+    /// Why this host keeps nothing of it, catalog and state, where a directory was named.
+    unkept: Unkept,
+    /// Whether the catalog was made anew once.
+    catalog_replaced: AtomicBool,
+}
+
+/// Why a catalog or a state that was to be kept in a directory is kept in memory.
+///
+/// LOCAL-16: what is wrong with these directories costs time or memory of the past, never the command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unkept {
+    /// The catalog's reason.
+    pub catalog: Option<String>,
+    /// The state's.
+    pub state: Option<String>,
 }
 
 /// A lock whose holder panicked still guards usable data: every writer leaves SQLite's transactions whole.
@@ -162,8 +179,11 @@ impl Repository {
             other => other?,
         }
         let repository = Repository::assemble(store, ambient, credential, slot, config, keyring, places)?;
-        lock(&repository.state).remember_location(&location, repository.id())?;
-        Ok(repository)
+        // It is made: what this host fails to note is no failure of that.
+        let remembered = lock(&repository.state).remember_location(&location, repository.id());
+        let why = remembered.err().map(|error| one_line(&error));
+        let unkept = Unkept { state: repository.unkept.state.clone().or(why), ..repository.unkept.clone() };
+        Ok(Repository { unkept, ..repository })
     }
 
     /// Whether a store holds a repository, without opening it: for asking nobody for a password in vain.
@@ -208,8 +228,21 @@ impl Repository {
         places: Places,
     ) -> Result<Repository, RepositoryError> {
         let directory = places.cache.as_ref().map(|cache| cache.join(config.repository.to_string()));
-        let catalog = Mutex::new(Catalog::open(directory.as_deref(), config.repository)?);
-        let state = Mutex::new(State::open(places.state.as_deref())?);
+        let mut unkept = Unkept::default();
+        let catalog = Mutex::new(match Catalog::open(directory.as_deref(), config.repository) {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                unkept.catalog = Some(one_line(&error));
+                Catalog::private(config.repository)?
+            }
+        });
+        let state = Mutex::new(match State::open(places.state.as_deref()) {
+            Ok(state) => state,
+            Err(error) => {
+                unkept.state = Some(one_line(&error));
+                State::open(None)?
+            }
+        });
         let (keyring, slot) = (RwLock::new(Arc::new(keyring)), Mutex::new(slot));
         Ok(Repository {
             store,
@@ -222,21 +255,25 @@ impl Repository {
             places,
             state,
             first_contact: false,
+            unkept,
+            catalog_replaced: AtomicBool::new(false),
         })
     }
 
     /// LOCAL-6: another repository than the one remembered for a location is not used without a word.
     fn recognise(mut self, location: &str, found: Id16, accept: Option<Id16>) -> Result<Repository, RepositoryError> {
-        let state = lock(&self.state);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let remembered = state.repository_at(location)?;
         match remembered {
             Some(expected) if expected != found && accept != Some(found) => {
                 return Err(RepositoryError::OtherRepository { location: location.into(), expected, found });
             }
             Some(expected) if expected == found => {}
-            _ => state.remember_location(location, found)?,
+            _ => {
+                let why = state.remember_location(location, found).err().map(|error| one_line(&error));
+                self.unkept.state = self.unkept.state.take().or(why);
+            }
         }
-        drop(state);
         self.first_contact = remembered.is_none();
         Ok(self)
     }
@@ -269,6 +306,11 @@ impl Repository {
     /// Whether this host has never seen this location before, and so trusts what it shows.
     pub fn is_first_contact(&self) -> bool {
         self.first_contact
+    }
+
+    /// Why this host keeps nothing of it where it should.
+    pub fn unkept(&self) -> &Unkept {
+        &self.unkept
     }
 
     /// Where this host keeps the catalog.

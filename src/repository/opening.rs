@@ -2,10 +2,11 @@
 //! Rules: format-spec/14-local.md, 10-snapshot.md, 11-sessions.md.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::catalog::{Catalog, SnapshotInfo};
-use super::error::{Fault, RepositoryError};
+use super::error::{Fault, RepositoryError, one_line};
 use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
 use super::{Repository, lock};
@@ -86,6 +87,12 @@ pub enum Alarm {
         /// The catalog's or state's reason.
         why: String,
     },
+    /// The state file cannot be written.
+    #[error("what this host sees cannot be remembered, so that a later loss of it may stay unseen: {why}")]
+    NotRemembered {
+        /// The state's reason.
+        why: String,
+    },
 }
 
 impl Alarm {
@@ -96,7 +103,7 @@ impl Alarm {
                 Some(object)
             }
             Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
-            Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } => None,
+            Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } => None,
         }
     }
 }
@@ -127,13 +134,18 @@ impl Repository {
             alarms.extend(self.refresh_snapshots("snapshots/")?);
             self.without_recorded(alarms)
         };
-        match refresh() {
-            Err(error) if RepositoryError::is_of_catalog(&error) => {
-                self.replace_catalog()?;
-                refresh()
+        self.with_catalog(refresh)
+    }
+
+    /// Does something with the catalog; with another one where that turns out damaged or full.
+    fn with_catalog<T>(&self, work: impl Fn() -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+        for _ in 0..2 {
+            match work() {
+                Err(error) if error.is_of_catalog() => self.replace_catalog()?,
+                other => return other,
             }
-            other => other,
         }
+        work()
     }
 
     /// From here on this process uses a catalog of its own, built from the repository alone. Other processes keep theirs.
@@ -184,26 +196,26 @@ impl Repository {
         Ok(IndexedPack { pack, size, epoch: header.epoch, salt: header.salt, footer: footer.map_err(fault)? })
     }
 
-    /// Makes the catalog anew after SQLite called it damaged.
+    /// Makes the catalog anew after SQLite called it damaged, or could not work with it. Done twice, or where no file can
+    /// be made, this process uses one of its own.
     pub fn replace_catalog(&self) -> Result<(), RepositoryError> {
         let mut catalog = lock(&self.catalog);
         // Nothing of ours may hold the old file open while the new one is made in its place.
         *catalog = Catalog::private(self.id())?;
-        if let Some(directory) = self.catalog_directory() {
-            *catalog = Catalog::replace(&directory, self.id())?;
+        if self.catalog_replaced.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        if let Some(directory) = self.catalog_directory()
+            && let Ok(replaced) = Catalog::replace(&directory, self.id())
+        {
+            *catalog = replaced;
         }
         Ok(())
     }
 
     /// The index part of [`Repository::refresh`]. A catalog that turns out damaged is built again.
     pub(super) fn refresh_index(&self) -> Result<Vec<Alarm>, RepositoryError> {
-        match self.try_refresh_index() {
-            Err(error) if error.is_of_catalog() => {
-                self.replace_catalog()?;
-                self.try_refresh_index()
-            }
-            other => other,
-        }
+        self.with_catalog(|| self.try_refresh_index())
     }
 
     /// INDEX-4: an object that is gone between LIST and GET was merged or buried: what LIST shows now says by what.
@@ -324,7 +336,7 @@ impl Repository {
         let state = lock(&self.state);
         let lost = |head: &Head| !listed.contains(&head.name) && !forgotten.contains(&head.name);
         let heads: HashMap<String, Head> = state.heads(self.id())?.into_iter().collect();
-        let alarms = heads
+        let mut alarms: Vec<Alarm> = heads
             .values()
             .filter(|head| head.name.starts_with(prefix) && lost(head))
             .map(|head| Alarm::Rollback { missing: head.name.clone() })
@@ -339,8 +351,9 @@ impl Repository {
                 newest.insert(tag, head);
             }
         }
-        for (tag, head) in newest {
-            state.remember_head(self.id(), &tag, &head)?;
+        let remember = |(tag, head): (String, Head)| state.remember_head(self.id(), &tag, &head);
+        if let Err(error) = newest.into_iter().try_for_each(remember) {
+            alarms.push(Alarm::NotRemembered { why: one_line(&error) });
         }
         Ok(alarms)
     }

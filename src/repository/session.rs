@@ -357,6 +357,6 @@ impl Session<'_> {
     pub(super) fn put_tombstone_at(&self, name: &Name) -> Result<(), StoreError> {
         let tombstone = Tombstone { session: self.id, time: self.repository.ambient.now() }.encode();
         let sealed = self.keyring.seal(name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
-        self.repository.store.put_new(&object_name(name), &sealed)
+        self.repository.with_reserve(|| self.repository.store.put_new(&object_name(name), &sealed))
     }
 }

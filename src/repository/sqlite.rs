@@ -42,10 +42,22 @@ pub(super) fn open(what: &'static str, directory: Option<&Path>, path: &Path) ->
     connection.and_then(prepare).map_err(|error: rusqlite::Error| failed(what, path, error))
 }
 
-/// A database in a temporary file of its own, which SQLite removes when it is closed.
+/// A database in a temporary file of its own, which SQLite removes when it is closed; in memory, as large as it gets,
+/// where no temporary file can be written.
 pub(super) fn open_private(what: &'static str) -> Result<Connection, RepositoryError> {
-    let opened = Connection::open("").and_then(prepare);
-    opened.map_err(|error| failed(what, Path::new("in a temporary file"), error))
+    let opened = Connection::open("").and_then(prepare).and_then(spilled).or_else(|_| {
+        let connection = Connection::open_in_memory().and_then(prepare)?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        Ok(connection)
+    });
+    opened.map_err(|error: rusqlite::Error| failed(what, Path::new("in a temporary file"), error))
+}
+
+/// More than one page is written: SQLite makes the file only when it must.
+fn spilled(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.pragma_update(None, "cache_size", 1)?;
+    connection.execute_batch("CREATE TABLE probe (x); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe")?;
+    Ok(connection)
 }
 
 /// The file whose lock tells who has a database open.
@@ -81,6 +93,27 @@ pub(super) fn remove(what: &'static str, path: &Path) -> Result<(), RepositoryEr
         }
     }
     Ok(())
+}
+
+/// Whether the system does not let SQLite work with a file: no space, no rights, a disk that fails, another who holds it.
+pub(super) fn is_unusable(error: &RepositoryError) -> bool {
+    let RepositoryError::Local { source, .. } = error else { return false };
+    match source.downcast_ref::<rusqlite::Error>() {
+        Some(error) => matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::FileLockingProtocolFailed
+                    | ErrorCode::DatabaseBusy
+            )
+        ),
+        // What the system said when the file was opened or made.
+        None => source.is::<std::io::Error>() || source.is::<rustix::io::Errno>(),
+    }
 }
 
 /// Whether SQLite says that a file is not one of its own, or damaged.

@@ -105,7 +105,10 @@ impl StoreError {
         match self {
             Self::Location { hint, .. } => Some(hint),
             Self::Unsupported { .. } => Some("use a file system with hard links or renameat2, or an object store"),
-            Self::Full { .. } => Some("free some space, or remove old snapshots with forget and prune"),
+            Self::Full { .. } => Some(
+                "free some space; or, from the room set aside for a full disk: redkeep forget, then redkeep prune --grace 0, \
+                 which deletes at once what was forgotten",
+            ),
             Self::Denied { .. } => Some("check the owner and the mode of the repository, and the user you run as"),
             Self::NotFound { .. }
             | Self::Exists { .. }

@@ -215,12 +215,16 @@ impl Store for LocalStore {
         }
     }
 
-    fn keep_reserve(&self, bytes: u64) -> Result<(), StoreError> {
-        room::keep_reserve(&self.root, bytes).map_err(|error| failed("set aside", "the reserve", error))
+    fn keep_reserve(&self, bytes: u64, before: u64) -> Result<u64, StoreError> {
+        room::keep_reserve(&self.root, bytes, before).map_err(|error| failed("set aside", "the reserve", error))
     }
 
-    fn release_reserve(&self) -> Result<bool, StoreError> {
+    fn release_reserve(&self) -> Result<u64, StoreError> {
         room::release_reserve(&self.root).map_err(|error| failed("release", "the reserve", error))
+    }
+
+    fn lend_reserve(&self, bytes: u64) -> Result<bool, StoreError> {
+        room::lend_reserve(&self.root, bytes).map_err(|error| failed("release", "the reserve", error))
     }
 
     fn remove_abandoned(&self, now: SystemTime) -> Result<u64, StoreError> {

@@ -55,13 +55,20 @@ pub trait Store: Send + Sync {
     /// Deletes for good. Deleting what is not there is success.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
-    /// Sets so many bytes of room aside for a sweep on a full disk, where less is set aside; for stores that can run full.
-    fn keep_reserve(&self, _bytes: u64) -> Result<(), StoreError> {
-        Ok(())
+    /// Sets so many bytes of room aside for a full disk, where less is set aside, and where twice that stays free; up to
+    /// `before`, which was set aside before, as much as there is. Answers with how many are set aside then; stores that
+    /// cannot run full say that all are.
+    fn keep_reserve(&self, bytes: u64, _before: u64) -> Result<u64, StoreError> {
+        Ok(bytes)
     }
 
-    /// Gives that room back. Answers whether there was any.
-    fn release_reserve(&self) -> Result<bool, StoreError> {
+    /// Gives that room back. Answers with how many bytes it was.
+    fn release_reserve(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// Gives so many bytes of it back and keeps the rest. Answers whether there were any.
+    fn lend_reserve(&self, _bytes: u64) -> Result<bool, StoreError> {
         Ok(false)
     }
 

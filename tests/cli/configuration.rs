@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -85,4 +86,30 @@ fn one_that_others_can_read_is_warned_about_where_it_holds_a_password() {
     let ran = place.ends(0, &["snapshots", "--config", config]);
     ran.says("redkeep.toml holds a password and can be read by every user of this host");
     assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_no_file_is_not_called_writable_by_everybody() {
+    let place = Place::with_snapshot();
+    place.done(&["snapshots", "--config", "/dev/null"]);
+}
+
+/// A job that became another user and has still the HOME of the first one.
+#[test]
+fn a_home_that_may_not_be_entered_stops_nothing_that_needs_nothing_of_it() {
+    let place = Place::with_snapshot();
+    let home = place.path("locked");
+    write(&home.join(".config/redkeep/config.toml"), "repo = \"elsewhere\"\n");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = place.command(&["snapshots"]);
+    command.env("HOME", &home);
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Command::new("chown").args(["-R", "65534"]).arg(place.repository()).status().unwrap().success());
+        command.uid(65534).gid(65534);
+    }
+    let ran = run(&mut command);
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.says("config.toml cannot be read by this user: passed over").says("note: the catalog cannot be kept");
 }

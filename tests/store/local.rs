@@ -203,13 +203,17 @@ fn empty_directories_may_be_removed_by_someone_else() {
 fn a_reserve_grows_and_is_given_back_and_is_no_object() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
-    assert!(!store.release_reserve().unwrap());
+    let size = || fs::metadata(directory.path().join(".reserve")).unwrap().len();
+    assert_eq!(store.release_reserve().unwrap(), 0);
+    assert!(!store.lend_reserve(1).unwrap());
     for (bytes, left) in [(1 << 20, 1 << 20), (16 << 20, 16 << 20), (1 << 20, 16 << 20)] {
-        store.keep_reserve(bytes).unwrap();
-        assert_eq!(fs::metadata(directory.path().join(".reserve")).unwrap().len(), left);
+        assert_eq!(store.keep_reserve(bytes, 0).unwrap(), left);
+        assert_eq!(size(), left);
     }
+    assert!(store.lend_reserve(64 << 10).unwrap());
+    assert_eq!(size(), (16 << 20) - (64 << 10));
     assert_eq!(listed(&*store, ""), [] as [&str; 0]);
-    assert!(store.release_reserve().unwrap());
+    assert_eq!(store.release_reserve().unwrap(), (16 << 20) - (64 << 10));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 

@@ -132,10 +132,10 @@ fn a_prune_of_a_full_disk_works_from_the_reserve() {
         let trial = Trial::new(disk);
         copy(trial.history.path(), &disk.join("repository"));
         let repository = trial.open();
-        repository.keep_reserve(16 << 20).unwrap();
+        assert_eq!(repository.keep_reserve(0), None);
         trial.fill(0);
         let reserve = disk.join("repository/.reserve");
-        assert_eq!(fs::metadata(&reserve).unwrap().len(), 16 << 20);
+        assert!(fs::metadata(&reserve).unwrap().len() > 8 << 20);
         back_up(&repository, &trial.data.of(7), "d").unwrap_err();
         let options = prune::Options { grace: std::time::Duration::ZERO, max_unused: 0.0, ..Default::default() };
         let pruned = prune::prune(&repository, &options, &Silent).unwrap();

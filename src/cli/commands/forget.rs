@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Span;
 use jiff::tz::TimeZone;
 
+use super::prune::without_reserve;
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
@@ -127,7 +128,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     context.progress.stop_in_order();
     let filter = Filter { dataset: arguments.dataset, tag: arguments.tag, since: None };
     let options = Options { what, filter, dry_run: arguments.dry_run };
-    let report = forget(&repository, &options, &context.progress)?;
+    let report = forget(&repository, &options, &context.progress).map_err(without_reserve)?;
     let json = json::Forget::new(&report, zone.clone());
     let text = text(&report, zone.as_deref());
     let outcome = if report.dry_run { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::human::plain;
 use crate::cli::outcome::Outcome;
+use crate::cli::settings::unkept_notes;
 use crate::cli::{json, secrets};
 
 use super::key::{RECOVERY, recovery_text};
@@ -56,9 +57,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         plain(&report.location)
     );
     let (repository, slot) = (report.repository.to_string(), report.slot.to_string());
-    let recovery_key = recovery.map(|(key, _)| key.to_string());
+    let recovery_key = recovery.filter(|_| report.has_recovery).map(|(key, _)| key.to_string());
     text.extend(recovery_key.as_deref().map(recovery_text));
     let is_shown = recovery_key.is_some();
     let json = json::Init { repository, location: report.location, slot, recovery_key };
-    if is_shown { Outcome::listing(text, &json) } else { Outcome::deed(text, &json) }
+    let outcome = if is_shown { Outcome::listing(text, &json) } else { Outcome::deed(text, &json) };
+    Ok(outcome?.with_notes(unkept_notes(&report.unkept)).with_warnings(report.warnings))
 }

@@ -6,9 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::context::Context;
+use crate::cli::exit::Hinted;
 use crate::cli::human::{count, duration, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
+use crate::operations::OperationError;
 use crate::operations::prune::{Options, Pruned, Report, Waiting, prune};
 
 /// Give back the space of what no snapshot needs any more
@@ -16,7 +18,7 @@ use crate::operations::prune::{Options, Pruned, Report, Waiting, prune};
 /// Works beside running backups, without a lock. What is not needed is condemned at first, and deleted by the same or a
 /// later prune, once it was condemned for the grace time and no running backup can still use it. Run it daily. It may be
 /// interrupted at any point; the next run continues. Where something cannot be read or is missing it deletes nothing,
-/// says what, and ends with 4.
+/// says what, and ends with 4. It works on a full disk, from room that the repository sets aside for that; so does forget.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -72,11 +74,28 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         dry_run: arguments.dry_run,
         ..Options::default()
     };
-    let Pruned { report, short_of_space } = prune(&repository, &options, &context.progress)?;
+    let Pruned { report, short_of_space } = prune(&repository, &options, &context.progress).map_err(without_reserve)?;
     let outcome =
         Outcome::deed(text(&report, arguments.dry_run), &Json::new(&report, &short_of_space, arguments.dry_run))?;
-    let warning = |why| format!("no room could be set aside for the next prune on a full disk: {why}");
-    Ok(outcome.with_warnings(short_of_space.into_iter().map(warning)))
+    Ok(outcome.with_warnings(short_of_space.as_ref().map(short_of_room)))
+}
+
+/// A repository that has little set aside.
+pub(in crate::cli) fn short_of_room(why: &String) -> String {
+    format!("too little room could be set aside for forget and prune on a full disk: {why}")
+}
+
+/// What is left to do where the room that was set aside for a full disk is used up as well.
+pub(in crate::cli) fn without_reserve(error: OperationError) -> anyhow::Error {
+    match &error {
+        OperationError::Repository(of) if of.is_full() => Hinted::new(
+            error,
+            "the room set aside for a full disk is used up: free a MiB on the repository's disk by other means, then run \
+             redkeep prune --grace 0, which deletes at once what was forgotten",
+        )
+        .into(),
+        _ => error.into(),
+    }
 }
 
 fn text(report: &Report, dry_run: bool) -> String {

@@ -89,7 +89,13 @@ impl Configuration {
     pub fn of_places(places: &[PathBuf]) -> Result<Configuration, UsageError> {
         let mut configuration = Configuration::default();
         for path in places {
-            configuration.take_in(path)?;
+            match may_be_read(path) {
+                true => configuration.take_in(path).map(|_| ())?,
+                // Nobody named it: a job with the HOME of another user needs nothing of it, or will say what it misses.
+                false => {
+                    configuration.warnings.push(format!("{} cannot be read by this user: passed over", path.display()))
+                }
+            }
         }
         Ok(configuration)
     }
@@ -192,6 +198,11 @@ fn beside(file: &Path, path: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).join(path)
 }
 
+/// Whether this user may read a file, or there is none.
+fn may_be_read(path: &Path) -> bool {
+    !File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// The text of a file that is there. Warns where others may read a password in it, or write what is run from it.
 fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, UsageError> {
     let shown = path.display();
@@ -201,10 +212,14 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, Usage
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(refuse(error)),
     };
-    let mode = file.metadata().map_err(refuse)?.permissions().mode();
+    let metadata = file.metadata().map_err(refuse)?;
+    // What is no file, such as /dev/null, keeps nothing that others write.
+    let mode = if metadata.is_file() { metadata.permissions().mode() } else { 0 };
     let mut text = String::new();
     file.take(LARGEST + 1).read_to_string(&mut text).map_err(refuse)?;
     if text.len() as u64 > LARGEST {

@@ -57,6 +57,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Rollback { .. } => "rollback",
             Alarm::State { .. } => "state",
             Alarm::NotNoted { .. } => "not_noted",
+            Alarm::NotRemembered { .. } => "not_remembered",
         };
         AlarmOf { code, message: alarm.to_string() }
     };

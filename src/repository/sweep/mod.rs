@@ -192,16 +192,6 @@ impl Repository {
         Ok(())
     }
 
-    /// Gives the reserve of a local repository back to the disk; whether there was one.
-    pub fn release_reserve(&self) -> Result<bool, RepositoryError> {
-        Ok(self.store.release_reserve()?)
-    }
-
-    /// Sets so many bytes aside as the reserve of a local repository, where it is smaller.
-    pub fn keep_reserve(&self, bytes: u64) -> Result<(), RepositoryError> {
-        Ok(self.store.keep_reserve(bytes)?)
-    }
-
     /// What is needed and not known without the condemned packs is stored again. Answers with what is needed and lost, as
     /// was recorded.
     ///

@@ -151,7 +151,7 @@ fn forbids(alarm: &Alarm) -> bool {
         | Alarm::Gap { .. }
         | Alarm::Rollback { .. }
         | Alarm::Forgotten { .. } => true,
-        Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::Packs { .. } => false,
+        Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } | Alarm::Packs { .. } => false,
     }
 }
 

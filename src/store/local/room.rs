@@ -1,7 +1,8 @@
 //! What lies in the directory of a store beside its objects: a reserve for a full disk, and what killed writers left.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags};
@@ -17,34 +18,67 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes the reserve, or makes it as large as that. Of one that cannot be made so large nothing is left.
-pub(super) fn keep_reserve(root: &File, bytes: u64) -> io::Result<()> {
+/// Room that is left free in any case: directories and the next small objects need some.
+const SLACK: u64 = 256 << 10;
+
+/// Makes the reserve `bytes` large, or as large as twice that stays free beside it; up to `before`, which it had, as
+/// large as there is room. It never shrinks. Answers with the size it has then.
+pub(super) fn keep_reserve(root: &File, bytes: u64, before: u64) -> io::Result<u64> {
     let file = File::from(rustix::fs::openat(root, RESERVE, FLAGS, Mode::RUSR | Mode::WUSR)?);
-    if file.metadata()?.len() >= bytes {
-        return Ok(());
+    let (has, disk) = (file.metadata()?.len(), rustix::fs::fstatvfs(root)?);
+    let room = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(has);
+    let allowed = bytes.min(room / 3).max(before.min(room.saturating_sub(SLACK))) / PIECE * PIECE;
+    if has >= allowed {
+        return Ok(has);
     }
-    let filled = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
-        Err(Errno::OPNOTSUPP) => fill(&file, bytes),
+    let filled = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, allowed)) {
+        Err(Errno::OPNOTSUPP) => fill(&file, has, allowed),
         other => other.map_err(io::Error::from),
     };
-    filled.and_then(|()| file.sync_all()).inspect_err(|_| {
-        // A part of it is of no use; left behind, it would only be taken for one.
-        let _ = rustix::fs::unlinkat(root, RESERVE, AtFlags::empty());
-    })
+    match filled.and_then(|()| file.sync_all()) {
+        Ok(()) => Ok(allowed),
+        // Another writer or a quota took the room: what was set aside before stays.
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            file.set_len(has)?;
+            Ok(has)
+        }
+        Err(error) => Err(error),
+    }
 }
 
-fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
-    let piece = vec![0x5a; 1 << 20];
-    (0..bytes.div_ceil(1 << 20)).try_for_each(|_| file.write_all(&piece))
+/// What is written at once, and the unit of the reserve, in bytes.
+const PIECE: u64 = 4 << 10;
+
+fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let piece = [0x5a; PIECE as usize];
+    (from / PIECE..to / PIECE).try_for_each(|number| file.write_all_at(&piece, number * PIECE))
 }
 
-/// Gives the reserve back to the disk. Answers whether there was one.
-pub(super) fn release_reserve(root: &File) -> io::Result<bool> {
+/// Gives the reserve back to the disk. Answers with the size that it had.
+pub(super) fn release_reserve(root: &File) -> io::Result<u64> {
+    let size = match rustix::fs::statat(root, RESERVE, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => u64::try_from(stat.st_size).unwrap_or_default(),
+        Err(Errno::NOENT) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
     match rustix::fs::unlinkat(root, RESERVE, AtFlags::empty()) {
-        Ok(()) => sync_directory(root).map(|()| true),
-        Err(Errno::NOENT) => Ok(false),
+        Ok(()) => sync_directory(root).map(|()| size),
+        Err(Errno::NOENT) => Ok(0),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Gives so many bytes of the reserve back to the disk, and keeps the rest. Answers whether there were any.
+pub(super) fn lend_reserve(root: &File, bytes: u64) -> io::Result<bool> {
+    let file = match rustix::fs::openat(root, RESERVE, FLAGS.difference(OFlags::CREATE), Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let size = file.metadata()?.len();
+    file.set_len(size.saturating_sub(bytes))?;
+    file.sync_all()?;
+    Ok(size > 0)
 }
 
 /// Removes temporary files that killed writers left. Answers with how many there were.

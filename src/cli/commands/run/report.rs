@@ -73,7 +73,7 @@ impl Report {
         let mut steps: Vec<(&'static str, u64)> = Vec::new();
         for step in run {
             // Of several commands the sum: a step is told once.
-            match steps.last_mut().filter(|(name, _)| *name == step.name) {
+            match steps.iter_mut().find(|(name, _)| *name == step.name) {
                 Some((_, millis)) => *millis += step.millis,
                 None => steps.push((step.name, step.millis)),
             }

@@ -9,7 +9,7 @@ use super::plan::{backup_options, forget_options, prune_options};
 use crate::cli::commands::backup::warning;
 use crate::cli::commands::check::json::Check;
 use crate::cli::commands::drill;
-use crate::cli::commands::prune::Json as Prune;
+use crate::cli::commands::prune::{Json as Prune, short_of_room, without_reserve};
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Stopped};
@@ -20,7 +20,7 @@ use crate::operations::hooks::{self, HookError};
 use crate::operations::key_drop::KEY_DROP;
 use crate::operations::list::{Selector, choose};
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
-use crate::operations::{backup, check, forget, prune, stats};
+use crate::operations::{OperationError, backup, check, forget, prune, stats};
 use crate::repository::Repository;
 
 /// One step.
@@ -44,12 +44,14 @@ struct Did {
     told: String,
     result: Value,
     code: Code,
+    /// Bytes of packs that it deleted.
+    deleted: u64,
 }
 
 impl Did {
     fn new(told: String, result: &impl Serialize, warnings: &[String]) -> anyhow::Result<Did> {
         let code = if warnings.is_empty() { Code::Done } else { Code::Warnings };
-        Ok(Did { told, result: serde_json::to_value(result)?, code })
+        Ok(Did { told, result: serde_json::to_value(result)?, code, deleted: 0 })
     }
 }
 
@@ -78,17 +80,25 @@ impl Steps {
         for command in &profile.before.0 {
             steps.step("before", || {
                 hooks::run(command, &variables, &context.progress).map_err(of_hook)?;
-                Ok(Did { told: String::new(), result: Value::Null, code: Code::Done })
+                Ok(Did { told: String::new(), result: Value::Null, code: Code::Done, deleted: 0 })
             });
         }
         let mut repository = None;
         if steps.is_fine() {
             let mut found = Found::default();
-            let done = steps.step("backup", || {
-                let options = backup_options(profile, context)?;
+            let clock = Instant::now();
+            let mut ended = backup_options(profile, context).and_then(|options| {
                 let repository = &*repository.insert(context.open()?);
                 back_up(repository, &options, context, &mut found)
             });
+            if ended.as_ref().is_err_and(is_out_of_room)
+                && let Some(open) = &repository
+                && steps.make_room(profile, dataset, open, context)
+            {
+                ended =
+                    backup_options(profile, context).and_then(|options| back_up(open, &options, context, &mut found));
+            }
+            let done = steps.end("backup", clock, ended);
             steps.take(found, done);
         } else {
             steps.skip("backup");
@@ -100,6 +110,29 @@ impl Steps {
             steps.count(repository, dataset);
         }
         steps
+    }
+
+    /// After a backup that found the disk full: forgets what the policy does not keep of what is there, and prunes. Whether
+    /// that deleted anything. What the policy keeps last is kept: no new snapshot is needed for it.
+    fn make_room(&mut self, profile: &Profile, dataset: &str, repository: &Repository, context: &Context) -> bool {
+        let Some(rule) = &profile.prune.0 else { return false };
+        let mut found = Found::default();
+        if let Some(options) = forget_options(profile, dataset).filter(|_| !is_after_a_fall(repository, dataset)) {
+            let done = self.step("forget", || forget(repository, &options, context, &mut found));
+            self.take(std::mem::take(&mut found), done);
+        }
+        let mut deleted = 0;
+        let done = self.step("prune", || {
+            let did = prune(repository, &prune_options(rule), context, &mut found)?;
+            deleted = did.deleted;
+            Ok(did)
+        });
+        self.take(found, done);
+        self.warnings.push(match deleted {
+            0 => "the repository's disk is full, and nothing could be deleted yet".into(),
+            bytes => format!("the repository's disk was full: {} were pruned before the backup", size(bytes)),
+        });
+        deleted > 0 && self.is_fine()
     }
 
     /// Lets a scratch server load the new snapshot.
@@ -130,7 +163,7 @@ impl Steps {
                 // The night on which the keys fell is no night for forgetting: somebody has to look first.
                 Some(_) if self.keys_fell => {
                     let told = "nothing was forgotten, for the keys fell by more than half".into();
-                    self.step("forget", || Ok(Did { told, result: Value::Null, code: Code::Warnings }));
+                    self.step("forget", || Ok(Did { told, result: Value::Null, code: Code::Warnings, deleted: 0 }));
                 }
                 Some(repository) => {
                     let mut found = Found::default();
@@ -168,10 +201,15 @@ impl Steps {
     fn step(&mut self, name: &'static str, work: impl FnOnce() -> anyhow::Result<Did>) -> bool {
         let clock = Instant::now();
         let ended = work();
+        self.end(name, clock, ended)
+    }
+
+    /// Keeps how a step ended that began at `clock`. Whether it was done.
+    fn end(&mut self, name: &'static str, clock: Instant, ended: anyhow::Result<Did>) -> bool {
         let millis = clock.elapsed().as_millis() as u64;
         let is_done = ended.is_ok();
         self.steps.push(match ended {
-            Ok(Did { told, result, code }) => {
+            Ok(Did { told, result, code, .. }) => {
                 let result = Some(result).filter(|result| !result.is_null());
                 Step { name, code: Some(code), millis, told, hint: None, result }
             }
@@ -183,7 +221,11 @@ impl Steps {
         is_done
     }
 
+    /// One that was not run, and not before the backup either.
     fn skip(&mut self, name: &'static str) {
+        if self.steps.iter().any(|step| step.name == name) {
+            return;
+        }
         self.steps.push(Step { name, code: None, millis: 0, told: String::new(), hint: None, result: None });
     }
 
@@ -238,6 +280,18 @@ struct Found {
     snapshot: Option<String>,
     keys_fell: bool,
     backup: Option<BackupNumbers>,
+}
+
+/// Whether a backup found no room in the repository.
+fn is_out_of_room(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OperationError::Repository(error)) if error.is_full())
+}
+
+/// Whether the newest snapshot of the dataset is one before which the keys fell, or that cannot be told: somebody has to
+/// look first.
+fn is_after_a_fall(repository: &Repository, dataset: &str) -> bool {
+    let of_dataset = repository.kept_snapshots().map(|infos| infos.into_iter().rfind(|info| info.dataset == dataset));
+    of_dataset.map_or(true, |newest| newest.is_some_and(|info| info.falls.is_none_or(|falls| !falls.is_empty())))
 }
 
 fn of_hook(error: HookError) -> anyhow::Error {
@@ -299,7 +353,7 @@ fn forget(
     context: &Context,
     found: &mut Found,
 ) -> anyhow::Result<Did> {
-    let report = forget::forget(repository, options, &context.progress)?;
+    let report = forget::forget(repository, options, &context.progress).map_err(without_reserve)?;
     found.warnings.extend(report.alarms.iter().map(ToString::to_string));
     let zone = match &options.what {
         forget::What::Policy { zone, .. } => Some(time::zone_name(zone)),
@@ -321,14 +375,15 @@ fn prune(
     context: &Context,
     found: &mut Found,
 ) -> anyhow::Result<Did> {
-    let prune::Pruned { report, short_of_space } = prune::prune(repository, options, &context.progress)?;
-    let warning = |why: &String| format!("no room could be set aside for the next prune on a full disk: {why}");
-    found.warnings.extend(short_of_space.as_ref().map(warning));
+    let pruned = prune::prune(repository, options, &context.progress).map_err(without_reserve)?;
+    let prune::Pruned { report, short_of_space } = pruned;
+    found.warnings.extend(short_of_space.as_ref().map(short_of_room));
     let told = match report.deleted_packs {
         0 => "nothing to delete".into(),
         packs => format!("deleted {}, {}", count(packs, "pack"), size(report.deleted_bytes)),
     };
-    Did::new(told, &Prune::new(&report, &short_of_space, false), &found.warnings)
+    let did = Did::new(told, &Prune::new(&report, &short_of_space, false), &found.warnings)?;
+    Ok(Did { deleted: report.deleted_bytes, ..did })
 }
 
 fn check(

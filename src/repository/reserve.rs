@@ -1,0 +1,45 @@
+//! The room that a local repository sets aside, so that a full disk can be left: by `prune`, by `forget`, by a session
+//! that has to say that it failed.
+
+use super::Repository;
+use super::error::RepositoryError;
+use crate::store::StoreError;
+
+/// What a repository sets aside, in bytes: enough to condemn and bury all packs of some ten terabytes.
+const RESERVE: u64 = 16 << 20;
+/// Less than this is worth a word.
+const SCARCE: u64 = 1 << 20;
+/// What is lent at once for small objects.
+const PIECE: u64 = 64 << 10;
+
+impl Repository {
+    /// Gives the reserve back to the disk; how many bytes it was.
+    pub fn release_reserve(&self) -> Result<u64, RepositoryError> {
+        Ok(self.store.release_reserve()?)
+    }
+
+    /// Sets the reserve aside, as far as twice that stays free; up to `before`, the bytes that it had, in any case. Where it
+    /// is too small to rely on, why.
+    pub fn keep_reserve(&self, before: u64) -> Option<String> {
+        match self.store.keep_reserve(RESERVE, before) {
+            Ok(size) if size >= SCARCE => None,
+            Ok(size) => Some(format!("the disk is too full: {size} bytes are set aside")),
+            Err(error) => Some(super::one_line(&error)),
+        }
+    }
+
+    /// Does something small, such as a record, from the reserve where the disk is full. The rest of it stays.
+    ///
+    /// SWEEP-18: what it takes to leave a full disk, and nothing else.
+    pub(super) fn with_reserve<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        loop {
+            match work() {
+                Err(error @ StoreError::Full { .. }) => match self.store.lend_reserve(PIECE) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Err(error),
+                },
+                other => return other,
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A full disk is left with redkeep's own commands, and none of them takes the last room.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::configuration::write;
+use crate::place::{Place, Ran, noise};
+use crate::support::small_disk::on_a_small_disk;
+
+/// A place whose repository is on the disk, with two snapshots of which each holds 600 kB of its own.
+struct Full<'a> {
+    place: Place,
+    disk: &'a Path,
+    repository: String,
+}
+
+impl Full<'_> {
+    fn new(disk: &Path) -> Full<'_> {
+        let full = Full { place: Place::new(), disk, repository: disk.join("repository").display().to_string() };
+        full.ends(0, &["init"]);
+        for seed in [1, 2] {
+            full.change(seed);
+            full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        }
+        full
+    }
+
+    fn ends(&self, code: i32, arguments: &[&str]) -> Ran {
+        self.place.ends(code, &[arguments, &["--repo", &self.repository]].concat())
+    }
+
+    fn change(&self, seed: u64) {
+        fs::write(self.place.data().join("modules/table.bin"), noise(seed, 600_000)).unwrap();
+    }
+
+    fn free(&self) -> u64 {
+        let space = statvfs(self.disk).unwrap();
+        space.f_bavail * space.f_frsize
+    }
+
+    fn reserve(&self) -> u64 {
+        fs::metadata(self.disk.join("repository/.reserve")).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Somebody else takes all space but so many bytes.
+    fn fill(&self, left: u64) {
+        let filler = File::create(self.disk.join("filler")).unwrap();
+        fallocate(&filler, FallocateFlags::empty(), 0, self.free() - left).unwrap();
+    }
+
+    fn snapshots(&self) -> usize {
+        self.ends(0, &["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len()
+    }
+}
+
+/// SWEEP-18
+#[test]
+fn forget_and_prune_work_where_nothing_is_free() {
+    on_a_small_disk("full_disk::forget_and_prune_work_where_nothing_is_free", 24, |disk| {
+        let full = Full::new(disk);
+        let before = full.reserve();
+        assert!(before >= 4 << 20 && full.free() + (3 << 20) >= 2 * before, "{before} of {}", full.free());
+        full.fill(0);
+        full.change(3);
+        let ran = full.ends(1, &["backup", "data", "--dataset", "sessions"]);
+        ran.says("no space to store").says("redkeep forget, then redkeep prune --grace 0");
+        full.ends(0, &["forget", "--dataset", "sessions", "--keep-last", "1"]);
+        let kept = full.reserve();
+        assert!(kept < before && kept >= before - (256 << 10), "{kept} of {before}");
+        let ran = full.ends(0, &["prune", "--grace", "0", "--json"]);
+        assert!(ran.json()["deleted_bytes"].as_u64().unwrap() >= 600_000, "{}", ran.text());
+        assert!(full.reserve() <= before && full.free() >= 400_000, "{} free", full.free());
+        fs::write(full.place.data().join("modules/table.bin"), noise(3, 200_000)).unwrap();
+        full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        full.ends(0, &["check", "--read-data"]);
+    });
+}
+
+/// Forgetting again and again uses up the reserve, and then says what is left to do.
+#[test]
+fn without_a_reserve_the_hint_names_another_way() {
+    on_a_small_disk("full_disk::without_a_reserve_the_hint_names_another_way", 8, |disk| {
+        let full = Full::new(disk);
+        fs::remove_file(disk.join("repository/.reserve")).unwrap();
+        full.fill(0);
+        let ran = full.ends(1, &["forget", "--dataset", "sessions", "--keep-last", "1"]);
+        ran.says("is used up: free a MiB on the repository's disk by other means");
+        full.ends(1, &["prune", "--grace", "0"]).says("is used up: free a MiB");
+        assert_eq!(full.snapshots(), 2);
+    });
+}
+
+/// SWEEP-17
+#[test]
+fn a_prune_leaves_twice_as_much_free_as_it_sets_aside() {
+    on_a_small_disk("full_disk::a_prune_leaves_twice_as_much_free_as_it_sets_aside", 24, |disk| {
+        let full = Full::new(disk);
+        let before = full.reserve();
+        fs::remove_file(disk.join("repository/.reserve")).unwrap();
+        full.fill(6 << 20);
+        full.ends(0, &["prune"]);
+        assert!(full.reserve() >= 1 << 20 && full.reserve() < before, "{}", full.reserve());
+        assert!(full.free() >= 2 * full.reserve(), "{} and {}", full.free(), full.reserve());
+        full.change(3);
+        full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        // It has less than a MiB when there is not more: that is told.
+        fs::remove_file(disk.join("repository/.reserve")).unwrap();
+        fs::remove_file(disk.join("filler")).unwrap();
+        full.fill(1 << 20);
+        full.ends(3, &["prune"]).says("too little room could be set aside").says("bytes are set aside");
+        assert!(full.free() >= 2 * full.reserve(), "{} and {}", full.free(), full.reserve());
+    });
+}
+
+#[test]
+fn a_run_makes_room_and_tries_again() {
+    on_a_small_disk("full_disk::a_run_makes_room_and_tries_again", 12, |disk| {
+        let full = Full::new(disk);
+        let text =
+            "[profile.daily]\ndir = \"data\"\ndataset = \"sessions\"\nkeep-last = 1\nprune = { grace = \"0\" }\n";
+        write(&full.place.path("redkeep.toml"), text);
+        full.fill(100 << 10);
+        full.change(3);
+        let ran = full.ends(3, &["run", "daily", "--config", &full.place.arg("redkeep.toml"), "--json"]);
+        ran.says("warning: the repository's disk was full: ").says(" were pruned before the backup");
+        let steps = ran.json()["steps"].as_array().unwrap().clone();
+        let steps: Vec<(&str, u64)> =
+            steps.iter().map(|step| (step["step"].as_str().unwrap(), step["exit_code"].as_u64().unwrap())).collect();
+        let wanted = [("forget", 0), ("prune", 0), ("backup", 0), ("forget", 0), ("prune", 0)];
+        assert_eq!(steps, wanted, "{}", ran.text());
+        assert_eq!(full.snapshots(), 1);
+        // Where nothing may go yet the backup fails as before, and says what would help.
+        let text = text.replace("\"0\"", "\"24h\"");
+        write(&full.place.path("redkeep.toml"), &text);
+        fs::remove_file(disk.join("filler")).unwrap();
+        full.fill(100 << 10);
+        full.change(4);
+        let ran = full.ends(1, &["run", "daily", "--config", &full.place.arg("redkeep.toml")]);
+        ran.says("nothing could be deleted yet").says("redkeep prune --grace 0");
+        assert!(!ran.stderr.contains("not run") && full.snapshots() == 1, "{}", ran.stderr);
+    });
+}
