@@ -105,6 +105,29 @@ fn appendonly_yes_without_aof_files_is_serious() {
     assert_eq!(found, []);
 }
 
+/// X6: such a server does not start again.
+#[test]
+fn a_manifest_that_its_own_server_cannot_read_is_serious() {
+    let place = place();
+    put(&place, &format!("{DATA}/appendonlydir/o'brien.aof.1.incr.aof"), "");
+    let manifest = "file o'brien.aof.1.incr.aof seq 1 type i\n";
+    put(&place, &format!("{DATA}/appendonlydir/o'brien.aof.manifest"), manifest);
+    finds(&place, "serious", "aof-manifest-unreadable", "it will not start again", &[]);
+}
+
+/// W11
+#[test]
+fn a_repository_inside_the_data_directory_is_told() {
+    let place = place();
+    let repository = place.path("root").join(DATA).join("backup").display().to_string();
+    assert_eq!(run(place.command(&["init"]).env("REDKEEP_REPO", &repository)).code, 0);
+    let root = place.arg("root");
+    let ran = run(place.command(&["doctor", "--root", &root, "--json"]).env("REDKEEP_REPO", &repository));
+    let found = findings(&ran);
+    let inside = found.iter().find(|found| found.1 == "repository-inside").unwrap_or_else(|| panic!("{found:?}"));
+    assert!(inside.0 == "warning" && inside.2.contains("/var/lib/redis/backup"), "{inside:?}");
+}
+
 #[test]
 fn settings_that_lose_data() {
     let place = place();

@@ -10,7 +10,9 @@ use crate::format::UnixMillis;
 use crate::format::snapshot::Role;
 use crate::operations::restore::kept_aside;
 use crate::rdb::{HEADER_PEEK, looks_like_rdb};
-use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, Reading, RedisError, capture_directory};
+use crate::redis::{
+    Capture, CaptureOptions, CapturedFile, Content, Own, Reading, RedisError, UNREADABLE, Whose, Why, capture_directory,
+};
 
 /// Where distributions keep data.
 const USUAL: [&str; 2] = ["/var/lib/redis", "/var/lib/valkey"];
@@ -32,7 +34,9 @@ pub(super) fn directories(root: &Path, named: impl Iterator<Item = PathBuf>) -> 
 /// Looks at a directory, and answers with the size of its largest dump or base.
 pub(super) fn look(options: &Options, directory: &Path, now: UnixMillis, report: &mut Report) -> u64 {
     let here = below(&options.root, directory);
-    let capture = match capture_directory(&here, &CaptureOptions::default()) {
+    let own = options.repository.iter().map(|path| Own { path: path.clone(), whose: Whose::Repository });
+    let wanted = CaptureOptions { own: own.collect(), ..CaptureOptions::default() };
+    let capture = match capture_directory(&here, &wanted) {
         Ok(capture) => capture,
         Err(error) => {
             report.findings.push(not_captured(directory, &error));
@@ -91,10 +95,27 @@ fn not_captured(directory: &Path, error: &RedisError) -> Finding {
 fn judge_capture(capture: &Capture, directory: &Path, report: &mut Report) {
     for warning in &capture.warnings {
         let path = directory.join(String::from_utf8_lossy(&warning.path).as_ref());
+        let what = format!("{}: {}", path.display(), warning.message);
+        report.findings.push(match warning.code == UNREADABLE {
+            true => Finding::serious(
+                &warning.code,
+                what,
+                "before the server is stopped: CONFIG SET appendonly no, set an appendfilename without an apostrophe in its \
+                 configuration file, and turn the AOF on again after the restart",
+            ),
+            false => Finding::warning(
+                &warning.code,
+                what,
+                "a backup stores it with this warning, and a restore has to be told what to trust",
+            ),
+        });
+    }
+    for left in capture.left.of(|why| why == Why::Own(Whose::Repository)) {
+        let path = directory.join(String::from_utf8_lossy(&left.path).as_ref());
         report.findings.push(Finding::warning(
-            &warning.code,
-            format!("{}: {}", path.display(), warning.message),
-            "a backup stores it with this warning, and a restore has to be told what to trust",
+            "repository-inside",
+            format!("the repository stands inside the data directory, at {}: backups leave it out", path.display()),
+            "move it to another place, best on another disk: what takes the data takes their backups too",
         ));
     }
     if capture.facts.get("authoritative").is_some_and(|authoritative| authoritative == "none") {
