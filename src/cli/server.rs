@@ -106,7 +106,7 @@ impl Login {
     }
 }
 
-fn renamed_command(text: &str) -> Result<(String, String), String> {
+pub(crate) fn renamed_command(text: &str) -> Result<(String, String), String> {
     let named = text.split_once('=').filter(|(usual, new)| !usual.is_empty() && !new.is_empty());
     named.map(|(usual, new)| (usual.into(), new.into())).ok_or_else(|| "write it like CONFIG=MYCONFIG".into())
 }

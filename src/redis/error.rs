@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::scratch_log::Lack;
+
 /// A data directory could not be captured, or a captured file not read.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -128,12 +130,14 @@ pub enum RedisError {
         hint: String,
     },
     /// A server program that was given files ended, or came no further, instead of serving them.
-    #[error("{what}; its log ends with: {log}")]
+    #[error("{what}; its log says: {log}")]
     NotLoaded {
         /// Which server, and what it did.
         what: String,
-        /// The last lines of its log.
+        /// Lines of its log: those that tell why, and the last ones.
         log: String,
+        /// What it lacked, where that may be no fault of the files.
+        lack: Option<Lack>,
     },
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]

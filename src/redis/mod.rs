@@ -9,6 +9,7 @@
 //! | [`compatibility`] | which server reads which RDB file |
 //! | [`program`] | a server program of this host, and which one is right for a dataset |
 //! | [`scratch`] | a server of our own on a directory of ours |
+//! | `scratch_log` | what its log tells |
 //! | [`host`] | how a server is stopped and started on this host |
 //! | `error` | what can go wrong with any of it |
 
@@ -22,6 +23,7 @@ mod peer;
 mod processes;
 pub mod program;
 pub mod scratch;
+mod scratch_log;
 pub mod server;
 
 pub use directory::{

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use super::RedisError;
 use super::program::Program;
+use super::scratch_log;
 use super::server::{Info, Server};
 use crate::aof::append_word;
 use crate::redis::program::without_secrets;
@@ -32,8 +33,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What `sockaddr_un` has room for, with the zero at its end.
 const SOCKET_PATH: usize = 108;
 const SIGKILL: i32 = 9;
-/// Of its log, what an error repeats.
-const LINES_TOLD: usize = 5;
+
+pub use super::scratch_log::Lack;
 
 /// On what a scratch server works, and how.
 #[derive(Debug, Clone)]
@@ -50,6 +51,43 @@ pub struct Settings {
     pub databases: u32,
     /// Whose process it is, where that can be chosen: user and group.
     pub user: Option<(u32, u32)>,
+    /// What commands of the AOF are called there: the usual name, and the other one.
+    pub renamed: Vec<(String, String)>,
+    /// Files of modules that it loads, absolute. It runs what is in them.
+    pub modules: Vec<PathBuf>,
+}
+
+/// The fact that tells commands that were renamed: a line of words `NAME=NEW`.
+pub const RENAMED: &str = "server.renamed-commands";
+
+/// Whether a command is one that a scratch server is asked by, or that servers write into AOFs by its usual name. It is
+/// never renamed there.
+pub fn is_of_scratch(command: &str) -> bool {
+    const OURS: [&str; 22] = [
+        "ACL",
+        "AUTH",
+        "BGREWRITEAOF",
+        "BGSAVE",
+        "CLIENT",
+        "COMMAND",
+        "CONFIG",
+        "DBSIZE",
+        "DEBUG",
+        "EXEC",
+        "HELLO",
+        "INFO",
+        "LASTSAVE",
+        "MODULE",
+        "MULTI",
+        "PING",
+        "SAVE",
+        "SCAN",
+        "SELECT",
+        "SHUTDOWN",
+        "TIME",
+        "TYPE",
+    ];
+    OURS.iter().any(|ours| command.eq_ignore_ascii_case(ours))
 }
 
 /// What a dataset's files are called.
@@ -179,13 +217,15 @@ impl Scratch {
         self.child.try_wait().map_err(|error| RedisError::io("wait for", &self.program.path, error))
     }
 
-    /// The last lines of what it logged and printed.
+    /// Of what it logged and printed, the lines that tell why it did not come up, and the last ones.
     pub fn log(&self) -> Vec<String> {
+        scratch_log::told(&self.logged())
+    }
+
+    fn logged(&self) -> String {
         let read = |name| fs::read(self.private.path().join(name)).unwrap_or_default();
         let text = [read(LOGGED), read(PRINTED)].concat();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        lines.iter().skip(lines.len().saturating_sub(LINES_TOLD)).map(|line| (*line).to_owned()).collect()
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn gone(&self, status: ExitStatus) -> RedisError {
@@ -198,7 +238,7 @@ impl Scratch {
 
     fn not_loaded(&self, what: &str) -> RedisError {
         let what = format!("the scratch server ({}) {what}", self.program.version);
-        RedisError::NotLoaded { what, log: self.log().join(" | ") }
+        RedisError::NotLoaded { what, log: self.log().join(" | "), lack: scratch_log::lack(&self.logged()) }
     }
 
     fn trouble(&self, what: String, hint: String) -> RedisError {
@@ -256,6 +296,16 @@ fn config_text(program: &Program, settings: &Settings, private: &Path) -> Vec<u8
     }
     if program.version.restricts_debug() {
         line("enable-debug-command", b"local");
+    }
+    for path in &settings.modules {
+        line("loadmodule", path.as_os_str().as_bytes());
+    }
+    for (usual, new) in settings.renamed.iter().filter(|(usual, _)| !is_of_scratch(usual)) {
+        text.extend_from_slice(b"rename-command ");
+        append_word(&mut text, usual.as_bytes());
+        text.push(b' ');
+        append_word(&mut text, new.as_bytes());
+        text.push(b'\n');
     }
     text
 }

@@ -90,7 +90,7 @@ fn a_failed_drill_ends_with_4_and_the_listing_goes_on_saying_so() {
     let Some(place) = with_dump(&dump[..dump.len() - 12]) else { return };
     place.ends(3, &["backup", "data", "--dataset", "sessions"]);
     let ran = place.ends(4, &DRILL);
-    ran.says("warning: the drill failed: the scratch server (Redis ").says("its log ends with: ");
+    ran.says("warning: the drill failed: the scratch server (Redis ").says("its log says: ");
     assert!(ran.text().contains("drill FAILED"), "{}", ran.text());
     assert_eq!(left(&place), 0);
     let json = place.ends(4, &[&DRILL[..], &["--json"]].concat()).json();

@@ -208,7 +208,7 @@ fn a_dump_cut_short_and_one_with_a_flipped_bit_fail_with_the_words_of_the_server
             place.back_up();
             let report = place.drill(kind);
             assert_eq!(report.problems.len(), 1, "{}: {report:?}", kind.name());
-            assert!(report.problems[0].contains("its log ends with: "), "{report:?}");
+            assert!(report.problems[0].contains("its log says: "), "{report:?}");
             assert_eq!(report.keys(), 0);
             assert!(!place.has_passed());
         }

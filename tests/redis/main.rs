@@ -19,6 +19,7 @@ mod doctor;
 mod doubt;
 mod drill;
 mod drill_counts;
+mod drill_surroundings;
 mod key_drop;
 mod live;
 mod live_hostile;

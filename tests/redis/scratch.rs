@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redkeep::redis::RedisError;
 use redkeep::redis::program::Program;
-use redkeep::redis::scratch::{Names, Scratch, Settings};
+use redkeep::redis::scratch::{Lack, Names, Scratch, Settings};
 
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
@@ -17,6 +17,8 @@ fn settings(directory: &Path, private: &Path) -> Settings {
         names: Names::default(),
         databases: 16,
         user: None,
+        renamed: Vec::new(),
+        modules: Vec::new(),
     }
 }
 
@@ -83,9 +85,13 @@ fn a_server_that_refuses_its_files_is_an_error_with_the_end_of_its_log() {
         fs::write(data.path().join("dump.rdb"), b"REDIS0099\xff\0\0\0\0\0\0\0\0").unwrap();
         let program = Program::at(&kind.executable()).unwrap();
         let started = Scratch::start(&program, &settings(data.path(), private.path()), &mut |_| true);
-        let Err(RedisError::NotLoaded { what, log }) = started.map(drop) else { panic!("{} serves it", kind.name()) };
+        let Err(RedisError::NotLoaded { what, log, lack }) = started.map(drop) else {
+            panic!("{} serves it", kind.name())
+        };
         assert!(what.contains("ended while it was loading"), "{what}");
-        assert!(log.contains("Can't handle RDB format version 99") || log.contains("Wrong signature"), "{log}");
+        let is_version = log.contains("Can't handle RDB format version 99");
+        assert!(is_version || log.contains("Wrong signature"), "{log}");
+        assert_eq!(matches!(lack, Some(Lack::Version(_))), is_version, "{lack:?}");
         assert_eq!(entries(private.path()), Vec::<PathBuf>::new());
     }
 }

@@ -229,7 +229,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let (mut drilled, mut failed_drill) = (None, None);
     if arguments.drill.drill {
         let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
-        match arguments.drill.run(&repository, &chosen, None, context) {
+        match arguments.drill.run(&repository, &chosen, None, &arguments.server.login.renamed_command, context) {
             Ok(drill) => drilled = Some(drill),
             Err(error) => failed_drill = Some(error),
         }

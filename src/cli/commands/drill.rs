@@ -36,6 +36,7 @@ impl DrillArguments {
         repository: &Repository,
         chosen: &Chosen,
         from: Option<From>,
+        renamed_commands: &[(String, String)],
         context: &Context,
     ) -> Result<Report, OperationError> {
         let options = Options {
@@ -44,6 +45,7 @@ impl DrillArguments {
             scratch: self.scratch_dir.clone().unwrap_or_else(env::temp_dir),
             private: env::temp_dir(),
             from,
+            renamed_commands: renamed_commands.to_vec(),
         };
         drill(repository, chosen, &options, &context.progress)
     }

@@ -9,6 +9,7 @@ use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
+use crate::cli::server::renamed_command;
 use crate::operations::drill::keep_failure;
 use crate::operations::list::Chosen;
 use crate::operations::restore::{Which, meant};
@@ -21,8 +22,12 @@ use crate::operations::verify::{Report, Verified, verify};
 ///
 /// With --drill a server program then loads the snapshot in a directory of its own, on a private socket and without a
 /// port, and is asked what it holds: keys by database and type have to be those that were counted at capture, but for
-/// those that have expired since. Ends with 4 where the server does not load it or holds something else. The result is
-/// kept, and `redkeep snapshots` shows it.
+/// those that have expired since. Of an AOF, what the server counted when it was captured. Ends with 4 where the server does
+/// not load it or holds something else. The result is kept, and `redkeep snapshots` shows it.
+///
+/// The scratch server calls renamed commands as the captured one did, and loads the modules that one had loaded where their
+/// files are here and can be written by root and this user only. Where it lacks one of these, or is too old, no drill is
+/// done, which is said, and ends with 9.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -54,6 +59,10 @@ pub(crate) struct Arguments {
     /// dump in it
     #[arg(long, value_name = "WHICH", requires = "drill")]
     from: Option<Which>,
+    /// In a drill, what a command is called in the AOF that was renamed, besides those that the capture or the profile
+    /// names; may be given several times
+    #[arg(long, value_name = "NAME=NEW", requires = "drill", value_parser = renamed_command)]
+    renamed_command: Vec<(String, String)>,
 }
 
 /// Verifies a snapshot.
@@ -69,7 +78,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             let which = arguments.from.as_ref();
             let meant = which.map(|which| meant(&repository, &chosen, which, &context.progress)).transpose()?;
             let (chosen, from) = meant.map_or((chosen.clone(), None), |(chosen, from)| (chosen, Some(from)));
-            Some(arguments.drill.run(&repository, &chosen, from, context)?)
+            let mut renamed = arguments.renamed_command.clone();
+            renamed.extend(context.profile()?.map(|profile| profile.login().renamed_command).unwrap_or_default());
+            Some(arguments.drill.run(&repository, &chosen, from, &renamed, context)?)
         }
         (true, false) => {
             keep_failure(&repository, chosen.name, "none", "it cannot be rebuilt whole")?;

@@ -6,6 +6,7 @@
 mod asking;
 mod compare;
 mod plan;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::repository::{Repository, RepositoryError, one_line};
 use asking::{Held, ask};
 use compare::{Comparison, compare};
 use plan::{Basis, Plan};
+use surroundings::Surroundings;
 
 /// How a drill is done.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +42,8 @@ pub struct Options {
     pub private: PathBuf,
     /// Which dataset is meant.
     pub from: Option<From>,
+    /// What commands of the AOF are called that were renamed, besides what the capture recorded.
+    pub renamed_commands: Vec<(String, String)>,
 }
 
 /// What a drill showed.
@@ -160,6 +164,7 @@ fn serve(
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };
     report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
+    let surroundings = Surroundings::of(&chosen.snapshot, plan, &options.renamed_commands);
     let settings = Settings {
         directory: target,
         private: options.private.clone(),
@@ -167,12 +172,21 @@ fn serve(
         names: plan.names.clone(),
         databases: plan.databases,
         user: None,
+        renamed: surroundings.renamed.clone(),
+        modules: surroundings.modules.clone(),
     };
     match held(program, &settings, observer) {
         Ok(Some(held)) => judge(&mut report, repository, chosen, plan, held)?,
         Ok(None) => return Err(RepositoryError::Interrupted.into()),
         Err(_) if observer.interrupted() => return Err(RepositoryError::Interrupted.into()),
-        Err(error @ RedisError::NotLoaded { .. }) => report.problems.push(one_line(&error)),
+        Err(error @ RedisError::NotLoaded { .. }) => {
+            if let RedisError::NotLoaded { lack: Some(lack), .. } = &error
+                && let Some(error) = surroundings.not_drilled(plan, program, lack)
+            {
+                return Err(error.into());
+            }
+            report.problems.push(one_line(&error));
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(report)
@@ -197,6 +211,7 @@ fn held(program: &Program, settings: &Settings, observer: &dyn Observer) -> Resu
         Err(error @ RedisError::Connection { .. }) => Err(RedisError::NotLoaded {
             what: format!("the scratch server ({}) stopped answering: {}", program.version, one_line(&error)),
             log: scratch.log().join(" | "),
+            lack: None,
         }),
         Ok(held) => {
             scratch.stop()?;

@@ -27,6 +27,12 @@ pub(super) struct Plan {
     /// Bytes of memory that the server which wrote it used, or else of the files.
     pub memory: u64,
     pub basis: Basis,
+    /// Whether it holds data of modules.
+    pub has_modules: bool,
+    /// Whether a file of the dataset is suspect.
+    pub is_suspect: bool,
+    /// Whether the checksum of its RDB file was right.
+    pub is_verified: bool,
 }
 
 /// What the server has to hold.
@@ -127,6 +133,9 @@ impl Plan {
                 .number("used-mem")
                 .unwrap_or_else(|| snapshot.files.iter().filter(size).map(|file| file.size).sum()),
             basis: facts.of(prefix).basis(snapshot, appendonly),
+            has_modules: facts.of(prefix).get("modules").is_some(),
+            is_suspect: KeyCount::of_one(snapshot, appendonly) == KeyCount::Unknown(Uncounted::Suspect),
+            is_verified: facts.of(prefix).get("checksum") == Some("verified"),
         })
     }
 }

@@ -57,6 +57,11 @@ impl Address {
         self
     }
 
+    /// What commands are called there that were renamed, by their usual names in upper case.
+    pub(super) fn renamed(&self) -> &BTreeMap<String, String> {
+        &self.renamed
+    }
+
     /// What a command is called there.
     pub(super) fn command<'a>(&'a self, usual: &'a str) -> &'a str {
         self.renamed.get(&usual.to_ascii_uppercase()).map_or(usual, String::as_str)

@@ -11,6 +11,7 @@ use super::connection::{Server, ServerTime};
 use super::discovery::{Place, WhereOptions};
 use super::facts;
 use super::info::Info;
+use super::modules;
 use super::replica::prefer_replica;
 use super::save::{Asked, DumpStamp, began, save};
 use super::watch::Watch;
@@ -128,6 +129,8 @@ pub fn capture_server(
     if captured.capture.facts.contains_key("server.keys") {
         facts.retain(|name, _| !facts::is_of_keys(name));
     }
+    facts.extend(modules::files(server, &live.info)?);
+    facts.extend(facts::of_renamed(server.address()));
     facts.extend(std::mem::take(&mut captured.capture.facts));
     captured.capture.facts = facts;
     Ok(captured)

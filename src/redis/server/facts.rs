@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::address::Address;
 use super::connection::Server;
 use super::discovery::Place;
 use super::info::{Info, Keyspace};
+use crate::aof::append_word;
 use crate::format::counts::DATABASES_TOLD;
 use crate::redis::RedisError;
+use crate::redis::scratch::{RENAMED, is_of_scratch};
 
 /// Facts with the name of the field in INFO they are taken from.
 const OF_INFO: [(&str, &str); 9] = [
@@ -58,6 +61,20 @@ pub(super) fn of_server(
     let offset = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(here);
     facts.insert("server.clock-offset-ms".into(), offset.to_string());
     Ok(facts)
+}
+
+/// Commands that were renamed and may stand in an AOF, as a line of words `NAME=NEW`. What others are called is told to
+/// nobody.
+pub(super) fn of_renamed(address: &Address) -> Option<(String, String)> {
+    let mut line = Vec::new();
+    for (usual, new) in address.renamed().iter().filter(|(usual, _)| !is_of_scratch(usual)) {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        append_word(&mut line, format!("{usual}={new}").as_bytes());
+    }
+    let line = String::from_utf8_lossy(&line).into_owned();
+    (!line.is_empty()).then(|| (RENAMED.to_string(), line))
 }
 
 /// What the server counted: `server.keys`, and by database keys, those with an expiry, hashes with fields that expire.

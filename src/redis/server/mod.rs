@@ -17,6 +17,7 @@ mod facts;
 mod hold;
 mod info;
 mod keys;
+mod modules;
 mod nearby;
 mod replica;
 mod save;
@@ -30,9 +31,10 @@ pub use discovery::WhereOptions;
 pub use hold::HOLD_AGAIN;
 pub use info::{Info, Keyspace};
 pub use keys::Types;
+pub use modules::MODULE_FILES;
 pub use nearby::find_nearby;
 pub use watch::Watch;
 
 /// What a user of the server must be allowed for a capture, as words of ACL SETUSER. Nothing here reads or writes a key.
 pub const ACL_RULES: &str = "resetkeys resetchannels -@all +ping +auth +hello +info +time +bgsave +lastsave +config|get \
-                             +client|setname +acl|whoami";
+                             +client|setname +acl|whoami +module|list";

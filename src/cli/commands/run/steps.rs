@@ -141,10 +141,11 @@ impl Steps {
             return;
         }
         let snapshot = self.snapshot.clone();
+        let renamed = profile.login().renamed_command;
         match repository.filter(|_| self.is_fine()).zip(snapshot) {
             Some((repository, snapshot)) => {
                 let mut found = Found::default();
-                let done = self.step("drill", || drill(repository, snapshot, context, &mut found));
+                let done = self.step("drill", || drill(repository, snapshot, &renamed, context, &mut found));
                 self.take(found, done);
             }
             None => self.skip("drill"),
@@ -332,9 +333,15 @@ fn back_up(
     Did::new(told, &json::Backup::new(&report, changes), &found.warnings)
 }
 
-fn drill(repository: &Repository, snapshot: String, context: &Context, found: &mut Found) -> anyhow::Result<Did> {
+fn drill(
+    repository: &Repository,
+    snapshot: String,
+    renamed: &[(String, String)],
+    context: &Context,
+    found: &mut Found,
+) -> anyhow::Result<Did> {
     let chosen = choose(repository, &Selector::Id(snapshot), None)?;
-    let report = drill::DrillArguments::default().run(repository, &chosen, None, context)?;
+    let report = drill::DrillArguments::default().run(repository, &chosen, None, renamed, context)?;
     found.warnings.extend(drill::warnings(&report));
     let keys = count(report.keys(), "key");
     let result = json::Drill::from(&report);

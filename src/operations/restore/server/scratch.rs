@@ -59,6 +59,8 @@ pub(super) fn convert(
         names,
         databases: target.databases,
         user,
+        renamed: Vec::new(),
+        modules: Vec::new(),
     };
     observer.begin("loading into a scratch server", None);
     let scratch = Scratch::start(&program, &settings, &mut |_| !observer.interrupted())?;
