@@ -108,7 +108,29 @@ impl std::error::Error for Hinted {
     }
 }
 
+/// Something that was tried beforehand and failed, with the code that it would have ended with.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct TrialError {
+    /// What failed.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+    /// The code.
+    pub code: u8,
+}
+
 impl Code {
+    /// The code of a number, as another run of this program gave it.
+    pub fn of_number(number: u8) -> Code {
+        use Code::{
+            Busy, Damage, Done, Failed, Interrupted, NoMoment, NoRepository, Server, Usage, Warnings, WrongSecret,
+        };
+        let all =
+            [Done, Failed, Usage, Warnings, Damage, Busy, NoRepository, WrongSecret, NoMoment, Server, Interrupted];
+        all.into_iter().find(|code| *code as u8 == number).unwrap_or(Failed)
+    }
+
     /// The worse of two ends. What failed for a while is better than what stays so, and damage is worse than both.
     pub fn worse(self, other: Code) -> Code {
         match self.rank() < other.rank() {
@@ -142,6 +164,8 @@ impl Code {
     pub fn of(error: &anyhow::Error) -> Code {
         if error.is::<UsageError>() {
             Code::Usage
+        } else if let Some(tried) = error.downcast_ref::<TrialError>() {
+            Code::of_number(tried.code)
         } else if error.is::<BusyError>() {
             Code::Busy
         } else if error.is::<Stopped>() {

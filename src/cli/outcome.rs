@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::context::Context;
-use super::exit::{BusyError, Code, Hinted, UsageError};
+use super::exit::{BusyError, Code, Hinted, TrialError, UsageError};
 use super::human::{plain, short};
 use super::json;
 use super::time;
@@ -164,6 +164,9 @@ pub(crate) fn print_json_error(message: &str, hint: Option<&str>, code: Code) {
 /// What the user can do about an error, where there is something.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<UsageError>() {
+        return Some(error.hint.clone());
+    }
+    if let Some(error) = error.downcast_ref::<TrialError>() {
         return Some(error.hint.clone());
     }
     if let Some(error) = error.downcast_ref::<BusyError>() {

@@ -25,6 +25,7 @@ mod prune;
 mod restore;
 mod run;
 mod schedule;
+mod schedule_trial;
 mod settings;
 mod snapshots;
 mod stats;

@@ -47,7 +47,8 @@ fn where_systemd_does_not_run_it_is_an_entry_of_cron() {
     assert!(text.contains(&format!("T04:05:00{OFFSET}")), "{text}");
     let entry = file(&place, CRON);
     let program = assert_cmd::cargo::cargo_bin("redkeep");
-    let wanted = format!("5 4 * * * redis {} run daily --config {}\n", program.display(), place.arg("redkeep.toml"));
+    let wanted =
+        format!("5 4 * * * redis {} run daily --quiet --config {}\n", program.display(), place.arg("redkeep.toml"));
     assert!(entry.starts_with("# Written by redkeep schedule install") && entry.ends_with(&wanted), "{entry}");
     assert_eq!(there(&place), [CRON]);
 
@@ -75,7 +76,7 @@ fn a_per_cent_sign_in_a_path_is_escaped_for_cron_and_systemd() {
     let words = format!("printf '%s|' {command}");
     let output = Command::new("/bin/sh").args(["-c", &words]).output().unwrap();
     let program = assert_cmd::cargo::cargo_bin("redkeep");
-    let wanted = format!("{}|run|daily|--config|{config}|", program.display());
+    let wanted = format!("{}|run|daily|--quiet|--config|{config}|", program.display());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
     let shown = place.done(&["schedule", "show", "daily", "--root", &root, "--json"]).json();
     assert!(shown["installed"][0]["command"].as_str().unwrap().ends_with("/50% of it/redkeep.toml'"), "{shown}");
@@ -184,7 +185,7 @@ fn a_profile_of_the_users_own_configuration_is_named_by_its_file() {
     let ends = |command: &mut Command, path: &PathBuf| {
         let ran = run(command);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
-        let wanted = format!(" run daily --config {}\n", path.display());
+        let wanted = format!(" run daily --quiet --config {}\n", path.display());
         assert!(file(&place, CRON).ends_with(&wanted), "{}", file(&place, CRON));
     };
     ends(&mut place.command(&install), &own);

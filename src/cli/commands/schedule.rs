@@ -1,5 +1,7 @@
 //! `redkeep schedule`.
 
+mod trial;
+
 use std::env;
 use std::path::{self, Path, PathBuf};
 
@@ -10,12 +12,14 @@ use serde::Serialize;
 
 use crate::cli::configuration::{Configuration, refuse_name};
 use crate::cli::context::Context;
-use crate::cli::exit::UsageError;
+use crate::cli::exit::{Code, TrialError, UsageError};
 use crate::cli::human::{facts, plain};
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::format::UnixMillis;
-use crate::operations::schedule::{Installed, Job, Kind, Options, Timing, install, remove, show};
+use crate::operations::schedule::{self, Installed, Job, Kind, Options, Timing, install, remove, show};
+use crate::store::Location;
+use trial::{Trial, Tried};
 
 /// When a profile runs that is not told when.
 const USUAL: (u8, u8) = (2, 30);
@@ -29,6 +33,7 @@ const USUAL: (u8, u8) = (2, 30);
     arg_required_else_help = true,
     after_long_help = "\
 Examples:
+  redkeep schedule test daily
   redkeep schedule install daily --at 02:30
   redkeep schedule show
   redkeep schedule remove daily
@@ -45,9 +50,35 @@ pub(crate) struct Arguments {
 /// What can be done with a schedule.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Test(Test),
     Install(Install),
     Show(Show),
     Remove(Remove),
+}
+
+/// Try whether a profile will work where nobody watches
+///
+/// Opens the repository with the password that the configuration names and looks whether it can be written, asks the
+/// server, and reads the data directory: as the user who will run it, with nothing of this environment. Nothing is changed.
+/// It ends with the code that a run would end with. To try all of it, run the profile once: redkeep run PROFILE.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep schedule test daily
+  redkeep schedule test daily --user redis
+  redkeep schedule test daily --config /srv/redkeep.toml --json
+
+JSON:
+  {\"profile\", \"user\", \"tried\": [{\"what\": \"repository\", \"server\" or \"data\",
+     \"found\": text, \"exit_code\": 0 where it works, \"hint\": text or null}]}
+")]
+struct Test {
+    /// The profile
+    #[arg(value_name = "PROFILE", value_parser = profile)]
+    name: String,
+    /// As this user; only root can be another [default: who runs this]
+    #[arg(long, value_name = "NAME", value_parser = user)]
+    user: Option<String>,
 }
 
 /// Have a profile run from now on
@@ -55,6 +86,11 @@ enum Command {
 /// A systemd timer where systemd runs the host, else an entry of /etc/cron.d. Units are read by systemd-analyze, where
 /// that is there, before they are put in place. Another time for the same profile replaces the former. The job names
 /// this program by its path, and the profile's configuration file unless that is /etc/redkeep.toml.
+///
+/// The profile is tried first, as `redkeep schedule test` does, and nothing is installed where it fails; a server that does
+/// not answer just now is a warning. Cron mails what a run prints: it runs with --quiet, so that only warnings and failures
+/// are. A systemd service has its cache and state in /var/cache/redkeep and /var/lib/redkeep, and, where the profile runs
+/// no commands of its own, may change little else than the repository.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -87,6 +123,9 @@ struct Install {
     /// As this user [default: who runs this]
     #[arg(long, value_name = "NAME", value_parser = user)]
     user: Option<String>,
+    /// Do not try the profile first
+    #[arg(long)]
+    no_test: bool,
     #[command(flatten)]
     of: Root,
 }
@@ -139,6 +178,7 @@ impl Arguments {
     pub fn profile(&self) -> Option<&str> {
         match &self.command {
             Command::Install(install) => Some(&install.name),
+            Command::Test(test) => Some(&test.name),
             Command::Show(_) | Command::Remove(_) => None,
         }
     }
@@ -169,6 +209,7 @@ fn time_of_day(text: &str) -> Result<(u8, u8), String> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::Install(arguments) => run_install(arguments, context),
+        Command::Test(arguments) => run_test(arguments, context),
         Command::Show(arguments) => {
             let installed = show(&arguments.of.root, arguments.name.as_deref())?;
             let text = match (installed.is_empty(), &arguments.name) {
@@ -205,14 +246,88 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
         (_, true) => Some(Kind::Systemd),
         (false, false) => None,
     };
-    let job =
-        Job { profile: arguments.name.clone(), timing, command: command(&arguments.name, file.as_deref())?, user };
+    let profile = context.profile()?.cloned().unwrap_or_default();
+    let access = context.access()?;
+    let repository = context.location().ok().and_then(|location| match location {
+        Location::Local(path) => path::absolute(path).ok(),
+        Location::Memory(_) => None,
+    });
+    let metrics = profile.metrics_file.as_deref().and_then(Path::parent).map(PathBuf::from);
+    let job = Job {
+        profile: arguments.name.clone(),
+        timing,
+        command: command(&arguments.name, file.as_deref())?,
+        user,
+        writes: [repository, metrics, profile.dir.clone(), access.cache_dir.clone()].into_iter().flatten().collect(),
+        has_commands: access.password_command.is_some() || profile.has_commands(),
+        has_cache: access.cache_dir.is_some(),
+    };
+    // An image is another host: what is here says nothing of it.
+    let is_here = arguments.of.root == Path::new("/");
+    let tried = match is_here && !arguments.no_test {
+        true => try_out(&arguments.name, &job.user, me.as_deref(), file.as_deref())?,
+        false => Vec::new(),
+    };
     let installed = install(&job, &Options { root: arguments.of.root.clone(), kind })?;
     let is_unread = installed.kind == Kind::Systemd && !installed.is_verified;
     let note = is_unread.then(|| "systemd-analyze is not here: the units were not read by systemd".to_string());
+    let idle = installed.idle.map(|why| format!("profile {} is installed and never run: {why}", installed.profile));
     let installed = [installed];
-    let outcome = Outcome::deed(installed.iter().map(text).collect(), &Json::new(&installed))?;
-    Ok(outcome.with_notes(note).with_warnings(warnings))
+    let mut shown: String = installed.iter().map(text).collect();
+    shown.push_str(&format!("to try all of it, once: redkeep run {}\n", arguments.name));
+    let outcome = Outcome::deed(shown, &Json::new(&installed))?;
+    Ok(outcome.with_notes(note).with_warnings(warnings).with_warnings(tried).with_warnings(idle))
+}
+
+/// Tries the profile as its user. What a server that is down just now says is a warning; what fails else stops.
+fn try_out(profile: &str, name: &str, me: Option<&str>, file: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let user = schedule::user(name)?;
+    let is_other = me != Some(name);
+    if is_other && me != Some("root") {
+        return Ok(vec![format!("only root can try the profile as {name}: it was not tried")]);
+    }
+    let trial = Trial::apart(profile, &user, is_other, file)?;
+    match trial.worst() {
+        Some(failed) if !failed.is_of_server() => Err(TrialError {
+            what: format!("as {name}, profile {profile} does not work: {}: {}", failed.what, failed.found),
+            hint: format!(
+                "nothing was installed; {}to install it all the same, say --no-test",
+                failed.hint.as_ref().map_or(String::new(), |hint| format!("{hint}; "))
+            ),
+            code: failed.exit_code,
+        }
+        .into()),
+        Some(failed) => Ok(vec![format!("as {name}, {}: {}", failed.what, failed.found)]),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Tries a profile, in this process where this user is meant.
+fn run_test(arguments: &Test, context: &Context) -> anyhow::Result<Outcome> {
+    context.profile()?;
+    let me = uzers::get_current_username().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let trial = match arguments.user.as_deref().filter(|user| *user != me) {
+        None => Trial::of(&arguments.name, me, context),
+        Some(user) if me == "root" => {
+            let file = file(&arguments.name, context)?;
+            Trial::apart(&arguments.name, &schedule::user(user)?, true, file.as_deref())?
+        }
+        Some(_) => {
+            return Err(UsageError {
+                what: "only root can try a profile as another user".into(),
+                hint: "run it as root, or as that user without --user".into(),
+            }
+            .into());
+        }
+    };
+    let told = |tried: &Tried| {
+        let hint = tried.hint.as_ref().map_or(String::new(), |hint| format!("         {}\n", plain(hint)));
+        let how = if tried.exit_code == 0 { "works" } else { "FAILS" };
+        format!("{how}: {}: {}\n{hint}", tried.what, plain(&tried.found))
+    };
+    let text: String = trial.tried.iter().map(told).collect();
+    let code = trial.worst().map_or(Code::Done, |failed| Code::of_number(failed.exit_code));
+    Ok(Outcome::listing(text, &trial)?.with_code(code))
 }
 
 fn timing(arguments: &Install) -> Result<Timing, UsageError> {
@@ -288,9 +403,9 @@ fn when(installed: &Installed) -> Option<String> {
 fn text(installed: &Installed) -> String {
     let unknown = || "not known: the file was changed by hand".to_string();
     let files: Vec<String> = installed.files.iter().map(|path| path.display().to_string()).collect();
-    let next = match (installed.is_enabled, next(installed)) {
-        (false, _) => "never: the timer is not enabled".to_string(),
-        (true, next) => next.map_or_else(unknown, time::show),
+    let next = match installed.idle {
+        Some(why) => format!("never: {why}"),
+        None => next(installed).map_or_else(unknown, time::show),
     };
     let lines = [
         ("when", when(installed).unwrap_or_else(unknown)),
@@ -333,7 +448,7 @@ impl Json {
             files: installed.files.iter().map(|path| path.display().to_string()).collect(),
             when: when(installed),
             command: installed.command.clone(),
-            enabled: installed.is_enabled,
+            enabled: installed.idle.is_none(),
             next: next(installed).map(time::exact),
             verified: installed.is_verified,
         };

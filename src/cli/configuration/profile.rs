@@ -169,6 +169,14 @@ impl Profile {
         }
     }
 
+    /// Whether a run of it runs commands of the user.
+    pub fn has_commands(&self) -> bool {
+        let commands = [&self.before, &self.after, &self.on_failure];
+        commands.iter().any(|commands| !commands.0.is_empty())
+            || self.password_command.is_some()
+            || self.redis_password_command.is_some()
+    }
+
     /// What is kept; `None` where nothing is ever forgotten.
     pub fn policy(&self) -> Option<Policy> {
         let policy = Policy {

@@ -14,7 +14,9 @@ pub(super) fn path(root: &Path, profile: &str) -> PathBuf {
 
 /// The file of a job.
 pub(super) fn text(job: &Job) -> String {
-    let words: Vec<String> = job.command.iter().map(|word| quoted(word)).collect();
+    let mut words: Vec<String> = job.command.iter().map(|word| quoted(word)).collect();
+    // Cron mails what is printed: warnings and failures are worth that.
+    words.insert(words.len().min(3), "--quiet".into());
     format!(
         "{MARK}{}\n\
          SHELL=/bin/sh\n\

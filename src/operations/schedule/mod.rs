@@ -1,6 +1,7 @@
 //! `schedule`: has cron or systemd run a profile. Only files that redkeep wrote are replaced or removed.
 
 mod cron;
+mod host;
 mod systemd;
 mod timing;
 
@@ -12,6 +13,7 @@ use jiff::Zoned;
 
 use super::OperationError;
 use super::whole_file::replace;
+pub use host::{User, may_write, user};
 pub use timing::Timing;
 
 /// Begin of every file that is written here, before the profile's name.
@@ -37,6 +39,12 @@ pub struct Job {
     pub command: Vec<String>,
     /// As whom.
     pub user: String,
+    /// What it writes to, beside its own cache and state.
+    pub writes: Vec<PathBuf>,
+    /// Whether it runs commands of the user, which may need anything.
+    pub has_commands: bool,
+    /// Whether the configuration says where the cache is.
+    pub has_cache: bool,
 }
 
 /// Where a job is installed.
@@ -61,8 +69,8 @@ pub struct Installed {
     pub timing: Option<Timing>,
     /// What is run.
     pub command: Option<String>,
-    /// Whether it starts with the host; a timer that was switched off does not.
-    pub is_enabled: bool,
+    /// Why it is never run: a timer that was switched off, a host without anybody who reads it.
+    pub idle: Option<&'static str>,
     /// Whether systemd has read it; `false` also where it cannot be asked.
     pub is_verified: bool,
 }
@@ -70,7 +78,7 @@ pub struct Installed {
 impl Installed {
     /// When it runs next, as far as is known.
     pub fn next(&self, now: &Zoned) -> Option<Zoned> {
-        self.timing.filter(|_| self.is_enabled)?.next(now)
+        self.timing.filter(|_| self.idle.is_none())?.next(now)
     }
 }
 
@@ -82,6 +90,7 @@ fn name(profile: &str) -> String {
 /// Installs a job, over an earlier one of the same profile.
 pub fn install(job: &Job, options: &Options) -> Result<Installed, OperationError> {
     refuse_words(&job.command)?;
+    host::refuse_nobody(&options.root, &job.user)?;
     let (root, profile) = (&options.root, &job.profile);
     let kind = options.kind.unwrap_or(if is_booted(root) { Kind::Systemd } else { Kind::Cron });
     let paths = files(root, profile, kind);
@@ -234,12 +243,16 @@ fn of_kind(root: &Path, profile: &str, kind: Kind) -> Result<Option<Installed>, 
     let files = files(root, profile, kind);
     let texts: Vec<Option<String>> = files.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
     let own: Vec<&String> = texts.iter().flatten().filter(|text| text.starts_with(MARK)).collect();
-    let ((timing, command), is_enabled) = match (kind, own.as_slice()) {
-        (Kind::Cron, [text]) => (cron::read(text), true),
-        (Kind::Systemd, [service, timer]) => (systemd::read(service, timer), systemd::link(root, profile).is_symlink()),
+    let ((timing, command), off) = match (kind, own.as_slice()) {
+        (Kind::Cron, [text]) => (cron::read(text), None),
+        (Kind::Systemd, [service, timer]) => {
+            let is_off = !systemd::link(root, profile).is_symlink();
+            (systemd::read(service, timer), is_off.then_some("the timer is not enabled"))
+        }
         _ => return Ok(None),
     };
-    Ok(Some(Installed { profile: profile.into(), kind, files, timing, command, is_enabled, is_verified: false }))
+    let idle = off.or_else(|| host::idle(root, kind));
+    Ok(Some(Installed { profile: profile.into(), kind, files, timing, command, idle, is_verified: false }))
 }
 
 /// Profiles for which there is any file.

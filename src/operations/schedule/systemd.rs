@@ -42,8 +42,11 @@ pub(super) fn texts(job: &Job) -> [String; 2] {
          Nice=10\n\
          IOSchedulingPriority=7\n\
          # A backup that is stopped ends in good order.\n\
-         TimeoutStopSec=5min\n",
-        words.join(" ").replace('%', "%%")
+         TimeoutStopSec=5min\n\
+         {}{}",
+        words.join(" ").replace('%', "%%"),
+        places(job),
+        limits(job)
     );
     let timer = format!(
         "{MARK}{profile}\n\
@@ -62,6 +65,49 @@ pub(super) fn texts(job: &Job) -> [String; 2] {
         job.timing.calendar()
     );
     [service, timer]
+}
+
+/// A cache and a state of its own, made by systemd and given to the user: it need not have a home.
+fn places(job: &Job) -> String {
+    let user = &job.user;
+    let cache = match job.has_cache {
+        true => String::new(),
+        false => format!(
+            "CacheDirectory=redkeep/{user}\nCacheDirectoryMode=0700\nEnvironment=REDKEEP_CACHE_DIR=/var/cache/redkeep/{user}\n"
+        ),
+    };
+    format!(
+        "{cache}StateDirectory=redkeep/{user}\nStateDirectoryMode=0700\nEnvironment=REDKEEP_STATE_DIR=/var/lib/redkeep/{user}\n"
+    )
+}
+
+/// What a backup, a drill and a prune never need. Processes and temporary files stay visible: servers are found by them,
+/// and have their sockets there.
+const LIMITS: &str = "\
+NoNewPrivileges=yes
+ProtectSystem=full
+ProtectHome=read-only
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+";
+
+fn limits(job: &Job) -> String {
+    if job.has_commands {
+        return "# The profile runs commands of its own, which may need anything: nothing is kept from it.\n".into();
+    }
+    let writes = |path: &PathBuf| quoted(&format!("-{}", path.display())).replace('%', "%%");
+    let paths: Vec<String> = job.writes.iter().map(writes).collect();
+    let paths = if paths.is_empty() { String::new() } else { format!("ReadWritePaths={}\n", paths.join(" ")) };
+    format!("{LIMITS}{paths}")
 }
 
 /// A word as systemd takes it; what it cannot hold was refused.

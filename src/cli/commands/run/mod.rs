@@ -22,7 +22,7 @@ use crate::operations::watch::{self, Numbers};
 use crate::operations::{Observer, Silent};
 use crate::repository::Ambient;
 
-pub(super) use plan::dataset;
+pub(super) use plan::{Wanted, dataset, wanted};
 use report::Report;
 use steps::Steps;
 

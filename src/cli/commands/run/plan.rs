@@ -1,5 +1,7 @@
 //! What a profile asks for, as options of the operations.
 
+use std::path::PathBuf;
+
 use jiff::tz::TimeZone;
 
 use crate::cli::configuration::{Mode, Profile, PruneRule};
@@ -11,13 +13,29 @@ use crate::operations::list::Filter;
 use crate::operations::source::{LiveSource, Source};
 use crate::operations::{backup, forget, prune};
 use crate::redis::CaptureOptions;
-use crate::redis::server::{self, LiveOptions, WhereOptions};
+use crate::redis::server::{self, Address, LiveOptions, WhereOptions};
 
 /// The dataset of a profile: as it is named, else as a backup would name it.
 pub(crate) fn dataset(profile: &Profile, host: &str, context: &Context) -> anyhow::Result<String> {
     match &profile.dataset {
         Some(dataset) => Ok(dataset.clone()),
         None => Ok(source(profile, context)?.dataset(host)),
+    }
+}
+
+/// What a profile backs up, for whoever looks at it beforehand.
+pub(crate) enum Wanted {
+    /// A live server, and what is said of its directory.
+    Server(Box<Address>, WhereOptions),
+    /// A directory of which nobody is asked.
+    Directory(PathBuf),
+}
+
+/// What a profile backs up.
+pub(crate) fn wanted(profile: Option<&Profile>, context: &Context) -> anyhow::Result<Wanted> {
+    match source(profile.unwrap_or(&Profile::default()), context)? {
+        Source::Server(live) => Ok(Wanted::Server(Box::new(live.address), live.options.place)),
+        Source::Directory(directory) => Ok(Wanted::Directory(directory)),
     }
 }
 

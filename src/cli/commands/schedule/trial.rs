@@ -1,0 +1,149 @@
+//! Whether a profile will work where nobody watches: tried with nothing of the environment of whoever schedules it, as the
+//! user who will run it.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::context::Context;
+use crate::cli::exit::Code;
+use crate::cli::outcome;
+use crate::operations::OperationError;
+use crate::operations::schedule::{User, may_write};
+use crate::redis::server::directory_of;
+use crate::redis::{CaptureOptions, RedisError, capture_directory};
+use crate::store::Location;
+
+use crate::cli::commands::run::{Wanted, wanted};
+
+/// What cron gives to its jobs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One thing that was tried.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Tried {
+    /// What: `repository`, `data` or `server`.
+    pub what: String,
+    /// What came of it.
+    pub found: String,
+    /// How it ended, as an exit code.
+    pub exit_code: u8,
+    /// What to do about it, where it failed.
+    pub hint: Option<String>,
+}
+
+/// What `schedule test` prints with `--json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Trial {
+    pub profile: String,
+    pub user: String,
+    pub tried: Vec<Tried>,
+}
+
+impl Trial {
+    /// Tries a profile in this process.
+    pub fn of(profile: &str, user: String, context: &Context) -> Trial {
+        let mut tried = vec![Tried::of("repository", || repository(context))];
+        tried.extend(data(context));
+        Trial { profile: profile.into(), user, tried }
+    }
+
+    /// The same by a process that has nothing of this one's environment, as another user where one is meant.
+    pub fn apart(profile: &str, user: &User, is_other: bool, config: Option<&Path>) -> anyhow::Result<Trial> {
+        let program = env::current_exe().context("cannot tell where this program is")?;
+        let mut command = match is_other {
+            false => Command::new(program),
+            true => {
+                let mut command = Command::new("setpriv");
+                command.args([format!("--reuid={}", user.id), format!("--regid={}", user.group)]);
+                command.args(["--init-groups", "--"]).arg(program);
+                command
+            }
+        };
+        command.args(["schedule", "test", profile, "--json"]);
+        command.args(config.iter().flat_map(|path| [Path::new("--config"), path]));
+        command.env_clear().env("PATH", PATH).env("SHELL", "/bin/sh").env("HOME", &user.home);
+        command.env("LOGNAME", &user.name).env("USER", &user.name).current_dir("/").stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("cannot try the profile as {}", user.name))?;
+        serde_json::from_slice(&output.stdout).map_err(|_| {
+            let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+            anyhow::anyhow!("the profile cannot be tried as {}: {said}", user.name)
+        })
+    }
+
+    /// The first thing that failed; a server that may be down just now comes last.
+    pub fn worst(&self) -> Option<&Tried> {
+        self.tried.iter().filter(|tried| tried.exit_code != 0).min_by_key(|tried| tried.is_of_server())
+    }
+}
+
+impl Tried {
+    fn of(what: &str, work: impl FnOnce() -> anyhow::Result<String>) -> Tried {
+        match work() {
+            Ok(found) => Tried { what: what.into(), found, exit_code: 0, hint: None },
+            Err(error) => Tried {
+                what: what.into(),
+                found: format!("{error:#}"),
+                exit_code: Code::of(&error) as u8,
+                hint: outcome::hint(&error),
+            },
+        }
+    }
+
+    /// Whether it is a server that may be down just now.
+    pub fn is_of_server(&self) -> bool {
+        self.exit_code == Code::Server as u8
+    }
+}
+
+/// It opens with the password that the configuration names, and can be written to.
+fn repository(context: &Context) -> anyhow::Result<String> {
+    let repository = context.open()?;
+    if let Location::Local(path) = context.location()?
+        && let Err(path) = may_write(&path)
+    {
+        return Err(OperationError::Refused {
+            what: format!("{} may not be written by this user", path.display()),
+            hint: "give the repository to the user who runs the profile".into(),
+        }
+        .into());
+    }
+    Ok(format!("{} opens, and can be written", repository.location()))
+}
+
+/// The server answers and its directory can be read; or the directory alone.
+fn data(context: &Context) -> Vec<Tried> {
+    let wanted = match context.profile().map_err(anyhow::Error::from).and_then(|profile| wanted(profile, context)) {
+        Ok(wanted) => wanted,
+        Err(error) => return vec![Tried::of("data", || Err(error))],
+    };
+    let (server, directory) = match wanted {
+        Wanted::Directory(directory) => (None, Ok(directory)),
+        Wanted::Server(address, place) => {
+            let found = directory_of(&address, &place);
+            let shown = address.to_string();
+            let (answer, directory) = match found {
+                Ok(directory) => {
+                    (Ok(format!("{shown} answers, and keeps its data in {}", directory.display())), Ok(directory))
+                }
+                Err(error) => (Err(error), Err(())),
+            };
+            (Some(Tried::of("server", || Ok(answer.map_err(OperationError::from)?))), directory)
+        }
+    };
+    let is_live = server.is_some();
+    let directory = directory.ok().map(|directory| {
+        Tried::of("data", || match capture_directory(&directory, &CaptureOptions::default()) {
+            Ok(_) => Ok(format!("{} can be read", directory.display())),
+            // What a live server is about to write, or writes otherwise, is its capture's to settle.
+            Err(error) if is_live && !matches!(error, RedisError::Denied { .. } | RedisError::Io { .. }) => {
+                Ok(format!("{} can be read", directory.display()))
+            }
+            Err(error) => Err(OperationError::from(error).into()),
+        })
+    });
+    server.into_iter().chain(directory).collect()
+}

@@ -1,0 +1,17 @@
+//! Where a live server's data are, found as a capture finds it.
+
+use std::path::PathBuf;
+
+use super::address::Address;
+use super::connection::Server;
+use super::discovery::{Place, WhereOptions};
+use crate::redis::RedisError;
+
+/// Asks a server where it keeps its data, as it is reached from here. Refuses a directory that certainly is another's.
+pub fn directory_of(address: &Address, place: &WhereOptions) -> Result<PathBuf, RedisError> {
+    let mut server = Server::connect(address)?;
+    let info = server.info()?;
+    let found = Place::find(&mut server, &info, place)?;
+    found.refuse_another()?;
+    Ok(found.directory)
+}
