@@ -9,8 +9,24 @@ use super::scanner::Scanner;
 pub enum Aim {
     /// After the last command whose second is at most this one: seconds since the epoch by the server's clock.
     Second(u64),
-    /// TIME-3: before the last command that begins with these words: its name in any case, its arguments as they are.
+    /// TIME-3: before the last command that begins with these words: its name in any case, its arguments as they are, but
+    /// in any case too where all that the command can have are keywords.
     Before(Vec<Vec<u8>>),
+}
+
+/// Commands whose arguments are all keywords.
+const KEYWORDS_ONLY: [&[u8]; 2] = [b"FLUSHALL", b"FLUSHDB"];
+
+/// Bytes of a found command that are kept to be shown.
+const SHOWN_MAX: usize = 256;
+
+/// A command that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundCommand {
+    /// Its words, up to some 256 bytes of them.
+    pub words: Vec<Vec<u8>>,
+    /// There is more of it.
+    pub is_cut_short: bool,
 }
 
 /// A place between commands.
@@ -29,6 +45,10 @@ pub struct Found {
     pub cut: Option<CutPoint>,
     /// The second in force at its end: that of the next file's first commands.
     pub second: Option<u64>,
+    /// The command that was looked for, at the cut.
+    pub command: Option<FoundCommand>,
+    /// The last command that is like it but for capitals.
+    pub alike: Option<FoundCommand>,
     /// What was seen of the whole file.
     pub commands: Commands,
 }
@@ -54,8 +74,9 @@ impl CutFinder {
 
     /// What was found, once everything was pushed.
     pub fn finish(mut self) -> Found {
-        let (cut, second) = self.0.take_seek().map_or((None, None), |seek| (seek.found, seek.second));
-        Found { cut, second, commands: self.0.finish() }
+        let seek = self.0.take_seek().unwrap_or_else(|| Seek::new(Aim::Second(0), None));
+        let Seek { found: cut, second, command, alike, .. } = seek;
+        Found { cut, second, command, alike, commands: self.0.finish() }
     }
 }
 
@@ -67,8 +88,12 @@ pub(super) struct Seek {
     second: Option<u64>,
     found: Option<CutPoint>,
     words: Words,
-    /// A command since the last cut begins with the words.
-    hit: bool,
+    /// The last command since the last cut that begins with the words.
+    hit: Option<FoundCommand>,
+    /// The one at the cut.
+    command: Option<FoundCommand>,
+    /// The last one that begins so but for capitals.
+    alike: Option<FoundCommand>,
 }
 
 /// How far the command being read is like the words.
@@ -78,13 +103,19 @@ struct Words {
     begun: usize,
     /// Bytes seen of the argument being read.
     seen: usize,
+    /// So far it is, but for capitals.
+    is_alike: bool,
     /// So far it is.
     fits: bool,
+    /// What of it is kept, while it is.
+    shown: FoundCommand,
+    /// Bytes of that.
+    kept: usize,
 }
 
 impl Seek {
     fn new(aim: Aim, second: Option<u64>) -> Self {
-        Self { aim, second, found: None, words: Words::default(), hit: false }
+        Self { aim, second, found: None, words: Words::default(), hit: None, command: None, alike: None }
     }
 
     pub(super) fn see_second(&mut self, second: u64) {
@@ -96,18 +127,20 @@ impl Seek {
             Aim::Second(_) => false,
             Aim::Before(words) => arguments >= words.len() as u64 && !words.is_empty(),
         };
-        self.words = Words { begun: 0, seen: 0, fits };
+        self.words = Words { fits, is_alike: fits, ..Words::default() };
     }
 
     pub(super) fn begin_argument(&mut self, length: u64) {
-        if !self.words.fits {
+        if !self.words.is_alike {
             return;
         }
         self.words.seen = 0;
         self.words.begun += 1;
         if let Some(word) = self.word() {
-            self.words.fits = word.len() as u64 == length;
+            self.words.is_alike = word.len() as u64 == length;
+            self.words.fits &= self.words.is_alike;
         }
+        self.words.show_another();
     }
 
     /// The word that the argument being read has to be.
@@ -118,35 +151,71 @@ impl Seek {
         }
     }
 
+    /// Whether the argument being read is meant in any case.
+    fn is_keyword(&self) -> bool {
+        let name = match &self.aim {
+            Aim::Second(_) => None,
+            Aim::Before(words) => words.first(),
+        };
+        let is_one = |name: &Vec<u8>| KEYWORDS_ONLY.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.words.begun == 1 || name.is_some_and(is_one)
+    }
+
     /// More bytes of the argument being read.
     pub(super) fn see(&mut self, part: &[u8]) {
-        if !self.words.fits {
+        if !self.words.is_alike {
             return;
         }
-        let Some(word) = self.word() else { return };
-        let expected = word.get(self.words.seen..).and_then(|rest| rest.get(..part.len())).unwrap_or_default();
-        let fits = match self.words.begun {
-            1 => expected.eq_ignore_ascii_case(part),
-            _ => expected == part,
-        };
-        self.words.fits = fits;
+        if let Some(word) = self.word() {
+            let expected = word.get(self.words.seen..).and_then(|rest| rest.get(..part.len())).unwrap_or_default();
+            let is_alike = expected.eq_ignore_ascii_case(part);
+            let fits = expected == part || (is_alike && self.is_keyword());
+            self.words.is_alike = is_alike;
+            self.words.fits &= fits;
+        }
         self.words.seen += part.len();
+        self.words.show(part);
     }
 
     pub(super) fn end_command(&mut self) {
-        self.hit |= self.words.fits;
+        if self.words.is_alike {
+            let shown = std::mem::take(&mut self.words.shown);
+            *if self.words.fits { &mut self.hit } else { &mut self.alike } = Some(shown);
+        }
     }
 
     /// A command outside any transaction, or a transaction, stands between these offsets.
     pub(super) fn end_unit(&mut self, begin: u64, end: u64) {
-        let hit = std::mem::take(&mut self.hit);
+        let hit = self.hit.take();
         let cut = match self.aim {
             Aim::Second(second) => self.second.is_none_or(|now| now <= second).then_some(end),
-            Aim::Before(_) => hit.then_some(begin),
+            Aim::Before(_) => hit.is_some().then_some(begin),
         };
+        self.command = hit.or(self.command.take());
         if let Some(offset) = cut {
             self.found = Some(CutPoint { offset, second: self.second });
         }
+    }
+}
+
+impl Words {
+    fn show_another(&mut self) {
+        match self.kept < SHOWN_MAX {
+            true => self.shown.words.push(Vec::new()),
+            false => self.shown.is_cut_short = true,
+        }
+        // Words without a byte are counted too.
+        self.kept += 1;
+    }
+
+    fn show(&mut self, part: &[u8]) {
+        let room = SHOWN_MAX.saturating_sub(self.kept);
+        let (kept, rest) = part.split_at(part.len().min(room));
+        if let Some(word) = self.shown.words.last_mut().filter(|_| !self.shown.is_cut_short) {
+            word.extend_from_slice(kept);
+        }
+        self.kept += kept.len();
+        self.shown.is_cut_short |= !rest.is_empty();
     }
 }
 
@@ -249,7 +318,7 @@ mod tests {
         for (words, wanted) in [
             (&["FLUSHALL"][..], Some((13, Some(107)))),
             (&["flushall", "ASYNC"], Some((13, Some(107)))),
-            (&["flushall", "async"], None),
+            (&["flushall", "async"], Some((13, Some(107)))),
             (&["FLUSHALL", "ASYNC", "x"], None),
             (&["FLUSHDB"], None),
             (&["set", "a", "3"], Some((4, Some(100)))),
@@ -266,6 +335,32 @@ mod tests {
         }
     }
 
+    /// TIME-3
+    #[test]
+    fn the_found_command_is_told_and_one_that_differs_in_capitals() {
+        let found = |words: &[&str]| {
+            let mut finder =
+                CutFinder::new(Aim::Before(words.iter().map(|word| word.as_bytes().to_vec()).collect()), None);
+            history().iter().for_each(|part| finder.push(part));
+            let found = finder.finish();
+            [found.command, found.alike].map(|command| command.map(|command| command.words.join(&b' ')))
+        };
+        let told = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(found(&["FLUSHALL"]), [told("flushALL ASYNC"), None]);
+        assert_eq!(found(&["set", "a"]), [told("SET a late"), None]);
+        assert_eq!(found(&["set", "A", "9"]), [None, told("SET a 9")]);
+        assert_eq!(found(&["INCR", "b"]), [told("INCR b"), None]);
+        assert_eq!(found(&["DEL"]), [None, None]);
+
+        let mut finder = CutFinder::new(Aim::Before(vec![b"set".to_vec()]), None);
+        for piece in command(&["SET", "k", &"v".repeat(1000), "EX", "5"]).chunks(7) {
+            finder.push(piece);
+        }
+        let long = finder.finish().command.unwrap();
+        assert!(long.is_cut_short && long.words.concat().len() < 300, "{long:?}");
+        assert_eq!(long.words[..2], [b"SET".to_vec(), b"k".to_vec()]);
+    }
+
     #[test]
     fn an_empty_argument_is_a_word_too() {
         let parts = [command(&["SET", "", "x"]), command(&["SET", "b", ""]), command(&["PING"])];
@@ -278,7 +373,8 @@ mod tests {
     fn the_second_in_force_is_handed_on() {
         let mut finder = CutFinder::new(Aim::Second(5), Some(7));
         finder.push(&command(&["PING"]));
-        assert_eq!(finder.finish(), Found { cut: None, second: Some(7), commands: scanned(&command(&["PING"])) });
+        let commands = scanned(&command(&["PING"]));
+        assert_eq!(finder.finish(), Found { cut: None, second: Some(7), command: None, alike: None, commands });
     }
 
     fn scanned(bytes: &[u8]) -> Commands {

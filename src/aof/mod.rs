@@ -17,7 +17,7 @@ mod timestamps;
 mod tests;
 
 pub use commands::{Commands, Ending};
-pub use cutting::{Aim, CutFinder, CutPoint, Found};
+pub use cutting::{Aim, CutFinder, CutPoint, Found, FoundCommand};
 pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
 pub use names::{aof_of_temporary, is_temporary, is_unfinished_save, manifest_name};
 pub(crate) use quoting::append_word;

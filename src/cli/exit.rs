@@ -190,9 +190,10 @@ fn of_operation(error: &OperationError) -> Code {
         OperationError::NoRoom { .. } => Code::Failed,
         OperationError::Busy { .. } => Code::Busy,
         OperationError::Refused { .. } | OperationError::Ambiguous { .. } => Code::Usage,
-        OperationError::NoMoment { .. } | OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
-            Code::NoMoment
-        }
+        OperationError::NoMoment { .. }
+        | OperationError::Unreachable { .. }
+        | OperationError::NotThere { .. }
+        | OperationError::NoCommand { .. } => Code::NoMoment,
         OperationError::InUse { .. } => Code::Server,
         OperationError::WrongBytes { .. } | OperationError::LostSnapshot { .. } | OperationError::Lacking { .. } => {
             Code::Damage
@@ -348,7 +349,10 @@ mod tests {
         let oldest = SnapshotName { tag, time: UnixMillis(0), session: Id16([0; 16]) };
         assert_eq!(code(OperationError::NoMoment { oldest }), 8);
         let at = UnixMillis(0);
-        assert_eq!(code(OperationError::Unreachable { at, why: text(), before: None, after: None }), 8);
+        assert_eq!(
+            code(OperationError::Unreachable { at, why: text(), before: None, after: None, is_damaged: false }),
+            8
+        );
         assert_eq!(code(OperationError::NotThere { why: text() }), 8);
     }
 

@@ -9,6 +9,7 @@ use super::exit::{BusyError, Code, Hinted, TrialError, UsageError};
 use super::human::{plain, short};
 use super::json;
 use super::time;
+use crate::format::UnixMillis;
 use crate::operations::OperationError;
 use crate::operations::list::{NONE_YET, SEVERAL_DATASETS};
 use crate::repository::{Alarm, RepositoryError};
@@ -187,10 +188,21 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
             let (id, time) = (short(&oldest.session), time::show(oldest.time));
             Some(format!("the oldest one is {id} of {time}"))
         }
-        Some(OperationError::Unreachable { before, after, .. }) if before.or(*after).is_some() => {
-            let before =
-                before.map(|time| format!("the nearest before it is {} (--nearest takes it)", time::show(time)));
-            let after = after.map(|time| format!("the nearest after it is {}", time::show(time)));
+        Some(OperationError::Unreachable { at, before, after, is_damaged, .. })
+            if before.or(*after).is_some() || *is_damaged =>
+        {
+            // Within one second the milliseconds tell them apart.
+            let show = |time: UnixMillis| match time.0 / 1000 == at.0 / 1000 {
+                true => time::exact(time),
+                false => time::show(time),
+            };
+            let takes = match is_damaged {
+                true => "--nearest cuts at the last whole command before the damage",
+                false => "--nearest takes it",
+            };
+            let nearest = |time: UnixMillis| format!("the nearest before it is {} ({takes})", show(time));
+            let before = before.map(nearest).or(is_damaged.then(|| takes.into()));
+            let after = after.map(|time| format!("the nearest after it is {}", show(time)));
             Some([before, after].into_iter().flatten().collect::<Vec<_>>().join("; "))
         }
         Some(error) => error.hint(),

@@ -23,6 +23,10 @@ pub const LAST_TIMESTAMP: &str = "timeline.last-timestamp";
 pub const BORN: &str = "timeline.born";
 /// First moment, where the AOF was carried to its place and is the dataset's only since then.
 pub const FROM: &str = "timeline.from";
+/// The second in force where the first damage of the AOF begins, or `unknown`.
+pub const DAMAGED: &str = "timeline.damaged";
+/// Value of [`DAMAGED`]: no timestamp stands before the damage.
+const UNKNOWN: &str = "unknown";
 /// Value of [`ANNOTATED_FROM`]: no part that goes on to the end is annotated.
 const NOWHERE: &str = "nowhere";
 
@@ -64,17 +68,7 @@ impl Reach {
     pub fn of(snapshot: &Snapshot) -> Result<Reach, Nothing> {
         let facts = &snapshot.facts;
         match facts.get("authoritative").map(String::as_str) {
-            Some("aof") => {
-                let end = snapshot.moment.or_else(|| snapshot.marks.iter().map(|mark| mark.time).max());
-                let begin = begin(snapshot).or_else(|| snapshot.marks.iter().map(|mark| mark.time).min());
-                let (begin, end) = begin.zip(end).ok_or(Nothing::Unknown)?;
-                let begin = number(facts, FROM).map_or(begin, |from| begin.max(UnixMillis(from)));
-                // What a command's second says is more than what the file system says of its file.
-                let end = seconds(facts, LAST_TIMESTAMP).map_or(end, |last| last.max(end));
-                let precision = precision(facts);
-                let annotated_from = number(facts, ANNOTATED_FROM).filter(|_| precision == Precision::Second);
-                Ok(Reach { begin: begin.min(end), end, precision, annotated_from })
-            }
+            Some("aof") => Reach::of_aof(snapshot),
             Some("rdb") => {
                 let moment = seconds(facts, "dump.ctime").or(snapshot.moment).ok_or(Nothing::Unknown)?;
                 Ok(Reach { begin: moment, end: moment, precision: Precision::Snapshot, annotated_from: None })
@@ -84,9 +78,39 @@ impl Reach {
         }
     }
 
-    /// Whether it holds a second of the server's clock.
-    pub fn holds(&self, second: u64) -> bool {
-        (self.begin.0 / 1000..=self.end.0 / 1000).contains(&second)
+    fn of_aof(snapshot: &Snapshot) -> Result<Reach, Nothing> {
+        let facts = &snapshot.facts;
+        let times = || snapshot.marks.iter().map(|mark| mark.time);
+        let begin = begin(snapshot).or_else(|| times().min());
+        let begin = begin.map(|begin| number(facts, FROM).map_or(begin, |from| begin.max(UnixMillis(from))));
+        let mut precision = precision(facts);
+        let end = if is_damaged(snapshot) {
+            let sound = before_damage(facts).filter(|end| precision == Precision::Second && Some(*end) >= begin);
+            if sound.is_none() {
+                precision = Precision::Marks;
+            }
+            sound.or_else(|| times().max())
+        } else {
+            let end = snapshot.moment.or_else(|| times().max());
+            // What a command's second says is more than what the file system says of its file.
+            end.map(|end| seconds(facts, LAST_TIMESTAMP).map_or(end, |last| last.max(end)))
+        };
+        let (begin, end) = begin.zip(end).ok_or(Nothing::Unknown)?;
+        let annotated_from = number(facts, ANNOTATED_FROM).filter(|_| precision == Precision::Second);
+        Ok(Reach { begin: begin.min(end), end, precision, annotated_from })
+    }
+
+    /// Whether it holds a moment of the server's clock. Of a dump that tells no more than its second, it is that second.
+    pub fn holds(&self, at: UnixMillis) -> bool {
+        let second = |time: UnixMillis| time.0 / 1000;
+        let is_of_second = self.precision == Precision::Snapshot && self.end.0.is_multiple_of(1000);
+        let is_past = at > self.end && !(is_of_second && second(at) == second(self.end));
+        second(self.begin) <= second(at) && !is_past
+    }
+
+    /// Whether it goes on to the end of a second.
+    pub fn holds_all_of(&self, second: u64) -> bool {
+        self.end.0 >= end_of(second).0
     }
 
     /// How exactly a second of it can be restored.
@@ -98,16 +122,31 @@ impl Reach {
     }
 }
 
+/// Whether bytes stand in its AOF that are no commands, or commands after which others go on that a server would not load.
+pub fn is_damaged(snapshot: &Snapshot) -> bool {
+    snapshot.facts.contains_key(DAMAGED)
+}
+
+/// The last moment before the second in force where the damage begins: commands of that second may be lost.
+fn before_damage(facts: &BTreeMap<String, String>) -> Option<UnixMillis> {
+    seconds(facts, DAMAGED)?.0.checked_sub(1).map(UnixMillis)
+}
+
+/// The last millisecond of a second.
+pub fn end_of(second: u64) -> UnixMillis {
+    UnixMillis(second.saturating_mul(1000).saturating_add(999))
+}
+
 /// Server's clock minus the host's, in milliseconds.
 pub fn clock_offset(snapshot: &Snapshot) -> i64 {
     snapshot.facts.get("server.clock-offset-ms").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// The last mark whose second is at most this one.
+/// The last mark that is not later than a moment.
 ///
 /// TIME-4: without timestamps only marks are moments.
-pub fn mark_at(marks: &[Mark], second: u64) -> Option<&Mark> {
-    marks.iter().filter(|mark| mark.time.0 / 1000 <= second).max_by_key(|mark| mark.time)
+pub fn mark_at(marks: &[Mark], until: UnixMillis) -> Option<&Mark> {
+    marks.iter().filter(|mark| mark.time <= until).max_by_key(|mark| mark.time)
 }
 
 /// The file of an AOF that grows: the last increment, or the single AOF.
@@ -199,6 +238,28 @@ pub struct Seen {
     pub timestamps: BTreeSet<u64>,
     /// Its first commands have no timestamp before them.
     pub has_unstamped: bool,
+    /// Where what a server would load of it ends, if that is not its end.
+    pub damage: Option<Damage>,
+}
+
+/// Where the commands of an AOF end before its files do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: Vec<u8>,
+    /// Bytes of it up to the last whole command.
+    pub offset: u64,
+    /// The second in force there, where a timestamp stands before it.
+    pub second: Option<u64>,
+}
+
+impl Damage {
+    /// Whether a mark stands before it, among the files of its AOF.
+    fn is_behind(&self, mark: &Mark, files: &[&File]) -> bool {
+        let place = |path: &[u8]| files.iter().position(|file| file.path[..] == *path);
+        let (here, there) = (place(&self.path), place(&mark.path));
+        there < here || (there == here && mark.offset <= self.offset)
+    }
 }
 
 impl Seen {
@@ -209,7 +270,7 @@ impl Seen {
 
 /// Completes the marks of a new snapshot and says whether it continues `previous`, whose object name is given with it.
 ///
-/// TIME-6: the base, then what the continued snapshot knew, then the end; no more than MARKS_MAX.
+/// TIME-6: the base, then what the continued snapshot knew, then the end; no more than MARKS_MAX, none behind a damage.
 pub fn complete(snapshot: &mut Snapshot, previous: Option<(&str, &Snapshot)>, seen: &Seen) {
     if snapshot.facts.get("authoritative").is_none_or(|which| which != "aof") {
         return;
@@ -227,6 +288,12 @@ pub fn complete(snapshot: &mut Snapshot, previous: Option<(&str, &Snapshot)>, se
         marks.extend(previous.marks.iter().filter(is_there).cloned());
     }
     marks.extend(own);
+    if let Some(damage) = &seen.damage {
+        let files = growing_files(snapshot);
+        marks.retain(|mark| damage.is_behind(mark, &files));
+        let second = damage.second.map_or(UNKNOWN.into(), |second| second.to_string());
+        snapshot.facts.insert(DAMAGED.into(), second);
+    }
     let mut known = BTreeSet::new();
     marks.retain(|mark| known.insert((mark.path.to_vec(), mark.offset, mark.time)));
     let excess = marks.len().saturating_sub(MARKS_MAX);
@@ -295,227 +362,4 @@ fn annotate(snapshot: &mut Snapshot, previous: Option<&Snapshot>, seen: &Seen) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::ObjectHash;
-    use crate::format::snapshot::{FileKind, Summary};
-
-    fn file(path: &str, role: Role, size: u64) -> File {
-        File {
-            path: path.as_bytes().to_vec().into(),
-            kind: FileKind::File,
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            user: None,
-            group: None,
-            mtime: 2000,
-            mtime_nanos: 500_000_000,
-            size,
-            hash: Some(ObjectHash([0; 32])),
-            recipe: Some(Vec::new()),
-            target: None,
-            role,
-            suspect: None,
-        }
-    }
-
-    fn snapshot(files: &[File], facts: &[(&str, &str)]) -> Snapshot {
-        Snapshot {
-            dataset: "d".into(),
-            sequence: 1,
-            previous: None,
-            begin: UnixMillis(3_000_000),
-            end: UnixMillis(3_000_001),
-            moment: None,
-            host: "h".into(),
-            directory: Vec::new(),
-            facts: facts.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            files: files.to_vec(),
-            marks: Vec::new(),
-            warnings: Vec::new(),
-            tags: Vec::new(),
-            made_by: String::new(),
-            summary: Summary::default(),
-            place: None,
-        }
-    }
-
-    fn mark(path: &str, offset: u64, time: u64) -> Mark {
-        Mark { path: path.as_bytes().to_vec().into(), offset, time: UnixMillis(time) }
-    }
-
-    fn multi_part(facts: &[(&str, &str)]) -> Snapshot {
-        let files = [
-            file("a/x.1.base.rdb", Role::Base, 90),
-            // By number, not by name.
-            file("a/x.10.incr.aof", Role::Incr, 70),
-            file("a/x.9.incr.aof", Role::Incr, 50),
-        ];
-        snapshot(&files, &[&[("authoritative", "aof")], facts].concat())
-    }
-
-    fn reach(begin: u64, end: u64, precision: Precision, annotated_from: Option<u64>) -> Result<Reach, Nothing> {
-        Ok(Reach { begin: UnixMillis(begin), end: UnixMillis(end), precision, annotated_from })
-    }
-
-    /// TIME-1, TIME-4, TIME-6
-    #[test]
-    fn what_a_snapshot_holds_follows_from_its_facts_and_marks() {
-        let of = |facts: &[(&str, &str)], moment: Option<u64>| {
-            let mut snapshot = Snapshot { moment: moment.map(UnixMillis), ..multi_part(facts) };
-            complete(&mut snapshot, None, &Seen::default());
-            Reach::of(&snapshot)
-        };
-        let (ctime, stamps) = (("base.ctime", "1000"), (LAST_TIMESTAMP, "1500"));
-        assert_eq!(of(&[ctime], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
-        assert_eq!(of(&[ctime], Some(2_345_678)), reach(1_000_000, 2_345_678, Precision::Marks, None));
-        assert_eq!(of(&[ctime, stamps], None), reach(1_000_000, 2_000_510, Precision::Second, None));
-        let off = ("server.aof-timestamps", "no");
-        assert_eq!(of(&[ctime, stamps, off], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
-        let from = (ANNOTATED_FROM, "1400");
-        assert_eq!(of(&[ctime, stamps, from], None), reach(1_000_000, 2_000_510, Precision::Second, Some(1400)));
-        let commands = ("base.aof.first-timestamp", "1100");
-        assert_eq!(of(&[commands, (BORN, "7")], None), reach(1_100_000, 2_000_510, Precision::Marks, None));
-        assert_eq!(of(&[(BORN, "1200300")], None), reach(1_200_300, 2_000_510, Precision::Marks, None));
-
-        let dump = |facts: &[(&str, &str)]| Reach::of(&snapshot(&[file("dump.rdb", Role::Dump, 9)], facts));
-        let rdb = ("authoritative", "rdb");
-        assert_eq!(dump(&[rdb, ("dump.ctime", "5")]), reach(5000, 5000, Precision::Snapshot, None));
-        assert_eq!(dump(&[rdb]), Err(Nothing::Unknown));
-        assert_eq!(dump(&[("authoritative", "unknown"), ("dump.ctime", "5")]), Err(Nothing::Stale));
-        assert_eq!(dump(&[("authoritative", "none")]), Err(Nothing::Unknown));
-    }
-
-    /// TIME-6
-    #[test]
-    fn marks_are_those_of_the_base_of_what_is_continued_and_of_the_end() {
-        let mut first = multi_part(&[("base.ctime", "1000")]);
-        complete(&mut first, None, &Seen::default());
-        let wanted = [mark("a/x.9.incr.aof", 0, 1_000_000), mark("a/x.10.incr.aof", 70, 2_000_510)];
-        assert_eq!(first.marks, wanted);
-
-        let mut second = multi_part(&[("base.ctime", "1000")]);
-        second.files[1].size = 80;
-        // Made before an unfinished command was left out.
-        second.marks = vec![mark("a/x.10.incr.aof", 85, 2_600_000)];
-        complete(&mut second, Some(("name", &first)), &Seen::default());
-        assert_eq!(second.marks, [&wanted[..], &[mark("a/x.10.incr.aof", 80, 2_600_000)]].concat());
-        assert_eq!(second.facts.get(CONTINUES).map(String::as_str), Some("name"));
-
-        let mut many = first.clone();
-        many.marks.extend((0..500).map(|n| mark("a/x.10.incr.aof", 70, 3_000_000 + n)));
-        let mut third = multi_part(&[("base.ctime", "1000")]);
-        third.marks = vec![mark("a/x.10.incr.aof", 70, 9_000_000)];
-        complete(&mut third, Some(("name", &many)), &Seen::default());
-        assert_eq!(third.marks.len(), MARKS_MAX);
-        assert_eq!(third.marks[0], wanted[0]);
-        assert_eq!(third.marks[1].time, UnixMillis(3_000_000 + 500 - (MARKS_MAX as u64 - 2)));
-        assert_eq!(third.marks.last(), Some(&mark("a/x.10.incr.aof", 70, 9_000_000)));
-    }
-
-    #[test]
-    fn a_single_aof_is_known_from_behind_its_rdb_file_or_from_its_first_mark() {
-        let single = |facts: &[(&str, &str)]| {
-            let facts = [&[("authoritative", "aof")], facts].concat();
-            let mut snapshot = snapshot(&[file("appendonly.aof", Role::SingleAof, 500)], &facts);
-            complete(&mut snapshot, None, &Seen::default());
-            (Reach::of(&snapshot), snapshot.marks)
-        };
-        let end = mark("appendonly.aof", 500, 2_000_510);
-        let (held, marks) = single(&[("aof-file.ctime", "1000"), ("aof-file.preamble", "90")]);
-        assert_eq!(held, reach(1_000_000, 2_000_510, Precision::Marks, None));
-        assert_eq!(marks, [mark("appendonly.aof", 90, 1_000_000), end.clone()]);
-        let (held, marks) = single(&[(BORN, "5")]);
-        assert_eq!(held, reach(2_000_510, 2_000_510, Precision::Marks, None));
-        assert_eq!(marks, [end]);
-    }
-
-    /// TIME-4
-    #[test]
-    fn a_moment_stands_for_the_last_mark_whose_second_it_reaches() {
-        let marks = [mark("a", 0, 1_000_900), mark("a", 5, 1_007_000), mark("a", 9, 1_007_400)];
-        let offset = |second| mark_at(&marks, second).map(|mark| mark.offset);
-        assert_eq!([999, 1000, 1006, 1007, 2000].map(offset), [None, Some(0), Some(0), Some(9), Some(9)]);
-    }
-
-    fn stamped(timestamps: &[u64]) -> Seen {
-        Seen { timestamps: timestamps.iter().copied().collect(), ..Seen::default() }
-    }
-
-    /// An AOF with timestamps that was captured at a second.
-    fn stamped_at(second: u64, timestamps: &[u64], facts: &[(&str, &str)]) -> Snapshot {
-        let mut snapshot = multi_part(&[&[("base.ctime", "1000")], facts].concat());
-        snapshot.moment = Some(UnixMillis(second * 1000));
-        let ends = [(FIRST_TIMESTAMP, timestamps.iter().min()), (LAST_TIMESTAMP, timestamps.iter().max())];
-        let ends = ends.into_iter().filter_map(|(name, second)| Some((name.to_owned(), second?.to_string())));
-        snapshot.facts.extend(ends);
-        snapshot
-    }
-
-    /// TIME-4
-    #[test]
-    fn an_aof_that_was_annotated_later_is_exact_only_from_then_on() {
-        let mut first = stamped_at(1500, &[], &[]);
-        complete(&mut first, None, &Seen::default());
-        let mut second = stamped_at(2000, &[1800, 1900], &[]);
-        complete(&mut second, Some(("name", &first)), &stamped(&[1800, 1900]));
-        let held = Reach::of(&second).unwrap();
-        assert_eq!((held.annotated_from, held.precision), (Some(1800), Precision::Second));
-        assert_eq!([1799, 1800].map(|second| held.precision_at(second)), [Precision::Marks, Precision::Second]);
-        let mut third = stamped_at(2200, &[1800, 2100], &[]);
-        complete(&mut third, Some(("name", &second)), &stamped(&[1800, 2100]));
-        assert_eq!(Reach::of(&third).unwrap().annotated_from, Some(1800));
-
-        let mut alone = stamped_at(2000, &[1800, 1900], &[]);
-        complete(&mut alone, None, &Seen { has_unstamped: true, ..stamped(&[1800, 1900]) });
-        assert_eq!(Reach::of(&alone).unwrap().annotated_from, Some(1800));
-    }
-
-    /// TIME-4
-    #[test]
-    fn what_was_annotated_before_a_capture_without_annotations_is_not_exact_after_it() {
-        let off = ("server.aof-timestamps", "no");
-        let mut first = stamped_at(1500, &[1200, 1300], &[off]);
-        complete(&mut first, None, &stamped(&[1200, 1300]));
-        assert_eq!(Reach::of(&first).unwrap().precision, Precision::Marks);
-        // Not known to be on again, then on again.
-        let mut second = stamped_at(1600, &[1200, 1300], &[]);
-        complete(&mut second, Some(("name", &first)), &stamped(&[1200, 1300]));
-        assert_eq!(Reach::of(&second).unwrap().precision, Precision::Marks);
-        let mut third = stamped_at(2000, &[1200, 1900], &[]);
-        complete(&mut third, Some(("name", &second)), &stamped(&[1200, 1300, 1800, 1900]));
-        assert_eq!(Reach::of(&third), reach(1_000_000, 2_000_000, Precision::Second, Some(1800)));
-    }
-
-    /// TIME-10
-    #[test]
-    fn an_aof_that_was_carried_begins_with_the_first_moment_after_that() {
-        let carried = |millis, timestamps: &[u64]| Seen { carried: Some(UnixMillis(millis)), ..stamped(timestamps) };
-        let mut first = stamped_at(1500, &[1200, 1400], &[]);
-        complete(&mut first, None, &stamped(&[1200, 1400]));
-        let mut second = stamped_at(2000, &[1200, 1900], &[]);
-        complete(&mut second, Some(("name", &first)), &carried(1_700_400, &[1200, 1400, 1700, 1800, 1900]));
-        assert_eq!(Reach::of(&second), reach(1_800_000, 2_000_000, Precision::Second, None));
-        assert_eq!(second.facts.get(CONTINUES), None);
-        let mut third = stamped_at(2400, &[1200, 2200], &[]);
-        complete(&mut third, Some(("name", &second)), &carried(1_700_400, &[1200, 1800, 2200]));
-        assert_eq!(Reach::of(&third), reach(1_800_000, 2_400_000, Precision::Second, None));
-        assert_eq!(third.facts.get(CONTINUES).map(String::as_str), Some("name"));
-
-        let mut idle = stamped_at(2000, &[1200], &[]);
-        complete(&mut idle, Some(("name", &first)), &carried(1_700_400, &[1200]));
-        assert_eq!(Reach::of(&idle), reach(2_000_000, 2_000_000, Precision::Second, None));
-        // Nobody wrote to it since.
-        let mut copy = stamped_at(1600, &[1200], &[]);
-        complete(&mut copy, Some(("name", &first)), &carried(1_700_400, &[1200]));
-        assert_eq!(Reach::of(&copy), reach(1_000_000, 1_600_000, Precision::Second, None));
-        assert!(copy.facts.contains_key(CONTINUES));
-        // Only marks are moments.
-        let mut marks = multi_part(&[(BORN, "1700400")]);
-        marks.moment = Some(UnixMillis(2_000_000));
-        complete(&mut marks, None, &carried(1_700_400, &[]));
-        assert_eq!(Reach::of(&marks), reach(2_000_000, 2_000_000, Precision::Marks, None));
-        assert_eq!(marks.marks.len(), 1);
-    }
-}
+mod tests;

@@ -37,12 +37,24 @@ pub enum OperationError {
         before: Option<UnixMillis>,
         /// The nearest moment after it.
         after: Option<UnixMillis>,
+        /// The AOF is damaged behind the one before.
+        is_damaged: bool,
     },
     /// A snapshot does not hold the moment it was to be cut back to.
     #[error("the snapshot cannot be cut back to the asked moment: {why}")]
     NotThere {
         /// Why not.
         why: String,
+    },
+    /// No command begins with the words that were asked for.
+    #[error("no command of the AOF begins with {words}{}", in_how_many(*snapshots))]
+    NoCommand {
+        /// The words, quoted.
+        words: String,
+        /// The last command that differs from them in capitals only.
+        alike: Option<String>,
+        /// Snapshots that were looked into.
+        snapshots: u64,
     },
     /// A snapshot that fits what was asked for, or may fit it, is missing or cannot be read.
     #[error("{alarm}; it may be the snapshot that was asked for")]
@@ -182,7 +194,12 @@ impl OperationError {
             OperationError::Unreachable { before: Some(_), .. } => {
                 Some("take the nearest moment before it with --nearest".into())
             }
-            OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
+            OperationError::NoCommand { alike: Some(alike), .. } => {
+                Some(format!("one does that differs in capitals; write it as it is there: {alike}"))
+            }
+            OperationError::Unreachable { .. }
+            | OperationError::NotThere { .. }
+            | OperationError::NoCommand { alike: None, .. } => {
                 Some("see what can be restored with: redkeep timeline".into())
             }
             OperationError::LostSnapshot { .. } => {
@@ -216,6 +233,13 @@ fn one_of(alarms: &[Alarm]) -> String {
     let more = alarms.len().saturating_sub(1);
     let first = alarms.first().map(Alarm::to_string).unwrap_or_default();
     if more == 0 { first } else { format!("{first} (and {more} more)") }
+}
+
+fn in_how_many(snapshots: u64) -> String {
+    match snapshots {
+        0 | 1 => String::new(),
+        _ => format!(", in none of the {snapshots} snapshots that hold other commands"),
+    }
 }
 
 fn target_hint(kind: std::io::ErrorKind) -> &'static str {

@@ -64,12 +64,43 @@ fn verify_once(repository: &Repository, chosen: &Chosen, observer: &dyn Observer
 }
 
 fn verify_file(reader: &ChunkReader<'_>, file: &File, observer: &dyn Observer) -> Result<Verified, OperationError> {
+    let through = read_through(reader, file, observer, |input| inspect(file.role, input))?;
+    let (path, bytes) = (file.display_path(), through.bytes);
+    let damage = match through.is_as_stored {
+        Ok(true) => None,
+        Ok(false) => Some("its bytes do not match the hash in the snapshot".to_string()),
+        Err(error) if error.is_damage() => Some(one_line(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    let reading =
+        through.seen.unwrap_or_else(|error| Reading { suspect: Some(error.to_string()), ..Reading::default() });
+    let suspect = if damage.is_some() { None } else { reading.suspect.or_else(|| file.suspect.clone()) };
+    Ok(Verified { path, bytes, damage, suspect })
+}
+
+/// A stored file that went past a reader of its content.
+pub(super) struct Through<T> {
+    /// Bytes that were rebuilt.
+    pub bytes: u64,
+    /// Whether its bytes are those that the snapshot promises.
+    pub is_as_stored: Result<bool, RepositoryError>,
+    /// What its reader saw.
+    pub seen: T,
+}
+
+/// Rebuilds a file without writing it, for a reader in a thread of its own.
+pub(super) fn read_through<T: Send>(
+    reader: &ChunkReader<'_>,
+    file: &File,
+    observer: &dyn Observer,
+    see: impl FnOnce(&mut dyn Read) -> T + Send,
+) -> Result<Through<T>, OperationError> {
     let (hash, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
     let mut hasher = blake3::Hasher::new();
     let mut bytes = 0;
-    let (to_inspector, pieces) = bounded(4);
-    let (read, reading) = thread::scope(|scope| {
-        let inspector = scope.spawn(move || inspect(file.role, &mut Pieces::new(pieces)));
+    let (to_reader, pieces) = bounded(4);
+    let (read, seen) = thread::scope(|scope| {
+        let seeing = scope.spawn(move || see(&mut Pieces::new(pieces)));
         let read = reader.read(recipe, &mut |piece| {
             if observer.interrupted() {
                 return Err(RepositoryError::Interrupted);
@@ -77,24 +108,16 @@ fn verify_file(reader: &ChunkReader<'_>, file: &File, observer: &dyn Observer) -
             hasher.update(piece);
             bytes += piece.len() as u64;
             observer.advance(piece.len() as u64);
-            // An inspector that has gone away reports why itself.
-            let _ = to_inspector.send(piece.to_vec());
+            // A reader that has gone away reports why itself.
+            let _ = to_reader.send(piece.to_vec());
             Ok(())
         });
-        // Closing the channel is what ends the inspector's input.
-        drop(to_inspector);
-        (read, inspector.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        // Closing the channel is what ends the reader's input.
+        drop(to_reader);
+        (read, seeing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let path = file.display_path();
-    let damage = match read {
-        Ok(()) if *hasher.finalize().as_bytes() == hash.0 => None,
-        Ok(()) => Some("its bytes do not match the hash in the snapshot".to_string()),
-        Err(error) if error.is_damage() => Some(one_line(&error)),
-        Err(error) => return Err(error.into()),
-    };
-    let reading = reading.unwrap_or_else(|error| Reading { suspect: Some(error.to_string()), ..Reading::default() });
-    let suspect = if damage.is_some() { None } else { reading.suspect.or_else(|| file.suspect.clone()) };
-    Ok(Verified { path, bytes, damage, suspect })
+    let is_as_stored = read.map(|()| *hasher.finalize().as_bytes() == hash.0);
+    Ok(Through { bytes, is_as_stored, seen })
 }
 
 /// Pieces from another thread as one input.

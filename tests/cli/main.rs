@@ -18,6 +18,7 @@ mod key;
 mod kills;
 mod ls;
 mod man;
+mod moments;
 mod nowhere;
 mod passwords;
 mod place;

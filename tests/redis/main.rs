@@ -25,6 +25,7 @@ mod live;
 mod live_hostile;
 mod live_impostors;
 mod moments;
+mod moments_edges;
 mod restore_server;
 mod restore_server_hostile;
 mod restore_server_kills;

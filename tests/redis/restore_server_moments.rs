@@ -5,7 +5,7 @@ use redkeep::operations::list::Selector;
 use redkeep::operations::restore::From;
 use redkeep::operations::restore::server::{Options, ServerReport, restore_into_server, undo_server};
 use redkeep::operations::source::{LiveSource, Source};
-use redkeep::operations::timeline::{Picked, before_command};
+use redkeep::operations::timeline::{Picked, Search, before_command};
 use redkeep::operations::{OperationError, Silent, backup};
 use redkeep::redis::server::LiveOptions;
 use redkeep::repository::Repository;
@@ -82,7 +82,8 @@ fn a_second_that_a_live_capture_recorded_comes_back_in_a_server_with_its_aof_on_
                 continue;
             }
             let report = scene.restore(&victim, &picked);
-            assert!(report.cut.unwrap().dropped > 0);
+            // A slow capture may have ended a second after the last of these.
+            assert!(second > first_second || report.cut.unwrap().dropped > 0);
             let found = counter(victim.server()).expect("the second holds a write");
             assert!(found / 1000 <= second, "{found} was written after {second}");
             let place = scene.writes.iter().position(|write| write.value == found).unwrap();
@@ -101,7 +102,8 @@ fn a_second_that_a_live_capture_recorded_comes_back_in_a_server_with_its_aof_on_
 fn a_server_holds_again_what_it_held_before_it_was_emptied() {
     let Some(scene) = Scene::new() else { return };
     let words = vec![b"FLUSHALL".to_vec()];
-    let picked = before_command(&scene.repository, &Selector::Latest(0), None, words).unwrap();
+    let search = Search { words, snapshot: Some(&Selector::Latest(0)), dataset: None };
+    let (picked, _) = before_command(&scene.repository, &search, &Silent).unwrap();
     let last = scene.writes[scene.writes.len() - 1];
     for lines in [AOF_ON, AOF_OFF] {
         let victim = Victim::start(ServerKind::Redis7, lines);

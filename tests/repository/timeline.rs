@@ -91,6 +91,51 @@ fn of_several_snapshots_the_most_exact_is_taken_and_of_these_the_earliest_that_h
     assert_eq!(of(701), None);
 }
 
+/// The state of a second that a span ends within is not the one at its end, and nothing is known behind that.
+///
+/// TIME-8
+#[test]
+fn a_second_that_is_covered_in_part_is_not_exact_and_what_follows_in_it_is_a_gap() {
+    let repository = create(memory(), &Hands::new(26));
+    let said = Said::new(&repository);
+    said.aof("d", 100, 200_300, STAMPED, &[]);
+    // The next one is known from the middle of the second after it on, as after a restore.
+    let restored = [STAMPED, &[("timeline.from", "201500")]].concat();
+    let later = said.aof("d", 100, 300_000, &restored, &[(0, 201_500)]);
+    let at = |millis, nearest| {
+        let wish = Wish { at: UnixMillis(millis), snapshot: None, dataset: Some("d"), nearest };
+        pick(&repository, &wish).map(|picked| (picked.chosen.name, picked.moment))
+    };
+    let (_, moment) = at(199_950, false).unwrap();
+    assert_eq!((moment.effective.0, moment.is_exact), (199_999, true));
+    for millis in [200_000, 200_300] {
+        let (_, moment) = at(millis, false).unwrap();
+        assert_eq!((moment.effective.0, moment.is_exact, moment.is_nearest), (200_300, false, false));
+    }
+    for millis in [200_301, 200_950] {
+        let Err(OperationError::Unreachable { before: Some(before), after: Some(after), .. }) = at(millis, false)
+        else {
+            panic!("{millis} is in the gap");
+        };
+        assert_eq!((before.0, after.0), (200_300, 201_500));
+        let (_, moment) = at(millis, true).unwrap();
+        assert_eq!((moment.effective.0, moment.is_exact, moment.is_nearest), (200_300, false, true));
+    }
+    let (name, moment) = at(201_000, false).unwrap();
+    assert_eq!((name, moment.effective.0, moment.is_exact), (later, 201_999, true));
+
+    // Marks, told to the millisecond where the asked time is.
+    let marks = [(0, 90_000), (70, 100_950)];
+    said.aof("m", 90, 110_000, &[], &marks);
+    let at = |millis| {
+        let wish = Wish { at: UnixMillis(millis), snapshot: None, dataset: Some("m"), nearest: false };
+        let moment = pick(&repository, &wish).unwrap().moment;
+        assert!(!moment.is_exact);
+        moment.effective.0
+    };
+    assert_eq!([100_949, 100_950, 100_000].map(at), [90_000, 100_950, 100_950]);
+}
+
 #[test]
 fn a_forgotten_snapshot_holds_nothing_and_a_catalog_that_is_built_again_says_the_same() {
     let (store, hands) = (memory(), Hands::new(22));

@@ -15,9 +15,10 @@ use crate::cli::human::{count, facts, plain, short, size, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::format::UnixMillis;
+use crate::format::timeline::Precision;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::restore::{self, Cut, Doubt, Options, Report, Which, meant, restore_at};
-use crate::operations::timeline::{self, Moment, Picked, Wish};
+use crate::operations::restore::{self, Cut, Doubt, Goal, Options, Report, Which, meant, restore_at};
+use crate::operations::timeline::{self, Moment, Picked, Search, Wish};
 use crate::repository::Repository;
 use into_server::{IntoServer, of_a_restore};
 
@@ -27,8 +28,9 @@ use into_server::{IntoServer, of_a_restore};
 /// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
 ///
 /// With --at it is the state of any second that an AOF covers (`redkeep timeline` shows which), with --before-command the
-/// one before the last command of a kind. The AOF is cut on the restored copy; a dump beside it is left out. The moment that
-/// was restored is always said.
+/// one before the last command of a kind, in the newest snapshot that holds one. The AOF is cut on the restored copy; a dump
+/// beside it is left out. The moment that was restored is always said, and --dry-run finds it too. A time with milliseconds
+/// is one that has to be covered; one without stands for its second, and it is said where that is covered in part.
 ///
 /// With --server the dataset goes into a running server of this host: its files are made ready in the server's directory
 /// while it goes on, under the names and in the form that its version and its settings ask for; then it is stopped, they
@@ -60,14 +62,19 @@ JSON:
    \"moment\": with --at or --before-command {\"asked\": time or null,
      \"effective\": time whose state was restored, or null, \"server\": the
      same by the server's clock, \"precision\": as in timeline, \"exact\":
-     bool, \"nearest\": bool, \"dropped_bytes\": number or null}, or null,
+     whether it is the state at the end of the asked second, or before the
+     command of the effective time, \"nearest\": bool, \"dropped_bytes\":
+     number or null; with --before-command also \"command\": the found one;
+     \"damaged\": true where it is the last whole command before a damage},
+     or null,
    \"alarms\": [{\"code\", \"message\"}]}
   With --server, in place of target:
   {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
    \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool}
 ")]
 pub(crate) struct Arguments {
-    /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME]
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME,
+    /// with --before-command the newest that holds the command]
     #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
     snapshot: Option<Selector>,
     #[command(flatten)]
@@ -75,13 +82,13 @@ pub(crate) struct Arguments {
     /// The directory that will hold the files
     #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_restore())]
     target: Option<PathBuf>,
-    /// Restore the state of this second
+    /// Restore the state of this second, or of this moment of it
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]
     at: Option<UnixMillis>,
-    /// Restore the state before the last command that begins with these words
+    /// Restore the state before the last command that begins with these words: its name in any case, other words as sent
     #[arg(long, value_name = "WORDS", value_parser = command_words, conflicts_with = "from")]
     before_command: Option<Words>,
-    /// Where TIME lies in a gap, take the nearest moment before it
+    /// Where TIME lies in a gap, take the nearest moment before it; behind damage of an AOF, cut at its last whole command
     #[arg(long, requires = "at")]
     nearest: bool,
     /// What is the dataset, where a snapshot holds several: aof, rdb, or the path of a manifest, an AOF or a dump in it
@@ -112,8 +119,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     context.progress.stop_in_order();
     let (chosen, past) = find(&arguments, &repository, context)?;
-    let (goal, moment) = past.unzip();
-    let goal = goal.flatten();
+    let (goal, moment, located) = match past {
+        Some(Found { goal, moment, located }) => (goal, Some(moment), located),
+        None => (None, None, None),
+    };
     let (chosen, from) = match &arguments.from {
         None => (chosen, None),
         Some(which) => {
@@ -123,8 +132,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     };
     // A dump beside an AOF that is cut is of another moment.
     let from = from.or(goal.is_some().then_some(restore::From::Aof));
-    let past =
-        |cut: Option<&Cut>| moment.as_ref().map(|moment| Past::new(*moment, cut, arguments.before_command.is_some()));
+    let past = |cut: Option<&Cut>| {
+        let cut = cut.or(located.as_ref());
+        moment.as_ref().map(|moment| Past::new(*moment, cut, arguments.before_command.is_some()))
+    };
     let Some(target) = arguments.target else {
         let wanted = into_server::Wanted { from, goal, dry_run: arguments.dry_run, past: &past };
         return into_server::run(arguments.into, wanted, &repository, &chosen, context);
@@ -141,26 +152,40 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     Ok(outcome.with_warnings(suspects).with_warnings(doubt).with_alarms(&chosen.alarms))
 }
 
-/// The snapshot that is meant, and where a moment is meant, which one and how to cut back to it.
-#[allow(clippy::type_complexity, reason = "read in one place")]
-fn find(
-    arguments: &Arguments,
-    repository: &Repository,
-    context: &Context,
-) -> anyhow::Result<(Chosen, Option<(Option<restore::Goal>, Moment)>)> {
+/// The moment that is meant.
+struct Found {
+    /// How to cut back to it.
+    goal: Option<Goal>,
+    moment: Moment,
+    /// Where that is, if it was looked for before anything is done.
+    located: Option<Cut>,
+}
+
+/// The snapshot that is meant, and where a moment is meant, which one.
+fn find(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<(Chosen, Option<Found>)> {
     let (snapshot, dataset) = (arguments.snapshot.as_ref(), arguments.of.dataset.as_deref());
-    let latest = Selector::Latest(0);
-    let Picked { chosen, moment, goal } = match (arguments.at, &arguments.before_command) {
+    let (picked, located) = match (arguments.at, &arguments.before_command) {
         (Some(at), _) => {
             context.note(&format!("looking for the state of {}", time::show(at)));
-            timeline::pick(repository, &Wish { at, snapshot, dataset, nearest: arguments.nearest })?
+            let wish = Wish { at, snapshot, dataset, nearest: arguments.nearest };
+            let picked = timeline::pick(repository, &wish)?;
+            let goal = picked.goal.as_ref().filter(|_| arguments.dry_run);
+            let snapshot = &picked.chosen.snapshot;
+            let cut = goal.map(|goal| restore::locate(repository, snapshot, goal, &context.progress)).transpose()?;
+            (picked, cut)
         }
         (None, Some(Words(words))) => {
-            timeline::before_command(repository, snapshot.unwrap_or(&latest), dataset, words.clone())?
+            let search = Search { words: words.clone(), snapshot, dataset };
+            let (picked, cut) = timeline::before_command(repository, &search, &context.progress)?;
+            (picked, Some(cut))
         }
-        (None, None) => return Ok((pick(context, repository, snapshot.unwrap_or(&latest), dataset)?, None)),
+        (None, None) => {
+            let latest = Selector::Latest(0);
+            return Ok((pick(context, repository, snapshot.unwrap_or(&latest), dataset)?, None));
+        }
     };
-    Ok((chosen, Some((goal, moment))))
+    let Picked { chosen, moment, goal } = picked;
+    Ok((chosen, Some(Found { goal, moment, located })))
 }
 
 /// The moment that was restored, for people and scripts.
@@ -169,37 +194,57 @@ pub(in crate::cli) struct Past {
     pub moment: Moment,
     /// The state is the one of this time, by the server's clock; not known before a command was searched for.
     pub effective: Option<UnixMillis>,
-    /// The state is that of this very time, and not only somewhat later.
+    /// The state is that of the end of the asked second, or before the command of this very time.
     pub is_exact: bool,
     /// Bytes of the AOF that were cut off.
     pub dropped: Option<u64>,
+    /// The command before which it is.
+    pub command: Option<String>,
     is_before_command: bool,
 }
 
 impl Past {
     fn new(moment: Moment, cut: Option<&Cut>, is_before_command: bool) -> Past {
         let found = cut.and_then(|cut| cut.second).map(|second| UnixMillis(second.saturating_mul(1000)));
-        let (effective, is_exact) = match is_before_command {
-            true => (found, cut.is_some_and(|cut| cut.is_annotated)),
-            false => (Some(moment.effective), true),
+        let (effective, is_exact) = match is_before_command || moment.is_at_damage {
+            true => (found, is_before_command && cut.is_some_and(|cut| cut.is_annotated)),
+            false => (Some(moment.effective), moment.is_exact),
         };
-        Past { moment, effective, is_exact, dropped: cut.map(|cut| cut.dropped), is_before_command }
+        let command = cut.and_then(|cut| cut.command.as_ref()).map(restore::shown);
+        Past { moment, effective, is_exact, dropped: cut.map(|cut| cut.dropped), command, is_before_command }
     }
 
     fn text(&self) -> String {
-        let Some(server) = self.effective else {
-            return "just before the command, at a time that is not known".into();
+        let what = match (self.is_before_command, self.moment.is_at_damage) {
+            (true, _) => Some("just before the command"),
+            (false, true) => Some("after the last whole command before the damage"),
+            (false, false) => None,
         };
-        let mut text = time::show(time::of_host(server, self.moment.clock));
-        if self.moment.clock.unsigned_abs() >= 1000 {
+        let (Some(server), what) = (self.effective, what) else {
+            return format!("{}, at a time that is not known", what.unwrap_or_default());
+        };
+        let moment = self.moment;
+        let here = time::of_host(server, moment.clock);
+        let mut text = time::show(here);
+        if moment.clock.unsigned_abs() >= 1000 {
             text.push_str(&format!(" ({} by the server's clock)", time::show(server)));
         }
-        match (self.is_before_command, self.is_exact) {
-            (true, true) => format!("just before the command of {text}"),
-            (true, false) => format!("just before the command, some time after {text}"),
-            (false, _) if self.moment.is_nearest => format!("{text}, the nearest before the asked one"),
-            (false, _) => format!("{text}, precision: {}", precision(self.moment.precision)),
+        let precision = precision(moment.precision);
+        match what {
+            Some(what) if self.is_exact => format!("{what} of {text}"),
+            Some(what) => format!("{what}, some time after {text}"),
+            None if moment.is_nearest => format!("{text}, the nearest before the asked one"),
+            None if moment.precision == Precision::Second && !moment.is_exact => {
+                format!("up to {}: the second is covered in part, precision: {precision}", time::exact(here))
+            }
+            None => format!("{text}, precision: {precision}"),
         }
+    }
+
+    /// Lines for people.
+    fn lines(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let command = self.command.as_deref().map(|command| ("found", plain(command)));
+        [("moment", self.text())].into_iter().chain(command)
     }
 }
 
@@ -213,7 +258,7 @@ fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
         ("holds", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];
     if let Some(past) = past {
-        lines.insert(1, ("moment", past.text()));
+        lines.splice(1..1, past.lines());
     }
     if report.left_config > 0 {
         let files = count(report.left_config, "file");

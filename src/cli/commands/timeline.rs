@@ -35,6 +35,8 @@ Causes of gaps:
   aof-off   there was an AOF before or after it, and not on the other side
   no-aof    dumps alone: there is nothing between them
   stale     a capture met an AOF that may have been of an earlier time
+  damage    the AOF that was captured is damaged from there on; --at with
+            --nearest cuts it at its last whole command
 
 JSON:
   {\"timelines\": [{\"dataset\",
@@ -42,6 +44,8 @@ JSON:
        \"snapshots\": number of snapshots, \"first\": id, \"last\": id}],
      \"gaps\": [{\"begin\", \"end\", \"cause\": as above}],
      \"stale\": [id of a snapshot that holds no moment],
+     \"damaged\": [id of a snapshot whose AOF is damaged behind what is shown],
+       not there where there is none,
      \"covered_last_day\": share from 0 to 1, \"exact_last_day\": the same of
        spans to the second, \"server_ahead_ms\": server's clock minus this
        host's}],
@@ -85,6 +89,14 @@ fn text(timeline: &Timeline) -> String {
         let id = short(&stale.session);
         text.push_str(&format!("snapshot {id} holds no moment: its AOF may be older than its dump\n"));
     }
+    if let Some(newest) = timeline.damaged.last() {
+        let (id, more) = (short(&newest.session), timeline.damaged.len() - 1);
+        let others = if more > 0 { format!(" (and of {more} more)") } else { String::new() };
+        text.push_str(&format!(
+            "the AOF of snapshot {id}{others} is damaged behind what is shown: restore --at with --nearest cuts it at its \
+             last whole command\n"
+        ));
+    }
     text
 }
 
@@ -117,6 +129,7 @@ fn of_gap(gap: &Gap, clock: i64) -> [String; 5] {
         Cause::AofOff => "AOF off",
         Cause::NoAof => "no AOF",
         Cause::Stale => "stale AOF captured",
+        Cause::Damage => "AOF damaged",
     };
     let [from, to, length] = times(gap.begin, gap.end, clock);
     [from, to, length, "gap".into(), why.into()]
@@ -144,6 +157,7 @@ pub(in crate::cli) fn cause(cause: Cause) -> &'static str {
         Cause::AofOff => "aof-off",
         Cause::NoAof => "no-aof",
         Cause::Stale => "stale",
+        Cause::Damage => "damage",
     }
 }
 

@@ -38,6 +38,10 @@ struct RestoredMoment {
     exact: bool,
     nearest: bool,
     dropped_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
 }
 
 impl From<&Past> for RestoredMoment {
@@ -50,6 +54,8 @@ impl From<&Past> for RestoredMoment {
             exact: past.is_exact,
             nearest: past.moment.is_nearest,
             dropped_bytes: past.dropped,
+            command: past.command.clone(),
+            damaged: past.moment.is_at_damage,
         }
     }
 }

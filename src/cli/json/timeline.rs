@@ -22,6 +22,8 @@ struct OfDataset {
     spans: Vec<Span>,
     gaps: Vec<Gap>,
     stale: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<String>,
     covered_last_day: f64,
     exact_last_day: f64,
     server_ahead_ms: i64,
@@ -75,6 +77,7 @@ impl From<&Timeline> for OfDataset {
                 })
                 .collect(),
             stale: timeline.stale.iter().map(id).collect(),
+            damaged: timeline.damaged.iter().map(id).collect(),
             covered_last_day: timeline.covered.all as f64 / 1000.0,
             exact_last_day: timeline.covered.exact as f64 / 1000.0,
             server_ahead_ms: timeline.clock,

@@ -4,18 +4,22 @@
 //! last; then the directory takes the target's name by one rename, and what stood there is kept aside.
 
 mod beside;
+mod locating;
 mod meant;
 mod moment;
 mod place;
+mod seeking;
 pub mod server;
 mod stage;
 mod write_back;
 
 use std::path::{Path, PathBuf};
 
+pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, meant};
 pub use moment::{Cut, Goal, cut};
 pub use place::{UndoReport, undo};
+pub use seeking::shown;
 
 use super::list::Chosen;
 use super::second_look::second_look;
@@ -90,7 +94,7 @@ pub fn restore(
     restore_at(repository, chosen, options, None, observer).map(|(report, _)| report)
 }
 
-/// The same, cut back to an earlier moment before it is put in place. A dry run does not tell where it would be cut.
+/// The same, cut back to an earlier moment before it is put in place. A dry run does not tell where it would be cut: [`locate`] does.
 pub fn restore_at(
     repository: &Repository,
     chosen: &Chosen,

@@ -3,14 +3,16 @@
 
 mod moments;
 pub(super) mod proof;
+mod searching;
 
-use super::OperationError;
+use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::timeline::{Nothing, Precision, Reach};
 use crate::repository::{Alarm, Repository, Span};
 
-pub use moments::{Moment, Picked, Wish, before_command, pick};
+pub use moments::{Moment, Picked, Wish, pick};
+pub use searching::{Search, before_command};
 
 /// What is shown.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,8 @@ pub struct Timeline {
     pub gaps: Vec<Gap>,
     /// Snapshots that hold no moment because their AOF may be older than their dump.
     pub stale: Vec<SnapshotName>,
+    /// Snapshots whose AOF is damaged: behind what they hold, there is only its last whole command.
+    pub damaged: Vec<SnapshotName>,
     /// How much of the last day is covered.
     pub covered: Covered,
     /// Server's clock minus the host's, as the newest snapshot tells it, in milliseconds.
@@ -85,6 +89,8 @@ pub enum Cause {
     NoAof,
     /// A capture between them met an AOF that may have been of an earlier time.
     Stale,
+    /// The AOF before it is damaged.
+    Damage,
 }
 
 /// How much of the last day is covered, in parts of a thousand.
@@ -175,7 +181,7 @@ fn timeline(spans: &[Span], now: UnixMillis) -> Timeline {
             stretch.extend(span, reach);
         } else {
             if let Some((earlier, of_earlier, end)) = before
-                && reach.begin.0 / 1000 > end.0 / 1000
+                && is_gap(end, &reach)
             {
                 let cause = if is_stale { Cause::Stale } else { cause((earlier, &of_earlier), (span, &reach)) };
                 gaps.push(Gap { begin: end, end: reach.begin, cause });
@@ -187,11 +193,22 @@ fn timeline(spans: &[Span], now: UnixMillis) -> Timeline {
     }
     let clock = spans.last().map_or(0, |span| span.clock);
     let dataset = spans.first().map(|span| span.dataset.clone()).unwrap_or_default();
-    Timeline { dataset, covered: covered(&stretches, now), stretches, gaps, stale, clock }
+    let damaged = spans.iter().filter(|span| span.is_damaged).map(|span| span.name).collect();
+    Timeline { dataset, covered: covered(&stretches, now), stretches, gaps, stale, damaged, clock }
+}
+
+/// Whether a moment lies between. Where there are seconds, the state of one is that at its end, and its begin is no gap.
+fn is_gap(end: UnixMillis, next: &Reach) -> bool {
+    let is_later = next.begin.0 > end.0.saturating_add(1);
+    let is_second = next.precision_at(next.begin.0 / 1000) == Precision::Second;
+    is_later && (!is_second || next.begin.0 / 1000 > end.0 / 1000)
 }
 
 fn cause(earlier: (&Span, &Reach), later: (&Span, &Reach)) -> Cause {
     let has_aof = |reach: &Reach| reach.precision != Precision::Snapshot;
+    if earlier.0.is_damaged {
+        return Cause::Damage;
+    }
     match (has_aof(earlier.1), has_aof(later.1)) {
         (false, false) => Cause::NoAof,
         (true, false) | (false, true) => Cause::AofOff,

@@ -4,19 +4,20 @@ use super::super::list::{Chosen, Selector, choose};
 use super::super::restore::Goal;
 use super::OperationError;
 use crate::format::UnixMillis;
-use crate::format::timeline::{Precision, Reach, clock_offset, mark_at};
+use crate::format::timeline::{Nothing, Precision, Reach, end_of, mark_at};
 use crate::repository::{Repository, Span};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Wish<'a> {
-    /// The moment, by the host's clock. The second it is in is meant.
+    /// The moment, by the host's clock. Without milliseconds it stands for all of its second; the state is the one at the
+    /// end of the second it is in, where there are seconds.
     pub at: UnixMillis,
     /// Only this snapshot.
     pub snapshot: Option<&'a Selector>,
     /// Of this dataset.
     pub dataset: Option<&'a str>,
-    /// In a gap: the nearest moment before it.
+    /// In a gap: the nearest moment before it. Behind a damage: the last whole command before that.
     pub nearest: bool,
 }
 
@@ -34,6 +35,10 @@ pub struct Moment {
     pub precision: Precision,
     /// It lies in a gap, and the nearest one before it is taken.
     pub is_nearest: bool,
+    /// It is known to be the state at the end of the asked second.
+    pub is_exact: bool,
+    /// It is the last whole command before a damage: `effective` is the last moment that is certain before it.
+    pub is_at_damage: bool,
 }
 
 /// A snapshot and what to make of it.
@@ -48,65 +53,89 @@ pub struct Picked {
 
 /// Finds the snapshot that holds a moment by asking the catalog.
 ///
-/// TIME-8: the most exact that holds all of that second, of these the earliest: it was captured the soonest after it.
+/// TIME-8: the most exact that holds it, of these one that goes on to the end of that second, of these the earliest: it
+/// was captured the soonest after it.
 pub fn pick(repository: &Repository, wish: &Wish<'_>) -> Result<Picked, OperationError> {
     let (span, is_nearest) = match wish.snapshot {
         Some(selector) => in_snapshot(repository, selector, wish)?,
         None => in_dataset(repository, wish)?,
     };
-    let reach = span.reach.map_err(|_| OperationError::Unreachable {
-        at: wish.at,
-        why: "no snapshot holds a known moment".into(),
-        before: None,
-        after: None,
-    })?;
-    let second = if is_nearest { reach.end.0 / 1000 } else { of_server(wish.at, span.clock) };
     let chosen = choose(repository, &Selector::Id(span.name.session.to_string()), Some(&span.dataset))?;
+    let nothing = |_| unreachable(wish, "no snapshot holds a known moment");
+    if is_nearest && span.is_damaged {
+        return Ok(before_damage(chosen, &span, wish));
+    }
+    let reach = span.reach.map_err(nothing)?;
+    let at = if is_nearest { reach.end } else { of_server(wish.at, span.clock) };
+    let second = at.0 / 1000;
     let precision = reach.precision_at(second);
+    let mut is_exact = false;
     let (effective, goal) = match precision {
         Precision::Second => {
-            let end = UnixMillis(second.saturating_mul(1000).saturating_add(999));
-            (end.min(reach.end), Some(Goal::Second { second, base: reach.begin.0 / 1000 }))
+            is_exact = !is_nearest && reach.holds_all_of(second);
+            (end_of(second).min(reach.end), Some(Goal::Second { second, base: reach.begin.0 / 1000 }))
         }
         Precision::Marks => {
+            // What is typed without milliseconds is all of that second.
+            let is_second = !is_nearest && wish.at.0.is_multiple_of(1000);
+            let until = if is_second { UnixMillis(at.0.saturating_add(999)) } else { at };
             let marks = repository.marks(&span.name)?;
-            let mark = mark_at(&marks, second).ok_or_else(|| OperationError::Unreachable {
+            let mark = mark_at(&marks, until).ok_or_else(|| OperationError::Unreachable {
                 at: wish.at,
                 why: "no mark of its AOF is that old".into(),
                 before: None,
                 after: marks.iter().map(|mark| of_host(mark.time, span.clock)).min(),
+                is_damaged: false,
             })?;
             (mark.time, Some(Goal::Mark(mark.clone())))
         }
         Precision::Snapshot => (reach.end, None),
     };
-    let moment = Moment { asked: Some(wish.at), effective, clock: span.clock, precision, is_nearest };
+    let moment = Moment {
+        asked: Some(wish.at),
+        effective,
+        clock: span.clock,
+        precision,
+        is_nearest,
+        is_exact,
+        is_at_damage: false,
+    };
     Ok(Picked { chosen, moment, goal })
 }
 
-/// The snapshot that is meant, cut before the last command that begins with `words`.
-pub fn before_command(
-    repository: &Repository,
-    selector: &Selector,
-    dataset: Option<&str>,
-    words: Vec<Vec<u8>>,
-) -> Result<Picked, OperationError> {
-    let chosen = choose(repository, selector, dataset)?;
-    let reach = Reach::of(&chosen.snapshot).ok().filter(|reach| reach.precision != Precision::Snapshot);
-    let reach = reach.ok_or_else(|| OperationError::Refused {
-        what: "the snapshot has no AOF that is known to be its dataset: there are no commands to look among".into(),
-        hint: "name a snapshot that has one: redkeep timeline shows what each holds".into(),
-    })?;
-    let (begin, marks) = (reach.begin, chosen.snapshot.marks.clone());
-    let base = (reach.precision == Precision::Second && reach.annotated_from.is_none()).then_some(begin.0 / 1000);
-    let clock = clock_offset(&chosen.snapshot);
-    let moment = Moment { asked: None, effective: begin, clock, precision: reach.precision, is_nearest: false };
-    Ok(Picked { chosen, moment, goal: Some(Goal::Before { words, base, marks }) })
+/// The last whole command before the damage of a snapshot's AOF.
+fn before_damage(chosen: Chosen, span: &Span, wish: &Wish<'_>) -> Picked {
+    let (precision, base) = match span.reach {
+        Ok(reach) => (reach.precision, known_second(&reach)),
+        Err(_) => (Precision::Marks, None),
+    };
+    let effective = span.reach.map_or(UnixMillis(0), |reach| reach.end);
+    let moment = Moment {
+        asked: Some(wish.at),
+        effective,
+        clock: span.clock,
+        precision,
+        is_nearest: true,
+        is_exact: false,
+        is_at_damage: true,
+    };
+    let goal = Some(Goal::LastWhole { base, marks: chosen.snapshot.marks.clone() });
+    Picked { chosen, moment, goal }
 }
 
-/// The second of the server's clock.
-fn of_server(at: UnixMillis, clock: i64) -> u64 {
-    at.0.saturating_add_signed(clock) / 1000
+/// The second of commands before any timestamp, where it is known.
+pub(super) fn known_second(reach: &Reach) -> Option<u64> {
+    let is_annotated = reach.precision == Precision::Second && reach.annotated_from.is_none();
+    is_annotated.then_some(reach.begin.0 / 1000)
+}
+
+fn unreachable(wish: &Wish<'_>, why: &str) -> OperationError {
+    OperationError::Unreachable { at: wish.at, why: why.into(), before: None, after: None, is_damaged: false }
+}
+
+/// A moment of the host's clock by the server's.
+fn of_server(at: UnixMillis, clock: i64) -> UnixMillis {
+    UnixMillis(at.0.saturating_add_signed(clock))
 }
 
 /// A moment of the server's clock by the host's.
@@ -118,16 +147,21 @@ fn in_snapshot(repository: &Repository, selector: &Selector, wish: &Wish<'_>) ->
     let name = choose(repository, selector, wish.dataset)?.name;
     let span = repository.spans()?.into_iter().find(|span| span.name == name);
     let Some(span) = span else { return Err(OperationError::NoSnapshot { what: "the snapshot is gone".into() }) };
-    let Ok(reach) = span.reach else { return Ok((span, false)) };
-    let second = of_server(wish.at, span.clock);
-    match (reach.holds(second), second > reach.end.0 / 1000) {
-        (true, _) => Ok((span, false)),
-        (false, true) if wish.nearest => Ok((span, true)),
-        (false, _) => Err(OperationError::Unreachable {
+    let Ok(reach) = span.reach else {
+        let is_wanted = span.is_damaged && wish.nearest;
+        return Ok((span, is_wanted));
+    };
+    let at = of_server(wish.at, span.clock);
+    let is_past = at > reach.end;
+    match reach.holds(at) {
+        true => Ok((span, false)),
+        false if is_past && wish.nearest => Ok((span, true)),
+        false => Err(OperationError::Unreachable {
             at: wish.at,
             why: format!("snapshot {} does not hold it", name.session),
-            before: Some(of_host(reach.end, span.clock)).filter(|_| second > reach.end.0 / 1000),
-            after: Some(of_host(reach.begin, span.clock)).filter(|_| second < reach.begin.0 / 1000),
+            before: Some(of_host(reach.end, span.clock)).filter(|_| is_past),
+            after: Some(of_host(reach.begin, span.clock)).filter(|_| !is_past),
+            is_damaged: span.is_damaged && is_past,
         }),
     }
 }
@@ -139,23 +173,39 @@ fn in_dataset(repository: &Repository, wish: &Wish<'_>) -> Result<(Span, bool), 
         return Ok((span, false));
     }
     let [before, after] = repository.spans_beside(&dataset, wish.at)?;
+    let before = later_of(before, timeless(repository, &dataset, wish.at)?);
     match before {
         Some(before) if wish.nearest => Ok((before, true)),
         before => {
-            let end = before.and_then(|span| Some(of_host(span.reach.ok()?.end, span.clock)));
+            let end = before.as_ref().and_then(|span| Some(of_host(span.reach.ok()?.end, span.clock)));
             let begin = after.and_then(|span| Some(of_host(span.reach.ok()?.begin, span.clock)));
+            let is_damaged = before.is_some_and(|before| before.is_damaged);
             let why = match (end, begin) {
+                (Some(_), _) if is_damaged => "the AOF that was captured is damaged before it",
                 (Some(_), Some(_)) => "it lies in a gap of the timeline",
                 (Some(_), None) => "it is later than all that was captured",
                 (None, Some(_)) => "it is earlier than all that was captured",
                 (None, None) => "no snapshot holds a known moment",
             };
-            Err(OperationError::Unreachable { at: wish.at, why: why.into(), before: end, after: begin })
+            Err(OperationError::Unreachable { at: wish.at, why: why.into(), before: end, after: begin, is_damaged })
         }
     }
 }
 
-fn one_dataset(repository: &Repository, named: Option<&str>) -> Result<String, OperationError> {
+/// The newest snapshot before a moment whose AOF is damaged so that no moment of it is known.
+fn timeless(repository: &Repository, dataset: &str, at: UnixMillis) -> Result<Option<Span>, OperationError> {
+    let is_one = |span: &Span| {
+        span.dataset == dataset && span.is_damaged && span.reach == Err(Nothing::Unknown) && span.taken <= at
+    };
+    Ok(repository.spans()?.into_iter().rfind(is_one))
+}
+
+/// The one that was taken later.
+fn later_of(one: Option<Span>, other: Option<Span>) -> Option<Span> {
+    [one, other].into_iter().flatten().max_by_key(|span| span.taken)
+}
+
+pub(super) fn one_dataset(repository: &Repository, named: Option<&str>) -> Result<String, OperationError> {
     let mut names: Vec<String> = repository.kept_snapshots()?.into_iter().map(|info| info.dataset).collect();
     names.dedup();
     match (named, names.as_slice()) {

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::aof::Scanner;
 use crate::format::snapshot::{File, Role, Snapshot};
-use crate::format::timeline::{self, BORN, FIRST_TIMESTAMP, LAST_TIMESTAMP, Seen};
+use crate::format::timeline::{self, BORN, Damage, FIRST_TIMESTAMP, LAST_TIMESTAMP, Seen};
 use crate::format::{ObjectHash, UnixMillis};
 use crate::operations::restore::server::JOURNAL;
 use crate::redis::{Capture, CapturedFile};
@@ -105,6 +105,8 @@ pub(in crate::operations) struct Proof {
     unstamped: Vec<Vec<u8>>,
     /// Paths of files that hold no commands.
     empty: Vec<Vec<u8>>,
+    /// By path: the last timestamp of a file, and where its last whole command ends, if that is not its end.
+    ends: BTreeMap<Vec<u8>, (Option<u64>, Option<u64>)>,
 }
 
 impl Proof {
@@ -116,6 +118,7 @@ impl Proof {
             let some = [number("aof.first-timestamp"), number("aof.timestamp-since-born"), continues.first, last];
             self.seen.timestamps.extend(some.into_iter().flatten());
             self.last = self.last.max(last);
+            self.ends.insert(file.path.to_vec(), (last, number("aof.whole-to")));
             self.continues |= continues.does;
             if number("aof.commands").is_none_or(|count| count == 0) {
                 self.empty.push(file.path.to_vec());
@@ -136,9 +139,25 @@ impl Proof {
         self.seen.carried = carried(snapshot, born, journal(capture));
         let first = timeline::growing_files(snapshot).into_iter().find(|file| !self.empty.contains(&file.path));
         self.seen.has_unstamped = first.is_some_and(|first| self.unstamped.contains(&first.path));
+        self.seen.damage = self.damage(snapshot);
         let name = snapshot.previous.clone();
         let previous = previous.filter(|previous| self.continues && is_joint(previous, snapshot));
         timeline::complete(snapshot, name.as_deref().zip(previous), &self.seen);
+    }
+}
+
+impl Proof {
+    /// The first damage of its files, in the order in which they are replayed.
+    fn damage(&self, snapshot: &Snapshot) -> Option<Damage> {
+        let mut second = None;
+        for file in timeline::growing_files(snapshot) {
+            let (last, whole_to) = self.ends.get(&file.path[..]).copied().unwrap_or_default();
+            second = last.or(second);
+            if let Some(offset) = whole_to {
+                return Some(Damage { path: file.path.to_vec(), offset, second });
+            }
+        }
+        None
     }
 }
 

@@ -21,6 +21,7 @@ fn span(number: u8, times: (u64, u64), precision: Precision, continues: Option<u
         clock: 0,
         run: None,
         continues: continues.map(name),
+        is_damaged: false,
     }
 }
 

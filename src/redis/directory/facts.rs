@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::aof::Commands;
+use crate::aof::{Commands, Ending};
 use crate::format::counts::DATABASES_TOLD;
 use crate::rdb::{Checksum, Database, Family, Finding, Structure};
 
@@ -95,7 +95,8 @@ fn checksum(checksum: Checksum) -> &'static str {
 }
 
 /// `aof.commands`, `aof.transactions`, and where there are timestamps the first and the last (seconds), the offset of the
-/// first, and the first that is later than the second in which the file came to be on its file system.
+/// first, and the first that is later than the second in which the file came to be on its file system. `aof.whole-to`: the
+/// offset after the last whole command, where that is not the end.
 pub(super) fn of_commands(commands: &Commands) -> Facts {
     let mut facts = Facts::new();
     put(&mut facts, "aof.commands", Some(commands.commands));
@@ -104,5 +105,6 @@ pub(super) fn of_commands(commands: &Commands) -> Facts {
     put(&mut facts, "aof.last-timestamp", commands.last_timestamp.map(|timestamp| timestamp.seconds));
     put(&mut facts, "aof.first-timestamp-at", commands.first_timestamp.map(|timestamp| timestamp.offset));
     put(&mut facts, "aof.timestamp-since-born", commands.later_timestamp.map(|timestamp| timestamp.seconds));
+    put(&mut facts, "aof.whole-to", Some(commands.cut).filter(|_| commands.ending != Ending::Complete));
     facts
 }

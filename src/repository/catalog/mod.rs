@@ -35,7 +35,7 @@ pub use timeline::Span;
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 9;
+const SCHEMA: i64 = 10;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;
@@ -57,10 +57,11 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
     counted TEXT NOT NULL, falls TEXT, sum BLOB NOT NULL) STRICT;
--- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it.
+-- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it;
+-- damaged: their AOF ends before its files do.
 CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTEGER NOT NULL, sequence INTEGER NOT NULL,
     begin INTEGER, end INTEGER, precision INTEGER, annotated INTEGER, stale INTEGER NOT NULL, taken INTEGER NOT NULL,
-    clock INTEGER NOT NULL, run TEXT, continues TEXT, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    clock INTEGER NOT NULL, run TEXT, continues TEXT, damaged INTEGER NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE marks (snapshot TEXT NOT NULL, number INTEGER NOT NULL, path BLOB NOT NULL, offset INTEGER NOT NULL,
     time INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (snapshot, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,

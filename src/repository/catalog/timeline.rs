@@ -28,16 +28,18 @@ pub struct Span {
     pub run: Option<String>,
     /// The snapshot whose AOF it continues.
     pub continues: Option<SnapshotName>,
+    /// Bytes behind what it holds are no commands, or none that a server would load.
+    pub is_damaged: bool,
 }
 
-const COLUMNS: &str =
-    "snapshot, dataset, place, sequence, begin, end, precision, annotated, stale, taken, clock, run, continues";
-const COLUMN_COUNT: usize = 13;
+const COLUMNS: &str = "snapshot, dataset, place, sequence, begin, end, precision, annotated, stale, taken, clock, run, continues, damaged";
+const COLUMN_COUNT: usize = 14;
 
 /// Forgotten ones hold nothing that may be promised.
 const KEPT: &str = "NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.snapshot = spans.snapshot)";
 
-/// The second of the server's clock that is meant by milliseconds (`?2`) of the host's.
+/// Milliseconds of the server's clock for those (`?2`) of the host's, and their second.
+const TIME: &str = "(?2 + clock)";
 const SECOND: &str = "((?2 + clock) / 1000)";
 
 /// Adds what a snapshot holds.
@@ -51,7 +53,8 @@ pub(super) fn add(
     let values = values(name, snapshot);
     let sum = Value::Blob(sqlite::sum(values.iter().map(ValueRef::from)));
     let sql = format!(
-        "INSERT INTO spans ({COLUMNS}, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        "INSERT INTO spans ({COLUMNS}, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+         ?15)"
     );
     transaction.prepare_cached(&sql)?.execute(params_from_iter(values.into_iter().chain([sum])))?;
     let mut insert = transaction.prepare_cached("INSERT INTO marks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -87,17 +90,20 @@ impl Catalog {
     }
 
     /// The snapshot of a dataset that holds a moment, told in milliseconds of the host's clock: of several the one that
-    /// holds it the most exactly, then one that holds all of that second, then the earliest.
+    /// holds it the most exactly, then one that holds all of that second, then the earliest. A dump that tells no more
+    /// than its second holds that second.
     pub fn span_at(&self, dataset: &str, at: UnixMillis) -> Result<Option<Span>, RepositoryError> {
         let exactness = format!("CASE WHEN annotated > {SECOND} THEN 1 ELSE precision END");
-        let order = format!("{exactness}, end / 1000 = {SECOND}, place, sequence, snapshot");
-        self.one_span(dataset, at, &format!("begin / 1000 <= {SECOND} AND end / 1000 >= {SECOND}"), &order)
+        let is_partly = format!("end < {SECOND} * 1000 + 999");
+        let is_of_second = format!("precision = 2 AND end = {SECOND} * 1000");
+        let holds = format!("begin / 1000 <= {SECOND} AND (end >= {TIME} OR {is_of_second})");
+        self.one_span(dataset, at, &holds, &format!("{exactness}, {is_partly}, place, sequence, snapshot"))
     }
 
     /// The snapshots of a dataset whose last moment is the nearest before, and whose first is the nearest after one.
     pub fn spans_beside(&self, dataset: &str, at: UnixMillis) -> Result<[Option<Span>; 2], RepositoryError> {
-        let before = self.one_span(dataset, at, &format!("end / 1000 < {SECOND}"), "end - clock DESC, place")?;
-        let after = self.one_span(dataset, at, &format!("begin / 1000 > {SECOND}"), "begin - clock, place")?;
+        let before = self.one_span(dataset, at, &format!("end < {TIME}"), "end - clock DESC, place")?;
+        let after = self.one_span(dataset, at, &format!("begin > {TIME}"), "begin - clock, place")?;
         Ok([before, after])
     }
 
@@ -153,6 +159,7 @@ fn values(name: &SnapshotName, snapshot: &Snapshot) -> [Value; COLUMN_COUNT] {
         Value::Integer(timeline::clock_offset(snapshot)),
         fact("server.run-id"),
         fact(timeline::CONTINUES),
+        Value::Integer(i64::from(timeline::is_damaged(snapshot))),
     ]
 }
 
@@ -191,5 +198,6 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Span> {
         run: row.get(11)?,
         // What a snapshot says of another may be anything.
         continues: row.get::<_, Option<String>>(12)?.and_then(|name| SnapshotName::parse(&name)),
+        is_damaged: row.get::<_, i64>(13)? == 1,
     })
 }

@@ -186,7 +186,7 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
         ("files", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];
     if let Some(past) = past {
-        lines.insert(1, ("moment", past.text()));
+        lines.splice(1..1, past.lines());
     }
     lines.extend(report.notes.iter().map(|note| ("note", note.clone())));
     if let Some(verified) = &report.verified {
