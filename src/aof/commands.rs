@@ -19,6 +19,10 @@ pub struct Commands {
     pub last_timestamp: Option<Timestamp>,
     /// The first timestamp that is later than the second the scanner was given.
     pub later_timestamp: Option<Timestamp>,
+    /// Commands behind the MULTI without EXEC, without it: a loading server lets go of all of them.
+    pub queued: u64,
+    /// Where a MULTI begins in which another one stands. No server writes that: a crash left the first one open.
+    pub nested: Option<u64>,
     /// Why the cut is not the end.
     pub ending: Ending,
 }
@@ -52,6 +56,7 @@ impl Commands {
         for timestamp in timestamps.into_iter().flatten() {
             timestamp.offset += bytes;
         }
+        self.nested = self.nested.map(|offset| offset + bytes);
         match &mut self.ending {
             Ending::Complete => {}
             Ending::CutShort { offset, .. }

@@ -49,6 +49,8 @@ pub struct Scanner {
     done: Tally,
     /// The MULTI without EXEC, and what was seen since.
     open: Option<(u64, Tally)>,
+    /// The first MULTI in which there was another one.
+    nested: Option<u64>,
     /// The earlier moment that is looked for on the way.
     seek: Option<Seek>,
     /// The first timestamp that is later is looked for.
@@ -152,6 +154,7 @@ impl Scanner {
             cut: 0,
             done: Tally::default(),
             open: None,
+            nested: None,
             seek: None,
             given: None,
         }
@@ -198,6 +201,7 @@ impl Scanner {
             State::Body(left) => left,
             State::Command | State::Argument | State::Return | State::Feed | State::Broken(..) => 0,
         };
+        let queued = self.open.map_or(0, |(_, tally)| tally.commands.saturating_sub(1));
         let ending = match (self.state, self.open) {
             (State::Broken(offset, what), _) => Ending::NotCommands { offset, what },
             (_, Some((offset, _))) => Ending::OpenTransaction { offset },
@@ -212,6 +216,8 @@ impl Scanner {
             first_timestamp: self.done.first,
             last_timestamp: self.done.last,
             later_timestamp: self.done.later,
+            queued,
+            nested: self.nested,
             ending,
         }
     }
@@ -378,6 +384,9 @@ impl Scanner {
             return;
         };
         tally.commands += 1;
+        if self.name.is(b"multi") {
+            self.nested = self.nested.or(Some(*begin));
+        }
         if self.name.is(b"exec") {
             tally.transactions += 1;
             self.done.add(*tally);

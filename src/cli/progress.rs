@@ -161,6 +161,11 @@ pub(crate) struct Hidden<'p>(&'p Progress);
 
 impl Observer for Hidden<'_> {
     fn begin(&self, _: &str, _: Option<u64>) {}
+
+    fn remark(&self, what: &str) {
+        self.0.remark(what);
+    }
+
     fn advance(&self, _: u64) {}
 
     fn interrupted(&self) -> bool {

@@ -71,7 +71,16 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     let report = store(repository, &captured, &dataset, options, observer);
     let left_behind = captured.tidy();
-    report.map(|report| Report { left_behind, left_out: captured.capture.left, ..report })
+    let left_out = captured.capture.left;
+    match report {
+        Ok(report) => Ok(Report { left_behind, left_out, ..report }),
+        Err(error) => {
+            if let Some(left_behind) = left_behind {
+                observer.remark(&left_behind);
+            }
+            Err(error)
+        }
+    }
 }
 
 /// CAPTURE-3: what no snapshot in this repository holds, for it would grow by all of itself each time.

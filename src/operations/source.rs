@@ -55,7 +55,8 @@ impl Source {
         };
         observer.begin("capturing", None);
         let interrupted = || observer.interrupted();
-        let watch = Watch { say: &|how| observer.say(how), interrupted: &interrupted };
+        let (say, note) = (|how: &str| observer.say(how), |what: &str| observer.remark(what));
+        let watch = Watch { say: &say, note: &note, interrupted: &interrupted };
         let server = Server::connect(&source.address)?;
         let live = capture_server(server, &source.options, files, &watch)?;
         let LiveCapture { capture, moment, marks, made } = live;
@@ -89,7 +90,11 @@ impl Captured {
 
     /// Removes what the server made for the capture only, and tells why that did not succeed.
     pub(super) fn tidy(&self) -> Option<String> {
-        let error = self.made.as_ref()?.remove().err()?;
-        Some(format!("the server made a dump for this snapshot, which is still there and would be loaded: {error}"))
+        let made = self.made.as_ref()?;
+        let error = made.remove().err()?;
+        let path = made.path().display();
+        Some(format!(
+            "the server made {path} for this snapshot only, and would load it when it starts: delete it ({error})"
+        ))
     }
 }

@@ -24,6 +24,7 @@ mod key_drop;
 mod live;
 mod live_hostile;
 mod live_impostors;
+mod live_truth;
 mod moments;
 mod moments_edges;
 mod restore_server;

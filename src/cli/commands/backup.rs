@@ -23,7 +23,7 @@ use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source};
-use crate::redis::server::{LiveOptions, Mode, WhereOptions};
+use crate::redis::server::{LiveOptions, Mode, SavePatience, WhereOptions};
 use crate::redis::{CaptureOptions, Left, LeftOut, Why};
 use crate::repository::IntakeOptions;
 
@@ -173,6 +173,7 @@ impl LiveArguments {
             max_age: self.max_age,
             prefer_replica: self.prefer_replica,
             with_config: self.with_config,
+            patience: SavePatience::default(),
             place: WhereOptions { directory: self.dir, maps: self.path_map },
         }
     }

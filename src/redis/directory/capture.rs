@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::authority::{AofState, DumpState, SEVERAL_AOFS, Verdict, judge, primary, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::choice::Choice;
-use super::ending::find_end;
+use super::ending::{Writer, find_end};
 use super::left::{LeftOut, Why};
 use super::listing::{Listing, Unfinished};
 use super::names::{Guise, guise};
@@ -17,7 +17,7 @@ use super::opened::{FileId, Opening, first_bytes, open};
 use super::options::CaptureOptions;
 use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
-use super::sets::AofSets;
+use super::sets::{AofSets, open_transaction};
 use super::told::{Measure, Told};
 use super::top_level::{Candidate, Chosen, choose, choose_told};
 use crate::format::snapshot::{FileKind, Role, Warning};
@@ -234,7 +234,7 @@ impl<'t> Opened<'t> {
         let mut warnings = self.warnings();
         warnings.extend(verdict.warnings);
 
-        let left_out = self.take_sets()? + self.take_top_level()?;
+        let left_out = self.take_sets(&mut warnings)? + self.take_top_level(&mut warnings)?;
         if left_out > 0 {
             facts.insert("aof.unfinished".to_owned(), left_out.to_string());
         }
@@ -287,13 +287,14 @@ impl<'t> Opened<'t> {
     }
 
     /// Takes the multi-part AOFs, and tells how many bytes were left out of the one that counts.
-    fn take_sets(&mut self) -> Result<u64, RedisError> {
+    fn take_sets(&mut self, warnings: &mut Vec<Warning>) -> Result<u64, RedisError> {
         let primary = self.primary();
         let mut left_out = 0;
         for (place, set) in std::mem::take(&mut self.aofs.sets).into_iter().enumerate() {
             let counts = primary == Some(place);
-            let (files, rest) = set.into_files(counts, &self.owners)?;
+            let (files, rest, told) = set.into_files(counts, self.writer(counts), &self.owners)?;
             self.files.extend(files);
+            warnings.extend(told);
             left_out += if counts { rest } else { 0 };
         }
         Ok(left_out)
@@ -301,13 +302,14 @@ impl<'t> Opened<'t> {
 
     /// Takes the single AOF, the dump and what looked like them, and tells how many bytes were left out of the AOF if it
     /// counts. Its state is the last.
-    fn take_top_level(&mut self) -> Result<u64, RedisError> {
+    fn take_top_level(&mut self, warnings: &mut Vec<Warning>) -> Result<u64, RedisError> {
         let Chosen { dump, single, others, unsure_dumps: _ } = std::mem::take(&mut self.top_level);
         let mut left_out = 0;
         if let Some(single) = single {
-            let end = find_end(&single.file, single.metadata.len());
-            let end = end.map_err(|error| RedisError::io("read", &single.place, error))?;
             let counts = self.primary() == self.states.len().checked_sub(1);
+            let end = find_end(&single.file, single.metadata.len(), self.writer(counts));
+            let end = end.map_err(|error| RedisError::io("read", &single.place, error))?;
+            warnings.extend(open_transaction(&single.path, &end).filter(|_| counts));
             left_out = if counts { end.left_out } else { 0 };
             self.take(single, if counts { Role::SingleAof } else { Role::Other }, Some(end.length));
         }
@@ -318,6 +320,14 @@ impl<'t> Opened<'t> {
             self.take(other, Role::Other, None);
         }
         Ok(left_out)
+    }
+
+    /// Who writes an AOF: the server that was asked writes the one that counts.
+    fn writer(&self, counts: bool) -> Writer {
+        match self.told {
+            Some(told) if told.aof_counts && counts => Writer::Live,
+            Some(_) | None => Writer::Unknown,
+        }
     }
 
     fn take(&mut self, candidate: Candidate, role: Role, length: Option<u64>) {

@@ -1,10 +1,16 @@
 //! Where the copy of a growing file of commands ends.
 //!
 //! The copy ends after the last complete command outside MULTI and EXEC. What follows there, up to the length the file
-//! had, is what the server was writing at that moment, or what a crash left: one command, or one transaction. It is
-//! left out if it is short. If it is long, a damaged length may have swallowed commands that are whole, so the server
-//! is given time to complete it; if that does not happen, or if what follows is no command at all, nothing is left
-//! out, and reading the file will find it suspect.
+//! had, is what a server was writing at that moment, or what a crash left. A server completes it within moments: then the
+//! copy ends there. Of what nobody completes:
+//!
+//! - a piece of one command is left out, if it is short and no whole command is seen in it;
+//! - whole commands behind an open MULTI, or in what a command claims to be its argument, are data, however few: nothing is
+//!   left out, and a person is told. A server that was started on such a file goes on behind it, and at its next start lets
+//!   go of all that follows the MULTI;
+//! - nothing is left out of the file of a live server: all that it had answered when the file was measured is in these
+//!   bytes;
+//! - of what is no command at all nothing is left out, and reading the file will find it suspect.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,42 +21,95 @@ use super::opened::{PIECE, Span, first_bytes};
 use crate::aof::{Commands, Ending, Scanner};
 use crate::rdb;
 
-/// Longest unfinished tail that is left out without asking further, in bytes; also the most that may still be missing of
-/// the argument in it.
+/// Longest unfinished tail that is left out, in bytes; also the most that may still be missing of the argument in it.
 pub(super) const TAIL_MAX: u64 = 1 << 20;
 
-/// How long a server may take to complete a longer tail.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a server may take to complete a tail: a short one, and one that is longer or of a file that is certainly live.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(2));
+
+/// How many places in a tail are looked at where a command may begin.
+const PLACES: usize = 64;
+
+/// What is known of the one who writes a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// There may be none.
+    Unknown,
+    /// A server that answered all that is in the file, and serves.
+    Live,
+}
 
 /// Where a copy ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct End {
     /// Bytes of the copy.
     pub length: u64,
     /// Bytes of an unfinished command or transaction after that.
     pub left_out: u64,
+    /// Why a server that starts on these bytes would let go of whole commands in them, or run some that it never answered.
+    pub open: Option<String>,
 }
 
 impl End {
     fn whole(length: u64) -> Self {
-        Self { length, left_out: 0 }
+        Self { length, left_out: 0, open: None }
     }
 }
 
 /// Finds the end of a copy of the first `length` bytes.
-pub(super) fn find_end(file: &File, length: u64) -> io::Result<End> {
+///
+/// LIVE-2: whole commands are no unfinished tail.
+pub(super) fn find_end(file: &File, length: u64, writer: Writer) -> io::Result<End> {
     let Some(commands) = follow(file, length)? else { return Ok(End::whole(length)) };
-    let unfinished = commands.unfinished();
+    let (unfinished, cut) = (commands.unfinished(), commands.cut);
+    let nested = commands.nested.map(|offset| {
+        format!(
+            "a crash left the transaction at {offset} open, and a later one closed it: a server that starts runs what it \
+             holds, which was never answered"
+        )
+    });
+    let whole = |length| End { open: nested.clone(), ..End::whole(length) };
     let is_short = match commands.ending {
-        Ending::Complete | Ending::NotCommands { .. } => return Ok(End::whole(length)),
+        Ending::Complete | Ending::NotCommands { .. } => return Ok(whole(length)),
         Ending::CutShort { missing, .. } => unfinished.max(missing) <= TAIL_MAX,
         Ending::OpenTransaction { .. } => unfinished <= TAIL_MAX,
     };
-    if is_short {
-        return Ok(End { length: commands.cut, left_out: unfinished });
+    let hides = match commands.ending {
+        Ending::OpenTransaction { .. } => commands.queued > 0,
+        _ => is_short && hides_commands(file, cut, length)?,
+    };
+    if is_short && !hides && writer == Writer::Unknown {
+        return Ok(End { length: cut, left_out: unfinished, open: nested });
     }
-    let completed = wait_for_completion(file, commands.cut, length, PATIENCE)?;
-    Ok(End::whole(completed.unwrap_or(length)))
+    let patience = if is_short && writer == Writer::Unknown { PATIENCE.0 } else { PATIENCE.1 };
+    if let Some(completed) = wait_for_completion(file, cut, length, patience)? {
+        return Ok(whole(completed));
+    }
+    let open = match commands.ending {
+        Ending::OpenTransaction { offset } => Some(format!(
+            "a crash left the transaction at {offset} open: a server that starts lets go of all that follows it, {} whole \
+             commands by now",
+            commands.queued
+        )),
+        _ if hides => Some(format!("the command at {cut} is cut short, and whole commands follow it")),
+        // A server is behind with its writing, or the length is damaged.
+        _ if writer == Writer::Live => Some(format!("the command at {cut} is not completed")),
+        _ => None,
+    };
+    Ok(End { open: open.or(nested), ..End::whole(length) })
+}
+
+/// Whether whole commands stand in what is taken for the piece of one.
+fn hides_commands(file: &File, cut: u64, length: u64) -> io::Result<bool> {
+    let mut tail = Vec::new();
+    Span::new(file, cut, length).read_to_end(&mut tail)?;
+    let places = tail.windows(3).enumerate().filter(|(_, window)| *window == b"\r\n*");
+    Ok(places.take(PLACES).any(|(place, _)| {
+        let mut scanner = Scanner::default();
+        scanner.push(tail.get(place + 2..).unwrap_or_default());
+        let commands = scanner.finish();
+        !commands.is_suspect() && commands.commands + commands.queued > 0
+    }))
 }
 
 /// The commands of the first `length` bytes; `None` if they begin with an RDB file that cannot be followed to its end.
@@ -103,6 +162,7 @@ mod tests {
 
     const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
     const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+    const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
     fn file_of(parts: &[&[u8]]) -> (tempfile::NamedTempFile, u64) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -113,17 +173,66 @@ mod tests {
 
     fn end_of(parts: &[&[u8]]) -> End {
         let (file, length) = file_of(parts);
-        find_end(file.as_file(), length).unwrap()
+        find_end(file.as_file(), length, Writer::Unknown).unwrap()
+    }
+
+    /// With the words of what is told cut off behind the place.
+    fn told(end: &End) -> Option<&str> {
+        end.open.as_deref().and_then(|open| open.split([',', ':']).next())
     }
 
     #[test]
-    fn a_short_unfinished_tail_is_left_out() {
+    fn a_short_piece_of_a_command_is_left_out() {
         let two = 2 * SET.len() as u64;
         assert_eq!(end_of(&[SET, SET]), End::whole(two));
-        assert_eq!(end_of(&[SET, SET, &SET[..7]]), End { length: two, left_out: 7 });
-        let open = (MULTI.len() + SET.len()) as u64;
-        assert_eq!(end_of(&[SET, SET, MULTI, SET]), End { length: two, left_out: open });
+        assert_eq!(end_of(&[SET, SET, &SET[..7]]), End { length: two, left_out: 7, open: None });
+        let head = &MULTI[..9];
+        assert_eq!(end_of(&[SET, SET, MULTI, head]).left_out, (MULTI.len() + head.len()) as u64);
         assert_eq!(end_of(&[]), End::whole(0));
+    }
+
+    #[test]
+    fn whole_commands_behind_an_open_multi_are_data() {
+        let (one, multi) = (SET.len() as u64, MULTI.len() as u64);
+        for rest in [&[SET][..], &[SET, SET, &SET[..5]], &[SET, MULTI, SET]] {
+            let all = [&[SET, MULTI], rest].concat();
+            let end = end_of(&all);
+            assert_eq!((end.length, end.left_out), (all.iter().map(|part| part.len() as u64).sum(), 0));
+            assert_eq!(told(&end), Some(format!("a crash left the transaction at {one} open").as_str()));
+        }
+        // A later transaction closed it.
+        let end = end_of(&[SET, MULTI, SET, MULTI, SET, EXEC]);
+        assert_eq!((end.length, end.left_out), (3 * one + 2 * multi + EXEC.len() as u64, 0));
+        assert_eq!(told(&end), Some(format!("a crash left the transaction at {one} open").as_str()));
+        assert_eq!(end_of(&[SET, MULTI, SET, EXEC, SET]).open, None);
+    }
+
+    #[test]
+    fn whole_commands_in_a_cut_argument_are_data() {
+        let end = end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n", SET, SET]);
+        assert_eq!((end.left_out, told(&end)), (0, Some("the command at 27 is cut short")));
+        // Nothing that begins so goes on as a command.
+        assert_eq!(end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n\r\n*2\r\nx"]).open, None);
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_what_a_live_server_wrote() {
+        for (parts, says) in [
+            (&[SET, MULTI][..], "a crash left the transaction at 27 open"),
+            (&[SET, &SET[..7]], "the command at 27 is not completed"),
+        ] {
+            let (file, length) = file_of(parts);
+            let end = find_end(file.as_file(), length, Writer::Live).unwrap();
+            assert_eq!((end.length, end.left_out, told(&end)), (length, 0, Some(says)));
+        }
+        let (file, length) = file_of(&[SET, MULTI, SET]);
+        let path = file.path().to_owned();
+        let writer = thread::spawn(move || {
+            OpenOptions::new().append(true).open(path).unwrap().write_all(EXEC).unwrap();
+        });
+        let end = find_end(file.as_file(), length, Writer::Live).unwrap();
+        writer.join().unwrap();
+        assert_eq!(end, End::whole(length + EXEC.len() as u64));
     }
 
     #[test]
@@ -140,10 +249,10 @@ mod tests {
         let (file, measured) = file_of(&[SET, b"*2\r\n$4\r\nPING\r\n$90000000\r\n", &swallowed]);
         assert!(measured > length);
         assert_eq!(wait_for_completion(file.as_file(), SET.len() as u64, measured, Duration::ZERO).unwrap(), None);
-        assert_eq!(find_end(file.as_file(), measured).unwrap(), End::whole(measured));
+        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown).unwrap(), End::whole(measured));
         // Little is there, but far too much is missing.
         let (file, measured) = file_of(&[SET, b"*2\r\n$4\r\nPING\r\n$90000000\r\n"]);
-        assert_eq!(find_end(file.as_file(), measured).unwrap(), End::whole(measured));
+        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown).unwrap(), End::whole(measured));
     }
 
     #[test]
@@ -156,7 +265,7 @@ mod tests {
             let mut file = OpenOptions::new().append(true).open(path).unwrap();
             file.write_all(&[b"\r\n", SET, &SET[..9]].concat()).unwrap();
         });
-        let end = find_end(file.as_file(), length).unwrap();
+        let end = find_end(file.as_file(), length, Writer::Unknown).unwrap();
         writer.join().unwrap();
         assert!(end == End::whole(length + 2) || end == End::whole(length + 2 + SET.len() as u64), "{end:?}");
     }

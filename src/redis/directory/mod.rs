@@ -64,5 +64,6 @@ pub use names::{Guise, guise};
 pub(super) use opened::{FileId, first_bytes};
 pub use options::{CaptureOptions, Own, Whose};
 pub use reading::inspect;
+pub(super) use sets::OPEN_TRANSACTION;
 pub use sets::UNREADABLE;
 pub(super) use told::{Measure, Told};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::authority::{AofState, Trace, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::choice::Choice;
-use super::ending::find_end;
+use super::ending::{End, Writer, find_end};
 use super::listing::{Listed, Listing, MANIFEST, has_name_of_manifest, is_aof_directory};
 use super::multi_part::{MultiPart, Outcome, Part, open_parts};
 use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
@@ -24,6 +24,9 @@ use crate::redis::processes::{Sight, look};
 
 /// Code of the warning about a manifest that its own server cannot read.
 pub const UNREADABLE: &str = "aof-manifest-unreadable";
+
+/// Code of the warning that commands in an AOF are not what a server would go on from.
+pub(in crate::redis) const OPEN_TRANSACTION: &str = "aof-open-transaction";
 
 /// One multi-part AOF, open.
 #[derive(Debug)]
@@ -287,29 +290,44 @@ impl AofSet {
         Ok((AofState { path: self.path.clone(), has_manifest: true, sight, written, closed, traces }, moved_on))
     }
 
-    /// Its files, the last one cut where it is whole, and how many bytes that left out. An AOF that does not count is
-    /// captured as other files.
-    pub(super) fn into_files(self, counts: bool, owners: &Owners) -> Result<(Vec<CapturedFile>, u64), RedisError> {
+    /// Its files, the last one cut where it is whole, how many bytes that left out, and what has to be told of their ends.
+    /// An AOF that does not count is captured as other files.
+    pub(super) fn into_files(
+        self,
+        counts: bool,
+        writer: Writer,
+        owners: &Owners,
+    ) -> Result<(Vec<CapturedFile>, u64, Vec<Warning>), RedisError> {
         let role = |role| if counts { role } else { Role::Other };
         let directory = self.directory().to_vec();
         let last = self.files.last_increment().map(|part| part.entry.seq);
         let manifest = Content::Bytes(self.files.manifest_of_copy());
         let mut files =
             vec![CapturedFile::new(&self.path, role(Role::Manifest), &self.files.metadata, owners, manifest)];
-        let mut left_out = 0;
+        let (mut left_out, mut warnings) = (0, Vec::new());
         for Part { entry, file, metadata } in self.files.parts {
             let mut length = metadata.len();
-            if entry.file_type == FileType::Increment && Some(entry.seq) == last {
-                let place = self.place.with_file_name(OsStr::from_bytes(&entry.name));
-                let end = find_end(&file, length).map_err(|error| RedisError::io("read", &place, error))?;
-                (length, left_out) = (end.length, end.left_out);
-            }
             let path = join(&directory, &entry.name);
+            let is_last = Some(entry.seq) == last;
+            // The others are complete. A server may have gone on behind what a crash left in one of them.
+            if entry.file_type == FileType::Increment && (is_last || writer == Writer::Live) {
+                let place = self.place.with_file_name(OsStr::from_bytes(&entry.name));
+                let end = find_end(&file, length, writer).map_err(|error| RedisError::io("read", &place, error))?;
+                warnings.extend(open_transaction(&path, &end).filter(|_| counts));
+                if is_last {
+                    (length, left_out) = (end.length, end.left_out);
+                }
+            }
             let content = Content::Open { file, length: Some(length) };
             files.push(CapturedFile::new(&path, role(role_of(entry.file_type)), &metadata, owners, content));
         }
-        Ok((files, left_out))
+        Ok((files, left_out, warnings))
     }
+}
+
+/// What has to be told of how a file ends.
+pub(super) fn open_transaction(path: &[u8], end: &End) -> Option<Warning> {
+    end.open.as_ref().map(|open| warning(OPEN_TRANSACTION, path, open.clone()))
 }
 
 fn role_of(file_type: FileType) -> Role {

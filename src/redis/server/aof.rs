@@ -5,7 +5,9 @@
 //! meanwhile. So the server is asked before, at the mark, and after.
 //!
 //! The mark: one INFO tells how many bytes the server has for its AOF, written and buffered. Once it says that so many are
-//! written, every command it answered before that INFO is in the files, and they are opened.
+//! written, every command it answered before that INFO is in the files, and they are opened. The copy never ends before
+//! that: where a crash left a transaction open in them, a server that starts would let go of all behind it, so they are no
+//! capture of what it holds.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +18,7 @@ use super::discovery::Place;
 use super::info::Info;
 use super::watch::{Pauses, Watch};
 use crate::redis::RedisError;
-use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, Told, capture_as_told};
+use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, OPEN_TRANSACTION, Told, capture_as_told};
 
 /// How long a server may take to have its AOF live: a rewrite of a large dataset takes minutes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -46,6 +48,49 @@ pub(super) struct LiveAof {
     pub shown: bool,
 }
 
+/// Why the AOF of a server that has it on was not captured.
+#[derive(Debug)]
+pub(super) struct NotLive {
+    pub why: String,
+    /// Under which code a person is told of it where a dump was captured in its place; none where it is no news.
+    pub code: Option<&'static str>,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+impl NotLive {
+    const LATER: &'static str = "try again later, or capture the dump with --mode rdb";
+    const REWRITE: &'static str =
+        "have the server write it anew with BGREWRITEAOF, or capture its dump with --mode rdb";
+
+    /// It did not come to be live in time.
+    fn news(why: impl Into<String>) -> Self {
+        Self { why: why.into(), code: Some("aof-not-live"), hint: Self::LATER }
+    }
+
+    /// It is not looked at.
+    pub(super) fn no_news(why: &str) -> Self {
+        Self { why: why.into(), code: None, hint: Self::LATER }
+    }
+
+    /// LIVE-4: the server writes to other files than those that are there.
+    fn elsewhere(place: &Place, why: &str) -> Self {
+        let where_it_is = place.aof_elsewhere().map_or(String::new(), |directory| {
+            format!("; it writes its AOF in {} until a rewrite, as after CONFIG SET dir", directory.display())
+        });
+        let here = place.directory.display();
+        Self { hint: Self::REWRITE, ..Self::news(format!("in {here} {why}{where_it_is}")) }
+    }
+
+    /// LIVE-1: what a crash left in it has swallowed the commands behind.
+    fn open_transaction(capture: &Capture) -> Option<Self> {
+        let warning = capture.warnings.iter().find(|warning| warning.code == OPEN_TRANSACTION)?;
+        let (path, message) = (String::from_utf8_lossy(&warning.path), &warning.message);
+        let why = format!("{path}: {message}; so it stays until a BGREWRITEAOF");
+        Some(Self { why, code: Some(OPEN_TRANSACTION), hint: Self::REWRITE })
+    }
+}
+
 /// What came of an attempt.
 enum Attempt {
     Captured(Box<LiveAof>),
@@ -54,16 +99,16 @@ enum Attempt {
     /// The server writes to other files. Seen once, a rewrite may be behind it.
     Other(&'static str),
     /// Waiting changes nothing.
-    Never(&'static str),
+    Never(NotLive),
 }
 
-/// Captures the AOF; `Err(why)` inside if it does not come to be live in time.
+/// Captures the AOF; `Err` inside if it does not come to be live in time, or is not what the server holds.
 pub(super) fn capture_aof(
     server: &mut Server,
     place: &Place,
     options: &CaptureOptions,
     watch: &Watch<'_>,
-) -> Result<Result<LiveAof, &'static str>, RedisError> {
+) -> Result<Result<LiveAof, NotLive>, RedisError> {
     let told = Told { aof_counts: true, ..place.told.clone() };
     let mut pauses = Pauses::new(POLL.0, POLL.1, PATIENCE);
     let mut others = 0;
@@ -72,7 +117,7 @@ pub(super) fn capture_aof(
             Attempt::Captured(aof) => return Ok(Ok(*aof)),
             Attempt::Again(why) => why,
             Attempt::Never(why) => return Ok(Err(why)),
-            Attempt::Other(why) if others == OTHERS => return Ok(Err(why)),
+            Attempt::Other(why) if others == OTHERS => return Ok(Err(NotLive::elsewhere(place, why))),
             Attempt::Other(why) => {
                 others += 1;
                 why
@@ -80,7 +125,7 @@ pub(super) fn capture_aof(
         };
         (watch.say)(&format!("waiting: {why}"));
         if !pauses.pause(watch)? {
-            return Ok(Err(why));
+            return Ok(Err(NotLive::news(why)));
         }
     }
 }
@@ -97,6 +142,9 @@ fn attempt(
     // Where rewrites follow each other there is little time between them.
     let (at, info) = server.time_and_info()?;
     let mark = State::of(&info);
+    if !mark.enabled {
+        return Ok(Attempt::Other("there is none any more: the AOF was turned off"));
+    }
     if let Some(why) = mark.is_not_live() {
         return Ok(Attempt::Again(why));
     }
@@ -107,21 +155,24 @@ fn attempt(
         Ok(written) => written,
         Err(why) => return Ok(Attempt::Again(why)),
     };
-    let captured = match capture_as_told(&place.directory, options, Some(told)) {
-        Err(RedisError::MissingAofFile { .. }) => return Ok(Attempt::Again("files of the AOF are missing")),
-        captured => captured?,
-    };
+    let captured = capture_as_told(&place.directory, options, Some(told));
     let later = server.info()?;
     let after = State::of(&later);
     if let Some(why) = after.is_other_than(&mark) {
         return Ok(Attempt::Again(why));
     }
-    let (capture, measure) = captured;
+    // Only a rewrite brings files that are not there.
+    let lacks = |why| if mark.rewrites || after.rewrites { Attempt::Again(why) } else { Attempt::Other(why) };
+    let (capture, measure) = match captured {
+        Err(RedisError::MissingAofFile { .. }) => return Ok(lacks("files of the AOF are missing")),
+        Err(RedisError::Directory { .. }) => return Ok(lacks("there are no files at all")),
+        captured => captured?,
+    };
     let Some(measure) = measure else {
         let is_left_out = capture.warnings.iter().any(|warning| warning.code == "aof-left-out");
         return Ok(match is_left_out {
-            true => Attempt::Never("a pattern leaves out a part of it"),
-            false => Attempt::Again("there are no files of the AOF"),
+            true => Attempt::Never(NotLive::no_news("a pattern leaves out a part of it")),
+            false => lacks("there is no AOF that can be read"),
         });
     };
     let counts = Counted { before: &before, mark: &mark, written: &written, after: &after };
@@ -130,10 +181,13 @@ fn attempt(
         // After CONFIG SET dir, or where somebody put other files in place of its own.
         (Some(false), _) => Ok(Attempt::Other("the server does not write to the file that is there")),
         (None, Growth::Other) => Ok(Attempt::Other("the file there is not as long as the server counts")),
-        (Some(true), _) | (None, Growth::Shown | Growth::None) => {
-            let shown = counted == Growth::Shown;
-            Ok(Attempt::Captured(Box::new(LiveAof { capture, at, info, later, beyond, measure, shown })))
-        }
+        (Some(true), _) | (None, Growth::Shown | Growth::None) => Ok(match NotLive::open_transaction(&capture) {
+            Some(why) => Attempt::Never(why),
+            None => {
+                let shown = counted == Growth::Shown;
+                Attempt::Captured(Box::new(LiveAof { capture, at, info, later, beyond, measure, shown }))
+            }
+        }),
     }
 }
 

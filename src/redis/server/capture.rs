@@ -1,11 +1,11 @@
 //! One consistent capture of a live server's files, and what proves that they are its.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::address::Address;
-use super::aof::{LiveAof, capture_aof};
+use super::aof::{LiveAof, NotLive, capture_aof};
 use super::configuration::take_configuration;
 use super::connection::{Server, ServerTime};
 use super::discovery::{Place, WhereOptions};
@@ -13,7 +13,7 @@ use super::facts;
 use super::info::Info;
 use super::modules;
 use super::replica::prefer_replica;
-use super::save::{Asked, DumpStamp, began, save};
+use super::save::{Asked, DumpStamp, SavePatience, Saved, Saver, began};
 use super::watch::Watch;
 use crate::format::UnixMillis;
 use crate::format::snapshot::{FileKind, Mark, Role, Warning};
@@ -58,6 +58,8 @@ pub struct LiveOptions {
     pub prefer_replica: bool,
     /// Also take what configures the server, which may hold passwords.
     pub with_config: bool,
+    /// How long a save may stand still.
+    pub patience: SavePatience,
     /// Where its directory is.
     pub place: WhereOptions,
 }
@@ -96,6 +98,11 @@ impl MadeDump {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn is_there(&self) -> Result<bool, RedisError> {
         Ok(DumpStamp::of_path(&self.path)?.is_some_and(|(stamp, _)| stamp == self.stamp))
     }
@@ -116,28 +123,57 @@ pub fn capture_server(
     let info = server.info()?;
     let place = Place::find(server, &info, &options.place)?;
     place.refuse_another()?;
-    let mut facts = facts::of_server(server, &info, &place)?;
+    let (clock, modules) = (facts::of_clock(server)?, modules::files(server, &info)?);
     let live = Live { info, place, options, files, watch };
-    let mut captured = live.capture(server)?;
-    captured.capture.warnings.extend(live.warnings());
+    let Taken { mut captured, then, end } = live.capture(server)?;
+    captured.capture.warnings.extend(warnings(&then, &end));
+    captured.capture.warnings.extend(live.moved(server));
     // What the master answered later may not have come to the replica yet.
     let masters = told_by_master.map(|time| UnixMillis(time.millis()));
     captured.moment = captured.moment.map(|moment| masters.map_or(moment, |told| told.min(moment)));
     if options.with_config {
         take_configuration(&mut captured.capture, &live.info, &live.place);
     }
-    if captured.capture.facts.contains_key("server.keys") {
-        facts.retain(|name, _| !facts::is_of_keys(name));
-    }
-    facts.extend(modules::files(server, &live.info)?);
+    let mut facts = facts::of_server(&then, &live.place);
+    facts.extend(clock);
+    facts.extend(modules);
     facts.extend(facts::of_renamed(server.address()));
     facts.extend(std::mem::take(&mut captured.capture.facts));
     captured.capture.facts = facts;
     Ok(captured)
 }
 
+/// What was captured, and what the server said of itself.
+struct Taken {
+    captured: LiveCapture,
+    /// At the moment that the capture stands for: at the mark of an AOF, right before the request of a dump.
+    then: Info,
+    /// Once the files were open.
+    end: Info,
+}
+
+fn warning(code: &str, message: String) -> Warning {
+    Warning { code: code.into(), path: Vec::new().into(), message }
+}
+
+/// LIVE-3: what a person has to know of a server that was captured. What was so before the capture waited for its moment is no news;
+/// what is so at either end of it is.
+fn warnings(then: &Info, end: &Info) -> Vec<Warning> {
+    let ends = [then, end];
+    let mut warnings = Vec::new();
+    if ends.iter().any(|info| info.is_on("aof_enabled") && info.get("aof_last_write_status") == Some("err")) {
+        warnings.push(warning("aof-write-error", "the server could not write its AOF: its log says why".into()));
+    }
+    if ends.iter().any(|info| info.get("role") == Some("slave") && info.get("master_link_status") != Some("up")) {
+        let message = "the server is a replica without a link to its master: what the master was told since is missing";
+        warnings.push(warning("replica-link-down", message.into()));
+    }
+    warnings
+}
+
 /// A server and what is wanted of it.
 struct Live<'a> {
+    /// What the server said first.
     info: Info,
     place: Place,
     options: &'a LiveOptions,
@@ -146,62 +182,90 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    fn capture(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+    fn capture(&self, server: &mut Server) -> Result<Taken, RedisError> {
         let has_aof = self.info.is_on("aof_enabled");
         match self.options.mode {
             _ if self.options.tail => self.required_aof(server),
             Mode::Aof => self.required_aof(server),
             Mode::Auto if has_aof => match self.aof(server)? {
                 Ok(captured) => Ok(captured),
-                Err(why) if self.options.no_save && self.options.max_age.is_none() => Err(RedisError::Server {
-                    what: format!("the AOF did not come to be live: {why}; and how old a dump may be is not said"),
-                    hint: "say it with --max-age, or leave out --no-save".into(),
-                }),
-                Err(why) => {
-                    let mut captured = self.dump(server)?;
-                    captured.capture.facts.insert("capture.aof-not-live".into(), why.into());
-                    Ok(captured)
+                Err(NotLive { why, .. }) if self.options.no_save && self.options.max_age.is_none() => {
+                    Err(RedisError::Server {
+                        what: format!("the AOF cannot be captured: {why}; and how old a dump may be is not said"),
+                        hint: "say it with --max-age, or leave out --no-save".into(),
+                    })
+                }
+                Err(NotLive { why, code, hint: _ }) => {
+                    let mut taken = self.dump(server)?;
+                    let capture = &mut taken.captured.capture;
+                    let message = || format!("a dump was captured in place of the AOF: {why}");
+                    capture.warnings.extend(code.map(|code| warning(code, message())));
+                    capture.facts.insert("capture.aof-not-live".into(), why.clone());
+                    Ok(taken)
                 }
             },
             Mode::Auto | Mode::Rdb => self.dump(server),
-            Mode::Files => {
-                let capture = capture_files_of(&self.place.directory, self.files, &self.place.told)?;
-                Ok(LiveCapture { capture, moment: None, marks: Vec::new(), made: None })
+            Mode::Files => self.files(server),
+        }
+    }
+
+    /// The files as they are. That they are not what the server goes on from is told, as far as it shows.
+    fn files(&self, server: &mut Server) -> Result<Taken, RedisError> {
+        let (directory, address) = (self.place.directory.display(), server.address().to_string());
+        let mut capture = match capture_files_of(&self.place.directory, self.files, &self.place.told) {
+            Err(RedisError::Directory { problem, .. }) => {
+                return Err(RedisError::Server {
+                    what: format!("{directory}, where the server at {address} works: {problem}"),
+                    hint: "it has saved nothing there: leave out --mode files, and it is asked to".into(),
+                });
             }
+            capture => capture?,
+        };
+        let has = |name: &str, none: &str| capture.facts.get(name).is_some_and(|found| found != none);
+        let (has_aof, has_any) = (has("aof.layout", "none"), has("authoritative", "none"));
+        let lacks = match self.info.is_on("aof_enabled") {
+            true if !has_aof => Some("the server has its AOF on, and there is none"),
+            false if !has_any => Some("the server has saved nothing there"),
+            true | false => None,
+        };
+        let elsewhere = self.place.aof_elsewhere().filter(|_| !has_aof);
+        let elsewhere = elsewhere.map_or(String::new(), |path| format!("; it writes its AOF in {}", path.display()));
+        if let Some(lacks) = lacks {
+            // It says more.
+            capture.warnings.retain(|warning| warning.code != "nothing-captured");
+            capture.warnings.push(warning("not-the-dataset", format!("in {directory} {lacks}{elsewhere}")));
         }
+        let captured = LiveCapture { capture, moment: None, marks: Vec::new(), made: None };
+        Ok(Taken { captured, then: self.info.clone(), end: server.info()? })
     }
 
-    fn warnings(&self) -> Vec<Warning> {
-        let warning = |code: &str, message: String| Warning { code: code.into(), path: Vec::new().into(), message };
-        let mut warnings = Vec::new();
-        if self.info.is_on("aof_enabled") && self.info.get("aof_last_write_status") == Some("err") {
-            warnings.push(warning("aof-write-error", "the server could not write its AOF: its log says why".into()));
-        }
-        if self.info.get("role") == Some("slave") && self.info.get("master_link_status") != Some("up") {
-            let message =
-                "the server is a replica without a link to its master: what the master was told since is missing";
-            warnings.push(warning("replica-link-down", message.into()));
-        }
-        warnings
+    /// That somebody changed the server's directory meanwhile.
+    fn moved(&self, server: &mut Server) -> Option<Warning> {
+        let before = self.place.setting("dir").filter(|_| self.place.is_asked)?;
+        let now = server.setting("dir").ok().flatten().filter(|now| now != before)?;
+        Some(warning(
+            "directory-changed",
+            format!("while it was captured the server's directory was changed from {before} to {now}"),
+        ))
     }
 
-    fn required_aof(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
+    fn required_aof(&self, server: &mut Server) -> Result<Taken, RedisError> {
         if !self.info.is_on("aof_enabled") {
             return Err(RedisError::Server {
                 what: format!("the server at {} has its AOF off", server.address()),
                 hint: "capture its dump: leave out --aof-tail, or use --mode rdb".into(),
             });
         }
-        self.aof(server)?.map_err(|why| RedisError::Server {
-            what: format!("the AOF did not come to be live: {why}"),
-            hint: "try again later, or capture the dump with --mode rdb".into(),
+        self.aof(server)?.map_err(|NotLive { why, code: _, hint }| RedisError::Server {
+            what: format!("the AOF cannot be captured: {why}"),
+            hint: hint.into(),
         })
     }
 
-    fn aof(&self, server: &mut Server) -> Result<Result<LiveCapture, &'static str>, RedisError> {
+    fn aof(&self, server: &mut Server) -> Result<Result<Taken, NotLive>, RedisError> {
         self.refuse_excluded(&self.place.told.aof_path())?;
         if !self.place.knows_names() {
-            return Ok(Err("what its files are called is not known"));
+            return Ok(Err(NotLive::no_news("what its files are called is not known")));
         }
         let aof = match capture_aof(server, &self.place, self.files, self.watch)? {
             Ok(aof) => aof,
@@ -223,7 +287,8 @@ impl Live<'_> {
         }
         capture.facts.extend(facts::around_mark(&info, &later, beyond));
         capture.facts.insert("capture.mode".into(), "aof".into());
-        Ok(Ok(LiveCapture { capture, moment: Some(time), marks, made }))
+        let captured = LiveCapture { capture, moment: Some(time), marks, made };
+        Ok(Ok(Taken { captured, then: info, end: later }))
     }
 
     /// The directory is the server's: its process works there, or the AOF grew as the server counted, or a save that is
@@ -238,19 +303,13 @@ impl Live<'_> {
                  and --no-save a save would be the proof",
             ));
         }
-        self.cleaning_up(server, |server| save(server, &self.place, self.watch)).map(|(_, made)| made)
+        self.cleaning_up(server, |server, saver| saver.save(server).map(|saved| ((), Some(saved.stamp))))
+            .map(|(_, made)| made)
     }
 
     /// Whether the server itself said that it never saves by itself.
     fn keeps_no_dumps(&self) -> bool {
         self.place.is_asked && self.place.setting("save").is_some_and(str::is_empty)
-    }
-
-    /// The dump that is there now, if the server would not have made it.
-    fn made_dump(&self, server: &Server) -> Result<Option<MadeDump>, RedisError> {
-        let path = self.place.dump();
-        let stamp = DumpStamp::of_path(&path)?.filter(|_| self.keeps_no_dumps());
-        Ok(stamp.map(|(stamp, _)| MadeDump { path, stamp, address: server.address().clone() }))
     }
 
     /// A dataset that is left out cannot be captured, and nobody has to wait to hear so.
@@ -264,42 +323,78 @@ impl Live<'_> {
         }
     }
 
-    /// Does what may ask for a dump, and tells which one is there only because of it. If that comes to nothing, or is
-    /// interrupted, a dump that the server would load does not stay: its save is waited for, since it cannot be stopped.
+    /// LIVE-5: does what may ask for a dump, and tells which one is there only because of it: one that the server would not have made
+    /// by itself, in a place where there was none right before the request. If it comes to nothing, or is interrupted, such a
+    /// dump does not stay: its save is waited for, since it cannot be stopped.
     fn cleaning_up<T>(
         &self,
         server: &mut Server,
-        work: impl FnOnce(&mut Server) -> Result<T, RedisError>,
+        work: impl FnOnce(&mut Server, &mut Saver<'_>) -> Result<(T, Option<DumpStamp>), RedisError>,
     ) -> Result<(T, Option<MadeDump>), RedisError> {
-        let had_dump = DumpStamp::of_path(&self.place.dump())?.is_some();
-        let made = |server: &Server| if had_dump { Ok(None) } else { self.made_dump(server) };
-        match work(server) {
-            Ok(done) => Ok((done, made(server)?)),
-            Err(error) => {
-                if !had_dump && self.keeps_no_dumps() {
-                    (self.watch.say)("waiting for the save, whose dump would be loaded and has to go");
-                }
-                if !had_dump && self.keeps_no_dumps() && saves_ended(server) {
-                    // What went wrong before is the error that is told.
-                    let _ = made(server).and_then(|made| made.map_or(Ok(()), |made| made.remove()));
-                }
-                Err(error)
-            }
+        let mut saver = Saver::new(&self.place, self.watch, self.options.patience);
+        let address = server.address().clone();
+        let made = |stamp: DumpStamp| MadeDump { path: self.place.dump(), stamp, address };
+        let done = work(server, &mut saver);
+        let is_ours = saver.had_dump == Some(false) && self.keeps_no_dumps();
+        match done {
+            Ok((done, stamp)) => Ok((done, stamp.filter(|_| is_ours).map(made))),
+            Err(error) if !is_ours => Err(error),
+            Err(error) => Err(match self.take_away(server, made) {
+                Ok(()) => error,
+                Err(left) => match error {
+                    RedisError::Interrupted => {
+                        RedisError::Stopped { what: format!("interrupted; {left}"), hint: self.delete() }
+                    }
+                    other => {
+                        (self.watch.note)(&format!("{left}: {}", self.delete()));
+                        other
+                    }
+                },
+            }),
         }
     }
 
-    fn dump(&self, server: &mut Server) -> Result<LiveCapture, RedisError> {
-        let ((mut capture, moment), made) = self.cleaning_up(server, |server| self.proved_dump(server))?;
-        capture.facts.insert("capture.mode".into(), "rdb".into());
-        Ok(LiveCapture { capture, moment: Some(moment), marks: Vec::new(), made })
+    /// Removes the dump of a save that is of no use any more, or tells why it stays.
+    fn take_away(&self, server: &mut Server, made: impl FnOnce(DumpStamp) -> MadeDump) -> Result<(), String> {
+        let path = self.place.dump();
+        let path = path.display();
+        if !saves_ended(server, &|| {
+            let seconds = CLEANING * LOOK.as_millis() as u32 / 1000;
+            (self.watch.note)(&format!(
+                "waiting up to {seconds} s for the server's save to end: the server keeps no dumps, and would load {path} \
+                 when it starts"
+            ));
+        }) {
+            return Err(format!("the server goes on with its save, and would load {path} when it starts"));
+        }
+        let there = DumpStamp::of_path(&self.place.dump());
+        let removed = there.and_then(|there| there.map_or(Ok(()), |(stamp, _)| made(stamp).remove()));
+        removed.map_err(|error| format!("{path}, which the server would load when it starts, is still there: {error}"))
+    }
+
+    /// What to do about a dump that could not be taken away.
+    fn delete(&self) -> String {
+        format!(
+            "delete {} once INFO persistence says rdb_bgsave_in_progress:0, unless you want to keep it",
+            self.place.dump().display()
+        )
+    }
+
+    fn dump(&self, server: &mut Server) -> Result<Taken, RedisError> {
+        let (taken, made) = self.cleaning_up(server, |server, saver| self.proved_dump(server, saver))?;
+        Ok(Taken { captured: LiveCapture { made, ..taken.captured }, ..taken })
     }
 
     /// A capture with a dump that is proved to be fresh and the server's.
-    fn proved_dump(&self, server: &mut Server) -> Result<(Capture, UnixMillis), RedisError> {
+    fn proved_dump(
+        &self,
+        server: &mut Server,
+        saver: &mut Saver<'_>,
+    ) -> Result<(Taken, Option<DumpStamp>), RedisError> {
         let mut attempt = 1;
         loop {
             self.refuse_excluded(&self.place.told.dump)?;
-            let (asked, moment) = self.fresh_dump(server)?;
+            let Fresh { asked, moment, info, stamp } = self.fresh_dump(server, saver)?;
             let (mut capture, _) = capture_as_told(&self.place.directory, self.files, Some(&self.place.told))?;
             if self.info.is_on("aof_enabled") {
                 leave_aof(&mut capture, &self.place.told);
@@ -307,7 +402,11 @@ impl Live<'_> {
             if let Some(file) = dump_of(&capture) {
                 let proved = asked.proves(file).map_err(|error| RedisError::io("read", &self.place.dump(), error))?;
                 if let Some(began) = proved {
-                    return Ok((capture, UnixMillis(moment.map_or(began, ServerTime::millis))));
+                    capture.facts.insert("capture.mode".into(), "rdb".into());
+                    capture.warnings.extend(saver.flush_meanwhile(&info));
+                    let moment = Some(UnixMillis(moment.map_or(began, ServerTime::millis)));
+                    let captured = LiveCapture { capture, moment, marks: Vec::new(), made: None };
+                    return Ok((Taken { captured, then: info, end: server.info()? }, stamp));
                 }
             }
             if attempt == ATTEMPTS {
@@ -317,15 +416,17 @@ impl Live<'_> {
         }
     }
 
-    /// A dump that is fresh enough: what proves it, and the moment it stands for where that is not when it was saved.
-    fn fresh_dump(&self, server: &mut Server) -> Result<(Asked, Option<ServerTime>), RedisError> {
+    /// A dump that is fresh enough.
+    fn fresh_dump(&self, server: &mut Server, saver: &mut Saver<'_>) -> Result<Fresh, RedisError> {
         if self.options.no_save {
-            return self.dump_there(server).map(|asked| (asked, None));
+            let info = server.info()?;
+            return self.dump_there(server).map(|asked| Fresh { asked, moment: None, info, stamp: None });
         }
-        if let Some((asked, moment)) = self.unchanged_dump(server)? {
-            return Ok((asked, Some(moment)));
+        if let Some(unchanged) = self.unchanged_dump(server)? {
+            return Ok(unchanged);
         }
-        save(server, &self.place, self.watch).map(|asked| (asked, None))
+        let Saved { asked, info, stamp } = saver.save(server)?;
+        Ok(Fresh { asked, moment: None, info, stamp: Some(stamp) })
     }
 
     /// The dump that is there already, if it is young enough.
@@ -354,7 +455,7 @@ impl Live<'_> {
     }
 
     /// The dump that is there, where it certainly is the server's and nothing changed since: then a save would be equal.
-    fn unchanged_dump(&self, server: &mut Server) -> Result<Option<(Asked, ServerTime)>, RedisError> {
+    fn unchanged_dump(&self, server: &mut Server) -> Result<Option<Fresh>, RedisError> {
         let path = self.place.dump();
         let Some((stamp, _)) = DumpStamp::of_path(&path)? else { return Ok(None) };
         let moment = server.time()?;
@@ -371,7 +472,8 @@ impl Live<'_> {
         let began = began(&file).map_err(|error| RedisError::io("read", &path, error))?;
         // Proved again when it is opened: not older than it is now.
         Ok(began.map(|began| {
-            (Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None }, moment)
+            let asked = Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None };
+            Fresh { asked, moment: Some(moment), info, stamp: None }
         }))
     }
 
@@ -382,11 +484,28 @@ impl Live<'_> {
     }
 }
 
-/// Waits for saves that were asked for, as long as a person will wait.
-fn saves_ended(server: &mut Server) -> bool {
-    for _ in 0..CLEANING {
+/// A dump that is fresh enough.
+struct Fresh {
+    /// What proves it.
+    asked: Asked,
+    /// The moment it stands for, where that is not when it was saved.
+    moment: Option<ServerTime>,
+    /// What the server said then.
+    info: Info,
+    /// Which one it is, if it was asked for.
+    stamp: Option<DumpStamp>,
+}
+
+/// Waits for saves that were asked for, as long as a person will wait, who is told once.
+fn saves_ended(server: &mut Server, tell: &dyn Fn()) -> bool {
+    for turn in 0..CLEANING {
         match server.info_of("persistence") {
-            Ok(info) if info.is_on("rdb_bgsave_in_progress") => std::thread::sleep(LOOK),
+            Ok(info) if info.is_on("rdb_bgsave_in_progress") => {
+                if turn == 0 {
+                    tell();
+                }
+                std::thread::sleep(LOOK);
+            }
             answer => return answer.is_ok(),
         }
     }

@@ -95,6 +95,21 @@ impl Place {
         self.process.as_ref().map(|process| process.writes(measure.file, name))
     }
 
+    /// Where its process writes an AOF of these names, if that is another directory.
+    pub(super) fn aof_elsewhere(&self) -> Option<PathBuf> {
+        let process = self.process.as_ref()?;
+        let name = self.told.append_file.as_slice();
+        let directory = |path: &PathBuf| match &self.told.append_directory {
+            Some(_) => {
+                let [(_, found), _] = names_of_increment(path)?;
+                (found.as_bytes() == name).then(|| path.parent().and_then(Path::parent).map(Path::to_owned))?
+            }
+            None => (path.file_name()?.as_bytes() == name).then(|| path.parent().map(Path::to_owned))?,
+        };
+        let found = process.written_files().iter().find_map(directory)?;
+        (Some(&found) != process.working_directory().as_ref()).then_some(found)
+    }
+
     /// Whether the names of its files are known, and not only usual.
     pub(super) fn knows_names(&self) -> bool {
         self.is_asked || self.process.is_some() || !self.config_files.is_empty()

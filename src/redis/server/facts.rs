@@ -35,12 +35,8 @@ const OF_SETTINGS: [(&str, &str); 6] = [
     ("server.dir", "dir"),
 ];
 
-/// What is known of a server.
-pub(super) fn of_server(
-    server: &mut Server,
-    info: &Info,
-    place: &Place,
-) -> Result<BTreeMap<String, String>, RedisError> {
+/// What a server said of itself.
+pub(super) fn of_server(info: &Info, place: &Place) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let mut put = |name: String, value: Option<String>| {
         facts.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
@@ -54,13 +50,17 @@ pub(super) fn of_server(
     put("server.appendonly".into(), Some(if info.is_on("aof_enabled") { "yes" } else { "no" }.into()));
     put("server.modules".into(), Some(info.modules()));
     facts.extend(of_keys(info));
+    facts
+}
+
+/// The server's clock, and how far it is from that of this host.
+pub(super) fn of_clock(server: &mut Server) -> Result<[(String, String); 2], RedisError> {
     let before = local_millis();
     let time = server.time()?.millis();
     let here = i64::midpoint(before, local_millis());
-    facts.insert("server.time".into(), time.to_string());
     let offset = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(here);
-    facts.insert("server.clock-offset-ms".into(), offset.to_string());
-    Ok(facts)
+    Ok([("server.time", time.to_string()), ("server.clock-offset-ms", offset.to_string())]
+        .map(|(name, value)| (name.to_owned(), value)))
 }
 
 /// Commands that were renamed and may stand in an AOF, as a line of words `NAME=NEW`. What others are called is told to
@@ -89,12 +89,6 @@ fn of_keys(info: &Info) -> BTreeMap<String, String> {
         }
     }
     facts
-}
-
-/// Whether a fact is of those that [`of_keys`] tells.
-pub(super) fn is_of_keys(name: &str) -> bool {
-    let kinds = ["server.keys.db", "server.expires.db", "server.volatile.db"];
-    name == "server.keys" || kinds.iter().any(|kind| name.starts_with(kind))
 }
 
 /// What the server counted around the end of an AOF that was captured: at the mark, and after its files had been opened

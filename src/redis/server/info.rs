@@ -72,6 +72,11 @@ impl Info {
         online.filter_map(|(_, line)| Some((part(line, "ip")?.to_owned(), part(line, "port")?.parse().ok()?))).collect()
     }
 
+    /// Keys of all databases, with those that expired and are not gone yet.
+    pub fn keys(&self) -> u64 {
+        self.keyspace().values().map(|database| database.keys).fold(0, u64::saturating_add)
+    }
+
     /// Databases that hold keys.
     pub fn keyspace(&self) -> BTreeMap<u64, Keyspace> {
         let databases = self.0.iter().filter_map(|(name, value)| {

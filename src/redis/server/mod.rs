@@ -21,6 +21,7 @@ mod look;
 mod modules;
 mod nearby;
 mod replica;
+mod room;
 mod save;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use keys::Types;
 pub use look::directory_of;
 pub use modules::MODULE_FILES;
 pub use nearby::find_nearby;
+pub use save::SavePatience;
 pub use watch::Watch;
 
 /// What a user of the server must be allowed for a capture, as words of ACL SETUSER. Nothing here reads or writes a key.

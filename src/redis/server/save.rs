@@ -6,14 +6,17 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::{Server, ServerTime};
 use super::discovery::Place;
 use super::info::Info;
+use super::room::Room;
 use super::watch::{Pauses, Watch};
+use crate::format::snapshot::Warning;
 use crate::rdb;
 use crate::redis::RedisError;
 use crate::redis::directory::{FileId, first_bytes};
@@ -86,63 +89,245 @@ pub(super) fn began(file: &File) -> io::Result<Option<u64>> {
     Ok(rdb::read_header(&first_bytes(file)?).and_then(|peek| peek.aux.ctime))
 }
 
-/// Has the server save, and answers with what proves it.
-pub(super) fn save(server: &mut Server, place: &Place, watch: &Watch<'_>) -> Result<Asked, RedisError> {
-    let dump = place.dump();
-    let mut busy = Pauses::new(POLL.0, POLL.1, PATIENCE);
-    let mut attempt = 1;
-    loop {
-        let info = wait_idle(server, &mut busy, watch)?;
-        let before = DumpStamp::of_path(&dump)?;
-        check_room(&info, place, &dump)?;
-        let mut asked = Asked { at: server.time()?, before: before.map(|(stamp, _)| stamp), latest: None };
-        (watch.say)("the server saves");
-        let scheduled = match request(server)? {
-            Request::Started => {
-                if place.is_the_servers() != Some(true) {
-                    asked.latest = Some(server.time()?.seconds().saturating_add(BEGIN));
+/// How long a save may stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavePatience {
+    /// Until a person is told.
+    pub told: Duration,
+    /// Until it is given up: a server that writes one very large value, or has its disk flush, moves all the same.
+    pub given_up: Duration,
+}
+
+impl Default for SavePatience {
+    fn default() -> Self {
+        Self { told: Duration::from_secs(60), given_up: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// A save that came to be.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub asked: Asked,
+    /// What the server said right before the request.
+    pub info: Info,
+    /// The dump.
+    pub stamp: DumpStamp,
+}
+
+/// Asks for saves, and remembers what that did.
+#[derive(Debug)]
+pub(super) struct Saver<'a> {
+    place: &'a Place,
+    watch: &'a Watch<'a>,
+    patience: SavePatience,
+    /// Whether there was a dump right before the last request that the server took. `None`: it took none.
+    pub had_dump: Option<bool>,
+    /// Saves that were ended before they were done, with the keys there were at the first request.
+    lost: u32,
+    first_keys: u64,
+}
+
+impl<'a> Saver<'a> {
+    pub(super) fn new(place: &'a Place, watch: &'a Watch<'a>, patience: SavePatience) -> Self {
+        Self { place, watch, patience, had_dump: None, lost: 0, first_keys: 0 }
+    }
+
+    /// Has the server save, and answers with what proves it.
+    pub(super) fn save(&mut self, server: &mut Server) -> Result<Saved, RedisError> {
+        let dump = self.place.dump();
+        let mut busy = Pauses::new(POLL.0, POLL.1, PATIENCE);
+        loop {
+            let info = self.wait_idle(server, &mut busy)?;
+            // Others may have saved meanwhile: what is there now is not ours.
+            let before = DumpStamp::of_path(&dump)?.map(|(stamp, _)| stamp);
+            let mut room = Room::check(&info, self.place, &dump)?;
+            let mut asked = Asked { at: server.time()?, before, latest: None };
+            (self.watch.say)("the server saves");
+            let scheduled = match request(server)? {
+                Request::Started => {
+                    if self.place.is_the_servers() != Some(true) {
+                        asked.latest = Some(server.time()?.seconds().saturating_add(BEGIN));
+                    }
+                    false
                 }
-                false
+                Request::Scheduled => true,
+                Request::Busy => continue,
+                Request::Failed => return Err(self.failed(server, &room)),
+            };
+            self.had_dump = Some(before.is_some());
+            if self.lost == 0 {
+                self.first_keys = info.keys();
             }
-            Request::Scheduled => true,
-            Request::Busy => continue,
-        };
-        match wait_saved(server, &dump, asked, scheduled, watch)? {
-            Ending::Saved => return Ok(asked),
-            Ending::Lost if attempt < ATTEMPTS => attempt += 1,
-            Ending::Lost => {
-                return Err(place.not_the_servers(&format!(
-                    "of {ATTEMPTS} saves that were asked for and ended, none came to be {}",
-                    String::from_utf8_lossy(&place.told.dump)
-                )));
+            match self.wait_saved(server, &dump, asked, scheduled, &mut room)? {
+                Ending::Saved(stamp) => return Ok(Saved { asked, info, stamp }),
+                // A save that is killed leaves the failure of an earlier one as it was.
+                Ending::Failed if !is_err(&info) => return Err(self.failed(server, &room)),
+                Ending::Lost | Ending::Failed if self.lost + 1 < ATTEMPTS => self.lost += 1,
+                Ending::Failed => return Err(self.failed(server, &room)),
+                Ending::Lost => return Err(self.lost()),
             }
-            // A save that is killed leaves the failure of an earlier one as it was.
-            Ending::Failed if is_err(&info) && attempt < ATTEMPTS => attempt += 1,
-            Ending::Failed => return Err(failed(server)),
+        }
+    }
+
+    /// What a person has to hear of a save that was ended, and of the one that was asked for after it: a flush ends one.
+    pub(super) fn flush_meanwhile(&self, now: &Info) -> Option<Warning> {
+        let (before, after) = (self.first_keys, now.keys());
+        (self.lost > 0 && after < before - before / 2).then(|| Warning {
+            code: "flush-while-saving".into(),
+            path: Vec::new().into(),
+            message: format!(
+                "a save was ended before it was done, and of {before} keys {after} were left for the next one: was it \
+                 flushed on purpose?"
+            ),
+        })
+    }
+
+    fn lost(&self) -> RedisError {
+        // Where name and place are known nothing else is left.
+        if self.place.is_asked && self.place.is_the_servers() == Some(true) {
+            return RedisError::Server {
+                what: format!("{ATTEMPTS} saves that were asked for were ended before they were done"),
+                hint:
+                    "somebody ends them, by FLUSHALL, BGSAVE CANCEL or a signal: the server's log says how; try again \
+                       when that is over"
+                        .into(),
+            };
+        }
+        self.place.not_the_servers(&format!(
+            "of {ATTEMPTS} saves that were asked for and ended, none came to be {}",
+            String::from_utf8_lossy(&self.place.told.dump)
+        ))
+    }
+
+    /// A save that was asked for has failed. With save points that makes a server refuse all writes, by default.
+    fn failed(&self, server: &mut Server, room: &Room<'_>) -> RedisError {
+        let shortage = room.shortage().map_or(String::new(), |shortage| format!(": {shortage}"));
+        let what = format!("the save failed that the server at {} was asked for{shortage}", server.address());
+        let goes_on = server.setting("stop-writes-on-bgsave-error").is_ok_and(|set| set.as_deref() == Some("no"));
+        match self.place.setting("save") {
+            Some("") => RedisError::Server { what, hint: LOG.into() },
+            _ if goes_on => RedisError::Server { what, hint: LOG.into() },
+            known => {
+                let refuses = match known {
+                    Some(_) => "until one succeeds the server refuses all writes (MISCONF)",
+                    None => "until one succeeds a server with save points refuses all writes (MISCONF)",
+                };
+                RedisError::Server {
+                    what: format!("{what}; {refuses}"),
+                    hint: format!(
+                        "make room, then BGSAVE: writes are refused as long as INFO persistence says \
+                         rdb_last_bgsave_status:err; {LOG}"
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing is in the way of a save.
+    fn wait_idle(&self, server: &mut Server, busy: &mut Pauses) -> Result<Info, RedisError> {
+        let mut movement = Movement::new(self.patience);
+        loop {
+            let info = server.info()?;
+            let why = match (info.is_loading(), info.is_on("rdb_bgsave_in_progress")) {
+                (true, _) => "the server is loading its data",
+                (_, true) => "the server saves already",
+                (false, false) => return Ok(info),
+            };
+            (self.watch.say)(&format!("waiting: {why}"));
+            movement.look(why, &info, written(&self.place.directory), self.watch)?;
+            if !busy.pause(self.watch)? {
+                return Err(RedisError::Server { what: why.into(), hint: "try again later".into() });
+            }
+        }
+    }
+
+    fn wait_saved(
+        &self,
+        server: &mut Server,
+        dump: &Path,
+        asked: Asked,
+        scheduled: bool,
+        room: &mut Room<'_>,
+    ) -> Result<Ending, RedisError> {
+        // As long as a child process works and comes on there is no end to patience.
+        let mut pauses = Pauses::endless(POLL.0, POLL.1);
+        let mut movement = Movement::new(self.patience);
+        let mut ending = Pauses::new(POLL.0, POLL.0, ENDED);
+        let (mut waits_to_begin, mut beginning) = (scheduled, Pauses::new(POLL.0, POLL.1, SCHEDULED));
+        loop {
+            let info = server.info_of("persistence")?;
+            // A dump of another server never makes this one say that it has saved.
+            let is_told = info.number("rdb_last_save_time").is_some_and(|last| last >= asked.at.seconds());
+            if is_told && let Some(stamp) = proved(dump, asked)? {
+                // The server learns a little later that its child has ended, and refuses other saves until then.
+                match info.is_on("rdb_bgsave_in_progress") && ending.pause(self.watch)? {
+                    true => continue,
+                    false => return Ok(Ending::Saved(stamp)),
+                }
+            }
+            let written = written(&self.place.directory);
+            room.look(written, self.watch);
+            if info.is_on("rdb_bgsave_in_progress") {
+                waits_to_begin = false;
+                say_progress(&info, self.watch);
+                movement.look("the server saves", &info, written, self.watch)?;
+            } else if !waits_to_begin {
+                return Ok(if is_err(&info) { Ending::Failed } else { Ending::Lost });
+            } else if info.is_on("aof_rewrite_in_progress") || info.is_on("module_fork_in_progress") {
+                beginning = Pauses::new(POLL.0, POLL.1, SCHEDULED);
+                movement.look("the server does other work before it saves", &info, written, self.watch)?;
+            } else if !beginning.pause(self.watch)? {
+                return Ok(Ending::Lost);
+            }
+            pauses.pause(self.watch)?;
         }
     }
 }
 
-fn failed(server: &Server) -> RedisError {
-    RedisError::Server {
-        what: format!("the save failed that the server at {} was asked for", server.address()),
-        hint: "its log says why: a full disk, missing rights, or no memory for a fork".into(),
-    }
+/// Where the reason of a failed save is found.
+const LOG: &str = "its log says why: a full disk, missing rights, or no memory for a fork";
+
+/// Bytes of the temporary files that a server writes in a directory while it saves or rewrites.
+fn written(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().as_bytes().starts_with(b"temp-"));
+    ours.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Waits until nothing is in the way of a save.
-fn wait_idle(server: &mut Server, busy: &mut Pauses, watch: &Watch<'_>) -> Result<Info, RedisError> {
-    loop {
-        let info = server.info()?;
-        let why = match (info.is_loading(), info.is_on("rdb_bgsave_in_progress")) {
-            (true, _) => "the server is loading its data",
-            (_, true) => "the server saves already",
-            (false, false) => return Ok(info),
-        };
-        (watch.say)(&format!("waiting: {why}"));
-        if !busy.pause(watch)? {
-            return Err(RedisError::Server { what: why.into(), hint: "try again later".into() });
+/// Whether what a server does comes on.
+struct Movement {
+    patience: SavePatience,
+    /// Keys and bytes it has done.
+    seen: (Option<u64>, Option<u64>, u64),
+    since: Instant,
+    told: bool,
+}
+
+impl Movement {
+    fn new(patience: SavePatience) -> Self {
+        Self { patience, seen: (None, None, 0), since: Instant::now(), told: false }
+    }
+
+    /// Tells a person once that nothing moves, and fails when that goes on.
+    fn look(&mut self, what: &str, info: &Info, written: u64, watch: &Watch<'_>) -> Result<(), RedisError> {
+        let now = (info.number("current_save_keys_processed"), info.number("loading_loaded_bytes"), written);
+        if now != self.seen {
+            (self.seen, self.since, self.told) = (now, Instant::now(), false);
         }
+        let still = self.since.elapsed();
+        let keys = info.number("current_save_keys_processed").zip(info.number("current_save_keys_total"));
+        let keys = keys.map_or(String::new(), |(done, total)| format!(" ({done} of {total} keys)"));
+        if still >= self.patience.given_up {
+            return Err(RedisError::Server {
+                what: format!("{what}, and has not come on for {} s{keys}", still.as_secs()),
+                hint: "look at the server's child process and its disk: is it stopped, or does the disk hang?".into(),
+            });
+        }
+        if still >= self.patience.told && !self.told {
+            self.told = true;
+            (watch.note)(&format!("{what}, and has not come on for {} s{keys}", still.as_secs()));
+        }
+        Ok(())
     }
 }
 
@@ -153,6 +338,8 @@ enum Request {
     Scheduled,
     /// A save is under way that began before.
     Busy,
+    /// It could not begin.
+    Failed,
 }
 
 fn request(server: &mut Server) -> Result<Request, RedisError> {
@@ -167,67 +354,33 @@ fn request(server: &mut Server) -> Result<Request, RedisError> {
         Ok(_) => Ok(Request::Started),
         Err(RedisError::Answer { message, .. }) if message.contains("already in progress") => Ok(Request::Busy),
         Err(RedisError::Answer { message, .. }) if message.contains("child process") => Ok(Request::Busy),
-        Err(RedisError::Answer { message, .. }) if message.trim() == "ERR" => Err(failed(server)),
+        Err(RedisError::Answer { message, .. }) if message.trim() == "ERR" => Ok(Request::Failed),
         Err(error) => Err(error),
     }
 }
 
 /// How a save ended.
 enum Ending {
-    Saved,
+    Saved(DumpStamp),
     /// It ended, and there is no new dump: it was killed, or the dump is elsewhere.
     Lost,
     Failed,
-}
-
-fn wait_saved(
-    server: &mut Server,
-    dump: &Path,
-    asked: Asked,
-    scheduled: bool,
-    watch: &Watch<'_>,
-) -> Result<Ending, RedisError> {
-    // As long as a child process works there is no end to patience.
-    let mut pauses = Pauses::endless(POLL.0, POLL.1);
-    let mut ending = Pauses::new(POLL.0, POLL.0, ENDED);
-    let (mut waits_to_begin, mut beginning) = (scheduled, Pauses::new(POLL.0, POLL.1, SCHEDULED));
-    loop {
-        let info = server.info_of("persistence")?;
-        // A dump of another server never makes this one say that it has saved.
-        let is_told = info.number("rdb_last_save_time").is_some_and(|last| last >= asked.at.seconds());
-        if is_told && is_proved(dump, asked)? {
-            // The server learns a little later that its child has ended, and refuses other saves until then.
-            match info.is_on("rdb_bgsave_in_progress") && ending.pause(watch)? {
-                true => continue,
-                false => return Ok(Ending::Saved),
-            }
-        }
-        if info.is_on("rdb_bgsave_in_progress") {
-            waits_to_begin = false;
-            say_progress(&info, watch);
-        } else if !waits_to_begin {
-            return Ok(if is_err(&info) { Ending::Failed } else { Ending::Lost });
-        } else if info.is_on("aof_rewrite_in_progress") || info.is_on("module_fork_in_progress") {
-            beginning = Pauses::new(POLL.0, POLL.1, SCHEDULED);
-        } else if !beginning.pause(watch)? {
-            return Ok(Ending::Lost);
-        }
-        pauses.pause(watch)?;
-    }
 }
 
 fn is_err(info: &Info) -> bool {
     info.get("rdb_last_bgsave_status") == Some("err")
 }
 
-fn is_proved(dump: &Path, asked: Asked) -> Result<bool, RedisError> {
+/// The dump, if it is the one that was asked for.
+fn proved(dump: &Path, asked: Asked) -> Result<Option<DumpStamp>, RedisError> {
     let file = match File::open(dump) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RedisError::io("open", dump, error)),
     };
-    let proved = asked.proves(&file).map_err(|error| RedisError::io("read", dump, error))?;
-    Ok(proved.is_some())
+    let read = |error| RedisError::io("read", dump, error);
+    let proved = asked.proves(&file).map_err(read)?;
+    proved.map(|_| file.metadata().map(|metadata| DumpStamp::of(&metadata)).map_err(read)).transpose()
 }
 
 fn say_progress(info: &Info, watch: &Watch<'_>) {
@@ -235,49 +388,4 @@ fn say_progress(info: &Info, watch: &Watch<'_>) {
     if let Some((done, total)) = done.filter(|(_, total)| *total > 0) {
         (watch.say)(&format!("the server saves: {done} of {total} keys"));
     }
-}
-
-/// A save that fails makes a server with save points refuse writes: what would make it fail is looked at first.
-fn check_room(info: &Info, place: &Place, dump: &Path) -> Result<(), RedisError> {
-    let refuse = |what: String| {
-        let hint = "make room, or take the dump that is there with --no-save".to_owned();
-        Err(RedisError::Server { what, hint })
-    };
-    let needed = expected_size(dump, info.number("used_memory").unwrap_or(0))?;
-    let space = rustix::fs::statvfs(&place.directory)
-        .map_err(|error| RedisError::io("look at", &place.directory, error.into()))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    if free < needed {
-        let place = place.directory.display();
-        return refuse(format!("a save may need {needed} bytes in {place}, and {free} are free"));
-    }
-    let memory = info.number("used_memory_rss").zip(commit_room()).filter(|_| place.is_the_servers() == Some(true));
-    match memory.filter(|(used, room)| used > room) {
-        Some((used, room)) => refuse(format!(
-            "a fork of the server may need {used} bytes of memory, and the system, which does not overcommit, would \
-             give {room}"
-        )),
-        None => Ok(()),
-    }
-}
-
-/// How many bytes a dump may take: as the last one and somewhat more, and half of the memory that was taken since. Where
-/// there is nothing to go by, half of all: what takes so much memory seldom takes more in a dump.
-fn expected_size(dump: &Path, used_now: u64) -> Result<u64, RedisError> {
-    let Some((_, last)) = DumpStamp::of_path(dump)? else { return Ok(used_now / 2) };
-    let file = File::open(dump).map_err(|error| RedisError::io("open", dump, error))?;
-    let first = first_bytes(&file).map_err(|error| RedisError::io("read", dump, error))?;
-    let used_then = rdb::read_header(&first).and_then(|peek| peek.aux.used_memory).unwrap_or(0);
-    Ok(last.saturating_add(last / 10 * 3).saturating_add(used_now.saturating_sub(used_then) / 2))
-}
-
-/// How much memory may still be promised, on a system that promises no more than it has.
-fn commit_room() -> Option<u64> {
-    let strict = fs::read_to_string("/proc/sys/vm/overcommit_memory").ok()?.trim() == "2";
-    let memory = fs::read_to_string("/proc/meminfo").ok().filter(|_| strict)?;
-    let kilobytes = |name: &str| {
-        let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Some(kilobytes("CommitLimit")?.saturating_sub(kilobytes("Committed_AS")?).saturating_mul(1024))
 }

@@ -1,5 +1,6 @@
 //! What stands between a long wait for a server and the person who asked for it.
 
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,16 @@ const NAP: Duration = Duration::from_millis(100);
 pub struct Watch<'a> {
     /// Takes what is going on, for people.
     pub say: &'a dyn Fn(&str),
+    /// Takes what a person has to hear at once, whatever else is shown.
+    pub note: &'a dyn Fn(&str),
     /// Whether the user asked to stop.
     pub interrupted: &'a dyn Fn() -> bool,
+}
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Watch<'_> {
