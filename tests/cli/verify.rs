@@ -64,6 +64,7 @@ fn a_drill_says_what_a_server_made_of_it_and_the_listing_shows_it() {
         "digest",
         "digest_compared",
         "digest_of",
+        "dump_holds",
         "expired_keys",
         "keys",
         "not_kept",

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use redkeep::operations::drill::{self, DumpHolds};
 use redkeep::operations::list::Chosen;
 use redkeep::operations::restore::{Options, Report, Which, doubt, meant, restore};
 use redkeep::operations::{OperationError, Silent};
@@ -99,6 +100,50 @@ fn a_single_aof_is_named_beside_a_manifest_of_its_name_for_a_server_before_7_0()
     assert_eq!(value(ServerKind::Redis7, &dir, &["appendonly yes"]).as_deref(), Some("old"), "--server gives the same");
     let (_, dir) = restored(&repository, &chosen, Some("appendonly.aof"));
     assert_eq!(value(ServerKind::Redis62, &dir, &["appendonly yes"]).as_deref(), Some("old"));
+}
+
+fn drilled(repository: &Repository, chosen: &Chosen, kind: ServerKind) -> redkeep::operations::drill::Report {
+    let scratch = tempfile::tempdir().unwrap();
+    let place = scratch.path().to_path_buf();
+    let options = drill::Options {
+        server_binary: Some(kind.executable()),
+        scratch: place.clone(),
+        private: place,
+        ..drill::Options::default()
+    };
+    drill::drill(repository, chosen, &options, &Silent).unwrap()
+}
+
+#[test]
+fn a_drill_loads_the_dump_as_well_and_equal_contents_settle_it() {
+    for (kind, change) in
+        [(ServerKind::Redis7, None), (ServerKind::Redis7, Some("SET b 1")), (ServerKind::Redis62, Some("SET era new"))]
+    {
+        if kind.is_skipped() {
+            continue;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let config = ServerOptions::with_config(&["appendonly yes", "appendfsync always", "save 3600 1"]);
+        let mut server = RedisServer::start_with(kind, data.path(), config);
+        order(&server, "SET era last");
+        if let Some(change) = change {
+            order(&server, "CONFIG SET appendonly no");
+            order(&server, change);
+        }
+        let written = SystemTime::now();
+        wait_for("the next second", || (written.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
+        server.stop_saving();
+        let (repository, chosen) = stored(data.path());
+        let report = drilled(&repository, &chosen, kind);
+        let noted = repository.drill_results().unwrap().get(&chosen.name).map(|record| record.passed());
+        assert_eq!(report.problems, Vec::<String>::new());
+        match change {
+            None => assert_eq!((report.dump, noted), (Some(DumpHolds::TheSame), Some(true))),
+            Some("SET b 1") => assert_eq!((report.dump, noted), (Some(DumpHolds::Other { keys: 2 }), None)),
+            // As many keys, with other values.
+            Some(_) => assert_eq!((report.dump, noted), (Some(DumpHolds::Other { keys: 1 }), None)),
+        }
+    }
 }
 
 /// The most usual of all: a server that saves when it is stopped.

@@ -10,7 +10,7 @@ use crate::cli::human::{count, facts};
 use crate::cli::settings::variable;
 use crate::cli::time;
 use crate::operations::OperationError;
-use crate::operations::drill::{Digest, Options, Report, drill};
+use crate::operations::drill::{Digest, DumpHolds, Options, Report, drill};
 use crate::operations::list::Chosen;
 use crate::operations::restore::From;
 use crate::repository::Repository;
@@ -61,6 +61,7 @@ pub(super) fn text(report: &Report) -> String {
         ("captured", captured(report)),
         ("digest", digest(&report.digest)),
     ];
+    lines.extend(report.dump.map(|dump| ("dump", dump_holds(dump))));
     lines.extend(report.problems.iter().map(|problem| ("problem", problem.clone())));
     format!("drill {verdict}\n{}", facts(&lines))
 }
@@ -73,6 +74,14 @@ fn captured(report: &Report) -> String {
             let have = if expired == 1 { "has" } else { "have" };
             format!("{}, of which {expired} {have} expired since", count(*keys, "key"))
         }
+    }
+}
+
+/// What the dump holds, where that or the AOF may be the dataset.
+fn dump_holds(dump: DumpHolds) -> String {
+    match dump {
+        DumpHolds::TheSame => "holds the same as the AOF, so either may be the dataset".into(),
+        DumpHolds::Other { keys } => format!("holds {}, and not the same as the AOF", count(keys, "key")),
     }
 }
 
@@ -89,6 +98,14 @@ fn digest(digest: &Digest) -> String {
 pub(super) fn warnings(report: &Report) -> Vec<String> {
     let mut warnings: Vec<String> =
         report.problems.iter().map(|problem| format!("the drill failed: {problem}")).collect();
+    if let Some(DumpHolds::Other { keys }) = report.dump {
+        warnings.push(format!(
+            "the AOF holds {} and the dump {}, or other values: which of them is the dataset is not known; choose with \
+             --from aof or --from rdb",
+            count(report.keys(), "key"),
+            count(keys, "key")
+        ));
+    }
     warnings.extend(report.not_kept.iter().map(|why| format!("the result of the drill could not be kept: {why}")));
     warnings
 }

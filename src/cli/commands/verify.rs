@@ -46,7 +46,8 @@ JSON:
      \"captured_unknown\": why not or null, \"expired_keys\": number, \"databases\": {number: {type: keys}},
      \"digest\": text or null, \"digest_compared\": \"first\", \"equal\",
      \"differs\" or \"none\", \"digest_of\": time of the drill it was
-     compared with or null, \"problems\": [text],
+     compared with or null, \"dump_holds\": where that or the AOF may be the
+     dataset \"the-same\" or \"other\", else null, \"problems\": [text],
      \"not_kept\": why the result could not be kept or null},
    \"alarms\": [{\"code\", \"message\"}]}
 ")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::time::exact;
-use crate::operations::drill::{Digest, Report};
+use crate::operations::drill::{Digest, DumpHolds, Report};
 use crate::repository::DrillRecord;
 
 /// A drill.
@@ -22,6 +22,7 @@ pub(crate) struct Drill {
     digest: Option<String>,
     digest_compared: &'static str,
     digest_of: Option<String>,
+    dump_holds: Option<&'static str>,
     problems: Vec<String>,
     not_kept: Option<String>,
 }
@@ -46,6 +47,10 @@ impl From<&Report> for Drill {
             digest: digest.map(ToString::to_string),
             digest_compared,
             digest_of: digest_of.map(|time| exact(*time)),
+            dump_holds: report.dump.map(|dump| match dump {
+                DumpHolds::TheSame => "the-same",
+                DumpHolds::Other { .. } => "other",
+            }),
             problems: report.problems.clone(),
             not_kept: report.not_kept.clone(),
         }

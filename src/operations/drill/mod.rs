@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::list::Chosen;
-use super::restore::{self, From, restore};
+use super::restore::{self, From, is_either, restore};
 use super::{Observer, OperationError};
 use crate::format::note::Drill;
 use crate::format::object::SnapshotName;
@@ -59,6 +59,8 @@ pub struct Report {
     pub expired: u64,
     /// What tells the data apart.
     pub digest: Digest,
+    /// What the dump holds, where it is not known whether that or the AOF is the dataset: all else is of the AOF.
+    pub dump: Option<DumpHolds>,
     /// What is wrong: it passed where there is nothing.
     pub problems: Vec<String>,
     /// Damage in the repository that was made good from other copies.
@@ -80,6 +82,18 @@ pub enum Digest {
     None(String),
 }
 
+/// What a dump holds beside an AOF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpHolds {
+    /// As many keys by database and type, with the same values where these can be told.
+    TheSame,
+    /// Something else, and so many keys.
+    Other {
+        /// The keys.
+        keys: u64,
+    },
+}
+
 impl Report {
     /// Whether the snapshot passed.
     pub fn passed(&self) -> bool {
@@ -94,35 +108,75 @@ impl Report {
 
 /// Gives a snapshot to a server and asks it what it holds. A snapshot that cannot be served is no error: its problems are
 /// in the report. Nothing but the note is left behind.
+///
+/// Where it is not known whether the AOF or the dump is the dataset, a server is given each of them. If both hold the same
+/// there is no doubt left; else nothing is noted.
 pub fn drill(
     repository: &Repository,
     chosen: &Chosen,
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
+    let either = options.from.is_none() && is_either(&chosen.snapshot);
+    let from = if either { Some(From::Aof) } else { options.from };
+    let mut report = drill_one(repository, chosen, from, options, observer)?;
+    if either {
+        let dump = drill_one(repository, chosen, Some(From::Rdb), options, observer)?;
+        report.problems.extend(dump.problems.iter().map(|problem| format!("of the dump: {problem}")));
+        report.dump = Some(match is_same(&report, &dump) {
+            true => DumpHolds::TheSame,
+            false => DumpHolds::Other { keys: dump.keys() },
+        });
+    }
+    if !matches!(report.dump, Some(DumpHolds::Other { .. })) || !report.passed() {
+        keep(repository, chosen, &mut report);
+    }
+    Ok(report)
+}
+
+/// Whether two drills of one snapshot showed the same keys, with the same values where these can be told.
+fn is_same(one: &Report, other: &Report) -> bool {
+    let digest = |report: &Report| match report.digest {
+        Digest::First(digest) | Digest::Equal(digest, _) => Some(digest),
+        Digest::Differs(_) | Digest::None(_) => None,
+    };
+    let digests = digest(one).zip(digest(other));
+    one.databases == other.databases && digests.is_none_or(|(one, other)| one == other)
+}
+
+fn drill_one(
+    repository: &Repository,
+    chosen: &Chosen,
+    from: Option<From>,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, OperationError> {
     let snapshot = &chosen.snapshot;
-    let plan = Plan::of(snapshot, options.from)?;
+    let plan = Plan::of(snapshot, from)?;
     let recorded = snapshot.facts.get("server.executable").map(PathBuf::from);
     let search = options.search.as_deref();
     let places = Places { given: options.server_binary.as_deref(), recorded: recorded.as_deref(), search };
     let program = Program::find(places, plan.demands)?;
     check_memory(&plan)?;
-    let mut report = match serve(repository, chosen, &plan, &program, options, observer) {
+    match serve(repository, chosen, &plan, &program, options, observer) {
         Err(error) if error.is_damage() => {
             keep_failure(repository, chosen.name, &program.version.to_string(), &one_line(&error))?;
-            return Err(error);
+            Err(error)
         }
-        other => other?,
-    };
+        other => other,
+    }
+}
+
+/// Keeps what a drill showed as a note.
+fn keep(repository: &Repository, chosen: &Chosen, report: &mut Report) {
     let fault = (!report.passed()).then(|| report.problems.join("; "));
     let digest = match report.digest {
         Digest::First(digest) | Digest::Equal(digest, _) => Some(digest),
         Digest::Differs(_) | Digest::None(_) => None,
     };
-    let server = program.version.to_string();
+    let server = report.program.version.to_string();
     let note = Drill::new(chosen.name, &server, report.keys(), fault.as_deref(), digest);
     report.not_kept = repository.note_drill(note).err().map(|error| one_line(&error));
-    Ok(report)
 }
 
 /// Keeps a failure that was found before a server was asked.
@@ -153,6 +207,7 @@ fn serve(
         },
         expired: 0,
         digest: Digest::None("the server did not come up".into()),
+        dump: None,
         problems: Vec::new(),
         made_good: Vec::new(),
         not_kept: None,

@@ -82,6 +82,15 @@ pub fn doubt(snapshot: &Snapshot) -> Option<Doubt> {
     }
 }
 
+/// Whether it is in doubt only which of an AOF and a dump is the dataset.
+pub fn is_either(snapshot: &Snapshot) -> bool {
+    let has = |roles: &[Role]| snapshot.files.iter().any(|file| roles.contains(&file.role));
+    doubt(snapshot).is_some()
+        && snapshot.warnings.iter().all(|warning| warning.code != SEVERAL_AOFS)
+        && has(&[Role::Dump])
+        && has(&[Role::Manifest, Role::SingleAof])
+}
+
 /// The manifests and the single AOF that a snapshot holds.
 fn aofs(snapshot: &Snapshot) -> Vec<String> {
     let is_aof = |file: &&File| file.role == Role::SingleAof || is_manifest(file);

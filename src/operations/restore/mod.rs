@@ -16,7 +16,7 @@ mod write_back;
 use std::path::{Path, PathBuf};
 
 pub use locating::locate;
-pub use meant::{Doubt, Which, doubt, meant};
+pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};
 pub use place::{UndoReport, undo};
 pub use seeking::shown;
