@@ -144,7 +144,7 @@ const OURS: [&str; 16] = [
 ];
 
 /// Leaves what is redkeep's own out of the environment of a program.
-pub(super) fn without_secrets(command: &mut Command) -> &mut Command {
+pub(in crate::redis) fn without_secrets(command: &mut Command) -> &mut Command {
     OURS.iter().fold(command, |command, name| command.env_remove(name))
 }
 

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::RedisError;
 use super::program::Program;
 use super::scratch_log;
-use super::server::{Info, Server};
+use super::server::{Address, Info, Server};
 use crate::aof::append_word;
 use crate::redis::program::without_secrets;
 
@@ -90,6 +90,22 @@ pub fn is_of_scratch(command: &str) -> bool {
     OURS.iter().any(|ours| command.eq_ignore_ascii_case(ours))
 }
 
+/// Of a stand-in for a server that does not run: what that is started with. It gets all of the configuration but what
+/// would have it load, keep, serve or follow anything.
+#[derive(Debug, Clone)]
+pub struct Like {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Settings besides the file: name and value.
+    pub words: Vec<(String, String)>,
+    /// It knows of TLS.
+    pub has_tls: bool,
+    /// Its ACL file, where that is not found from elsewhere.
+    pub aclfile: Option<PathBuf>,
+    /// Whose login is used.
+    pub login: Address,
+}
+
 /// What a dataset's files are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -123,6 +139,7 @@ pub struct Scratch {
     private: TempDir,
     socket: PathBuf,
     program: Program,
+    login: Option<Address>,
 }
 
 impl Scratch {
@@ -134,6 +151,26 @@ impl Scratch {
         settings: &Settings,
         go_on: &mut dyn FnMut(Loading) -> bool,
     ) -> Result<Self, RedisError> {
+        Self::launch(program, settings, None, go_on)
+    }
+
+    /// The same for a server that is configured like another one, and empty. One that does not start so is
+    /// [`RedisError::NotLoaded`].
+    pub fn stand_in(
+        program: &Program,
+        settings: &Settings,
+        like: &Like,
+        go_on: &mut dyn FnMut(Loading) -> bool,
+    ) -> Result<Self, RedisError> {
+        Self::launch(program, settings, Some(like), go_on)
+    }
+
+    fn launch(
+        program: &Program,
+        settings: &Settings,
+        like: Option<&Like>,
+        go_on: &mut dyn FnMut(Loading) -> bool,
+    ) -> Result<Self, RedisError> {
         let private = private_directory(settings)?;
         let socket = private.path().join(SOCKET);
         let config = private.path().join("server.conf");
@@ -141,7 +178,7 @@ impl Scratch {
             let path = path.to_path_buf();
             move |error| RedisError::io(action, &path, error)
         };
-        fs::write(&config, config_text(program, settings, private.path())).map_err(io("write", &config))?;
+        fs::write(&config, config_text(program, settings, like, private.path())).map_err(io("write", &config))?;
         fs::set_permissions(&config, Permissions::from_mode(0o600)).map_err(io("write", &config))?;
         let log = private.path().join(PRINTED);
         let printed = File::create(&log).map_err(io("write", &log))?;
@@ -160,7 +197,8 @@ impl Scratch {
             what: format!("cannot start {}: {error}", program.path.display()),
             hint: "name another program with --server-binary".into(),
         })?;
-        let mut scratch = Self { child, private, socket, program: program.clone() };
+        let mut scratch =
+            Self { child, private, socket, program: program.clone(), login: like.map(|like| like.login.clone()) };
         scratch.wait_loaded(go_on)?;
         Ok(scratch)
     }
@@ -175,7 +213,10 @@ impl Scratch {
                 return Err(self.gone(status));
             }
             // Before the socket is there, and while one large value is being read, there is no answer.
-            let info = self.connect().and_then(|mut server| server.info_of("persistence")).ok();
+            let info = match self.connect().and_then(|mut server| server.info_of("persistence")) {
+                Err(error @ RedisError::Login { .. }) => return Err(error),
+                other => other.ok(),
+            };
             if info.as_ref().is_some_and(has_loaded) {
                 return Ok(());
             }
@@ -194,7 +235,11 @@ impl Scratch {
     /// A connection of its own.
     pub fn connect(&self) -> Result<Server, RedisError> {
         let path = self.socket.to_str().unwrap_or_default();
-        Server::connect(&path.parse()?)
+        let address = match &self.login {
+            Some(login) => login.elsewhere(path)?,
+            None => path.parse()?,
+        };
+        Server::connect(&address)
     }
 
     /// The program it runs.
@@ -268,14 +313,56 @@ fn private_directory(settings: &Settings) -> Result<TempDir, RedisError> {
     made.map_err(|error| RedisError::io("make a directory in", base, error))
 }
 
-fn config_text(program: &Program, settings: &Settings, private: &Path) -> Vec<u8> {
+fn config_text(program: &Program, settings: &Settings, like: Option<&Like>, private: &Path) -> Vec<u8> {
+    match like {
+        Some(like) => text_like(like, settings, private),
+        None => own_text(program, settings, private),
+    }
+}
+
+/// The last line of a name counts.
+fn text_like(like: &Like, settings: &Settings, private: &Path) -> Vec<u8> {
     let mut text = Vec::new();
-    let mut line = |name: &str, value: &[u8]| {
-        text.extend_from_slice(name.as_bytes());
-        text.push(b' ');
-        append_word(&mut text, value);
-        text.push(b'\n');
+    let path = |name: &str| private.join(name).into_os_string();
+    let file = |name: &'static str, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| (name, path.as_os_str().as_bytes().to_vec()))
     };
+    for (name, value) in [file("include", &like.config), file("aclfile", &like.aclfile)].into_iter().flatten() {
+        append_line(&mut text, name, &[&value]);
+    }
+    for (name, value) in &like.words {
+        let words: Vec<&[u8]> = value.split_whitespace().map(str::as_bytes).collect();
+        append_line(&mut text, name, if words.is_empty() { &[b""] } else { &words });
+    }
+    let mut line = |name: &str, value: &[u8]| append_line(&mut text, name, &[value]);
+    if like.has_tls {
+        line("tls-port", b"0");
+    }
+    for (name, value) in [("port", "0"), ("daemonize", "no"), ("supervised", "no"), ("syslog-enabled", "no")] {
+        line(name, value.as_bytes());
+    }
+    for (name, value) in [("appendonly", "no"), ("cluster-enabled", "no"), ("save", ""), ("unixsocketperm", "700")] {
+        line(name, value.as_bytes());
+    }
+    line("unixsocket", path(SOCKET).as_bytes());
+    line("logfile", path(LOGGED).as_bytes());
+    line("pidfile", path("pid").as_bytes());
+    line("dir", settings.directory.as_os_str().as_bytes());
+    text
+}
+
+fn append_line(text: &mut Vec<u8>, name: &str, words: &[&[u8]]) {
+    text.extend_from_slice(name.as_bytes());
+    for word in words {
+        text.push(b' ');
+        append_word(text, word);
+    }
+    text.push(b'\n');
+}
+
+fn own_text(program: &Program, settings: &Settings, private: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut line = |name: &str, value: &[u8]| append_line(&mut text, name, &[value]);
     let path = |name: &str| private.join(name).into_os_string();
     line("port", b"0");
     line("unixsocket", path(SOCKET).as_bytes());

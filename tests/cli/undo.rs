@@ -21,7 +21,7 @@ fn as_json_it_tells_where_everything_is() {
     fs::create_dir(place.path("back")).unwrap();
     place.done(&["restore", "--target", "back"]);
     let json = place.done(&["undo", "back", "--json"]).json();
-    assert_eq!(fields(&json), ["aside", "from", "target"]);
+    assert_eq!(fields(&json), ["aside", "from", "keys", "server", "target"]);
     assert!(json["aside"].is_string());
 }
 

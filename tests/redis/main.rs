@@ -33,6 +33,7 @@ mod restore_server_kills;
 mod restore_server_moments;
 mod restore_server_process;
 mod restore_server_program;
+mod restore_server_stopped;
 mod restore_server_traps;
 mod scratch;
 mod servers;

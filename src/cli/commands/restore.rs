@@ -35,7 +35,9 @@ use into_server::{IntoServer, of_a_restore};
 /// With --server the dataset goes into a running server of this host: its files are made ready in the server's directory
 /// while it goes on, under the names and in the form that its version and its settings ask for; then it is stopped, they
 /// change places with the old ones in one step, it is started again, and it is asked what it holds. --dry-run prints
-/// every step. A restore that is killed leaves the old data or the new; the same command brings it to its end.
+/// every step. A server that is stopped, or was never started, is named by --server-config, --server-unit or --server-dir:
+/// its configuration is tried with a stand-in, its files are put in place, it is started and asked all the same. A restore
+/// that is killed leaves the old data or the new; the same command brings it to its end.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -47,6 +49,8 @@ Examples:
   redkeep restore --before-command 'DEL \"a key\"' --target /tmp/before
   redkeep restore --server --dry-run
   redkeep restore latest~1 --server --yes
+  redkeep restore --server --server-config /etc/redis/redis.conf --yes
+  redkeep restore --server --server-unit redis-server --dry-run
   redkeep restore --server=redis://127.0.0.1:6380 --yes \\
     --stop-command 'docker stop cache' --start-command 'docker start cache'
 
@@ -70,7 +74,8 @@ JSON:
    \"alarms\": [{\"code\", \"message\"}]}
   With --server, in place of target:
   {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
-   \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool}
+   \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool,
+   \"was_stopped\": bool, \"started\": bool}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME,

@@ -1,5 +1,7 @@
 //! What `restore`, `undo` and `verify` answer.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{Drill, Suspect, Worked};
@@ -95,6 +97,8 @@ pub(crate) struct RestoreServer {
     holds: Vec<String>,
     wrong: Vec<String>,
     finished_earlier: bool,
+    was_stopped: bool,
+    started: bool,
     made_good: Vec<String>,
     suspects: Vec<Suspect>,
     dry_run: bool,
@@ -117,6 +121,8 @@ impl RestoreServer {
             holds: verified.lines,
             wrong: verified.wrong,
             finished_earlier: report.finished_earlier,
+            was_stopped: report.was_stopped,
+            started: report.is_started,
             made_good: report.made_good.clone(),
             suspects: report.suspects.iter().map(suspect).collect(),
             dry_run: report.dry_run,
@@ -131,6 +137,8 @@ pub(crate) struct Undo {
     pub target: String,
     pub from: String,
     pub aside: Option<String>,
+    pub server: Option<String>,
+    pub keys: Option<BTreeMap<String, u64>>,
 }
 
 /// `verify`.

@@ -16,11 +16,11 @@ use crate::redis::program::without_secrets;
 use crate::redis::server::{Info, Server};
 
 /// Where systemd shows that it runs.
-const SYSTEMD: &str = "/run/systemd/system";
+pub(super) const SYSTEMD: &str = "/run/systemd/system";
 /// Where scripts of `service` are.
-const SCRIPTS: &str = "/etc/init.d";
+pub(super) const SCRIPTS: &str = "/etc/init.d";
 /// Names that distributions give them.
-const NAMES: [&str; 4] = ["redis-server", "redis", "valkey-server", "valkey"];
+pub(super) const NAMES: [&str; 4] = ["redis-server", "redis", "valkey-server", "valkey"];
 
 /// Bytes of what a tool printed that are looked at, and lines that are told.
 const SAID_BYTES: u64 = 4096;

@@ -7,11 +7,13 @@
 
 mod command_line;
 mod manager;
+mod named;
 mod process;
 mod surroundings;
 
 pub use command_line::CommandLine;
 pub use manager::{Start, Stop};
+pub use named::{Named, Stopped};
 pub use process::Process;
 pub use surroundings::Surroundings;
 
@@ -75,9 +77,17 @@ impl Host {
         Ok(Host { process, program, stop, start, patience })
     }
 
+    /// Whether the server runs.
+    pub fn is_running(&self) -> bool {
+        !self.process.is_gone()
+    }
+
     /// What the server has now and will not have when it is started again, in words.
     pub fn lost(&self) -> Vec<String> {
         let Start::Process(line) = &self.start else { return Vec::new() };
+        if !self.is_running() {
+            return Vec::new();
+        }
         let mut lost = line.lost();
         let (its, own) = (self.process.control_groups(), Process::own_control_groups());
         if its != own {

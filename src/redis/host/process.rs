@@ -33,6 +33,11 @@ impl Process {
         (!is_ended).then_some(Process { id, started, user: user.unwrap_or((place.uid(), place.gid())) })
     }
 
+    /// That of a server that does not run: it has ended.
+    pub(super) fn ended(user: (u32, u32)) -> Process {
+        Process { id: 0, started: 0, user }
+    }
+
     /// Whether it ended. One that its parent has not asked about yet has ended too.
     pub fn is_gone(&self) -> bool {
         stat(self.id).is_none_or(|(is_ended, started)| is_ended || started != self.started)

@@ -81,6 +81,18 @@ impl Address {
         Self { info: self.info.clone().set_addr(elsewhere), ..self.clone() }
     }
 
+    /// The server of a text, with the same login, certificates and names of commands.
+    pub fn elsewhere(&self, text: &str) -> Result<Self, RedisError> {
+        let login = self.info.redis_settings().clone();
+        let other: Self = text.parse()?;
+        Ok(Self { info: other.info.set_redis_settings(login), ..self.clone() })
+    }
+
+    /// The same server with a password that is known from elsewhere, where none is given.
+    pub fn with_known_password(self, password: Option<&str>) -> Self {
+        if self.has_password() { self } else { self.with_login(None, password) }
+    }
+
     /// A user without a password is logged in with an empty one: without AUTH he would be the default user.
     pub(super) fn with_some_password(self) -> Self {
         let is_user = self.info.redis_settings().username().is_some_and(|user| !user.is_empty());

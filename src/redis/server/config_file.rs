@@ -84,6 +84,13 @@ impl ConfigFile {
         self.directives.insert(name, value);
     }
 
+    /// Takes settings that come after the file, as names and values.
+    pub(in crate::redis) fn take_settings(&mut self, settings: &[(String, String)]) {
+        for (name, value) in settings {
+            self.set(name.to_ascii_lowercase(), &[value.clone().into_bytes()]);
+        }
+    }
+
     /// Takes what stands on a command line, where it was not replaced by a title: `--name value …`.
     pub(super) fn take_command_line(&mut self, words: &[Vec<u8>]) {
         let mut options: Vec<(String, Vec<Vec<u8>>)> = Vec::new();

@@ -31,6 +31,11 @@ impl Info {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Sets a field: of a server that does not run something else is known than its stand-in says.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
     /// A field that holds a whole number.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()

@@ -35,7 +35,7 @@ pub use info::{Info, Keyspace};
 pub use keys::Types;
 pub use look::directory_of;
 pub use modules::MODULE_FILES;
-pub use nearby::find_nearby;
+pub use nearby::{config_files, find_nearby};
 pub use save::SavePatience;
 pub use watch::Watch;
 

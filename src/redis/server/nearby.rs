@@ -30,6 +30,11 @@ const CONFIG_FILES: [&str; 5] = [
     "/usr/local/etc/redis.conf",
 ];
 
+/// Those of them that are there.
+pub fn config_files() -> Vec<PathBuf> {
+    CONFIG_FILES.iter().map(PathBuf::from).filter(|path| path.is_file()).collect()
+}
+
 /// Finds the server of this host: the first place where one answers, a refusal of the login included. `with` adds what is
 /// known of login and certificates.
 pub fn find_nearby(with: &dyn Fn(Address) -> Address) -> Result<Address, RedisError> {

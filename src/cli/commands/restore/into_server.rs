@@ -14,7 +14,7 @@ use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
 use crate::operations::restore::{Cut, From, Goal};
-use crate::redis::host::Commands;
+use crate::redis::host::{Commands, Named};
 use crate::repository::Repository;
 
 /// Over the options of a restore into a server.
@@ -23,21 +23,25 @@ const INTO: &str = "Into a server";
 /// Where a server is that nobody named.
 const USUAL: &str = "127.0.0.1:6379";
 
+/// What names a server that may be stopped.
+const NAMED: [&str; 4] = ["server_config", "server_unit", "server_dir", "server_setting"];
+
 /// Arguments that say nothing without a server.
 pub(crate) fn of_a_server() -> impl Iterator<Item = &'static str> {
-    ["server", "yes", "stop_command", "start_command", "stop_timeout"].into_iter().chain(LOGIN)
+    let own = ["server", "yes", "stop_command", "start_command", "stop_timeout", "server_binary", "no_start"];
+    own.into_iter().chain(NAMED).chain(LOGIN)
 }
 
 /// The same with those of a restore.
 pub(super) fn of_a_restore() -> impl Iterator<Item = &'static str> {
-    of_a_server().chain(["method", "ttl", "force", "server_binary"])
+    of_a_server().chain(["method", "ttl", "force"])
 }
 
 /// A server of this host that may be stopped.
 #[derive(Debug, Args)]
 #[command(next_help_heading = INTO)]
 pub(crate) struct AServer {
-    /// A running server of this host [without a value: the one that REDKEEP_REDIS names, else 127.0.0.1:6379]
+    /// A server of this host; one that is stopped is named by an option below too [without a value: the one that REDKEEP_REDIS names, else 127.0.0.1:6379]
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
     server: Option<Option<String>>,
     /// The server may be stopped, and its data replaced
@@ -52,8 +56,32 @@ pub(crate) struct AServer {
     /// How the server is started [default: by its service manager, or as it was]
     #[arg(long, value_name = "COMMAND", requires = "server")]
     start_command: Option<String>,
+    /// Configuration file of the server, which may be stopped, or never have been started
+    #[arg(long, value_name = "FILE", requires = "server")]
+    server_config: Option<PathBuf>,
+    /// Unit of systemd, or script of `service`, that keeps the server
+    #[arg(long, value_name = "NAME", requires = "server")]
+    server_unit: Option<String>,
+    /// Data directory of the server as it is reached from here, where its configuration does not say it
+    #[arg(long, value_name = "DIR", requires = "server")]
+    server_dir: Option<PathBuf>,
+    /// A setting that the server is started with besides its configuration file, as appendonly=yes; may be given several
+    /// times
+    #[arg(long, value_name = "NAME=VALUE", requires = "server", value_parser = setting)]
+    server_setting: Vec<(String, String)>,
+    /// Program of the server, and of a scratch server where one is needed [default: the server's own]
+    #[arg(long, value_name = "FILE", requires = "server")]
+    server_binary: Option<PathBuf>,
+    /// Leave the server stopped: nothing is proved then
+    #[arg(long, requires = "server")]
+    no_start: bool,
     #[command(flatten)]
     login: Login,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let named = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace));
+    named.map(|(name, value)| (name.into(), value.into())).ok_or_else(|| "write it like appendonly=yes".into())
 }
 
 /// How a dataset gets into a server.
@@ -71,9 +99,6 @@ pub(super) struct IntoServer {
     /// Do it although; may be given several times
     #[arg(long, value_name = "WHAT", help_heading = INTO, requires = "server", value_delimiter = ',')]
     force: Vec<Force>,
-    /// Program of a scratch server, where one is needed [default: the server's own]
-    #[arg(long, value_name = "FILE", help_heading = INTO, requires = "server")]
-    server_binary: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -107,6 +132,18 @@ enum Force {
 }
 
 impl AServer {
+    /// What names the server otherwise than by its address.
+    fn named(&self) -> Option<Named> {
+        let is_named = self.server_config.is_some() || self.server_unit.is_some() || self.server_dir.is_some();
+        is_named.then(|| Named {
+            config: self.server_config.clone(),
+            unit: self.server_unit.clone(),
+            directory: self.server_dir.clone(),
+            settings: self.server_setting.clone(),
+            program: self.server_binary.clone(),
+        })
+    }
+
     /// Options for this server; where it is remembered while it is stopped stands in the state directory.
     pub fn options(&self, context: &Context) -> anyhow::Result<Options> {
         let named = self.server.clone().flatten().or_else(of_environment);
@@ -115,7 +152,16 @@ impl AServer {
         let memory = context.places()?.state.map(|state| state.join(format!("restore-{name}")));
         let (stop, start) = (self.stop_command.clone(), self.start_command.clone());
         let commands = Commands { stop, start, patience: self.stop_timeout };
-        Ok(Options { commands, may_stop: self.yes, memory, ..Options::new(address) })
+        Ok(Options {
+            commands,
+            may_stop: self.yes,
+            memory,
+            named: self.named(),
+            has_address: named.is_some(),
+            program: self.server_binary.clone(),
+            starts: !self.no_start,
+            ..Options::new(address)
+        })
     }
 }
 
@@ -157,7 +203,6 @@ pub(super) fn run(
         }),
         consents: arguments.force.iter().map(consent).collect(),
         dry_run,
-        program: arguments.server_binary.clone(),
         ..arguments.of.options(context)?
     };
     let report = restore_into_server(repository, chosen, &options, &context.progress)?;
@@ -189,6 +234,10 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
         lines.splice(1..1, past.lines());
     }
     lines.extend(report.notes.iter().map(|note| ("note", note.clone())));
+    if report.was_stopped && !report.dry_run {
+        let now = if report.is_started { "was stopped, and runs now" } else { "was stopped, and is not started" };
+        lines.push(("server", now.into()));
+    }
     if let Some(verified) = &report.verified {
         lines.extend(verified.lines.iter().map(|line| ("holds", line.clone())));
         lines.extend(verified.wrong.iter().map(|line| ("wrong", line.clone())));

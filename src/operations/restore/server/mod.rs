@@ -10,6 +10,7 @@ mod exchanges;
 mod journal;
 mod plan;
 mod quiet;
+mod reach;
 mod scratch;
 mod source;
 mod steps;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub(in crate::operations) use journal::NAME as JOURNAL;
 pub use plan::Plan;
-pub use undo::{ServerUndoReport, undo_directory, undo_server};
+pub use undo::{ServerUndoReport, Serves, undo_directory, undo_server};
 pub use verify::Verified;
 
 use super::beside::{Beside, Lock, remove};
@@ -33,10 +34,11 @@ use super::{Cut, Doubt, From, Goal, doubt, select};
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::{Commands, Start};
+use crate::redis::host::{Commands, Named, Start};
 use crate::redis::server::{Address, Server};
 use crate::repository::Repository;
 use journal::{Journal, State};
+use reach::Reached;
 use source::{Expected, Source};
 use target::Target;
 use verify::wait_serving;
@@ -99,6 +101,12 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// A file in which the server's directory is remembered while it is stopped.
     pub memory: Option<PathBuf>,
+    /// What a person names of a server that may be stopped.
+    pub named: Option<Named>,
+    /// The address was given, and is not only the usual one.
+    pub has_address: bool,
+    /// The server is started afterwards, and asked.
+    pub starts: bool,
 }
 
 impl Options {
@@ -116,6 +124,9 @@ impl Options {
             dry_run: false,
             program: None,
             memory: None,
+            named: None,
+            has_address: true,
+            starts: true,
         }
     }
 }
@@ -151,6 +162,10 @@ pub struct ServerReport {
     pub suspects: Vec<(String, String)>,
     /// Nothing was written.
     pub dry_run: bool,
+    /// The server did not run before.
+    pub was_stopped: bool,
+    /// It runs now, and was asked what it holds.
+    pub is_started: bool,
 }
 
 /// Restores a snapshot into a server.
@@ -165,8 +180,10 @@ pub fn restore_into_server(
     }
     select(chosen, options.from)?;
     let source = Source::of(&chosen.snapshot, options.from)?;
-    let (mut server, started) = connect(options, observer)?;
-    let target = Target::ask(&mut server, options)?;
+    let (options, stopped) = reach::settle(options)?;
+    let options = &options;
+    let Reached { mut server, stopped, started, stand_in } = reach::reach(options, stopped, observer)?;
+    let target = Target::ask(&mut server, stopped.as_ref(), options)?;
     let plan = Plan::make(&source, &target, options)?;
     let snapshot = identity(chosen, &plan, options);
     let finished = started.is_some_and(|journal| journal.has_placed(&snapshot));
@@ -185,6 +202,8 @@ pub fn restore_into_server(
         made_good: Vec::new(),
         suspects: source.suspects(),
         dry_run: options.dry_run,
+        was_stopped: stopped.is_some(),
+        is_started: false,
     };
     target.refuse(&mut server, &source, options)?;
     if options.dry_run {
@@ -199,32 +218,45 @@ pub fn restore_into_server(
         if verified.is_right() {
             place.settle(options)?;
         }
-        return Ok(ServerReport { aside, verified: Some(verified), finished_earlier: true, ..report });
+        return Ok(ServerReport {
+            aside,
+            verified: Some(verified),
+            finished_earlier: true,
+            is_started: true,
+            ..report
+        });
     }
     if !options.may_stop {
         return Err(RedisError::Server {
-            what: format!("the server at {} would be stopped and its data replaced", options.address),
+            what: target.would_be_replaced(options),
             hint: "see what would be done with --dry-run, then say --yes".into(),
         }
         .into());
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
+    // A stand-in has told what it knows.
+    let server = stopped.is_none().then_some(server);
+    drop(stand_in);
     let prepared = place.clearing(|| {
         let prepared = place.prepare(repository, &source, &target, &plan, options, observer)?;
         place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
         Ok(prepared)
     })?;
+    let aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
+    let steps::Prepared { expected, cut, made_good } = prepared;
+    if !options.starts {
+        place.settle(options)?;
+        return Ok(ServerReport { aside, cut, made_good, ..report });
+    }
     observer.begin("waiting for the server", None);
     let started = place.start(options, observer);
     let mut server = started.map_err(|error| place.explain(error))?;
-    let verified = ask(&mut server, &prepared.expected, &target, observer).map_err(|error| place.explain(error))?;
-    let aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
+    let verified = ask(&mut server, &expected, &target, observer).map_err(|error| place.explain(error))?;
     if verified.is_right() {
         place.settle(options)?;
     }
-    let steps::Prepared { cut, made_good, .. } = prepared;
-    Ok(ServerReport { aside, cut, verified: Some(verified), made_good, ..report })
+    Ok(ServerReport { aside, cut, verified: Some(verified), made_good, is_started: true, ..report })
 }
 
 /// What a journal knows the restored state by: the snapshot's id, and what tells one state of it from another.
@@ -255,6 +287,14 @@ fn connect(options: &Options, observer: &dyn Observer) -> Result<(Server, Option
     let Some(journal) = Journal::read(&directory)?.filter(|journal| journal.state != State::Done) else {
         return Err(error.into());
     };
+    if options.named.is_some() || !options.starts {
+        // It may be stopped because it cannot load what stands there: it is not started on that. What an exchange began is
+        // brought to its end, and is restored over.
+        if !options.dry_run {
+            Place::lock(&directory)?.finish(observer)?;
+        }
+        return Err(error.into());
+    }
     if options.dry_run {
         return Err(RedisError::Server {
             what: format!(

@@ -108,21 +108,22 @@ impl Plan {
         }
         let way = way(source.form, target.appendonly, target.is_multi_part(), classic);
         let entries = entries(&target.names, target.appendonly);
-        let saves = !target.appendonly && !options.consents.contains(&Consent::Unsaved);
-        let steps = steps(way, source, target, &entries, saves);
+        let saves = target.host.is_running() && !target.appendonly && !options.consents.contains(&Consent::Unsaved);
+        let steps = steps(way, source, target, &entries, saves, options.starts);
         Ok(Plan { way, steps, notes: notes(way, source, target, options), entries })
     }
 }
 
-fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves: bool) -> Vec<String> {
+fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves: bool, starts: bool) -> Vec<String> {
+    let is_running = target.host.is_running();
     let directory = target.directory.display();
     let main = entries.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let aof = target.names.aof.to_string_lossy();
     let mut steps = vec![format!(
-        "write {} file(s) of the snapshot ({} bytes) to a staging directory in {directory}, while the server goes on, \
-         and compare them with what was stored",
+        "write {} file(s) of the snapshot ({} bytes) to a staging directory in {directory}{}, and compare them with what was stored",
         source.files.len(),
-        source.bytes()
+        source.bytes(),
+        if is_running { ", while the server goes on" } else { "" }
     )];
     steps.extend(match way {
         Way::Dump | Way::Preamble => None,
@@ -148,10 +149,16 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves
     if saves {
         steps.push(quiet::step(target));
     }
-    steps.push(format!("stop the server: {}; wait until process {} is gone", target.host.stop, target.host.process.id));
+    if is_running {
+        let (stop, process) = (&target.host.stop, target.host.process.id);
+        steps.push(format!("stop the server: {stop}; wait until process {process} is gone"));
+    }
     steps.push(format!("put {main} in place by one rename; what stood there is kept in {directory}/.redkeep-aside-…"));
     let rest: Vec<_> = entries.iter().skip(1).map(|name| name.to_string_lossy()).collect();
     steps.push(format!("set aside too, where they are there: {}", rest.join(", ")));
+    if !starts {
+        return steps;
+    }
     steps.push(format!("start the server: {}; wait until it has loaded", target.host.start));
     let aof = if target.appendonly { "on" } else { "off" };
     steps.push(format!("ask it: keys by database as in the snapshot, AOF {aof} as before, last writes without error"));
@@ -187,6 +194,10 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
         );
     }
     notes.extend(target.host.lost());
+    notes.extend(target.notes.iter().cloned());
+    if !options.starts {
+        notes.push("the server is not started: nothing is proved until it says what it holds".into());
+    }
     if source.left > 0 {
         notes.push(format!(
             "{} other file(s) of the snapshot are not touched; restore --target brings them back",

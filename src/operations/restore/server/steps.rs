@@ -99,7 +99,7 @@ impl Place {
     /// Stops the server and exchanges its files. An error before the exchange starts it again as it was.
     pub fn replace(
         &self,
-        server: Server,
+        server: Option<Server>,
         target: &Target,
         plan: &Plan,
         restored: Restored<'_>,
@@ -107,18 +107,26 @@ impl Place {
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
         let mut journal = self.new_journal(plan, target, restored)?;
-        let mut server = server;
-        let writes = save_old(&mut server, target, options, observer)?;
-        let told = self.remember(options).and_then(|()| journal.write(&self.directory));
-        told.inspect_err(|_| writes.release(&mut server))?;
-        self.stop(&mut server, target, writes, observer)?;
+        let was_running = server.is_some();
+        match server {
+            Some(mut server) => {
+                let writes = save_old(&mut server, target, options, observer)?;
+                let told = self.remember(options).and_then(|()| journal.write(&self.directory));
+                told.inspect_err(|_| writes.release(&mut server))?;
+                self.stop(&mut server, target, writes, observer)?;
+            }
+            None => self.remember(options)?,
+        }
         let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
         let Err(error) = swapped else { return Ok(()) };
         let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
         if !is_old {
             return Err(self.explain(error));
         }
-        // The old data are where they were.
+        // The old data are where they were, and nobody is to load them who did not before.
+        if !was_running {
+            return Err(error);
+        }
         match target.host.start.run() {
             Ok(()) if journal.state == State::Stopping => {
                 Journal::forget_stopping(&self.directory)?;

@@ -9,7 +9,7 @@ use super::source::Source;
 use super::{Consent, Options};
 use crate::operations::OperationError;
 use crate::redis::RedisError;
-use crate::redis::host::{Host, Start};
+use crate::redis::host::{Host, Start, Stopped};
 use crate::redis::server::{ConfigFile, Info, Server};
 
 /// What its files are called.
@@ -36,13 +36,23 @@ pub(super) struct Target {
     pub databases: u32,
     databases_set: String,
     has_modules: bool,
+    /// What is to be known of a server that does not run.
+    pub notes: Vec<String>,
 }
 
 impl Target {
     /// Asks a server.
-    pub fn ask(server: &mut Server, options: &Options) -> Result<Target, OperationError> {
-        let info = server.info()?;
-        let host = Host::find(server, &info, &options.commands)?;
+    pub fn ask(server: &mut Server, stopped: Option<&Stopped>, options: &Options) -> Result<Target, OperationError> {
+        let mut info = server.info()?;
+        let host = match stopped {
+            // Who answers is a stand-in, without a cluster and without an AOF.
+            Some(stopped) => {
+                info.set("cluster_enabled", if stopped.is_cluster { "1" } else { "0" });
+                info.set("aof_enabled", if stopped.appendonly { "1" } else { "0" });
+                stopped.host.clone()
+            }
+            None => Host::find(server, &info, &options.commands)?,
+        };
         let mut setting = |name: &str| server.setting(name).map(|value| value.filter(|value| !value.is_empty()));
         let told = setting("dir")?;
         let names = Names {
@@ -57,7 +67,10 @@ impl Target {
             true => setting("cluster-databases")?.and_then(|text| text.parse().ok()).unwrap_or(1),
             false => databases_set.parse().unwrap_or(16),
         };
-        let directory = directory(&host, told.as_deref())?;
+        let directory = match stopped {
+            Some(stopped) => stopped.directory.clone(),
+            None => directory(&host, told.as_deref())?,
+        };
         let metadata =
             fs::metadata(&directory).map_err(|error| OperationError::target("look at", &directory, error))?;
         // Files of the directory's owner, unless the server is somebody else who is not root.
@@ -81,9 +94,20 @@ impl Target {
             databases,
             databases_set,
             has_modules,
+            notes: stopped.map(|stopped| stopped.notes.clone()).unwrap_or_default(),
         };
-        target.refuse_unwritten_settings()?;
+        if stopped.is_none() {
+            target.refuse_unwritten_settings()?;
+        }
         Ok(target)
+    }
+
+    /// What a person has to say yes to.
+    pub fn would_be_replaced(&self, options: &Options) -> String {
+        match self.host.is_running() {
+            true => format!("the server at {} would be stopped and its data replaced", options.address),
+            false => format!("the data of the stopped server in {} would be replaced", self.directory.display()),
+        }
     }
 
     /// Whether its AOF is a set of files.

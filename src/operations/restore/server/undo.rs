@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use super::journal::{self, Journal, State};
 use super::plan::entries;
 use super::quiet::save_old;
+use super::reach::{self, Reached};
 use super::target::Target;
-use super::{Options, Place, connect, exchanges};
+use super::{Options, Place, exchanges};
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::RedisError;
 use crate::redis::host::Start;
+use crate::redis::server::Server;
 
 /// What an undo did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,24 @@ pub struct ServerUndoReport {
     pub aside: PathBuf,
     /// What stands there now is what was there before the restore; else it is the restored data again.
     pub is_old: bool,
+    /// Where the server answers again, and what it says it holds; nothing where it was not started.
+    pub serves: Option<Serves>,
+}
+
+/// A server that was started, and asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serves {
+    /// Where it is.
+    pub address: String,
+    /// Keys by database.
+    pub keys: Vec<(u64, u64)>,
+}
+
+impl ServerUndoReport {
+    fn with_holdings(self, server: &mut Server, options: &Options) -> Result<ServerUndoReport, RedisError> {
+        let keys = server.info()?.keyspace().into_iter().map(|(number, found)| (number, found.keys)).collect();
+        Ok(ServerUndoReport { serves: Some(Serves { address: options.address.to_string(), keys }), ..self })
+    }
 }
 
 /// Puts back what a restore into a server replaced, in the directory of a server that is stopped. `None`: none was
@@ -41,24 +61,32 @@ pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, Oper
 
 /// The same with a server that runs, or was stopped by what is undone: it is stopped, and started again.
 pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
-    let (mut server, started) = connect(options, observer)?;
-    let target = Target::ask(&mut server, options)?;
+    let (options, stopped) = reach::settle(options)?;
+    let options = &options;
+    let Reached { mut server, stopped, started, stand_in } = reach::reach(options, stopped, observer)?;
+    let target = Target::ask(&mut server, stopped.as_ref(), options)?;
     let place = Place::lock(&target.directory)?;
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
     if started.is_some_and(|started| started.is_undo && started.is_placed()) {
         // One that was killed, and that was brought to its end and started by us.
         place.settle(options)?;
-        return Ok(place.report(&journal));
+        return Ok(place.report(&journal).with_holdings(&mut server, options)?);
     }
     if !options.may_stop {
         return Err(RedisError::Server {
-            what: format!("the server at {} would be stopped and its data replaced", options.address),
+            what: target.would_be_replaced(options),
             hint: "say --yes, or stop it yourself and name its directory".into(),
         }
         .into());
     }
     journal.refuse_other_main(&target)?;
+    if stopped.is_some() {
+        drop((server, stand_in));
+        place.remember(options)?;
+        let report = place.put_back(Some(target.host.start.clone()), observer).map_err(|error| place.explain(error))?;
+        return place.serve_again(report, options, observer);
+    }
     let writes = save_old(&mut server, &target, options, observer)?;
     let start = target.host.start.clone();
     let stopping = Journal { state: State::Stopping, start: start.clone(), ..journal.clone() };
@@ -66,9 +94,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     told.inspect_err(|_| writes.release(&mut server))?;
     place.stop(&mut server, &target, writes, observer)?;
     let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
-    place.start(options, observer).map_err(|error| place.explain(error))?;
-    place.settle(options)?;
-    Ok(report)
+    place.serve_again(report, options, observer)
 }
 
 impl Journal {
@@ -118,6 +144,23 @@ impl Journal {
 }
 
 impl Place {
+    /// Starts the server on what was put back, and asks it what it holds.
+    fn serve_again(
+        &self,
+        report: ServerUndoReport,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<ServerUndoReport, OperationError> {
+        if !options.starts {
+            self.settle(options)?;
+            return Ok(report);
+        }
+        let mut server = self.start(options, observer).map_err(|error| self.explain(error))?;
+        let report = report.with_holdings(&mut server, options)?;
+        self.settle(options)?;
+        Ok(report)
+    }
+
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
     /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
     fn put_back(&self, start: Option<Start>, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
@@ -140,6 +183,6 @@ impl Place {
 
     fn report(&self, journal: &Journal) -> ServerUndoReport {
         let aside = self.directory.join(&journal.aside);
-        ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo }
+        ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo, serves: None }
     }
 }
