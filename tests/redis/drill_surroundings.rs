@@ -1,12 +1,15 @@
 //! A drill's server is given what the captured one had: its names of commands and its modules. What it lacks is told, and is
 //! no damage.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use redkeep::operations::backup::{Options as BackupOptions, backup};
 use redkeep::operations::drill::{Options, Report, drill};
 use redkeep::operations::source::{LiveSource, Source};
-use redkeep::operations::{OperationError, Silent};
+use redkeep::operations::{Observer, OperationError, Silent};
 use redkeep::redis::RedisError;
 use redkeep::redis::server::{Address, LiveOptions, Mode};
 use redkeep::repository::Repository;
@@ -20,13 +23,41 @@ struct Place {
     _data: TempDir,
     server: RedisServer,
     repository: Repository,
+    seen: Seen,
+}
+
+/// Looks whose processes the scratch servers are when their keys are counted.
+#[derive(Default)]
+struct Seen(Mutex<Vec<u32>>);
+
+impl Observer for Seen {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        if what != "counting keys" {
+            return;
+        }
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
+        let is_it = |process: &PathBuf| {
+            let parent = format!("PPid:\t{}\n", std::process::id());
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("unixsocket") && status.contains(&parent)
+        };
+        let owners = processes.filter(is_it).map(|process| fs::metadata(process).unwrap().uid());
+        self.0.lock().unwrap().extend(owners);
+    }
+
+    fn advance(&self, _: u64) {}
+
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 impl Place {
     fn new(kind: ServerKind, config: &[&str]) -> Place {
         let data = tempfile::tempdir().unwrap();
         let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(config));
-        Place { _data: data, server, repository: create(memory(), &Hands::new(8)) }
+        Place { _data: data, server, repository: create(memory(), &Hands::new(8)), seen: Seen::default() }
     }
 
     fn take(&self, address: Address, options: LiveOptions) {
@@ -36,7 +67,8 @@ impl Place {
     }
 
     fn drill(&self, program: &Path, renamed: &[(&str, &str)]) -> Result<Report, OperationError> {
-        let scratch = tempfile::tempdir().unwrap();
+        // Every user can get there.
+        let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
         let path = scratch.path().to_path_buf();
         let renamed_commands = renamed.iter().map(|(usual, new)| (usual.to_string(), new.to_string())).collect();
         let options = Options {
@@ -46,7 +78,7 @@ impl Place {
             renamed_commands,
             ..Options::default()
         };
-        drill(&self.repository, &latest(&self.repository, "d").unwrap(), &options, &Silent)
+        drill(&self.repository, &latest(&self.repository, "d").unwrap(), &options, &self.seen)
     }
 
     /// Whether the newest snapshot was not drilled: with these words, with what to do, and without a result.
@@ -109,6 +141,10 @@ fn the_modules_that_the_server_had_loaded_are_loaded_for_the_drill() {
         let report = place.drill(&ServerKind::Redis74.executable(), &[]).unwrap();
         assert_eq!((report.problems.len(), report.keys()), (0, 2), "{report:?}");
         assert_eq!(report.captured, Ok(2));
+        // Where redkeep is root, what a module does is not done by root.
+        let ran_as: Vec<u32> = place.seen.0.lock().unwrap().drain(..).collect();
+        let me = fs::metadata("/proc/self").unwrap().uid();
+        assert_eq!(ran_as, [if me == 0 { 65534 } else { me }]);
         // A user who may not ask where the modules are.
         order(&place.server, "ACL SETUSER backup -module|list");
         let address: Address = format!("127.0.0.1:{}", place.server.port()).parse().unwrap();
@@ -129,7 +165,11 @@ fn a_program_without_the_module_is_no_damage() {
     let place = Place::new(ServerKind::Redis82, &[]);
     order(&place.server, "VADD vs VALUES 3 1 2 3 e");
     place.take(as_backup_user(&place.server), of_mode(Mode::Rdb));
-    place.is_not_drilled(&ServerKind::Redis74.executable(), "lacks a module here", "--server-binary");
+    place.is_not_drilled(
+        &ServerKind::Redis74.executable(),
+        "lacks a module here: The RDB file contains",
+        "built into Redis from 8.0 on",
+    );
     let report = place.drill(&ServerKind::Redis82.executable(), &[]).unwrap();
     assert_eq!((report.problems.len(), report.keys()), (0, 1), "{report:?}");
 }

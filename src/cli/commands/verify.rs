@@ -25,9 +25,10 @@ use crate::operations::verify::{Report, Verified, verify};
 /// those that have expired since. Of an AOF, what the server counted when it was captured. Ends with 4 where the server does
 /// not load it or holds something else. The result is kept, and `redkeep snapshots` shows it.
 ///
-/// The scratch server calls renamed commands as the captured one did, and loads the modules that one had loaded where their
-/// files are here and can be written by root and this user only. Where it lacks one of these, or is too old, no drill is
-/// done, which is said, and ends with 9.
+/// Where redkeep is root, the scratch server runs as the user whose the files are, or as nobody, if that user can get to the
+/// scratch directory and run the program. It calls renamed commands as the captured one did, and loads the modules which
+/// that one had loaded, where their files are here and only root and this user can write them. Where it lacks one of
+/// these, or is too old, no drill is done, which is said, and ends with 9.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -43,7 +44,8 @@ JSON:
    \"made_good\": [text about damage that another copy made good],
    \"drill\": null or {\"passed\": bool, \"server\", \"program\": path,
      \"keys\": number, \"captured_keys\": number or null where it is not known,
-     \"captured_unknown\": why not or null, \"expired_keys\": number, \"databases\": {number: {type: keys}},
+     \"captured_unknown\": why not or null, \"expired_keys\": number,
+     \"databases\": {number: {type: keys}},
      \"digest\": text or null, \"digest_compared\": \"first\", \"equal\",
      \"differs\" or \"none\", \"digest_of\": time of the drill it was
      compared with or null, \"dump_holds\": where that or the AOF may be the

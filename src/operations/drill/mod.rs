@@ -7,6 +7,7 @@ mod asking;
 mod compare;
 mod plan;
 mod surroundings;
+mod user;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -219,14 +220,16 @@ fn serve(
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };
     report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
-    let surroundings = Surroundings::of(&chosen.snapshot, plan, &options.renamed_commands);
+    let user = user::give(directory.path(), &target, program)?;
+    let surroundings = Surroundings::of(&chosen.snapshot, plan, &options.renamed_commands, user);
+    let private = Some(&options.private).filter(|private| user.is_none() || user::is_open(private));
     let settings = Settings {
         directory: target,
-        private: options.private.clone(),
+        private: private.cloned().unwrap_or_else(|| "/tmp".into()),
         appendonly: plan.appendonly,
         names: plan.names.clone(),
         databases: plan.databases,
-        user: None,
+        user,
         renamed: surroundings.renamed.clone(),
         modules: surroundings.modules.clone(),
     };

@@ -25,7 +25,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// What the capture recorded; of commands, what a person says comes first.
-    pub fn of(snapshot: &Snapshot, plan: &Plan, said: &[(String, String)]) -> Surroundings {
+    pub fn of(snapshot: &Snapshot, plan: &Plan, said: &[(String, String)], user: Option<(u32, u32)>) -> Surroundings {
         let words = |fact: &str| {
             let line = snapshot.facts.get(fact).map(String::as_str).unwrap_or_default();
             let words = split_words(line.as_bytes()).unwrap_or_default();
@@ -43,7 +43,13 @@ impl Surroundings {
         let mut found = Surroundings { renamed, ..Surroundings::default() };
         // A module's commands may stand in any AOF.
         for path in words(MODULE_FILES).into_iter().filter(|_| plan.has_modules || plan.appendonly) {
-            found.add(Path::new(&path));
+            match user.is_none() && rustix::process::geteuid().is_root() {
+                true => found.left.push(format!(
+                    "{path} is not loaded by root: name a directory that every user can get to with --scratch-dir, and a \
+                     program that every user can run"
+                )),
+                false => found.add(Path::new(&path)),
+            }
         }
         found
     }
@@ -72,8 +78,13 @@ impl Surroundings {
             ),
             Lack::Module(line) => (
                 plan.has_modules || plan.appendonly,
-                format!("{version} lacks a module here: {line}"),
-                self.hint_of_modules(),
+                format!("{version} lacks a module here: {}", line.rsplit(" -> ").next().unwrap_or(line)),
+                match line.contains("'vectorset'") && self.left.is_empty() {
+                    true => {
+                        "vector sets are built into Redis from 8.0 on: name such a program with --server-binary".into()
+                    }
+                    false => self.hint_of_modules(),
+                },
             ),
             Lack::Version(line) => (
                 plan.is_verified,

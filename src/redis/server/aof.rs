@@ -176,7 +176,9 @@ fn attempt(
         });
     };
     let counts = Counted { before: &before, mark: &mark, written: &written, after: &after };
-    let (counted, beyond) = (counts.compare(first, &measure), counts.beyond(&measure));
+    let counted = counts.compare(first, &measure);
+    // Where the length does not fit what the server counts, it does not tell what came after the mark either.
+    let beyond = counts.beyond(&measure).filter(|_| counted != Growth::Other);
     match (place.writes(&measure), counted) {
         // After CONFIG SET dir, or where somebody put other files in place of its own.
         (Some(false), _) => Ok(Attempt::Other("the server does not write to the file that is there")),
