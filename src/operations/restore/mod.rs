@@ -7,6 +7,7 @@ mod beside;
 mod locating;
 mod meant;
 mod moment;
+mod needs;
 mod place;
 mod seeking;
 pub mod server;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};
+pub(super) use needs::Needs;
 pub use place::{UndoReport, undo};
 pub use seeking::shown;
 
