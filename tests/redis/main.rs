@@ -11,6 +11,7 @@ mod capture;
 mod capture_authority;
 mod capture_choice;
 mod capture_damage;
+mod capture_links;
 mod capture_manifests;
 mod capture_names;
 mod capture_scope;

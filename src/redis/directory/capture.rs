@@ -11,9 +11,9 @@ use super::captured_file::{CapturedFile, Content};
 use super::choice::Choice;
 use super::ending::{Writer, find_end};
 use super::left::{LeftOut, Why};
-use super::listing::{Listing, Unfinished};
+use super::listing::{Listed, Listing, Unfinished};
 use super::names::{Guise, guise};
-use super::opened::{FileId, Opening, first_bytes, open};
+use super::opened::{FileId, Opening, first_bytes, may_follow, open};
 use super::options::CaptureOptions;
 use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
@@ -89,6 +89,12 @@ fn capture_by(
     }
     // What goes whenever it is looked for was not there to be captured.
     Opened::open(&directory, &choice, told)?.finish(directory)
+}
+
+/// Whether this is a link at the top level in place of a dump, an AOF or a directory that may not be followed.
+fn leads_to_anothers(entry: &Listed) -> bool {
+    let is_link = !entry.path.contains(&b'/') && entry.metadata.is_symlink();
+    is_link && fs::metadata(&entry.place).is_ok_and(|to| !may_follow(&entry.metadata, &to))
 }
 
 /// Whether there is a dump at the top level, or a single AOF of another name than this.
@@ -172,6 +178,10 @@ impl<'t> Opened<'t> {
         for entry in &self.listing.entries {
             if self.aofs.claims(&entry.path) {
                 continue;
+            }
+            if leads_to_anothers(entry) {
+                let message = "it leads to what its owner does not own, and is not followed".to_owned();
+                self.aofs.warnings.push(warning("link-not-followed", &entry.path, message));
             }
             match open_listed(entry, self.told, &mut small)? {
                 Found::Content(content, metadata) => {

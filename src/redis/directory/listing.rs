@@ -4,7 +4,8 @@
 //! own, and another file system, are never gone into.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, DirEntry, Metadata};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,7 @@ use super::choice::Choice;
 use super::left::{LeftOut, Why};
 use super::multi_part::names_parts_of;
 use super::names::{Guise, file_name, guise, guise_of_bytes, is_companion, is_left_out, is_own, join, parent};
-use super::opened::{FileId, Opening, first_bytes, open};
+use super::opened::{FileId, Opening, first_bytes, may_follow, names_in, open};
 use crate::aof::aof_of_temporary;
 use crate::format::limits::{FILES_MAX, PATH_MAX};
 use crate::redis::error::RedisError;
@@ -122,9 +123,10 @@ struct Walk<'c> {
 
 impl Walk<'_> {
     fn list(&mut self, below: Below, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
-        let entries = match fs::read_dir(&below.place) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let names = match names_in(&below.place) {
+            Ok(names) => names,
+            // Gone, or no directory any more.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || is_link(&error) => {
                 self.listing.vanished = true;
                 return Ok(());
             }
@@ -133,16 +135,15 @@ impl Walk<'_> {
             }
             Err(error) => return Err(RedisError::io("list", &below.place, error)),
         };
-        for entry in entries {
-            let entry = entry.map_err(|error| RedisError::io("list", &below.place, error))?;
+        for name in names {
             self.listing.is_empty = false;
-            self.judge(&entry, &below, next)?;
+            self.judge(&name, &below, next)?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, entry: &DirEntry, below: &Below, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
-        let (place, path) = (entry.path(), join(&below.path, entry.file_name().as_bytes()));
+    fn judge(&mut self, name: &OsStr, below: &Below, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
+        let (place, path) = (below.place.join(name), join(&below.path, name.as_bytes()));
         let metadata = match fs::symlink_metadata(&place) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -214,10 +215,15 @@ impl Walk<'_> {
     /// Whether a directory at the top level, or what a link there leads to, is that of an AOF: a server calls it so, or
     /// it holds a manifest.
     fn is_aof_directory(&self, listed: &Listed) -> bool {
+        // Of a live server it is known: nothing that may hang has to be looked into.
+        if listed.metadata.is_symlink()
+            && !fs::metadata(&listed.place).is_ok_and(|to| may_follow(&listed.metadata, &to))
+        {
+            return false;
+        }
         if self.choice.names(&listed.path) {
             return listed.place.is_dir();
         }
-        // Of a live server it is known: nothing that may hang has to be looked into.
         let is_here = self.choice.named.is_none() || listed.metadata.dev() == self.device;
         is_here && !is_own(&listed.path) && is_aof_directory(&listed.place)
     }
@@ -266,7 +272,11 @@ impl Walk<'_> {
     fn follow(&mut self, link: Listed, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
         let fails = |error| RedisError::io("follow", &link.place, error);
         let target = fs::canonicalize(&link.place).map_err(fails)?;
-        let metadata = fs::metadata(&target).map_err(fails)?;
+        let metadata = fs::symlink_metadata(&target).map_err(fails)?;
+        if !metadata.is_dir() || !may_follow(&link.metadata, &metadata) {
+            self.listing.vanished = true;
+            return Ok(());
+        }
         if let Some(whose) = self.choice.whose(&metadata) {
             self.listing.left.push(link.path, Why::Own(whose));
             return Ok(());
@@ -294,6 +304,10 @@ impl Walk<'_> {
         self.listing.left.sort();
         self.listing
     }
+}
+
+fn is_link(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// The first bytes of a file, and which one it is; nothing if it may not be read, for then nobody can tell.

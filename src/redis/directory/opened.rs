@@ -1,11 +1,14 @@
 //! Files held open, so that renames and removals no longer matter, and read by position, so that they can be read again.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::names::FIRST;
@@ -24,19 +27,59 @@ pub(super) enum Opening {
     NotAFile,
 }
 
-/// Opens a regular file. A link in its place is followed if `follow`, else it is no file. Never waits for the other end
-/// of a pipe.
+/// Opens a regular file, by a path without links above it. A link in its place is followed if `follow` and if it may be,
+/// else it is no file. Never waits for the other end of a pipe.
 pub(super) fn open(path: &Path, follow: bool) -> Result<Opening, RedisError> {
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    if !follow {
-        flags |= OFlags::NOFOLLOW;
+    match open_as_named(path, OFlags::NONBLOCK | OFlags::NOCTTY) {
+        Ok(file) => regular(path, File::from(file)),
+        Err(Errno::LOOP) if follow => open_followed(path),
+        Err(error) => refused(path, error.into()),
     }
-    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
-        Ok(file) => file,
-        Err(error) => return refused(path, error),
-    };
+}
+
+fn regular(path: &Path, file: File) -> Result<Opening, RedisError> {
     let metadata = file.metadata().map_err(|error| RedisError::io("look at", path, error))?;
     Ok(if metadata.is_file() { Opening::File(file, metadata) } else { Opening::NotAFile })
+}
+
+fn open_followed(path: &Path) -> Result<Opening, RedisError> {
+    let Ok(link) = fs::symlink_metadata(path) else { return Ok(Opening::Gone) };
+    // Else it is a directory above that has become a link.
+    let Some(target) = fs::canonicalize(path).ok().filter(|_| link.is_symlink()) else { return Ok(Opening::NotAFile) };
+    match open(&target, false)? {
+        Opening::File(_, metadata) if !may_follow(&link, &metadata) => Ok(Opening::NotAFile),
+        opening => Ok(opening),
+    }
+}
+
+/// CAPTURE-6: a link leads on only to what its owner owns, unless root or this user made it: else the owner of a data
+/// directory could have files of others captured.
+pub(super) fn may_follow(link: &Metadata, target: &Metadata) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    [0, me, target.uid()].contains(&link.uid())
+}
+
+/// Names in a directory, which is reached by a path without links.
+pub(super) fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
+    let opened = Dir::new(open_as_named(directory, OFlags::DIRECTORY)?)?;
+    let mut names = Vec::new();
+    for entry in opened {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    Ok(names)
+}
+
+/// Opens what has exactly this name: where a link stands on the way, it fails with LOOP. Kernels before 5.6, and some
+/// containers, know no such call; there only a link at the end is seen.
+fn open_as_named(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(CWD, path, flags | OFlags::NOFOLLOW, Mode::empty()),
+        other => other,
+    }
 }
 
 fn refused(path: &Path, error: io::Error) -> Result<Opening, RedisError> {
@@ -161,6 +204,10 @@ mod tests {
         assert!(matches!(open(dir.path(), true), Ok(Opening::NotAFile)));
         std::fs::write(at("file"), "x").unwrap();
         std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), at("above")).unwrap();
+        assert!(matches!(open(&at("above/file"), true), Ok(Opening::NotAFile)), "a link on the way");
+        assert!(names_in(&at("above")).is_err() && names_in(&at("file")).is_err());
+        assert_eq!(names_in(dir.path()).unwrap().len(), 3);
         assert!(matches!(open(&at("link"), false), Ok(Opening::NotAFile)));
         assert!(matches!(open(&at("link"), true), Ok(Opening::File(..))));
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();

@@ -97,7 +97,7 @@ fn open_link(entry: &Listed, told: Option<&Told>) -> Result<Option<Candidate>, R
     if !place.is_file() {
         return Ok(None);
     }
-    let Opening::File(file, metadata) = open(&place, true)? else { return Ok(None) };
+    let Opening::File(file, metadata) = open(&entry.place, true)? else { return Ok(None) };
     let first = first_bytes(&file).map_err(|error| RedisError::io("read", &place, error))?;
     let guise = guise_as_told(&entry.path, &first, told);
     let (path, followed) = (entry.path.clone(), Some(place.clone()));
