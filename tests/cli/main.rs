@@ -8,6 +8,7 @@ mod completions;
 mod configuration;
 mod damage;
 mod doctor;
+mod doctor_live;
 mod doubt;
 mod dump;
 mod forget;

@@ -16,9 +16,13 @@ use crate::cli::outcome::{self, Outcome};
 use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
 use crate::operations::doctor::{Finding, Of, Options, Report, Severity, backups, doctor};
-use crate::redis::server::ACL_RULES;
+use crate::redis::server::{ACL_RULES, Address, WhereOptions};
 use crate::repository::{Ambient, Repository};
 use crate::store::Location;
+
+/// Where no server was named and none was found.
+const NOBODY: &str = "no server answers at 127.0.0.1:6379, nor at the sockets and ports that configuration files name: files \
+     were looked at, and nobody was asked (--redis names a server)";
 
 /// Dumps up to this size are read whole without being asked.
 const READ_UP_TO: u64 = 256 << 20;
@@ -27,8 +31,9 @@ const READ_UP_TO: u64 = 256 << 20;
 ///
 /// Looks at the kernel's settings, the configuration files of Redis and Valkey, the data directory and its disk, the age
 /// of the newest backup, and at files with passwords, and says what will bite and what to do about it. It changes
-/// nothing. Ends with 0 where nothing was found, with 3 where something was. With --redis, or a profile that names a
-/// server, that server is asked for its settings and state instead of reading configuration files.
+/// nothing. Ends with 0 where nothing was found, with 3 where something was. The live server that a backup would take (that
+/// of --redis, of the profile, or the one that is found on this host) is asked for its settings, state and directory;
+/// where none answers, and with --dir or --root, configuration files are read instead.
 ///
 /// With a profile it looks at its directory, dataset and repository. Otherwise directories are those that the servers'
 /// configuration files name, and the repository is the one that other commands would use, if there is one. What a profile
@@ -100,14 +105,17 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     };
     let server_secret = login.redis_password_file.clone();
     let redis = arguments.server.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
-    let server = redis.map(|redis| ServerArguments { redis: Some(redis), login });
-    let server = server.map(|server| server.address(context)).transpose()?;
+    let may_search = profile.is_none() && directories.is_empty() && arguments.root == Path::new("/");
+    let (server, nobody) = server(ServerArguments { redis, login }, may_search, context)?;
+    let maps = profile.map(|profile| profile.path_map.clone()).unwrap_or_default().into_iter().collect();
+    let place = WhereOptions { directory: directories.first().cloned().filter(|_| server.is_some()), maps };
     let location = context.location();
     let options = Options {
         root: arguments.root.clone(),
         directories,
         read_up_to: if arguments.read_data { u64::MAX } else { READ_UP_TO },
         server,
+        place,
         repository: match &location {
             Ok(Location::Local(path)) => Some(path.clone()),
             _ => None,
@@ -115,6 +123,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         secrets: [access.password_file, access.key_file, server_secret].into_iter().flatten().collect(),
     };
     let mut report = doctor(&options, ambient.now(), &context.progress);
+    report.notes.extend(nobody);
     for finding in &mut report.findings {
         finding.what = suspect_once(&finding.what);
     }
@@ -126,6 +135,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     let code = if report.findings.is_empty() { Code::Done } else { Code::Warnings };
     Ok(Outcome::listing(text(&report), &Json::new(&report))?.with_code(code))
+}
+
+/// The server that is named; else the one that a backup without a word would take, where it answers, or why none is asked.
+fn server(
+    named: ServerArguments,
+    may_search: bool,
+    context: &Context,
+) -> anyhow::Result<(Option<Address>, Option<String>)> {
+    if named.redis.is_none() && !may_search {
+        return Ok((None, None));
+    }
+    match named.address(context) {
+        Ok(address) => Ok((Some(address), None)),
+        Err(error) if named.redis.is_none() && Code::of(&error) == Code::Server => Ok((None, Some(NOBODY.into()))),
+        Err(error) => Err(error),
+    }
 }
 
 /// The age of the newest backup of the dataset that is meant, or of each directory. A repository that does not open is what was looked for.
@@ -154,6 +179,11 @@ fn look_at_repository(
         Ok(())
     };
     match context.open().and_then(|repository| look(&repository, report)) {
+        Err(error) if Code::of(&error) == Code::NoRepository => {
+            let hint = outcome::hint(&error).unwrap_or_else(|| "make one with: redkeep init".into());
+            report.add([Finding::warning("no-repository", format!("there is no repository yet: {error:#}"), hint)]);
+            Ok(())
+        }
         Err(error) if Code::of(&error) != Code::Interrupted => {
             let hint = outcome::hint(&error).unwrap_or_else(|| "see: redkeep check".into());
             let what = format!("the repository cannot be used: {error:#}");
@@ -181,7 +211,11 @@ fn text(report: &Report) -> String {
         let paths: Vec<String> = paths.iter().map(|path| plain(&path.display().to_string())).collect();
         if paths.is_empty() { "none".to_string() } else { paths.join(", ") }
     };
-    text.push_str(&format!("looked at: {}; settings of {}\n", paths(&report.directories), paths(&report.files)));
+    let of_files = match report.files.is_empty() {
+        true => String::new(),
+        false => format!("; settings of {}", paths(&report.files)),
+    };
+    text.push_str(&format!("looked at: {}{of_files}\n", paths(&report.directories)));
     let serious = report.findings.iter().filter(|finding| finding.severity == Severity::Serious).count();
     text.push_str(&match report.findings.len() as u64 {
         0 => "nothing was found that will bite\n".to_string(),

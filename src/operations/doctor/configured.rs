@@ -33,12 +33,18 @@ pub(super) struct ServerFile {
     pub files: Vec<PathBuf>,
     /// The words behind each directive, in the order of the lines.
     lines: BTreeMap<String, Vec<Vec<String>>>,
+    /// That a live server rewrites its AOF just now, or is about to; and whether it had none before.
+    pub rewriting: Option<bool>,
 }
 
 impl ServerFile {
     /// What a server answers, under its address.
-    pub fn of_server(address: PathBuf, lines: BTreeMap<String, Vec<Vec<String>>>) -> ServerFile {
-        ServerFile { path: address, files: Vec::new(), lines }
+    pub fn of_server(
+        address: PathBuf,
+        lines: BTreeMap<String, Vec<Vec<String>>>,
+        rewriting: Option<bool>,
+    ) -> ServerFile {
+        ServerFile { path: address, files: Vec::new(), lines, rewriting }
     }
 
     /// The value of a directive that counts; `None` where it is not written.

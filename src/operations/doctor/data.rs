@@ -31,19 +31,29 @@ pub(super) fn directories(root: &Path, named: impl Iterator<Item = PathBuf>) -> 
     directories
 }
 
-/// Looks at a directory, and answers with the size of its largest dump or base.
-pub(super) fn look(options: &Options, directory: &Path, now: UnixMillis, report: &mut Report) -> u64 {
+/// Looks at a directory, and answers with the size of its largest dump or base. `is_live`: a server that answers has its
+/// data there, so that a backup need not guess what counts, and has it save what is not there yet.
+pub(super) fn look(options: &Options, directory: &Path, is_live: bool, now: UnixMillis, report: &mut Report) -> u64 {
     let here = below(&options.root, directory);
+    if is_live && fs::read_dir(&here).is_ok_and(|mut entries| entries.next().is_none()) {
+        report.notes.push(format!("{} is empty: a backup has the server save first", directory.display()));
+        return 0;
+    }
     let own = options.repository.iter().map(|path| Own { path: path.clone(), whose: Whose::Repository });
     let wanted = CaptureOptions { own: own.collect(), ..CaptureOptions::default() };
     let capture = match capture_directory(&here, &wanted) {
+        // A rewrite or a save of a live server may have gone by meanwhile.
+        Err(_) if is_live => capture_directory(&here, &wanted),
+        other => other,
+    };
+    let capture = match capture {
         Ok(capture) => capture,
         Err(error) => {
             report.findings.push(not_captured(directory, &error));
             return 0;
         }
     };
-    judge_capture(&capture, directory, report);
+    judge_capture(&capture, directory, is_live, report);
     let is_dataset = |file: &&CapturedFile| matches!(file.role, Role::Dump | Role::Base | Role::SingleAof | Role::Incr);
     let mut largest = 0;
     for file in capture.files.iter().filter(is_dataset) {
@@ -92,8 +102,13 @@ fn not_captured(directory: &Path, error: &RedisError) -> Finding {
     Finding::serious(code, what, error.hint().unwrap_or("see: redkeep backup"))
 }
 
-fn judge_capture(capture: &Capture, directory: &Path, report: &mut Report) {
-    for warning in &capture.warnings {
+/// What a directory without a server leaves in doubt, and a live server does not.
+const DOUBTS: [&str; 6] =
+    ["aof-maybe-stale", "aof-left-out", "aof-without-manifest", "several-dumps", "left-out", "nothing-captured"];
+
+fn judge_capture(capture: &Capture, directory: &Path, is_live: bool, report: &mut Report) {
+    let is_told = |code: &str| !(is_live && DOUBTS.contains(&code));
+    for warning in capture.warnings.iter().filter(|warning| is_told(&warning.code)) {
         let path = directory.join(String::from_utf8_lossy(&warning.path).as_ref());
         let what = format!("{}: {}", path.display(), warning.message);
         report.findings.push(match warning.code == UNREADABLE {
@@ -118,7 +133,12 @@ fn judge_capture(capture: &Capture, directory: &Path, report: &mut Report) {
             "move it to another place, best on another disk: what takes the data takes their backups too",
         ));
     }
-    if capture.facts.get("authoritative").is_some_and(|authoritative| authoritative == "none") {
+    let has_none = capture.facts.get("authoritative").is_some_and(|authoritative| authoritative == "none");
+    if has_none && is_live {
+        report
+            .notes
+            .push(format!("{} has neither a dump nor an AOF yet: a backup has the server save", directory.display()));
+    } else if has_none {
         report.findings.push(Finding::warning(
             "no-dataset",
             format!("{} has neither a dump nor an AOF", directory.display()),

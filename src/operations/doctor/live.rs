@@ -7,7 +7,7 @@ use super::configured::ServerFile;
 use super::{Finding, Report};
 use crate::format::UnixMillis;
 use crate::redis::RedisError;
-use crate::redis::server::{Address, Info, Server};
+use crate::redis::server::{Address, Info, Server, WhereOptions, directory_of};
 
 /// Settings that are judged, one by one: a server before 7.0 takes no more than one at a time.
 const SETTINGS: [&str; 11] = [
@@ -24,26 +24,41 @@ const SETTINGS: [&str; 11] = [
     "disable-thp",
 ];
 
+/// The words behind each directive.
+type Lines = BTreeMap<String, Vec<Vec<String>>>;
+
 /// Clocks that differ by more are worth a word, in milliseconds.
 const APART: u64 = 120_000;
 
-/// Asks a server, and answers with its settings as if they stood in a file.
-pub(super) fn ask(address: &Address, now: UnixMillis, report: &mut Report) -> Option<ServerFile> {
-    match answers(address, now, report) {
-        Ok(server) => server,
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
-            let advice = error.hint().unwrap_or("a backup from the live server needs it");
-            report.findings.push(Finding::serious("server", format!("{error}{cause}"), advice));
-            None
-        }
-    }
+/// What a live server told.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Its settings, as if they stood in a file; `None` where it tells none.
+    pub file: Option<ServerFile>,
+    /// Its data directory, as it is reached from here and as a backup finds it.
+    pub directory: Option<PathBuf>,
 }
 
-fn answers(address: &Address, now: UnixMillis, report: &mut Report) -> Result<Option<ServerFile>, RedisError> {
+/// Asks a server. What it does not say is a finding: nothing is taken from elsewhere.
+pub(super) fn ask(address: &Address, place: &WhereOptions, now: UnixMillis, report: &mut Report) -> Asked {
+    let mut asked = Asked::default();
+    if let Err(error) = answers(address, place, now, report, &mut asked) {
+        let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+        let advice = error.hint().unwrap_or("a backup from the live server needs it");
+        report.findings.push(Finding::serious("server", format!("{error}{cause}"), advice));
+    }
+    asked
+}
+
+fn answers(
+    address: &Address,
+    place: &WhereOptions,
+    now: UnixMillis,
+    report: &mut Report,
+    asked: &mut Asked,
+) -> Result<(), RedisError> {
     let mut server = Server::connect(address)?;
-    let info = server.info()?;
-    judge(address, &info, report);
+    judge(address, &server.info()?, report);
     let clock = server.time()?.millis();
     if clock.abs_diff(now.0) > APART {
         report.findings.push(Finding::warning(
@@ -53,14 +68,31 @@ fn answers(address: &Address, now: UnixMillis, report: &mut Report) -> Result<Op
         ));
     }
     server.integer(&["LASTSAVE"])?;
-    let mut lines = BTreeMap::new();
+    let lines = settings(&mut server, address, report)?;
+    // Asked after the settings: a rewrite that one of them began is seen.
+    let info = server.info()?;
+    let is_rewriting =
+        ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].iter().any(|name| info.get(name) == Some("1"));
+    let directory = directory_of(address, place)?;
+    // Before 7.0 the file is there from the begin of its first rewrite on, and holds only what was written since.
+    let is_first = info.get("aof_base_size").is_none_or(|size| size == "0");
+    asked.file = lines.map(|mut lines| {
+        lines.insert("dir".into(), vec![vec![directory.display().to_string()]]);
+        ServerFile::of_server(PathBuf::from(address.to_string()), lines, is_rewriting.then_some(is_first))
+    });
+    asked.directory = Some(directory);
+    Ok(())
+}
+
+/// What CONFIG GET tells; without the right to ask, a capture finds what it needs by /proc and the configuration file.
+fn settings(server: &mut Server, address: &Address, report: &mut Report) -> Result<Option<Lines>, RedisError> {
+    let mut lines = Lines::new();
     for name in SETTINGS {
         match server.setting(name) {
             Ok(Some(value)) => {
                 lines.insert(name.to_string(), vec![vec![value]]);
             }
             Ok(None) => {}
-            // Without this right a capture finds names by /proc and the configuration file.
             Err(RedisError::Answer { message, .. }) => {
                 report.notes.push(format!("{address} tells no settings: {message}"));
                 return Ok(None);
@@ -68,7 +100,7 @@ fn answers(address: &Address, now: UnixMillis, report: &mut Report) -> Result<Op
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(ServerFile::of_server(PathBuf::from(address.to_string()), lines)))
+    Ok(Some(lines))
 }
 
 fn judge(address: &Address, info: &Info, report: &mut Report) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::{Observer, OperationError, list};
 use crate::format::UnixMillis;
-use crate::redis::server::Address;
+use crate::redis::server::{Address, WhereOptions};
 use crate::repository::{Repository, SnapshotInfo};
 
 /// What is looked at.
@@ -32,6 +32,8 @@ pub struct Options {
     pub read_up_to: u64,
     /// A live server to ask.
     pub server: Option<Address>,
+    /// What is said of that server's directory.
+    pub place: WhereOptions,
     /// Where a repository on this host is: what a backup may have to store there has to fit.
     pub repository: Option<PathBuf>,
     /// Files of redkeep that hold a password, such as a password file.
@@ -106,23 +108,27 @@ impl Report {
 pub fn doctor(options: &Options, now: UnixMillis, observer: &dyn Observer) -> Report {
     let mut report = Report::default();
     // What a server does now counts, not what a file of some server says.
-    let asked = options.server.as_ref().map(|address| live::ask(address, now, &mut report));
-    let servers = match asked {
-        Some(asked) => asked.into_iter().collect(),
-        None => configured::find(&options.root, &mut report),
+    let asked = options.server.as_ref().map(|address| live::ask(address, &options.place, now, &mut report));
+    let live = asked.as_ref().and_then(|asked| asked.directory.clone());
+    let (servers, found) = match asked {
+        // A server that does not answer is no reason to look at another's data.
+        Some(asked) => (asked.file.into_iter().collect(), asked.directory.into_iter().collect()),
+        None => {
+            let servers = configured::find(&options.root, &mut report);
+            let named = servers.iter().filter_map(configured::ServerFile::directory);
+            let found = data::directories(&options.root, named);
+            (servers, found)
+        }
     };
-    let named = servers.iter().filter_map(configured::ServerFile::directory);
-    report.directories = match options.directories.is_empty() {
-        false => options.directories.clone(),
-        true => data::directories(&options.root, named),
-    };
-    if report.directories.is_empty() {
+    report.directories = if options.directories.is_empty() { found } else { options.directories.clone() };
+    if report.directories.is_empty() && options.server.is_none() {
         report.notes.push("no data directory was found: name one with --dir".into());
     }
     let mut largest = 0;
     for directory in report.directories.clone() {
         observer.begin(&format!("looking at {}", directory.display()), None);
-        largest = largest.max(data::look(options, &directory, now, &mut report));
+        let is_live = live.as_ref() == Some(&directory);
+        largest = largest.max(data::look(options, &directory, is_live, now, &mut report));
     }
     for server in &servers {
         settings::judge(&options.root, server, &mut report);

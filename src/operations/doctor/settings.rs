@@ -41,10 +41,34 @@ fn missing_aof(root: &Path, server: &ServerFile) -> Option<Finding> {
     let manifest = PathBuf::from(folder).join(format!("{name}.manifest"));
     // Without rights to look, nothing is said of what is there.
     let can_look = fs::read_dir(&here).is_ok();
-    if !can_look || is_there(&manifest) || is_there(Path::new(name)) {
+    let is_begun = server.rewriting == Some(true) && is_there(Path::new(name));
+    if !can_look || is_there(&manifest) || (is_there(Path::new(name)) && !is_begun) {
         return None;
     }
     let (directory, path) = (directory.display(), server.path.display());
+    if server.rewriting.is_some() {
+        return Some(Finding::warning(
+            "aof-first-rewrite",
+            format!(
+                "{path} writes its first AOF just now: until that has ended, a crash loses all but the dump, and with \
+                 appendonly yes in its configuration the dump as well"
+            ),
+            "wait until INFO says aof_rewrite_in_progress:0, then look again; do not restart it before",
+        ));
+    }
+    let names: Vec<_> = fs::read_dir(here.join(folder)).into_iter().flatten().flatten().collect();
+    let is_begun = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"temp-");
+    if !names.is_empty() && names.iter().all(is_begun) {
+        return Some(Finding::serious(
+            "aof-missing",
+            format!(
+                "{path} says appendonly yes, and {directory}/{folder} has only the begin of a first rewrite: as long as it has \
+                 not ended, a server that is started loads nothing"
+            ),
+            "wait for the rewrite of the running server, or have it begin one: BGREWRITEAOF; where none runs, set \
+             appendonly no for the next start, and then CONFIG SET appendonly yes",
+        ));
+    }
     let advice = "do not restart it; have the running server write them: CONFIG SET appendonly yes; with no server \
                   running, set appendonly no, start it, and then CONFIG SET appendonly yes";
     let dump = name_of(server, "dbfilename");
