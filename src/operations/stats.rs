@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::OperationError;
+use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::counts::KeyCount;
-use crate::repository::{Alarm, PackTotals, Repository};
+use crate::repository::{Alarm, PackTotals, Repository, RepositoryError, Used};
 
 /// What a repository holds.
 #[derive(Debug, Clone)]
@@ -35,6 +35,14 @@ pub struct DatasetStats {
     pub newest: Option<UnixMillis>,
     /// Keys of the last one, where there is one.
     pub keys: Option<KeyCount>,
+}
+
+/// Whose the stored bytes are; `None` where something that is needed cannot be read. It looks at every list of chunks, as a
+/// prune does.
+pub fn usage(repository: &Repository, observer: &dyn Observer) -> Result<Option<Used>, OperationError> {
+    observer.begin("looking at what is needed", None);
+    let go_on = || if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(()) };
+    Ok(repository.usage(&go_on)?)
 }
 
 /// Adds up what the catalog knows.

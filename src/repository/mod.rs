@@ -34,6 +34,7 @@ mod state;
 mod stream;
 mod sweep;
 mod timeline;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +52,7 @@ use crate::format::snapshot::Snapshot;
 use crate::store::{ObjectName, Store, StoreError};
 
 pub use ambient::Ambient;
-pub use catalog::{ChunkPlace, ForgottenRecord, PackTotals, SnapshotInfo, Span};
+pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, PackTotals, SnapshotInfo, Span, Usage};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};
 pub use chunk_reader::ChunkReader;
 pub use drills::DrillRecord;
@@ -67,6 +68,7 @@ pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo, SlotState};
 pub use stream::StreamWriter;
 pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting};
+pub use usage::Used;
 
 use catalog::Catalog;
 use keyring::Keyring;

@@ -16,6 +16,7 @@ fn as_json_all_sums_are_numbers() {
     let json = place.done(&["stats", "--json"]).json();
     let wanted = [
         "alarms",
+        "base_bytes",
         "chunk_bytes",
         "chunks",
         "datasets",
@@ -23,14 +24,54 @@ fn as_json_all_sums_are_numbers() {
         "location",
         "pack_bytes",
         "packs",
+        "reclaimable_bytes",
         "repository",
         "restored_bytes",
+        "shared_bytes",
         "snapshots",
     ];
     assert_eq!(fields(&json), wanted);
     assert_eq!(
         fields(&json["datasets"][0]),
-        ["dataset", "keys", "newest", "restored_bytes", "snapshots", "stored_bytes"]
+        ["dataset", "keys", "newest", "restored_bytes", "shared_bytes", "snapshots", "stored_bytes", "unique_bytes"]
     );
     assert_eq!(json["snapshots"], 1);
+}
+
+/// What an operator asks: what frees space?
+#[test]
+fn the_parts_add_up_to_the_packs() {
+    let place = Place::with_snapshot();
+    let stats = || {
+        let json = place.done(&["stats", "--json"]).json();
+        let number = |value: &serde_json::Value, name: &str| value[name].as_u64().unwrap();
+        let datasets = json["datasets"].as_array().unwrap().iter();
+        let unique: u64 = datasets.clone().map(|dataset| number(dataset, "unique_bytes")).sum();
+        let parts = ["shared_bytes", "base_bytes", "reclaimable_bytes"].map(|name| number(&json, name));
+        assert_eq!(unique + parts.iter().sum::<u64>(), number(&json, "pack_bytes"), "{json}");
+        (datasets.map(|dataset| number(dataset, "unique_bytes")).collect::<Vec<_>>(), parts)
+    };
+    let (unique, [shared, bases, reclaimable]) = stats();
+    assert!(unique[0] > 600_000 && (shared, bases) == (0, 0) && reclaimable < 10_000, "{unique:?} {reclaimable}");
+
+    // The same files as another dataset: shared. A change of one of them, as a delta.
+    place.done(&["backup", "data", "--dataset", "other"]);
+    let (unique, [shared, ..]) = stats();
+    assert!(unique.iter().sum::<u64>() < 20_000 && shared > 600_000, "{unique:?} {shared}");
+    let table = place.data().join("modules/table.bin");
+    let mut bytes = std::fs::read(&table).unwrap();
+    (0..bytes.len()).step_by(50_000).for_each(|at| bytes[at] ^= 1);
+    std::fs::write(&table, bytes).unwrap();
+    place.done(&["backup", "data", "--dataset", "other"]);
+
+    // What is left of the first one is needed as bases only, and prune frees none of that.
+    place.done(&["forget", "--dataset", "other", "--keep-last", "1", "-q"]);
+    let only: Vec<String> = ["sessions"].map(String::from).into();
+    let id = place.done(&["snapshots", "--dataset", &only[0], "--json"]).json()["snapshots"][0]["id"].clone();
+    place.done(&["forget", id.as_str().unwrap(), "--allow-empty", "-q"]);
+    let (_, [shared, bases, reclaimable]) = stats();
+    assert!(shared == 0 && bases > 300_000, "{bases} {reclaimable}");
+    place.done(&["prune", "--grace", "0", "-q"]);
+    let (_, [_, after, left]) = stats();
+    assert!(after > 300_000 && left <= reclaimable, "{after} {left}");
 }

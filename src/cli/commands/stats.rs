@@ -7,12 +7,15 @@ use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{facts, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, key_count, time};
-use crate::operations::stats::{DatasetStats, Report, stats};
+use crate::operations::stats::{DatasetStats, Report, stats, usage};
+use crate::repository::Used;
 
 /// Show what the repository holds and what it costs
 ///
 /// Shows what the repository holds and what it costs. RESTORED is the size of all snapshots if each were restored;
-/// STORED is what they added to the repository; KEYS is how many keys the newest one holds, ? where that is not
+/// STORED is what they added to the repository; UNIQUE is what it keeps for this dataset alone, SHARED what others use as
+/// well. UNIQUE of all, what several share, what is needed only as a base of deltas, and what prune can give back are the
+/// packs; KEYS is how many keys the newest one holds, ? where that is not
 /// known.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -24,8 +27,10 @@ JSON:
   {\"repository\": id, \"location\", \"snapshots\": number, \"restored_bytes\",
    \"packs\": number, \"pack_bytes\", \"chunks\": number,
    \"chunk_bytes\": their size before compression, \"deltas\": number,
+   \"shared_bytes\": number, \"base_bytes\", \"reclaimable_bytes\",
+   null as those of datasets where something needed cannot be read,
    \"datasets\": [{\"dataset\", \"snapshots\": number, \"restored_bytes\",
-     \"stored_bytes\", \"newest\": time or null,
+     \"stored_bytes\", \"unique_bytes\", \"shared_bytes\", \"newest\": time or null,
      \"keys\": of the newest snapshot, or null where it is not known}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
@@ -36,11 +41,27 @@ pub(super) fn run(_: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     let report = stats(&repository)?;
     let (id, location) = (repository.id().to_string(), repository.location());
-    let text = text(&id, &location, &report);
-    Ok(Outcome::listing(text, &json::Stats::new(id, location, &report))?.with_alarms(&report.alarms))
+    context.progress.stop_in_order();
+    let usage = usage(&repository, &context.progress)?;
+    let text = text(&id, &location, &report, usage.as_ref());
+    Ok(Outcome::listing(text, &json::Stats::new(id, location, &report, usage.as_ref()))?.with_alarms(&report.alarms))
 }
 
-fn text(id: &str, location: &str, report: &Report) -> String {
+/// Whose the bytes of the packs are, one line for each part.
+fn parts((datasets, usage): &Used) -> [(&'static str, String); 4] {
+    let unique: u64 = datasets.values().map(|dataset| dataset.unique).sum();
+    [
+        ("  unique", format!("{}, used by one dataset", size(unique))),
+        ("  shared", format!("{}, used by several", size(usage.shared))),
+        ("  bases", format!("{}, needed only to decode deltas", size(usage.bases))),
+        (
+            "  reclaimable",
+            format!("{}, by prune, once what was forgotten is older than its grace time", size(usage.unneeded)),
+        ),
+    ]
+}
+
+fn text(id: &str, location: &str, report: &Report, usage: Option<&Used>) -> String {
     let totals = &report.totals;
     let mut text = format!("repository {id}\n");
     text.push_str(&facts(&[
@@ -49,12 +70,15 @@ fn text(id: &str, location: &str, report: &Report) -> String {
         ("chunks", format!("{}, {} before compression", totals.chunks, size(totals.chunk_bytes))),
         ("packs", format!("{}, {}", totals.packs, size(totals.pack_bytes))),
     ]));
+    text.push_str(&usage.map_or(String::new(), |usage| facts(&parts(usage))));
     if !report.datasets.is_empty() {
         let head = [
             ("DATASET", Left),
             ("SNAPSHOTS", Right),
             ("RESTORED", Right),
             ("STORED", Right),
+            ("UNIQUE", Right),
+            ("SHARED", Right),
             ("NEWEST", Left),
             ("KEYS", Right),
         ];
@@ -64,6 +88,8 @@ fn text(id: &str, location: &str, report: &Report) -> String {
                 stats.snapshots.to_string(),
                 size(stats.restored_bytes),
                 size(stats.stored_bytes),
+                usage.and_then(|(all, _)| all.get(name)).map_or("?".into(), |usage| size(usage.unique)),
+                usage.and_then(|(all, _)| all.get(name)).map_or("?".into(), |usage| size(usage.shared)),
                 stats.newest.map(time::show).unwrap_or_default(),
                 stats.keys.map(key_count::cell).unwrap_or_default(),
             ]

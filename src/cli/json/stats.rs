@@ -6,6 +6,7 @@ use super::{AlarmOf, alarms};
 use crate::cli::time::exact;
 use crate::format::counts::KeyCount;
 use crate::operations::stats;
+use crate::repository::Used;
 
 /// `stats`.
 #[derive(Serialize)]
@@ -19,6 +20,9 @@ pub(crate) struct Stats {
     chunks: u64,
     chunk_bytes: u64,
     deltas: u64,
+    shared_bytes: Option<u64>,
+    base_bytes: Option<u64>,
+    reclaimable_bytes: Option<u64>,
     datasets: Vec<Dataset>,
     alarms: Vec<AlarmOf>,
 }
@@ -30,17 +34,23 @@ struct Dataset {
     snapshots: u64,
     restored_bytes: u64,
     stored_bytes: u64,
+    unique_bytes: Option<u64>,
+    shared_bytes: Option<u64>,
     newest: Option<String>,
     keys: Option<u64>,
 }
 
 impl Stats {
-    pub fn new(repository: String, location: String, report: &stats::Report) -> Stats {
+    pub fn new(repository: String, location: String, report: &stats::Report, usage: Option<&Used>) -> Stats {
+        let of = |name: &String| usage.and_then(|(datasets, _)| datasets.get(name));
+        let all = usage.map(|(_, all)| all);
         let one = |(name, stats): (&String, &stats::DatasetStats)| Dataset {
             dataset: name.clone(),
             snapshots: stats.snapshots,
             restored_bytes: stats.restored_bytes,
             stored_bytes: stats.stored_bytes,
+            unique_bytes: of(name).map(|usage| usage.unique),
+            shared_bytes: of(name).map(|usage| usage.shared),
             newest: stats.newest.map(exact),
             keys: stats.keys.and_then(KeyCount::keys),
         };
@@ -54,6 +64,9 @@ impl Stats {
             chunks: report.totals.chunks,
             chunk_bytes: report.totals.chunk_bytes,
             deltas: report.totals.deltas,
+            shared_bytes: all.map(|all| all.shared),
+            base_bytes: all.map(|all| all.bases),
+            reclaimable_bytes: all.map(|all| all.unneeded),
             datasets: report.datasets.iter().map(one).collect(),
             alarms: alarms(&report.alarms),
         }

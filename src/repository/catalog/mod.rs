@@ -13,6 +13,7 @@ mod packs;
 mod seen;
 mod snapshots;
 mod timeline;
+mod usage;
 mod wanted;
 
 use std::fs::File;
@@ -32,6 +33,7 @@ pub use packs::{ChunkPlace, PackTotals};
 pub(super) use seen::SeenRow;
 pub use snapshots::SnapshotInfo;
 pub use timeline::Span;
+pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.

@@ -22,7 +22,7 @@ const REASONS: usize = 20;
 type Piece = (ChunkId, bool, Vec<u8>);
 
 /// Fills the table of needed chunks.
-pub(super) struct Needed<'r> {
+pub(in crate::repository) struct Needed<'r> {
     repository: &'r Repository,
     reader: ChunkReader<'r>,
     contents: Vec<ChunkId>,

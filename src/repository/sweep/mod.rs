@@ -7,7 +7,7 @@
 
 pub(super) mod bury;
 pub(super) mod fence;
-mod liveness;
+pub(super) mod liveness;
 mod looks;
 mod notes;
 mod plan;

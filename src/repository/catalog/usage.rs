@@ -1,0 +1,150 @@
+//! Whose the stored bytes are: which datasets use a chunk, and what nobody's snapshots use.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+
+use super::Catalog;
+use crate::repository::error::RepositoryError;
+
+/// Stored bytes by who needs them. Their sum is that of all packs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// By the number of a dataset: what it alone uses, and what it shares with others.
+    pub datasets: Vec<DatasetUsage>,
+    /// What several datasets use, each byte once.
+    pub shared: u64,
+    /// What is needed only to decode deltas.
+    pub bases: u64,
+    /// What no kept snapshot needs.
+    pub unneeded: u64,
+}
+
+/// What a dataset uses, in stored bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatasetUsage {
+    /// What no other one uses.
+    pub unique: u64,
+    /// What others use as well.
+    pub shared: u64,
+}
+
+/// A chunk in the pack that counts for it.
+struct Best {
+    id: [u8; 32],
+    is_delta: bool,
+    pack: i64,
+    bytes: u64,
+}
+
+/// What is counted of each pack, in bytes of its chunks.
+#[derive(Default)]
+struct Sums {
+    stored: HashMap<i64, u64>,
+    by_users: HashMap<(i64, Vec<i64>), u64>,
+}
+
+impl Catalog {
+    /// Empties the table of who uses what, making it where there is none.
+    pub fn clear_usage(&self) -> Result<(), RepositoryError> {
+        self.run(|connection| {
+            connection.execute_batch(
+                "CREATE TEMP TABLE IF NOT EXISTS usage (id BLOB NOT NULL, user INTEGER NOT NULL, PRIMARY KEY (id, user)) \
+                 STRICT, WITHOUT ROWID; DELETE FROM temp.usage;",
+            )
+        })
+    }
+
+    /// What is in the table of needed chunks is used by a dataset.
+    pub fn add_usage(&mut self, user: usize) -> Result<(), RepositoryError> {
+        self.write(|transaction| {
+            let sql = "INSERT OR IGNORE INTO temp.usage SELECT id, ?1 FROM temp.needed ORDER BY id";
+            transaction.execute(sql, params![user as i64]).map(drop)
+        })
+    }
+
+    /// What is used is needed.
+    pub fn need_what_is_used(&mut self) -> Result<(), RepositoryError> {
+        self.clear_needed()?;
+        self.write(|transaction| {
+            let sql = "INSERT OR IGNORE INTO temp.needed SELECT id, 0 FROM temp.usage ORDER BY id";
+            transaction.execute(sql, []).map(drop)
+        })
+    }
+
+    /// Adds up usable packs. A chunk in several of them counts in one: whole before delta, then the one that came first.
+    pub fn usage(&self, datasets: usize) -> Result<Usage, RepositoryError> {
+        let (sums, sizes) = self.run(|connection| {
+            let mut sums = Sums::default();
+            let mut users = connection.prepare("SELECT user FROM temp.usage WHERE id = ?1 ORDER BY user")?;
+            let mut is_needed = connection.prepare("SELECT 1 FROM temp.needed WHERE id = ?1")?;
+            let mut count = |best: Best, sums: &mut Sums| -> rusqlite::Result<()> {
+                let found =
+                    users.query_map([&best.id[..]], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+                if !found.is_empty() || is_needed.exists([&best.id[..]])? {
+                    *sums.by_users.entry((best.pack, found)).or_default() += best.bytes;
+                }
+                Ok(())
+            };
+            let sql = "SELECT c.id, c.pack, c.delta, c.length FROM chunks c
+                WHERE c.pack IN (SELECT pack FROM temp.usable) ORDER BY c.id, c.pack";
+            let mut query = connection.prepare(sql)?;
+            let mut rows = query.query([])?;
+            let mut best: Option<Best> = None;
+            while let Some(row) = rows.next()? {
+                let (id, pack): ([u8; 32], i64) = (row.get(0)?, row.get(1)?);
+                let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
+                let bytes = u64::from(delta.unwrap_or(length));
+                *sums.stored.entry(pack).or_default() += bytes;
+                let found = Best { id, is_delta: delta.is_some(), pack, bytes };
+                match &best {
+                    Some(of) if of.id == id && (found.is_delta || !of.is_delta) => {}
+                    Some(of) if of.id == id => best = Some(found),
+                    _ => {
+                        if let Some(done) = best.replace(found) {
+                            count(done, &mut sums)?;
+                        }
+                    }
+                }
+            }
+            if let Some(done) = best {
+                count(done, &mut sums)?;
+            }
+            let mut query =
+                connection.prepare("SELECT p.id, p.size FROM packs p JOIN temp.usable u ON u.pack = p.id")?;
+            let sizes = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+            Ok((sums, sizes.collect::<rusqlite::Result<HashMap<i64, u64>>>()?))
+        })?;
+        Ok(shares(&sums, &sizes, datasets))
+    }
+}
+
+/// A pack's bytes are shared out as those of its chunks are; what is left over is nobody's.
+fn shares(sums: &Sums, sizes: &HashMap<i64, u64>, datasets: usize) -> Usage {
+    let mut usage = Usage { datasets: vec![DatasetUsage::default(); datasets], ..Usage::default() };
+    usage.unneeded = sizes.values().sum();
+    for ((pack, users), bytes) in &sums.by_users {
+        let size = sizes.get(pack).copied().unwrap_or_default();
+        let whole = sums.stored.get(pack).copied().unwrap_or_default().max(1);
+        let share = (u128::from(size) * u128::from(*bytes) / u128::from(whole)) as u64;
+        usage.unneeded = usage.unneeded.saturating_sub(share);
+        let of = |user: &i64| usize::try_from(*user).ok();
+        match users.as_slice() {
+            [] => usage.bases += share,
+            [user] => {
+                if let Some(dataset) = of(user).and_then(|user| usage.datasets.get_mut(user)) {
+                    dataset.unique += share;
+                }
+            }
+            several => {
+                usage.shared += share;
+                for user in several.iter().filter_map(of) {
+                    if let Some(dataset) = usage.datasets.get_mut(user) {
+                        dataset.shared += share;
+                    }
+                }
+            }
+        }
+    }
+    usage
+}

@@ -1,0 +1,42 @@
+//! Whose the stored bytes are, dataset by dataset.
+
+use std::collections::BTreeMap;
+
+use super::catalog::{DatasetUsage, Usage};
+use super::error::RepositoryError;
+use super::sweep::liveness::Needed;
+use super::{Repository, lock};
+use crate::format::object::SnapshotName;
+
+/// What each dataset uses, by its name, and the sums over all.
+pub type Used = (BTreeMap<String, DatasetUsage>, Usage);
+
+impl Repository {
+    /// Adds up what each dataset's kept snapshots use of the packs that index objects name, as of the last refresh. `None`
+    /// where a list of chunks cannot be read: nothing can be said then. Memory as of a sweep.
+    pub fn usage(&self, go_on: &dyn Fn() -> Result<(), RepositoryError>) -> Result<Option<Used>, RepositoryError> {
+        let mut datasets: BTreeMap<String, Vec<SnapshotName>> = BTreeMap::new();
+        for info in self.kept_snapshots()? {
+            datasets.entry(info.dataset).or_default().push(info.name);
+        }
+        let lost = self.losses()?.chunks;
+        // What is needed is followed through the catalog, as by a session.
+        let listed = self.listed_packs()?;
+        lock(&self.catalog).use_listed(&listed, &|_, is_named| !is_named)?;
+        lock(&self.catalog).clear_usage()?;
+        for (number, names) in datasets.values().enumerate() {
+            let mut needed = Needed::new(self, &lost, go_on)?;
+            names.iter().try_for_each(|name| needed.add(name))?;
+            if !needed.finish()?.is_empty() {
+                return Ok(None);
+            }
+            lock(&self.catalog).add_usage(number)?;
+        }
+        let mut catalog = lock(&self.catalog);
+        catalog.need_what_is_used()?;
+        catalog.add_needed_bases()?;
+        let usage = catalog.usage(datasets.len())?;
+        let by_dataset = datasets.into_keys().zip(usage.datasets.iter().copied()).collect();
+        Ok(Some((by_dataset, usage)))
+    }
+}
