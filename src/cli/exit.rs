@@ -43,11 +43,12 @@ Exit codes:
     2  wrong usage
     3  done, with losses or warnings that name what is missing or suspect
     4  damage found
-    5  the repository is held or busy
+    5  the repository, or what is restored into, is held or busy
     6  no repository there
     7  wrong password or key file
-    8  the asked moment cannot be restored
-    9  a Redis server uses the directory, or refused
+    8  the moment cannot be restored; the nearest ones that can are named
+    9  a server refuses, cannot be reached, or is not in a state that can be
+       captured or replaced
   130  interrupted
 ";
 

@@ -32,6 +32,8 @@ use context::Context;
 use exit::UsageError;
 use refusal::refused;
 
+use crate::redis::server::Address;
+
 /// Runs redkeep with its arguments, the program's name first, and answers with the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -49,6 +51,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(context) => context,
         Err(error) => return outcome::print_error(&error, is_json).into(),
     };
+    if arguments.iter().any(|word| shows_password(&word.to_string_lossy())) {
+        context.warn(
+            "the password in the server's address can be read by every user of this host, and by who reads the shell's \
+             history: use --redis-password-file, or the variable REDISCLI_AUTH",
+        );
+    }
     let result = commands::run(cli.command, &context);
     context.progress.finish();
     let code = match result {
@@ -56,6 +64,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => outcome::print_error(&error, is_json),
     };
     code.into()
+}
+
+/// Whether an argument is the address of a server with a password in it.
+fn shows_password(word: &str) -> bool {
+    let value = word.split_once('=').filter(|(option, _)| option.starts_with("--")).map_or(word, |(_, value)| value);
+    let is_address =
+        ["redis://", "rediss://", "valkey://", "valkeys://", "unix://"].iter().any(|scheme| value.starts_with(scheme));
+    is_address && value.parse::<Address>().is_ok_and(|address| address.has_password())
 }
 
 /// The profile that a command names itself counts, before that of the environment. Two different ones are not both meant.

@@ -118,6 +118,8 @@ impl Observer for Progress {
     fn begin(&self, what: &str, bytes: Option<u64>) {
         let template = if bytes.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // The line of the step before goes: it would stand there for ever.
+        self.bar.finish_and_clear();
         // Every change draws: none is seen before the last.
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.bar.set_style(style);

@@ -1,7 +1,8 @@
 //! Commands of the user that run around a backup.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,9 @@ use super::Observer;
 
 /// How often a running command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What is told of a command that failed quietly, in bytes.
+const TOLD: u64 = 64 << 10;
 
 /// Why a command of the user did not do its part. The command itself is not in it: it may hold a secret.
 #[derive(Debug)]
@@ -37,13 +41,29 @@ impl fmt::Display for HookError {
 }
 
 /// Runs a command by the shell and waits for its end. What it prints goes to standard error, as standard output carries
-/// results; it reads nothing. When the user asks to stop it is ended with all that it started.
-pub fn run(command: &str, variables: &[(&str, String)], observer: &dyn Observer) -> Result<(), HookError> {
-    let output = io::stderr().as_fd().try_clone_to_owned().map_err(HookError::Unable)?;
+/// results; with `is_quiet` only when it fails, the first [`TOLD`] bytes. It reads nothing. When the user asks to stop it is
+/// ended with all that it started.
+pub fn run(
+    command: &str,
+    variables: &[(&str, String)],
+    is_quiet: bool,
+    observer: &dyn Observer,
+) -> Result<(), HookError> {
+    let kept = is_quiet.then(tempfile::tempfile).transpose().map_err(HookError::Unable)?;
+    let stderr = || Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
+    let output = || kept.as_ref().map_or_else(stderr, File::try_clone).map_err(HookError::Unable);
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).envs(variables.iter().map(|(name, value)| (name, value)));
-    let shell = shell.stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit()).process_group(0);
-    let mut child = shell.spawn().map_err(HookError::Unable)?;
+    let shell = shell.stdin(Stdio::null()).stdout(output()?).stderr(output()?).process_group(0);
+    let ended = wait(shell.spawn().map_err(HookError::Unable)?, observer);
+    if let (Err(_), Some(mut kept)) = (&ended, kept) {
+        // The error is told in any case.
+        let _ = kept.rewind().and_then(|()| io::copy(&mut kept.take(TOLD), &mut stderr()?));
+    }
+    ended
+}
+
+fn wait(mut child: Child, observer: &dyn Observer) -> Result<(), HookError> {
     loop {
         match child.try_wait().map_err(HookError::Unable)? {
             Some(status) if status.success() => return Ok(()),
@@ -75,9 +95,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("said");
         let variables = [("REDKEEP_PROFILE", "daily".to_string()), ("OUT", path.display().to_string())];
-        run("printf %s \"$REDKEEP_PROFILE\" > \"$OUT\"", &variables, &Silent).unwrap();
+        run("printf %s \"$REDKEEP_PROFILE\" > \"$OUT\"", &variables, false, &Silent).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "daily");
-        let error = run("exit 7", &variables, &Silent).unwrap_err();
+        let error = run("exit 7", &variables, false, &Silent).unwrap_err();
         assert_eq!(error.to_string(), "failed: exit status: 7");
     }
 
@@ -94,7 +114,7 @@ mod tests {
     #[test]
     fn a_command_is_ended_with_its_children_when_the_user_stops() {
         let begin = Instant::now();
-        let error = run("sleep 600 & wait", &[], &Impatient).unwrap_err();
+        let error = run("sleep 600 & wait", &[], false, &Impatient).unwrap_err();
         assert!(matches!(error, HookError::Interrupted), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(300));
     }

@@ -19,6 +19,7 @@ mod key;
 mod kills;
 mod ls;
 mod man;
+mod messages;
 mod moments;
 mod nowhere;
 mod passwords;

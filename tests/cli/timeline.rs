@@ -83,7 +83,7 @@ fn spans_are_told_with_their_precision_and_their_snapshots() {
     assert_eq!(timeline["spans"][0]["end"], format!("2026-03-04T10:36:10.010{OFFSET}"));
     let none = place.ends(0, &["timeline", "--since", "1h"]);
     none.says("note: spans since ");
-    place.ends(0, &["timeline", "--dataset", "other"]).says("note: no snapshot fits");
+    place.ends(1, &["timeline", "--dataset", "other"]).says("no dataset is called other; there are: ");
 }
 
 /// TIME-2, TIME-9

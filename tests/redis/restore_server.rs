@@ -281,8 +281,10 @@ pub fn refused(victim: &Victim, taken: &Taken, words: &str, hint: &str) {
     let error = victim.restore(taken).expect_err(words);
     assert!(error.to_string().contains(words), "{error}");
     assert!(error.hint().is_some_and(|said| said.contains(hint)), "{:?}", error.hint());
+    // A word that is missing is wrong usage (2); all else is the server's state (9).
+    let is_usage = matches!(error, OperationError::Refused { .. });
     let is_server = matches!(error, OperationError::Redis(redkeep::redis::RedisError::Server { .. }));
-    assert!(is_server, "exit code 9");
+    assert_eq!((is_usage, is_server), (hint == "--yes", hint != "--yes"), "{error}");
     assert_eq!((victim.server().info().number("process_id"), files(&victim.directory())), before);
 }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use super::pick;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
-use crate::cli::exit::{Hinted, UsageError};
+use crate::cli::exit::{Code, Hinted, UsageError};
 use crate::cli::human::{plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
@@ -90,9 +90,9 @@ fn to_stdout(
             hint: "write it to a file with -o FILE, or see it anyway with --force-terminal".into(),
         }
         .into()),
-        // The reader wanted no more.
+        // The reader wanted no more, and whoever looks at the code learns that it is not all.
         Err(OperationError::Repository(RepositoryError::Sink(error))) if is_closed_pipe(&*error) => {
-            Ok(Outcome::nothing())
+            Ok(Outcome::nothing().with_code(Code::Failed))
         }
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             Err(anyhow::Error::new(error).context("cannot write to standard output"))

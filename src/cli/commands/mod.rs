@@ -28,6 +28,7 @@ use clap::Subcommand;
 use super::context::Context;
 use super::outcome::Outcome;
 use super::time;
+use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector, choose};
 use crate::repository::Repository;
 
@@ -107,4 +108,22 @@ fn pick(
         context.note(&format!("looking for the last snapshot at or before {}", time::show(*moment)));
     }
     Ok(choose(repository, selector, dataset)?)
+}
+
+/// Refuses the name of a dataset that there is not, forgotten ones included: what a mistyped name shows is nothing, and
+/// nothing is what a watching program would take for the truth.
+fn refuse_unknown(repository: &Repository, dataset: Option<&str>) -> Result<(), OperationError> {
+    let Some(name) = dataset else { return Ok(()) };
+    let mut datasets: Vec<String> = repository.snapshots()?.into_iter().map(|info| info.dataset).collect();
+    datasets.sort();
+    datasets.dedup();
+    match datasets.iter().any(|dataset| dataset == name) {
+        true => Ok(()),
+        false if datasets.is_empty() => Err(OperationError::NoSnapshot {
+            what: format!("no dataset is called {name}: the repository holds no snapshot"),
+        }),
+        false => Err(OperationError::NoSnapshot {
+            what: format!("no dataset is called {name}; there are: {}", datasets.join(", ")),
+        }),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use super::refuse_unknown;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
@@ -72,6 +73,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         return run_forgotten(&repository, &filter, context);
     }
     let (infos, alarms) = snapshots(&repository, &filter)?;
+    // What is lost may have been all of it: the alarm says so.
+    if infos.is_empty() && alarms.is_empty() {
+        refuse_unknown(&repository, filter.dataset.as_deref())?;
+    }
     let drills = repository.drill_results()?;
     let snapshot = |info: &SnapshotInfo| json::Snapshot::with_drill(info, drills.get(&info.name));
     let json = json::Snapshots { snapshots: infos.iter().map(snapshot).collect(), alarms: json::alarms(&alarms) };
@@ -83,6 +88,9 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
 
 fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) -> anyhow::Result<Outcome> {
     let (all, alarms) = forgotten(repository, filter)?;
+    if all.is_empty() && alarms.is_empty() {
+        refuse_unknown(repository, filter.dataset.as_deref())?;
+    }
     let json = json::ForgottenSnapshots {
         forgotten: all.iter().map(json::ForgottenSnapshot::from).collect(),
         alarms: json::alarms(&alarms),
@@ -90,16 +98,18 @@ fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) ->
     let since = filter.since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (all.is_empty() && !context.globals.json).then(|| "no forgotten snapshot fits".to_string());
     let head = [("ID", Left), ("TIME", Left), ("DATASET", Left), ("UNTIL", Left), ("WHY", Left)];
+    // Their records stay for ever; a person looks for what can be brought back.
     let row = |one: &Forgotten| {
-        let (dataset, time) = match &one.info {
-            Some(info) => (info.dataset.clone(), info.moment.unwrap_or(info.begin)),
-            None => ("(gone)".into(), one.record.snapshot.time),
-        };
-        let until = if one.info.is_some() { time::show(one.until()) } else { String::new() };
-        [short(&one.record.snapshot.session), time::show(time), dataset, until, one.record.reason.clone()]
+        let info = one.info.as_ref()?;
+        let (id, time) = (short(&one.record.snapshot.session), time::show(info.moment.unwrap_or(info.begin)));
+        Some([id, time, info.dataset.clone(), time::show(one.until()), one.record.reason.clone()])
     };
-    let text = if all.is_empty() { String::new() } else { table(head, all.iter().map(row)) };
-    Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
+    let rows: Vec<_> = all.iter().filter_map(row).collect();
+    let gone = (all.len() - rows.len()) as u64;
+    let gone =
+        (gone > 0).then(|| format!("{} are gone for good, and shown with --json", count(gone, "forgotten snapshot")));
+    let text = if rows.is_empty() { String::new() } else { table(head, rows) };
+    Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_notes(gone).with_alarms(&alarms))
 }
 
 /// Results of drills by snapshot.

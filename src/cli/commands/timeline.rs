@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::refuse_unknown;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{duration, short, table};
@@ -65,7 +66,11 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     let Arguments { dataset, since } = arguments;
     let since_note = since.map(|since| format!("spans since {}", time::show(since)));
-    let (all, alarms) = load(&repository, &Filter { dataset, since })?;
+    let filter = Filter { dataset, since };
+    let (all, alarms) = load(&repository, &filter)?;
+    if all.is_empty() && alarms.is_empty() {
+        refuse_unknown(&repository, filter.dataset.as_deref())?;
+    }
     let json = json::Timelines::new(&all, &alarms);
     let none = (all.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
     let text: Vec<String> = all.iter().map(text).collect();

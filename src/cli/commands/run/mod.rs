@@ -67,9 +67,8 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   all-files = false                        # of a live server, beside its dataset
   keep-daily = 14                          # as of forget: keep-last, -hourly,
   keep-monthly = 12                        # -daily, -weekly, -monthly, -yearly,
-  keep-within = \"7d\"                       # -within, -timeline, keep-tags,
-                                           # zone; without any, nothing is
-                                           # forgotten
+  keep-within = \"7d\"                       # -within, keep-tags, zone; without
+                                           # any, nothing is forgotten
   prune = true                             # or { grace = \"24h\", max-unused = \"5%\" }
   check = { max-age = \"30d\" }              # or true, { subset = \"1/7\" } or
                                            # { read-data = true }
@@ -84,7 +83,8 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
 Commands of the profile:
   They find REDKEEP_PROFILE, REDKEEP_DATASET, and after the steps
   REDKEEP_EXIT_CODE, REDKEEP_SNAPSHOT (id, or empty) and REDKEEP_SUMMARY
-  (the printed line). What they print goes to standard error. `after` runs
+  (the printed line). What they print goes to standard error, with
+  --quiet only where they fail. `after` runs
   where the steps ended with 0 or 3, `on-failure` otherwise; where one of
   them fails, the run ends with 3 at least.
 
@@ -168,7 +168,7 @@ fn run_hooks(profile: &Profile, report: &mut Report, context: &Context) {
     // After an interrupt the commands that tell of it still run; a second one ends the program.
     let observer: &dyn Observer = if is_success { &context.progress } else { &Silent };
     for (number, command) in (1..).zip(commands) {
-        if let Err(error) = hooks::run(command, &variables, observer) {
+        if let Err(error) = hooks::run(command, &variables, context.globals.quiet, observer) {
             report.warn(format!("command {number} of {which} {error}"));
         }
     }

@@ -74,11 +74,10 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         return Ok(place.report(&journal).with_holdings(&mut server, options)?);
     }
     if !options.may_stop {
-        return Err(RedisError::Server {
+        return Err(OperationError::Refused {
             what: target.would_be_replaced(options),
             hint: "say --yes, or stop it yourself and name its directory".into(),
-        }
-        .into());
+        });
     }
     journal.refuse_other_main(&target)?;
     if stopped.is_some() {
