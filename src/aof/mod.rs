@@ -2,7 +2,7 @@
 //! manifest holds together.
 //!
 //! [`Manifest`] reads and writes the manifest, [`Scanner`] finds where the last complete command ends, so that a copy
-//! of a growing file can be cut there, [`CutFinder`] where an earlier moment ends. An older single file may begin as an RDB file: its reader hands what follows to
+//! of a growing file can be cut there, [`CutFinder`] where an earlier moment ends, [`UseFinder`] what the commands ask of a server. An older single file may begin as an RDB file: its reader hands what follows to
 //! a scanner.
 
 mod commands;
@@ -12,6 +12,7 @@ mod names;
 mod quoting;
 mod scanner;
 mod timestamps;
+mod uses;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub(crate) use quoting::append_word;
 pub use quoting::split_words;
 pub use scanner::{BULK_MAX, Scanner};
 pub use timestamps::{Timestamp, parse_timestamp};
+pub use uses::{MOST_NAMES, UseFinder, Uses};

@@ -3,6 +3,7 @@
 use super::commands::{Commands, Ending};
 use super::cutting::Seek;
 use super::timestamps::{Timestamp, parse_timestamp};
+use super::uses::Follower;
 
 /// Longest argument a scanner takes unless told otherwise, in bytes. It costs no memory. Servers write arguments up to
 /// `proto-max-bulk-len`, which an operator may have raised, and load whatever is there; so this is only the bound up
@@ -55,6 +56,8 @@ pub struct Scanner {
     seek: Option<Seek>,
     /// The first timestamp that is later is looked for.
     given: Option<u64>,
+    /// What the commands ask of a server is looked for.
+    uses: Option<Box<Follower>>,
 }
 
 /// What has to come next.
@@ -157,6 +160,7 @@ impl Scanner {
             nested: None,
             seek: None,
             given: None,
+            uses: None,
         }
     }
 
@@ -168,6 +172,16 @@ impl Scanner {
     /// A scanner that also looks for an earlier moment.
     pub(super) fn seeking(seek: Seek) -> Self {
         Self { seek: Some(seek), ..Self::default() }
+    }
+
+    /// A scanner that also notes what the commands ask of a server.
+    pub(super) fn using(uses: Follower) -> Self {
+        Self { uses: Some(Box::new(uses)), ..Self::default() }
+    }
+
+    /// What the commands ask of a server.
+    pub(super) fn take_uses(&mut self) -> Option<Box<Follower>> {
+        self.uses.take()
     }
 
     /// What was looked for, as far as it was found.
@@ -304,6 +318,9 @@ impl Scanner {
         if let Some(seek) = &mut self.seek {
             seek.begin_command(arguments);
         }
+        if let Some(uses) = &mut self.uses {
+            uses.begin_command();
+        }
         self.state = State::Argument;
     }
 
@@ -312,6 +329,9 @@ impl Scanner {
         self.name.start(length);
         if let Some(seek) = &mut self.seek {
             seek.begin_argument(length);
+        }
+        if let Some(uses) = &mut self.uses {
+            uses.begin_argument();
         }
         self.state = if length == 0 { State::Return } else { State::Body(length) };
     }
@@ -325,6 +345,9 @@ impl Scanner {
         }
         if let Some(seek) = &mut self.seek {
             seek.see(body);
+        }
+        if let Some(uses) = &mut self.uses {
+            uses.see(body);
         }
         let left = left - used as u64;
         if left > 0 {
@@ -373,6 +396,9 @@ impl Scanner {
     fn end_command(&mut self, end: u64) {
         if let Some(seek) = &mut self.seek {
             seek.end_command();
+        }
+        if let Some(uses) = &mut self.uses {
+            uses.end_command();
         }
         let Some((begin, tally)) = &mut self.open else {
             if self.name.is(b"multi") {

@@ -194,3 +194,51 @@ fn a_command_is_looked_for_in_older_snapshots_and_in_one_that_is_named_only_ther
     let found = place.ends(0, &["restore", "--before-command", "flushall", "-t", "back", "--json"]).json();
     assert_eq!(found["snapshot"], first.as_str());
 }
+
+/// Captures of an AOF every minute, a rewrite each third time, and a dump each night.
+#[test]
+fn one_policy_keeps_the_timeline_and_the_nights_and_what_goes_is_told() {
+    let place = Place::with_repository();
+    let mut parts = Vec::new();
+    for begin in [0, 20, 40] {
+        let mut commands = String::new();
+        for after in [begin + 1, begin + 5, begin + 9] {
+            commands.push_str(&[ts(after), set(&after.to_string())].concat());
+            aof(&place, commands.as_bytes(), after * 1000);
+            fs::write(place.data().join("appendonlydir/appendonly.aof.1.base.rdb"), dump(BASE + begin)).unwrap();
+            let id = place.backup();
+            parts.push((id, after));
+        }
+    }
+    let last_of_each: Vec<&str> = parts.chunks(3).map(|part| part[2].0.as_str()).collect();
+    let kept = |policy: &[&str]| -> (Vec<String>, serde_json::Value, String) {
+        let dry = [&["forget", "--dry-run"], policy].concat();
+        let text = place.done(&dry).text();
+        let json = place.done(&[&dry[..], &["--json"]].concat()).json()["datasets"][0].clone();
+        let kept = json["kept"].as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap().into()).collect();
+        (kept, json["timeline"].clone(), text)
+    };
+    // All captures were made within seconds of the host's clock.
+    let (ids, timeline, text) = kept(&["--keep-yearly", "14"]);
+    assert_eq!(ids, last_of_each[2..], "the nightly policy alone");
+    assert_eq!((&timeline["covered_ms"], &timeline["exact_ms"]), (&27_030.into(), &27_030.into()));
+    assert_eq!((&timeline["gone_ms"], &timeline["gone_exact_ms"]), (&18_020.into(), &18_020.into()));
+    assert!(text.contains("of the timeline goes: 18.0 s of 27.0 s"), "{text}");
+
+    let (ids, timeline, text) = kept(&["--keep-yearly", "14", "--keep-timeline", "50y"]);
+    assert_eq!(ids, last_of_each);
+    assert_eq!(fields(&timeline), ["covered_ms", "exact_ms", "gone_exact_ms", "gone_moments", "gone_ms", "moments"]);
+    assert_eq!((&timeline["gone_ms"], &timeline["gone_moments"]), (&0.into(), &0.into()));
+    assert!(text.contains("of the timeline nothing goes") && text.contains("kept       timeline"), "{text}");
+
+    let ran = place.done(&["forget", "--keep-timeline", "50y"]);
+    assert!(ran.text().starts_with("sessions: forgot 6 of 9 snapshots"), "{}", ran.text());
+    for after in [1, 5, 9, 21, 25, 41, 45] {
+        place.done(&["timeline"]);
+        let ran = place.ends(0, &["restore", "--at", &time(after), "--target", "back", "--json"]).json();
+        assert!(restored(&place).ends_with(&set(&after.to_string())), "{after}");
+        assert_eq!(ran["moment"]["exact"], after % 10 != 9);
+    }
+    let named = place.done(&["forget", last_of_each[0]]).text();
+    assert!(named.contains("of the timeline goes: 9.0 s of 27.0 s"), "{named}");
+}

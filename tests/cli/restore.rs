@@ -52,6 +52,7 @@ fn as_json_it_tells_what_was_done() {
         "left_config",
         "made_good",
         "moment",
+        "notes",
         "snapshot",
         "suspects",
         "target",
@@ -89,7 +90,7 @@ fn the_directory_of_a_running_server_is_not_touched() {
     std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
     let before = tree(&place.data());
     let ran = place.ends(9, &["restore", "--target", "data"]);
-    ran.says("running redis-server").says("hint: stop the server first");
+    ran.says("running redis-server").says("hint: redkeep restore --server and redkeep undo --server");
     place.ends(9, &["undo", "data"]);
     assert_eq!(tree(&place.data()), before);
     drop(server.stdin.take());

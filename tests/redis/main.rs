@@ -28,6 +28,7 @@ mod live_impostors;
 mod live_truth;
 mod moments;
 mod moments_edges;
+mod preflight;
 mod restore_server;
 mod restore_server_hostile;
 mod restore_server_kills;

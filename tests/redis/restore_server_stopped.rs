@@ -313,3 +313,22 @@ fn the_program_names_the_way_and_restores_by_a_unit_and_without_a_start() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     scene.new.assert_equal(&scene.holds(), "by its unit");
 }
+
+#[test]
+fn what_a_server_would_make_of_a_restored_dump_is_told() {
+    let Some(scene) = Scene::new(&[]) else { return };
+    let told = "a server with appendonly yes starts empty on this dump";
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let text = scene.done(&[&["restore", "--target", "there"], dry_run].concat()).stdout;
+        assert!(text.contains(told) && text.contains("restore --server"), "{text}");
+    }
+    // And so it does.
+    let there = scene.place.path().join("there");
+    let empty = RedisServer::start_with(ServerKind::Redis7, &there, ServerOptions::with_config(&["appendonly yes"]));
+    assert_eq!(redis::cmd("DBSIZE").query::<u64>(&mut empty.connection()).unwrap(), 0);
+    let ran = scene.run(&["restore", "--target", there.to_str().unwrap()]);
+    assert!(ran.code == 9 && ran.stderr.contains("hint: redkeep restore --server"), "{}", ran.stderr);
+    let json = scene.done(&["restore", "--target", "here", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["notes"][0].as_str().unwrap().starts_with(told), "{json}");
+}

@@ -9,12 +9,13 @@ use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::Left;
-use crate::cli::human::{count, plain, short, some_of, table};
+use crate::cli::human::{count, duration, plain, short, some_of, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::operations::forget::policy::{PINNED, Policy};
 use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
 use crate::operations::list::{Filter, Selector};
+use crate::operations::timeline::Loss;
 use crate::repository::Repository;
 
 /// Say which snapshots are no longer wanted
@@ -26,13 +27,19 @@ use crate::repository::Repository;
 /// A policy is one or more --keep options; what any of them keeps is kept. Of each hour, day, ISO week, month or year the
 /// newest snapshot counts, and only those in which there are snapshots are counted. One that keeps nothing of a dataset
 /// is refused. Pinned snapshots are kept, and the last one before the keys fell by more than half, until a person says that
-/// this was meant: `redkeep tag latest --accept-drop`, --ignore-key-drop, or its id. Nothing is forgotten while a snapshot is missing or cannot be read.
+/// this was meant: `redkeep tag latest --accept-drop`, --ignore-key-drop, or its id. Nothing is forgotten while
+/// a snapshot is missing or cannot be read.
+///
+/// --keep-timeline keeps what `redkeep restore --at` needs, and no more: of captures of one AOF the last, of those that a
+/// rewrite parted one each. With it a profile of a capture of the AOF each few minutes and one of each night can share a
+/// dataset. How much of the timeline goes is said, in a dry run too.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep forget --keep-last 3 --keep-daily 14 --keep-monthly 12 --dry-run
   redkeep forget --dataset sessions --keep-within 7d --keep-weekly 8
   redkeep forget --keep-daily 14 --keep-tag release --zone UTC
+  redkeep forget --keep-timeline 7d --keep-daily 14 --dry-run
   redkeep forget 8f3a09c2
 
 JSON:
@@ -41,7 +48,11 @@ JSON:
    \"datasets\": [{\"dataset\",
      \"kept\": [{\"id\", \"begin\", \"keys\": number or null where it is not
        known, \"reasons\": [text]}],
-     \"forgotten\": [{\"id\", \"begin\", \"keys\"}]}],
+     \"forgotten\": [{\"id\", \"begin\", \"keys\"}],
+     \"timeline\": {\"covered_ms\": time that an AOF covers, \"exact_ms\": of
+       that to the second, \"moments\": single ones, as of dumps,
+       \"gone_ms\", \"gone_exact_ms\", \"gone_moments\": what goes of each};
+       not there where no moment is known}],
    \"already_forgotten\": [id], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
@@ -97,6 +108,9 @@ struct Keep {
     /// Keep all that are at most SPAN older than the newest of their dataset, such as 36h, 7d or 1y6mo
     #[arg(long, value_name = "SPAN", value_parser = time::span)]
     keep_within: Option<Span>,
+    /// Keep those that restore --at needs for the last SPAN of time before the newest of their dataset: its timeline
+    #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    keep_timeline: Option<Span>,
     /// Keep all with this tag; may be given several times
     #[arg(long = "keep-tag", value_name = "TAG", value_parser = word)]
     keep_tags: Vec<String>,
@@ -112,6 +126,7 @@ impl Keep {
             monthly: self.keep_monthly,
             yearly: self.keep_yearly,
             within: self.keep_within,
+            timeline: self.keep_timeline,
             tags: self.keep_tags.clone(),
         }
     }
@@ -210,7 +225,22 @@ fn of_dataset(dataset: &Dataset, dry_run: bool, zone: Option<&str>) -> String {
         _ => String::new(),
     };
     let all = count((kept + forgotten) as u64, "snapshot");
-    format!("{name}: {did} {forgotten} of {all}\n{}{uncounted}\n", table(head, rows))
+    let loss = dataset.timeline.as_ref().filter(|_| forgotten > 0).map(|loss| format!("{}\n", gone(loss)));
+    format!("{name}: {did} {forgotten} of {all}\n{}{uncounted}{}\n", table(head, rows), loss.unwrap_or_default())
+}
+
+/// What of the timeline goes, in words.
+pub(super) fn gone(loss: &Loss) -> String {
+    let (before, gone) = (loss.before, loss.gone());
+    let time = (gone.time > 0).then(|| format!("{} of {}", duration(gone.time), duration(before.time)));
+    let exact = gone.exact > 0 && gone.exact != gone.time;
+    let exact = exact.then(|| format!("{} of what is known to the second", duration(gone.exact)));
+    let moments = (gone.moments > 0).then(|| format!("{} of {}", gone.moments, count(before.moments, "single moment")));
+    let parts: Vec<String> = [time, exact, moments].into_iter().flatten().collect();
+    match parts.is_empty() {
+        true => "of the timeline nothing goes".into(),
+        false => format!("of the timeline goes: {}", parts.join(", ")),
+    }
 }
 
 fn row(verdict: &Verdict) -> [String; 4] {

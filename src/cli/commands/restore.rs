@@ -62,7 +62,8 @@ JSON:
    \"unset\": [text about owners that could not be set],
    \"made_good\": [text about damage repaired from other copies],
    \"suspects\": [{\"path\", \"why\"}], \"doubt\": why it is not known which files
-   are the dataset or null, \"dry_run\": bool,
+   are the dataset or null, \"notes\": [text about what a server would make of
+   the files], \"dry_run\": bool,
    \"moment\": with --at or --before-command {\"asked\": time or null,
      \"effective\": time whose state was restored, or null, \"server\": the
      same by the server's clock, \"precision\": as in timeline, \"exact\":
@@ -269,6 +270,7 @@ fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
         let files = count(report.left_config, "file");
         lines.push(("left out", format!("{files} of the server's configuration, which --with-config restores too")));
     }
+    lines.extend(report.notes.iter().map(|note| ("note", note.clone())));
     match (&report.aside, report.dry_run) {
         (Some(_), true) => lines.push(("aside", "what stands there would be kept beside it".into())),
         (Some(aside), false) => {

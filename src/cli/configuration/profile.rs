@@ -73,6 +73,8 @@ pub(crate) struct Profile {
     keep_yearly: Option<u64>,
     #[serde(deserialize_with = "values::span")]
     keep_within: Option<Span>,
+    #[serde(deserialize_with = "values::span")]
+    keep_timeline: Option<Span>,
     #[serde(deserialize_with = "values::names")]
     keep_tags: Vec<String>,
     /// Zone in which days begin.
@@ -187,6 +189,7 @@ impl Profile {
             monthly: self.keep_monthly,
             yearly: self.keep_yearly,
             within: self.keep_within,
+            timeline: self.keep_timeline,
             tags: self.keep_tags.clone(),
         };
         (!policy.is_empty()).then_some(policy)

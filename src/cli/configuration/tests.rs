@@ -16,6 +16,7 @@ dataset = \"sessions\"
 tags = [\"daily\"]
 keep-daily = 14
 keep-within = \"36h\"
+keep-timeline = \"7d\"
 prune = { grace = \"48h\", max-unused = \"10%\" }
 check = { max-age = \"30d\" }
 before = \"true\"

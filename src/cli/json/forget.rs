@@ -24,6 +24,19 @@ struct Dataset {
     dataset: String,
     kept: Vec<Kept>,
     forgotten: Vec<Gone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<OfTimeline>,
+}
+
+/// What of the timeline goes.
+#[derive(Serialize)]
+struct OfTimeline {
+    covered_ms: u64,
+    exact_ms: u64,
+    moments: u64,
+    gone_ms: u64,
+    gone_exact_ms: u64,
+    gone_moments: u64,
 }
 
 /// A snapshot that is kept.
@@ -70,6 +83,14 @@ impl From<&forget::Dataset> for Dataset {
             dataset: dataset.name.clone(),
             kept: of(true).map(|v| Kept { id: id(v), begin: begin(v), keys: keys(v), reasons: reasons(v) }).collect(),
             forgotten: of(false).map(|v| Gone { id: id(v), begin: begin(v), keys: keys(v) }).collect(),
+            timeline: dataset.timeline.map(|loss| OfTimeline {
+                covered_ms: loss.before.time,
+                exact_ms: loss.before.exact,
+                moments: loss.before.moments,
+                gone_ms: loss.gone().time,
+                gone_exact_ms: loss.gone().exact,
+                gone_moments: loss.gone().moments,
+            }),
         }
     }
 }

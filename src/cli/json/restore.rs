@@ -26,6 +26,7 @@ pub(crate) struct Restore {
     made_good: Vec<String>,
     suspects: Vec<Suspect>,
     doubt: Option<String>,
+    notes: Vec<String>,
     dry_run: bool,
     moment: Option<RestoredMoment>,
 }
@@ -76,6 +77,7 @@ impl Restore {
             made_good: report.made_good.clone(),
             suspects: report.suspects.iter().map(suspect).collect(),
             doubt: report.doubt.as_ref().map(|doubt| doubt.what.clone()),
+            notes: report.notes.clone(),
             dry_run: report.dry_run,
             moment: past.map(RestoredMoment::from),
         }

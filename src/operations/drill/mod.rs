@@ -220,6 +220,10 @@ fn serve(
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };
     report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
+    let files: Vec<_> = chosen.snapshot.files.iter().collect();
+    let needs = restore::Needs::of_files(&target, &files, observer)?;
+    // A server that replays a SELECT of a database it does not have goes on in the one before.
+    let highest = needs.highest_database.and_then(|highest| u32::try_from(highest).ok()?.checked_add(1));
     let user = user::give(directory.path(), &target, program)?;
     let surroundings = Surroundings::of(&chosen.snapshot, plan, &options.renamed_commands, user);
     let private = Some(&options.private).filter(|private| user.is_none() || user::is_open(private));
@@ -228,7 +232,7 @@ fn serve(
         private: private.cloned().unwrap_or_else(|| "/tmp".into()),
         appendonly: plan.appendonly,
         names: plan.names.clone(),
-        databases: plan.databases,
+        databases: plan.databases.max(highest.unwrap_or(0)),
         user,
         renamed: surroundings.renamed.clone(),
         modules: surroundings.modules.clone(),

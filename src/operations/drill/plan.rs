@@ -13,8 +13,6 @@ use crate::redis::scratch::Names;
 
 /// What every server has, unless it is told otherwise.
 const DATABASES: u64 = 16;
-/// What commands may select, where only reading them would tell.
-const DATABASES_OF_COMMANDS: u64 = 1024;
 
 /// How a snapshot is served, and what is to be found then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +21,7 @@ pub(super) struct Plan {
     pub appendonly: bool,
     pub names: Names,
     pub demands: Demands,
+    /// As many as the counted keys need; commands may need more.
     pub databases: u32,
     /// Bytes of memory that the server which wrote it used, or else of the files.
     pub memory: u64,
@@ -120,14 +119,13 @@ impl Plan {
             return Err(unfit("its AOF does not stand in a directory of its own in the data directory", hint));
         }
         let highest = facts.of(prefix).databases().keys().max().map_or(0, |highest| highest.saturating_add(1));
-        let least = if appendonly { DATABASES_OF_COMMANDS } else { DATABASES };
         let size = |file: &&File| file.role.is_of_dataset() && file.role != Role::History;
         Ok(Plan {
             from,
             appendonly,
             names,
             demands: Demands { header: facts.of(prefix).header(), multi_part: appendonly && is_multi_part },
-            databases: u32::try_from(highest.max(least)).unwrap_or(u32::MAX),
+            databases: u32::try_from(highest.max(DATABASES)).unwrap_or(u32::MAX),
             memory: facts
                 .of(prefix)
                 .number("used-mem")

@@ -2,14 +2,19 @@
 
 pub mod policy;
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 
 use super::key_drop::open_falls;
 use super::list::{Filter, Selector, select, snapshots};
+use super::timeline::{Holdings, Loss};
 use super::{Observer, OperationError};
+use crate::format::UnixMillis;
+use crate::format::object::SnapshotName;
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
 
-use policy::{Candidate, PINNED, Policy, Reason, decide};
+use policy::{Candidate, PINNED, Policy, Reason, decide, timeline_since};
 
 /// What is forgotten.
 #[derive(Debug, Clone)]
@@ -24,6 +29,7 @@ pub struct Options {
 
 /// By which rules, or which snapshots.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub enum What {
     /// What a policy does not keep.
     Policy {
@@ -65,6 +71,8 @@ pub struct Dataset {
     pub name: String,
     /// What becomes of each.
     pub verdicts: Vec<Verdict>,
+    /// What of its timeline goes; nothing where no moment of it is known.
+    pub timeline: Option<Loss>,
 }
 
 /// What becomes of a snapshot.
@@ -102,10 +110,20 @@ impl Dataset {
 pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
     let (infos, alarms) = snapshots(repository, &Filter::default())?;
     refuse_what_lacks(&alarms)?;
+    let spans = repository.spans()?;
+    let holdings = |infos: &[SnapshotInfo]| {
+        Holdings::of(repository, &spans, infos.first().map_or("", |info| info.dataset.as_str()))
+    };
     let of_dataset = |infos: &[SnapshotInfo]| match &options.what {
         What::Policy { policy, zone, ignore_key_drop } => {
             let falls = if *ignore_key_drop { Vec::new() } else { open_falls(infos) };
-            by_policy(infos, options, |candidates| decide(policy, candidates, zone, &falls))
+            let newest = infos.iter().rfind(|info| options.filter.fits(info)).map(time_of);
+            let since = newest.and_then(|newest| timeline_since(policy, newest, zone));
+            let needed = match since {
+                Some(since) => holdings(infos)?.needed(since),
+                None => BTreeSet::new(),
+            };
+            by_policy(infos, options, &needed, |candidates| decide(policy, candidates, zone, &falls))
         }
         What::Named { .. } => Ok(None),
     };
@@ -124,6 +142,11 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
             "named on the command line"
         }
     };
+    for (dataset, infos) in with_their_snapshots(&mut report.datasets, &infos) {
+        let gone = dataset.verdicts.iter().filter(|verdict| !verdict.is_kept).map(|verdict| verdict.info.name);
+        let gone: BTreeSet<SnapshotName> = gone.collect();
+        dataset.timeline = holdings(infos)?.loss(|name| !gone.contains(name));
+    }
     if !options.dry_run {
         for verdict in report.datasets.iter().flat_map(|dataset| &dataset.verdicts).filter(|verdict| !verdict.is_kept) {
             if observer.interrupted() {
@@ -133,6 +156,24 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
         }
     }
     Ok(report)
+}
+
+/// Each dataset with all of its snapshots.
+fn with_their_snapshots<'a>(
+    datasets: &'a mut [Dataset],
+    infos: &'a [SnapshotInfo],
+) -> impl Iterator<Item = (&'a mut Dataset, &'a [SnapshotInfo])> {
+    datasets.iter_mut().filter_map(|dataset| {
+        let infos = infos
+            .chunk_by(|a, b| a.dataset == b.dataset)
+            .find(|of| of.first().map(|i| &i.dataset) == Some(&dataset.name));
+        Some((dataset, infos?))
+    })
+}
+
+/// The captured moment.
+fn time_of(info: &SnapshotInfo) -> UnixMillis {
+    info.moment.unwrap_or(info.begin)
 }
 
 /// What is left may be the only copy of what is lost: nothing is forgotten until that is settled.
@@ -154,14 +195,15 @@ fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
 fn by_policy(
     infos: &[SnapshotInfo],
     options: &Options,
+    needed: &BTreeSet<SnapshotName>,
     decide: impl Fn(&[Candidate<'_>]) -> Vec<Vec<Reason>>,
 ) -> Result<Option<Dataset>, OperationError> {
-    let candidate = |info: &'_ SnapshotInfo| (info.moment.unwrap_or(info.begin), options.filter.fits(info));
+    let candidate = |info: &'_ SnapshotInfo| (needed.contains(&info.name), options.filter.fits(info));
     let judged: Vec<Candidate<'_>> = infos
         .iter()
         .map(|info| {
-            let (time, is_meant) = candidate(info);
-            Candidate { time, tags: &info.tags, place: info.place, is_meant }
+            let (is_needed, is_meant) = candidate(info);
+            Candidate { time: time_of(info), tags: &info.tags, place: info.place, is_needed, is_meant }
         })
         .collect();
     let reasons = decide(&judged);
@@ -171,7 +213,7 @@ fn by_policy(
     let Some(first) = verdicts.first() else { return Ok(None) };
     let name = first.info.dataset.clone();
     match verdicts.iter().flat_map(|verdict| &verdict.reasons).any(Reason::is_policy) {
-        true => Ok(Some(Dataset { name, verdicts })),
+        true => Ok(Some(Dataset { name, verdicts, timeline: None })),
         false => Err(OperationError::Refused {
             what: format!("the policy keeps none of the {} snapshots of dataset {name} it is about", verdicts.len()),
             hint: "nothing was forgotten; look for a mistyped tag, or keep at least one with --keep-last 1".into(),
@@ -223,7 +265,7 @@ fn by_name(
         });
     }
     match verdicts.iter().any(|verdict| verdict.is_kept) || allow_empty {
-        true => Ok(Some(Dataset { name, verdicts })),
+        true => Ok(Some(Dataset { name, verdicts, timeline: None })),
         false => Err(OperationError::Refused {
             what: format!("no snapshot of dataset {name} would be left"),
             hint: "nothing was forgotten; to forget them all the same, say --allow-empty".into(),

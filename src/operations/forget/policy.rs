@@ -31,6 +31,8 @@ pub struct Policy {
     pub yearly: Option<u64>,
     /// Those that are at most so much older than the dataset's newest. Days and longer are of the calendar.
     pub within: Option<Span>,
+    /// Those that hold what can be restored of so much time before the dataset's newest.
+    pub timeline: Option<Span>,
     /// Those with one of these tags.
     pub tags: Vec<String>,
 }
@@ -39,7 +41,7 @@ impl Policy {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         let counts = [self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
-        counts.iter().all(Option::is_none) && self.within.is_none() && self.tags.is_empty()
+        counts.iter().all(Option::is_none) && self.within.is_none() && self.timeline.is_none() && self.tags.is_empty()
     }
 }
 
@@ -52,6 +54,8 @@ pub struct Candidate<'a> {
     pub tags: &'a [String],
     /// Where it stands in the dataset.
     pub place: u64,
+    /// Whether the timeline that is kept needs it.
+    pub is_needed: bool,
     /// Whether the policy is about it: others are looked at and left alone.
     pub is_meant: bool,
 }
@@ -65,6 +69,8 @@ pub enum Reason {
     Period(&'static str, String),
     /// It is recent enough.
     Within,
+    /// The timeline that is kept needs it.
+    Timeline,
     /// It has a tag that is kept.
     Tag(String),
     /// It is pinned.
@@ -78,7 +84,7 @@ impl Reason {
     /// Whether the policy itself keeps it.
     pub fn is_policy(&self) -> bool {
         match self {
-            Reason::Last(_) | Reason::Period(..) | Reason::Within | Reason::Tag(_) => true,
+            Reason::Last(_) | Reason::Period(..) | Reason::Within | Reason::Timeline | Reason::Tag(_) => true,
             Reason::Pinned | Reason::KeyDrop(..) => false,
         }
     }
@@ -90,6 +96,7 @@ impl fmt::Display for Reason {
             Reason::Last(number) => write!(f, "last {number}"),
             Reason::Period(name, which) => write!(f, "{name} {which}"),
             Reason::Within => f.write_str("within"),
+            Reason::Timeline => f.write_str("timeline"),
             Reason::Tag(tag) => write!(f, "tag {tag}"),
             Reason::Pinned => f.write_str(PINNED),
             Reason::KeyDrop(had, left) => {
@@ -130,13 +137,13 @@ pub fn decide(policy: &Policy, candidates: &[Candidate<'_>], zone: &TimeZone, fa
         }
     }
     let newest = candidates.iter().rfind(|candidate| candidate.is_meant);
-    let since = policy
-        .within
-        .zip(newest)
-        .and_then(|(span, newest)| zoned(newest.time, zone).checked_sub(span).ok().map(|since| since.timestamp()));
+    let since = policy.within.zip(newest).and_then(|(span, newest)| before(newest.time, span, zone));
     for (place, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_meant) {
         if since.is_some_and(|since| timestamp(candidate.time) >= since) {
             add(&mut kept, place, Reason::Within);
+        }
+        if candidate.is_needed {
+            add(&mut kept, place, Reason::Timeline);
         }
         for tag in policy.tags.iter().filter(|tag| candidate.tags.contains(tag)) {
             add(&mut kept, place, Reason::Tag(tag.clone()));
@@ -151,6 +158,19 @@ pub fn decide(policy: &Policy, candidates: &[Candidate<'_>], zone: &TimeZone, fa
         }
     }
     kept
+}
+
+/// So much before a moment; days and longer are of the calendar.
+fn before(moment: UnixMillis, span: Span, zone: &TimeZone) -> Option<Timestamp> {
+    zoned(moment, zone).checked_sub(span).ok().map(|since| since.timestamp())
+}
+
+/// From when on the timeline is kept, counted from the moment of the dataset's newest snapshot.
+pub(super) fn timeline_since(policy: &Policy, newest: UnixMillis, zone: &TimeZone) -> Option<UnixMillis> {
+    let since = before(newest, policy.timeline?, zone);
+    // A span that goes back beyond all time is all of it.
+    let millis = since.map_or(0, |since| since.as_millisecond());
+    Some(UnixMillis(u64::try_from(millis).unwrap_or(0)))
 }
 
 /// Places of those the policy is about, newest first.
@@ -187,7 +207,8 @@ mod tests {
     }
 
     fn candidates<'a>(times: &[&str], tags: &'a [String]) -> Vec<Candidate<'a>> {
-        let one = |(place, time): (u64, &&str)| Candidate { time: at(time), tags, place, is_meant: true };
+        let one =
+            |(place, time): (u64, &&str)| Candidate { time: at(time), tags, place, is_needed: false, is_meant: true };
         (1..).zip(times).map(one).collect()
     }
 
@@ -269,6 +290,20 @@ mod tests {
         let times = ["2026-02-01T08:59:59Z", "2026-02-01T09:00:00Z", "2026-02-02T09:00:00Z"];
         let policy = Policy { within: Some(Span::new().days(1)), ..Policy::default() };
         assert_eq!(told(&policy, &candidates(&times, &[]), &TimeZone::UTC), ["", "within", "within"]);
+    }
+
+    #[test]
+    fn what_the_timeline_needs_is_kept() {
+        let policy = Policy { timeline: Some(Span::new().days(1)), ..Policy::default() };
+        let mut all = candidates(&TIMES, &[]);
+        all[4].is_needed = true;
+        assert_eq!(told(&policy, &all, &TimeZone::UTC), ["", "", "", "", "timeline", "", ""]);
+        assert!(Reason::Timeline.is_policy() && !policy.is_empty());
+        let since = |text| timeline_since(&policy, at(text), &berlin());
+        assert_eq!(since("2026-10-25T11:00:00Z"), Some(at("2026-10-24T10:00:00Z")), "a day of 25 hours");
+        let all_time = Policy { timeline: Some(Span::new().years(5000)), ..Policy::default() };
+        assert_eq!(timeline_since(&all_time, at(TIMES[0]), &TimeZone::UTC), Some(UnixMillis(0)));
+        assert_eq!(timeline_since(&Policy::default(), at(TIMES[0]), &TimeZone::UTC), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod beside;
 mod locating;
 mod meant;
 mod moment;
+mod needs;
 mod place;
 mod seeking;
 pub mod server;
@@ -18,13 +19,14 @@ use std::path::{Path, PathBuf};
 pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};
+pub(super) use needs::Needs;
 pub use place::{UndoReport, undo};
 pub use seeking::shown;
 
 use super::list::Chosen;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
-use crate::format::snapshot::{File, FileKind, Role};
+use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::repository::Repository;
 use beside::Beside;
 use place::Target;
@@ -80,6 +82,8 @@ pub struct Report {
     pub suspects: Vec<(String, String)>,
     /// Which of its files are the dataset is not known: all of them are there, as they were.
     pub doubt: Option<Doubt>,
+    /// What a server will make of the files.
+    pub notes: Vec<String>,
     /// Nothing was written.
     pub dry_run: bool,
 }
@@ -130,6 +134,7 @@ fn restore_once(
         made_good: Vec::new(),
         suspects: files.iter().filter_map(|f| Some((f.display_path(), f.suspect.clone()?))).collect(),
         doubt: doubt(&chosen.snapshot).filter(|_| options.from.is_none()),
+        notes: notes(&files, &chosen.snapshot),
         dry_run: options.dry_run,
     };
     if options.dry_run {
@@ -145,6 +150,24 @@ fn restore_once(
     let cut = goal.map(|goal| moment::cut(staging.path(), &files, goal)).transpose()?;
     report.aside = staging.put_in_place()?;
     Ok((Report { made_good, unset, ..report }, cut))
+}
+
+/// What a server would make of the files that a person may not expect: one with its AOF on loads no dump, and the other way
+/// round, and says nothing of it.
+fn notes(files: &[&File], snapshot: &Snapshot) -> Vec<String> {
+    let has = |roles: &[Role]| files.iter().any(|file| file.kind == FileKind::File && roles.contains(&file.role));
+    let had_aof = snapshot.facts.get("server.appendonly").map(String::as_str);
+    let (dump, aof) = (has(&[Role::Dump]), has(&[Role::Manifest, Role::SingleAof]));
+    let (what, had) = match (dump, aof) {
+        (true, false) => {
+            ("a server with appendonly yes starts empty on this dump, and writes over it", had_aof == Some("yes"))
+        }
+        (false, true) => ("a server with appendonly no starts empty on this AOF", had_aof == Some("no")),
+        (true, true) | (false, false) => return Vec::new(),
+    };
+    let had = if had { "; the one that was captured is set so" } else { "" };
+    let way = "restore --server gives it to a server, running or stopped, in the form that it loads";
+    vec![format!("{what}{had}: {way}")]
 }
 
 /// What restores into a directory, or into the server that works there, replaced, as far as it is still kept. What an undo

@@ -315,7 +315,9 @@ pub(super) fn refuse_users_of(directory: &Path) -> Result<(), OperationError> {
         let pid = process.file_name().to_string_lossy().into_owned();
         return Err(OperationError::InUse {
             what: format!("{} is the directory of a running {} (pid {pid})", directory.display(), command.trim()),
-            hint: "stop the server first, or restore to another directory".into(),
+            hint: "redkeep restore --server and redkeep undo --server do it with the server; or stop it first, or restore to \
+                   another directory"
+                .into(),
         });
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! `timeline`: the spans of time to which datasets can be restored, the gaps between them and why they are there.
 //! Rules: format-spec/17-timeline.md.
 
+mod coverage;
 mod moments;
 pub(super) mod proof;
 mod searching;
@@ -11,6 +12,8 @@ use crate::format::object::SnapshotName;
 use crate::format::timeline::{Nothing, Precision, Reach};
 use crate::repository::{Alarm, Repository, Span};
 
+pub(super) use coverage::Holdings;
+pub use coverage::{Coverage, Loss};
 pub use moments::{Moment, Picked, Wish, pick};
 pub use searching::{Search, before_command};
 

@@ -6,6 +6,7 @@
 //! [`capture_server`] captures the dataset of a server as it goes on: its AOF where that is live, else a fresh dump; and
 //! proves that the files are those of this server and hold all it answered before a moment.
 
+mod abilities;
 mod address;
 mod aof;
 mod capture;
@@ -25,6 +26,7 @@ mod room;
 mod save;
 mod watch;
 
+pub use abilities::LoadedModule;
 pub use address::{Address, Tls};
 pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
 pub use config_file::ConfigFile;

@@ -129,6 +129,10 @@ enum Force {
     Suspect,
     /// What the server cannot save before it is stopped is lost
     Unsaved,
+    /// Whether the server's modules have the types of the snapshot's data is not known
+    Modules,
+    /// Whether the server knows the commands of the AOF is not known
+    Commands,
 }
 
 impl AServer {
@@ -188,6 +192,8 @@ pub(super) fn run(
         Force::Cluster => server::Consent::Cluster,
         Force::Suspect => server::Consent::Suspect,
         Force::Unsaved => server::Consent::Unsaved,
+        Force::Modules => server::Consent::Modules,
+        Force::Commands => server::Consent::Commands,
     };
     let Wanted { from, goal, dry_run, past } = wanted;
     let options = Options {

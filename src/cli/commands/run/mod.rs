@@ -67,8 +67,9 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   all-files = false                        # of a live server, beside its dataset
   keep-daily = 14                          # as of forget: keep-last, -hourly,
   keep-monthly = 12                        # -daily, -weekly, -monthly, -yearly,
-  keep-within = \"7d\"                       # -within, keep-tags, zone; without
-                                           # any, nothing is forgotten
+  keep-within = \"7d\"                       # -within, -timeline, keep-tags,
+                                           # zone; without any, nothing is
+                                           # forgotten
   prune = true                             # or { grace = \"24h\", max-unused = \"5%\" }
   check = { max-age = \"30d\" }              # or true, { subset = \"1/7\" } or
                                            # { read-data = true }

@@ -19,6 +19,7 @@ use crate::operations::changes::since_previous;
 use crate::operations::hooks::{self, HookError};
 use crate::operations::key_drop::KEY_DROP;
 use crate::operations::list::{Selector, choose};
+use crate::operations::timeline::Coverage;
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
 use crate::operations::{OperationError, backup, check, forget, prune, stats};
 use crate::repository::Repository;
@@ -372,7 +373,10 @@ fn forget(
         0 => String::new(),
         number => format!(", kept {number} from before the keys fell"),
     };
-    let told = format!("forgot {gone} of {}{for_fall}", count((kept + gone) as u64, "snapshot"));
+    let losses = report.datasets.iter().filter_map(|dataset| dataset.timeline.as_ref());
+    let losses = losses.filter(|loss| loss.gone() != Coverage::default());
+    let timeline: String = losses.map(|loss| format!(", {}", super::super::forget::gone(loss))).collect();
+    let told = format!("forgot {gone} of {}{for_fall}{timeline}", count((kept + gone) as u64, "snapshot"));
     Did::new(told, &json::Forget::new(&report, zone), &found.warnings)
 }
 

@@ -9,6 +9,7 @@ mod arrange;
 mod exchanges;
 mod journal;
 mod plan;
+mod preflight;
 mod quiet;
 mod reach;
 mod scratch;
@@ -30,7 +31,7 @@ pub use verify::Verified;
 
 use super::beside::{Beside, Lock, remove};
 use super::stage::sync_directory;
-use super::{Cut, Doubt, From, Goal, doubt, select};
+use super::{Cut, Doubt, From, Goal, Needs, doubt, select};
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -74,6 +75,10 @@ pub enum Consent {
     Suspect,
     /// What the server did not save is lost when it is stopped.
     Unsaved,
+    /// Whether the server's modules have the types of the snapshot's data is not known.
+    Modules,
+    /// Whether the server knows the commands of the AOF is not known.
+    Commands,
 }
 
 /// What is restored into which server.
@@ -208,7 +213,8 @@ pub fn restore_into_server(
     target.refuse(&mut server, &source, options)?;
     if options.dry_run {
         target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
-        return Ok(report);
+        let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;
+        return Ok(ServerReport { notes: report.notes.iter().cloned().chain(doubt).collect(), ..report });
     }
     let place = Place::lock(&target.directory)?;
     if finished {
@@ -234,11 +240,11 @@ pub fn restore_into_server(
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
-    // A stand-in has told what it knows.
-    let server = stopped.is_none().then_some(server);
-    drop(stand_in);
     let prepared = place.clearing(|| {
-        let prepared = place.prepare(repository, &source, &target, &plan, options, observer)?;
+        let prepared = place.prepare(repository, &source, (&mut server, &target), &plan, options, observer)?;
+        // A stand-in has told what it knows.
+        let server = stopped.is_none().then_some(server);
+        drop(stand_in);
         place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
         Ok(prepared)
     })?;
@@ -256,6 +262,30 @@ pub fn restore_into_server(
         place.settle(options)?;
     }
     Ok(ServerReport { aside, cut, verified: Some(verified), made_good, is_started: true, ..report })
+}
+
+/// What the files need of the server, without writing them. Of an AOF that is to be cut back only the whole is known: what
+/// is wrong with that is a note.
+fn would_refuse(
+    repository: &Repository,
+    source: &Source,
+    target: &Target,
+    plan: &Plan,
+    server: &mut Server,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Option<String>, OperationError> {
+    if source.is_known_by_facts() {
+        return Ok(None);
+    }
+    let needs = Needs::of_stored(repository, &source.files.iter().collect::<Vec<_>>(), observer)?;
+    match preflight::by_needs(&needs, plan.way, target, server, options) {
+        Ok(()) => Ok(None),
+        Err(error) if options.goal.is_some() => {
+            Ok(Some(format!("it is refused unless what is cut off is the reason: {error}")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a journal knows the restored state by: the snapshot's id, and what tells one state of it from another.

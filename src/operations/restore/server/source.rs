@@ -31,6 +31,8 @@ pub(super) struct Source {
     pub modules: Option<String>,
     /// What it should hold.
     pub expected: Expected,
+    /// Keys that were counted in its RDB file; those of each database are told of some hundred only.
+    pub keys: Option<u64>,
     /// Bytes of memory that the server used when it was taken.
     pub memory: Option<u64>,
     /// Regular files of the snapshot that are no part of it and stay where they are.
@@ -77,6 +79,7 @@ impl Source {
             header,
             modules: fact("modules").cloned(),
             expected: Expected::of(snapshot, form),
+            keys: fact("keys").and_then(|text| text.parse().ok()),
             memory: fact("used-mem").and_then(|text| text.parse().ok()),
             files,
             left,
@@ -86,6 +89,12 @@ impl Source {
     /// Bytes of its files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Whether the snapshot tells of each database that it holds, and no commands follow.
+    pub fn is_known_by_facts(&self) -> bool {
+        let told: u64 = self.expected.databases.values().map(|(keys, _)| keys).sum();
+        self.form == Form::Dump && self.keys == Some(told) && self.suspects().is_empty()
     }
 
     /// Files that were suspect when they were stored, and why.

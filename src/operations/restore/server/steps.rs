@@ -11,12 +11,12 @@ use super::plan::{Plan, Way};
 use super::quiet::{Writes, save_old};
 use super::source::{Expected, Source};
 use super::target::Target;
-use super::{Options, Place, arrange, exchanges, scratch};
+use super::{Options, Place, arrange, exchanges, preflight, scratch};
 use crate::format::snapshot::File;
 use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, remove, rename_new};
 use crate::operations::restore::place::refuse_users_of;
 use crate::operations::restore::stage::Staging;
-use crate::operations::restore::{Cut, Goal, cut};
+use crate::operations::restore::{Cut, Goal, Needs, cut};
 use crate::operations::second_look::second_look;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -42,7 +42,7 @@ impl Place {
         &self,
         repository: &Repository,
         source: &Source,
-        target: &Target,
+        (server, target): (&mut Server, &Target),
         plan: &Plan,
         options: &Options,
         observer: &dyn Observer,
@@ -60,6 +60,11 @@ impl Place {
         let (files, new) = (staging.join(FILES), staging.join(NEW));
         let made_good = second_look(repository, |_| true, || fetch(repository, source, &files, target, observer))?;
         let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
+        if !source.is_known_by_facts() {
+            observer.begin("looking at what the files need", None);
+            let needs = Needs::of_files(&files, &source.files.iter().collect::<Vec<_>>(), observer)?;
+            preflight::by_needs(&needs, plan.way, target, server, options)?;
+        }
         make(&new)?;
         observer.begin("naming the files as the server does", None);
         let expected = match plan.way {

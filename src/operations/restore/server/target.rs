@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::source::Source;
-use super::{Consent, Options};
+use super::{Consent, Options, preflight};
 use crate::operations::OperationError;
 use crate::redis::RedisError;
 use crate::redis::host::{Host, Start, Stopped};
-use crate::redis::server::{ConfigFile, Info, Server};
+use crate::redis::server::{ConfigFile, Info, LoadedModule, Server};
 
 /// What its files are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,11 @@ pub(super) struct Target {
     pub maxmemory: u64,
     pub databases: u32,
     databases_set: String,
-    has_modules: bool,
     /// What is to be known of a server that does not run.
     pub notes: Vec<String>,
+    /// Ports that it listens on without TLS and with it, as it says; 0 for none.
+    ports: (String, String),
+    pub modules: Vec<LoadedModule>,
 }
 
 impl Target {
@@ -67,6 +69,8 @@ impl Target {
             true => setting("cluster-databases")?.and_then(|text| text.parse().ok()).unwrap_or(1),
             false => databases_set.parse().unwrap_or(16),
         };
+        let of_info = || info.get("tcp_port").unwrap_or("6379").to_owned();
+        let ports = (setting("port")?.unwrap_or_else(of_info), setting("tls-port")?.unwrap_or_else(|| "0".into()));
         let directory = match stopped {
             Some(stopped) => stopped.directory.clone(),
             None => directory(&host, told.as_deref())?,
@@ -80,7 +84,7 @@ impl Target {
             user => user,
         };
         let version = info.version().unwrap_or_default();
-        let has_modules = server.words(&["INFO", "modules"]).is_ok_and(|text| text.contains("module:name="));
+        let modules = server.loaded_modules()?;
         let appendonly = info.is_on("aof_enabled");
         let target = Target {
             directory,
@@ -93,8 +97,9 @@ impl Target {
             maxmemory,
             databases,
             databases_set,
-            has_modules,
             notes: stopped.map(|stopped| stopped.notes.clone()).unwrap_or_default(),
+            ports,
+            modules,
         };
         if stopped.is_none() {
             target.refuse_unwritten_settings()?;
@@ -154,8 +159,12 @@ impl Target {
         now.extend(self.names.aof_directory.as_ref().map(|name| ("appenddirname", "appendonlydir", text(name))));
         if matches!(self.host.start, Start::Process(_)) {
             // A unit or a script may give these besides the file.
-            now.push(("databases", "16", self.databases_set.clone()));
-            now.extend(self.info.get("tcp_port").map(|port| ("port", "6379", port.to_owned())));
+            if !self.info.is_on("cluster_enabled") {
+                // A node of a cluster has one, whatever its file says.
+                now.push(("databases", "16", self.databases_set.clone()));
+            }
+            now.push(("port", "6379", self.ports.0.clone()));
+            now.push(("tls-port", "0", self.ports.1.clone()));
         }
         for (name, default, now) in now {
             let written = written(name).unwrap_or(default);
@@ -210,27 +219,7 @@ impl Target {
             let what = format!("{path} in the snapshot was suspect when it was stored: {why}");
             return refuse(what, "choose another snapshot, or look at it with redkeep verify; or say: --force suspect");
         }
-        if let Some(modules) = source.modules.as_ref().filter(|_| !self.has_modules) {
-            let what = format!("the snapshot holds data of modules ({modules}), and the server has none loaded");
-            return refuse(what, "load the modules in the server's configuration first");
-        }
-        if let Some(highest) = source.expected.databases.keys().next_back()
-            && *highest >= u64::from(self.databases)
-        {
-            let what = format!("the snapshot holds database {highest}, the server has only {}", self.databases);
-            let hint = match self.info.is_on("cluster_enabled") {
-                true => "a node of a cluster has only database 0: restore into a server that is none",
-                false => "raise databases in the server's configuration and start it again",
-            };
-            return refuse(what, hint);
-        }
-        self.refuse_version(source)
-    }
-
-    fn refuse_version(&self, source: &Source) -> Result<(), RedisError> {
-        let Some(header) = source.header else { return Ok(()) };
-        let version = crate::redis::compatibility::ServerVersion::of(&self.info);
-        version.map_or(Ok(()), |version| version.must_read(header, "the server"))
+        preflight::by_facts(self, source, options)
     }
 
     /// Refuses where the bytes will not fit beside what is there.
