@@ -20,8 +20,12 @@ fn as_json_it_tells_where_everything_is() {
     let place = Place::with_snapshot();
     fs::create_dir(place.path("back")).unwrap();
     place.done(&["restore", "--target", "back"]);
+    let would = place.done(&["undo", "back", "--dry-run"]).text();
+    assert!(would.contains("would hold again what it held before the last restore"), "{would}");
+    let dry = place.done(&["undo", "back", "--dry-run", "--json"]).json();
     let json = place.done(&["undo", "back", "--json"]).json();
-    assert_eq!(fields(&json), ["aside", "from", "keys", "server", "target"]);
+    assert_eq!((&dry["from"], &dry["aside"], dry["dry_run"].as_bool()), (&json["from"], &json["aside"], Some(true)));
+    assert_eq!(fields(&json), ["aside", "dry_run", "from", "keys", "server", "target"]);
     assert!(json["aside"].is_string());
 }
 

@@ -128,7 +128,7 @@ fn it_restores_tells_what_it_did_and_takes_it_back() {
     let plan = scene.done(&["restore", &url, "--dry-run"]).stdout;
     assert!(plan.starts_with("would restore snapshot ") && plan.contains("  1. write 1 file(s)"), "{plan}");
     let refused = scene.run(&["restore", &url]);
-    assert_eq!(refused.code, 9, "{}", refused.stderr);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("hint: see what would be done with --dry-run, then say --yes"),
         "{}",
@@ -139,9 +139,15 @@ fn it_restores_tells_what_it_did_and_takes_it_back() {
     let text = scene.done(&["restore", &url, "--yes"]).stdout;
     assert!(text.contains("keys, as in the snapshot") && text.contains("redkeep undo --server=127.0.0.1:"), "{text}");
     scene.new.assert_equal(&scene.holds(), "restored");
+    let text = scene.done(&["undo", &url, "--dry-run"]).stdout;
+    assert!(text.contains("would hold again what it held before the restore"), "{text}");
+    let text = scene.done(&["undo", scene.directory().to_str().unwrap(), "--dry-run"]).stdout;
+    assert!(text.contains("would hold again what it held before the restore"), "{text}");
+    scene.new.assert_equal(&scene.holds(), "nothing was done");
     let text = scene.done(&["undo", &url, "--yes"]).stdout;
     assert!(text.contains("holds again what it held before the restore"), "{text}");
     scene.old.assert_equal(&scene.holds(), "undone");
+    assert!(text.contains("is up again and holds db0: "), "{text}");
 
     let json = scene.done(&["restore", &url, "--yes", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -9,8 +9,8 @@ use crate::cli::context::Context;
 use crate::cli::human::{count, plain};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
-use crate::operations::restore::server::{ServerUndoReport, Serves, undo_directory, undo_server};
-use crate::operations::restore::undo;
+use crate::operations::restore::server::{self, Options, ServerUndoReport, Serves, undo_directory, undo_server};
+use crate::operations::restore::{look_at_undo, undo};
 
 /// Put back what the last restore into a directory or a server replaced
 ///
@@ -24,6 +24,7 @@ use crate::operations::restore::undo;
 #[command(after_long_help = "\
 Examples:
   redkeep undo /var/lib/redis
+  redkeep undo --server --dry-run
   redkeep undo --server --yes
   redkeep undo --server --server-config /etc/redis/redis.conf --yes
 
@@ -31,43 +32,59 @@ JSON:
   {\"target\": path, \"from\": where what it holds again was kept,
    \"aside\": where what stood there is kept now, or null,
    \"server\": where the server answers again, or null,
-   \"keys\": what it says it holds {\"db0\": number, …}, or null}
+   \"keys\": what it says it holds {\"db0\": number, …}, or null,
+   \"dry_run\": bool}
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
     #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_server())]
     directory: Option<PathBuf>,
+    /// Say what would be put back and do nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     of: AServer,
 }
 
 /// Undoes a restore.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let dry_run = arguments.dry_run;
     let Some(directory) = &arguments.directory else {
         context.progress.stop_in_order();
-        return of_server(&undo_server(&arguments.of.options(context)?, &context.progress)?);
+        let options = Options { dry_run, ..arguments.of.options(context)? };
+        return of_server(&undo_server(&options, &context.progress)?, dry_run);
     };
-    if let Some(report) = undo_directory(directory)? {
-        return of_server(&report);
+    let of_a_server = if dry_run { server::look_at_undo(directory)? } else { undo_directory(directory)? };
+    if let Some(report) = of_a_server {
+        return of_server(&report, dry_run);
     }
-    let report = undo(directory)?;
+    let report = if dry_run { look_at_undo(directory)? } else { undo(directory)? };
     let target = report.target.display().to_string();
     let from = report.from.display().to_string();
     let aside = report.aside.map(|aside| aside.display().to_string());
     // A second undo puts back what the first one took away.
-    let mut text = format!("{} holds again what it held before the last restore or undo\n", plain(&target));
+    let (holds, kept) = words(dry_run);
+    let mut text = format!("{} {holds} what it held before the last restore or undo\n", plain(&target));
     if let Some(aside) = &aside {
-        text.push_str(&format!("  what stood there is kept in {}\n", plain(aside)));
+        text.push_str(&format!("  what {kept} in {}\n", plain(aside)));
     }
-    Outcome::deed(text, &json::Undo { target, from, aside, server: None, keys: None })
+    Outcome::deed(text, &json::Undo { target, from, aside, server: None, keys: None, dry_run })
 }
 
-fn of_server(report: &ServerUndoReport) -> anyhow::Result<Outcome> {
+/// For what was done, and for what would be.
+fn words(dry_run: bool) -> (&'static str, &'static str) {
+    match dry_run {
+        true => ("would hold again", "stands there would be kept"),
+        false => ("holds again", "stood there is kept"),
+    }
+}
+
+fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome> {
     let target = report.directory.display().to_string();
     let aside = report.aside.display().to_string();
     let what = if report.is_old { "what it held before the restore" } else { "the restored data" };
-    let kept = format!("  what stood there is kept in {}\n", plain(&aside));
-    let mut text = format!("{} holds again {what}\n{kept}", plain(&target));
+    let (holds, kept) = words(dry_run);
+    let mut text = format!("{} {holds} {what}\n  what {kept} in {}\n", plain(&target), plain(&aside));
     if let Some(serves) = &report.serves {
         let of = |(number, keys): &(u64, u64)| format!("db{number}: {}", count(*keys, "key"));
         let keys: Vec<String> = serves.keys.iter().map(of).collect();
@@ -77,5 +94,5 @@ fn of_server(report: &ServerUndoReport) -> anyhow::Result<Outcome> {
     let server = report.serves.as_ref().map(|serves| serves.address.clone());
     let by_name = |serves: &Serves| serves.keys.iter().map(|(number, keys)| (format!("db{number}"), *keys)).collect();
     let keys = report.serves.as_ref().map(by_name);
-    Outcome::deed(text, &json::Undo { target, from: aside.clone(), aside: Some(aside), server, keys })
+    Outcome::deed(text, &json::Undo { target, from: aside.clone(), aside: Some(aside), server, keys, dry_run })
 }

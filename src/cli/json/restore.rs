@@ -141,6 +141,7 @@ pub(crate) struct Undo {
     pub aside: Option<String>,
     pub server: Option<String>,
     pub keys: Option<BTreeMap<String, u64>>,
+    pub dry_run: bool,
 }
 
 /// `verify`.

@@ -20,7 +20,7 @@ pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};
 pub(super) use needs::Needs;
-pub use place::{UndoReport, undo};
+pub use place::{UndoReport, look_at_undo, undo};
 pub use seeking::shown;
 
 use super::list::Chosen;
@@ -160,7 +160,7 @@ fn notes(files: &[&File], snapshot: &Snapshot) -> Vec<String> {
     let (dump, aof) = (has(&[Role::Dump]), has(&[Role::Manifest, Role::SingleAof]));
     let (what, had) = match (dump, aof) {
         (true, false) => {
-            ("a server with appendonly yes starts empty on this dump, and writes over it", had_aof == Some("yes"))
+            ("a server with appendonly yes starts empty on this dump, and saves over it", had_aof == Some("yes"))
         }
         (false, true) => ("a server with appendonly no starts empty on this AOF", had_aof == Some("no")),
         (true, true) | (false, false) => return Vec::new(),

@@ -286,6 +286,15 @@ pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
     Ok(UndoReport { target: target.path, from, aside })
 }
 
+/// What [`undo`] would do.
+pub fn look_at_undo(target: &Path) -> Result<UndoReport, OperationError> {
+    let target = Target::find(target)?;
+    let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
+    let (_, from) = target.beside.asides()?.pop().ok_or_else(nothing)?;
+    let aside = target.exists().then(|| from.clone());
+    Ok(UndoReport { target: target.path, from, aside })
+}
+
 /// Owner and mode of one directory for another.
 fn give(directory: &Path, like: &fs::Metadata) -> Result<(), OperationError> {
     let failed = |error| OperationError::target("set owner and mode of", directory, error);

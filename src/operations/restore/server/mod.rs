@@ -23,10 +23,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub(in crate::operations) use journal::NAME as JOURNAL;
 pub use plan::Plan;
-pub use undo::{ServerUndoReport, Serves, undo_directory, undo_server};
+pub use undo::{ServerUndoReport, Serves, look_at_undo, undo_directory, undo_server};
 pub use verify::Verified;
 
 use super::beside::{Beside, Lock, remove};
@@ -438,8 +439,12 @@ impl Place {
             let told = options.commands.start.clone().map(Start::Command);
             told.as_ref().unwrap_or(&journal.start).run()?;
         }
+        let (begun, mut waiting) = (Instant::now(), steps::Waiting::new(observer, Duration::MAX));
         let mut go_on = || match observer.interrupted() {
-            false => Ok(()),
+            false => {
+                waiting.tell(begun.elapsed(), "the server is started, and does not serve yet");
+                Ok(())
+            }
             true => Err(RedisError::Stopped {
                 what: "interrupted before the server was seen to serve".into(),
                 hint: "it goes on loading".into(),

@@ -239,7 +239,7 @@ pub(super) struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     /// After how long the first word comes at the latest; each later one takes twice as long.
-    const FIRST: Duration = Duration::from_secs(5);
+    const FIRST: Duration = Duration::from_secs(10);
 
     /// From now on, for so long at most.
     pub fn new(observer: &'a dyn Observer, most: Duration) -> Waiting<'a> {

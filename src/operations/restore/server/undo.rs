@@ -59,6 +59,18 @@ pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, Oper
     Ok(Some(report))
 }
 
+/// What [`undo_directory`] would do.
+pub fn look_at_undo(directory: &Path) -> Result<Option<ServerUndoReport>, OperationError> {
+    let Ok(directory) = directory.canonicalize() else { return Ok(None) };
+    if !directory.join(journal::NAME).exists() {
+        return Ok(None);
+    }
+    let nothing = || OperationError::NothingAside { path: directory.display().to_string() };
+    let place = Place::lock(&directory)?;
+    let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
+    Ok(Some(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) }))
+}
+
 /// The same with a server that runs, or was stopped by what is undone: it is stopped, and started again.
 pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
     let (options, stopped) = reach::settle(options)?;
@@ -72,6 +84,9 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         // One that was killed, and that was brought to its end and started by us.
         place.settle(options)?;
         return Ok(place.report(&journal).with_holdings(&mut server, options)?);
+    }
+    if options.dry_run {
+        return Ok(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) });
     }
     if !options.may_stop {
         return Err(OperationError::Refused {
