@@ -101,7 +101,7 @@ pub(crate) struct Globals {
     /// Print only what was asked for, warnings and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Say what is being done
+    /// Say what is being done; twice: and when, in seconds since the begin
     #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Show no progress bar

@@ -22,7 +22,7 @@ impl Context {
     /// Surroundings by the global options.
     pub fn new(globals: Globals) -> io::Result<Context> {
         let is_shown = !(globals.quiet || globals.no_progress || globals.json);
-        let progress = Progress::new(is_shown, globals.verbose > 0, globals.quiet, globals.json)?;
+        let progress = Progress::new(is_shown, globals.verbose, globals.quiet, globals.json)?;
         Ok(Context { globals, progress, configuration: OnceCell::new() })
     }
 
@@ -36,7 +36,7 @@ impl Context {
     /// A detail for whoever asked for details.
     pub fn detail(&self, text: &str) {
         if self.globals.verbose > 0 {
-            self.progress.aside(|| to_stderr(&format!("redkeep: {text}")));
+            self.progress.detail(text);
         }
     }
 

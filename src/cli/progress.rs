@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     is_shown: bool,
     is_verbose: bool,
     is_quiet: bool,
+    /// The begin of the run, where details are told with their times.
+    clock: Option<Instant>,
     /// Whether the work is to stop.
     stop: Arc<AtomicBool>,
     /// Whether the next signal ends the program where it is.
@@ -35,7 +37,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A bar, shown only on a terminal. From now on SIGINT and SIGTERM end the program with 130, and a word about it.
-    pub fn new(is_shown: bool, is_verbose: bool, is_quiet: bool, is_json: bool) -> io::Result<Progress> {
+    pub fn new(is_shown: bool, verbose: u8, is_quiet: bool, is_json: bool) -> io::Result<Progress> {
         let is_shown = is_shown && io::stderr().is_terminal();
         let bar = ProgressBar::hidden();
         let (stop, at_once) = (Arc::default(), Arc::new(AtomicBool::new(true)));
@@ -54,7 +56,8 @@ impl Progress {
                 }
             }
         })?;
-        Ok(Progress { bar, is_shown, is_verbose, is_quiet, stop, at_once, is_answered })
+        let clock = (verbose > 1).then(Instant::now);
+        Ok(Progress { bar, is_shown, is_verbose: verbose > 0, is_quiet, clock, stop, at_once, is_answered })
     }
 
     /// From now on the first signal asks the work to stop in good order, and the second ends the program.
@@ -71,6 +74,12 @@ impl Progress {
             self.at_once.store(at_once, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// Prints a detail; with its time since the begin where that was asked for.
+    pub fn detail(&self, text: &str) {
+        let time = self.clock.map_or(String::new(), |clock| format!(" {:.3} s", clock.elapsed().as_secs_f64()));
+        self.aside(|| to_stderr(&format!("redkeep{time}: {text}")));
     }
 
     /// Prints something else without disturbing the bar.
@@ -135,7 +144,7 @@ impl Observer for Progress {
         }
         if self.is_verbose {
             let bytes = bytes.map_or(String::new(), |bytes| format!(" {}", size(bytes)));
-            self.aside(|| to_stderr(&format!("redkeep: {what}{bytes}")));
+            self.detail(&format!("{what}{bytes}"));
         }
     }
 

@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 29] = [
+pub const COMMANDS: [&str; 30] = [
     "timeline",
     "init",
     "backup",
@@ -20,6 +20,7 @@ pub const COMMANDS: [&str; 29] = [
     "schedule",
     "schedule install",
     "schedule show",
+    "schedule test",
     "schedule remove",
     "doctor",
     "key",

@@ -91,3 +91,12 @@ fn a_password_among_the_arguments_is_warned_of() {
     let ran = place.ends(9, &["backup", "--dataset", "d", "--redis", "redis://u@127.0.0.1:1"]);
     assert!(!ran.stderr.contains("can be read by"), "{}", ran.stderr);
 }
+
+#[test]
+fn details_come_with_their_times_where_that_was_asked_for() {
+    let place = Place::with_repository();
+    place.ends(0, &["snapshots", "-v"]).says("redkeep: opening ");
+    let ran = place.ends(0, &["snapshots", "-vv"]);
+    ran.says(" s: opening ");
+    assert!(!ran.stderr.contains("redkeep: opening"), "{}", ran.stderr);
+}
