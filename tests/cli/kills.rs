@@ -16,7 +16,7 @@ struct Sweep {
     new: Tree,
 }
 
-const RESTORE: &[&str] = &["restore", "--target", "back"];
+const RESTORE: &[&str] = &["restore", "--target", "back", "--replace-anything"];
 const UNDO: &[&str] = &["undo", "back"];
 
 impl Sweep {

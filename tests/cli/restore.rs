@@ -14,12 +14,36 @@ fn the_files_are_those_that_were_taken() {
     assert_eq!(tree(&place.path("back")), tree(&place.data()));
 }
 
+/// LOCAL-20
+#[test]
+fn an_empty_directory_one_with_a_dataset_and_one_that_was_restored_are_replaced() {
+    let place = Place::with_snapshot();
+    fs::create_dir_all(place.path("back/empty")).unwrap();
+    place.done(&["restore", "--target", "back"]);
+    fs::write(place.path("back/notes.txt"), "beside a dataset").unwrap();
+    place.done(&["restore", "--target", "back"]);
+    // What the snapshot puts there, without the dump.
+    fs::remove_file(place.path("back/dump.rdb")).unwrap();
+    place.done(&["restore", "--target", "back"]);
+    fs::remove_file(place.path("back/dump.rdb")).unwrap();
+    fs::write(place.path("back/thesis.txt"), "years of work").unwrap();
+    place.ends(2, &["restore", "--target", "back"]).says("holds no dataset, but thesis.txt");
+    assert_eq!(fs::read_to_string(place.path("back/thesis.txt")).unwrap(), "years of work");
+}
+
+/// LOCAL-20
 #[test]
 fn what_it_replaces_is_kept_and_the_way_back_is_told() {
     let place = Place::with_snapshot();
     fs::create_dir(place.path("back")).unwrap();
     fs::write(place.path("back/precious"), "x").unwrap();
-    let text = place.done(&["restore", "latest", "--target", "back"]).text();
+    // A directory that was mistyped: it may be anything.
+    for way in [&[][..], &["--dry-run"]] {
+        let refused = place.ends(2, &[&["restore", "latest", "--target", "back"], way].concat());
+        refused.says("/back holds no dataset, but precious").says("--replace-anything");
+    }
+    assert_eq!(fs::read_dir(place.path("back")).unwrap().count(), 1);
+    let text = place.done(&["restore", "latest", "--target", "back", "--replace-anything"]).text();
     let aside = text.lines().find_map(|line| line.split_once("is kept in ")).unwrap().1;
     assert_eq!(fs::read_to_string(format!("{aside}/precious")).unwrap(), "x");
     assert!(text.contains(&format!("redkeep undo {}", place.arg("back"))), "{text}");
@@ -192,7 +216,7 @@ fn a_mount_point_is_refused_before_anything_is_written() {
         command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
     command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).arg(program).args(["restore", "--target", "back"]);
-    let ran = run(command.envs(environment).current_dir(place.path(".")));
+    let ran = run(command.arg("--replace-anything").envs(environment).current_dir(place.path(".")));
     if ran.code == 77 || ran.stderr.starts_with("unshare: ") {
         return; // Only root mounts, and not in every container.
     }

@@ -7,7 +7,7 @@ fn it_puts_back_what_a_restore_replaced_and_needs_no_repository() {
     let place = Place::with_snapshot();
     fs::create_dir(place.path("back")).unwrap();
     fs::write(place.path("back/precious"), "x").unwrap();
-    place.done(&["restore", "--target", "back"]);
+    place.done(&["restore", "--target", "back", "--replace-anything"]);
     let mut command = place.command(&["undo", "back"]);
     let ran = run(command.env_remove("REDKEEP_REPO").env_remove("REDKEEP_PASSWORD"));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
@@ -54,4 +54,36 @@ fn without_a_word_about_where_the_ways_are_named() {
         .ends(2, &["undo", "--server", "127.0.0.1:7901"])
         .says("hint: to name the server")
         .says("--server=127.0.0.1:7901");
+}
+
+#[test]
+fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    for _ in 0..3 {
+        place.done(&["restore", "--target", "back"]);
+    }
+    let listed = || place.done(&["undo", "back", "--list", "--json"]).json()["asides"].as_array().unwrap().clone();
+    let all = listed();
+    assert_eq!(all.len(), 3);
+    assert_eq!(fields(&all[0]), ["bytes", "next", "path", "time"]);
+    let next: Vec<bool> = all.iter().map(|aside| aside["next"].as_bool().unwrap()).collect();
+    assert_eq!((next, &all[0]["bytes"]), (vec![false, false, true], &0.into()));
+    let text = place.done(&["undo", "back", "--list"]).text();
+    assert!(text.contains("the next undo puts it back") && text.lines().count() == 4, "{text}");
+
+    let time = all[0]["time"].as_str().unwrap();
+    let gone = place.done(&["undo", "back", "--remove", time, "--json"]).json();
+    assert_eq!((&gone["removed"], &gone["asides"][0]["path"]), (&true.into(), &all[0]["path"]));
+    assert_eq!(listed(), all[1..]);
+    place.ends(1, &["undo", "back", "--remove", time]).says("nothing was set aside");
+    assert!(place.done(&["undo", "back", "--remove-older", "1h"]).text().contains("nothing is removed"));
+    let older = std::path::PathBuf::from(all[1]["path"].as_str().unwrap());
+    let named = |time: &str| older.with_file_name(format!(".redkeep-aside-back-{time}"));
+    fs::rename(&older, named("20200101T000000Z")).unwrap();
+    place.done(&["undo", "back", "--remove-older", "1h"]);
+    assert_eq!(listed(), all[2..], "what the next undo puts back stays");
+    place.done(&["undo", "back"]);
+    place.ends(2, &["undo", "--list"]);
+    place.ends(2, &["undo", "back", "--remove-older", "1h", "--dry-run"]);
 }

@@ -25,7 +25,8 @@ use into_server::{IntoServer, of_a_restore};
 /// Put a snapshot into a directory, or into a server
 ///
 /// Puts the files of a snapshot into a directory: all of them, compared with what was stored, or nothing. What stood
-/// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched.
+/// there is kept beside it, and `redkeep undo` puts it back. A directory that a running server uses is not touched, and one
+/// that holds something else than a dataset only with --replace-anything.
 ///
 /// With --at it is the state of any second that an AOF covers (`redkeep timeline` shows which), with --before-command the
 /// one before the last command of a kind, in the newest snapshot that holds one. The AOF is cut on the restored copy; a dump
@@ -103,6 +104,9 @@ pub(crate) struct Arguments {
     /// Also restore what configured the server, to .redkeep-config in the target: it may hold passwords
     #[arg(long, conflicts_with = "server")]
     with_config: bool,
+    /// Replace a directory that holds something else than a dataset, too: it is set aside
+    #[arg(long, conflicts_with = "server")]
+    replace_anything: bool,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -146,7 +150,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         let wanted = into_server::Wanted { from, goal, dry_run: arguments.dry_run, past: &past };
         return into_server::run(arguments.into, wanted, &repository, &chosen, context);
     };
-    let options = Options { target, from, with_config: arguments.with_config, dry_run: arguments.dry_run };
+    let Arguments { with_config, replace_anything, dry_run, .. } = arguments;
+    let options = Options { target, from, with_config, replace_anything, dry_run };
     let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
     let past = past(cut.as_ref());
     let suspect = |(path, why): &(String, String)| format!("{path} was suspect when it was stored: {why}");

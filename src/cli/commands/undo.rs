@@ -1,5 +1,7 @@
 //! `redkeep undo`.
 
+mod asides;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -26,6 +28,8 @@ Examples:
   redkeep undo /var/lib/redis
   redkeep undo --server --dry-run
   redkeep undo --server --yes
+  redkeep undo /var/lib/redis --list
+  redkeep undo /var/lib/redis --remove-older 30d
   redkeep undo --server --server-config /etc/redis/redis.conf --yes
 
 JSON:
@@ -34,6 +38,9 @@ JSON:
    \"server\": where the server answers again, or null,
    \"keys\": what it says it holds {\"db0\": number, …}, or null,
    \"dry_run\": bool}
+  With --list, --remove and --remove-older:
+  {\"target\": path, \"removed\": bool, \"asides\": [{\"path\", \"time\",
+     \"bytes\": number, \"next\": whether the next undo puts it back}]}
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
@@ -42,6 +49,8 @@ pub(crate) struct Arguments {
     /// Say what would be put back and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    asides: asides::Asides,
     #[command(flatten)]
     of: AServer,
 }
@@ -54,6 +63,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         let options = Options { dry_run, ..arguments.of.options(context)? };
         return of_server(&undo_server(&options, &context.progress)?, dry_run);
     };
+    if let Some(outcome) = asides::run(&arguments.asides, directory)? {
+        return Ok(outcome);
+    }
     let of_a_server = if dry_run { server::look_at_undo(directory)? } else { undo_directory(directory)? };
     if let Some(report) = of_a_server {
         return of_server(&report, dry_run);

@@ -19,7 +19,7 @@ use crate::repository::Alarm;
 pub(crate) use backup::Backup;
 pub(crate) use drill::Drill;
 pub(crate) use forget::{Forget, Tag, Undelete};
-pub(crate) use restore::{Restore, RestoreServer, Undo, Verify};
+pub(crate) use restore::{Asides, Restore, RestoreServer, Undo, Verify};
 pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, Snapshot, Snapshots, modified};
 pub(crate) use stats::Stats;
 pub(crate) use timeline::Timelines;

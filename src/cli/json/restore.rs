@@ -144,6 +144,35 @@ pub(crate) struct Undo {
     pub dry_run: bool,
 }
 
+/// `undo --list`, and what removes.
+#[derive(Serialize)]
+pub(crate) struct Asides {
+    target: String,
+    removed: bool,
+    asides: Vec<OfAside>,
+}
+
+/// What a restore replaced.
+#[derive(Serialize)]
+struct OfAside {
+    path: String,
+    time: String,
+    bytes: u64,
+    next: bool,
+}
+
+impl Asides {
+    pub fn new(target: &std::path::Path, asides: &[restore::Aside], removed: bool) -> Asides {
+        let one = |aside: &restore::Aside| OfAside {
+            path: aside.path.display().to_string(),
+            time: exact(aside.time),
+            bytes: aside.bytes,
+            next: aside.is_next,
+        };
+        Asides { target: target.display().to_string(), removed, asides: asides.iter().map(one).collect() }
+    }
+}
+
 /// `verify`.
 #[derive(Serialize)]
 pub(crate) struct Verify {

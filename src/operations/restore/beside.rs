@@ -206,6 +206,11 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     (time.strftime(TIME).to_string() == text).then_some(time)
 }
 
+/// Milliseconds since the epoch of the time in a name.
+pub(super) fn moment_of(text: &str) -> Option<u64> {
+    parse_time(text).and_then(|time| u64::try_from(time.as_millisecond()).ok())
+}
+
 fn is_time(text: &str) -> bool {
     parse_time(text).is_some()
 }

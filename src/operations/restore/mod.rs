@@ -3,11 +3,13 @@
 //! LOCAL-7: everything is written to a staging directory beside the target, synced, read back and compared, AOF manifests
 //! last; then the directory takes the target's name by one rename, and what stood there is kept aside.
 
+mod asides;
 mod beside;
 mod locating;
 mod meant;
 mod moment;
 mod needs;
+mod occupied;
 mod place;
 mod seeking;
 pub mod server;
@@ -16,6 +18,7 @@ mod write_back;
 
 use std::path::{Path, PathBuf};
 
+pub use asides::{Aside, Removal, asides, remove_asides};
 pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};
@@ -29,6 +32,7 @@ use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::repository::Repository;
 use beside::Beside;
+use occupied::refuse_other;
 use place::Target;
 use stage::Staging;
 
@@ -50,14 +54,16 @@ pub struct Options {
     pub from: Option<From>,
     /// Also restore what configures the server, below `.redkeep-config` in the target.
     pub with_config: bool,
+    /// Replace a directory that holds something else than a dataset, too.
+    pub replace_anything: bool,
     /// Say what would be done and stop.
     pub dry_run: bool,
 }
 
 impl Options {
-    /// All of a dataset into this directory.
+    /// All of a dataset into this directory, whatever stands there.
     pub fn new(target: PathBuf) -> Options {
-        Options { target, from: None, with_config: false, dry_run: false }
+        Options { target, from: None, with_config: false, replace_anything: true, dry_run: false }
     }
 }
 
@@ -122,6 +128,9 @@ fn restore_once(
     files.retain(|file| !is_left(file));
     let target = Target::find(&options.target)?;
     target.refuse_repository(&repository.location())?;
+    if !options.replace_anything {
+        refuse_other(target.path(), &chosen.snapshot)?;
+    }
     let regular = files.iter().filter(|file| file.kind == FileKind::File);
     let bytes = regular.clone().map(|file| file.size).sum();
     let mut report = Report {
