@@ -41,7 +41,7 @@ pub(super) fn of_a_restore() -> impl Iterator<Item = &'static str> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = INTO)]
 pub(crate) struct AServer {
-    /// A server of this host; one that is stopped is named by an option below too [without a value: the one that REDKEEP_REDIS names, else 127.0.0.1:6379]
+    /// A server of this host; one that is stopped is named by an option below too [without a value: the one that REDKEEP_REDIS names, else the one that its configuration says, else 127.0.0.1:6379]
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
     server: Option<Option<String>>,
     /// The server may be stopped, and its data replaced
