@@ -25,6 +25,7 @@ mod key_drop;
 mod live;
 mod live_hostile;
 mod live_impostors;
+mod live_kills;
 mod live_truth;
 mod moments;
 mod moments_edges;
