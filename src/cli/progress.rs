@@ -65,6 +65,11 @@ impl Progress {
         self.at_once.store(false, Ordering::Relaxed);
     }
 
+    /// Is set once a signal asked the work to stop.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// Asks a person something: a signal ends the question, which leaves the terminal as it was.
     pub fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         let at_once = self.at_once.swap(false, Ordering::Relaxed);

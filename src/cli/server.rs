@@ -91,7 +91,8 @@ impl Login {
             let is_given = self.redis_password_file.is_some() || self.redis_password_command.is_some();
             let password = password.as_deref().filter(|_| is_given || !address.has_password());
             let address = address.with_login(self.redis_user.as_deref(), password.map(String::as_str));
-            address.with_tls(tls.clone()).with_renamed(&self.renamed_command)
+            let stop = context.progress.stop_flag();
+            address.with_tls(tls.clone()).with_renamed(&self.renamed_command).with_stop(Some(stop))
         })
     }
 

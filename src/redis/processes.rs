@@ -13,10 +13,6 @@ use super::peer::Peer;
 
 /// Where Linux shows its processes.
 const PROC: &str = "/proc";
-/// Ticks of a second in what /proc shows: the same on every Linux that servers run on.
-const TICKS: u64 = 100;
-/// By how many seconds the age of a process and what its server says of it may differ.
-const AGE_SLACK: u64 = 5;
 
 /// What is seen of an append-only file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +42,31 @@ pub(super) fn look(directory: FileId, file: FileId, name: &[u8]) -> Sight {
 }
 
 /// The process that a server names as its own, where it can be looked into and is certainly that server: it is called
-/// like one, is as old, and is at the other end of a connection. Numbers of processes mean something else in a container,
-/// and on another host.
+/// like one, and the kernel shows it at the other end of a connection. Numbers of processes mean something else in a
+/// container, and on another host; and how old a server says it is goes by a clock that may have been set since.
 #[derive(Debug)]
 pub(super) struct ServerProcess(Process);
 
 impl ServerProcess {
-    /// Looks for the process that has been running for so many seconds and serves there: the one of this number, or, where
-    /// the server counts processes in a container, one that holds the other end of a connection.
-    pub(super) fn find(id: u64, uptime: u64, peer: &Peer) -> Option<Self> {
-        let is_like_it = |process: &Process| {
-            process.is_server()
-                && process.age().is_some_and(|age| age.abs_diff(uptime) <= AGE_SLACK)
-                && fs::metadata(process.path.join("cwd")).is_ok()
-        };
-        let told = u32::try_from(id).ok().map(Process::of).filter(is_like_it);
-        let told = told.filter(|process| peer.is_process(process.id));
-        told.or_else(|| peer.processes().into_iter().map(Process::of).find(is_like_it)).map(Self)
+    /// Looks for the process that serves there: the one of this number, or, where the server counts processes in a container,
+    /// one that holds the other end of a connection. Else tells what did not fit.
+    pub(super) fn find(id: u64, peer: &Peer) -> Result<Self, String> {
+        let told = u32::try_from(id).ok().map(Process::of);
+        let is_open = |process: &Process| process.is_server() && fs::metadata(process.path.join("cwd")).is_ok();
+        if let Some(told) = told.as_ref().filter(|told| is_open(told) && peer.is_process(told.id)) {
+            return Ok(Self(Process::of(told.id)));
+        }
+        // A child that saves holds the connections of its server, too, and began later.
+        let there = peer.processes().into_iter().map(Process::of).filter(is_open);
+        if let Some(server) = there.min_by_key(|process| process.begin().unwrap_or(u64::MAX)) {
+            return Ok(Self(server));
+        }
+        Err(match told.filter(|told| told.path.exists()) {
+            None => format!("there is no process {id} here, which it says it is"),
+            Some(told) if !told.is_server() => format!("process {id}, which it says it is, is no server here"),
+            Some(told) if !is_open(&told) => format!("process {id} may not be looked into: run as root or as its user"),
+            Some(_) => format!("process {id}, which it says it is, is not at the other end of the connection"),
+        })
     }
 
     /// Whether it holds a file open for writing.
@@ -134,12 +138,9 @@ impl Process {
         fs::read_to_string(self.path.join("fdinfo").join(descriptor)).is_ok_and(|info| tells_writing(&info))
     }
 
-    /// Seconds since it was started.
-    fn age(&self) -> Option<u64> {
-        let since_boot = fs::read_to_string(Path::new(PROC).join("uptime")).ok()?;
-        let since_boot: f64 = since_boot.split_whitespace().next()?.parse().ok()?;
-        let begin = begin_ticks(&fs::read_to_string(self.path.join("stat")).ok()?)? / TICKS;
-        Some((since_boot as u64).saturating_sub(begin))
+    /// When it began, in ticks since the system did, whatever a clock was set to.
+    fn begin(&self) -> Option<u64> {
+        begin_ticks(&fs::read_to_string(self.path.join("stat")).ok()?)
     }
 
     fn works_in(&self, directory: FileId) -> bool {
@@ -227,10 +228,16 @@ mod tests {
         assert_eq!(begin_ticks(&format!("77 (a) b) {after}")), Some(4321));
         assert_eq!(begin_ticks("77 (a) S 1"), None);
         let me = Process { id: std::process::id(), path: "/proc/self".into() };
-        assert!(me.age().is_some_and(|age| age < 3600));
+        assert!(me.begin().is_some());
+    }
+
+    #[test]
+    fn a_process_that_is_not_the_servers_is_told_with_what_does_not_fit() {
         let nowhere = Peer::Tcp("127.0.0.1".into(), 1);
-        let id = u64::from(std::process::id());
-        assert!(ServerProcess::find(id, me.age().unwrap(), &nowhere).is_none(), "no server");
+        let why = |id: u64| ServerProcess::find(id, &nowhere).unwrap_err();
+        assert!(why(u64::from(std::process::id())).contains("is no server here"));
+        assert!(why(u64::from(u32::MAX)).contains("there is no process"));
+        assert!(why(u64::MAX).contains("there is no process"));
     }
 
     #[test]

@@ -185,8 +185,7 @@ fn captures_after_kills(kind: ServerKind) {
         let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(stamps));
         turn(&mut server, &mut dice, number, &mut score);
     }
-    println!("{}: {score:?}", kind.name());
-    assert_eq!(score.clean + score.told + score.refused, captures());
+    assert_eq!(score.clean + score.told + score.refused, captures(), "{}: {score:?}", kind.name());
 }
 
 /// LIVE-1.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use zeroize::Zeroizing;
@@ -20,6 +22,8 @@ pub struct Address {
     tls: Tls,
     /// What commands are called there that an operator renamed, by their usual names in upper case.
     renamed: BTreeMap<String, String>,
+    /// Is set once the user asks to stop: an answer is not waited for then.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// Certificates for `rediss://`, in PEM. Without a root the system's certificates count.
@@ -49,6 +53,16 @@ impl Address {
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
+    }
+
+    /// The same server, whose answers are waited for until this is set.
+    pub fn with_stop(mut self, stop: Option<Arc<AtomicBool>>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    pub(super) fn stop(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.clone()
     }
 
     /// The same server, where commands have other names: the usual name, the name to send.
@@ -150,7 +164,7 @@ impl FromStr for Address {
         }
         // CLIENT SETINFO is no command of a least-privilege user before 7.2.
         let login = info.redis_settings().clone().set_skip_set_lib_name();
-        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default(), renamed: BTreeMap::new() })
+        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default(), renamed: BTreeMap::new(), stop: None })
     }
 }
 

@@ -298,10 +298,11 @@ impl Live<'_> {
             return Ok(None);
         }
         if self.options.tail || self.options.no_save {
-            return Err(self.place.not_the_servers(
-                "its process cannot be looked into, and its AOF did not grow as the server counted; without --aof-tail \
-                 and --no-save a save would be the proof",
-            ));
+            return Err(self.place.not_the_servers(&format!(
+                "its process is not seen ({}), and its AOF did not grow as the server counted; without --aof-tail and \
+                 --no-save a save would be the proof",
+                self.place.unseen
+            )));
         }
         self.cleaning_up(server, |server, saver| saver.save(server).map(|saved| ((), Some(saved.stamp))))
             .map(|(_, made)| made)
@@ -332,7 +333,7 @@ impl Live<'_> {
         work: impl FnOnce(&mut Server, &mut Saver<'_>) -> Result<(T, Option<DumpStamp>), RedisError>,
     ) -> Result<(T, Option<MadeDump>), RedisError> {
         let mut saver = Saver::new(&self.place, self.watch, self.options.patience);
-        let address = server.address().clone();
+        let address = server.address().clone().with_stop(None);
         let made = |stamp: DumpStamp| MadeDump { path: self.place.dump(), stamp, address };
         let done = work(server, &mut saver);
         let is_ours = saver.had_dump == Some(false) && self.keeps_no_dumps();
@@ -355,16 +356,18 @@ impl Live<'_> {
     }
 
     /// Removes the dump of a save that is of no use any more, or tells why it stays.
-    fn take_away(&self, server: &mut Server, made: impl FnOnce(DumpStamp) -> MadeDump) -> Result<(), String> {
+    fn take_away(&self, server: &Server, made: impl FnOnce(DumpStamp) -> MadeDump) -> Result<(), String> {
         let path = self.place.dump();
         let path = path.display();
-        if !saves_ended(server, &|| {
-            let seconds = CLEANING * LOOK.as_millis() as u32 / 1000;
+        // An interruption may have come while an answer was waited for.
+        let tell = || {
+            let seconds = LOOK.saturating_mul(CLEANING).as_secs();
             (self.watch.note)(&format!(
                 "waiting up to {seconds} s for the server's save to end: the server keeps no dumps, and would load {path} \
                  when it starts"
             ));
-        }) {
+        };
+        if !server.once_more().is_ok_and(|mut server| saves_ended(&mut server, &tell)) {
             return Err(format!("the server goes on with its save, and would load {path} when it starts"));
         }
         let there = DumpStamp::of_path(&self.place.dump());

@@ -1,12 +1,13 @@
 //! A connection to a server, and the commands a capture needs.
 
-use std::sync::Once;
 use std::time::Duration;
 
-use ::redis::{Client, ClientTlsConfig, Connection, FromRedisValue, Pipeline, TlsCertificates};
+use ::redis::{FromRedisValue, Pipeline, Value, from_redis_value, parse_redis_value};
 
 use super::address::Address;
 use super::info::Info;
+use super::tls;
+use super::wire::{Trouble, Wire};
 use crate::redis::RedisError;
 
 /// How long a server may take to take a connection.
@@ -17,7 +18,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// A connection to a server.
 pub struct Server {
     address: Address,
-    connection: Connection,
+    wire: Wire,
 }
 
 /// The server's clock: microseconds since the epoch.
@@ -39,12 +40,11 @@ impl ServerTime {
 impl Server {
     /// Connects and logs in.
     pub fn connect(address: &Address) -> Result<Self, RedisError> {
-        let failed = |error: ::redis::RedisError| cannot_connect(address, error);
         let address = &address.clone().with_some_password();
-        let connection = client(address).map_err(failed)?.get_connection_with_timeout(CONNECT).map_err(failed)?;
-        connection.set_read_timeout(Some(ANSWER)).map_err(failed)?;
-        connection.set_write_timeout(Some(ANSWER)).map_err(failed)?;
-        let mut server = Self { address: address.clone(), connection };
+        let config = || tls::config(address.tls());
+        let wire = Wire::connect(address.info().addr(), config, (CONNECT, ANSWER), address.stop());
+        let mut server = Self { address: address.clone(), wire: wire.map_err(|trouble| lost(address, trouble))? };
+        server.log_in()?;
         // A server without a password answers everything but this only after AUTH.
         match server.words(&["PING"]) {
             Ok(_) => Ok(server),
@@ -57,6 +57,30 @@ impl Server {
             Err(RedisError::Answer { message, .. }) => Err(RedisError::Login { address: address.to_string(), message }),
             Err(error) => Err(error),
         }
+    }
+
+    /// As the user that the address names, to the database it names.
+    fn log_in(&mut self) -> Result<(), RedisError> {
+        let address = self.address.to_string();
+        let refused = |error| match error {
+            RedisError::Answer { message, .. } => RedisError::Login { address: address.clone(), message },
+            other => other,
+        };
+        let settings = self.address.info().redis_settings().clone();
+        if let Some(password) = settings.password() {
+            let user = settings.username().filter(|user| !user.is_empty());
+            let words: Vec<&str> = ["AUTH"].into_iter().chain(user).chain([password]).collect();
+            self.words(&words).map_err(refused)?;
+        }
+        if settings.db() != 0 {
+            self.words(&["SELECT", &settings.db().to_string()]).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// The same server, by a new connection that no interruption ends: for what has to be put in order.
+    pub(super) fn once_more(&self) -> Result<Self, RedisError> {
+        Self::connect(&self.address.clone().with_stop(None))
     }
 
     /// Where it is.
@@ -85,18 +109,28 @@ impl Server {
         for word in words.iter().skip(1) {
             command.arg(*word);
         }
-        command.query(&mut self.connection).map_err(|error| failed(&self.address, usual, error))
+        let answer = self.ask(&command.get_packed_command(), 1, usual)?.into_iter().next().unwrap_or(Value::Nil);
+        from_redis_value(answer).map_err(|error| failed(usual, error.into()))
     }
 
     /// Sends commands of one name at once, and answers with what came to each.
     pub(super) fn at_once<T: FromRedisValue>(&mut self, name: &str, commands: &Pipeline) -> Result<Vec<T>, RedisError> {
-        commands.query(&mut self.connection).map_err(|error| failed(&self.address, name, error))
+        let answers = self.ask(&commands.get_packed_pipeline(), commands.len(), name)?;
+        from_redis_value(Value::Array(answers)).map_err(|error| failed(name, error.into()))
+    }
+
+    /// The values that came; one that says an error is an error.
+    fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Value>, RedisError> {
+        let answers = self.wire.ask(packed, replies, &name.to_ascii_uppercase());
+        let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
+        let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);
+        answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(name, error))).collect()
     }
 
     /// How long to wait for an answer from now on: some commands look at every key.
     pub fn wait_up_to(&mut self, time: Duration) -> Result<(), RedisError> {
-        let set = self.connection.set_read_timeout(Some(time));
-        set.map_err(|error| failed(&self.address, "", error))
+        self.wire.patience = time;
+        Ok(())
     }
 
     /// INFO, all of it that comes without asking.
@@ -118,8 +152,9 @@ impl Server {
     pub(super) fn time_and_info(&mut self) -> Result<(ServerTime, Info), RedisError> {
         let mut both = ::redis::pipe();
         both.cmd(self.address.command("TIME")).cmd(self.address.command("INFO"));
-        let answers = both.query::<(Vec<String>, String)>(&mut self.connection);
-        let (time, info) = answers.map_err(|error| failed(&self.address, "INFO", error))?;
+        let answers = self.ask(&both.get_packed_pipeline(), both.len(), "INFO")?;
+        let (time, info): (Vec<String>, String) =
+            from_redis_value(Value::Array(answers)).map_err(|error| failed("INFO", error.into()))?;
         Ok((server_time(&time)?, Info::parse(&info)))
     }
 
@@ -131,23 +166,6 @@ impl Server {
     }
 }
 
-fn client(address: &Address) -> Result<Client, ::redis::RedisError> {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // An error means that one was installed before, which does as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-    let tls = address.tls();
-    if tls.root.is_none() && tls.client.is_none() {
-        return Client::open(address.info().clone());
-    }
-    let client_tls = tls
-        .client
-        .as_ref()
-        .map(|(certificate, key)| ClientTlsConfig { client_cert: certificate.clone(), client_key: key.to_vec() });
-    Client::build_with_tls(address.info().clone(), TlsCertificates { client_tls, root_cert: tls.root.clone() })
-}
-
 /// What TIME answers: seconds and microseconds.
 fn server_time(answer: &[String]) -> Result<ServerTime, RedisError> {
     let number = |place: usize| answer.get(place).and_then(|text| text.parse::<u64>().ok());
@@ -157,31 +175,18 @@ fn server_time(answer: &[String]) -> Result<ServerTime, RedisError> {
     time.map(ServerTime).ok_or_else(strange)
 }
 
-fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> RedisError {
+fn failed(command: &str, error: ::redis::RedisError) -> RedisError {
     let said = || {
         let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
         format!("{code}{}", error.detail().unwrap_or_default())
     };
-    let command = command.to_ascii_uppercase();
-    match error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-        true => broken(&address.to_string(), error.to_string()),
-        false if error.code().is_some() || error.detail().is_some() => RedisError::Answer { command, message: said() },
-        false => RedisError::Answer { command, message: error.to_string() },
-    }
+    let message = if error.code().is_some() || error.detail().is_some() { said() } else { error.to_string() };
+    RedisError::Answer { command: command.to_ascii_uppercase(), message }
 }
 
-fn cannot_connect(address: &Address, error: ::redis::RedisError) -> RedisError {
-    let address = address.to_string();
-    let text = error.to_string();
-    if error.kind() == ::redis::ErrorKind::AuthenticationFailed
-        || ["WRONGPASS", "NOAUTH", "switch database"].iter().any(|word| text.contains(word))
-    {
-        return RedisError::Login { address, message: text };
+fn lost(address: &Address, trouble: Trouble) -> RedisError {
+    match trouble {
+        Trouble::Interrupted => RedisError::Interrupted,
+        Trouble::Broken(text) => RedisError::Connection { address: address.to_string(), source: text.into() },
     }
-    broken(&address, text)
-}
-
-/// The library's error would say its cause twice: once itself, once as its source. Here it is said once.
-fn broken(address: &str, text: String) -> RedisError {
-    RedisError::Connection { address: address.to_string(), source: text.into() }
 }

@@ -45,15 +45,18 @@ pub(super) struct Place {
     pub config_files: Vec<PathBuf>,
     /// Its process, where that can be looked into.
     process: Option<ServerProcess>,
+    /// Else why it cannot.
+    pub unseen: String,
     maps: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Place {
     /// Finds out where a server keeps its files. Whether that is so remains to be proved.
     pub(super) fn find(server: &mut Server, info: &Info, options: &WhereOptions) -> Result<Self, RedisError> {
-        let process = info.number("process_id").zip(info.number("uptime_in_seconds"));
-        let process = process.zip(server.address().peer());
-        let process = process.and_then(|((id, uptime), peer)| ServerProcess::find(id, uptime, &peer));
+        let process = info.number("process_id").zip(server.address().peer());
+        let process = process.ok_or_else(|| "it does not say which one it is".to_owned());
+        let process = process.and_then(|(id, peer)| ServerProcess::find(id, &peer));
+        let (process, unseen) = process.map_or_else(|why| (None, why), |process| (Some(process), String::new()));
         let file = read_config_file(info, &|path| from_here(path, process.as_ref(), &options.maps));
         let asked = ask(server)?;
         let is_asked = asked.is_some();
@@ -68,7 +71,7 @@ impl Place {
             aof_counts: false,
         };
         let (config_files, maps) = (file.files, options.maps.clone());
-        Ok(Self { directory, told, settings, is_asked, config_files, process, maps })
+        Ok(Self { directory, told, settings, is_asked, config_files, process, unseen, maps })
     }
 
     /// The data directory, as the server calls it.

@@ -24,7 +24,9 @@ mod nearby;
 mod replica;
 mod room;
 mod save;
+mod tls;
 mod watch;
+mod wire;
 
 pub use abilities::LoadedModule;
 pub use address::{Address, Tls};

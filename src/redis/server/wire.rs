@@ -1,0 +1,398 @@
+//! A connection as bytes: commands out, replies in, each bounded in bytes and time. What answers at a server's address may be
+//! anything.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ::redis::ConnectionAddr;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+/// Longest reply but to the commands of [`reply_max`], in bytes: INFO of a server with every section has some 10 KiB.
+const REPLY_MAX: usize = 16 << 20;
+/// Longest reply of a list of clients, in bytes.
+const CLIENTS_MAX: usize = 64 << 20;
+/// Longest reply of the names of a thousand keys, in bytes. Only servers of redkeep's own are asked for them.
+const KEYS_MAX: usize = 512 << 20;
+/// Most values in a reply.
+const VALUES_MAX: u64 = 1 << 18;
+/// Longest line of a reply, in bytes.
+const LINE_MAX: usize = 64 << 10;
+
+/// How long a read may put off a look at the clock and at an interruption.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long an answer may take although the user asked to stop: what has to be put in order is still asked for.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What went wrong with a connection.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The user asked to stop.
+    Interrupted,
+    /// All else, in words about the command that was sent.
+    Broken(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Self::Broken("it closed the connection".into())
+            }
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A connection as bytes.
+pub(super) struct Wire {
+    stream: Stream,
+    /// What came and belongs to no reply yet.
+    input: Vec<u8>,
+    /// How long an answer may take, all of it.
+    pub patience: Duration,
+    /// Set once the user asks to stop.
+    stop: Option<Arc<AtomicBool>>,
+    /// What comes next is of no use: a reply was not read to its end.
+    is_lost: bool,
+}
+
+impl Wire {
+    /// Connects. `tls` where the address asks for it.
+    pub(super) fn connect(
+        address: &ConnectionAddr,
+        tls: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+        patience: (Duration, Duration),
+        stop: Option<Arc<AtomicBool>>,
+    ) -> Result<Self, Trouble> {
+        let (connecting, answering) = patience;
+        let stream = match address {
+            ConnectionAddr::Tcp(host, port) => Stream::Tcp(reach(host, *port, connecting, answering)?),
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                return Err(Trouble::Broken("a connection whose other end is not known is not made".into()));
+            }
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                let config = tls().map_err(Trouble::Broken)?;
+                let tcp = reach(host, *port, connecting, answering)?;
+                Stream::Tls(Box::new(shake_hands(config, host, tcp, connecting)?))
+            }
+            ConnectionAddr::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(LOOK))?;
+                stream.set_write_timeout(Some(answering))?;
+                Stream::Unix(stream)
+            }
+            _ => return Err(Trouble::Broken("what kind of address it is is not known".into())),
+        };
+        Ok(Self { stream, input: Vec::new(), patience: answering, stop, is_lost: false })
+    }
+
+    /// Sends commands that are packed already, and gives the bytes of so many replies. `name` is the command's, for people.
+    pub(super) fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Vec<u8>>, Trouble> {
+        if self.is_lost {
+            return Err(Trouble::Broken("the connection was lost before".into()));
+        }
+        self.is_lost = true;
+        let begun = Instant::now();
+        self.stream.write_all(packed)?;
+        self.stream.flush()?;
+        let answers = (0..replies).map(|_| self.reply(begun, name)).collect::<Result<Vec<_>, _>>()?;
+        self.is_lost = false;
+        Ok(answers)
+    }
+
+    fn reply(&mut self, begun: Instant, name: &str) -> Result<Vec<u8>, Trouble> {
+        let most = reply_max(name);
+        let mut frame = Frame::default();
+        loop {
+            match frame.follow(&self.input, most) {
+                Ok(Some(end)) => {
+                    let rest = self.input.split_off(end);
+                    return Ok(std::mem::replace(&mut self.input, rest));
+                }
+                Ok(None) => {}
+                Err(what) => return Err(Trouble::Broken(format!("its answer to {name} {what}"))),
+            }
+            self.read_more(begun, name)?;
+        }
+    }
+
+    fn read_more(&mut self, begun: Instant, name: &str) -> Result<(), Trouble> {
+        let mut piece = [0; 16 << 10];
+        loop {
+            let (waited, stop) = (begun.elapsed(), self.stop.as_ref());
+            if waited > GRACE && stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return Err(Trouble::Interrupted);
+            }
+            if waited > self.patience {
+                let seconds = self.patience.as_secs();
+                return Err(Trouble::Broken(format!("{name} was not answered within {seconds} s")));
+            }
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Err(Trouble::Broken("it closed the connection".into())),
+                Ok(count) => {
+                    self.input.extend_from_slice(piece.get(..count).unwrap_or_default());
+                    return Ok(());
+                }
+                Err(error) if is_early(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// How long a reply may be.
+fn reply_max(name: &str) -> usize {
+    match name.to_ascii_uppercase().as_str() {
+        "CLIENT" => CLIENTS_MAX,
+        "SCAN" => KEYS_MAX,
+        _ => REPLY_MAX,
+    }
+}
+
+fn is_early(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// The first of a host's addresses that takes the connection.
+fn reach(host: &str, port: u16, connecting: Duration, answering: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, connecting) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(LOOK))?;
+                stream.set_write_timeout(Some(answering))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn shake_hands(
+    config: Arc<ClientConfig>,
+    host: &str,
+    mut tcp: TcpStream,
+    patience: Duration,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, Trouble> {
+    let broken = |error: &dyn std::fmt::Display| Trouble::Broken(error.to_string());
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
+    let mut connection = ClientConnection::new(config, name).map_err(|error| broken(&error))?;
+    let begun = Instant::now();
+    while connection.is_handshaking() {
+        if begun.elapsed() > patience {
+            return Err(Trouble::Broken(format!("TLS was not agreed on within {} s", patience.as_secs())));
+        }
+        if connection.wants_write() {
+            connection.write_tls(&mut tcp)?;
+            continue;
+        }
+        match connection.read_tls(&mut tcp) {
+            Ok(0) => return Err(Trouble::Broken("it closed the connection".into())),
+            Ok(_) => {
+                connection.process_new_packets().map_err(|error| broken(&error))?;
+            }
+            Err(error) if is_early(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(StreamOwned::new(connection, tcp))
+}
+
+/// How far a reply was followed. It may come in any pieces.
+#[derive(Debug)]
+struct Frame {
+    /// Where the next value begins.
+    at: usize,
+    /// Values still to come, and values seen.
+    left: u64,
+    seen: u64,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self { at: 0, left: 1, seen: 0 }
+    }
+}
+
+impl Frame {
+    /// Where the reply ends that `input` begins with; `None` if it is not all there.
+    fn follow(&mut self, input: &[u8], most: usize) -> Result<Option<usize>, String> {
+        let too_long = || format!("is longer than {most} bytes");
+        while self.left > 0 {
+            let rest = input.get(self.at..).unwrap_or_default();
+            let Some(feed) = rest.iter().take(LINE_MAX).position(|byte| *byte == b'\n') else {
+                return if rest.len() >= LINE_MAX { Err("has a line without an end".into()) } else { Ok(None) };
+            };
+            let (line, is_not) = (rest.get(..feed).unwrap_or_default(), || "is not the protocol of Redis".to_owned());
+            let (kind, number) = line.split_first().ok_or_else(is_not)?;
+            let number = || std::str::from_utf8(number).ok().and_then(|text| text.trim_end().parse::<i64>().ok());
+            let (mut end, mut values) = (self.at + feed + 1, 0);
+            match kind {
+                b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {}
+                // A negative length is that of nothing.
+                b'$' | b'=' | b'!' => {
+                    let length = number().ok_or_else(is_not)?;
+                    let body = usize::try_from(length).map_or(0, |length| length.saturating_add(2));
+                    end = end.saturating_add(body);
+                }
+                b'*' | b'~' | b'>' => values = u64::try_from(number().ok_or_else(is_not)?).unwrap_or(0),
+                b'%' => values = u64::try_from(number().ok_or_else(is_not)?).unwrap_or(0).saturating_mul(2),
+                _ => return Err(is_not()),
+            }
+            self.seen = self.seen.saturating_add(values);
+            if end > most {
+                return Err(too_long());
+            }
+            if self.seen > VALUES_MAX {
+                return Err(format!("holds more than {VALUES_MAX} values"));
+            }
+            if end > input.len() {
+                return Ok(None);
+            }
+            self.left = self.left - 1 + values;
+            self.at = end;
+        }
+        Ok(Some(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(input: &[u8]) -> Result<Option<usize>, String> {
+        Frame::default().follow(input, 100)
+    }
+
+    #[test]
+    fn a_reply_ends_where_its_last_value_does_in_whatever_pieces_it_comes() {
+        for reply in [
+            &b"+OK\r\n"[..],
+            b"-ERR no\r\n",
+            b":-7\r\n",
+            b"$-1\r\n",
+            b"$0\r\n\r\n",
+            b"$5\r\na\r\nb\n\r\n",
+            b"*-1\r\n",
+            b"*0\r\n",
+            b"*3\r\n$1\r\na\r\n*1\r\n:1\r\n+x\r\n",
+            b"%1\r\n+a\r\n+b\r\n",
+        ] {
+            let more = [reply, b"+next\r\n"].concat();
+            let mut frame = Frame::default();
+            for end in 0..reply.len() {
+                assert_eq!(frame.follow(&more[..end], 100), Ok(None), "{}", reply.escape_ascii());
+            }
+            assert_eq!(frame.follow(&more, 100), Ok(Some(reply.len())), "{}", reply.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_reply_without_bounds_is_refused_when_it_says_so_or_grows_so() {
+        for (reply, why) in [
+            (&b"$60000000000\r\n"[..], "is longer than 100 bytes"),
+            (b"$9223372036854775807\r\n", "is longer than 100 bytes"),
+            (b"*2147483647\r\n:1\r\n", "holds more than"),
+            (b"%9223372036854775807\r\n", "holds more than"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "is not the protocol"),
+            (b"$x\r\n", "is not the protocol"),
+            (b"\n", "is not the protocol"),
+        ] {
+            let refused = follow(reply).unwrap_err();
+            assert!(refused.contains(why), "{}: {refused}", reply.escape_ascii());
+        }
+        let line = [b"+".as_slice(), &[b'x'; LINE_MAX]].concat();
+        assert!(Frame::default().follow(&line, REPLY_MAX).unwrap_err().contains("without an end"));
+        let many = [b"*40\r\n".as_slice(), &b":1\r\n".repeat(40)].concat();
+        assert!(follow(&many).unwrap_err().contains("is longer than 100 bytes"));
+    }
+
+    /// Asks someone who answers with these bytes, one piece after each pause, again and again.
+    fn ask(pieces: &'static [u8], pause: Duration, stop: Option<Arc<AtomicBool>>) -> (Trouble, Duration) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = ConnectionAddr::Tcp("127.0.0.1".into(), listener.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Until nobody listens any more.
+            while stream.write_all(pieces).is_ok() {
+                std::thread::sleep(pause);
+            }
+        });
+        let patience = Duration::from_millis(1500);
+        let mut wire = Wire::connect(&address, || Err(String::new()), (patience, patience), stop).unwrap();
+        let begun = Instant::now();
+        let trouble = wire.ask(b"INFO\r\n", 1, "INFO").unwrap_err();
+        assert!(matches!(wire.ask(b"PING\r\n", 1, "PING"), Err(Trouble::Broken(why)) if why.contains("lost before")));
+        (trouble, begun.elapsed())
+    }
+
+    #[test]
+    fn an_answer_that_drips_without_end_is_waited_for_as_long_as_one_that_does_not_come() {
+        let (trouble, waited) = ask(b"x", Duration::from_millis(20), None);
+        assert!(
+            matches!(trouble, Trouble::Broken(why) if why.contains("is not the protocol") || why.contains("within 1 s"))
+        );
+        assert!(waited < Duration::from_secs(10));
+        let (trouble, waited) = ask(b"+", Duration::from_millis(20), None);
+        assert!(matches!(&trouble, Trouble::Broken(why) if why == "INFO was not answered within 1 s"), "{trouble:?}");
+        assert!(waited < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn an_interruption_ends_the_wait_for_an_answer() {
+        let stop = Arc::new(AtomicBool::new(true));
+        let (trouble, waited) = ask(b"+", Duration::from_millis(20), Some(stop));
+        assert!(matches!(trouble, Trouble::Interrupted) && waited >= GRACE, "{trouble:?}");
+    }
+
+    #[test]
+    fn an_endless_answer_is_refused_before_it_takes_the_memory() {
+        for (pieces, why) in
+            [(&b"*100000\r\n"[..], "more than"), (b"+xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "without an end")]
+        {
+            let (trouble, _) = ask(pieces, Duration::ZERO, None);
+            assert!(matches!(&trouble, Trouble::Broken(said) if said.contains(why)), "{trouble:?}");
+        }
+    }
+}
