@@ -48,6 +48,9 @@ fn finds_what_bites(kind: ServerKind) {
     send("ACL LOG RESET");
     let ask = || ask(&server, "redkeep:secret");
 
+    let users = (Severity::Warning, "users");
+    assert!(codes(&ask()).contains(&users) && codes(&self::ask(&server, "default:")).contains(&users));
+    send("CONFIG REWRITE");
     let report = ask();
     assert_eq!(codes(&report), [(Severity::Warning, "no-persistence")]);
     assert!(

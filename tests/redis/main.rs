@@ -30,6 +30,7 @@ mod live_truth;
 mod moments;
 mod moments_edges;
 mod preflight;
+mod restart_loss;
 mod restore_server;
 mod restore_server_hostile;
 mod restore_server_kills;

@@ -209,6 +209,8 @@ fn a_server_that_cannot_save_goes_on_with_its_disk_as_it_was() {
     let mut victim = Victim::start(ServerKind::Redis7, &[]);
     order(victim.server(), "SET not:saved 1");
     order(victim.server(), "ACL SETUSER default -save");
+    // The restart gives it back.
+    victim.options.consents.push(Consent::Settings);
     refused(&victim, &taken, "cannot save what it holds", "--force unsaved");
     victim.options.consents.push(Consent::Unsaved);
     victim.restore(&taken).unwrap();

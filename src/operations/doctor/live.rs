@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::configured::ServerFile;
-use super::{Finding, Report};
+use super::{Finding, Report, users};
 use crate::format::UnixMillis;
 use crate::redis::RedisError;
 use crate::redis::server::{Address, Info, Server, WhereOptions, directory_of};
@@ -73,6 +73,9 @@ fn answers(
     let info = server.info()?;
     let is_rewriting =
         ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].iter().any(|name| info.get(name) == Some("1"));
+    if lines.is_some() {
+        users::judge(address, &mut server, &info, report)?;
+    }
     let directory = directory_of(address, place)?;
     // Before 7.0 the file is there from the begin of its first rewrite on, and holds only what was written since.
     let is_first = info.get("aof_base_size").is_none_or(|size| size == "0");

@@ -9,6 +9,7 @@ mod host;
 mod live;
 mod secrets;
 mod settings;
+mod users;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -25,6 +25,11 @@ pub struct LoadedModule {
 const BUILT_IN: [&str; 2] = ["vectorset", "lua"];
 
 impl Server {
+    /// Whether a process of this host is at its end of the connection.
+    pub fn is_process(&self, id: u32) -> bool {
+        self.address().peer().is_some_and(|peer| peer.is_process(id))
+    }
+
     /// Those of the names that the server does not know as a command, as a client or an AOF may call it.
     pub fn unknown_commands<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) -> Result<Vec<&'n [u8]>, RedisError> {
         let names: Vec<&[u8]> = names.collect();

@@ -22,11 +22,14 @@ const FILES: usize = 256;
 /// How a path of the server is reached from here.
 pub(super) type Here<'a> = &'a dyn Fn(&Path) -> PathBuf;
 
-/// The last value of each directive, and the files it was read from.
+/// The last value of each directive, and the files it was read from. It may hold passwords.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigFile {
     /// By name in lower case; the arguments joined by spaces, as CONFIG GET shows them.
     pub directives: BTreeMap<String, String>,
+    /// The words of each line of a directive, for those of which every line counts: `user`, `loadmodule`,
+    /// `rename-command`, `client-output-buffer-limit`.
+    pub lines: BTreeMap<String, Vec<Vec<String>>>,
     /// The file and those it includes, in the order they were read.
     pub files: Vec<PathBuf>,
 }
@@ -76,7 +79,8 @@ impl ConfigFile {
 
     /// `save` adds to what stands before it, unless it is empty.
     fn set(&mut self, name: String, values: &[Vec<u8>]) {
-        let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        self.lines.entry(name.clone()).or_default().push(values.clone());
         let value = values.join(" ");
         let adds = name == "save" && !value.is_empty();
         let before = self.directives.get(&name).filter(|before| adds && !before.is_empty());
@@ -92,7 +96,7 @@ impl ConfigFile {
     }
 
     /// Takes what stands on a command line, where it was not replaced by a title: `--name value …`.
-    pub(super) fn take_command_line(&mut self, words: &[Vec<u8>]) {
+    pub fn take_command_line(&mut self, words: &[Vec<u8>]) {
         let mut options: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
         for word in words.iter().skip(1) {
             match (word.strip_prefix(b"--"), options.last_mut()) {

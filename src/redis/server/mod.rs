@@ -7,6 +7,7 @@
 //! proves that the files are those of this server and hold all it answered before a moment.
 
 mod abilities;
+mod acl;
 mod address;
 mod aof;
 mod capture;
@@ -29,6 +30,7 @@ mod watch;
 mod wire;
 
 pub use abilities::LoadedModule;
+pub use acl::Users;
 pub use address::{Address, Tls};
 pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
 pub use config_file::ConfigFile;

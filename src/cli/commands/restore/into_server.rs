@@ -133,6 +133,8 @@ enum Force {
     Modules,
     /// Whether the server knows the commands of the AOF is not known
     Commands,
+    /// Users, modules and settings that are in none of the server's files are lost when it is started again
+    Settings,
 }
 
 impl AServer {
@@ -194,6 +196,7 @@ pub(super) fn run(
         Force::Unsaved => server::Consent::Unsaved,
         Force::Modules => server::Consent::Modules,
         Force::Commands => server::Consent::Commands,
+        Force::Settings => server::Consent::Settings,
     };
     let Wanted { from, goal, dry_run, past } = wanted;
     let options = Options {

@@ -80,6 +80,8 @@ pub enum Consent {
     Modules,
     /// Whether the server knows the commands of the AOF is not known.
     Commands,
+    /// Users, modules and settings that are in none of its files are lost when the server is started again.
+    Settings,
 }
 
 /// What is restored into which server.
@@ -212,6 +214,12 @@ pub fn restore_into_server(
         is_started: false,
     };
     target.refuse(&mut server, &source, options)?;
+    // One that is stopped, or was started by us, has nothing that a restart would lose.
+    let lost = match finished || stopped.is_some() {
+        true => Vec::new(),
+        false => preflight::restart::look(&mut server, &target, options)?,
+    };
+    let report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
     if options.dry_run {
         target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
         let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;

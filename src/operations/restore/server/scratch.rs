@@ -86,7 +86,7 @@ pub(super) fn convert(
 /// The target's own program, unless another is named.
 /// The target's own program, unless a person names another one. It is run with redkeep's rights to see its version: one
 /// that others could have put there is not.
-fn program(target: &Target, options: &Options) -> Result<PathBuf, RedisError> {
+pub(super) fn program(target: &Target, options: &Options) -> Result<PathBuf, RedisError> {
     let own = || target.host.program.clone().filter(|path| is_trusted(path));
     options.program.clone().or_else(own).ok_or_else(|| RedisError::Server {
         what: "a scratch server is needed, and the server's program is not found where only root can have put it"

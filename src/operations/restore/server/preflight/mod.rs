@@ -2,6 +2,7 @@
 
 mod commands;
 mod modules;
+pub(super) mod restart;
 
 use super::plan::Way;
 use super::source::Source;
