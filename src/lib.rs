@@ -6,7 +6,7 @@
 //! | layer | modules | what it is |
 //! |---|---|---|
 //! | L0 ground | [`mod@format`], [`chunker`], [`compress`], [`crypto`], [`rdb`], [`aof`] | pure functions on bytes |
-//! | L1 store | [`store`] | whole objects by name |
+//! | L1 store | [`store`]; `held` | whole objects by name; a directory of this host held by its descriptor |
 //! | L2 | [`repository`], [`redis`] | what is kept; what is captured. Neither knows the other |
 //! | L3 operations | [`operations`] | backup, restore, verify, check …: the only place where the two meet |
 //! | L4 cli | [`cli`] | arguments, text and JSON, progress, exit codes |
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+mod held;
 pub mod operations;
 pub mod rdb;
 pub mod redis;

@@ -4,11 +4,16 @@
 //! It listens on a Unix socket in a private directory and on no port, saves nothing unasked, follows nobody, and is
 //! killed when it is dropped. Only a kill of redkeep itself can leave one behind: without a port, and with a socket that
 //! only the same user reaches, until that user ends it.
+//!
+//! Where it is another user's process than redkeep's, that user may do with it what it likes: to it belong its data directory
+//! and one that holds its socket and its log. Around them and its configuration stands a directory of the caller's, and what
+//! is read back is a regular file or nothing.
 
-use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +27,7 @@ use super::program::Program;
 use super::scratch_log;
 use super::server::{Address, Info, Server};
 use crate::aof::append_word;
+use crate::held::{Held, give};
 use crate::redis::program::without_secrets;
 
 /// For how long a server that is loading may show no progress. A value is read whole between two signs of life.
@@ -33,6 +39,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What `sockaddr_un` has room for, with the zero at its end.
 const SOCKET_PATH: usize = 108;
 const SIGKILL: i32 = 9;
+/// Bytes of the end of a log in which is looked for what to tell.
+const LOG_END: u64 = 64 << 10;
 
 pub use super::scratch_log::Lack;
 
@@ -41,7 +49,8 @@ pub use super::scratch_log::Lack;
 pub struct Settings {
     /// The data directory, absolute.
     pub directory: PathBuf,
-    /// Below this a private directory is made for the socket and the log; `/tmp` where its path is too long for a socket.
+    /// Below this a private directory is made for the socket and the log; `/tmp` where its path is too long for a socket, or
+    /// the process is another user's.
     pub private: PathBuf,
     /// Whether it loads the AOF, and not the dump.
     pub appendonly: bool,
@@ -136,8 +145,10 @@ pub struct Loading {
 /// A server at work on a directory. Dropped, it is killed.
 pub struct Scratch {
     child: Child,
-    private: TempDir,
-    socket: PathBuf,
+    /// Removed with all that is in it.
+    _private: TempDir,
+    held: Held,
+    run: Held,
     program: Program,
     login: Option<Address>,
 }
@@ -172,33 +183,37 @@ impl Scratch {
         go_on: &mut dyn FnMut(Loading) -> bool,
     ) -> Result<Self, RedisError> {
         let private = private_directory(settings)?;
-        let socket = private.path().join(SOCKET);
-        let config = private.path().join("server.conf");
         let io = |action: &'static str, path: &Path| {
             let path = path.to_path_buf();
             move |error| RedisError::io(action, &path, error)
         };
-        fs::write(&config, config_text(program, settings, like, private.path())).map_err(io("write", &config))?;
-        fs::set_permissions(&config, Permissions::from_mode(0o600)).map_err(io("write", &config))?;
-        let log = private.path().join(PRINTED);
-        let printed = File::create(&log).map_err(io("write", &log))?;
-        let printed_too = printed.try_clone().map_err(io("write", &log))?;
+        let held = Held::open(private.path()).map_err(io("open", private.path()))?;
+        let run = held.make(OsStr::new(RUN), 0o700).map_err(io("create", &held.path().join(RUN)))?;
+        let config = held.path().join(CONFIG);
+        let text = config_text(program, settings, like, run.path());
+        let written = held.create(OsStr::new(CONFIG), 0o600).and_then(|mut file| {
+            file.write_all(&text)?;
+            // Where it is like another server's there may be a password in it.
+            settings.user.map_or(Ok(()), |user| give(&file, user))
+        });
+        written.map_err(io("write", &config))?;
+        let printed = held.create(OsStr::new(PRINTED), 0o600).map_err(io("write", &held.path().join(PRINTED)))?;
+        let printed_too = printed.try_clone().map_err(io("write", &config))?;
         let mut command = Command::new(&program.path);
         without_secrets(&mut command);
         command.arg(&config).current_dir(&settings.directory).process_group(0);
         command.stdin(Stdio::null()).stdout(printed).stderr(printed_too);
         if let Some((user, group)) = settings.user {
-            for path in [private.path(), &config] {
-                chown(path, Some(user), Some(group)).map_err(io("give away", path))?;
-            }
+            held.set_mode(0o711).map_err(io("set the mode of", held.path()))?;
+            run.give((user, group)).map_err(io("give away", run.path()))?;
             command.uid(user).gid(group);
         }
         let child = command.spawn().map_err(|error| RedisError::Server {
             what: format!("cannot start {}: {error}", program.path.display()),
             hint: "name another program with --server-binary".into(),
         })?;
-        let mut scratch =
-            Self { child, private, socket, program: program.clone(), login: like.map(|like| like.login.clone()) };
+        let login = like.map(|like| like.login.clone());
+        let mut scratch = Self { child, _private: private, held, run, program: program.clone(), login };
         scratch.wait_loaded(go_on)?;
         Ok(scratch)
     }
@@ -234,7 +249,8 @@ impl Scratch {
 
     /// A connection of its own.
     pub fn connect(&self) -> Result<Server, RedisError> {
-        let path = self.socket.to_str().unwrap_or_default();
+        let path = self.run.path().join(SOCKET);
+        let path = path.to_str().unwrap_or_default();
         let address = match &self.login {
             Some(login) => login.elsewhere(path)?,
             None => path.parse()?,
@@ -268,8 +284,8 @@ impl Scratch {
     }
 
     fn logged(&self) -> String {
-        let read = |name| fs::read(self.private.path().join(name)).unwrap_or_default();
-        let text = [read(LOGGED), read(PRINTED)].concat();
+        let read = |held: &Held, name| held.file(OsStr::new(name)).ok().and_then(end_of).unwrap_or_default();
+        let text = [read(&self.run, LOGGED), read(&self.held, PRINTED)].concat();
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -299,16 +315,30 @@ impl Drop for Scratch {
     }
 }
 
+/// The server's own, in the private directory.
+const RUN: &str = "run";
+const CONFIG: &str = "server.conf";
 const SOCKET: &str = "s";
 const LOGGED: &str = "server.log";
 const PRINTED: &str = "printed.log";
 
+/// The end of a file that has no other name: one in a directory of another user's may be anybody's.
+fn end_of(mut file: File) -> Option<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.nlink() == 1)?;
+    file.seek(SeekFrom::Start(metadata.len().saturating_sub(LOG_END))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LOG_END).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// For its user only, and with a path short enough for a socket.
 fn private_directory(settings: &Settings) -> Result<TempDir, RedisError> {
-    let fits = |base: &&Path| base.as_os_str().len() + "/redkeep-XXXXXX/".len() + SOCKET.len() < SOCKET_PATH;
+    let fits = |base: &&Path| base.as_os_str().len() + "/redkeep-XXXXXX/run/".len() + SOCKET.len() < SOCKET_PATH;
     // A socket's path is handed on as text.
     let is_text = |base: &&Path| base.is_absolute() && base.to_str().is_some();
-    let base = Some(settings.private.as_path()).filter(fits).filter(is_text).unwrap_or(Path::new("/tmp"));
+    let own = Some(settings.private.as_path()).filter(|_| settings.user.is_none());
+    let base = own.filter(fits).filter(is_text).unwrap_or(Path::new("/tmp"));
     let made = tempfile::Builder::new().prefix("redkeep-").permissions(Permissions::from_mode(0o700)).tempdir_in(base);
     made.map_err(|error| RedisError::io("make a directory in", base, error))
 }

@@ -35,6 +35,7 @@ mod restore_server;
 mod restore_server_hostile;
 mod restore_server_kills;
 mod restore_server_moments;
+mod restore_server_past;
 mod restore_server_process;
 mod restore_server_program;
 mod restore_server_stopped;

@@ -1,7 +1,7 @@
 //! `restore --server` with real servers: every cell of the table, key by key.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redkeep::operations::list::Chosen;
 use redkeep::operations::restore::server::{
@@ -91,8 +91,7 @@ impl Victim {
         redis::cmd("SAVE").exec(&mut server.connection()).unwrap();
         let address: Address = server.url().parse().unwrap();
         let state = tempfile::tempdir().unwrap();
-        let mut options =
-            Options { may_stop: true, memory: Some(state.path().join("memory")), ..Options::new(address) };
+        let mut options = Options { may_stop: true, state: Some(state.path().into()), ..Options::new(address) };
         // Some programs need libraries that only their start script names.
         let (program, config) = (kind.executable(), server.config_file());
         options.commands.start =
@@ -103,6 +102,11 @@ impl Victim {
 
     pub fn directory(&self) -> PathBuf {
         self.dir.path().canonicalize().unwrap()
+    }
+
+    /// The state directory, with the journal.
+    pub fn state(&self) -> Option<&Path> {
+        self.options.state.as_deref()
     }
 
     pub fn restore(&self, taken: &Taken) -> Result<ServerReport, OperationError> {
@@ -411,12 +415,15 @@ fn the_old_files_are_put_back_in_the_directory_of_a_stopped_server() {
             (stat.is_empty() || stat.contains(") Z ")).then_some(())
         });
     };
-    assert_eq!(undo_directory(&victim.directory()).unwrap(), None, "nothing was restored");
+    assert_eq!(undo_directory(&victim.directory(), victim.state()).unwrap(), None, "nothing was restored");
     victim.restore(&taken).unwrap();
-    assert!(matches!(undo_directory(&victim.directory()), Err(OperationError::InUse { .. })), "the server runs");
+    assert!(
+        matches!(undo_directory(&victim.directory(), victim.state()), Err(OperationError::InUse { .. })),
+        "the server runs"
+    );
     for round in 0..2 {
         stop();
-        let undone = undo_directory(&victim.directory()).unwrap().unwrap();
+        let undone = undo_directory(&victim.directory(), victim.state()).unwrap().unwrap();
         assert_eq!(undone.is_old, round == 0);
         victim.start_by_hand();
         let wanted = if round == 0 { &victim.old } else { &taken.held };

@@ -25,17 +25,17 @@ impl Observer for DiesWhen {
     }
 }
 
-fn killed(when: &'static str, work: impl FnOnce(&dyn Observer)) {
+pub fn killed(when: &'static str, work: impl FnOnce(&dyn Observer)) {
     let died = catch_unwind(AssertUnwindSafe(|| work(&DiesWhen(when))));
     assert!(died.is_err(), "{when} never came");
 }
 
-fn order(server: &RedisServer, line: &str) {
+pub fn order(server: &RedisServer, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
     redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
 }
 
-fn get(server: &RedisServer, key: &str) -> Option<String> {
+pub fn get(server: &RedisServer, key: &str) -> Option<String> {
     redis::cmd("GET").arg(key).query(&mut server.connection()).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn a_restore_that_is_killed_before_the_stop_leaves_the_undo_of_the_one_before() 
     order(victim.server(), "SET kept 1");
     killed("putting dump.rdb in place", |observer| drop(undo_server(&victim.options, observer)));
     assert!(!victim.is_running());
-    let report = undo_directory(victim.dir.path()).unwrap().unwrap();
+    let report = undo_directory(victim.dir.path(), victim.state()).unwrap().unwrap();
     assert!(report.is_old);
     victim.start_by_hand();
     assert_eq!(get(victim.server(), "kept").as_deref(), Some("1"));

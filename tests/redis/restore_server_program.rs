@@ -100,8 +100,12 @@ impl Scene {
 
     /// Whether the restore has come to its end.
     fn is_done(&self) -> bool {
-        let journal = std::fs::read_to_string(self.directory().join(".redkeep-restore.journal")).unwrap_or_default();
-        journal.contains("\nstate done\n") && journal.contains("\nundo no\n")
+        let state = self.place.path().join(".local/state/redkeep/restores");
+        let files = std::fs::read_dir(state).into_iter().flatten().flatten();
+        let journals =
+            files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|kind| kind == "journal"));
+        let mut texts = journals.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        texts.any(|text| text.contains("\nstate done\n") && text.contains("\nundo no\n"))
     }
 
     pub fn holds(&self) -> Fingerprint {

@@ -115,6 +115,7 @@ fn killed_in_its_midst_the_same_command_restores_and_the_undo_gives_what_was_the
 /// A server that was never started: a configuration file and a directory.
 struct Never {
     dir: tempfile::TempDir,
+    state: tempfile::TempDir,
     /// Holds the port.
     server: RedisServer,
 }
@@ -129,7 +130,7 @@ impl Never {
             let path = entry.unwrap().path();
             if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
         }
-        Never { dir, server }
+        Never { dir, state: tempfile::tempdir().unwrap(), server }
     }
 
     fn directory(&self) -> PathBuf {
@@ -139,7 +140,8 @@ impl Never {
     fn options(&self, named: Named) -> Options {
         let program = Some(self.server.kind().executable());
         let address = self.server.url().parse().unwrap();
-        Options { may_stop: true, named: Some(Named { program, ..named }), ..Options::new(address) }
+        let (named, state) = (Some(Named { program, ..named }), Some(self.state.path().into()));
+        Options { may_stop: true, named, state, ..Options::new(address) }
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             _ => None,
         },
         secrets: [access.password_file, access.key_file, server_secret].into_iter().flatten().collect(),
+        state: context.places().ok().and_then(|places| places.state),
     };
     let mut report = doctor(&options, ambient.now(), &context.progress);
     report.notes.extend(nobody);

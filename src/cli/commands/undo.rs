@@ -63,10 +63,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         let options = Options { dry_run, ..arguments.of.options(context)? };
         return of_server(&undo_server(&options, &context.progress)?, dry_run);
     };
-    if let Some(outcome) = asides::run(&arguments.asides, directory)? {
+    let state = context.places()?.state;
+    let state = state.as_deref();
+    if let Some(outcome) = asides::run(&arguments.asides, directory, state)? {
         return Ok(outcome);
     }
-    let of_a_server = if dry_run { server::look_at_undo(directory)? } else { undo_directory(directory)? };
+    let of_a_server = if dry_run { server::look_at_undo(directory, state)? } else { undo_directory(directory, state)? };
     if let Some(report) = of_a_server {
         return of_server(&report, dry_run);
     }
@@ -97,6 +99,9 @@ fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome
     let what = if report.is_old { "what it held before the restore" } else { "the restored data" };
     let (holds, kept) = words(dry_run);
     let mut text = format!("{} {holds} {what}\n  what {kept} in {}\n", plain(&target), plain(&aside));
+    if report.changed_since {
+        text.push_str("  an earlier undo had put that there, and a server changed it since\n");
+    }
     if let Some(serves) = &report.serves {
         let of = |(number, keys): &(u64, u64)| format!("db{number}: {}", count(*keys, "key"));
         let keys: Vec<String> = serves.keys.iter().map(of).collect();

@@ -71,13 +71,13 @@ pub(super) fn look(options: &Options, directory: &Path, is_live: bool, now: Unix
         }
     }
     judge_room(&here, directory, largest, report);
-    tell_aside(&here, directory, report);
+    tell_aside(&here, directory, options.state.as_deref(), report);
     largest
 }
 
 /// What restores replaced is kept until somebody removes it: how much that is, and which of it an undo needs.
-fn tell_aside(here: &Path, directory: &Path, report: &mut Report) {
-    let kept = kept_aside(here);
+fn tell_aside(here: &Path, directory: &Path, state: Option<&Path>, report: &mut Report) {
+    let kept = kept_aside(here, state);
     let sizes = kept.iter().flat_map(|path| walkdir::WalkDir::new(path).into_iter().flatten());
     let sizes = sizes.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file);
     let bytes: u64 = sizes.map(|file| file.len()).sum();

@@ -39,6 +39,8 @@ pub struct Options {
     pub repository: Option<PathBuf>,
     /// Files of redkeep that hold a password, such as a password file.
     pub secrets: Vec<PathBuf>,
+    /// The state directory, which knows of restores.
+    pub state: Option<PathBuf>,
 }
 
 /// How bad it is.

@@ -1,12 +1,13 @@
 //! What restores replaced and is still kept: listed, and removed where a person says so.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::beside::{Beside, moment_of};
 use super::place::Target;
 use super::server;
 use crate::format::UnixMillis;
+use crate::held::Held;
 use crate::operations::OperationError;
 
 /// What a restore, or an undo, replaced.
@@ -32,53 +33,61 @@ pub enum Removal {
 }
 
 /// What is kept of a directory, or of the server that works in it, the oldest first.
-pub fn asides(directory: &Path) -> Result<Vec<Aside>, OperationError> {
+pub fn asides(directory: &Path, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
     let target = Target::find(directory)?;
-    list(&places(target.path()), target.path())
+    Ok(list(&places(target.path()), target.path(), state)?.into_iter().map(|kept| kept.aside).collect())
 }
 
 /// Removes some of them, under the lock of a restore. Answers with those that are gone.
-pub fn remove_asides(directory: &Path, removal: Removal) -> Result<Vec<Aside>, OperationError> {
+pub fn remove_asides(directory: &Path, removal: Removal, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
     let target = Target::find(directory)?;
     let places = places(target.path());
     let _locks = places.iter().map(Beside::lock).collect::<Result<Vec<_>, _>>()?;
-    let mut gone = list(&places, target.path())?;
-    gone.retain(|aside| match removal {
+    let mut gone = list(&places, target.path(), state)?;
+    gone.retain(|Kept { aside, .. }| match removal {
         Removal::At(time) => aside.time.0 / 1000 == time.0 / 1000,
         Removal::Before(time) => aside.time < time && !aside.is_next,
     });
     if let (Removal::At(_), true) = (removal, gone.is_empty()) {
         return Err(OperationError::NothingAside { path: format!("{} at that time", target.path().display()) });
     }
-    for aside in &gone {
-        // No link is followed: whose directory it is does not matter.
-        fs::remove_dir_all(&aside.path).map_err(|error| OperationError::target("remove", &aside.path, error))?;
+    for kept in &gone {
+        kept.place.remove(&kept.name)?;
     }
-    Ok(gone)
+    Ok(gone.into_iter().map(|kept| kept.aside).collect())
+}
+
+/// One of them, and the place in which it is kept under its name.
+struct Kept<'a> {
+    aside: Aside,
+    place: &'a Beside,
+    name: OsString,
 }
 
 /// Where asides of a directory are: beside it, and in it those of its server.
 fn places(directory: &Path) -> Vec<Beside> {
-    let around = directory.parent().zip(directory.file_name()).map(|(parent, name)| Beside::new(parent.into(), name));
-    let inside = directory.is_dir().then(|| server::beside(directory));
+    let parent = directory.parent().and_then(|parent| Held::open(parent).ok());
+    let around = parent.zip(directory.file_name()).map(|(parent, name)| Beside::new(parent, name));
+    let inside = Held::open(directory).ok().map(|held| server::beside(&held));
     around.into_iter().chain(inside).collect()
 }
 
-fn list(places: &[Beside], directory: &Path) -> Result<Vec<Aside>, OperationError> {
-    let needed = server::needed_by_undo(directory);
+fn list<'a>(places: &'a [Beside], directory: &Path, state: Option<&Path>) -> Result<Vec<Kept<'a>>, OperationError> {
+    let needed = Held::open(directory).ok().and_then(|held| server::needed_by_undo(&held, state));
     let mut all = Vec::new();
     for place in places {
-        let mut here = Vec::new();
-        for (time, path) in place.asides()? {
-            let time = UnixMillis(moment_of(&time).unwrap_or_default());
-            here.push(Aside { bytes: bytes(&path), is_next: needed.as_ref() == Some(&path), path, time });
+        let mut here: Vec<Kept<'a>> = Vec::new();
+        for (time, name) in place.asides()? {
+            let (time, path) = (UnixMillis(moment_of(&time).unwrap_or_default()), place.path_of(&name));
+            let aside = Aside { bytes: bytes(&path), is_next: needed.as_ref() == Some(&path), path, time };
+            here.push(Kept { aside, place, name });
         }
-        if let (false, Some(newest)) = (here.iter().any(|aside| aside.is_next), here.last_mut()) {
-            newest.is_next = true;
+        if let (false, Some(newest)) = (here.iter().any(|kept| kept.aside.is_next), here.last_mut()) {
+            newest.aside.is_next = true;
         }
         all.extend(here);
     }
-    all.sort_by_key(|aside| aside.time);
+    all.sort_by_key(|kept| kept.aside.time);
     Ok(all)
 }
 

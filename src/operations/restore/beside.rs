@@ -13,18 +13,18 @@
 //! directory never take each other's for their own.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat_with};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::held::Held;
 use crate::operations::OperationError;
 
 const LOCK: &str = ".redkeep-lock-";
@@ -38,15 +38,16 @@ const TIME_LENGTH: usize = "20261122T143416Z".len();
 /// Bytes of a target's name to which everything in the longest name above can be added.
 pub(super) const NAME_LENGTH: usize = 255 - SWAP.len() - TIME_LENGTH - "--18446744073709551615".len();
 
-/// The names beside one target.
+/// The names beside one target, in the directory that holds it.
+#[derive(Clone)]
 pub(super) struct Beside {
-    parent: PathBuf,
+    parent: Held,
     name: OsString,
 }
 
 /// A directory that was about to be exchanged with the target.
 pub(super) struct Swap {
-    pub path: PathBuf,
+    pub name: OsString,
     pub time: String,
     /// Of the directory that was to take the target's place.
     pub inode: u64,
@@ -54,49 +55,64 @@ pub(super) struct Swap {
 
 impl Beside {
     /// The names beside the entry `name` of a directory.
-    pub fn new(parent: PathBuf, name: &OsStr) -> Beside {
+    pub fn new(parent: Held, name: &OsStr) -> Beside {
         Beside { parent, name: name.to_owned() }
     }
 
     /// The directory that holds the target.
-    pub fn parent(&self) -> &Path {
+    pub fn parent(&self) -> &Held {
         &self.parent
     }
 
-    /// The target itself.
-    pub fn target(&self) -> PathBuf {
-        self.parent.join(&self.name)
+    /// The target's name in it.
+    pub fn name(&self) -> &OsStr {
+        &self.name
     }
 
-    fn named(&self, prefix: &str, suffix: &str) -> PathBuf {
+    /// Where the target is, for words.
+    pub fn target(&self) -> PathBuf {
+        self.path_of(&self.name)
+    }
+
+    /// Where something beside it is, for words.
+    pub fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.parent.path_of(name)
+    }
+
+    fn named(&self, prefix: &str, suffix: &str) -> OsString {
         let mut name = OsString::from(prefix);
         name.push(&self.name);
         name.push(suffix);
-        self.parent.join(name)
+        name
     }
 
     /// Where a restore is written.
-    pub fn staging(&self) -> PathBuf {
+    pub fn staging(&self) -> OsString {
         self.named(STAGING, "")
     }
 
     /// What is exchanged with a staging directory before anything is in it.
-    pub fn probe(&self) -> PathBuf {
+    pub fn probe(&self) -> OsString {
         self.named(PROBE, "")
     }
 
     /// Where a finished directory waits for its exchange.
-    pub fn swap(&self, time: &str, inode: u64) -> PathBuf {
+    pub fn swap(&self, time: &str, inode: u64) -> OsString {
         self.named(SWAP, &format!("-{time}-{inode}"))
     }
 
     /// Where what stood in the target's place is kept.
-    pub fn aside(&self, time: &str) -> PathBuf {
+    pub fn aside(&self, time: &str) -> OsString {
         self.named(ASIDE, &format!("-{time}"))
     }
 
+    /// Whether a name is one that something set aside, or about to be, has here.
+    pub fn is_other(&self, name: &OsStr) -> bool {
+        self.suffix(name, ASIDE).is_some_and(is_time) || self.suffix(name, SWAP).and_then(swap_suffix).is_some()
+    }
+
     /// What restores into this target replaced, the oldest first, with its time.
-    pub fn asides(&self) -> Result<Vec<(String, PathBuf)>, OperationError> {
+    pub fn asides(&self) -> Result<Vec<(String, OsString)>, OperationError> {
         let mut found = self.siblings(ASIDE, |suffix| is_time(suffix).then(|| suffix.to_owned()))?;
         found.sort();
         Ok(found)
@@ -104,13 +120,14 @@ impl Beside {
 
     /// Exchanges that a killed restore may not have finished.
     pub fn swaps(&self) -> Result<Vec<Swap>, OperationError> {
-        let parse = |suffix: &str| {
-            let (time, digits) = suffix.split_once('-').filter(|(time, _)| is_time(time))?;
-            let inode: u64 = digits.parse().ok().filter(|inode: &u64| inode.to_string() == digits)?;
-            Some((time.to_owned(), inode))
-        };
-        let found = self.siblings(SWAP, parse)?.into_iter();
-        Ok(found.map(|((time, inode), path)| Swap { path, time, inode }).collect())
+        let found = self.siblings(SWAP, swap_suffix)?.into_iter();
+        Ok(found.map(|((time, inode), name)| Swap { name, time, inode }).collect())
+    }
+
+    /// What of a name follows a prefix and the target's name.
+    fn suffix<'a>(&self, name: &'a OsStr, prefix: &str) -> Option<&'a str> {
+        let suffix = name.as_bytes().strip_prefix(prefix.as_bytes())?.strip_prefix(self.name.as_bytes())?;
+        str::from_utf8(suffix.strip_prefix(b"-")?).ok()
     }
 
     /// Directories with a prefix and the target's name of which the rest can be read.
@@ -118,22 +135,36 @@ impl Beside {
         &self,
         prefix: &str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<(T, PathBuf)>, OperationError> {
-        let mut begin = OsString::from(prefix);
-        begin.push(&self.name);
-        begin.push("-");
-        let failed = |error| OperationError::target("list", &self.parent, error);
+    ) -> Result<Vec<(T, OsString)>, OperationError> {
+        let failed = |error| OperationError::target("list", self.parent.path(), error);
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.parent).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let suffix = name.as_bytes().strip_prefix(begin.as_bytes());
-            let Some(parsed) = suffix.and_then(|suffix| parse(str::from_utf8(suffix).ok()?)) else { continue };
-            if entry.file_type().map_err(failed)?.is_dir() {
-                found.push((parsed, entry.path()));
+        for name in self.parent.names().map_err(failed)? {
+            let Some(parsed) = self.suffix(&name, prefix).and_then(&parse) else { continue };
+            if self.parent.look(&name).map_err(failed)?.is_some_and(|seen| seen.is_dir()) {
+                found.push((parsed, name));
             }
         }
         Ok(found)
+    }
+
+    /// Removes what has a name beside the target, where something has.
+    pub fn remove(&self, name: &OsStr) -> Result<(), OperationError> {
+        self.parent.remove(name).map_err(|error| OperationError::target("remove", &self.path_of(name), error))
+    }
+
+    /// Makes a directory beside the target.
+    pub fn make(&self, name: &OsStr) -> Result<Held, OperationError> {
+        make(&self.parent, name, 0o700)
+    }
+
+    /// Renames to a name beside the target that must not be taken.
+    pub fn rename_new(&self, from: &OsStr, to: &OsStr) -> Result<(), OperationError> {
+        rename_new(&self.parent, from, &self.parent, to)
+    }
+
+    /// Brings the names to the disk.
+    pub fn sync(&self) -> Result<(), OperationError> {
+        sync_directory(&self.parent)
     }
 
     /// A time for what is set aside: now, or a second after that of the last thing set aside if that is later.
@@ -146,14 +177,14 @@ impl Beside {
 
     /// Locks the target for one restore or undo.
     pub fn lock(&self) -> Result<Lock, OperationError> {
-        let path = self.named(LOCK, "");
-        let failed = |error: io::Error| OperationError::target("lock", &path, error);
+        let name = self.named(LOCK, "");
+        let failed = |error: io::Error| OperationError::target("lock", &self.path_of(&name), error);
         let running = || OperationError::Busy {
             what: format!("another restore to {} is running", self.target().display()),
             hint: "wait until it has ended, or restore to another directory".into(),
         };
         loop {
-            let file = open_lock(&path).map_err(failed)?;
+            let file = self.parent.lock_file(&name).map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::AGAIN) => return Err(running()),
@@ -161,14 +192,12 @@ impl Beside {
                 Err(error) => return Err(failed(error.into())),
             }
             // The holder before may have removed the file between the two calls: then this lock is of no name.
-            let mine = file.metadata().map_err(failed)?;
-            match fs::symlink_metadata(&path) {
-                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {
-                    return Ok(Lock { path, _file: file });
+            let mine = id_of(&file).map_err(failed)?;
+            match self.parent.look(&name).map_err(failed)? {
+                Some(there) if there.id() == mine => {
+                    return Ok(Lock { parent: self.parent.clone(), name, _file: file });
                 }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
+                Some(_) | None => {}
             }
         }
     }
@@ -177,25 +206,28 @@ impl Beside {
 /// Held while one restore or undo is at work on a target. The kernel lets it go when its holder dies; the file that is
 /// left then is in nobody's way.
 pub(super) struct Lock {
-    path: PathBuf,
+    parent: Held,
+    name: OsString,
     _file: File,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Before the lock itself is let go, and whoever waits for it looks whether the name is still there.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.parent.remove_file(&self.name);
     }
 }
 
-/// Readable is enough to be locked: one that a killed root left does not stop others.
-fn open_lock(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = match openat(CWD, path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(0o644)),
-        opened => opened,
-    };
-    Ok(File::from(opened?))
+/// Device and inode of an opened file.
+fn id_of(file: &File) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn swap_suffix(suffix: &str) -> Option<(String, u64)> {
+    let (time, digits) = suffix.split_once('-').filter(|(time, _)| is_time(time))?;
+    let inode: u64 = digits.parse().ok().filter(|inode: &u64| inode.to_string() == digits)?;
+    Some((time.to_owned(), inode))
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
@@ -215,25 +247,28 @@ fn is_time(text: &str) -> bool {
     parse_time(text).is_some()
 }
 
-/// Renames to a name that must not be taken.
-pub(super) fn rename_new(from: &Path, to: &Path) -> Result<(), OperationError> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        // A file system without the flag: the name was unused a moment ago.
-        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
-            fs::rename(from, to).map_err(|error| OperationError::target("create", to, error))
-        }
-        Err(error) => Err(OperationError::target("create", to, error)),
-    }
+/// Makes a directory that is the caller's and empty.
+pub(super) fn make(parent: &Held, name: &OsStr, mode: u32) -> Result<Held, OperationError> {
+    parent.make(name, mode).map_err(|error| OperationError::target("create", &parent.path_of(name), error))
 }
 
-/// Exchanges two directories in one step: no moment without either. `target`: for whose sake.
-pub(super) fn exchange(one: &Path, other: &Path, target: &Path) -> Result<(), OperationError> {
+/// Renames to a name that must not be taken.
+pub(super) fn rename_new(from: &Held, name: &OsStr, into: &Held, to: &OsStr) -> Result<(), OperationError> {
+    from.rename_new(name, into, to).map_err(|error| OperationError::target("create", &into.path_of(to), error))
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync_directory(directory: &Held) -> Result<(), OperationError> {
+    directory.sync().map_err(|error| OperationError::target("sync", directory.path(), error))
+}
+
+/// Exchanges what two names mean in one step: no moment without either. `target`: for whose sake.
+pub(super) fn exchange(one: (&Held, &OsStr), other: (&Held, &OsStr), target: &Path) -> Result<(), OperationError> {
     let refused = |what: &str, hint: &str| OperationError::Refused {
         what: format!("{} {what}", target.display()),
         hint: hint.into(),
     };
-    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+    match one.0.exchange(one.1, other.0, other.1) {
         Ok(()) => Ok(()),
         Err(Errno::BUSY) => Err(refused(MOUNTED, NEW_PLACE)),
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
@@ -243,29 +278,6 @@ pub(super) fn exchange(one: &Path, other: &Path, target: &Path) -> Result<(), Op
         Err(Errno::PERM | Errno::ACCESS) => Err(refused("may not be renamed by this user", OTHER_USER)),
         Err(error) => Err(OperationError::target("replace", target, error)),
     }
-}
-
-/// Removes a directory and what is in it, where it exists: also one whose modes keep its own owner out.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        removed => removed,
-    };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-fn open_up(directory: &Path) -> io::Result<()> {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Why a mount point is refused.
@@ -278,10 +290,12 @@ pub(super) const OTHER_USER: &str = "run it as root or as the owner of the direc
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn beside(parent: &Path, name: &str) -> Beside {
-        Beside::new(parent.into(), OsStr::new(name))
+        Beside::new(Held::open(parent).unwrap(), OsStr::new(name))
     }
 
     #[test]
@@ -308,12 +322,12 @@ mod tests {
             ["redis", "redis-6380", "redis-20261122T000000Z", "redis-20261122T000000Z-7", "redis-20261122T000000Z-"];
         let all = names.map(|name| beside(temp.path(), name));
         for one in &all {
-            fs::create_dir(one.aside("20261122T000001Z")).unwrap();
-            fs::create_dir(one.swap("20261122T000002Z", 7)).unwrap();
+            one.make(&one.aside("20261122T000001Z")).unwrap();
+            one.make(&one.swap("20261122T000002Z", 7)).unwrap();
         }
         for one in &all {
             assert_eq!(one.asides().unwrap(), [("20261122T000001Z".to_owned(), one.aside("20261122T000001Z"))]);
-            let swaps: Vec<PathBuf> = one.swaps().unwrap().into_iter().map(|swap| swap.path).collect();
+            let swaps: Vec<OsString> = one.swaps().unwrap().into_iter().map(|swap| swap.name).collect();
             assert_eq!(swaps, [one.swap("20261122T000002Z", 7)]);
         }
     }
@@ -322,7 +336,7 @@ mod tests {
     fn the_longest_name_allowed_fits_with_everything_added() {
         let temp = tempfile::tempdir().unwrap();
         let longest = beside(temp.path(), &"n".repeat(NAME_LENGTH));
-        fs::create_dir(longest.swap("20261122T143416Z", u64::MAX)).unwrap();
+        longest.make(&longest.swap("20261122T143416Z", u64::MAX)).unwrap();
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::list::Chosen;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
+use crate::held::Held;
 use crate::repository::Repository;
 use beside::Beside;
 use occupied::refuse_other;
@@ -155,10 +156,11 @@ fn restore_once(
     claim.clear()?;
     claim.target().check_space(bytes)?;
     let staging = Staging::create(&claim)?;
-    let (made_good, unset) = staging.fill(repository, &files, observer)?;
-    let cut = goal.map(|goal| moment::cut(staging.path(), &files, goal)).transpose()?;
-    report.aside = staging.put_in_place()?;
-    Ok((Report { made_good, unset, ..report }, cut))
+    let (made_good, mut unset) = staging.fill(repository, &files, observer)?;
+    let cut = goal.map(|goal| cut_held(staging.held(), &files, goal)).transpose()?;
+    let (aside, of_directory) = staging.put_in_place()?;
+    unset.extend(of_directory);
+    Ok((Report { aside, made_good, unset, ..report }, cut))
 }
 
 /// What a server would make of the files that a person may not expect: one with its AOF on loads no dump, and the other way
@@ -181,12 +183,18 @@ fn notes(files: &[&File], snapshot: &Snapshot) -> Vec<String> {
 
 /// What restores into a directory, or into the server that works there, replaced, as far as it is still kept. What an undo
 /// needs comes last. Places that cannot be looked into are left out.
-pub(super) fn kept_aside(directory: &Path) -> Vec<PathBuf> {
-    let inside = Some(server::beside(directory));
-    let around = directory.parent().zip(directory.file_name()).map(|(parent, name)| Beside::new(parent.into(), name));
-    let asides = |beside: Beside| beside.asides().unwrap_or_default().into_iter().map(|(_, path)| path);
+pub(super) fn kept_aside(directory: &Path, state: Option<&Path>) -> Vec<PathBuf> {
+    let held = Held::open(directory).ok();
+    let inside = held.as_ref().map(server::beside);
+    let parent = directory.parent().and_then(|parent| Held::open(parent).ok());
+    let around = parent.zip(directory.file_name()).map(|(parent, name)| Beside::new(parent, name));
+    let asides = |beside: Beside| {
+        let found = beside.asides().unwrap_or_default();
+        found.into_iter().map(|(_, name)| beside.path_of(&name)).collect::<Vec<_>>()
+    };
     let mut kept: Vec<PathBuf> = inside.into_iter().chain(around).flat_map(asides).collect();
-    if let Some(needed) = server::needed_by_undo(directory).filter(|needed| kept.contains(needed)) {
+    let needed = held.and_then(|held| server::needed_by_undo(&held, state));
+    if let Some(needed) = needed.filter(|needed| kept.contains(needed)) {
         kept.retain(|path| *path != needed);
         kept.push(needed);
     }
@@ -218,7 +226,22 @@ fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationEr
     }
 }
 
-/// The path in a staging directory of a path in a snapshot. Snapshot paths were checked when it was decoded.
+/// Cuts what lies in a directory that is held. What fails is told by the names people know.
+fn cut_held(held: &Held, files: &[&File], goal: &Goal) -> Result<Cut, OperationError> {
+    let reached = held.reached();
+    cut(&reached, files, goal).map_err(|error| match error {
+        OperationError::Target { action, path, source } => {
+            let path = match Path::new(&path).strip_prefix(&reached) {
+                Ok(below) => held.path().join(below).display().to_string(),
+                Err(_) => path,
+            };
+            OperationError::Target { action, path, source }
+        }
+        other => other,
+    })
+}
+
+/// The path in a directory of a path in a snapshot. Snapshot paths were checked when it was decoded.
 fn below(root: &Path, file: &File) -> PathBuf {
     root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&file.path))
 }

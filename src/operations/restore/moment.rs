@@ -9,7 +9,6 @@ use std::path::Path;
 
 use super::below;
 use super::seeking::{Part, find, follow};
-use super::stage::sync_directory;
 use crate::aof::{Entry, FileType, FoundCommand, Manifest};
 use crate::format::snapshot::{File, Mark, Role};
 use crate::operations::OperationError;
@@ -173,7 +172,8 @@ fn name_only(root: &Path, manifest: &File, last: &Part) -> Result<(), OperationE
         file.sync_all()
     };
     write().map_err(|error| OperationError::target("write to", &place, error))?;
-    sync_directory(directory)
+    let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| OperationError::target("sync", directory, error))
 }
 
 /// The structure of what was cut.

@@ -1,14 +1,16 @@
 //! The place a restore ends in: who uses it, what stands there, and how one directory takes another's name.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::fs::StatxAttributes;
 
-use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, remove, rename_new};
-use super::stage::sync_directory;
+use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, sync_directory};
+use crate::held::{Held, Seen};
 use crate::operations::OperationError;
 use crate::store::Location;
 
@@ -19,7 +21,7 @@ const SPARE: u64 = 16 << 20;
 pub(super) struct Target {
     path: PathBuf,
     beside: Beside,
-    standing: Option<fs::Metadata>,
+    standing: Option<Seen>,
 }
 
 /// A target that no other restore or undo touches meanwhile.
@@ -56,9 +58,9 @@ impl Target {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let parent = match parent.canonicalize() {
+        let parent = match Held::open(parent) {
             Ok(parent) => parent,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let hint = format!("make it first: mkdir -p {}", parent.display());
                 return Err(refuse(parent, "does not exist", &hint));
             }
@@ -70,15 +72,16 @@ impl Target {
         Ok(target)
     }
 
+    fn seen(&self) -> Result<Option<Seen>, OperationError> {
+        let seen = self.beside.parent().look(self.beside.name());
+        seen.map_err(|error| OperationError::target("look at", &self.path, error))
+    }
+
     /// Looks at what stands there.
     fn look(&mut self) -> Result<(), OperationError> {
-        self.standing = match fs::symlink_metadata(&self.path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(OperationError::target("look at", &self.path, error)),
-        };
+        self.standing = self.seen()?;
         let Some(standing) = &self.standing else { return Ok(()) };
-        if standing.is_symlink() {
+        if standing.is_link() {
             return Err(refuse(&self.path, "is a link, not a directory", "name the directory it leads to"));
         }
         if !standing.is_dir() {
@@ -89,14 +92,12 @@ impl Target {
     }
 
     /// Refuses a directory that the system will not rename: found now rather than after hours of restoring.
-    fn refuse_fixed(&self, standing: &fs::Metadata) -> Result<(), OperationError> {
+    fn refuse_fixed(&self, standing: &Seen) -> Result<(), OperationError> {
         let parent = self.beside.parent();
-        let around = fs::metadata(parent).map_err(|error| OperationError::target("look at", parent, error))?;
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let around = parent.seen().map_err(|error| OperationError::target("look at", parent.path(), error))?;
         // Kernels before 5.8 do not tell mounts of one file system apart; the exchange itself fails there, unharmed.
-        let attributes = rustix::fs::statx(CWD, &self.path, flags, StatxFlags::BASIC_STATS);
-        let attributes = attributes.map_or(StatxAttributes::empty(), |found| found.stx_attributes);
-        if standing.dev() != around.dev() || attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        let attributes = parent.attributes(self.beside.name());
+        if standing.id().0 != around.id().0 || attributes.contains(StatxAttributes::MOUNT_ROOT) {
             return Err(refuse(&self.path, MOUNTED, NEW_PLACE));
         }
         if attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
@@ -104,7 +105,7 @@ impl Target {
         }
         let user = rustix::process::geteuid().as_raw();
         let is_sticky = around.mode() & 0o1000 != 0;
-        if is_sticky && user != 0 && user != around.uid() && user != standing.uid() {
+        if is_sticky && user != 0 && user != around.owner().0 && user != standing.owner().0 {
             return Err(refuse(&self.path, "may not be renamed by this user", OTHER_USER));
         }
         Ok(())
@@ -127,10 +128,10 @@ impl Target {
         let root = repository.canonicalize().map_err(failed)?;
         let root_id = id(&fs::metadata(&root).map_err(failed)?);
         let holds = |place: &Path, wanted| fs::metadata(place).is_ok_and(|found| id(&found) == wanted);
-        if self.standing.as_ref().is_some_and(|standing| root.ancestors().any(|above| holds(above, id(standing)))) {
+        if self.standing.as_ref().is_some_and(|standing| root.ancestors().any(|above| holds(above, standing.id()))) {
             return Err(refuse(&self.path, "holds the repository itself", "restore to another directory"));
         }
-        if self.beside.parent().ancestors().any(|above| holds(above, root_id)) {
+        if self.beside.parent().path().ancestors().any(|above| holds(above, root_id)) {
             return Err(refuse(&self.path, "is inside the repository", "restore to another directory"));
         }
         Ok(())
@@ -139,12 +140,11 @@ impl Target {
     /// Refuses when the bytes will not fit beside what is there.
     pub fn check_space(&self, bytes: u64) -> Result<(), OperationError> {
         let parent = self.beside.parent();
-        let stat = rustix::fs::statvfs(parent).map_err(|error| OperationError::target("look at", parent, error))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = parent.free().map_err(|error| OperationError::target("look at", parent.path(), error))?;
         match free >= bytes.saturating_add(SPARE) {
             true => Ok(()),
             false => Err(OperationError::NoRoom {
-                what: format!("{} has {free} bytes free, the snapshot needs {bytes}", parent.display()),
+                what: format!("{} has {free} bytes free, the snapshot needs {bytes}", parent.path().display()),
                 hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
                     .into(),
             }),
@@ -152,23 +152,32 @@ impl Target {
     }
 
     fn refuse_users(&self) -> Result<(), OperationError> {
-        self.standing.as_ref().map_or(Ok(()), |_| refuse_users_of(&self.path))
+        self.standing.as_ref().map_or(Ok(()), |standing| refuse_users_of(&self.path, standing.id()))
     }
 
     /// Refuses when something else stands there than was looked at, or a server was started in it meanwhile.
     fn refuse_change(&self) -> Result<(), OperationError> {
-        let now = match fs::symlink_metadata(&self.path) {
-            Ok(metadata) => Some(id(&metadata)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(OperationError::target("look at", &self.path, error)),
-        };
-        if now != self.standing.as_ref().map(id) {
-            return Err(OperationError::InUse {
-                what: format!("{} was replaced by something else meanwhile", self.path.display()),
-                hint: "find out what works on this directory, then restore again".into(),
-            });
+        match self.seen()?.map(|seen| seen.id()) == self.standing.as_ref().map(Seen::id) {
+            true => self.refuse_users(),
+            false => Err(self.replaced(self.beside.name())),
         }
-        self.refuse_users()
+    }
+
+    /// Refuses when a name beside the target, or the target's own, means something else than this.
+    fn refuse_other(&self, name: &std::ffi::OsStr, wanted: (u64, u64)) -> Result<(), OperationError> {
+        let found = self.beside.parent().look(name);
+        let found = found.map_err(|error| OperationError::target("look at", &self.beside.path_of(name), error))?;
+        match found.map(|seen| seen.id()) == Some(wanted) {
+            true => Ok(()),
+            false => Err(self.replaced(name)),
+        }
+    }
+
+    fn replaced(&self, name: &std::ffi::OsStr) -> OperationError {
+        OperationError::InUse {
+            what: format!("{} was replaced by something else meanwhile", self.beside.path_of(name).display()),
+            hint: "find out what works on this directory, then restore again".into(),
+        }
     }
 
     /// Takes the target for one restore or undo, and finishes the exchanges that killed restores began.
@@ -177,8 +186,8 @@ impl Target {
         // Another restore may have ended between the first look and the lock.
         self.look()?;
         let claim = Claim { target: self, _lock: lock };
-        for (path, time) in claim.swaps(Exchanged::Done)? {
-            rename_new(&path, &claim.target.beside.aside(&time))?;
+        for (name, time) in claim.swaps(Exchanged::Done)? {
+            claim.target.beside.rename_new(&name, &claim.target.beside.aside(&time))?;
         }
         Ok(claim)
     }
@@ -192,24 +201,26 @@ enum Exchanged {
 }
 
 impl Claim {
-    /// Where the restore is written.
-    pub fn staging(&self) -> PathBuf {
-        self.target.beside.staging()
-    }
-
     /// The target.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    fn swaps(&self, wanted: Exchanged) -> Result<Vec<(PathBuf, String)>, OperationError> {
+    /// The names beside the target.
+    pub fn beside(&self) -> &Beside {
+        &self.target.beside
+    }
+
+    fn swaps(&self, wanted: Exchanged) -> Result<Vec<(OsString, String)>, OperationError> {
         let mut found = Vec::new();
-        for swap in self.target.beside.swaps()? {
-            let failed = |error| OperationError::target("look at", &swap.path, error);
-            let inode = fs::symlink_metadata(&swap.path).map_err(failed)?.ino();
-            let exchanged = if inode == swap.inode { Exchanged::Never } else { Exchanged::Done };
+        let beside = &self.target.beside;
+        for swap in beside.swaps()? {
+            let seen = beside.parent().look(&swap.name);
+            let seen = seen.map_err(|error| OperationError::target("look at", &beside.path_of(&swap.name), error))?;
+            let is_new = seen.is_some_and(|seen| seen.inode() == swap.inode);
+            let exchanged = if is_new { Exchanged::Never } else { Exchanged::Done };
             if exchanged == wanted {
-                found.push((swap.path, swap.time));
+                found.push((swap.name, swap.time));
             }
         }
         Ok(found)
@@ -217,51 +228,55 @@ impl Claim {
 
     /// LOCAL-8: removes what killed restores wrote for this target and never put in its place.
     pub fn clear(&self) -> Result<(), OperationError> {
-        let unused = self.swaps(Exchanged::Never)?.into_iter().map(|(path, _)| path);
-        for path in unused.chain([self.target.beside.staging(), self.target.beside.probe()]) {
-            remove(&path).map_err(|error| OperationError::target("remove", &path, error))?;
-        }
-        Ok(())
+        let beside = &self.target.beside;
+        let unused = self.swaps(Exchanged::Never)?.into_iter().map(|(name, _)| name);
+        unused.chain([beside.staging(), beside.probe()]).try_for_each(|name| beside.remove(&name))
     }
 
     /// Tries with an empty staging directory what will be done with the full one.
-    pub fn probe(&self, staging: &Path) -> Result<(), OperationError> {
-        let Some(standing) = &self.target.standing else { return Ok(()) };
-        let probe = self.target.beside.probe();
-        let made = fs::DirBuilder::new().mode(0o700).create(&probe);
-        made.map_err(|error| OperationError::target("create", &probe, error))?;
-        let tried = give(&probe, standing).and_then(|()| exchange(&probe, staging, self.target.path()));
-        let tried = tried.and_then(|()| exchange(&probe, staging, self.target.path()));
-        let removed = fs::remove_dir(&probe).map_err(|error| OperationError::target("remove", &probe, error));
-        tried.and(removed)
+    pub fn probe(&self, staging: &Held) -> Result<(), OperationError> {
+        let Target { beside, standing: Some(standing), path } = &self.target else { return Ok(()) };
+        let (name, other) = (beside.probe(), beside.staging());
+        let probe = beside.make(&name)?;
+        let (one, two) = ((beside.parent(), name.as_os_str()), (beside.parent(), other.as_os_str()));
+        let tried = give(&probe, standing).map(drop).and_then(|()| exchange(one, two, path));
+        let tried = tried.and_then(|()| exchange(one, two, path));
+        let removed = beside.parent().remove_directory(&name);
+        let removed = removed.map_err(|error| OperationError::target("remove", &beside.path_of(&name), error));
+        tried.and(removed)?;
+        self.target.refuse_other(&other, id_of(staging)?)
     }
 
-    /// Gives a finished directory the target's name, by one rename. Answers with where the old one is kept.
-    pub fn take(&self, staging: &Path) -> Result<Option<PathBuf>, OperationError> {
+    /// LOCAL-19: gives a finished directory the target's name, by one rename, and looks whether it is that which has it
+    /// then. Answers with where the old one is kept, and with the reason where its mode could not be set.
+    pub fn take(&self, staging: &Held) -> Result<(Option<PathBuf>, io::Result<()>), OperationError> {
         let Target { path, beside, standing } = &self.target;
         self.target.refuse_change()?;
+        let (name, ours) = (beside.staging(), id_of(staging)?);
+        self.target.refuse_other(&name, ours)?;
         let Some(standing) = standing else {
-            rename_new(staging, path)?;
-            sync_directory(beside.parent())?;
-            return Ok(None);
+            beside.rename_new(&name, beside.name())?;
+            self.target.refuse_other(beside.name(), ours)?;
+            beside.sync()?;
+            return Ok((None, Ok(())));
         };
         // Owner and mode of the directory itself stay: the server's unit file or package relies on them.
-        give(staging, standing)?;
+        let mode = give(staging, standing)?;
         sync_directory(staging)?;
-        let failed = |error| OperationError::target("look at", staging, error);
-        let inode = fs::symlink_metadata(staging).map_err(failed)?.ino();
         let time = beside.unused_time()?;
-        let swap = beside.swap(&time, inode);
-        rename_new(staging, &swap)?;
-        if let Err(error) = exchange(&swap, path, path) {
+        let swap = beside.swap(&time, ours.1);
+        beside.rename_new(&name, &swap)?;
+        self.target.refuse_other(&swap, ours)?;
+        if let Err(error) = exchange((beside.parent(), &swap), (beside.parent(), beside.name()), path) {
             // Under the name by which it is removed. Where even that fails, the next restore removes it.
-            let _ = rename_new(&swap, staging);
+            let _ = beside.rename_new(&swap, &name);
             return Err(error);
         }
+        self.target.refuse_other(beside.name(), ours)?;
         let aside = beside.aside(&time);
-        rename_new(&swap, &aside)?;
-        sync_directory(beside.parent())?;
-        Ok(Some(aside))
+        beside.rename_new(&swap, &aside)?;
+        beside.sync()?;
+        Ok((Some(beside.path_of(&aside)), mode))
     }
 }
 
@@ -269,20 +284,26 @@ impl Claim {
 /// in its stead, so that doing it twice changes nothing. Removes nothing.
 pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
     let Claim { target, _lock } = Target::find(target)?.claim()?;
+    let beside = &target.beside;
     let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
-    let (_, from) = target.beside.asides()?.pop().ok_or_else(nothing)?;
+    let (_, from) = beside.asides()?.pop().ok_or_else(nothing)?;
+    let seen = beside.parent().look(&from);
+    let seen = seen.map_err(|error| OperationError::target("look at", &beside.path_of(&from), error))?;
+    let old = seen.filter(Seen::is_dir).ok_or_else(nothing)?.id();
     target.refuse_change()?;
     let aside = match target.exists() {
         true => {
-            exchange(&from, &target.path, &target.path)?;
-            Some(from.clone())
+            exchange((beside.parent(), &from), (beside.parent(), beside.name()), &target.path)?;
+            Some(beside.path_of(&from))
         }
         false => {
-            rename_new(&from, &target.path)?;
+            beside.rename_new(&from, beside.name())?;
             None
         }
     };
-    sync_directory(target.beside.parent())?;
+    target.refuse_other(beside.name(), old)?;
+    beside.sync()?;
+    let from = beside.path_of(&from);
     Ok(UndoReport { target: target.path, from, aside })
 }
 
@@ -291,29 +312,33 @@ pub fn look_at_undo(target: &Path) -> Result<UndoReport, OperationError> {
     let target = Target::find(target)?;
     let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
     let (_, from) = target.beside.asides()?.pop().ok_or_else(nothing)?;
+    let from = target.beside.path_of(&from);
     let aside = target.exists().then(|| from.clone());
     Ok(UndoReport { target: target.path, from, aside })
 }
 
-/// Owner and mode of one directory for another.
-fn give(directory: &Path, like: &fs::Metadata) -> Result<(), OperationError> {
-    let failed = |error| OperationError::target("set owner and mode of", directory, error);
-    let mine = fs::metadata(directory).map_err(failed)?;
-    if (mine.uid(), mine.gid()) != (like.uid(), like.gid()) {
-        chown(directory, Some(like.uid()), Some(like.gid())).map_err(failed)?;
+/// Owner and mode of one directory for another. Answers with the reason where the mode could not be set.
+fn give(directory: &Held, like: &Seen) -> Result<io::Result<()>, OperationError> {
+    let failed = |error| OperationError::target("set the owner of", directory.path(), error);
+    let mine = directory.seen().map_err(failed)?;
+    if mine.owner() != like.owner() {
+        directory.give(like.owner()).map_err(failed)?;
     }
-    fs::set_permissions(directory, fs::Permissions::from_mode(like.mode() & 0o7777)).map_err(failed)
+    Ok(if mine.mode() == like.mode() { Ok(()) } else { directory.set_mode(like.mode()) })
+}
+
+fn id_of(held: &Held) -> Result<(u64, u64), OperationError> {
+    held.seen().map(|seen| seen.id()).map_err(|error| OperationError::target("look at", held.path(), error))
 }
 
 /// A server that works in the directory would go on writing to the files set aside, and never see the new ones.
-pub(super) fn refuse_users_of(directory: &Path) -> Result<(), OperationError> {
-    let Ok(standing) = fs::metadata(directory) else { return Ok(()) };
+pub(super) fn refuse_users_of(directory: &Path, standing: (u64, u64)) -> Result<(), OperationError> {
     let Ok(processes) = fs::read_dir("/proc") else { return Ok(()) };
     for process in processes.flatten() {
         let path = process.path();
         let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
         let Ok(works_in) = fs::metadata(path.join("cwd")) else { continue };
-        if !is_process || id(&works_in) != id(&standing) {
+        if !is_process || id(&works_in) != standing {
             continue;
         }
         let command = fs::read_to_string(path.join("comm")).unwrap_or_default();
@@ -348,41 +373,53 @@ mod tests {
     use super::*;
 
     /// A target that is claimed, with a finished restore beside it.
-    fn claimed(parent: &Path) -> (PathBuf, Claim) {
+    fn claimed(parent: &Path) -> (PathBuf, Claim, Held) {
         let path = parent.join("redis");
         fs::create_dir(&path).unwrap();
         let claim = Target::find(&path).unwrap().claim().unwrap();
-        fs::create_dir(claim.staging()).unwrap();
-        (path, claim)
+        let staging = claim.beside().make(&claim.beside().staging()).unwrap();
+        (path, claim, staging)
     }
 
     #[test]
     fn what_was_replaced_during_a_restore_is_left_alone() {
         let temp = tempfile::tempdir().unwrap();
-        let (path, claim) = claimed(temp.path());
+        let (path, claim, staging) = claimed(temp.path());
         fs::rename(&path, temp.path().join("moved")).unwrap();
-        assert!(matches!(claim.take(&claim.staging()), Err(OperationError::InUse { .. })));
+        assert!(matches!(claim.take(&staging), Err(OperationError::InUse { .. })));
         fs::create_dir(&path).unwrap();
-        assert!(matches!(claim.take(&claim.staging()), Err(OperationError::InUse { .. })));
+        assert!(matches!(claim.take(&staging), Err(OperationError::InUse { .. })));
         fs::remove_dir(&path).unwrap();
         fs::rename(temp.path().join("moved"), &path).unwrap();
-        claim.take(&claim.staging()).unwrap();
+        claim.take(&staging).unwrap().1.unwrap();
+    }
+
+    /// LOCAL-19
+    #[test]
+    fn what_takes_the_place_of_the_staged_directory_is_not_taken_for_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, claim, staging) = claimed(temp.path());
+        let name = temp.path().join(claim.beside().staging());
+        fs::rename(&name, temp.path().join("stolen")).unwrap();
+        std::os::unix::fs::symlink("/etc", &name).unwrap();
+        assert!(matches!(claim.take(&staging), Err(OperationError::InUse { .. })));
+        assert!(path.symlink_metadata().unwrap().is_dir(), "what stood there is there");
     }
 
     #[test]
     fn a_server_started_during_a_restore_is_seen() {
         let temp = tempfile::tempdir().unwrap();
-        let (path, claim) = claimed(temp.path());
+        let (path, claim, staging) = claimed(temp.path());
         let program = temp.path().join("redis-server");
         fs::copy("/bin/sh", &program).unwrap();
         let mut server = Command::new(&program);
         let server = server.args(["-c", "echo; read line"]).current_dir(&path);
         let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let refused = claim.take(&claim.staging());
+        let refused = claim.take(&staging);
         drop(server.stdin.take());
         server.wait().unwrap();
         assert!(matches!(refused, Err(OperationError::InUse { .. })));
-        claim.take(&claim.staging()).unwrap();
+        claim.take(&staging).unwrap().1.unwrap();
     }
 }

@@ -1,23 +1,23 @@
 //! The staging directory of a restore: filled, read back, and only then put in place.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{
-    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink,
-};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 
-use super::below;
-use super::beside::remove;
+use super::beside::{make, sync_directory};
 use super::place::Claim;
 use super::write_back::{sync_all, write_back};
 use crate::format::Malformed;
 use crate::format::snapshot::{File, FileKind, Role};
+use crate::held::{Held, give};
 use crate::operations::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError, Want};
 
@@ -26,15 +26,18 @@ use crate::repository::{Repository, RepositoryError, Want};
 pub(super) struct Staging<'a> {
     /// Whose place it will take; of a directory for a server's files it is nobody's.
     claim: Option<&'a Claim>,
-    path: PathBuf,
+    parent: Held,
+    held: Held,
     in_place: bool,
 }
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        if !self.in_place {
+        if !self.in_place
+            && let Some(name) = self.held.path().file_name()
+        {
             // What is left of it is removed by the next restore to the same target.
-            let _ = remove(&self.path);
+            let _ = self.parent.remove(name);
         }
     }
 }
@@ -42,29 +45,44 @@ impl Drop for Staging<'_> {
 impl<'a> Staging<'a> {
     /// An empty staging directory beside the target, which can take the target's place as far as that can be known.
     pub fn create(claim: &'a Claim) -> Result<Staging<'a>, OperationError> {
-        let path = claim.staging();
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| OperationError::target("create", &path, error))?;
-        let staging = Staging { claim: Some(claim), path, in_place: false };
-        claim.probe(&staging.path)?;
+        let beside = claim.beside();
+        let held = beside.make(&beside.staging())?;
+        let staging = Staging { claim: Some(claim), parent: beside.parent().clone(), held, in_place: false };
+        claim.probe(&staging.held)?;
         Ok(staging)
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The directory.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// An empty directory of this name, whose files are taken out of it one by one.
-    pub fn create_at(path: PathBuf) -> Result<Staging<'static>, OperationError> {
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| OperationError::target("create", &path, error))?;
-        Ok(Staging { claim: None, path, in_place: false })
+    pub fn create_at(parent: &Held, name: &OsStr) -> Result<Staging<'static>, OperationError> {
+        let held = make(parent, name, 0o700)?;
+        Ok(Staging { claim: None, parent: parent.clone(), held, in_place: false })
     }
 
     /// The files stay where they are.
-    pub fn keep(mut self) {
+    pub fn keep(mut self) -> Held {
         self.in_place = true;
+        self.held.clone()
+    }
+
+    /// Where a file of the snapshot is: for words.
+    fn path_of(&self, file: &File) -> PathBuf {
+        self.held.path().join(relative(file))
+    }
+
+    /// Does something under a name in the directory of a file.
+    fn at<T>(
+        &self,
+        file: &File,
+        action: &'static str,
+        work: impl FnOnce(&Held, &OsStr) -> io::Result<T>,
+    ) -> Result<T, OperationError> {
+        let done = self.held.at(relative(file)).and_then(|(directory, name)| work(&directory, name));
+        done.map_err(|error| OperationError::target(action, &self.path_of(file), error))
     }
 
     /// Writes all files, gives them owner, mode and times, and compares them. Answers with damage that was made good,
@@ -76,9 +94,7 @@ impl<'a> Staging<'a> {
         observer: &dyn Observer,
     ) -> Result<(Vec<String>, Vec<String>), OperationError> {
         for directory in files.iter().filter(|file| file.kind == FileKind::Directory) {
-            let path = below(&self.path, directory);
-            let made = fs::DirBuilder::new().mode(0o700).create(&path);
-            made.map_err(|error| OperationError::target("create", &path, error))?;
+            self.at(directory, "create", |held, name| held.make(name, 0o700))?;
         }
         let regular = files.iter().copied().filter(|file| file.kind == FileKind::File);
         // A directory with AOF files and no manifest starts empty: the manifest is what makes them a dataset.
@@ -88,23 +104,23 @@ impl<'a> Staging<'a> {
         let mut made_good = self.write(repository, &contents, &mut unset, observer)?;
         made_good.extend(self.write(repository, &manifests, &mut unset, observer)?);
         for link in files.iter().filter(|file| file.kind == FileKind::Link) {
-            let path = below(&self.path, link);
             let target = link.target.as_ref().map(|target| target.to_vec()).unwrap_or_default();
-            let target = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&target);
-            symlink(target, &path).map_err(|error| OperationError::target("create", &path, error))?;
-            unset.note(link, lchown(&path, Some(link.uid), Some(link.gid)));
+            let given = self.at(link, "create", |held, name| {
+                held.link(name, OsStr::from_bytes(&target))?;
+                Ok(held.give_link(name, (link.uid, link.gid)))
+            });
+            unset.owner(link, given?);
         }
         // The deepest first, so that what is made in a directory does not change its time again.
         for directory in files.iter().rev().filter(|file| file.kind == FileKind::Directory) {
-            let path = below(&self.path, directory);
-            let set = fs::File::open(&path).and_then(|open| {
-                unset.note(directory, set_metadata(&open, directory)?);
-                open.sync_all()
-            });
-            set.map_err(|error| OperationError::target("set mode and time of", &path, error))?;
+            self.at(directory, "sync", |held, name| {
+                let held = held.directory(name)?;
+                set_metadata(held.opened(), directory, &mut unset)?;
+                held.sync()
+            })?;
         }
         self.dress_new(files, &mut unset)?;
-        sync_directory(&self.path)?;
+        sync_directory(&self.held)?;
         Ok((made_good, unset.lines()))
     }
 
@@ -115,10 +131,10 @@ impl<'a> Staging<'a> {
             return Ok(());
         }
         if let Some(file) = files.iter().find(|file| file.role.is_of_dataset()) {
-            unset.note(file, chown(&self.path, Some(file.uid), Some(file.gid)));
+            unset.owner(file, self.held.give((file.uid, file.gid)));
         }
-        let set = fs::set_permissions(&self.path, fs::Permissions::from_mode(NEW_MODE));
-        set.map_err(|error| OperationError::target("set the mode of", &self.path, error))
+        unset.mode(self.held.set_mode(NEW_MODE));
+        Ok(())
     }
 
     fn write(
@@ -133,10 +149,10 @@ impl<'a> Staging<'a> {
         for some in files.chunks(OPEN_LIMIT) {
             open.clear();
             for file in some {
-                let path = below(&self.path, file);
-                let new = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-                let new = new.and_then(|new| new.set_len(file.size).map(|()| new));
-                open.push(new.map_err(|error| OperationError::target("create", &path, error))?);
+                open.push(self.at(file, "create", |held, name| {
+                    let new = held.create(name, 0o600)?;
+                    new.set_len(file.size).map(|()| new)
+                })?);
             }
             made_good.extend(self.fetch(repository, some, &open, observer)?);
             self.settle(some, &open, unset)?;
@@ -147,9 +163,8 @@ impl<'a> Staging<'a> {
     /// Owner, mode and time of written files. Then all of them go to the disk while they are hashed.
     fn settle(&self, files: &[&File], open: &[fs::File], unset: &mut Unset) -> Result<(), OperationError> {
         for (file, written) in files.iter().zip(open) {
-            let owner = set_metadata(written, file);
-            let failed = |error| OperationError::target("set mode and time of", &below(&self.path, file), error);
-            unset.note(file, owner.map_err(failed)?);
+            let set = set_metadata(written, file, unset);
+            set.map_err(|error| OperationError::target("look at", &self.path_of(file), error))?;
         }
         let (synced, compared) = thread::scope(|scope| {
             let syncing = scope.spawn(|| sync_all(open));
@@ -161,7 +176,7 @@ impl<'a> Staging<'a> {
     }
 
     fn not_synced(&self, files: &[&File], (number, error): (usize, io::Error)) -> OperationError {
-        let path = files.get(number).map_or_else(|| self.path.clone(), |file| below(&self.path, file));
+        let path = files.get(number).map_or_else(|| self.held.path().into(), |file| self.path_of(file));
         OperationError::target("sync", &path, error)
     }
 
@@ -199,7 +214,7 @@ impl<'a> Staging<'a> {
         written_back.map_err(|failure| self.not_synced(files, failure))?;
         match fetched {
             Err(RepositoryError::Sink(error)) => match error.downcast::<io::Error>() {
-                Ok(error) => Err(OperationError::target("write to", &self.path, *error)),
+                Ok(error) => Err(OperationError::target("write to", self.held.path(), *error)),
                 Err(error) => Err(RepositoryError::Sink(error).into()),
             },
             other => Ok(other?),
@@ -210,39 +225,67 @@ impl<'a> Staging<'a> {
     fn compare(&self, file: &File, written: &fs::File) -> Result<(), OperationError> {
         let (hash, _) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
         let found = hash_file(written, file.size);
-        let found = found.map_err(|error| OperationError::target("read back", &below(&self.path, file), error))?;
+        let found = found.map_err(|error| OperationError::target("read back", &self.path_of(file), error))?;
         match found == hash.0 {
             true => Ok(()),
             false => Err(OperationError::WrongBytes { path: file.display_path() }),
         }
     }
 
-    /// Gives the directory the target's name. What stood there is answered with its new place.
-    pub fn put_in_place(mut self) -> Result<Option<PathBuf>, OperationError> {
-        let aside = self.claim.map_or(Ok(None), |claim| claim.take(&self.path))?;
+    /// Gives the directory the target's name. What stood there is answered with its new place, and with what could not be
+    /// set of the directory itself.
+    pub fn put_in_place(mut self) -> Result<(Option<PathBuf>, Vec<String>), OperationError> {
+        let taken = self.claim.map_or(Ok((None, Ok(()))), |claim| claim.take(&self.held));
+        let (aside, mode) = taken?;
         self.in_place = true;
-        Ok(aside)
+        let mut unset = Unset::default();
+        unset.mode(mode);
+        Ok((aside, unset.lines()))
     }
 }
 
-/// Owners that could not be set, with the number of their paths and the system's reason. Without the right to give
-/// files away they stay the user's own, and the report says so.
+/// What could not be set, with the number of paths and the system's reason. Without the right to give files away they
+/// stay the user's own; a file system may know neither modes nor times of that kind. The report says so.
 #[derive(Default)]
-struct Unset(BTreeMap<(u32, u32), (u64, io::Error)>);
+struct Unset {
+    owners: BTreeMap<(u32, u32), (u64, io::Error)>,
+    modes: Option<(u64, io::Error)>,
+    times: Option<(u64, io::Error)>,
+}
 
 impl Unset {
-    fn note(&mut self, file: &File, set: io::Result<()>) {
+    fn owner(&mut self, file: &File, set: io::Result<()>) {
         if let Err(error) = set {
-            self.0.entry((file.uid, file.gid)).or_insert((0, error)).0 += 1;
+            self.owners.entry((file.uid, file.gid)).or_insert((0, error)).0 += 1;
+        }
+    }
+
+    fn mode(&mut self, set: io::Result<()>) {
+        if let Err(error) = set {
+            self.modes.get_or_insert((0, error)).0 += 1;
+        }
+    }
+
+    fn time(&mut self, set: io::Result<()>) {
+        if let Err(error) = set {
+            self.times.get_or_insert((0, error)).0 += 1;
         }
     }
 
     fn lines(self) -> Vec<String> {
-        let line = |((uid, gid), (count, error)): (_, (_, io::Error))| {
+        let owner = |((uid, gid), (count, error)): (_, (_, io::Error))| {
             format!("owner {uid}:{gid} of {count} paths could not be set: {error}")
         };
-        self.0.into_iter().map(line).collect()
+        let other =
+            |what| move |(count, error): (u64, io::Error)| format!("{what} of {count} paths could not be set: {error}");
+        let others = [self.modes.map(other("the mode")), self.times.map(other("the time"))];
+        self.owners.into_iter().map(owner).chain(others.into_iter().flatten()).collect()
     }
+}
+
+/// The path of a file in the directory it was captured in. Snapshot paths were checked when it was decoded.
+fn relative(file: &File) -> &Path {
+    Path::new(OsStr::from_bytes(&file.path))
 }
 
 /// BLAKE3 of a file, read from its begin. Memory: a block, at most the file's size.
@@ -273,21 +316,21 @@ const OPEN_LIMIT: usize = 256;
 const NEW_MODE: u32 = 0o750;
 
 /// Owner, time and mode, in this order: giving a file away takes special bits, and a mode may take the right to go on.
-/// Answers whether it could be given to its owner; somebody else's file is never given the owner's special bits.
-fn set_metadata(open: &fs::File, file: &File) -> io::Result<io::Result<()>> {
-    let owner = set_owner(open, file);
-    open.set_modified(time(file))?;
-    let bits = if owner.is_ok() { 0o7777 } else { 0o777 };
-    open.set_permissions(fs::Permissions::from_mode(file.mode & bits))?;
-    Ok(owner)
-}
-
-fn set_owner(open: &fs::File, file: &File) -> io::Result<()> {
+/// Notes what could not be set; somebody else's file is never given the owner's special bits.
+fn set_metadata(open: &fs::File, file: &File, unset: &mut Unset) -> io::Result<()> {
     let now = open.metadata()?;
-    match (now.uid(), now.gid()) == (file.uid, file.gid) {
-        true => Ok(()),
-        false => fchown(open, Some(file.uid), Some(file.gid)),
-    }
+    let is_given = (now.uid(), now.gid()) == (file.uid, file.gid);
+    let owner = if is_given { Ok(()) } else { give(open, (file.uid, file.gid)) };
+    let bits = if owner.is_ok() { 0o7777 } else { 0o777 };
+    unset.owner(file, owner);
+    unset.time(open.set_modified(time(file)));
+    let mode = file.mode & bits;
+    unset.mode(if now.mode() & 0o7777 == mode && is_given {
+        Ok(())
+    } else {
+        open.set_permissions(fs::Permissions::from_mode(mode))
+    });
+    Ok(())
 }
 
 fn time(file: &File) -> SystemTime {
@@ -298,9 +341,4 @@ fn time(file: &File) -> SystemTime {
         false => SystemTime::UNIX_EPOCH.checked_add(seconds),
     };
     time.and_then(|time| time.checked_add(nanos)).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-pub(super) fn sync_directory(path: &Path) -> Result<(), OperationError> {
-    let synced = fs::File::open(path).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| OperationError::target("sync", path, error))
 }

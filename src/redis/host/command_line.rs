@@ -4,11 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::process::Process;
 use super::surroundings::Surroundings;
@@ -26,10 +28,35 @@ pub struct CommandLine {
     pub directory: PathBuf,
     /// Its user and group.
     pub user: (u32, u32),
-    /// The file its output goes to.
-    pub output: Option<PathBuf>,
+    /// The file its output goes to, as it had it open: known while the process is there, and by nothing that is written.
+    pub output: Option<Output>,
     /// What else it had from whoever started it.
     pub surroundings: Surroundings,
+}
+
+/// An open file of another process. Two are the same where they are one file.
+#[derive(Debug, Clone)]
+pub struct Output(Arc<File>);
+
+impl PartialEq for Output {
+    fn eq(&self, other: &Output) -> bool {
+        let id = |file: &File| file.metadata().ok().map(|found| (found.dev(), found.ino()));
+        id(&self.0) == id(&other.0)
+    }
+}
+
+impl Eq for Output {}
+
+impl Output {
+    /// What a process has open as its standard output: the very file, not what its name leads to now, and with the right
+    /// to write that the process has itself.
+    fn of(process: &Process) -> Option<Output> {
+        let id = Pid::from_raw(i32::try_from(process.id).ok()?)?;
+        let handle = pidfd_open(id, PidfdFlags::empty()).ok()?;
+        let file = File::from(pidfd_getfd(&handle, 1, PidfdGetfdFlags::empty()).ok()?);
+        // Whose number it was may have ended meanwhile.
+        (!process.is_gone() && file.metadata().ok()?.is_file()).then(|| Output(Arc::new(file)))
+    }
 }
 
 /// What a process is started with whose environment is not known, and where tools are looked for: redkeep's own environment
@@ -59,7 +86,7 @@ impl CommandLine {
             (Some(rest), None) => rest,
             (None, file) => vec![file?],
         };
-        let output = process.descriptor(1).filter(|path| path.is_file());
+        let output = Output::of(process);
         let (user, surroundings) = (process.user, process.surroundings());
         Some(CommandLine { program, arguments, directory: process.directory()?, user, output, surroundings })
     }
@@ -70,9 +97,9 @@ impl CommandLine {
             what: format!("cannot start {}: {error}", self.program.display()),
             hint: "start the server by hand, or give --start-command".into(),
         };
-        let output = || match &self.output {
-            Some(path) => File::options().append(true).open(path).map_or_else(|_| Stdio::null(), Stdio::from),
-            None => Stdio::null(),
+        let output = || {
+            let open = self.output.as_ref().and_then(|output| output.0.try_clone().ok());
+            open.map_or_else(Stdio::null, Stdio::from)
         };
         let umask = self.surroundings.umask.map(|umask| format!("umask {umask:o}; ")).unwrap_or_default();
         let mut command = Command::new("/bin/sh");

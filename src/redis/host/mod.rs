@@ -11,7 +11,7 @@ mod named;
 mod process;
 mod surroundings;
 
-pub use command_line::CommandLine;
+pub use command_line::{CommandLine, Output};
 pub use manager::{Start, Stop};
 pub use named::{Named, Stopped};
 pub use process::Process;

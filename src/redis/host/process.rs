@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,10 +26,17 @@ impl Process {
     /// A process that is there and has not ended.
     pub fn find(id: u32) -> Option<Process> {
         let (is_ended, started) = stat(id)?;
-        let place = fs::metadata(path(id)).ok()?;
-        // What shows a process belongs to root where its memory is closed to others, whoever it is.
-        let user = effective(&fs::read_to_string(path(id).join("status")).unwrap_or_default());
-        (!is_ended).then_some(Process { id, started, user: user.unwrap_or((place.uid(), place.gid())) })
+        // Not whose the directory in /proc is: a process can have that be root's.
+        let status = fs::read_to_string(path(id).join("status")).ok()?;
+        let user = (effective(&status, "Uid:")?, effective(&status, "Gid:")?);
+        (!is_ended).then_some(Process { id, started, user })
+    }
+
+    /// The groups it is in, its own first.
+    pub fn groups(&self) -> Vec<u32> {
+        let status = fs::read_to_string(path(self.id).join("status")).unwrap_or_default();
+        let more = field(&status, "Groups:").unwrap_or_default().split_whitespace();
+        [self.user.1].into_iter().chain(more.filter_map(|group| group.parse().ok())).collect()
     }
 
     /// That of a server that does not run: it has ended.
@@ -88,11 +94,6 @@ impl Process {
         self.link("cwd")
     }
 
-    /// Where a descriptor leads, such as its standard output.
-    pub(super) fn descriptor(&self, number: u8) -> Option<PathBuf> {
-        self.link(&format!("fd/{number}"))
-    }
-
     /// Its words, unless the server wrote over them: then they are one text with spaces.
     pub(super) fn words(&self) -> Option<Vec<Vec<u8>>> {
         let bytes = fs::read(path(self.id).join("cmdline")).ok()?;
@@ -121,13 +122,14 @@ fn path(id: u32) -> PathBuf {
     Path::new("/proc").join(id.to_string())
 }
 
-/// The effective user and group: the second of four numbers each.
-fn effective(status: &str) -> Option<(u32, u32)> {
-    let second = |name: &str| {
-        let ids = status.lines().find_map(|line| line.strip_prefix(name))?;
-        ids.split_whitespace().nth(1)?.parse().ok()
-    };
-    Some((second("Uid:")?, second("Gid:")?))
+/// A line of a process's status, without its name.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// The second of the four numbers: the one by which it may do things.
+fn effective(status: &str, name: &str) -> Option<u32> {
+    field(status, name)?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether it has ended, and when it was started.
@@ -161,6 +163,15 @@ mod tests {
         assert!(process.is_gone());
         let other = Process { started: process.started + 1, ..Process::find(std::process::id()).unwrap() };
         assert!(other.is_gone(), "another process of the same number");
+    }
+
+    #[test]
+    fn whose_it_is_stands_in_its_status() {
+        let status = "Name:\tUid: 0\nUid:\t0\t7\t8\t9\nGid:\t1\t2\t3\t4\nGroups:\t2 5 \n";
+        assert_eq!((effective(status, "Uid:"), effective(status, "Gid:")), (Some(7), Some(2)));
+        let me = Process::find(std::process::id()).unwrap();
+        assert_eq!(me.user.0, rustix::process::geteuid().as_raw());
+        assert_eq!(me.groups().first(), Some(&me.user.1));
     }
 
     #[test]

@@ -150,18 +150,17 @@ impl AServer {
         })
     }
 
-    /// Options for this server; where it is remembered while it is stopped stands in the state directory.
+    /// Options for this server; the journal is kept in the state directory.
     pub fn options(&self, context: &Context) -> anyhow::Result<Options> {
         let named = self.server.clone().flatten().or_else(of_environment);
         let address = self.login.of(context)?(named.as_deref().unwrap_or(USUAL).parse()?);
-        let name: String = address.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        let memory = context.places()?.state.map(|state| state.join(format!("restore-{name}")));
+        let state = context.places()?.state;
         let (stop, start) = (self.stop_command.clone(), self.start_command.clone());
         let commands = Commands { stop, start, patience: self.stop_timeout };
         Ok(Options {
             commands,
             may_stop: self.yes,
-            memory,
+            state,
             named: self.named(),
             has_address: named.is_some(),
             program: self.server_binary.clone(),

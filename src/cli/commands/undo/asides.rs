@@ -28,7 +28,7 @@ pub(super) struct Asides {
 }
 
 /// Lists or removes; nothing where neither was asked for.
-pub(super) fn run(arguments: &Asides, directory: &Path) -> anyhow::Result<Option<Outcome>> {
+pub(super) fn run(arguments: &Asides, directory: &Path, state: Option<&Path>) -> anyhow::Result<Option<Outcome>> {
     let Asides { list, remove, remove_older } = arguments;
     let removal = match (remove, remove_older) {
         (Some(time), _) => Some(Removal::At(*time)),
@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &Asides, directory: &Path) -> anyhow::Result<Option
         (None, None) => None,
     };
     let (asides, is_removed) = match removal {
-        Some(removal) => (remove_asides(directory, removal)?, true),
-        None if *list => (asides(directory)?, false),
+        Some(removal) => (remove_asides(directory, removal, state)?, true),
+        None if *list => (asides(directory, state)?, false),
         None => return Ok(None),
     };
     let json = json::Asides::new(directory, &asides, is_removed);

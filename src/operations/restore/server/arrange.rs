@@ -1,19 +1,19 @@
 //! From the files of a snapshot to those a server loads, in the staging directory: names, manifest, one file out of many.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::plan::Way;
 use super::source::Source;
 use super::target::Names;
 use crate::aof::{Entry, FileType, Manifest, manifest_name};
 use crate::format::snapshot::Role;
+use crate::held::{Held, give};
 use crate::operations::OperationError;
-use crate::operations::restore::stage::sync_directory;
+use crate::operations::restore::beside::{make, sync_directory};
 use crate::rdb;
 
 /// Moves the staged files to where a server with these names looks for them, below `new`. By a way that takes no scratch
@@ -22,30 +22,34 @@ pub(super) fn arrange(
     way: Way,
     source: &Source,
     names: &Names,
-    staged: &Path,
-    new: &Path,
+    staged: &Held,
+    new: &Held,
 ) -> Result<(), OperationError> {
-    let only = || Ok::<PathBuf, OperationError>(staged.join(OsStr::from_bytes(&source.only()?.path)));
+    let only = || Ok::<_, OperationError>(OsStr::from_bytes(&source.only()?.path));
     match way {
-        Way::Dump => rename(&only()?, &new.join(&names.dump)),
-        Way::Preamble => rename(&only()?, &new.join(&names.aof)),
-        Way::Base => as_base(&only()?, "rdb", names, new),
-        Way::SingleAsBase => as_base(&only()?, "aof", names, new),
+        Way::Dump => rename(staged, only()?, new, &names.dump),
+        Way::Preamble => rename(staged, only()?, new, &names.aof),
+        Way::Base => as_base(staged, only()?, "rdb", names, new),
+        Way::SingleAsBase => as_base(staged, only()?, "aof", names, new),
         Way::Parts => as_parts(source, names, staged, new),
-        Way::Joined => join(source, staged, &new.join(&names.aof)),
+        Way::Joined => join(source, staged, new, &names.aof),
         Way::Scratch | Way::Classic => Ok(()),
     }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), OperationError> {
-    fs::rename(from, to).map_err(|error| OperationError::target("create", to, error))
+/// The directory of a file of the snapshot, and its name there.
+fn place<'a>(staged: &Held, path: &'a OsStr) -> Result<(Held, &'a OsStr), OperationError> {
+    staged.at(path.as_ref()).map_err(|error| OperationError::target("open", &staged.path_of(path), error))
+}
+
+fn rename(staged: &Held, path: &OsStr, into: &Held, to: &OsStr) -> Result<(), OperationError> {
+    let (from, name) = place(staged, path)?;
+    from.rename(name, into, to).map_err(|error| OperationError::target("create", &into.path_of(to), error))
 }
 
 /// The directory of the AOF's files, made.
-fn aof_directory(names: &Names, new: &Path) -> Result<PathBuf, OperationError> {
-    let directory = new.join(names.aof_directory.as_deref().unwrap_or(OsStr::new("appendonlydir")));
-    fs::create_dir(&directory).map_err(|error| OperationError::target("create", &directory, error))?;
-    Ok(directory)
+fn aof_directory(names: &Names, new: &Held) -> Result<Held, OperationError> {
+    make(new, names.aof_directory.as_deref().unwrap_or(OsStr::new("appendonlydir")), 0o700)
 }
 
 fn part_name(names: &Names, seq: i64, kind: &str) -> Vec<u8> {
@@ -53,49 +57,51 @@ fn part_name(names: &Names, seq: i64, kind: &str) -> Vec<u8> {
 }
 
 /// A file becomes the base of an AOF that has nothing else yet.
-fn as_base(file: &Path, extension: &str, names: &Names, new: &Path) -> Result<(), OperationError> {
+fn as_base(staged: &Held, file: &OsStr, extension: &str, names: &Names, new: &Held) -> Result<(), OperationError> {
     let directory = aof_directory(names, new)?;
     let name = part_name(names, 1, &format!("base.{extension}"));
-    rename(file, &directory.join(OsStr::from_bytes(&name)))?;
+    rename(staged, file, &directory, OsStr::from_bytes(&name))?;
     let base =
         Entry { name, seq: 1, file_type: FileType::Base, start_offset: None, end_offset: None, more: Vec::new() };
     write_manifest(vec![base], names, &directory)
 }
 
 /// The files of the AOF under this server's names, and a manifest that names them.
-fn as_parts(source: &Source, names: &Names, staged: &Path, new: &Path) -> Result<(), OperationError> {
+fn as_parts(source: &Source, names: &Names, staged: &Held, new: &Held) -> Result<(), OperationError> {
     let manifest = read_manifest(source, staged)?;
     let directory = aof_directory(names, new)?;
     let mut entries = Vec::new();
     for entry in manifest.base().into_iter().chain(manifest.increments()) {
-        let from = staged.join(OsStr::from_bytes(&entry.name));
         let kind = match entry.file_type {
             FileType::Base if entry.name.ends_with(b".rdb") => "base.rdb",
             FileType::Base => "base.aof",
             FileType::Increment | FileType::History => "incr.aof",
         };
         let name = part_name(names, entry.seq, kind);
-        rename(&from, &directory.join(OsStr::from_bytes(&name)))?;
+        rename(staged, OsStr::from_bytes(&entry.name), &directory, OsStr::from_bytes(&name))?;
         // Replication offsets are of the life of another server.
         entries.push(Entry { name, start_offset: None, end_offset: None, more: Vec::new(), ..entry.clone() });
     }
     write_manifest(entries, names, &directory)
 }
 
-fn read_manifest(source: &Source, staged: &Path) -> Result<Manifest, OperationError> {
+fn read_manifest(source: &Source, staged: &Held) -> Result<Manifest, OperationError> {
     let file = source.files.iter().find(|file| file.role == Role::Manifest);
-    let path = staged.join(file.map_or(OsStr::new("manifest"), |file| OsStr::from_bytes(&file.path)));
-    let bytes = fs::read(&path).map_err(|error| OperationError::target("read", &path, error))?;
-    Manifest::decode(&bytes).map_err(|error| OperationError::target("read", &path, io::Error::other(error)))
+    let path = file.map_or(OsStr::new("manifest"), |file| OsStr::from_bytes(&file.path));
+    let (directory, name) = place(staged, path)?;
+    let failed = |error| OperationError::target("read", &staged.path_of(path), error);
+    let mut bytes = Vec::new();
+    directory.file(name).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
+    Manifest::decode(&bytes).map_err(|error| failed(io::Error::other(error)))
 }
 
 /// After all it names has reached the disk.
-fn write_manifest(entries: Vec<Entry>, names: &Names, directory: &Path) -> Result<(), OperationError> {
-    let path = directory.join(OsString::from_vec(manifest_name(names.aof.as_bytes())));
-    let failed = |error| OperationError::target("write", &path, error);
+fn write_manifest(entries: Vec<Entry>, names: &Names, directory: &Held) -> Result<(), OperationError> {
+    let name = OsString::from_vec(manifest_name(names.aof.as_bytes()));
+    let failed = |error| OperationError::target("write", &directory.path_of(&name), error);
     let manifest = Manifest::new(entries).map_err(|error| failed(io::Error::other(error)))?;
     sync_directory(directory)?;
-    let written = File::create_new(&path).and_then(|mut file| {
+    let written = directory.create(&name, 0o600).and_then(|mut file| {
         file.write_all(&manifest.encode())?;
         file.sync_all()
     });
@@ -104,22 +110,23 @@ fn write_manifest(entries: Vec<Entry>, names: &Names, directory: &Path) -> Resul
 }
 
 /// Base and increments in one file, as servers before 7.0 read it: they know no annotations.
-fn join(source: &Source, staged: &Path, path: &Path) -> Result<(), OperationError> {
+fn join(source: &Source, staged: &Held, new: &Held, to: &OsStr) -> Result<(), OperationError> {
     let manifest = read_manifest(source, staged)?;
-    let failed = |error| OperationError::target("write", path, error);
-    let file = File::create_new(path).map_err(failed)?;
+    let failed = |error| OperationError::target("write", &new.path_of(to), error);
+    let file = new.create(to, 0o600).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     for entry in manifest.base().into_iter().chain(manifest.increments()) {
-        let from = staged.join(OsStr::from_bytes(&entry.name));
-        let copied = File::open(&from).and_then(|file| {
+        let path = OsStr::from_bytes(&entry.name);
+        let (from, name) = place(staged, path)?;
+        let copied = from.file(name).and_then(|file| {
             let mut input = BufReader::with_capacity(1 << 20, file);
             match rdb::looks_like_rdb(input.fill_buf()?) {
                 true => io::copy(&mut input, &mut out).map(drop),
                 false => copy_commands(&mut input, &mut out),
             }
         });
-        copied.map_err(|error| OperationError::target("join", &from, error))?;
-        fs::remove_file(&from).map_err(|error| OperationError::target("remove", &from, error))?;
+        copied.map_err(|error| OperationError::target("join", &from.path_of(name), error))?;
+        from.remove_file(name).map_err(|error| OperationError::target("remove", &from.path_of(name), error))?;
     }
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)
@@ -165,30 +172,61 @@ fn number(line: &[u8], mark: u8) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other("it holds something that is no command"))
 }
 
-/// Owner and mode of all that is below a directory, and all of it brought to the disk: files, then their directories.
-/// `like` is what stood there before, by whose mode the new files go.
-pub(super) fn dress(new: &Path, owner: (u32, u32), like: &Path) -> Result<(), OperationError> {
-    for entry in walkdir::WalkDir::new(new).min_depth(1).contents_first(true) {
-        let entry = entry.map_err(|error| OperationError::target("list", new, error))?;
-        let (path, is_directory) = (entry.path(), entry.file_type().is_dir());
-        // A server that may not read its files ends, or starts empty.
-        chown(path, Some(owner.0), Some(owner.1))
-            .map_err(|error| OperationError::target("set the owner of", path, error))?;
-        let mode = mode_like(like, is_directory);
-        let set = fs::set_permissions(path, Permissions::from_mode(mode));
-        set.map_err(|error| OperationError::target("set the mode of", path, error))?;
-        let synced = File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|error| OperationError::target("sync", path, error))?;
+/// Owner and mode of all that is in a directory, and all of it brought to the disk: files, then their directories. The
+/// modes go by what stands under the name `main` in the data directory. The directory itself stays the caller's until its
+/// files are in place: nobody shall change them before.
+pub(super) fn dress(new: &Held, owner: (u32, u32), directory: &Held, main: &OsStr) -> Result<(), OperationError> {
+    let like = Like::of(directory, main);
+    let failed = |action: &'static str, held: &Held| {
+        let path = held.path().to_owned();
+        move |error: io::Error| OperationError::target(action, &path, error)
+    };
+    for name in new.names().map_err(failed("list", new))? {
+        let is_dir = new.look(&name).map_err(failed("look at", new))?.is_some_and(|seen| seen.is_dir());
+        if !is_dir {
+            dress_one(new, &name, owner, &like)?;
+            continue;
+        }
+        let below = new.directory(&name).map_err(failed("open", new))?;
+        below
+            .names()
+            .map_err(failed("list", &below))?
+            .iter()
+            .try_for_each(|name| dress_one(&below, name, owner, &like))?;
+        dress_opened(below.opened(), owner, like.mode(true)).map_err(failed("set owner and mode of", &below))?;
     }
-    chown(new, Some(owner.0), Some(owner.1)).map_err(|error| OperationError::target("set the owner of", new, error))?;
     sync_directory(new)
 }
 
-/// The mode of what stood there, if it is of the same kind: its owner can always read and write.
-fn mode_like(like: &Path, is_directory: bool) -> u32 {
-    let (usual, needed) = if is_directory { (0o750, 0o700) } else { (0o640, 0o600) };
-    let found = fs::metadata(like).ok().filter(|found| found.is_dir() == is_directory);
-    found.map_or(usual, |found| (found.permissions().mode() & 0o777) | needed)
+fn dress_one(held: &Held, name: &OsStr, owner: (u32, u32), like: &Like) -> Result<(), OperationError> {
+    let dressed = held.file(name).and_then(|file| dress_opened(&file, owner, like.mode(false)));
+    dressed.map_err(|error| OperationError::target("set owner and mode of", &held.path_of(name), error))
+}
+
+/// A server that may not read its files ends, or starts empty. Where the file system has its own modes they may do.
+fn dress_opened(file: &File, owner: (u32, u32), mode: u32) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) != owner {
+        give(file, owner)?;
+    }
+    let set = if now.mode() & 0o7777 == mode { Ok(()) } else { file.set_permissions(Permissions::from_mode(mode)) };
+    set.or_else(|error| if now.mode() & 0o600 == 0o600 { Ok(()) } else { Err(error) })?;
+    file.sync_all()
+}
+
+/// What stood there: whether it is a directory, and its mode.
+struct Like(Option<(bool, u32)>);
+
+impl Like {
+    fn of(directory: &Held, name: &OsStr) -> Like {
+        Like(directory.look(name).ok().flatten().map(|seen| (seen.is_dir(), seen.mode())))
+    }
+
+    /// Its mode, if it is of the same kind: its owner can always read and write.
+    fn mode(&self, is_directory: bool) -> u32 {
+        let (usual, needed) = if is_directory { (0o750, 0o700) } else { (0o640, 0o600) };
+        self.0.filter(|(is_dir, _)| *is_dir == is_directory).map_or(usual, |(_, mode)| (mode & 0o777) | needed)
+    }
 }
 
 #[cfg(test)]

@@ -5,62 +5,86 @@
 //! the old dataset whole or the new one. Whether a rename was done is told by the inodes in the other directory, in
 //! which no server writes.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
 
-use super::journal::{Entry, Journal, State};
-use crate::operations::restore::beside::{exchange, rename_new};
-use crate::operations::restore::stage::sync_directory;
+use super::journal::{Entry, Journal, Journals, Placed, State};
+use crate::held::Held;
+use crate::operations::restore::beside::{exchange, rename_new, sync_directory};
 use crate::operations::{Observer, OperationError};
 
 /// The inode of what stands there.
-fn inode(path: &Path) -> Result<Option<u64>, OperationError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OperationError::target("look at", path, error)),
+fn inode(directory: &Held, name: &OsStr) -> Result<Option<u64>, OperationError> {
+    let seen = directory.look(name);
+    let seen = seen.map_err(|error| OperationError::target("look at", &directory.path_of(name), error))?;
+    Ok(seen.map(|seen| seen.inode()))
+}
+
+/// A directory in the data directory, if it is there.
+fn inside(directory: &Held, name: &OsStr) -> Result<Option<Held>, OperationError> {
+    match directory.directory(name) {
+        Ok(held) => Ok(Some(held)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OperationError::target("open", &directory.path_of(name), error)),
     }
 }
 
 /// What stands under these names in the two directories now.
 pub(super) fn look(
-    directory: &Path,
-    other: &Path,
-    names: impl IntoIterator<Item = std::ffi::OsString>,
+    directory: &Held,
+    other: &Held,
+    names: impl IntoIterator<Item = OsString>,
 ) -> Result<Vec<Entry>, OperationError> {
-    let entry = |name: std::ffi::OsString| {
-        Ok(Entry { here: inode(&directory.join(&name))?, there: inode(&other.join(&name))?, name })
-    };
+    let entry = |name: OsString| Ok(Entry { here: inode(directory, &name)?, there: inode(other, &name)?, name });
     names.into_iter().map(entry).collect()
+}
+
+/// The files that stand under these names, or below them, as they are now.
+fn standing(directory: &Held, names: impl Iterator<Item = OsString>) -> io::Result<Vec<Placed>> {
+    let mut found = Vec::new();
+    for name in names {
+        match directory.look(&name)? {
+            Some(seen) if seen.is_dir() => {
+                let below = directory.directory(&name)?;
+                let mut files = below.names()?;
+                files.sort();
+                for file in files {
+                    found.extend(below.look(&file)?.map(|seen| Placed::at(&Path::new(&name).join(&file), &seen)));
+                }
+            }
+            Some(seen) => found.push(Placed::at(Path::new(&name), &seen)),
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 impl Entry {
     /// Whether its exchange was done.
-    pub fn is_done(&self, other: &Path) -> Result<bool, OperationError> {
-        let there = inode(&other.join(&self.name))?;
+    fn is_done(&self, other: &Held) -> Result<bool, OperationError> {
+        let there = inode(other, &self.name)?;
         if there == self.here {
             return Ok(true);
         }
         match there == self.there {
             true => Ok(false),
             false => Err(OperationError::InUse {
-                what: format!("{} was replaced by something else meanwhile", other.join(&self.name).display()),
-                hint: "look at what is in it and in the journal beside it".into(),
+                what: format!("{} was replaced by something else meanwhile", other.path_of(&self.name).display()),
+                hint: "look at what is in it and in what stands beside it".into(),
             }),
         }
     }
 
-    fn exchange(&self, directory: &Path, other: &Path) -> Result<(), OperationError> {
+    fn exchange(&self, directory: &Held, other: &Held) -> Result<(), OperationError> {
         if self.is_done(other)? {
             return Ok(());
         }
-        let (here, there) = (directory.join(&self.name), other.join(&self.name));
-        match (inode(&here)?.is_some(), self.there.is_some()) {
-            (true, true) => exchange(&there, &here, &here)?,
-            (true, false) => rename_new(&here, &there)?,
-            (false, true) => rename_new(&there, &here)?,
+        let name = self.name.as_os_str();
+        match (inode(directory, name)?.is_some(), self.there.is_some()) {
+            (true, true) => exchange((other, name), (directory, name), &directory.path_of(name))?,
+            (true, false) => rename_new(directory, name, other, name)?,
+            (false, true) => rename_new(other, name, directory, name)?,
             (false, false) => {}
         }
         sync_directory(other)?;
@@ -70,33 +94,63 @@ impl Entry {
 
 impl Journal {
     /// Whether a server that is started now loads what is to be put in place.
-    pub fn is_in_place(&self, directory: &Path) -> Result<bool, OperationError> {
+    pub fn is_in_place(&self, directory: &Held) -> Result<bool, OperationError> {
         let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
-        let (other, aside) = (directory.join(&self.other), directory.join(&self.aside));
-        Ok(match other.is_dir() {
-            true => main.map_or(Ok(false), |main| main.is_done(&other))?,
+        Ok(match inside(directory, &self.other)? {
+            Some(other) => main.map_or(Ok(false), |main| main.is_done(&other))?,
             // Under its name aside all of it was exchanged.
-            false => aside.is_dir(),
+            None => inside(directory, &self.aside)?.is_some(),
         })
     }
 
+    /// LOCAL-21: whether what was put in place is there, and was not touched since.
+    pub fn is_untouched(&self, directory: &Held) -> Result<bool, OperationError> {
+        let now = standing(directory, self.entries.iter().map(|entry| entry.name.clone()));
+        let now = now.map_err(|error| OperationError::target("look at", directory.path(), error))?;
+        Ok(now == self.placed)
+    }
+
     /// Exchanges what is not exchanged yet, and gives what was replaced its name aside. The server is stopped.
-    pub fn exchange(&mut self, directory: &Path, observer: &dyn Observer) -> Result<(), OperationError> {
-        let (other, aside) = (directory.join(&self.other), directory.join(&self.aside));
-        if other == aside || other.is_dir() {
+    pub fn exchange(
+        &mut self,
+        directory: &Held,
+        journals: &Journals,
+        observer: &dyn Observer,
+    ) -> Result<(), OperationError> {
+        if let Some(other) = inside(directory, &self.other)? {
             for entry in &self.entries {
                 observer.begin(&format!("putting {} in place", entry.name.to_string_lossy()), None);
                 entry.exchange(directory, &other)?;
             }
-            if other != aside {
+            if self.other != self.aside {
                 observer.begin("setting the old files aside", None);
-                rename_new(&other, &aside)?;
+                // From now on it is the server's user's own, as what is in it.
+                if other.seen().is_ok_and(|seen| seen.owner() != self.owner) {
+                    let given = other.give(self.owner);
+                    given.map_err(|error| OperationError::target("set the owner of", other.path(), error))?;
+                }
+                rename_new(directory, &self.other, directory, &self.aside)?;
                 sync_directory(directory)?;
             }
+        } else if self.other == self.aside || inside(directory, &self.aside)?.is_none() {
+            return Err(OperationError::InUse {
+                what: format!("{} is gone", directory.path_of(&self.other).display()),
+                hint: "look for it: it holds what is to be put in place, or what was replaced".into(),
+            });
         }
+        for entry in self.entries.iter().filter(|entry| entry.there.is_some()) {
+            if inode(directory, &entry.name)? != entry.there {
+                return Err(OperationError::InUse {
+                    what: format!("{} is not what was put there", directory.path_of(&entry.name).display()),
+                    hint: "find out what works on this directory, then run the same command again".into(),
+                });
+            }
+        }
+        let placed = standing(directory, self.entries.iter().map(|entry| entry.name.clone()));
+        self.placed = placed.map_err(|error| OperationError::target("look at", directory.path(), error))?;
         self.aside = self.carried.take().unwrap_or_else(|| self.aside.clone());
         self.other = self.aside.clone();
         self.state = State::Placed;
-        self.write(directory)
+        journals.write(self)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! LOCAL-12: the files are written, compared, named as the server names them and brought to the disk in a staging
 //! directory inside its data directory, while it serves. Then it is stopped, what it loads changes places with the new by
-//! one rename, the rest of its files is set aside, and it is started again. A journal in the directory tells, at every
-//! moment, whether the old or the new dataset is in place, and how to go on.
+//! one rename, the rest of its files is set aside, and it is started again. A journal in the state directory tells, at
+//! every moment, whether the old or the new dataset is in place, and how to go on.
 
 mod arrange;
 mod exchanges;
@@ -20,8 +20,6 @@ mod undo;
 mod verify;
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,16 +28,16 @@ pub use plan::Plan;
 pub use undo::{ServerUndoReport, Serves, look_at_undo, undo_directory, undo_server};
 pub use verify::Verified;
 
-use super::beside::{Beside, Lock, remove};
-use super::stage::sync_directory;
+use super::beside::{Beside, Lock};
 use super::{Cut, Doubt, From, Goal, Needs, doubt, select};
+use crate::held::Held;
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::{Commands, Named, Start};
 use crate::redis::server::{Address, Server};
 use crate::repository::Repository;
-use journal::{Journal, State};
+use journal::{Journal, Journals, LEFT_BY_0_1, Site, State};
 use reach::Reached;
 use source::{Expected, Source};
 use target::Target;
@@ -107,8 +105,8 @@ pub struct Options {
     pub dry_run: bool,
     /// The program of a scratch server, where it is not the target's own.
     pub program: Option<PathBuf>,
-    /// A file in which the server's directory is remembered while it is stopped.
-    pub memory: Option<PathBuf>,
+    /// The state directory, in which the journal is kept: nobody but the caller can write there.
+    pub state: Option<PathBuf>,
     /// What a person names of a server that may be stopped.
     pub named: Option<Named>,
     /// The address was given, and is not only the usual one.
@@ -131,7 +129,7 @@ impl Options {
             may_stop: false,
             dry_run: false,
             program: None,
-            memory: None,
+            state: None,
             named: None,
             has_address: true,
             starts: true,
@@ -190,17 +188,22 @@ pub fn restore_into_server(
     let source = Source::of(&chosen.snapshot, options.from)?;
     let (options, stopped) = reach::settle(options)?;
     let options = &options;
-    let Reached { mut server, stopped, started, stand_in } = reach::reach(options, stopped, observer)?;
+    let journals = Journals::open(options.state.as_deref())?;
+    let Reached { mut server, stopped, started, stand_in } = reach::reach(options, stopped, &journals, observer)?;
     let target = Target::ask(&mut server, stopped.as_ref(), options)?;
     let plan = Plan::make(&source, &target, options)?;
     let snapshot = identity(chosen, &plan, options);
-    let finished = started.is_some_and(|journal| journal.has_placed(&snapshot));
+    let finished =
+        started.as_ref().is_some_and(|started| started.is_untouched && started.journal.has_placed(&snapshot));
+    let mut notes = plan.notes.clone();
+    notes.extend(started.filter(|started| !started.is_untouched).map(|_| CHANGED_SINCE.to_owned()));
+    notes.extend(journal::is_left_by_0_1(&target.held).then(|| LEFT_BY_0_1.to_owned()));
     let report = ServerReport {
         directory: target.directory.clone(),
         server: format!("{} at {}", target.program(), options.address),
         address: options.address.to_string(),
         steps: plan.steps.clone(),
-        notes: plan.notes.clone(),
+        notes,
         files: source.files.len() as u64,
         bytes: source.bytes(),
         aside: None,
@@ -225,13 +228,13 @@ pub fn restore_into_server(
         let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;
         return Ok(ServerReport { notes: report.notes.iter().cloned().chain(doubt).collect(), ..report });
     }
-    let place = Place::lock(&target.directory)?;
+    let place = Place::lock(&target.held, journals)?;
     if finished {
         // It was started by us, with what a killed restore of the same had put in place.
-        let aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
+        let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
         let verified = ask(&mut server, &source.expected, &target, observer)?;
         if verified.is_right() {
-            place.settle(options)?;
+            place.settle()?;
         }
         return Ok(ServerReport {
             aside,
@@ -254,13 +257,15 @@ pub fn restore_into_server(
         // A stand-in has told what it knows.
         let server = stopped.is_none().then_some(server);
         drop(stand_in);
-        place.replace(server, &target, &plan, steps::Restored { snapshot: &snapshot, carried }, options, observer)?;
+        let (staging, new) = (&prepared.staging, &prepared.new);
+        let restored = steps::Restored { snapshot: &snapshot, carried, staging, new };
+        place.replace(server, &target, &plan, restored, options, observer)?;
         Ok(prepared)
     })?;
-    let aside = place.journal()?.map(|journal| target.directory.join(journal.aside));
-    let steps::Prepared { expected, cut, made_good } = prepared;
+    let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
+    let steps::Prepared { expected, cut, made_good, .. } = prepared;
     if !options.starts {
-        place.settle(options)?;
+        place.settle()?;
         return Ok(ServerReport { aside, cut, made_good, ..report });
     }
     observer.begin("waiting for the server", None);
@@ -268,7 +273,7 @@ pub fn restore_into_server(
     let mut server = started.map_err(|error| place.explain(error))?;
     let verified = ask(&mut server, &expected, &target, observer).map_err(|error| place.explain(error))?;
     if verified.is_right() {
-        place.settle(options)?;
+        place.settle()?;
     }
     Ok(ServerReport { aside, cut, verified: Some(verified), made_good, is_started: true, ..report })
 }
@@ -313,23 +318,36 @@ fn ask(
     Ok(verify::ask(server, expected, target)?)
 }
 
+/// What a restore says that finds something else in place than what an earlier one put there.
+const CHANGED_SINCE: &str = "an earlier restore did not see the server come up, and what it had put in place was changed since: it is restored anew";
+
+/// By what a server was started that an earlier, killed restore or undo had left stopped.
+struct Started {
+    journal: Journal,
+    /// What was put in place was there until then, untouched.
+    is_untouched: bool,
+}
+
 /// Connects. A server that an earlier, killed restore left stopped is started first, with the old data or the new, and the
 /// journal by which it was started is told.
-fn connect(options: &Options, observer: &dyn Observer) -> Result<(Server, Option<Journal>), OperationError> {
+fn connect(
+    options: &Options,
+    journals: &Journals,
+    observer: &dyn Observer,
+) -> Result<(Server, Option<Started>), OperationError> {
     let error = match Server::connect(&options.address) {
         Ok(server) => return Ok((server, None)),
         Err(error @ RedisError::Connection { .. }) => error,
         Err(error) => return Err(error.into()),
     };
-    let Some(directory) = recall(options) else { return Err(error.into()) };
-    let Some(journal) = Journal::read(&directory)?.filter(|journal| journal.state != State::Done) else {
-        return Err(error.into());
-    };
+    let Some(site) = journals.unfinished(&options.address.to_string())? else { return Err(error.into()) };
+    let place = Place::again(&site, options)?;
+    let Some(journal) = place.journal()? else { return Err(error.into()) };
     if options.named.is_some() || !options.starts {
         // It may be stopped because it cannot load what stands there: it is not started on that. What an exchange began is
         // brought to its end, and is restored over.
         if !options.dry_run {
-            Place::lock(&directory)?.finish(observer)?;
+            place.finish(observer)?;
         }
         return Err(error.into());
     }
@@ -337,30 +355,26 @@ fn connect(options: &Options, observer: &dyn Observer) -> Result<(Server, Option
         return Err(RedisError::Server {
             what: format!(
                 "a restore into the server was killed while it was stopped ({})",
-                journal.standing(&directory)?
+                journal.standing(&place.held)?
             ),
             hint: "run the restore again without --dry-run, and it is finished".into(),
         }
         .into());
     }
-    let place = Place::lock(&directory)?;
     place.finish(observer)?;
-    let journal = place.journal()?;
+    let Some(journal) = place.journal()? else { return Err(error.into()) };
+    let is_untouched = journal.is_untouched(&place.held)?;
     let server = place.start(options, observer).map_err(|error| place.explain(error))?;
-    Ok((server, journal))
-}
-
-/// The directory of a server that an earlier restore stopped.
-fn recall(options: &Options) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt as _;
-    let path = fs::read(options.memory.as_ref()?).ok()?;
-    Some(PathBuf::from(std::ffi::OsString::from_vec(path))).filter(|path| path.is_absolute())
+    let is_untouched = is_untouched || journal.state != State::Placed;
+    Ok((server, Some(Started { journal, is_untouched })))
 }
 
 /// The data directory of a server, locked for one restore or undo.
 struct Place {
-    directory: PathBuf,
+    held: Held,
+    site: Site,
     beside: Beside,
+    journals: Journals,
     _lock: Lock,
 }
 
@@ -368,39 +382,63 @@ struct Place {
 const DATASET: &str = "dataset";
 
 /// The names in the data directory of a server.
-pub(super) fn beside(directory: &Path) -> Beside {
-    Beside::new(directory.into(), OsStr::new(DATASET))
+pub(super) fn beside(directory: &Held) -> Beside {
+    Beside::new(directory.clone(), OsStr::new(DATASET))
 }
 
 /// What an undo would put back into the directory of a server.
-pub(super) fn needed_by_undo(directory: &Path) -> Option<PathBuf> {
-    let journal = Journal::read(directory).ok().flatten()?;
-    Some(directory.join(journal.before.map_or(journal.aside, |before| before.aside)))
+pub(super) fn needed_by_undo(directory: &Held, state: Option<&Path>) -> Option<PathBuf> {
+    let journals = Journals::existing(state).ok().flatten()?;
+    let journal = journals.read(&Site::of(directory).ok()?).ok().flatten()?;
+    Some(directory.path_of(&journal.before.map_or(journal.aside, |before| before.aside)))
 }
 
 impl Place {
-    fn lock(directory: &Path) -> Result<Place, OperationError> {
-        let beside = beside(directory);
+    fn lock(held: &Held, journals: Journals) -> Result<Place, OperationError> {
+        let beside = beside(held);
         let lock = beside.lock()?;
-        Ok(Place { directory: directory.into(), beside, _lock: lock })
+        Ok(Place { held: held.clone(), site: Site::of(held)?, beside, journals, _lock: lock })
+    }
+
+    /// The directory that a journal is of.
+    fn again(site: &Site, options: &Options) -> Result<Place, OperationError> {
+        let held = Held::open(&site.path).map_err(|error| OperationError::target("open", &site.path, error))?;
+        match Site::of(&held)?.is(site) {
+            true => Place::lock(&held, Journals::open(options.state.as_deref())?),
+            false => Err(OperationError::InUse {
+                what: format!("{} is not the directory any more that was restored into", site.path.display()),
+                hint: "start the server by hand, then restore again".into(),
+            }),
+        }
     }
 
     fn journal(&self) -> Result<Option<Journal>, OperationError> {
-        Journal::read(&self.directory)
+        let journal = self.journals.read(&self.site)?;
+        let is_sound = |journal: &Journal| {
+            let others = [Some(&journal.other), Some(&journal.aside), journal.carried.as_ref()];
+            others.into_iter().flatten().all(|name| self.beside.is_other(name))
+        };
+        match journal.as_ref().is_none_or(is_sound) {
+            true => Ok(journal),
+            false => Err(OperationError::Refused {
+                what: format!("the journal of {} names what no restore sets aside", self.held.path().display()),
+                hint: "look at it in the state directory, below restores".into(),
+            }),
+        }
     }
 
     /// Where it fails nothing stays in the staging directory: a server that goes on needs the room.
     fn clearing<T>(&self, work: impl FnOnce() -> Result<T, OperationError>) -> Result<T, OperationError> {
         work().inspect_err(|_| {
             // What went wrong is the error that is told; the next restore clears what is left.
-            let _ = remove(&self.beside.staging());
+            let _ = self.beside.remove(&self.beside.staging());
         })
     }
 
     /// Brings the exchanges of an earlier, killed restore or undo to their end.
     fn finish(&self, observer: &dyn Observer) -> Result<(), OperationError> {
         match self.journal()? {
-            Some(mut journal) if journal.state == State::Exchanging => journal.exchange(&self.directory, observer),
+            Some(mut journal) if journal.state == State::Exchanging => self.exchange(&mut journal, observer),
             _ => Ok(()),
         }
     }
@@ -412,14 +450,14 @@ impl Place {
         match journal.state {
             State::Stopping => {
                 let carried = journal.before.as_ref().and_then(|before| before.unfinished_aside());
-                Journal::forget_stopping(&self.directory)?;
+                self.journals.forget_stopping(&self.site)?;
                 return Ok(carried);
             }
             State::Done => return Ok(None),
             State::Placed => return Ok(journal.unfinished_aside()),
             State::Exchanging => {}
         }
-        if journal.is_in_place(&self.directory)? {
+        if journal.is_in_place(&self.held)? {
             self.finish(observer)?;
             return Ok(self.journal()?.and_then(|journal| journal.unfinished_aside()));
         }
@@ -431,21 +469,32 @@ impl Place {
             .into());
         }
         // Nothing was exchanged yet: what was to be is made anew. That it goes is known before it does.
-        let (path, unused) = (self.directory.join(journal::NAME), self.directory.join(&journal.other));
-        fs::remove_file(&path).map_err(|error| OperationError::target("remove", &path, error))?;
-        sync_directory(&self.directory)?;
-        remove(&unused).map_err(|error| OperationError::target("remove", &unused, error))?;
+        self.journals.forget_all(&self.site)?;
+        self.beside.remove(&journal.other)?;
         Ok(journal.carried)
+    }
+
+    /// Brings the exchanges of a journal to their end, and marks the directory.
+    fn exchange(&self, journal: &mut Journal, observer: &dyn Observer) -> Result<(), OperationError> {
+        journal::mark(&self.held)?;
+        journal.exchange(&self.held, &self.journals, observer)
+    }
+
+    /// Refuses when a server works in the directory.
+    fn refuse_users_of(&self) -> Result<(), OperationError> {
+        super::place::refuse_users_of(self.held.path(), (self.site.device, self.site.inode))
     }
 
     /// Starts the server as its journal says, unless it runs, and waits until it serves.
     fn start(&self, options: &Options, observer: &dyn Observer) -> Result<Server, OperationError> {
         let journal = self.journal()?;
-        if let Some(journal) = journal.filter(|_| super::place::refuse_users_of(&self.directory).is_ok()) {
+        if let Some(journal) = journal.filter(|_| self.refuse_users_of().is_ok()) {
             observer.begin("starting the server", None);
             // What a person says now counts more than what was known when it was stopped.
             let told = options.commands.start.clone().map(Start::Command);
-            told.as_ref().unwrap_or(&journal.start).run()?;
+            if let Some(start) = told.or(journal.start) {
+                start.run()?;
+            }
         }
         let (begun, mut waiting) = (Instant::now(), steps::Waiting::new(observer, Duration::MAX));
         let mut go_on = || match observer.interrupted() {
@@ -461,40 +510,31 @@ impl Place {
         Ok(wait_serving(&options.address, &mut go_on)?)
     }
 
-    /// Where the server's directory is, in case that it is stopped when somebody comes again.
-    fn remember(&self, options: &Options) -> Result<(), OperationError> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let Some(memory) = &options.memory else { return Ok(()) };
-        let write = || {
-            fs::create_dir_all(memory.parent().unwrap_or(Path::new("/")))?;
-            fs::write(memory, self.directory.as_os_str().as_bytes())?;
-            fs::File::open(memory)?.sync_all()
-        };
-        write().map_err(|error: io::Error| OperationError::target("write", memory, error))
-    }
-
     /// The restore is over.
-    fn settle(&self, options: &Options) -> Result<(), OperationError> {
+    fn settle(&self) -> Result<(), OperationError> {
         if let Some(journal) = self.journal()? {
-            Journal { state: State::Done, ..journal }.write(&self.directory)?;
+            // How the server is started may hold a password, and is not needed any more.
+            self.journals.write(&Journal { state: State::Done, start: None, ..journal })?;
+            self.journals.forget_stopping(&self.site)?;
         }
-        if let Some(memory) = &options.memory {
-            // One that is left says nothing once the journal is done.
-            let _ = fs::remove_file(memory);
-        }
-        sync_directory(&self.directory)
+        journal::mark(&self.held)
     }
 
     /// The same error, which says which data are in place.
     fn explain(&self, error: OperationError) -> OperationError {
         let Some(journal) = self.journal().ok().flatten() else { return error };
-        let Ok(standing) = journal.standing(&self.directory) else { return error };
-        let directory = self.directory.display();
+        let Ok(standing) = journal.standing(&self.held) else { return error };
+        let directory = self.held.path().display();
         let mut hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
         hint.push_str(&match journal.state {
-            State::Stopping => format!("where it is stopped, run the same command again, or start it: {}", journal.start),
+            State::Stopping => {
+                let start = journal.start.as_ref().map(|start| format!(", or start it: {start}")).unwrap_or_default();
+                format!("where it is stopped, run the same command again{start}")
+            }
             State::Exchanging | State::Placed | State::Done => format!(
-                "run the same command again to finish, or put the old files back while the server is stopped: redkeep undo {directory}"
+                "run the same command again to finish; or put the old files back and start the server: redkeep undo \
+                 --server={} --yes; or only put them back, while it is stopped: redkeep undo {directory}",
+                journal.server
             ),
         });
         let what = format!("{error}; {standing}");
@@ -519,7 +559,7 @@ impl Journal {
     }
 
     /// Which data a server would load now.
-    fn standing(&self, directory: &Path) -> Result<&'static str, OperationError> {
+    fn standing(&self, directory: &Held) -> Result<&'static str, OperationError> {
         let is_new = match self.state {
             State::Stopping => return Ok("nothing was replaced"),
             State::Exchanging => self.is_in_place(directory)?,

@@ -52,7 +52,7 @@ pub(super) fn save_old(
 
 fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Observer) -> Result<(), OperationError> {
     let info = server.info()?;
-    let has_dump = target.directory.join(&target.names.dump).exists();
+    let has_dump = target.held.look(&target.names.dump).is_ok_and(|seen| seen.is_some());
     let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
         && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
     if is_saved {

@@ -6,9 +6,10 @@ use std::os::unix::fs::{PermissionsExt as _, fchown};
 
 use tempfile::TempDir;
 
-use super::journal::Journal;
+use super::journal::Journals;
 use super::target::Target;
-use super::{Options, connect};
+use super::{Options, Started, connect};
+use crate::held::Held;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::Stopped;
@@ -22,7 +23,7 @@ pub(super) struct Reached {
     /// What is known of one that does not run.
     pub stopped: Option<Stopped>,
     /// By which journal it was started, where an earlier, killed restore had left it stopped.
-    pub started: Option<Journal>,
+    pub started: Option<Started>,
     /// What has to live for as long as the stand-in is asked.
     pub stand_in: Option<StandIn>,
 }
@@ -47,9 +48,10 @@ pub(super) fn settle(options: &Options) -> Result<(Options, Option<Stopped>), Op
 pub(super) fn reach(
     options: &Options,
     stopped: Option<Stopped>,
+    journals: &Journals,
     observer: &dyn Observer,
 ) -> Result<Reached, OperationError> {
-    match (connect(options, observer), stopped) {
+    match (connect(options, journals, observer), stopped) {
         (Ok((server, started)), stopped) => {
             let reached = Reached { server, stopped: None, started, stand_in: None };
             reached.refusing_another(options, stopped.as_ref())
@@ -84,7 +86,7 @@ impl Reached {
 }
 
 /// What a person can do whose server does not answer.
-fn not_there(error: RedisError) -> RedisError {
+pub(super) fn not_there(error: RedisError) -> RedisError {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
     let file = config_files().first().map_or("/etc/redis/redis.conf".into(), |path| path.display().to_string());
     RedisError::Server {
@@ -97,7 +99,9 @@ fn not_there(error: RedisError) -> RedisError {
 }
 
 fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Result<Reached, OperationError> {
-    super::super::place::refuse_users_of(&stopped.directory).map_err(|error| RedisError::Server {
+    let seen = Held::open(&stopped.directory).and_then(|held| held.seen());
+    let seen = seen.map_err(|error| OperationError::target("open", &stopped.directory, error))?;
+    super::super::place::refuse_users_of(&stopped.directory, seen.id()).map_err(|error| RedisError::Server {
         what: format!("{error}, and no server answers at {}", options.address),
         hint: "say where it listens: --server=URL; or stop it first".into(),
     })?;

@@ -1,20 +1,22 @@
 //! Ways that take a scratch server: what the target's own program makes of the files, in the staging directory.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use super::Options;
-use super::arrange::arrange;
+use super::arrange::{arrange, dress};
 use super::plan::{Way, way};
 use super::source::{Expected, Form, Source};
-use super::steps::{FILES, NEW, WORK};
+use super::steps::WORK;
 use super::target::{Names, Target};
 use crate::aof::{is_temporary, manifest_name};
+use crate::held::{Held, replaced};
+use crate::operations::restore::beside::make;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::program::{Program, is_trusted};
@@ -24,28 +26,40 @@ use crate::redis::server::{Info, Server};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Makes the file, or the directory of the AOF, that the target will load. Answers with what the scratch server held.
+/// What is in the staging directory.
+pub(super) struct Staged<'a> {
+    /// The directory itself.
+    pub staging: &'a Held,
+    /// Files as the snapshot has them.
+    pub files: &'a Held,
+    /// Files as the target will have them.
+    pub new: &'a Held,
+}
+
+/// Makes the file, or the directory of the AOF, that the target will load. Answers with what the scratch server held. To
+/// its user belongs only what it works on: what it made is taken out of there file by file, each looked at.
 pub(super) fn convert(
     by: Way,
     source: &Source,
     target: &Target,
     options: &Options,
-    staging: &Path,
+    staged: &Staged<'_>,
     observer: &dyn Observer,
 ) -> Result<Expected, OperationError> {
     let program = Program::at(&program(target, options)?)?;
-    let (files, work, new) = (staging.join(FILES), staging.join(WORK), staging.join(NEW));
-    let made = fs::DirBuilder::new().mode(0o700).create(&work);
-    made.map_err(|error| OperationError::target("create", &work, error))?;
+    let Staged { staging, files, new } = staged;
+    let work = make(staging, OsStr::new(WORK), 0o700)?;
     let loads_aof = by == Way::Scratch;
     let loaded = match source.form {
         Form::Dump => Way::Dump,
         Form::Parts | Form::Single => way(source.form, true, target.is_multi_part(), false),
     };
-    arrange(loaded, source, &target.names, &files, &work)?;
+    arrange(loaded, source, &target.names, files, &work)?;
     let user = (rustix::process::geteuid().is_root() && target.owner.0 != 0).then_some(target.owner);
-    if user.is_some() {
-        give(staging, &work, target.owner)?;
+    if let Some(user) = user {
+        dress(&work, user, &target.held, OsStr::new(""))?;
+        let given = work.give(user).and_then(|()| staging.set_mode(0o711));
+        given.map_err(|error| OperationError::target("give away", work.path(), error))?;
     }
     let names = scratch::Names {
         dump: target.names.dump.clone(),
@@ -53,8 +67,8 @@ pub(super) fn convert(
         aof_directory: target.names.aof_directory.clone().unwrap_or_else(|| "appendonlydir".into()),
     };
     let settings = Settings {
-        directory: work.clone(),
-        private: staging.into(),
+        directory: work.path().into(),
+        private: Path::new("/tmp").into(),
         appendonly: loads_aof,
         names,
         databases: target.databases,
@@ -66,7 +80,7 @@ pub(super) fn convert(
     let scratch = Scratch::start(&program, &settings, &mut |_| !observer.interrupted())?;
     let mut server = scratch.connect()?;
     let made = match loads_aof {
-        true => save(&mut server, &work.join(&target.names.dump), observer)?,
+        true => save(&mut server, &work, &target.names.dump, observer)?,
         false => switch_on(&mut server, &work, &target.names, observer)?,
     };
     let found = server.info()?.keyspace().into_iter();
@@ -77,13 +91,31 @@ pub(super) fn convert(
         and_commands: false,
     };
     scratch.stop()?;
-    let name = made.file_name().map(OsStr::to_owned).unwrap_or_default();
-    let to = new.join(name);
-    fs::rename(&made, &to).map_err(|error| OperationError::target("create", &to, error))?;
+    let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user);
+    let failed = |error| OperationError::target("take", &work.path_of(&made), error);
+    match work.look(&made).map_err(failed)?.is_some_and(|seen| seen.is_dir()) {
+        false => take(&work, &made, new, owner).map_err(failed)?,
+        true => {
+            let (from, to) = (work.directory(&made).map_err(failed)?, make(new, &made, 0o700)?);
+            let mut names = from.names().map_err(failed)?;
+            names.sort();
+            names.iter().try_for_each(|name| take(&from, name, &to, owner)).map_err(failed)?;
+        }
+    }
     Ok(expected)
 }
 
-/// The target's own program, unless another is named.
+/// Moves a file that a scratch server made: a regular one of its user's, that has no other name.
+fn take(from: &Held, name: &OsStr, to: &Held, owner: u32) -> io::Result<()> {
+    let made = from.file(name)?.metadata()?;
+    from.rename_new(name, to, name)?;
+    let seen = to.look(name)?.filter(|seen| seen.id() == (made.dev(), made.ino()) && seen.is_file());
+    match seen.is_some_and(|seen| seen.owner().0 == owner && seen.names() == 1) {
+        true => Ok(()),
+        false => Err(replaced()),
+    }
+}
+
 /// The target's own program, unless a person names another one. It is run with redkeep's rights to see its version: one
 /// that others could have put there is not.
 pub(super) fn program(target: &Target, options: &Options) -> Result<PathBuf, RedisError> {
@@ -95,23 +127,14 @@ pub(super) fn program(target: &Target, options: &Options) -> Result<PathBuf, Red
     })
 }
 
-fn give(staging: &Path, work: &Path, owner: (u32, u32)) -> Result<(), OperationError> {
-    let below = walkdir::WalkDir::new(work).into_iter();
-    for entry in below {
-        let entry = entry.map_err(|error| OperationError::target("list", work, error))?;
-        let path = entry.path();
-        chown(path, Some(owner.0), Some(owner.1)).map_err(|error| OperationError::target("give away", path, error))?;
-    }
-    chown(staging, Some(owner.0), Some(owner.1)).map_err(|error| OperationError::target("give away", staging, error))
-}
-
 /// Has the scratch server save all it holds.
-fn save(server: &mut Server, dump: &Path, observer: &dyn Observer) -> Result<PathBuf, OperationError> {
+fn save(server: &mut Server, work: &Held, dump: &OsStr, observer: &dyn Observer) -> Result<OsString, OperationError> {
     observer.begin("saving from the scratch server", None);
     server.words(&["BGSAVE"])?;
     wait(server, observer, &mut |info| !info.is_on("rdb_bgsave_in_progress"))?;
     let status = server.info_of("persistence")?;
-    match status.get("rdb_last_bgsave_status") == Some("ok") && dump.is_file() {
+    let is_there = work.look(dump).is_ok_and(|seen| seen.is_some_and(|seen| seen.is_file()));
+    match status.get("rdb_last_bgsave_status") == Some("ok") && is_there {
         true => Ok(dump.into()),
         false => Err(failed("the scratch server could not save what it loaded")),
     }
@@ -121,30 +144,29 @@ fn save(server: &mut Server, dump: &Path, observer: &dyn Observer) -> Result<Pat
 /// does the status, which is ok from the beginning.
 fn switch_on(
     server: &mut Server,
-    work: &Path,
+    work: &Held,
     names: &Names,
     observer: &dyn Observer,
-) -> Result<PathBuf, OperationError> {
+) -> Result<OsString, OperationError> {
     observer.begin("switching on the AOF of the scratch server", None);
     server.words(&["CONFIG", "SET", "appendonly", "yes"])?;
-    let made = work.join(names.aof_directory.as_ref().unwrap_or(&names.aof));
-    let last = match &names.aof_directory {
-        Some(_) => made.join(OsString::from_vec(manifest_name(names.aof.as_bytes()))),
-        None => made.clone(),
-    };
-    let busy = |directory: &Path| {
-        let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.any(|entry| is_temporary(entry.file_name().as_bytes()))
+    let made = names.aof_directory.as_ref().unwrap_or(&names.aof);
+    let manifest = OsString::from_vec(manifest_name(names.aof.as_bytes()));
+    let has_temporary = |held: &Held| held.names().unwrap_or_default().iter().any(|name| is_temporary(name.as_bytes()));
+    let is_file = |held: &Held, name: &OsStr| held.look(name).is_ok_and(|seen| seen.is_some_and(|seen| seen.is_file()));
+    let is_whole = || match &names.aof_directory {
+        None => is_file(work, made),
+        Some(name) => work.directory(name).is_ok_and(|held| is_file(&held, &manifest) && !has_temporary(&held)),
     };
     let idle = |info: &Info| !info.is_on("aof_rewrite_in_progress") && !info.is_on("aof_rewrite_scheduled");
     let refused = |info: &Info| info.get("aof_last_bgrewrite_status") == Some("err");
     wait(server, observer, &mut |info| {
-        let whole = last.is_file() && !busy(work) && !busy(&made);
+        let whole = is_whole() && !has_temporary(work);
         refused(info) || (idle(info) && info.is_on("aof_enabled") && whole)
     })?;
     match refused(&server.info_of("persistence")?) {
         true => Err(failed("the scratch server could not write an AOF")),
-        false => Ok(made),
+        false => Ok(made.clone()),
     }
 }
 

@@ -1,9 +1,6 @@
 //! The steps that change something: the new files are made ready, the server is stopped, the files change places.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::journal::{Journal, State};
@@ -13,10 +10,10 @@ use super::source::{Expected, Source};
 use super::target::Target;
 use super::{Options, Place, arrange, exchanges, preflight, scratch};
 use crate::format::snapshot::File;
-use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, remove, rename_new};
-use crate::operations::restore::place::refuse_users_of;
+use crate::held::Held;
+use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, make, rename_new};
 use crate::operations::restore::stage::Staging;
-use crate::operations::restore::{Cut, Goal, Needs, cut};
+use crate::operations::restore::{Cut, Goal, Needs, cut_held};
 use crate::operations::second_look::second_look;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -29,6 +26,9 @@ pub(super) struct Prepared {
     pub expected: Expected,
     pub cut: Option<Cut>,
     pub made_good: Vec<String>,
+    /// The staging directory, and in it what takes the place of the old files.
+    pub staging: Held,
+    pub new: Held,
 }
 
 /// In the staging directory: files as the snapshot has them, files as the server wants them, a scratch server's.
@@ -47,58 +47,55 @@ impl Place {
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<Prepared, OperationError> {
-        let staging = self.beside.staging();
-        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))?;
+        self.beside.remove(&self.beside.staging())?;
         target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
-        // Whoever may not read the server's files shall not read these.
-        let make = |path: &Path| {
-            let made = fs::DirBuilder::new().mode(0o700).create(path);
-            made.map_err(|error| OperationError::target("create", path, error))
-        };
-        make(&staging)?;
+        // Whoever may not read the server's files shall not read these, and whoever owns the directory around them shall
+        // not change them before they are in place.
+        let staging = self.beside.make(&self.beside.staging())?;
         self.probe(&staging, plan)?;
-        let (files, new) = (staging.join(FILES), staging.join(NEW));
-        let made_good = second_look(repository, |_| true, || fetch(repository, source, &files, target, observer))?;
+        let fetched = || fetch(repository, source, &staging, target, observer);
+        let (files, made_good) = second_look(repository, |_| true, fetched)?;
         let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
         if !source.is_known_by_facts() {
             observer.begin("looking at what the files need", None);
-            let needs = Needs::of_files(&files, &source.files.iter().collect::<Vec<_>>(), observer)?;
+            let needs = Needs::of_files(&files.reached(), &source.files.iter().collect::<Vec<_>>(), observer)?;
             preflight::by_needs(&needs, plan.way, target, server, options)?;
         }
-        make(&new)?;
+        let new = make(&staging, OsStr::new(NEW), 0o700)?;
         observer.begin("naming the files as the server does", None);
+        let staged = scratch::Staged { staging: &staging, files: &files, new: &new };
         let expected = match plan.way {
-            Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staging, observer)?,
+            Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staged, observer)?,
             way => {
                 arrange::arrange(way, source, &target.names, &files, &new)?;
                 source.expected.clone()
             }
         };
-        let main = plan.entries.first().map(|name| target.directory.join(name)).unwrap_or_default();
-        arrange::dress(&new, target.owner, &main)?;
-        Ok(Prepared { expected, cut, made_good })
+        let main = plan.entries.first().map(OsString::as_os_str).unwrap_or_default();
+        arrange::dress(&new, target.owner, &target.held, main)?;
+        Ok(Prepared { expected, cut, made_good, staging, new })
     }
 
     /// Tries what will be done once the server is stopped.
-    fn probe(&self, staging: &Path, plan: &Plan) -> Result<(), OperationError> {
-        let (one, other) = (staging.join(FILES), staging.join(NEW));
-        for path in [&one, &other] {
-            fs::create_dir(path).map_err(|error| OperationError::target("create", path, error))?;
+    fn probe(&self, staging: &Held, plan: &Plan) -> Result<(), OperationError> {
+        let (one, other) = (OsStr::new(FILES), OsStr::new(NEW));
+        for name in [one, other] {
+            make(staging, name, 0o700)?;
         }
-        exchange(&one, &other, &self.directory)?;
-        for path in [&one, &other] {
-            fs::remove_dir(path).map_err(|error| OperationError::target("remove", path, error))?;
+        exchange((staging, one), (staging, other), self.held.path())?;
+        for name in [one, other] {
+            let removed = staging.remove_directory(name);
+            removed.map_err(|error| OperationError::target("remove", &staging.path_of(name), error))?;
         }
-        let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
-        let ours =
-            device(&self.directory).map_err(|error| OperationError::target("look at", &self.directory, error))?;
-        let paths = plan.entries.iter().map(|name| self.directory.join(name));
-        match paths.into_iter().find(|path| device(path).is_ok_and(|device| device != ours)) {
-            None => Ok(()),
-            Some(path) => {
-                Err(OperationError::Refused { what: format!("{} {MOUNTED}", path.display()), hint: NEW_PLACE.into() })
+        for name in &plan.entries {
+            let seen = self.held.look(name);
+            let seen = seen.map_err(|error| OperationError::target("look at", &self.held.path_of(name), error))?;
+            if seen.is_some_and(|seen| seen.id().0 != self.site.device) {
+                let what = format!("{} {MOUNTED}", self.held.path_of(name).display());
+                return Err(OperationError::Refused { what, hint: NEW_PLACE.into() });
             }
         }
+        Ok(())
     }
 
     /// Stops the server and exchanges its files. An error before the exchange starts it again as it was.
@@ -111,20 +108,17 @@ impl Place {
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
-        let mut journal = self.new_journal(plan, target, restored)?;
+        let (staging, new) = (restored.staging, restored.new);
+        let mut journal = self.new_journal(plan, target, restored, options)?;
         let was_running = server.is_some();
-        match server {
-            Some(mut server) => {
-                let writes = save_old(&mut server, target, options, observer)?;
-                let told = self.remember(options).and_then(|()| journal.write(&self.directory));
-                told.inspect_err(|_| writes.release(&mut server))?;
-                self.stop(&mut server, target, writes, observer)?;
-            }
-            None => self.remember(options)?,
+        if let Some(mut server) = server {
+            let writes = save_old(&mut server, target, options, observer)?;
+            self.journals.write(&journal).inspect_err(|_| writes.release(&mut server))?;
+            self.stop(&mut server, target, writes, observer)?;
         }
-        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, observer));
+        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, staging, new, observer));
         let Err(error) = swapped else { return Ok(()) };
-        let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.directory).unwrap_or(true);
+        let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.held).unwrap_or(true);
         if !is_old {
             return Err(self.explain(error));
         }
@@ -134,7 +128,7 @@ impl Place {
         }
         match target.host.start.run() {
             Ok(()) if journal.state == State::Stopping => {
-                Journal::forget_stopping(&self.directory)?;
+                self.journals.forget_stopping(&self.site)?;
                 Err(error)
             }
             // What was to be exchanged stays, and the next restore clears it away.
@@ -168,7 +162,7 @@ impl Place {
             Ok(()) => Ok(()),
             Err(Stopping::Refused(error)) => {
                 writes.release(server);
-                Journal::forget_stopping(&self.directory)?;
+                self.journals.forget_stopping(&self.site)?;
                 Err(error.into())
             }
             Err(Stopping::Unsure(error)) => {
@@ -178,47 +172,60 @@ impl Place {
         }
     }
 
-    fn new_journal(&self, plan: &Plan, target: &Target, restored: Restored<'_>) -> Result<Journal, OperationError> {
-        let new = self.beside.staging().join(NEW);
-        let inode = fs::metadata(&new).map_err(|error| OperationError::target("look at", &new, error))?.ino();
+    fn new_journal(
+        &self,
+        plan: &Plan,
+        target: &Target,
+        restored: Restored<'_>,
+        options: &Options,
+    ) -> Result<Journal, OperationError> {
+        let seen = restored.new.seen();
+        let seen = seen.map_err(|error| OperationError::target("look at", restored.new.path(), error))?;
         let time = self.beside.unused_time()?;
-        let name = |path: PathBuf| path.file_name().map(OsStr::to_owned).unwrap_or_default();
         Ok(Journal {
+            site: self.site.clone(),
+            server: options.address.to_string(),
             state: State::Stopping,
             snapshot: restored.snapshot.into(),
             is_undo: false,
-            other: name(self.beside.swap(&time, inode)),
-            aside: name(self.beside.aside(&time)),
-            entries: exchanges::look(&self.directory, &new, plan.entries.iter().cloned())?,
-            start: target.host.start.clone(),
+            other: self.beside.swap(&time, seen.inode()),
+            aside: self.beside.aside(&time),
+            owner: target.owner,
+            entries: exchanges::look(&self.held, restored.new, plan.entries.iter().cloned())?,
+            placed: Vec::new(),
+            start: Some(target.host.start.clone()),
             carried: restored.carried,
             before: None,
         })
     }
 
     /// With the server stopped: the new files get a name of their own, and then change places with the old.
-    fn exchange_new(&self, journal: &mut Journal, observer: &dyn Observer) -> Result<(), OperationError> {
-        let other = self.directory.join(&journal.other);
-        rename_new(&self.beside.staging().join(NEW), &other)?;
+    fn exchange_new(
+        &self,
+        journal: &mut Journal,
+        staging: &Held,
+        new: &Held,
+        observer: &dyn Observer,
+    ) -> Result<(), OperationError> {
+        rename_new(staging, OsStr::new(NEW), &self.held, &journal.other)?;
         let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
         // What the server may have saved while it was stopped counts as what stood there.
-        journal.entries = exchanges::look(&self.directory, &other, names)?;
+        journal.entries = exchanges::look(&self.held, new, names)?;
         journal.state = State::Exchanging;
-        journal.write(&self.directory)?;
-        journal.exchange(&self.directory, observer)?;
+        self.journals.write(journal)?;
+        self.exchange(journal, observer)?;
         // One that somebody started meanwhile may have loaded the old data, and would never see the new.
-        refuse_users_of(&self.directory).map_err(|error| RedisError::Server {
+        self.refuse_users_of().map_err(|error| RedisError::Server {
             what: format!("{error}: started while its data were replaced, it may hold the old ones in memory"),
             hint: "what starts it has to be kept from it: say how with --stop-command; then run the same command again"
                 .into(),
         })?;
-        let staging = self.beside.staging();
-        remove(&staging).map_err(|error| OperationError::target("remove", &staging, error))
+        self.beside.remove(&self.beside.staging())
     }
 
     /// A server that answers again was started by somebody else than us, or was never the one that was stopped.
     fn refuse_users(&self, options: &Options) -> Result<(), OperationError> {
-        refuse_users_of(&self.directory)?;
+        self.refuse_users_of()?;
         match Server::connect(&options.address) {
             Err(RedisError::Connection { .. }) => Ok(()),
             Ok(_) | Err(_) => Err(RedisError::Server {
@@ -261,28 +268,31 @@ pub(super) struct Restored<'a> {
     pub snapshot: &'a str,
     /// What an undo puts back, where that is not what is replaced.
     pub carried: Option<OsString>,
+    /// The staging directory, and in it the new files.
+    pub staging: &'a Held,
+    pub new: &'a Held,
 }
 
 /// Cuts the AOF in the directory `files`, in which its files stand under their names.
-fn cut_back(source: &Source, files: &Path, goal: &Goal) -> Result<Cut, OperationError> {
+fn cut_back(source: &Source, files: &Held, goal: &Goal) -> Result<Cut, OperationError> {
     let all: Vec<&File> = source.files.iter().collect();
-    cut(files, &all, &goal.by_name())
+    cut_held(files, &all, &goal.by_name())
 }
 
-/// Writes the files of the dataset to a directory, for the server's user only, and compares them.
+/// Writes the files of the dataset to a directory, for the caller only, and compares them.
 fn fetch(
     repository: &Repository,
     source: &Source,
-    path: &Path,
+    staging: &Held,
     target: &Target,
     observer: &dyn Observer,
-) -> Result<Vec<String>, OperationError> {
-    remove(path).map_err(|error| OperationError::target("remove", path, error))?;
+) -> Result<(Held, Vec<String>), OperationError> {
+    let name = OsStr::new(FILES);
+    staging.remove(name).map_err(|error| OperationError::target("remove", &staging.path_of(name), error))?;
     let (uid, gid) = target.owner;
     let files: Vec<File> = source.files.iter().map(|file| File { mode: 0o600, uid, gid, ..file.clone() }).collect();
-    let staging = Staging::create_at(path.into())?;
+    let files_staging = Staging::create_at(staging, name)?;
     // Owners are set, and told, when the files have their names.
-    let (made_good, _unset) = staging.fill(repository, &files.iter().collect::<Vec<_>>(), observer)?;
-    staging.keep();
-    Ok(made_good)
+    let (made_good, _unset) = files_staging.fill(repository, &files.iter().collect::<Vec<_>>(), observer)?;
+    Ok((files_staging.keep(), made_good))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::Source;
 use super::{Consent, Options, preflight};
+use crate::held::Held;
 use crate::operations::OperationError;
 use crate::redis::RedisError;
 use crate::redis::host::{Host, Start, Stopped};
@@ -25,6 +26,8 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct Target {
     pub directory: PathBuf,
+    /// The same, held: what is done in it is done there.
+    pub held: Held,
     pub names: Names,
     pub appendonly: bool,
     pub version: (u32, u32, u32),
@@ -75,19 +78,20 @@ impl Target {
             Some(stopped) => stopped.directory.clone(),
             None => directory(&host, told.as_deref())?,
         };
-        let metadata =
-            fs::metadata(&directory).map_err(|error| OperationError::target("look at", &directory, error))?;
+        let held = hold(&host, &directory, stopped.is_some())?;
+        let seen = held.seen().map_err(|error| OperationError::target("look at", &directory, error))?;
         // Files of the directory's owner, unless the server is somebody else who is not root.
         let owner = match host.process.user {
-            (0, _) => (metadata.uid(), metadata.gid()),
-            (user, _) if user == metadata.uid() => (metadata.uid(), metadata.gid()),
+            (0, _) => seen.owner(),
+            (user, _) if user == seen.owner().0 => seen.owner(),
             user => user,
         };
         let version = info.version().unwrap_or_default();
         let modules = server.loaded_modules()?;
         let appendonly = info.is_on("aof_enabled");
         let target = Target {
-            directory,
+            directory: held.path().into(),
+            held,
             names,
             appendonly,
             version,
@@ -226,8 +230,7 @@ impl Target {
     pub fn refuse_full_disk(&self, bytes: u64) -> Result<(), OperationError> {
         const SPARE: u64 = 16 << 20;
         let path = &self.directory;
-        let stat = rustix::fs::statvfs(path).map_err(|error| OperationError::target("look at", path, error))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = self.held.free().map_err(|error| OperationError::target("look at", path, error))?;
         if free >= bytes.saturating_add(SPARE) {
             return Ok(());
         }
@@ -235,6 +238,26 @@ impl Target {
         let hint = "the old files stay until the new ones are complete: free some space first".into();
         Err(RedisError::Server { what, hint }.into())
     }
+}
+
+/// Holds the directory the server works in. A server says where that is and what its files are called, and may say anything:
+/// redkeep changes only what the server's user could change as well.
+fn hold(host: &Host, directory: &Path, is_stopped: bool) -> Result<Held, OperationError> {
+    let held = Held::open(directory).map_err(|error| OperationError::target("open", directory, error))?;
+    let seen = held.seen().map_err(|error| OperationError::target("look at", directory, error))?;
+    let its = fs::metadata(Path::new("/proc").join(host.process.id.to_string()).join("cwd"));
+    let refuse = |what: String, hint: &str| Err(RedisError::Server { what, hint: hint.into() }.into());
+    if !is_stopped && its.is_ok_and(|its| (its.dev(), its.ino()) != seen.id()) {
+        let what = format!("{} was replaced by something else meanwhile", held.path().display());
+        return refuse(what, "find out what works on this directory, then restore again");
+    }
+    let caller = rustix::process::geteuid().as_raw();
+    let user = host.process.user.0;
+    if user == 0 || user == caller || seen.lets_rename(user, &host.process.groups()) {
+        return Ok(held);
+    }
+    let what = format!("{} is not the server's to change: its user is {user}", held.path().display());
+    refuse(what, "give the directory to the server's user, or run redkeep as that user")
 }
 
 /// The directory the server works in, as it is seen from here.

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::journal::{self, Journal, State};
+use super::journal::{Journal, Journals, LEFT_BY_0_1, State, is_left_by_0_1};
 use super::plan::entries;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
 use super::target::Target;
 use super::{Options, Place, exchanges};
+use crate::held::Held;
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::RedisError;
 use crate::redis::host::Start;
@@ -23,6 +24,8 @@ pub struct ServerUndoReport {
     pub aside: PathBuf,
     /// What stands there now is what was there before the restore; else it is the restored data again.
     pub is_old: bool,
+    /// An earlier undo was killed when it had put that in place, and a server changed it since.
+    pub changed_since: bool,
     /// Where the server answers again, and what it says it holds; nothing where it was not started.
     pub serves: Option<Serves>,
 }
@@ -45,46 +48,73 @@ impl ServerUndoReport {
 
 /// Puts back what a restore into a server replaced, in the directory of a server that is stopped. `None`: none was
 /// restored into it.
-pub fn undo_directory(directory: &Path) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Ok(directory) = directory.canonicalize() else { return Ok(None) };
-    if !directory.join(journal::NAME).exists() {
-        return Ok(None);
-    }
-    super::super::place::refuse_users_of(&directory)?;
-    let place = Place::lock(&directory)?;
+pub fn undo_directory(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
+    let Ok(held) = Held::open(directory) else { return Ok(None) };
+    let site = super::Site::of(&held)?;
+    let journals = Journals::existing(state)?;
+    let journals = match journals {
+        Some(journals) if journals.read(&site)?.is_some() => journals,
+        Some(_) | None => {
+            refuse_0_1(&held)?;
+            return Ok(None);
+        }
+    };
+    super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
+    let place = Place::lock(&held, journals)?;
     let report = place.put_back(None, &Silent)?;
-    if let Some(journal) = place.journal()? {
-        Journal { state: State::Done, ..journal }.write(&directory)?;
-    }
+    place.settle()?;
     Ok(Some(report))
 }
 
 /// What [`undo_directory`] would do.
-pub fn look_at_undo(directory: &Path) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Ok(directory) = directory.canonicalize() else { return Ok(None) };
-    if !directory.join(journal::NAME).exists() {
-        return Ok(None);
-    }
-    let nothing = || OperationError::NothingAside { path: directory.display().to_string() };
-    let place = Place::lock(&directory)?;
+pub fn look_at_undo(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
+    let Ok(held) = Held::open(directory) else { return Ok(None) };
+    let site = super::Site::of(&held)?;
+    let journals = match Journals::existing(state)? {
+        Some(journals) if journals.read(&site)?.is_some() => journals,
+        Some(_) | None => return refuse_0_1(&held).map(|()| None),
+    };
+    let nothing = || OperationError::NothingAside { path: held.path().display().to_string() };
+    let place = Place::lock(&held, journals)?;
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
     Ok(Some(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) }))
+}
+
+/// Without a journal of ours: one that was left in the directory is not followed.
+fn refuse_0_1(directory: &Held) -> Result<(), OperationError> {
+    match is_left_by_0_1(directory) {
+        false => Ok(()),
+        true => Err(OperationError::Refused {
+            what: format!(
+                "what was set aside in {} is told by nothing but {}",
+                directory.path().display(),
+                super::JOURNAL
+            ),
+            hint: LEFT_BY_0_1.into(),
+        }),
+    }
 }
 
 /// The same with a server that runs, or was stopped by what is undone: it is stopped, and started again.
 pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
     let (options, stopped) = reach::settle(options)?;
     let options = &options;
-    let Reached { mut server, stopped, started, stand_in } = reach::reach(options, stopped, observer)?;
-    let target = Target::ask(&mut server, stopped.as_ref(), options)?;
-    let place = Place::lock(&target.directory)?;
-    let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
-    let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
-    if started.is_some_and(|started| started.is_undo && started.is_placed()) {
-        // One that was killed, and that was brought to its end and started by us.
-        place.settle(options)?;
-        return Ok(place.report(&journal).with_holdings(&mut server, options)?);
+    let journals = Journals::open(options.state.as_deref())?;
+    if options.named.is_none()
+        && let Err(error @ RedisError::Connection { .. }) = Server::connect(&options.address)
+    {
+        match undo_stopped(&journals, options, observer)? {
+            Stopped::Undone(report) => return Ok(report),
+            Stopped::Started => {}
+            Stopped::Unknown => return Err(unknown(error, &journals, options)),
+        }
     }
+    let Reached { mut server, stopped, stand_in, .. } = reach::reach(options, stopped, &journals, observer)?;
+    let target = Target::ask(&mut server, stopped.as_ref(), options)?;
+    let place = Place::lock(&target.held, journals)?;
+    let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
+    let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside);
+    let Some(journal) = journal else { return refuse_0_1(&target.held).and_then(|()| Err(nothing())) };
     if options.dry_run {
         return Ok(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) });
     }
@@ -97,18 +127,58 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     journal.refuse_other_main(&target)?;
     if stopped.is_some() {
         drop((server, stand_in));
-        place.remember(options)?;
         let report = place.put_back(Some(target.host.start.clone()), observer).map_err(|error| place.explain(error))?;
         return place.serve_again(report, options, observer);
     }
     let writes = save_old(&mut server, &target, options, observer)?;
     let start = target.host.start.clone();
-    let stopping = Journal { state: State::Stopping, start: start.clone(), ..journal.clone() };
-    let told = place.remember(options).and_then(|()| stopping.write(&target.directory));
-    told.inspect_err(|_| writes.release(&mut server))?;
+    let of_server = options.address.to_string();
+    let stopping = Journal { state: State::Stopping, start: Some(start.clone()), server: of_server, ..journal.clone() };
+    place.journals.write(&stopping).inspect_err(|_| writes.release(&mut server))?;
     place.stop(&mut server, &target, writes, observer)?;
     let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
     place.serve_again(report, options, observer)
+}
+
+/// What came of an undo for a server that does not answer.
+enum Stopped {
+    /// It was left stopped by what is undone, whether or not it could load that: the old files are back, and it serves.
+    Undone(ServerUndoReport),
+    /// Nothing had been replaced yet: it was only started.
+    Started,
+    /// Nobody here stopped it.
+    Unknown,
+}
+
+fn undo_stopped(journals: &Journals, options: &Options, observer: &dyn Observer) -> Result<Stopped, OperationError> {
+    let Some(site) = journals.unfinished(&options.address.to_string())? else { return Ok(Stopped::Unknown) };
+    let place = Place::again(&site, options)?;
+    let Some(journal) = place.journal()? else { return Ok(Stopped::Unknown) };
+    if journal.state == State::Stopping {
+        place.start(options, observer).map_err(|error| place.explain(error))?;
+        return Ok(Stopped::Started);
+    }
+    place.refuse_users_of()?;
+    let changed_since = journal.is_undo && journal.is_placed() && !journal.is_untouched(&place.held)?;
+    let report = place.put_back(None, observer).map_err(|error| place.explain(error))?;
+    let report = place.serve_again(report, options, observer)?;
+    Ok(Stopped::Undone(ServerUndoReport { changed_since, ..report }))
+}
+
+/// The server does not answer, and no restore or undo left it so: with its directory it can be undone.
+fn unknown(error: RedisError, journals: &Journals, options: &Options) -> OperationError {
+    let sites = journals.sites(&options.address.to_string()).unwrap_or_default();
+    match sites.first() {
+        None => reach::not_there(error).into(),
+        Some(site) => RedisError::Server {
+            what: error.to_string(),
+            hint: format!(
+                "start it; or leave it stopped and put back what the last restore replaced: redkeep undo {}",
+                site.path.display()
+            ),
+        }
+        .into(),
+    }
 }
 
 impl Journal {
@@ -166,37 +236,41 @@ impl Place {
         observer: &dyn Observer,
     ) -> Result<ServerUndoReport, OperationError> {
         if !options.starts {
-            self.settle(options)?;
+            self.settle()?;
             return Ok(report);
         }
         let mut server = self.start(options, observer).map_err(|error| self.explain(error))?;
         let report = report.with_holdings(&mut server, options)?;
-        self.settle(options)?;
+        self.settle()?;
         Ok(report)
     }
 
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
     /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
     fn put_back(&self, start: Option<Start>, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
-        let nothing = || OperationError::NothingAside { path: self.directory.display().to_string() };
+        let nothing = || OperationError::NothingAside { path: self.held.path().display().to_string() };
         let mut journal = self.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
-        journal.start = start.unwrap_or(journal.start);
+        journal.start = start.or(journal.start);
         if journal.state == State::Exchanging {
-            journal.exchange(&self.directory, observer)?;
+            self.exchange(&mut journal, observer)?;
         }
         if !(journal.is_undo && journal.is_placed()) {
             let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
-            journal.entries = exchanges::look(&self.directory, &self.directory.join(&journal.aside), names)?;
+            let aside = self.held.directory(&journal.aside);
+            let aside =
+                aside.map_err(|error| OperationError::target("open", &self.held.path_of(&journal.aside), error))?;
+            journal.entries = exchanges::look(&self.held, &aside, names)?;
             journal.is_undo = !journal.is_undo;
             journal.state = State::Exchanging;
-            journal.write(&self.directory)?;
-            journal.exchange(&self.directory, observer)?;
+            self.journals.write(&journal)?;
+            self.exchange(&mut journal, observer)?;
         }
         Ok(self.report(&journal))
     }
 
     fn report(&self, journal: &Journal) -> ServerUndoReport {
-        let aside = self.directory.join(&journal.aside);
-        ServerUndoReport { directory: self.directory.clone(), aside, is_old: journal.is_undo, serves: None }
+        let aside = self.held.path_of(&journal.aside);
+        let directory = self.held.path().into();
+        ServerUndoReport { directory, aside, is_old: journal.is_undo, changed_since: false, serves: None }
     }
 }

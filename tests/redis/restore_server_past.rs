@@ -1,0 +1,112 @@
+//! What a killed restore wrote down is of the past: what is there now may be something else, or not fit to be loaded.
+
+use std::fs;
+
+use redkeep::operations::Silent;
+use redkeep::operations::restore::server::undo_server;
+
+use crate::restore_server::{Captured, Victim, take};
+use crate::restore_server_hostile::{get, killed, order};
+use crate::support::server::{ServerKind, wait_for};
+
+impl Victim {
+    fn shut_down(&self) {
+        let mut connection = self.server().connection();
+        let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").query::<redis::Value>(&mut connection);
+        wait_for("its end", || (!self.is_running()).then_some(()));
+    }
+}
+
+/// LOCAL-21
+#[test]
+fn a_server_that_lived_on_after_a_killed_restore_is_restored_anew_and_told_so() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    for (captured, lines) in [(Captured::Aof, &["appendonly yes"][..]), (Captured::Dump, &[])] {
+        let taken = take(kind, captured, &[]);
+        let victim = Victim::start(kind, lines);
+        killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
+        victim.start_by_hand();
+        order(victim.server(), "FLUSHALL");
+        order(victim.server(), "SET dirty 1");
+        if captured == Captured::Dump {
+            order(victim.server(), "SAVE");
+        }
+        victim.shut_down();
+        let report = victim.restore(&taken).unwrap();
+        assert!(!report.finished_earlier && report.verified.unwrap().is_right(), "{captured:?}");
+        assert!(report.notes.iter().any(|note| note.contains("changed since")), "{:?}", report.notes);
+        taken.held.assert_equal(&victim.holds(), "restored anew");
+        assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
+        victim.old.assert_equal(&victim.holds(), "what stood there before both");
+    }
+}
+
+#[test]
+fn what_nobody_touched_since_a_killed_restore_is_finished() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &[]);
+    killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
+    victim.start_by_hand();
+    victim.shut_down();
+    let report = victim.restore(&taken).unwrap();
+    assert!(report.finished_earlier && report.verified.unwrap().is_right());
+    taken.held.assert_equal(&victim.holds(), "finished");
+}
+
+#[test]
+fn an_undo_needs_no_server_that_can_load_what_was_restored() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &[]);
+    killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
+    fs::write(victim.dir.path().join("dump.rdb"), b"REDIS0099 of another world").unwrap();
+    assert!(!victim.is_running());
+    let report = undo_server(&victim.options, &Silent).unwrap();
+    assert!(report.is_old && !report.changed_since);
+    victim.old.assert_equal(&victim.holds(), "the old files, and a server that serves them");
+    assert_eq!(fs::read(report.aside.join("dump.rdb")).unwrap(), b"REDIS0099 of another world", "nothing is removed");
+}
+
+#[test]
+fn an_undo_that_was_killed_says_what_changed_since() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &["appendonly yes"]);
+    victim.restore(&taken).unwrap();
+    killed("starting the server", |observer| drop(undo_server(&victim.options, observer)));
+    victim.start_by_hand();
+    order(victim.server(), "SET since 1");
+    victim.shut_down();
+    let report = undo_server(&victim.options, &Silent).unwrap();
+    assert!(report.is_old && report.changed_since);
+    assert_eq!(get(victim.server(), "since").as_deref(), Some("1"), "nothing is put back twice");
+}
+
+#[test]
+fn the_way_back_is_named_where_a_restored_server_does_not_answer() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &[]);
+    victim.restore(&taken).unwrap();
+    victim.shut_down();
+    let error = undo_server(&victim.options, &Silent).unwrap_err();
+    let hint = error.hint().unwrap_or_default().to_string();
+    assert!(hint.contains(&format!("redkeep undo {}", victim.directory().display())), "{hint}");
+    victim.start_by_hand();
+}
