@@ -10,7 +10,7 @@ use crate::restore_server_hostile::{get, killed, order};
 use crate::support::server::{ServerKind, wait_for};
 
 impl Victim {
-    fn shut_down(&self) {
+    pub fn shut_down(&self) {
         let mut connection = self.server().connection();
         let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").query::<redis::Value>(&mut connection);
         wait_for("its end", || (!self.is_running()).then_some(()));

@@ -74,6 +74,41 @@ fn what_was_answered_before_the_stop_comes_back_by_the_undo() {
 }
 
 #[test]
+fn a_plain_process_goes_on_writing_to_the_file_it_wrote_to_whatever_has_its_name() {
+    use std::os::unix::fs::MetadataExt as _;
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    victim.options.commands.start = None;
+    victim.shut_down();
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let log = std::fs::File::create(at("log")).unwrap();
+    let mut command = Command::new("setsid");
+    command.arg("--fork").arg(kind.executable()).arg(victim.server().config_file());
+    assert!(command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status().unwrap().success());
+    victim.start_by_hand();
+    std::fs::write(at("precious"), "precious").unwrap();
+    std::fs::remove_file(at("log")).unwrap();
+    for name in ["log", "log (deleted)"] {
+        std::os::unix::fs::symlink(at("precious"), at(name)).unwrap();
+    }
+    let output = || {
+        let found = std::fs::metadata(format!("/proc/{}/fd/1", victim.server().info().number("process_id"))).unwrap();
+        (found.dev(), found.ino())
+    };
+    let wrote_to = output();
+    victim.restore(&taken).unwrap();
+    assert_eq!(output(), wrote_to, "after the restore");
+    undo_server(&victim.options, &Silent).unwrap();
+    assert_eq!(output(), wrote_to, "after the undo");
+    assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
+}
+
+#[test]
 fn clients_write_again_after_a_restore_that_did_not_stop_the_server() {
     let kind = ServerKind::Redis7;
     if kind.is_skipped() {

@@ -269,7 +269,7 @@ pub fn restore_into_server(
         return Ok(ServerReport { aside, cut, made_good, ..report });
     }
     observer.begin("waiting for the server", None);
-    let started = place.start(options, observer);
+    let started = place.start(options, Some(&target.host.start), observer);
     let mut server = started.map_err(|error| place.explain(error))?;
     let verified = ask(&mut server, &expected, &target, observer).map_err(|error| place.explain(error))?;
     if verified.is_right() {
@@ -364,7 +364,7 @@ fn connect(
     place.finish(observer)?;
     let Some(journal) = place.journal()? else { return Err(error.into()) };
     let is_untouched = journal.is_untouched(&place.held)?;
-    let server = place.start(options, observer).map_err(|error| place.explain(error))?;
+    let server = place.start(options, None, observer).map_err(|error| place.explain(error))?;
     let is_untouched = is_untouched || journal.state != State::Placed;
     Ok((server, Some(Started { journal, is_untouched })))
 }
@@ -486,13 +486,19 @@ impl Place {
     }
 
     /// Starts the server as its journal says, unless it runs, and waits until it serves.
-    fn start(&self, options: &Options, observer: &dyn Observer) -> Result<Server, OperationError> {
+    /// `seen`: how it was started, as that was seen while it ran; a journal does not hold all of it.
+    fn start(
+        &self,
+        options: &Options,
+        seen: Option<&Start>,
+        observer: &dyn Observer,
+    ) -> Result<Server, OperationError> {
         let journal = self.journal()?;
         if let Some(journal) = journal.filter(|_| self.refuse_users_of().is_ok()) {
             observer.begin("starting the server", None);
             // What a person says now counts more than what was known when it was stopped.
             let told = options.commands.start.clone().map(Start::Command);
-            if let Some(start) = told.or(journal.start) {
+            if let Some(start) = told.or_else(|| seen.cloned()).or(journal.start) {
                 start.run()?;
             }
         }

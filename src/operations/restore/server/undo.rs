@@ -128,7 +128,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     if stopped.is_some() {
         drop((server, stand_in));
         let report = place.put_back(Some(target.host.start.clone()), observer).map_err(|error| place.explain(error))?;
-        return place.serve_again(report, options, observer);
+        return place.serve_again(report, options, Some(&target.host.start), observer);
     }
     let writes = save_old(&mut server, &target, options, observer)?;
     let start = target.host.start.clone();
@@ -137,7 +137,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     place.journals.write(&stopping).inspect_err(|_| writes.release(&mut server))?;
     place.stop(&mut server, &target, writes, observer)?;
     let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
-    place.serve_again(report, options, observer)
+    place.serve_again(report, options, Some(&target.host.start), observer)
 }
 
 /// What came of an undo for a server that does not answer.
@@ -155,13 +155,13 @@ fn undo_stopped(journals: &Journals, options: &Options, observer: &dyn Observer)
     let place = Place::again(&site, options)?;
     let Some(journal) = place.journal()? else { return Ok(Stopped::Unknown) };
     if journal.state == State::Stopping {
-        place.start(options, observer).map_err(|error| place.explain(error))?;
+        place.start(options, None, observer).map_err(|error| place.explain(error))?;
         return Ok(Stopped::Started);
     }
     place.refuse_users_of()?;
     let changed_since = journal.is_undo && journal.is_placed() && !journal.is_untouched(&place.held)?;
     let report = place.put_back(None, observer).map_err(|error| place.explain(error))?;
-    let report = place.serve_again(report, options, observer)?;
+    let report = place.serve_again(report, options, None, observer)?;
     Ok(Stopped::Undone(ServerUndoReport { changed_since, ..report }))
 }
 
@@ -233,13 +233,14 @@ impl Place {
         &self,
         report: ServerUndoReport,
         options: &Options,
+        seen: Option<&Start>,
         observer: &dyn Observer,
     ) -> Result<ServerUndoReport, OperationError> {
         if !options.starts {
             self.settle()?;
             return Ok(report);
         }
-        let mut server = self.start(options, observer).map_err(|error| self.explain(error))?;
+        let mut server = self.start(options, seen, observer).map_err(|error| self.explain(error))?;
         let report = report.with_holdings(&mut server, options)?;
         self.settle()?;
         Ok(report)
