@@ -151,7 +151,7 @@ fn a_directory_without_a_dataset_is_taken_and_said_to_be_none() {
     assert!(place.done(&["backup", "etc"]).text().contains("neither a dump nor an AOF is here"));
 }
 
-/// W11, N5: else each backup would store the last one again.
+/// Else each backup would store the last one again.
 #[test]
 fn the_repository_cache_and_state_in_the_directory_are_left_out_and_told() {
     let place = Place::new();

@@ -47,7 +47,7 @@ fn it_captures_a_live_server_and_says_which_moment_it_has() {
     assert_eq!(redis::cmd("GET").arg("e").query::<u64>(&mut restored.connection()).unwrap(), 5);
 }
 
-/// H13: a server that was started by hand works in a home directory.
+/// A server that was started by hand works in a home directory.
 #[test]
 fn of_a_live_server_the_dataset_is_taken_and_the_rest_is_told() {
     let place = Place::with_repository();

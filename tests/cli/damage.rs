@@ -42,7 +42,7 @@ fn restore_changes_nothing() {
     fs::create_dir(place.path("back")).unwrap();
     fs::write(place.path("back/precious"), "x").unwrap();
     damage_packs(&place);
-    let ran = place.ends(4, &["restore", "--target", "back", "--json"]);
+    let ran = place.ends(4, &["restore", "--target", "back", "--replace-anything", "--json"]);
     ran.says("hint: see what is affected with: redkeep check --read-data");
     let json = ran.json();
     assert_eq!(fields(&json), ["error"]);

@@ -105,7 +105,7 @@ fn appendonly_yes_without_aof_files_is_serious() {
     assert_eq!(found, []);
 }
 
-/// X6: such a server does not start again.
+/// Such a server does not start again.
 #[test]
 fn a_manifest_that_its_own_server_cannot_read_is_serious() {
     let place = place();
@@ -115,7 +115,6 @@ fn a_manifest_that_its_own_server_cannot_read_is_serious() {
     finds(&place, "serious", "aof-manifest-unreadable", "it will not start again", &[]);
 }
 
-/// W11
 #[test]
 fn a_repository_inside_the_data_directory_is_told() {
     let place = place();

@@ -11,7 +11,7 @@ fn with_aof(place: &Place, name: &str) {
     fs::write(aof.join(format!("{name}.manifest")), format!("file {name}.1.incr.aof seq 1 type i\n")).unwrap();
 }
 
-/// W13: exit 3, and all of it as it was.
+/// Exit 3, and all of it as it was.
 #[test]
 fn a_restore_puts_back_all_of_it_and_says_what_is_not_known() {
     let place = Place::with_repository();
@@ -29,7 +29,6 @@ fn a_restore_puts_back_all_of_it_and_says_what_is_not_known() {
     assert!(!place.path("aof/dump.rdb").exists());
 }
 
-/// X2
 #[test]
 fn of_several_aofs_the_file_is_named() {
     let place = Place::with_repository();

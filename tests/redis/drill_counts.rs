@@ -142,7 +142,6 @@ fn wait_until_gone(server: &RedisServer) {
     });
 }
 
-/// Case W5
 #[test]
 fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_drill() {
     for (config, mode) in [(&[][..], Mode::Rdb), (&YOUNG_AOF[..], Mode::Aof)] {
@@ -160,7 +159,6 @@ fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_drill() {
     }
 }
 
-/// Case W5
 #[test]
 fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_base() {
     Place::each(&YOUNG_AOF, |mut place| {
@@ -184,7 +182,6 @@ fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_base() {
     });
 }
 
-/// Case W5
 #[test]
 fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_restore() {
     let kinds = ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped() && kind.has_field_expiry());

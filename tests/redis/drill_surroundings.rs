@@ -93,7 +93,6 @@ impl Place {
     }
 }
 
-/// Case W6
 #[test]
 fn commands_that_were_renamed_are_known_to_the_drill() {
     for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
@@ -126,7 +125,6 @@ fn module(name: &str) -> PathBuf {
     files.into_iter().find(|file| file.file_name() == name).expect("it is part of a test server").into_path()
 }
 
-/// Case W7
 #[test]
 fn the_modules_that_the_server_had_loaded_are_loaded_for_the_drill() {
     if ServerKind::Redis74.is_skipped() {
@@ -156,7 +154,6 @@ fn the_modules_that_the_server_had_loaded_are_loaded_for_the_drill() {
     }
 }
 
-/// Case X7
 #[test]
 fn a_program_without_the_module_is_no_damage() {
     if ServerKind::Redis74.is_skipped() || ServerKind::Redis82.is_skipped() {

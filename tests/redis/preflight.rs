@@ -46,7 +46,7 @@ fn refused_dry_too(victim: &mut Victim, taken: &Taken, words: &str, hint: &str) 
     }
 }
 
-/// W2: every command that names a database, into a server with its AOF on and off.
+/// Every command that names a database, into a server with its AOF on and off.
 #[test]
 fn a_database_that_only_commands_name_is_refused_where_the_server_does_not_have_it() {
     for kind in kinds() {
@@ -68,7 +68,7 @@ fn a_database_that_only_commands_name_is_refused_where_the_server_does_not_have_
     }
 }
 
-/// W2: a dump of more databases than a snapshot tells of one by one.
+/// A dump of more databases than a snapshot tells of one by one.
 #[test]
 fn every_database_of_a_dump_counts_and_not_only_those_that_are_told() {
     let kind = ServerKind::Redis7;
@@ -89,7 +89,6 @@ fn every_database_of_a_dump_counts_and_not_only_those_that_are_told() {
     many.held.assert_equal(&victim.holds(), "in a server that has them");
 }
 
-/// W2
 #[test]
 fn a_drill_has_as_many_databases_as_the_commands_name() {
     let kind = ServerKind::Redis7;
@@ -105,7 +104,7 @@ fn a_drill_has_as_many_databases_as_the_commands_name() {
     assert_eq!(report.databases.keys().copied().collect::<Vec<_>>(), [0, 2999], "nothing is mixed");
 }
 
-/// W6: renamed where the AOF was written, disabled where it is to be loaded, of a newer version, or not to be seen.
+/// Renamed where the AOF was written, disabled where it is to be loaded, of a newer version, or not to be seen.
 #[test]
 fn commands_that_the_server_does_not_know_are_refused_while_it_serves() {
     for kind in kinds() {
@@ -127,7 +126,6 @@ fn commands_that_the_server_does_not_know_are_refused_while_it_serves() {
     }
 }
 
-/// W6
 #[test]
 fn a_server_that_does_not_tell_its_commands_is_left_alone_until_a_person_says_so() {
     let kind = ServerKind::Redis7;
@@ -142,7 +140,7 @@ fn a_server_that_does_not_tell_its_commands_is_left_alone_until_a_person_says_so
     taken.held.assert_equal(&victim.holds(), "forced");
 }
 
-/// X1, W4: vector sets are a part of Redis 8, and no other module brings them.
+/// Vector sets are a part of Redis 8, and no other module brings them.
 #[test]
 fn data_of_a_module_is_refused_where_that_module_is_not_loaded() {
     let newest = ServerKind::Redis82;
@@ -169,7 +167,7 @@ fn module(name: &str) -> String {
     files.find(|path| path.ends_with(name)).unwrap().display().to_string()
 }
 
-/// X1, W4: by types and modules that are real, in both directions.
+/// By types and modules that are real, in both directions.
 #[test]
 fn another_module_than_that_of_the_data_will_not_do() {
     let (older, newer) = (ServerKind::Redis74, ServerKind::Redis82);
@@ -194,7 +192,6 @@ fn another_module_than_that_of_the_data_will_not_do() {
     refused_dry_too(&mut victim, &added, "BF.ADD", "of a module it has not loaded");
 }
 
-/// W14
 #[test]
 fn a_node_of_a_cluster_has_its_own_number_of_databases() {
     for kind in kinds() {

@@ -29,7 +29,6 @@ fn notes(victim: &Victim, taken: &Taken) -> Vec<String> {
     report.notes.into_iter().filter(is_of_settings).collect()
 }
 
-/// N3
 #[test]
 fn limits_that_are_in_no_file_are_told_and_nothing_is_told_of_a_server_that_keeps_all() {
     for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
@@ -61,7 +60,7 @@ fn limits_that_are_in_no_file_are_told_and_nothing_is_told_of_a_server_that_keep
     }
 }
 
-/// N3: each of these would be lost, and is refused until it is written or a person says so.
+/// Each of these would be lost, and is refused until it is written or a person says so.
 #[test]
 fn what_guards_a_server_is_not_lost_unasked() {
     for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
@@ -86,7 +85,6 @@ fn what_guards_a_server_is_not_lost_unasked() {
     }
 }
 
-/// N3
 #[test]
 fn a_password_that_is_in_no_file_is_not_lost() {
     for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {

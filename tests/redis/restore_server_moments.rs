@@ -3,7 +3,7 @@
 use redkeep::format::UnixMillis;
 use redkeep::operations::list::Selector;
 use redkeep::operations::restore::From;
-use redkeep::operations::restore::server::{Options, ServerReport, restore_into_server, undo_server};
+use redkeep::operations::restore::server::{Consent, Options, ServerReport, restore_into_server, undo_server};
 use redkeep::operations::source::{LiveSource, Source};
 use redkeep::operations::timeline::{Picked, Search, before_command};
 use redkeep::operations::{OperationError, Silent, backup};
@@ -120,7 +120,9 @@ fn what_was_written_between_a_capture_and_its_restore_is_no_moment() {
     if ServerKind::Redis7.is_skipped() {
         return;
     }
-    let victim = Victim::start_with(ServerKind::Redis7, ANNOTATED, |_| ());
+    let mut victim = Victim::start_with(ServerKind::Redis7, ANNOTATED, |_| ());
+    // The user that captures is in none of the server's files.
+    victim.options.consents.push(Consent::Settings);
     let repository = create(memory(), &Hands::new(80));
     pass_seconds(1);
     let kept = write_for(&mut victim.server().connection(), 2);

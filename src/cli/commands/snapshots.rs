@@ -106,8 +106,8 @@ fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) ->
     };
     let rows: Vec<_> = all.iter().filter_map(row).collect();
     let gone = (all.len() - rows.len()) as u64;
-    let gone =
-        (gone > 0).then(|| format!("{} are gone for good, and shown with --json", count(gone, "forgotten snapshot")));
+    let gone = (gone > 0 && !context.globals.json)
+        .then(|| format!("gone for good, and shown with --json: {}", count(gone, "forgotten snapshot")));
     let text = if rows.is_empty() { String::new() } else { table(head, rows) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_notes(gone).with_alarms(&alarms))
 }
