@@ -121,7 +121,7 @@ pub fn init(
             false
         }
     });
-    let short = repository.keep_reserve(0);
+    let short = repository.begin_reserve();
     warnings.extend(short.map(|why| format!("too little room is set aside for a full disk: {why}")));
     let (id, slot, unkept) = (repository.id(), repository.current_slot(), repository.unkept().clone());
     Ok(Report { repository: id, location, slot, has_recovery, warnings, unkept })

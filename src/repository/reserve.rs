@@ -5,10 +5,12 @@ use super::Repository;
 use super::error::RepositoryError;
 use crate::store::StoreError;
 
-/// What a repository sets aside, in bytes: enough to condemn and bury all packs of some ten terabytes.
+/// What a sweep sets aside, in bytes: enough to condemn and bury all packs of some ten terabytes.
 const RESERVE: u64 = 16 << 20;
+/// What a new repository sets aside: enough for some hundred gigabytes, and little beside a small one.
+const FIRST: u64 = 1 << 20;
 /// Less than this is worth a word.
-const SCARCE: u64 = 1 << 20;
+const SCARCE: u64 = FIRST / 2;
 /// What is lent at once for small objects.
 const PIECE: u64 = 64 << 10;
 
@@ -18,10 +20,19 @@ impl Repository {
         Ok(self.store.release_reserve()?)
     }
 
+    /// Sets the first reserve aside. Where it is too small to rely on, why.
+    pub fn begin_reserve(&self) -> Option<String> {
+        self.set_aside(FIRST, 0)
+    }
+
     /// Sets the reserve aside, as far as twice that stays free; up to `before`, the bytes that it had, in any case. Where it
     /// is too small to rely on, why.
     pub fn keep_reserve(&self, before: u64) -> Option<String> {
-        match self.store.keep_reserve(RESERVE, before) {
+        self.set_aside(RESERVE, before)
+    }
+
+    fn set_aside(&self, bytes: u64, before: u64) -> Option<String> {
+        match self.store.keep_reserve(bytes, before) {
             Ok(size) if size >= SCARCE => None,
             Ok(size) => Some(format!("the disk is too full: {size} bytes are set aside")),
             Err(error) => Some(super::one_line(&error)),

@@ -61,7 +61,7 @@ fn forget_and_prune_work_where_nothing_is_free() {
     on_a_small_disk("full_disk::forget_and_prune_work_where_nothing_is_free", 24, |disk| {
         let full = Full::new(disk);
         let before = full.reserve();
-        assert!(before >= 4 << 20 && full.free() + (3 << 20) >= 2 * before, "{before} of {}", full.free());
+        assert!(before == 1 << 20 && full.free() >= 2 * before, "{before} of {}", full.free());
         full.fill(0);
         full.change(3);
         let ran = full.ends(1, &["backup", "data", "--dataset", "sessions"]);
@@ -97,11 +97,10 @@ fn without_a_reserve_the_hint_names_another_way() {
 fn a_prune_leaves_twice_as_much_free_as_it_sets_aside() {
     on_a_small_disk("full_disk::a_prune_leaves_twice_as_much_free_as_it_sets_aside", 24, |disk| {
         let full = Full::new(disk);
-        let before = full.reserve();
         fs::remove_file(disk.join("repository/.reserve")).unwrap();
         full.fill(6 << 20);
         full.ends(0, &["prune"]);
-        assert!(full.reserve() >= 1 << 20 && full.reserve() < before, "{}", full.reserve());
+        assert!(full.reserve() >= 1 << 20 && full.reserve() <= 2 << 20, "{}", full.reserve());
         assert!(full.free() >= 2 * full.reserve(), "{} and {}", full.free(), full.reserve());
         full.change(3);
         full.ends(0, &["backup", "data", "--dataset", "sessions"]);

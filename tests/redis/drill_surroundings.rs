@@ -27,8 +27,11 @@ struct Place {
 }
 
 /// Looks whose processes the scratch servers are when their keys are counted.
-#[derive(Default)]
-struct Seen(Mutex<Vec<u32>>);
+/// Other tests' are told by the name of the directory they work in.
+struct Seen {
+    scratch: String,
+    owners: Mutex<Vec<u32>>,
+}
 
 impl Observer for Seen {
     fn begin(&self, what: &str, _: Option<u64>) {
@@ -38,12 +41,12 @@ impl Observer for Seen {
         let processes = fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
         let is_it = |process: &PathBuf| {
             let parent = format!("PPid:\t{}\n", std::process::id());
-            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let place = fs::read_link(process.join("cwd")).unwrap_or_default();
             let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains("unixsocket") && status.contains(&parent)
+            place.to_string_lossy().contains(&self.scratch) && status.contains(&parent)
         };
         let owners = processes.filter(is_it).map(|process| fs::metadata(process).unwrap().uid());
-        self.0.lock().unwrap().extend(owners);
+        self.owners.lock().unwrap().extend(owners);
     }
 
     fn advance(&self, _: u64) {}
@@ -57,7 +60,8 @@ impl Place {
     fn new(kind: ServerKind, config: &[&str]) -> Place {
         let data = tempfile::tempdir().unwrap();
         let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(config));
-        Place { _data: data, server, repository: create(memory(), &Hands::new(8)), seen: Seen::default() }
+        let seen = Seen { scratch: format!("drill-of-{}-", server.port()), owners: Mutex::default() };
+        Place { _data: data, server, repository: create(memory(), &Hands::new(8)), seen }
     }
 
     fn take(&self, address: Address, options: LiveOptions) {
@@ -68,7 +72,11 @@ impl Place {
 
     fn drill(&self, program: &Path, renamed: &[(&str, &str)]) -> Result<Report, OperationError> {
         // Every user can get there.
-        let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        let scratch = tempfile::Builder::new()
+            .prefix(&self.seen.scratch)
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .unwrap();
         let path = scratch.path().to_path_buf();
         let renamed_commands = renamed.iter().map(|(usual, new)| (usual.to_string(), new.to_string())).collect();
         let options = Options {
@@ -140,7 +148,7 @@ fn the_modules_that_the_server_had_loaded_are_loaded_for_the_drill() {
         assert_eq!((report.problems.len(), report.keys()), (0, 2), "{report:?}");
         assert_eq!(report.captured, Ok(2));
         // Where redkeep is root, what a module does is not done by root.
-        let ran_as: Vec<u32> = place.seen.0.lock().unwrap().drain(..).collect();
+        let ran_as: Vec<u32> = place.seen.owners.lock().unwrap().drain(..).collect();
         let me = fs::metadata("/proc/self").unwrap().uid();
         assert_eq!(ran_as, [if me == 0 { 65534 } else { me }]);
         // A user who may not ask where the modules are.
