@@ -223,7 +223,21 @@ impl Target {
             let what = format!("{path} in the snapshot was suspect when it was stored: {why}");
             return refuse(what, "choose another snapshot, or look at it with redkeep verify; or say: --force suspect");
         }
+        self.refuse_linked_aof()?;
         preflight::by_facts(self, source, options)
+    }
+
+    /// Refuses an AOF directory that is a link, as to another disk: its place would be taken by a real one on this disk.
+    fn refuse_linked_aof(&self) -> Result<(), RedisError> {
+        let Some(path) = self.names.aof_directory.as_ref().map(|name| self.directory.join(name)) else { return Ok(()) };
+        match fs::symlink_metadata(&path) {
+            Ok(seen) if seen.is_symlink() => Err(RedisError::Server {
+                what: format!("{} is a link: a restore would put a real directory in its place", path.display()),
+                hint: "make it a real directory, or mount the other disk at the data directory itself, then restore"
+                    .into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses where the bytes will not fit beside what is there.
