@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What is told of a command that failed quietly, in bytes.
 const TOLD: u64 = 64 << 10;
 
+/// Variables that hold secrets of redkeep. The other ones that redkeep reads stay: a hook may well call it.
+const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_NEW_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDISCLI_AUTH"];
+
 /// Why a command of the user did not do its part. The command itself is not in it: it may hold a secret.
 #[derive(Debug)]
 pub enum HookError {
@@ -53,6 +56,9 @@ pub fn run(
     let stderr = || Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?));
     let output = || kept.as_ref().map_or_else(stderr, File::try_clone).map_err(HookError::Unable);
     let mut shell = Command::new("/bin/sh");
+    for name in SECRETS {
+        shell.env_remove(name);
+    }
     shell.arg("-c").arg(command).envs(variables.iter().map(|(name, value)| (name, value)));
     let shell = shell.stdin(Stdio::null()).stdout(output()?).stderr(output()?).process_group(0);
     let ended = wait(shell.spawn().map_err(HookError::Unable)?, observer);

@@ -1,20 +1,40 @@
 //! A file that is there as a whole or not at all: whoever reads it meanwhile sees the old one or the new one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Replaces a file by rename. The name meanwhile is one that neither collectors, cron nor systemd read.
+/// Replaces a file by rename. The name meanwhile is one that neither collectors, cron nor systemd read, and that nobody
+/// guesses; it is made anew, so that no link that others put there is followed.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let beside: PathBuf = path.with_file_name(format!(".{}.redkeep-{}", name.display(), std::process::id()));
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&beside)))
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!(".{}.redkeep-", name.display());
+    let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_link_in_its_place_leads_to_stays_as_it_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, other) = (temp.path().join("metrics.prom"), temp.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        symlink(&other, &path).unwrap();
+        replace(&path, b"new", 0o644).unwrap();
+        assert_eq!((fs::read(&other).unwrap(), fs::read(&path).unwrap()), (b"precious".to_vec(), b"new".to_vec()));
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "nothing stays beside it");
+    }
 }

@@ -128,6 +128,7 @@ fn the_users_commands_are_told_what_happened_and_stay_off_standard_output() {
         assert!(told.lines().any(|have| have == line), "{line}: {told}");
     }
     assert!(told.contains("REDKEEP_SUMMARY=redkeep daily: done in "), "{told}");
+    assert!(!told.contains("REDKEEP_PASSWORD=") && told.contains("REDKEEP_REPO="), "no secret is passed on: {told}");
 }
 
 #[test]

@@ -196,6 +196,10 @@ impl fmt::Display for Stop {
     }
 }
 
+/// Settings of a server whose values are secrets.
+const SECRETS: [&str; 5] = ["requirepass", "masterauth", "user", "tls-key-file-pass", "tls-client-key-file-pass"];
+
+/// Without the secrets that a command line may hold: it ends in plans and logs.
 impl fmt::Display for Start {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,7 +208,21 @@ impl fmt::Display for Start {
             Start::Command(command) => out.write_str(command),
             Start::Process(line) => {
                 write!(out, "{}", line.program.display())?;
-                line.arguments.iter().try_for_each(|word| write!(out, " {}", word.to_string_lossy()))
+                let mut is_secret = false;
+                line.arguments.iter().try_for_each(|word| {
+                    let word = word.to_string_lossy();
+                    if let Some(setting) = word.strip_prefix("--") {
+                        // All of them in one word, too.
+                        let name = setting.split_whitespace().next().unwrap_or_default();
+                        is_secret = SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+                        let has_value = is_secret && name.len() < setting.trim_end().len();
+                        return match has_value {
+                            true => write!(out, " --{name} ***"),
+                            false => write!(out, " {word}"),
+                        };
+                    }
+                    if is_secret { out.write_str(" ***") } else { write!(out, " {word}") }
+                })
             }
         }
     }
@@ -213,6 +231,26 @@ impl fmt::Display for Start {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redis::host::Surroundings;
+
+    #[test]
+    fn a_secret_among_the_words_of_a_server_is_not_told() {
+        let told = |words: &[&str]| {
+            let arguments = words.iter().map(|word| word.into()).collect();
+            let (directory, surroundings) = ("/".into(), Surroundings::default());
+            let line =
+                CommandLine { program: "/r".into(), arguments, directory, user: (0, 0), output: None, surroundings };
+            Start::Process(line).to_string()
+        };
+        for (words, expected) in [
+            (&["s.conf", "--requirepass", "p W", "--port", "1"][..], "/r s.conf --requirepass *** --port 1"),
+            (&["--user", "app", "on", ">pw", "--save", ""], "/r --user *** *** *** --save "),
+            (&["--MasterAuth pw", "--masteruser", "u"], "/r --MasterAuth *** --masteruser u"),
+            (&["--tls-key-file-pass", "pw"], "/r --tls-key-file-pass ***"),
+        ] {
+            assert_eq!(told(words), expected);
+        }
+    }
 
     #[test]
     fn the_unit_is_the_one_that_keeps_the_process() {
