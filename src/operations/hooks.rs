@@ -44,7 +44,7 @@ impl fmt::Display for HookError {
 }
 
 /// Runs a command by the shell and waits for its end. What it prints goes to standard error, as standard output carries
-/// results; with `is_quiet` only when it fails, the first [`TOLD`] bytes. It reads nothing. When the user asks to stop it is
+/// results; with `is_quiet` only when it fails, the first 64 KiB. It reads nothing. When the user asks to stop it is
 /// ended with all that it started.
 pub fn run(
     command: &str,
