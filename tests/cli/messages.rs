@@ -76,7 +76,7 @@ fn what_is_gone_for_good_is_counted_and_not_listed() {
     place.done(&["prune", "--grace", "0", "-q"]);
     let ran = place.ends(0, &["snapshots", "--forgotten"]);
     assert_eq!(ran.text(), "");
-    ran.says("note: 1 forgotten snapshot are gone for good, and shown with --json");
+    ran.says("note: gone for good, and shown with --json: 1 forgotten snapshot");
     assert_eq!(place.ends(0, &["snapshots", "--forgotten", "--json"]).json()["forgotten"].as_array().unwrap().len(), 1);
 }
 
