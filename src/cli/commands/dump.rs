@@ -177,8 +177,12 @@ fn write_new(
     partial: &Path,
 ) -> anyhow::Result<Dumped> {
     let failed = || format!("cannot write {}", partial.display());
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial).with_context(failed)?;
+    // What a killed dump left, or a link that others put there: made anew, so that none is written through.
+    match fs::remove_file(partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(failed),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial).with_context(failed)?;
     let dumped = match dump(repository, &chosen.snapshot, path.as_bytes(), &mut file, &context.progress) {
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             return Err(anyhow::Error::new(error).context(failed()));

@@ -208,14 +208,17 @@ impl fmt::Display for Start {
             Start::Command(command) => out.write_str(command),
             Start::Process(line) => {
                 write!(out, "{}", line.program.display())?;
-                let mut is_secret = false;
+                let (mut is_secret, mut is_first) = (false, false);
                 line.arguments.iter().try_for_each(|word| {
                     let word = word.to_string_lossy();
-                    if let Some(setting) = word.strip_prefix("--") {
+                    // The first value of a setting is one even where it begins like another setting.
+                    let is_value = std::mem::take(&mut is_first);
+                    if let Some(setting) = word.strip_prefix("--").filter(|_| !is_value) {
                         // All of them in one word, too.
                         let name = setting.split_whitespace().next().unwrap_or_default();
                         is_secret = SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
                         let has_value = is_secret && name.len() < setting.trim_end().len();
+                        is_first = is_secret && !has_value;
                         return match has_value {
                             true => write!(out, " --{name} ***"),
                             false => write!(out, " {word}"),
@@ -247,6 +250,7 @@ mod tests {
             (&["--user", "app", "on", ">pw", "--save", ""], "/r --user *** *** *** --save "),
             (&["--MasterAuth pw", "--masteruser", "u"], "/r --MasterAuth *** --masteruser u"),
             (&["--tls-key-file-pass", "pw"], "/r --tls-key-file-pass ***"),
+            (&["--requirepass", "--pw", "--port", "1"], "/r --requirepass *** --port 1"),
         ] {
             assert_eq!(told(words), expected);
         }
