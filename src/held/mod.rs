@@ -14,11 +14,14 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
+mod reader;
 mod removal;
 mod seen;
 mod way;
 
+pub(crate) use reader::Reader;
 pub(crate) use seen::Seen;
+pub(crate) use way::open_file;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW: OFlags =

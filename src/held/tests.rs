@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rustix::fs::{CWD, FileType};
+
 use super::*;
 
 fn name(text: &str) -> &OsStr {
@@ -97,4 +99,41 @@ fn a_directory_that_others_can_write_to_is_refused_wherever_they_can() {
         assert!(Held::open(&at("a/b")).unwrap().refuse_others().is_err(), "{place}");
         fs::set_permissions(at(place), fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+#[test]
+fn a_file_is_opened_for_another_user_only_if_that_user_could_open_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let place = temp.path().canonicalize().unwrap();
+    let at = |name: &str| place.join(name);
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, mode) in [("all", 0o644), ("group", 0o640), ("own", 0o600)] {
+        fs::write(at(name), name).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        symlink(name, at(&format!("{name}.link"))).unwrap();
+    }
+    fs::create_dir(at("closed")).unwrap();
+    fs::write(at("closed/all"), "").unwrap();
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let group = fs::metadata(at("group")).unwrap().gid();
+    let (stranger, member) = (Reader::nobody(), Reader::new(u32::MAX - 1, vec![group]));
+    for (name, may) in [
+        ("all", [true, true, true]),
+        ("all.link", [true, true, true]),
+        ("group", [false, true, true]),
+        ("group.link", [false, true, true]),
+        ("own.link", [false, false, true]),
+        ("closed/all", [false, false, true]),
+        ("closed/../all", [false, false, true]),
+        ("pipe", [false, false, false]),
+        ("closed", [false, false, false]),
+        ("missing", [false, false, false]),
+    ] {
+        let readers = [Some(&stranger), Some(&member), None];
+        assert_eq!(readers.map(|reader| open_file(&at(name), reader).is_ok()), may, "{name}");
+    }
+    let shown = std::path::Path::new("/proc/self/root").join(at("all").strip_prefix("/").unwrap());
+    assert!(open_file(&shown, Some(&stranger)).is_ok(), "through the root of a process");
+    assert!(Held::open(std::path::Path::new("/proc/self/cwd")).is_ok());
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::FileId;
 use super::peer::Peer;
+use crate::held::Reader;
 
 /// Where Linux shows its processes.
 const PROC: &str = "/proc";
@@ -67,6 +68,11 @@ impl ServerProcess {
             Some(told) if !is_open(&told) => format!("process {id} may not be looked into: run as root or as its user"),
             Some(_) => format!("process {id}, which it says it is, is not at the other end of the connection"),
         })
+    }
+
+    /// With whose rights a path that it names is opened; with nobody's once it is gone.
+    pub(super) fn reader(&self) -> Reader {
+        super::host::Process::find(self.0.id).map_or_else(Reader::nobody, |process| process.reader())
     }
 
     /// Whether it holds a file open for writing.

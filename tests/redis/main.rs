@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected fails by panicking"
 )]
 
+mod anothers_words;
 mod capture;
 mod capture_authority;
 mod capture_choice;

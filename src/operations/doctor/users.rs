@@ -1,11 +1,11 @@
 //! Users that a server forgets when it is started again, because none of its files names them.
 
-use std::fs;
 use std::path::Path;
 
 use super::{Finding, Report};
 use crate::redis::RedisError;
-use crate::redis::server::{Address, ConfigFile, Info, Server, Users};
+use crate::redis::host::Process;
+use crate::redis::server::{Address, ConfigFile, Info, Server, Users, acl_text};
 
 /// Looks at the user that redkeep is, who may ask for nothing but its own name; all of them where that is the default user.
 /// Of a server whose files are not seen here nothing is said.
@@ -16,13 +16,15 @@ pub(super) fn judge(
     report: &mut Report,
 ) -> Result<(), RedisError> {
     let process = info.number("process_id").and_then(|id| u32::try_from(id).ok());
-    let is_here = process.is_some_and(|id| server.is_process(id));
-    let Some(path) = info.get("config_file").filter(|path| is_here && !path.is_empty()) else { return Ok(()) };
-    let Ok(config) = ConfigFile::read(Path::new(path)) else { return Ok(()) };
+    let process = process.filter(|id| server.is_process(*id)).and_then(Process::find);
+    let Some(process) = process else { return Ok(()) };
+    let Some(path) = info.get("config_file").filter(|path| !path.is_empty()) else { return Ok(()) };
+    let reader = process.reader();
+    let Ok(config) = ConfigFile::read_for(Path::new(path), &reader) else { return Ok(()) };
     let acl_file = server.setting("aclfile")?.filter(|path| !path.is_empty());
     let text = match (&acl_file, server.setting("dir")?) {
         (None, _) => None,
-        (Some(file), dir) => match fs::read(Path::new(&dir.unwrap_or_default()).join(file)) {
+        (Some(file), dir) => match acl_text(&Path::new(&dir.unwrap_or_default()).join(file), &reader) {
             Ok(text) => Some(text),
             Err(_) => return Ok(()),
         },

@@ -11,7 +11,8 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::list::Chosen;
@@ -215,7 +216,9 @@ fn serve(
     };
     let scratch = options.scratch.canonicalize();
     let scratch = scratch.map_err(|error| OperationError::target("find", &options.scratch, error))?;
-    let made = tempfile::Builder::new().prefix("redkeep-drill-").tempdir_in(&scratch);
+    // Nobody else gets at the files before all of them are given away.
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("redkeep-drill-").permissions(private).tempdir_in(&scratch);
     let directory = made.map_err(|error| OperationError::target("make a directory in", &scratch, error))?;
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };

@@ -1,6 +1,6 @@
 //! What restores replaced and is still kept: listed, and removed where a person says so.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::beside::{Beside, moment_of};
@@ -79,7 +79,12 @@ fn list<'a>(places: &'a [Beside], directory: &Path, state: Option<&Path>) -> Res
         let mut here: Vec<Kept<'a>> = Vec::new();
         for (time, name) in place.asides()? {
             let (time, path) = (UnixMillis(moment_of(&time).unwrap_or_default()), place.path_of(&name));
-            let aside = Aside { bytes: bytes(&path), is_next: needed.as_ref() == Some(&path), path, time };
+            let aside = Aside {
+                bytes: bytes(place.parent(), &name, DEPTH),
+                is_next: needed.as_ref() == Some(&path),
+                path,
+                time,
+            };
             here.push(Kept { aside, place, name });
         }
         if let (false, Some(newest)) = (here.iter().any(|kept| kept.aside.is_next), here.last_mut()) {
@@ -91,8 +96,16 @@ fn list<'a>(places: &'a [Beside], directory: &Path, state: Option<&Path>) -> Res
     Ok(all)
 }
 
-fn bytes(directory: &Path) -> u64 {
-    let files = walkdir::WalkDir::new(directory).into_iter().filter_map(Result::ok);
-    let files = files.filter(|entry| entry.file_type().is_file());
-    files.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+/// Directories below each other that are looked into.
+const DEPTH: usize = 200;
+
+fn bytes(around: &Held, name: &OsStr, depth: usize) -> u64 {
+    match around.look(name) {
+        Ok(Some(seen)) if seen.is_file() => seen.size(),
+        Ok(Some(seen)) if seen.is_dir() && depth > 0 => {
+            let Ok(below) = around.directory(name) else { return 0 };
+            below.names().unwrap_or_default().iter().map(|name| bytes(&below, name, depth - 1)).sum()
+        }
+        Ok(_) | Err(_) => 0,
+    }
 }

@@ -1,11 +1,12 @@
 //! What stands in the place of a restore, if it is anything but a dataset: a mistyped directory is not to be replaced.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::format::snapshot::Snapshot;
+use crate::held::Held;
 use crate::operations::OperationError;
 use crate::rdb::HEADER_PEEK;
 use crate::redis::{Guise, guise};
@@ -33,18 +34,18 @@ pub(super) fn refuse_other(target: &Path, snapshot: &Snapshot) -> Result<(), Ope
 /// An entry that is no part of a dataset, in a directory without one.
 fn foreign(target: &Path, snapshot: &Snapshot) -> io::Result<Option<String>> {
     let mut foreign = None;
-    for entry in fs::read_dir(target)? {
-        let entry = entry?;
-        let (name, kind) = (entry.file_name(), entry.file_type()?);
-        let is_dataset = match (kind.is_file(), kind.is_dir()) {
-            (true, _) => guise(name.as_bytes(), &first_bytes(&entry.path())?) != Guise::Other,
-            (_, true) => has_manifest(&entry.path())?,
+    let held = Held::open(target)?;
+    for name in held.names()? {
+        let Some(seen) = held.look(&name)? else { continue };
+        let is_dataset = match (seen.is_file(), seen.is_dir()) {
+            (true, _) => guise(name.as_bytes(), &first_bytes(&held, &name)?) != Guise::Other,
+            (_, true) => held.directory(&name)?.names()?.iter().any(|name| name.as_bytes().ends_with(b".manifest")),
             (false, false) => false,
         };
         if is_dataset {
             return Ok(None);
         }
-        let is_empty = kind.is_dir() && fs::read_dir(entry.path())?.next().is_none();
+        let is_empty = seen.is_dir() && held.directory(&name)?.names()?.is_empty();
         let is_of_snapshot =
             snapshot.files.iter().any(|file| file.path.split(|byte| *byte == b'/').next() == Some(name.as_bytes()));
         if !is_empty && !is_of_snapshot && !name.as_bytes().starts_with(OWN) {
@@ -54,17 +55,8 @@ fn foreign(target: &Path, snapshot: &Snapshot) -> io::Result<Option<String>> {
     Ok(foreign)
 }
 
-fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+fn first_bytes(held: &Held, name: &OsStr) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
-    File::open(path)?.take(HEADER_PEEK as u64).read_to_end(&mut first)?;
+    held.file(name)?.take(HEADER_PEEK as u64).read_to_end(&mut first)?;
     Ok(first)
-}
-
-fn has_manifest(directory: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(directory)? {
-        if entry?.file_name().as_bytes().ends_with(b".manifest") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -1,7 +1,7 @@
 //! Files that stand elsewhere than in the data directory and configure the server.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::captured_file::{CapturedFile, Content};
 use super::owners::Owners;
 use crate::format::snapshot::{CONFIG_ROOT, Role};
+use crate::held::{Reader, open_file};
 
 /// Bits of the directories such files are restored to: they may hold passwords.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -24,13 +25,11 @@ impl Elsewhere {
         Self { files: BTreeMap::new(), owners: Owners::new() }
     }
 
-    /// Opens a file that the server calls by an absolute path, and that is reached from here by another.
-    pub(in crate::redis) fn take(&mut self, path: &Path, here: &Path) -> io::Result<()> {
-        let file = File::open(here)?;
+    /// Opens a file that the server calls by an absolute path, and that is reached from here by another, if the server's
+    /// user may read it.
+    pub(in crate::redis) fn take(&mut self, path: &Path, here: &Path, reader: Option<&Reader>) -> io::Result<()> {
+        let file = open_file(here, reader)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-        }
         let place = place(path);
         for (end, _) in place.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let directory = place.get(..end).unwrap_or_default();
@@ -86,9 +85,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("redis.conf"), "port 6379\n").unwrap();
         let mut elsewhere = Elsewhere::new();
-        elsewhere.take(Path::new("/etc/./redis/x/../redis.conf"), &dir.path().join("redis.conf")).unwrap();
-        assert!(elsewhere.take(Path::new("/etc/redis"), dir.path()).is_err());
-        assert!(elsewhere.take(Path::new("/etc/users.acl"), &dir.path().join("users.acl")).is_err());
+        elsewhere.take(Path::new("/etc/./redis/x/../redis.conf"), &dir.path().join("redis.conf"), None).unwrap();
+        assert!(elsewhere.take(Path::new("/etc/redis"), dir.path(), None).is_err());
+        assert!(elsewhere.take(Path::new("/etc/users.acl"), &dir.path().join("users.acl"), None).is_err());
         let found: Vec<_> = elsewhere.into_files().map(|file| (file.path, file.kind, file.mode)).collect();
         let paths: Vec<_> = found.iter().map(|(path, _, _)| String::from_utf8_lossy(path).into_owned()).collect();
         let directory = ".redkeep-config";

@@ -10,6 +10,7 @@ mod manager;
 mod named;
 mod process;
 mod surroundings;
+mod trust;
 
 pub use command_line::{CommandLine, Output};
 pub use manager::{Start, Stop};

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,7 +12,7 @@ use super::command_line::{CommandLine, PATH};
 use super::manager::{NAMES, SCRIPTS, SYSTEMD, Start, Stop};
 use super::process::Process;
 use super::surroundings::Surroundings;
-use super::{Commands, ENDING, Host};
+use super::{Commands, ENDING, Host, trust};
 use crate::redis::RedisError;
 use crate::redis::program::{Program, is_trusted};
 use crate::redis::scratch::Like;
@@ -76,7 +75,7 @@ impl Stopped {
         let mut settings = config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         settings.take_settings(&words);
         let directory = directory(named, &settings)?;
-        let owner = owner(&directory, &settings)?;
+        let owner = trust::owner(&directory, &settings)?;
         let of = |name: &str| settings.directives.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if let Some(master) = of("replicaof").or_else(|| of("slaveof")).filter(|master| *master != "no one") {
             return Err(RedisError::Server {
@@ -287,28 +286,6 @@ fn directory(named: &Named, settings: &ConfigFile) -> Result<PathBuf, RedisError
         Ok(found) if found.is_dir() => Ok(found),
         Ok(_) | Err(_) => Err(refuse(format!("the server's directory {} is not there", path.display()))),
     }
-}
-
-/// Whom the directory belongs to. Whoever can write the configuration file can name any directory in it, and redkeep shall
-/// not change for him what he could not change himself.
-fn owner(directory: &Path, settings: &ConfigFile) -> Result<(u32, u32), RedisError> {
-    let found = fs::metadata(directory).map_err(|error| RedisError::io("look at", directory, error))?;
-    let me = rustix::process::geteuid().as_raw();
-    for path in &settings.files {
-        let file = fs::metadata(path).map_err(|error| RedisError::io("look at", path, error))?;
-        let is_trusted = [0, me, found.uid()].contains(&file.uid()) && file.mode() & 0o002 == 0;
-        if !is_trusted {
-            return Err(RedisError::Server {
-                what: format!(
-                    "{} can be written by others than the owner of {}, which it names",
-                    path.display(),
-                    directory.display()
-                ),
-                hint: "give the file to root or to the owner of the directory, and let nobody else write it".into(),
-            });
-        }
-    }
-    Ok((found.uid(), found.gid()))
 }
 
 /// Whether a server without a known configuration has its AOF on, by what stands in its directory.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::LOOK;
 use super::surroundings::Surroundings;
+use crate::held::Reader;
 use crate::redis::processes::is_server_name;
 
 /// A process. Its number may be given to another one once it is gone; the time it was started tells them apart.
@@ -37,6 +38,11 @@ impl Process {
         let status = fs::read_to_string(path(self.id).join("status")).unwrap_or_default();
         let more = field(&status, "Groups:").unwrap_or_default().split_whitespace();
         [self.user.1].into_iter().chain(more.filter_map(|group| group.parse().ok())).collect()
+    }
+
+    /// With whose rights a path that it names is opened.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(self.user.0, self.groups())
     }
 
     /// That of a server that does not run: it has ended.

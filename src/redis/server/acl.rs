@@ -2,11 +2,27 @@
 //! takes away nobody and nothing unseen. Passwords are known by their hashes only, and are never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use super::config_file::ConfigFile;
 use super::connection::Server;
 use crate::aof::split_words;
+use crate::held::{Reader, open_file};
 use crate::redis::RedisError;
+
+/// Bytes of an ACL file: hundreds of thousands of users.
+const LONGEST: u64 = 64 << 20;
+
+/// An ACL file that a server names: what its user may not read is not read for it.
+pub(crate) fn acl_text(path: &Path, reader: &Reader) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    open_file(path, Some(reader))?.take(LONGEST + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::other("it is larger than an ACL file is")),
+        false => Ok(text),
+    }
+}
 
 /// Users by name.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobBuilder;
 
 use crate::aof::split_words;
+use crate::held::{Reader, open_file};
 use crate::redis::RedisError;
 
 /// Bytes of a configuration file; ones in use have some hundred kilobytes.
@@ -22,8 +23,18 @@ const FILES: usize = 256;
 /// How a path of the server is reached from here.
 pub(super) type Here<'a> = &'a dyn Fn(&Path) -> PathBuf;
 
+/// How files are reached, and with whose rights.
+#[derive(Clone, Copy)]
+struct Rights<'a> {
+    here: Here<'a>,
+    /// Whose word the paths are; none: a person's.
+    reader: Option<&'a Reader>,
+    /// What may not be read is no error.
+    passes_over: bool,
+}
+
 /// The last value of each directive, and the files it was read from. It may hold passwords.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ConfigFile {
     /// By name in lower case; the arguments joined by spaces, as CONFIG GET shows them.
     pub directives: BTreeMap<String, String>,
@@ -32,27 +43,45 @@ pub struct ConfigFile {
     pub lines: BTreeMap<String, Vec<Vec<String>>>,
     /// The file and those it includes, in the order they were read.
     pub files: Vec<PathBuf>,
+    /// What the system said of those that were read.
+    pub(in crate::redis) seen: Vec<(PathBuf, Metadata)>,
 }
 
 impl ConfigFile {
-    /// Reads a file with all it includes. A file that is included and not there is passed over: the server started
-    /// without it, or found it under a name that is relative to where it was started.
+    /// Reads a file that a person, or a distribution, names, with all it includes. A file that is included and not there is
+    /// passed over: the server started without it, or found it under a name that is relative to where it was started.
     pub fn read(path: &Path) -> Result<Self, RedisError> {
-        Self::read_as_seen(path, &Path::to_owned)
+        Self::read_with(path, Rights { here: &Path::to_owned, reader: None, passes_over: false })
     }
 
-    /// The same where the paths are those of a server, and `here` tells how one is reached from here.
-    pub(super) fn read_as_seen(path: &Path, here: Here<'_>) -> Result<Self, RedisError> {
+    /// The same with a path that is a server's word: what the server's user may not read is not read for it.
+    pub(crate) fn read_for(path: &Path, reader: &Reader) -> Result<Self, RedisError> {
+        Self::read_with(path, Rights { here: &Path::to_owned, reader: Some(reader), passes_over: false })
+    }
+
+    /// The same where `here` tells how a path of the server is reached from here. What is included and may not be read is
+    /// among the files, and nothing is known from it.
+    pub(super) fn read_as_seen(path: &Path, here: Here<'_>, reader: Option<&Reader>) -> Result<Self, RedisError> {
+        Self::read_with(path, Rights { here, reader, passes_over: true })
+    }
+
+    fn read_with(path: &Path, rights: Rights<'_>) -> Result<Self, RedisError> {
         let mut file = Self::default();
-        file.take(path, here, DEPTH)?;
+        file.take(path, rights, DEPTH)?;
         Ok(file)
     }
 
-    fn take(&mut self, path: &Path, here: Here<'_>, depth: usize) -> Result<(), RedisError> {
+    fn take(&mut self, path: &Path, rights: Rights<'_>, depth: usize) -> Result<(), RedisError> {
         let mut text = Vec::new();
-        let opened = File::open(here(path)).map_err(|error| RedisError::io("open", path, error))?;
+        let opened = open_file(&(rights.here)(path), rights.reader);
+        let opened = opened.map_err(|error| RedisError::io("open", path, error))?;
+        let seen = opened.metadata().map_err(|error| RedisError::io("look at", path, error))?;
         opened.take(LONGEST).read_to_end(&mut text).map_err(|error| RedisError::io("read", path, error))?;
+        // What it includes is the word of whoever can write it.
+        let writer = rights.reader.is_none().then(|| Reader::writer_of(&seen)).flatten();
+        let rights = Rights { reader: rights.reader.or(writer.as_ref()), ..rights };
         self.files.push(path.to_owned());
+        self.seen.push((path.to_owned(), seen));
         for line in text.split(|byte| *byte == b'\n') {
             let Some(words) = split_words(line) else { continue };
             let Some((name, values)) = words.split_first() else { continue };
@@ -61,17 +90,22 @@ impl ConfigFile {
             }
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             match (name.as_str(), values.first()) {
-                ("include", Some(named)) => self.include(path, named, here, depth)?,
+                ("include", Some(named)) => self.include(path, named, rights, depth)?,
                 _ => self.set(name, values),
             }
         }
         Ok(())
     }
 
-    fn include(&mut self, from: &Path, named: &[u8], here: Here<'_>, depth: usize) -> Result<(), RedisError> {
-        for path in included(&from.with_file_name(OsStr::from_bytes(named)), here) {
-            if depth > 0 && self.files.len() < FILES && here(&path).is_file() {
-                self.take(&path, here, depth - 1)?;
+    fn include(&mut self, from: &Path, named: &[u8], rights: Rights<'_>, depth: usize) -> Result<(), RedisError> {
+        for path in included(&from.with_file_name(OsStr::from_bytes(named)), rights.here) {
+            if depth == 0 || self.files.len() >= FILES || !(rights.here)(&path).is_file() {
+                continue;
+            }
+            match self.take(&path, rights, depth - 1) {
+                Err(RedisError::Denied { .. }) if rights.passes_over => self.files.push(path),
+                Err(RedisError::Denied { .. }) if rights.reader.is_some() => return Err(not_theirs(from, &path)),
+                taken => taken?,
             }
         }
         Ok(())
@@ -111,6 +145,13 @@ impl ConfigFile {
     }
 }
 
+fn not_theirs(from: &Path, path: &Path) -> RedisError {
+    RedisError::Server {
+        what: format!("{} includes {}, which whoever can write it may not read", from.display(), path.display()),
+        hint: "give the including file to root and let nobody else write it, or take that line out".into(),
+    }
+}
+
 /// The files that a name stands for, which may be a pattern in its last component.
 fn included(path: &Path, here: Here<'_>) -> Vec<PathBuf> {
     let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -129,6 +170,7 @@ fn included(path: &Path, here: Here<'_>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, chown};
 
     use super::*;
 
@@ -164,5 +206,39 @@ mod tests {
         assert_eq!(file.directives["save"], "");
         file.take_command_line(&[b"redis-server *:6379".to_vec()]);
         assert_eq!(file.directives["port"], "7");
+    }
+
+    /// LOCAL-18
+    #[test]
+    fn what_is_included_by_a_file_that_others_can_write_is_read_only_if_they_may() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Nobody else can own what is made here.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let write = |name: &str, text: &str, mode: u32| {
+            fs::write(at(name), text).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("secret", "requirepass precious\n", 0o600);
+        write("common", "maxclients 7\n", 0o644);
+        write("main", "include common\ninclude secret\n", 0o644);
+        let read = || ConfigFile::read(&at("main"));
+        assert_eq!(read().unwrap().directives["requirepass"], "precious", "root's own word");
+        for (owner, mode) in [((61_234, 61_234), 0o644), ((0, 61_234), 0o664), ((0, 0), 0o646)] {
+            chown(at("main"), Some(owner.0), Some(owner.1)).unwrap();
+            fs::set_permissions(at("main"), fs::Permissions::from_mode(mode)).unwrap();
+            let refused = read().unwrap_err().to_string();
+            assert!(refused.contains("secret, which whoever can write it may not read"), "{refused}");
+            // By a live server nothing is lost but that file, which is named.
+            let file = ConfigFile::read_as_seen(&at("main"), &Path::to_owned, Some(&Reader::nobody())).unwrap();
+            assert_eq!((file.directives["maxclients"].as_str(), file.directives.get("requirepass")), ("7", None));
+            assert_eq!(file.files.len(), 3);
+        }
+        chown(at("main"), Some(61_234), Some(61_234)).unwrap();
+        chown(at("secret"), Some(0), Some(61_234)).unwrap();
+        fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(read().unwrap().directives["requirepass"], "precious", "its group may read it");
     }
 }

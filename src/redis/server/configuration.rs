@@ -21,7 +21,7 @@ pub(super) fn take_configuration(capture: &mut Capture, info: &Info, place: &Pla
     }
     for (path, here) in paths {
         let taken = match here {
-            Some(here) => elsewhere.take(&path, &here).map_err(|error| error.to_string()),
+            Some(here) => elsewhere.take(&path, &here, place.reader.as_ref()).map_err(|error| error.to_string()),
             None => Err("whether the file of this name here is the server's is not known; --path-map tells".into()),
         };
         if let Err(why) = taken {

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::config_file::{ConfigFile, Here};
 use super::connection::Server;
 use super::info::Info;
+use crate::held::Reader;
 use crate::redis::RedisError;
 use crate::redis::directory::{FileId, Measure, Told};
 use crate::redis::processes::ServerProcess;
@@ -43,6 +45,8 @@ pub(super) struct Place {
     pub is_asked: bool,
     /// Its configuration file and what that includes, as the server names them; none where they cannot be read.
     pub config_files: Vec<PathBuf>,
+    /// With whose rights files outside its directory are opened.
+    pub reader: Option<Reader>,
     /// Its process, where that can be looked into.
     process: Option<ServerProcess>,
     /// Else why it cannot.
@@ -57,7 +61,9 @@ impl Place {
         let process = process.ok_or_else(|| "it does not say which one it is".to_owned());
         let process = process.and_then(|(id, peer)| ServerProcess::find(id, &peer));
         let (process, unseen) = process.map_or_else(|why| (None, why), |process| (Some(process), String::new()));
-        let file = read_config_file(info, &|path| from_here(path, process.as_ref(), &options.maps));
+        let reader = reader(process.as_ref(), options);
+        let here = |path: &Path| from_here(path, process.as_ref(), &options.maps);
+        let file = read_config_file(info, &here, reader.as_ref());
         let asked = ask(server)?;
         let is_asked = asked.is_some();
         let settings = asked.unwrap_or_else(|| look(&file, process.as_ref()));
@@ -71,7 +77,7 @@ impl Place {
             aof_counts: false,
         };
         let (config_files, maps) = (file.files, options.maps.clone());
-        Ok(Self { directory, told, settings, is_asked, config_files, process, unseen, maps })
+        Ok(Self { directory, told, settings, is_asked, config_files, reader, process, unseen, maps })
     }
 
     /// The data directory, as the server calls it.
@@ -166,10 +172,24 @@ fn ask(server: &mut Server) -> Result<Option<BTreeMap<String, String>>, RedisErr
     Ok(settings.contains_key("dir").then_some(settings))
 }
 
-fn read_config_file(info: &Info, here: Here<'_>) -> ConfigFile {
+/// What a server names is opened with the rights of its user. Where its process is not seen, root opens for it what the owner
+/// of the directory that a person named could open; another user's own rights are the bound.
+fn reader(process: Option<&ServerProcess>, options: &WhereOptions) -> Option<Reader> {
+    if let Some(process) = process {
+        return Some(process.reader());
+    }
+    let named = options.directory.as_ref().or_else(|| options.maps.first().map(|(_, here)| here));
+    let owner = || {
+        let found = fs::metadata(named?).ok()?;
+        Some(Reader::new(found.uid(), vec![found.gid()]))
+    };
+    rustix::process::geteuid().is_root().then(|| owner().unwrap_or_else(Reader::nobody))
+}
+
+fn read_config_file(info: &Info, here: Here<'_>, reader: Option<&Reader>) -> ConfigFile {
     let Some(path) = info.get("config_file").filter(|path| !path.is_empty()) else { return ConfigFile::default() };
     // Where it cannot be read nothing is known from it: not every server has one.
-    ConfigFile::read_as_seen(Path::new(path), here).unwrap_or_default()
+    ConfigFile::read_as_seen(Path::new(path), here, reader).unwrap_or_default()
 }
 
 /// By what a person said, else through the server's process, else under its own name.

@@ -31,6 +31,7 @@ mod wire;
 
 pub use abilities::LoadedModule;
 pub use acl::Users;
+pub(crate) use acl::acl_text;
 pub use address::{Address, Tls};
 pub use capture::{LiveCapture, LiveOptions, MadeDump, Mode, capture_server};
 pub use config_file::ConfigFile;

@@ -1,12 +1,8 @@
 //! The server that is meant: one that runs, or one that does not, with a stand-in that tells what its configuration makes of
 //! its program.
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, fchown};
-
-use tempfile::TempDir;
-
 use super::journal::Journals;
+use super::scratch::{BASE, Workroom};
 use super::target::Target;
 use super::{Options, Started, connect};
 use crate::held::Held;
@@ -31,7 +27,7 @@ pub(super) struct Reached {
 /// An empty server at work in a directory of its own.
 pub(super) struct StandIn {
     _scratch: Scratch,
-    _directory: TempDir,
+    _directory: Workroom,
 }
 
 /// The same options with the address that the server has by its configuration, and what is known of a server that a person
@@ -107,15 +103,10 @@ fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Res
     })?;
     observer.begin("trying the server's configuration", None);
     let user = (rustix::process::geteuid().is_root() && stopped.owner.0 != 0).then_some(stopped.owner);
-    let made = tempfile::Builder::new().prefix("redkeep-").permissions(Permissions::from_mode(0o700)).tempdir();
-    let directory = made.map_err(|error| OperationError::target("create", "/tmp".as_ref(), error))?;
-    if let Some((user, group)) = user {
-        let given = File::open(directory.path()).and_then(|held| fchown(held, Some(user), Some(group)));
-        given.map_err(|error| OperationError::target("give away", directory.path(), error))?;
-    }
+    let directory = Workroom::make(user)?;
     let settings = Settings {
         directory: directory.path().into(),
-        private: "/tmp".into(),
+        private: BASE.into(),
         appendonly: false,
         names: Names::default(),
         databases: 16,

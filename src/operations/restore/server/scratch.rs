@@ -1,12 +1,15 @@
 //! Ways that take a scratch server: what the target's own program makes of the files, in the staging directory.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::Options;
 use super::arrange::{arrange, dress};
@@ -25,6 +28,36 @@ use crate::redis::server::{Info, Server};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// An empty directory for a scratch server to work in. It is the server's user's, and the one around it the caller's.
+pub(super) struct Workroom {
+    work: Held,
+    _around: TempDir,
+}
+
+impl Workroom {
+    /// Makes one for a scratch server of this user, where it has another one than the caller.
+    pub fn make(user: Option<(u32, u32)>) -> Result<Workroom, OperationError> {
+        let private = Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new().prefix("redkeep-").permissions(private).tempdir_in(BASE);
+        let around = made.map_err(|error| OperationError::target("make a directory in", BASE.as_ref(), error))?;
+        let failed = |error| OperationError::target("give away", around.path(), error);
+        let held = Held::open(around.path()).map_err(failed)?;
+        let work = make(&held, OsStr::new(WORK), 0o700)?;
+        if let Some(user) = user {
+            work.give(user).and_then(|()| held.set_mode(0o711)).map_err(failed)?;
+        }
+        Ok(Workroom { work, _around: around })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.work.path()
+    }
+}
+
+/// Where scratch servers of other users work, and have their sockets.
+pub(super) const BASE: &str = "/tmp";
 
 /// What is in the staging directory.
 pub(super) struct Staged<'a> {
@@ -68,7 +101,7 @@ pub(super) fn convert(
     };
     let settings = Settings {
         directory: work.path().into(),
-        private: Path::new("/tmp").into(),
+        private: BASE.into(),
         appendonly: loads_aof,
         names,
         databases: target.databases,

@@ -141,7 +141,7 @@ impl Target {
             return Ok(());
         }
         // Of one that cannot be read nothing is known.
-        let Ok(file) = ConfigFile::read(Path::new(path)) else { return Ok(()) };
+        let Ok(file) = ConfigFile::read_for(Path::new(path), &self.host.process.reader()) else { return Ok(()) };
         let written = |name: &str| file.directives.get(name).map(String::as_str);
         let refuse = |name: &str, now: &str, written: &str| {
             Err(RedisError::Server {

@@ -5,20 +5,19 @@
 //! it writes a value. It is told no secret, and nothing of the network.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{may, refuse};
 use crate::operations::OperationError;
-use crate::operations::restore::server::scratch::program;
+use crate::operations::restore::server::scratch::{BASE, Workroom, program};
 use crate::operations::restore::server::target::Target;
 use crate::operations::restore::server::{Consent, Options};
 use crate::redis::RedisError;
 use crate::redis::host::Start;
 use crate::redis::program::Program;
 use crate::redis::scratch::{Names, Scratch, Settings};
-use crate::redis::server::{ConfigFile, Server, Users};
+use crate::redis::server::{ConfigFile, Server, Users, acl_text};
 
 /// Compared elsewhere, or of the process and not of what it serves.
 const SKIPPED: &[&str] = &[
@@ -159,14 +158,15 @@ fn written(target: &Target, notes: &mut Vec<String>) -> Option<ConfigFile> {
         Start::Command(command) if !path.is_some_and(|path| command.contains(path)) => return None,
         Start::Command(_) | Start::Unit(_) | Start::Script(_) => Vec::new(),
     };
-    let mut written = match path.map(|path| (path, ConfigFile::read(Path::new(path)))) {
-        None => ConfigFile::default(),
-        Some((_, Ok(file))) => file,
-        Some((path, Err(_))) => {
-            notes.push(format!("what a restart would change cannot be seen: {path} cannot be read"));
-            return None;
-        }
-    };
+    let mut written =
+        match path.map(|path| (path, ConfigFile::read_for(Path::new(path), &target.host.process.reader()))) {
+            None => ConfigFile::default(),
+            Some((_, Ok(file))) => file,
+            Some((path, Err(_))) => {
+                notes.push(format!("what a restart would change cannot be seen: {path} cannot be read"));
+                return None;
+            }
+        };
     let words = words.iter().map(|word| word.as_encoded_bytes().to_vec());
     written.take_command_line(&[Vec::new()].into_iter().chain(words).collect::<Vec<_>>());
     Some(written)
@@ -189,7 +189,7 @@ fn users(
         Err(error) => return Err(error),
     };
     let path = written.directives.get("aclfile").filter(|path| !path.is_empty());
-    let text = match path.map(|path| fs::read(target.directory.join(path))) {
+    let text = match path.map(|path| acl_text(&target.directory.join(path), &target.host.process.reader())) {
         None => None,
         Some(Ok(text)) => Some(text),
         Some(Err(_)) => {
@@ -275,18 +275,11 @@ fn is_lowered(target: &Target, now: &str) -> bool {
 /// The settings that the server has once it is started with what is written.
 fn then(target: &Target, options: &Options, written: &ConfigFile) -> Result<BTreeMap<String, String>, OperationError> {
     let program = Program::at(&program(target, options)?)?;
-    let base = Path::new("/tmp");
-    let directory =
-        tempfile::Builder::new().prefix("redkeep-").permissions(Permissions::from_mode(0o700)).tempdir_in(base);
-    let directory = directory.map_err(|error| OperationError::target("make a directory in", base, error))?;
     let user = (rustix::process::geteuid().is_root() && target.owner.0 != 0).then_some(target.owner);
-    if let Some((user, group)) = user {
-        let given = chown(directory.path(), Some(user), Some(group));
-        given.map_err(|error| OperationError::target("give away", directory.path(), error))?;
-    }
+    let directory = Workroom::make(user)?;
     let settings = Settings {
         directory: directory.path().into(),
-        private: base.into(),
+        private: BASE.into(),
         appendonly: false,
         names: Names::default(),
         databases: 16,
