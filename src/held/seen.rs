@@ -34,6 +34,12 @@ impl Seen {
         u64::try_from(self.0.st_size).unwrap_or(0)
     }
 
+    /// When the content changed last, in seconds and nanoseconds.
+    pub fn modified(&self) -> (i64, i64) {
+        #[allow(clippy::unnecessary_cast, reason = "its type differs between platforms")]
+        (self.0.st_mtime as i64, self.0.st_mtime_nsec as i64)
+    }
+
     /// When the inode changed last, in seconds and nanoseconds.
     pub fn changed(&self) -> (i64, i64) {
         #[allow(clippy::unnecessary_cast, reason = "its type differs between platforms")]

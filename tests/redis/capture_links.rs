@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use redkeep::format::snapshot::{FileKind, Role};
+use redkeep::redis::server::{LiveOptions, Mode, Server, Watch, capture_server};
 use redkeep::redis::{Capture, CaptureOptions, capture_directory};
 
 use crate::capture::{capture, codes, find, of_role, read};
+use crate::support::server::{RedisServer, ServerKind};
 
 const OWNER: Option<u32> = Some(61_234);
 const SECRET: &[u8] = b"REDIS0011\xfa\x08aof-base\xc0\x00 the secret of somebody else";
@@ -105,6 +107,54 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
     });
     assert!(captured > 0, "it was never captured");
     assert_eq!(taken, 0, "of {captured} captures, so many hold what stands elsewhere");
+}
+
+/// LIVE-5
+#[test]
+fn a_dump_that_was_made_for_a_capture_is_removed_where_it_was_made_and_nowhere_else() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
+    fs::create_dir(at("data")).unwrap();
+    fs::create_dir(at("other")).unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, &at("data"));
+    let connected = Server::connect(&server.url().parse().unwrap()).unwrap();
+    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let captured = capture_server(connected, &LiveOptions::default(), &CaptureOptions::default(), &watch).unwrap();
+    let made = captured.made.expect("a server that saves nothing by itself");
+    // Hard links, so that nothing but the directory tells one from the other.
+    fs::hard_link(at("data/dump.rdb"), at("other/dump.rdb")).unwrap();
+    fs::rename(at("data"), at("moved")).unwrap();
+    symlink("other", at("data")).unwrap();
+    made.remove().unwrap();
+    assert!(!at("moved/dump.rdb").exists() && at("other/dump.rdb").exists());
+    // Nor is what took its place there.
+    fs::write(at("moved/dump.rdb"), "another").unwrap();
+    made.remove().unwrap();
+    assert!(at("moved/dump.rdb").exists());
+}
+
+/// A pipe in place of a dump keeps nobody waiting: a save replaces it, and without one there is no dump.
+#[test]
+fn a_pipe_in_place_of_a_dump_is_no_dump_and_is_not_waited_for() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, dir.path());
+    let dump = dir.path().join("dump.rdb");
+    rustix::fs::mknodat(rustix::fs::CWD, &dump, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let capture = |no_save: bool| {
+        let connected = Server::connect(&server.url().parse().unwrap()).unwrap();
+        let options = LiveOptions { no_save, mode: Mode::Rdb, ..LiveOptions::default() };
+        capture_server(connected, &options, &CaptureOptions::default(), &watch)
+    };
+    let error = capture(true).unwrap_err();
+    assert!(error.to_string().contains("there is no dump"), "{error}");
+    assert_eq!(of_role(&capture(false).unwrap().capture, Role::Dump).path, b"dump.rdb");
 }
 
 /// How often it is tried: `REDKEEP_TEST_CAPTURES`, or few.

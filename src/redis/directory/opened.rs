@@ -12,13 +12,14 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::names::FIRST;
+use crate::held::Seen;
 use crate::redis::error::RedisError;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 256 * 1024;
 
 /// What came of opening a path.
-pub(super) enum Opening {
+pub(in crate::redis) enum Opening {
     /// A regular file, and what the system said of it then.
     File(File, Metadata),
     /// There is nothing of that name (any more).
@@ -29,7 +30,7 @@ pub(super) enum Opening {
 
 /// Opens a regular file, by a path without links above it. A link in its place is followed if `follow` and if it may be,
 /// else it is no file. Never waits for the other end of a pipe.
-pub(super) fn open(path: &Path, follow: bool) -> Result<Opening, RedisError> {
+pub(in crate::redis) fn open(path: &Path, follow: bool) -> Result<Opening, RedisError> {
     match open_as_named(path, OFlags::NONBLOCK | OFlags::NOCTTY) {
         Ok(file) => regular(path, File::from(file)),
         Err(Errno::LOOP) if follow => open_followed(path),
@@ -72,10 +73,16 @@ pub(super) fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
+/// Where a link leads, which is reached by a path without links.
+pub(super) fn target_of(link: &Path) -> io::Result<Vec<u8>> {
+    let opened = open_as_named(link, OFlags::PATH | OFlags::NOFOLLOW)?;
+    Ok(rustix::fs::readlinkat(&opened, "", Vec::new())?.into_bytes())
+}
+
 /// Opens what has exactly this name: where a link stands on the way, it fails with LOOP. Kernels before 5.6, and some
 /// containers, know no such call; there only a link at the end is seen.
 fn open_as_named(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+    let flags = flags | OFlags::CLOEXEC;
     match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
         Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(CWD, path, flags | OFlags::NOFOLLOW, Mode::empty()),
         other => other,
@@ -108,6 +115,11 @@ pub(in crate::redis) struct FileId {
 impl FileId {
     pub(in crate::redis) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    pub(in crate::redis) fn of_seen(seen: &Seen) -> Self {
+        let (device, inode) = seen.id();
+        Self { device, inode }
     }
 }
 
@@ -206,6 +218,8 @@ mod tests {
         std::os::unix::fs::symlink("file", at("link")).unwrap();
         std::os::unix::fs::symlink(dir.path(), at("above")).unwrap();
         assert!(matches!(open(&at("above/file"), true), Ok(Opening::NotAFile)), "a link on the way");
+        assert_eq!(target_of(&at("link")).unwrap(), b"file");
+        assert!(target_of(&at("above/link")).is_err() && target_of(&at("file")).is_err());
         assert!(names_in(&at("above")).is_err() && names_in(&at("file")).is_err());
         assert_eq!(names_in(dir.path()).unwrap().len(), 3);
         assert!(matches!(open(&at("link"), false), Ok(Opening::NotAFile)));

@@ -3,12 +3,11 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStringExt as _;
 
 use super::captured_file::Content;
 use super::listing::Listed;
 use super::names::{Guise, guise};
-use super::opened::{Opening, Span, Stamp, first_bytes, open};
+use super::opened::{Opening, Span, Stamp, first_bytes, open, target_of};
 use super::told::Told;
 use super::top_level::Candidate;
 use crate::redis::error::RedisError;
@@ -72,8 +71,8 @@ pub(super) fn open_listed(entry: &Listed, told: Option<&Told>, small: &mut Other
         if is_top_level && let Some(candidate) = open_link(entry, told)? {
             return Ok(Found::Candidate(candidate));
         }
-        return Ok(match fs::read_link(&entry.place) {
-            Ok(target) => Found::Content(Content::Link(target.into_os_string().into_vec()), entry.metadata.clone()),
+        return Ok(match target_of(&entry.place) {
+            Ok(target) => Found::Content(Content::Link(target), entry.metadata.clone()),
             Err(_) => Found::Nothing,
         });
     }

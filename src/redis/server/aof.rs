@@ -10,13 +10,16 @@
 //! capture of what it holds.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::connection::{Server, ServerTime};
 use super::discovery::Place;
+use super::dump_file;
 use super::info::Info;
 use super::watch::{Pauses, Watch};
+use crate::aof::MANIFEST_MAX;
 use crate::redis::RedisError;
 use crate::redis::directory::{Capture, CaptureOptions, FileId, Measure, OPEN_TRANSACTION, Told, capture_as_told};
 
@@ -295,7 +298,9 @@ fn last_file(place: &Place, told: &Told) -> Option<(FileId, u64)> {
     let path = match &told.append_directory {
         None => place.directory.join(os(&told.append_file)),
         Some(directory) => {
-            let manifest = fs::read(place.directory.join(os(&told.aof_path()))).ok()?;
+            let mut manifest = Vec::new();
+            let file = dump_file::open(&place.directory.join(os(&told.aof_path()))).ok()??;
+            file.take(MANIFEST_MAX as u64 + 1).read_to_end(&mut manifest).ok()?;
             let manifest = crate::aof::Manifest::decode(&manifest).ok()?;
             place.directory.join(os(directory)).join(os(&manifest.last_increment()?.name))
         }

@@ -76,6 +76,7 @@ impl Place {
             append_directory: is_multi_part.then(|| name("appenddirname", "appendonlydir")),
             aof_counts: false,
         };
+        refuse_paths(&told)?;
         let (config_files, maps) = (file.files, options.maps.clone());
         Ok(Self { directory, told, settings, is_asked, config_files, reader, process, unseen, maps })
     }
@@ -156,6 +157,21 @@ impl Place {
     /// A setting.
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(String::as_str)
+    }
+}
+
+/// Servers take no paths for these, and a directory is captured by names in it.
+fn refuse_paths(told: &Told) -> Result<(), RedisError> {
+    let names = [Some(&told.dump), Some(&told.append_file), told.append_directory.as_ref()];
+    match names.into_iter().flatten().find(|name| name.contains(&b'/') || name.as_slice() == b"..") {
+        None => Ok(()),
+        Some(name) => Err(RedisError::Server {
+            what: format!(
+                "the server calls its dump or its AOF {}, which is no name in its directory",
+                String::from_utf8_lossy(name)
+            ),
+            hint: "is it Redis or Valkey that answers there? see CONFIG GET dbfilename and append*".into(),
+        }),
     }
 }
 

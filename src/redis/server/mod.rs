@@ -15,6 +15,7 @@ mod config_file;
 mod configuration;
 mod connection;
 mod discovery;
+mod dump_file;
 mod facts;
 mod hold;
 mod info;

@@ -1,11 +1,11 @@
 //! Whether there is room for a save: a save that fails makes a server with save points refuse all writes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use super::discovery::Place;
+use super::dump_file;
 use super::info::Info;
-use super::save::DumpStamp;
 use super::watch::Watch;
 use crate::rdb;
 use crate::redis::RedisError;
@@ -78,8 +78,8 @@ fn free(directory: &Path) -> std::io::Result<u64> {
 fn expected_size(dump: &Path, info: &Info) -> Result<u64, RedisError> {
     let used_now = info.number("used_memory").unwrap_or(0);
     let data = info.number("used_memory_dataset").filter(|data| *data <= used_now).unwrap_or(used_now);
-    let Some((_, last)) = DumpStamp::of_path(dump)? else { return Ok(data) };
-    let file = File::open(dump).map_err(|error| RedisError::io("open", dump, error))?;
+    let Some(file) = dump_file::open(dump)? else { return Ok(data) };
+    let last = file.metadata().map_err(|error| RedisError::io("look at", dump, error))?.len();
     let first = first_bytes(&file).map_err(|error| RedisError::io("read", dump, error))?;
     let used_then = rdb::read_header(&first).and_then(|peek| peek.aux.used_memory);
     Ok(grown(last, used_then, used_now).min(last.saturating_add(last / 10 * 3).saturating_add(data)))

@@ -4,22 +4,20 @@
 //! one, and two saves in one second share their time. The file proves it: another inode or modification time than before,
 //! and a save that began at or after the server's time of the request.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::connection::{Server, ServerTime};
 use super::discovery::Place;
+use super::dump_file::{self, DumpStamp, began};
 use super::info::Info;
 use super::room::Room;
 use super::watch::{Pauses, Watch};
 use crate::format::snapshot::Warning;
-use crate::rdb;
 use crate::redis::RedisError;
-use crate::redis::directory::{FileId, first_bytes};
 
 /// How often a save is asked for that comes to nothing.
 const ATTEMPTS: u32 = 3;
@@ -33,33 +31,6 @@ const ENDED: Duration = Duration::from_secs(1);
 const BEGIN: u64 = 5;
 /// Between two looks at a save: growing from the first to the second.
 const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
-
-/// What tells one dump from the next: its inode and when it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DumpStamp {
-    pub id: FileId,
-    written: (i64, i64),
-}
-
-impl DumpStamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { id: FileId::of(metadata), written: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
-
-    /// Of the dump that is there, if there is one.
-    pub(super) fn of_path(path: &Path) -> Result<Option<(Self, u64)>, RedisError> {
-        match fs::metadata(path) {
-            Ok(metadata) => Ok(Some((Self::of(&metadata), metadata.len()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(RedisError::io("look at", path, error)),
-        }
-    }
-
-    /// When it was written, in seconds since the epoch.
-    pub(super) fn written(&self) -> i64 {
-        self.written.0
-    }
-}
 
 /// What makes a dump the one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +53,6 @@ impl Asked {
         // Everything answered before the request is in it, and before the second in which it began.
         Ok(began.map(|began| self.at.millis().max(began.saturating_mul(1000))))
     }
-}
-
-/// When the save of a dump began, in seconds since the epoch, as it says itself.
-pub(super) fn began(file: &File) -> io::Result<Option<u64>> {
-    Ok(rdb::read_header(&first_bytes(file)?).and_then(|peek| peek.aux.ctime))
 }
 
 /// How long a save may stand still.
@@ -373,11 +339,7 @@ fn is_err(info: &Info) -> bool {
 
 /// The dump, if it is the one that was asked for.
 fn proved(dump: &Path, asked: Asked) -> Result<Option<DumpStamp>, RedisError> {
-    let file = match File::open(dump) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(RedisError::io("open", dump, error)),
-    };
+    let Some(file) = dump_file::open(dump)? else { return Ok(None) };
     let read = |error| RedisError::io("read", dump, error);
     let proved = asked.proves(&file).map_err(read)?;
     proved.map(|_| file.metadata().map(|metadata| DumpStamp::of(&metadata)).map_err(read)).transpose()

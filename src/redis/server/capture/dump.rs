@@ -9,8 +9,9 @@ use crate::format::snapshot::Role;
 use crate::redis::RedisError;
 use crate::redis::directory::{Capture, Told, capture_as_told};
 use crate::redis::server::connection::{Server, ServerTime};
+use crate::redis::server::dump_file::{self, DumpStamp, began};
 use crate::redis::server::info::Info;
-use crate::redis::server::save::{Asked, DumpStamp, Saved, Saver, began};
+use crate::redis::server::save::{Asked, Saved, Saver};
 
 /// How often a dump may be replaced between being proved and being opened.
 const ATTEMPTS: u32 = 3;
@@ -77,7 +78,7 @@ impl Live<'_> {
         if self.place.is_the_servers() != Some(true) && !self.is_last_save(&server.info()?, &stamp) {
             return Err(self.place.not_the_servers("the dump there was not written when the server saved last"));
         }
-        let file = File::open(&path).map_err(|error| RedisError::io("open", &path, error))?;
+        let Some(file) = dump_file::open(&path)? else { return refuse(format!("{} is gone", path.display())) };
         let Some(began) = began(&file).map_err(|error| RedisError::io("read", &path, error))? else {
             return refuse(format!("{} does not say when it was saved", path.display()));
         };
@@ -104,7 +105,7 @@ impl Live<'_> {
         if !is_unchanged || self.place.is_the_servers() != Some(true) || !self.is_last_save(&info, &stamp) {
             return Ok(None);
         }
-        let file = File::open(&path).map_err(|error| RedisError::io("open", &path, error))?;
+        let Some(file) = dump_file::open(&path)? else { return Ok(None) };
         let began = began(&file).map_err(|error| RedisError::io("read", &path, error))?;
         // Proved again when it is opened: not older than it is now.
         Ok(began.map(|began| {

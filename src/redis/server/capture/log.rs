@@ -7,8 +7,8 @@ use crate::redis::RedisError;
 use crate::redis::directory::{Capture, Told};
 use crate::redis::server::aof::{LiveAof, NotLive, capture_aof};
 use crate::redis::server::connection::Server;
+use crate::redis::server::dump_file::began;
 use crate::redis::server::facts;
-use crate::redis::server::save::began;
 
 impl Live<'_> {
     pub(super) fn aof(&self, server: &mut Server) -> Result<Result<Taken, NotLive>, RedisError> {

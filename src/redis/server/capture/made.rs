@@ -1,14 +1,16 @@
 //! A dump that is there only because a capture asked for it, and does not stay.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Live;
+use crate::held::Held;
 use crate::redis::RedisError;
 use crate::redis::server::address::Address;
 use crate::redis::server::connection::Server;
-use crate::redis::server::save::{DumpStamp, Saver};
+use crate::redis::server::dump_file::DumpStamp;
+use crate::redis::server::save::Saver;
 
 /// How often a save that is of no use any more is looked for, and the time between.
 const CLEANING: u32 = 150;
@@ -17,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A dump that was made for a capture only, and is in the way once that is stored: the server would load it.
 #[derive(Debug, Clone)]
 pub struct MadeDump {
+    /// The directory it was made in, whatever has that name by now.
+    directory: Held,
     path: PathBuf,
     stamp: DumpStamp,
     address: Address,
@@ -30,7 +34,10 @@ impl MadeDump {
             return Ok(());
         }
         match self.is_there()? {
-            true => fs::remove_file(&self.path).map_err(|error| RedisError::io("remove", &self.path, error)),
+            true => {
+                let removed = self.directory.remove_file(self.name());
+                removed.map_err(|error| RedisError::io("remove", &self.path, error))
+            }
             false => Ok(()),
         }
     }
@@ -40,8 +47,13 @@ impl MadeDump {
         &self.path
     }
 
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
     fn is_there(&self) -> Result<bool, RedisError> {
-        Ok(DumpStamp::of_path(&self.path)?.is_some_and(|(stamp, _)| stamp == self.stamp))
+        let seen = self.directory.look(self.name()).map_err(|error| RedisError::io("look at", &self.path, error))?;
+        Ok(seen.is_some_and(|seen| DumpStamp::of_seen(&seen) == self.stamp))
     }
 }
 
@@ -61,7 +73,9 @@ impl Live<'_> {
     ) -> Result<(T, Option<MadeDump>), RedisError> {
         let mut saver = Saver::new(&self.place, self.watch, self.options.patience);
         let address = server.address().clone().with_stop(None);
-        let made = |stamp: DumpStamp| MadeDump { path: self.place.dump(), stamp, address };
+        let directory = Held::open(&self.place.directory);
+        let directory = directory.map_err(|error| RedisError::io("open", &self.place.directory, error))?;
+        let made = |stamp: DumpStamp| MadeDump { directory, path: self.place.dump(), stamp, address };
         let done = work(server, &mut saver);
         let is_ours = saver.had_dump == Some(false) && self.keeps_no_dumps();
         match done {
