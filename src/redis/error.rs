@@ -93,6 +93,8 @@ pub enum RedisError {
         address: String,
         /// What the network said.
         source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        hint: String,
     },
     /// A server does not know the user or the password.
     #[error("the server at {address} refuses the login: {message}")]
@@ -175,50 +177,16 @@ impl RedisError {
             Self::Address { .. } => {
                 Some("write it like redis://127.0.0.1:6379, rediss://host, or /run/redis/redis.sock")
             }
-            Self::Connection { source, .. } => {
-                Some(of_tls(&source.to_string()).unwrap_or("is it running, and is this its address?"))
-            }
             Self::Login { .. } => {
                 Some("give the password with --redis-password-file, and the user in the address: redis://USER@HOST")
             }
             Self::Answer { message, .. } if message.starts_with("NOPERM") => {
                 Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
             }
-            Self::Server { hint, .. } | Self::Stopped { hint, .. } => Some(hint),
+            Self::Connection { hint, .. } | Self::Server { hint, .. } | Self::Stopped { hint, .. } => Some(hint),
             Self::Answer { .. } | Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }
-}
-
-/// What to do where TLS does not come about, by what the library says of it.
-fn of_tls(said: &str) -> Option<&'static str> {
-    let hints = [
-        (
-            "UnknownIssuer",
-            "its certificate goes back to none that is trusted: name the one that signed it with --tls-ca",
-        ),
-        (
-            "CaUsedAsEndEntity",
-            "its certificate is one of a CA, used by the server itself: give the server one that is none (CA:FALSE), signed by \
-             that CA or by itself, and name the signer with --tls-ca",
-        ),
-        ("UnsupportedCertVersion", "its certificate is of X.509 version 1: have one of version 3 made"),
-        (
-            "NotValidForName",
-            "its certificate is for other names: use one of them in the address, or have this one added",
-        ),
-        ("Expired", "its certificate has expired: renew it, or set this host's clock"),
-        ("NotValidYet", "its certificate is not valid yet: set this host's clock"),
-        ("CertificateRequired", "it wants a certificate of the client: --tls-cert and --tls-key"),
-        ("HandshakeFailure", "it may want a certificate of the client: --tls-cert and --tls-key"),
-        (
-            "InvalidContentType",
-            "it does not speak TLS there: write redis:// rather than rediss://, or name its TLS port",
-        ),
-        ("invalid peer certificate", "check its certificate, and the one of --tls-ca"),
-    ];
-    let own = hints.iter().find(|(word, _)| said.contains(word));
-    own.map(|(_, hint)| *hint)
 }
 
 #[cfg(test)]
@@ -233,24 +201,5 @@ mod tests {
         assert!(denied.hint().is_some_and(|hint| hint.contains("root")));
         assert!(of(rustix::io::Errno::MFILE).hint().is_some_and(|hint| hint.contains("ulimit")));
         assert!(matches!(of(rustix::io::Errno::IO), RedisError::Io { .. }));
-    }
-
-    #[test]
-    fn a_failure_of_tls_has_a_hint_of_its_own() {
-        let hint = |said: &str| {
-            let source = said.to_owned().into();
-            RedisError::Connection { address: "h:1".into(), source }.hint().unwrap_or_default().to_owned()
-        };
-        for (said, word) in [
-            ("invalid peer certificate: UnknownIssuer", "--tls-ca"),
-            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "CA:FALSE"),
-            ("invalid peer certificate: certificate not valid for name \"x\"; NotValidForName", "other names"),
-            ("received fatal alert: CertificateRequired", "--tls-cert"),
-            ("received corrupt message of type InvalidContentType", "redis://"),
-            ("invalid peer certificate: BadSignature", "--tls-ca"),
-            ("Connection refused (os error 111)", "is it running"),
-        ] {
-            assert!(hint(said).contains(word), "{said}: {}", hint(said));
-        }
     }
 }

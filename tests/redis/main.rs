@@ -45,3 +45,4 @@ mod scratch;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -27,6 +27,10 @@ pub struct Ran {
 
 impl Scene {
     pub fn new(lines: &[&str]) -> Option<Scene> {
+        Scene::with(ServerOptions::with_config(lines))
+    }
+
+    pub fn with(options: ServerOptions) -> Option<Scene> {
         let kind = ServerKind::Redis7;
         if kind.is_skipped() {
             return None;
@@ -38,7 +42,7 @@ impl Scene {
         let new = Fingerprint::of(&server);
         server.stop_saving();
         let data = tempfile::tempdir().unwrap();
-        let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(lines));
+        let server = RedisServer::start_with(kind, data.path(), options);
         Keyspace::new(9, 50).fill(&server);
         let old = Fingerprint::of(&server);
         redis::cmd("SAVE").exec(&mut server.connection()).unwrap();

@@ -11,7 +11,7 @@ use super::timeline::precision;
 use crate::aof::split_words;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
-use crate::cli::human::{count, facts, plain, short, size, suspect_once};
+use crate::cli::human::{count, facts, plain, quoted, short, size, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::format::UnixMillis;
@@ -285,24 +285,4 @@ fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
         (None, _) => {}
     }
     format!("{did} snapshot {} of {}\n{}", short(&name.session), plain(&snapshot.dataset), facts(&lines))
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
-    let is_safe = |letter: char| letter.is_alphanumeric() || "/._-+:,@%".contains(letter);
-    match path.chars().all(is_safe) {
-        true => path.into(),
-        false => format!("'{}'", path.replace('\'', "'\\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_command_to_copy_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted("/var/lib/redis-1"), "/var/lib/redis-1");
-        assert_eq!(quoted("/a b/it's"), "'/a b/it'\\''s'");
-    }
 }

@@ -118,6 +118,21 @@ impl Address {
         self.info.redis_settings().password().is_some()
     }
 
+    /// A text that names it again, without user and password.
+    pub fn to_text(&self) -> String {
+        let bracketed = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => format!("{}:{port}", bracketed(host)),
+            ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{}:{port}", bracketed(host)),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The user it is logged in as, where that is not the default one.
+    pub fn user(&self) -> Option<&str> {
+        self.info.redis_settings().username().filter(|user| !user.is_empty())
+    }
+
     /// The port, where it is reached by one.
     pub fn port(&self) -> Option<u16> {
         match self.info.addr() {
@@ -203,6 +218,15 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), shown, "{text}");
             assert!(!format!("{address:?}").contains("secret"));
+        }
+        for (text, again) in [
+            ("redis://u:secret@localhost:7000", "localhost:7000"),
+            ("rediss://u@[::1]:7000", "rediss://[::1]:7000"),
+            ("/run/redis/redis.sock", "/run/redis/redis.sock"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_text(), again);
+            assert_eq!(again.parse::<Address>().unwrap().to_string(), address.to_string());
         }
         for text in ["", "http://x", "redis://"] {
             let error = text.parse::<Address>().unwrap_err();

@@ -7,7 +7,8 @@ use ::redis::{FromRedisValue, Pipeline, Value, from_redis_value, parse_redis_val
 use super::address::Address;
 use super::info::Info;
 use super::tls;
-use super::wire::{Trouble, Wire};
+use super::trouble::Trouble;
+use super::wire::Wire;
 use crate::redis::RedisError;
 
 /// How long a server may take to take a connection.
@@ -187,6 +188,8 @@ fn failed(command: &str, error: ::redis::RedisError) -> RedisError {
 fn lost(address: &Address, trouble: Trouble) -> RedisError {
     match trouble {
         Trouble::Interrupted => RedisError::Interrupted,
-        Trouble::Broken(text) => RedisError::Connection { address: address.to_string(), source: text.into() },
+        Trouble::Broken { what, hint } => {
+            RedisError::Connection { address: address.to_string(), source: what.into(), hint: hint.into() }
+        }
     }
 }

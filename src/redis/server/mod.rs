@@ -11,6 +11,7 @@ mod acl;
 mod address;
 mod aof;
 mod capture;
+mod certificate;
 mod config_file;
 mod configuration;
 mod connection;
@@ -27,6 +28,7 @@ mod replica;
 mod room;
 mod save;
 mod tls;
+mod trouble;
 mod watch;
 mod wire;
 

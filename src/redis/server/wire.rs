@@ -12,6 +12,8 @@ use ::redis::ConnectionAddr;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::trouble::{HANGS, LOST, Trouble};
+
 /// Longest reply but to the commands of [`reply_max`], in bytes: INFO of a server with every section has some 10 KiB.
 const REPLY_MAX: usize = 16 << 20;
 /// Longest reply of a list of clients, in bytes.
@@ -27,26 +29,6 @@ const LINE_MAX: usize = 64 << 10;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long an answer may take although the user asked to stop: what has to be put in order is still asked for.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// What went wrong with a connection.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The user asked to stop.
-    Interrupted,
-    /// All else, in words about the command that was sent.
-    Broken(String),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                Self::Broken("it closed the connection".into())
-            }
-            _ => Self::Broken(error.to_string()),
-        }
-    }
-}
 
 enum Stream {
     Tcp(TcpStream),
@@ -91,6 +73,8 @@ pub(super) struct Wire {
     pub patience: Duration,
     /// Set once the user asks to stop.
     stop: Option<Arc<AtomicBool>>,
+    /// A reply has come.
+    has_answered: bool,
     /// What comes next is of no use: a reply was not read to its end.
     is_lost: bool,
 }
@@ -107,35 +91,51 @@ impl Wire {
         let stream = match address {
             ConnectionAddr::Tcp(host, port) => Stream::Tcp(reach(host, *port, connecting, answering)?),
             ConnectionAddr::TcpTls { insecure: true, .. } => {
-                return Err(Trouble::Broken("a connection whose other end is not known is not made".into()));
+                return Err(Trouble::broken(
+                    "a connection whose other end is not known is not made",
+                    "name the server's certificate with --tls-ca",
+                ));
             }
             ConnectionAddr::TcpTls { host, port, .. } => {
-                let config = tls().map_err(Trouble::Broken)?;
+                let config = tls()
+                    .map_err(|what| Trouble::broken(what, "check the files of --tls-ca, --tls-cert and --tls-key"))?;
                 let tcp = reach(host, *port, connecting, answering)?;
                 Stream::Tls(Box::new(shake_hands(config, host, tcp, connecting)?))
             }
             ConnectionAddr::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = UnixStream::connect(path);
+                let stream = stream.map_err(|error| Trouble::of_connecting(&error, connecting.as_secs()))?;
                 stream.set_read_timeout(Some(LOOK))?;
                 stream.set_write_timeout(Some(answering))?;
                 Stream::Unix(stream)
             }
-            _ => return Err(Trouble::Broken("what kind of address it is is not known".into())),
+            _ => {
+                return Err(Trouble::broken(
+                    "what kind of address it is is not known",
+                    "write it like redis://HOST:PORT",
+                ));
+            }
         };
-        Ok(Self { stream, input: Vec::new(), patience: answering, stop, is_lost: false })
+        Ok(Self { stream, input: Vec::new(), patience: answering, stop, has_answered: false, is_lost: false })
     }
 
     /// Sends commands that are packed already, and gives the bytes of so many replies. `name` is the command's, for people.
     pub(super) fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Vec<u8>>, Trouble> {
         if self.is_lost {
-            return Err(Trouble::Broken("the connection was lost before".into()));
+            return Err(Trouble::broken("the connection was lost before", LOST));
         }
         self.is_lost = true;
         let begun = Instant::now();
-        self.stream.write_all(packed)?;
-        self.stream.flush()?;
+        let sent = self.stream.write_all(packed).and_then(|()| self.stream.flush());
+        if let Err(error) = &sent
+            && is_early(error)
+        {
+            let seconds = self.patience.as_secs();
+            return Err(Trouble::broken(format!("{name} could not be sent within {seconds} s"), HANGS));
+        }
+        // One that closes at once may have said why.
         let answers = (0..replies).map(|_| self.reply(begun, name)).collect::<Result<Vec<_>, _>>()?;
-        self.is_lost = false;
+        (self.is_lost, self.has_answered) = (sent.is_err(), true);
         Ok(answers)
     }
 
@@ -149,7 +149,7 @@ impl Wire {
                     return Ok(std::mem::replace(&mut self.input, rest));
                 }
                 Ok(None) => {}
-                Err(what) => return Err(Trouble::Broken(format!("its answer to {name} {what}"))),
+                Err(what) => return Err(Trouble::of_strange_answer(name, &what, &self.input)),
             }
             self.read_more(begun, name)?;
         }
@@ -164,17 +164,25 @@ impl Wire {
             }
             if waited > self.patience {
                 let seconds = self.patience.as_secs();
-                return Err(Trouble::Broken(format!("{name} was not answered within {seconds} s")));
+                return Err(Trouble::broken(format!("{name} was not answered within {seconds} s"), HANGS));
             }
             match self.stream.read(&mut piece) {
-                Ok(0) => return Err(Trouble::Broken("it closed the connection".into())),
+                Ok(0) => return Err(self.closed(io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
                     self.input.extend_from_slice(piece.get(..count).unwrap_or_default());
                     return Ok(());
                 }
                 Err(error) if is_early(&error) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.closed(error)),
             }
+        }
+    }
+
+    fn closed(&self, error: io::Error) -> Trouble {
+        let is_closed = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+        match is_closed && !self.has_answered {
+            true => Trouble::closed_at_once(matches!(self.stream, Stream::Tls(_))),
+            false => error.into(),
         }
     }
 }
@@ -193,9 +201,10 @@ fn is_early(error: &io::Error) -> bool {
 }
 
 /// The first of a host's addresses that takes the connection.
-fn reach(host: &str, port: u16, connecting: Duration, answering: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (host, port).to_socket_addrs()? {
+fn reach(host: &str, port: u16, connecting: Duration, answering: Duration) -> Result<TcpStream, Trouble> {
+    let mut last = io::Error::other("the name has no address");
+    let found = (host, port).to_socket_addrs().map_err(io::Error::other);
+    for address in found.map_err(|error| Trouble::of_connecting(&error, connecting.as_secs()))? {
         match TcpStream::connect_timeout(&address, connecting) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
@@ -206,7 +215,7 @@ fn reach(host: &str, port: u16, connecting: Duration, answering: Duration) -> io
             Err(error) => last = error,
         }
     }
-    Err(last)
+    Err(Trouble::of_connecting(&last, connecting.as_secs()))
 }
 
 fn shake_hands(
@@ -215,22 +224,29 @@ fn shake_hands(
     mut tcp: TcpStream,
     patience: Duration,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, Trouble> {
-    let broken = |error: &dyn std::fmt::Display| Trouble::Broken(error.to_string());
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
-    let mut connection = ClientConnection::new(config, name).map_err(|error| broken(&error))?;
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|error| Trouble::broken(error.to_string(), "is its name or address right?"))?;
+    let mut connection = ClientConnection::new(config, name).map_err(|error| Trouble::of_tls(&error))?;
     let begun = Instant::now();
     while connection.is_handshaking() {
         if begun.elapsed() > patience {
-            return Err(Trouble::Broken(format!("TLS was not agreed on within {} s", patience.as_secs())));
+            let what = format!("TLS was not agreed on within {} s", patience.as_secs());
+            let hint = "does it speak TLS there? else write redis:// rather than rediss://, or name its TLS port";
+            return Err(Trouble::broken(what, hint));
         }
         if connection.wants_write() {
             connection.write_tls(&mut tcp)?;
             continue;
         }
         match connection.read_tls(&mut tcp) {
-            Ok(0) => return Err(Trouble::Broken("it closed the connection".into())),
+            Ok(0) => return Err(Trouble::closed_at_once(true)),
             Ok(_) => {
-                connection.process_new_packets().map_err(|error| broken(&error))?;
+                let read = connection.process_new_packets();
+                if let Err(error) = read {
+                    // The other end is told, as far as it listens: its log says why, too.
+                    let _ = connection.write_tls(&mut tcp);
+                    return Err(Trouble::of_tls(&error));
+                }
             }
             Err(error) if is_early(&error) => {}
             Err(error) => return Err(error.into()),
@@ -363,7 +379,9 @@ mod tests {
         let mut wire = Wire::connect(&address, || Err(String::new()), (patience, patience), stop).unwrap();
         let begun = Instant::now();
         let trouble = wire.ask(b"INFO\r\n", 1, "INFO").unwrap_err();
-        assert!(matches!(wire.ask(b"PING\r\n", 1, "PING"), Err(Trouble::Broken(why)) if why.contains("lost before")));
+        assert!(
+            matches!(wire.ask(b"PING\r\n", 1, "PING"), Err(Trouble::Broken { what: why, .. }) if why.contains("lost before"))
+        );
         (trouble, begun.elapsed())
     }
 
@@ -371,11 +389,14 @@ mod tests {
     fn an_answer_that_drips_without_end_is_waited_for_as_long_as_one_that_does_not_come() {
         let (trouble, waited) = ask(b"x", Duration::from_millis(20), None);
         assert!(
-            matches!(trouble, Trouble::Broken(why) if why.contains("is not the protocol") || why.contains("within 1 s"))
+            matches!(trouble, Trouble::Broken { what: why, .. } if why.contains("is not the protocol") || why.contains("within 1 s"))
         );
         assert!(waited < Duration::from_secs(10));
         let (trouble, waited) = ask(b"+", Duration::from_millis(20), None);
-        assert!(matches!(&trouble, Trouble::Broken(why) if why == "INFO was not answered within 1 s"), "{trouble:?}");
+        assert!(
+            matches!(&trouble, Trouble::Broken { what: why, .. } if why == "INFO was not answered within 1 s"),
+            "{trouble:?}"
+        );
         assert!(waited < Duration::from_secs(10));
     }
 
@@ -392,7 +413,7 @@ mod tests {
             [(&b"*100000\r\n"[..], "more than"), (b"+xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "without an end")]
         {
             let (trouble, _) = ask(pieces, Duration::ZERO, None);
-            assert!(matches!(&trouble, Trouble::Broken(said) if said.contains(why)), "{trouble:?}");
+            assert!(matches!(&trouble, Trouble::Broken { what: said, .. } if said.contains(why)), "{trouble:?}");
         }
     }
 }

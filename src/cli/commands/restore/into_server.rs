@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::Past;
 use crate::cli::context::Context;
-use crate::cli::human::{count, facts, plain, short, size, suspect_once};
+use crate::cli::human::{count, facts, plain, quoted, short, size, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::server::{LOGIN, Login, of_environment};
 use crate::cli::{json, time};
@@ -15,6 +15,7 @@ use crate::operations::list::Chosen;
 use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
 use crate::operations::restore::{Cut, From, Goal};
 use crate::redis::host::{Commands, Named};
+use crate::redis::server::Address;
 use crate::repository::Repository;
 
 /// Over the options of a restore into a server.
@@ -165,8 +166,44 @@ impl AServer {
             has_address: named.is_some(),
             program: self.server_binary.clone(),
             starts: !self.no_start,
+            again: self.again(&address, named.is_some()),
             ..Options::new(address)
         })
+    }
+
+    /// The same server with the same options, in words to copy; no secret is among them.
+    fn again(&self, address: &Address, has_address: bool) -> String {
+        let path = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
+        let is_named = self.named().is_some();
+        let server =
+            if is_named && !has_address { "--server".into() } else { format!("--server={}", address.to_text()) };
+        let mut words = vec![server];
+        let mut add = |name: &str, value: Option<String>| {
+            words.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value]));
+        };
+        add("server-config", self.server_config.as_ref().map(path));
+        add("server-unit", self.server_unit.clone());
+        add("server-dir", self.server_dir.as_ref().map(path));
+        for (name, value) in &self.server_setting {
+            add("server-setting", Some(format!("{name}={value}")));
+        }
+        add("server-binary", self.server_binary.as_ref().map(path));
+        add("stop-command", self.stop_command.clone());
+        add("stop-timeout", self.stop_timeout.map(|time| format!("{}s", time.as_secs().max(1))));
+        add("start-command", self.start_command.clone());
+        let login = &self.login;
+        add("redis-user", login.redis_user.clone().or_else(|| address.user().map(str::to_owned)));
+        add("redis-password-file", login.redis_password_file.as_ref().map(path));
+        // What it is may itself be a secret.
+        add("redis-password-command", login.redis_password_command.as_ref().map(|_| "COMMAND".to_owned()));
+        add("tls-ca", login.tls_ca.as_ref().map(path));
+        add("tls-cert", login.tls_cert.as_ref().map(path));
+        add("tls-key", login.tls_key.as_ref().map(path));
+        for (usual, new) in &login.renamed_command {
+            add("renamed-command", Some(format!("{usual}={new}")));
+        }
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        words.join(" ")
     }
 }
 
@@ -220,12 +257,12 @@ pub(super) fn run(
     let is_wrong = report.verified.as_ref().is_some_and(|verified| !verified.is_right());
     let past = past(report.cut.as_ref());
     let json = json::RestoreServer::new(chosen, &report, past.as_ref());
-    let outcome = Outcome::deed(text(chosen, &report, past.as_ref()), &json)?;
+    let outcome = Outcome::deed(text(chosen, &report, past.as_ref(), &options.again), &json)?;
     let outcome = outcome.with_made_good(&report.made_good);
     Ok(outcome.with_warnings(suspects).with_warnings(wrong).with_alarms(&chosen.alarms).with_damage(is_wrong))
 }
 
-fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
+fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>, again: &str) -> String {
     let Chosen { name, snapshot, .. } = chosen;
     let (id, dataset) = (short(&name.session), plain(&snapshot.dataset));
     let did = match (report.dry_run, report.finished_earlier) {
@@ -252,7 +289,7 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
     }
     if let Some(aside) = &report.aside {
         lines.push(("aside", format!("the old files are kept in {}", aside.display())));
-        lines.push(("undo", format!("redkeep undo --server={} --yes", report.address)));
+        lines.push(("undo", format!("redkeep undo {again} --yes")));
     }
     let mut text = format!("{did} snapshot {id} of {dataset}\n{}", facts(&lines));
     if report.dry_run {

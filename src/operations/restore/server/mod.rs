@@ -113,12 +113,15 @@ pub struct Options {
     pub has_address: bool,
     /// The server is started afterwards, and asked.
     pub starts: bool,
+    /// The words of a command line that name this server again.
+    pub again: String,
 }
 
 impl Options {
     /// A restore into this server, as far as nothing else is said.
     pub fn new(address: Address) -> Options {
         Options {
+            again: format!("--server={}", address.to_text()),
             address,
             from: None,
             goal: None,
@@ -228,7 +231,7 @@ pub fn restore_into_server(
         let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;
         return Ok(ServerReport { notes: report.notes.iter().cloned().chain(doubt).collect(), ..report });
     }
-    let place = Place::lock(&target.held, journals)?;
+    let place = Place::lock(&target.held, journals)?.named(options);
     if finished {
         // It was started by us, with what a killed restore of the same had put in place.
         let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
@@ -375,6 +378,8 @@ struct Place {
     site: Site,
     beside: Beside,
     journals: Journals,
+    /// The words of a command line that name the server again, where a person named it.
+    again: Option<String>,
     _lock: Lock,
 }
 
@@ -394,17 +399,26 @@ pub(super) fn needed_by_undo(directory: &Held, state: Option<&Path>) -> Option<P
 }
 
 impl Place {
+    fn named(self, options: &Options) -> Place {
+        Place { again: Some(options.again.clone()), ..self }
+    }
+
+    /// What names the server again in a command to copy.
+    fn again_or(&self, server: &str) -> String {
+        self.again.clone().unwrap_or_else(|| format!("--server={server}"))
+    }
+
     fn lock(held: &Held, journals: Journals) -> Result<Place, OperationError> {
         let beside = beside(held);
         let lock = beside.lock()?;
-        Ok(Place { held: held.clone(), site: Site::of(held)?, beside, journals, _lock: lock })
+        Ok(Place { held: held.clone(), site: Site::of(held)?, beside, journals, again: None, _lock: lock })
     }
 
     /// The directory that a journal is of.
     fn again(site: &Site, options: &Options) -> Result<Place, OperationError> {
         let held = Held::open(&site.path).map_err(|error| OperationError::target("open", &site.path, error))?;
         match Site::of(&held)?.is(site) {
-            true => Place::lock(&held, Journals::open(options.state.as_deref())?),
+            true => Place::lock(&held, Journals::open(options.state.as_deref())?).map(|place| place.named(options)),
             false => Err(OperationError::InUse {
                 what: format!("{} is not the directory any more that was restored into", site.path.display()),
                 hint: "start the server by hand, then restore again".into(),
@@ -464,7 +478,7 @@ impl Place {
         if journal.is_undo {
             return Err(RedisError::Server {
                 what: "an undo was killed in its midst, and the server was started since".into(),
-                hint: "bring it to its end first: redkeep undo --server".into(),
+                hint: format!("bring it to its end first: redkeep undo {} --yes", self.again_or(&journal.server)),
             }
             .into());
         }
@@ -539,8 +553,8 @@ impl Place {
             }
             State::Exchanging | State::Placed | State::Done => format!(
                 "run the same command again to finish; or put the old files back and start the server: redkeep undo \
-                 --server={} --yes; or only put them back, while it is stopped: redkeep undo {directory}",
-                journal.server
+                 {} --yes; or only put them back, while it is stopped: redkeep undo {directory}",
+                self.again_or(&journal.server)
             ),
         });
         let what = format!("{error}; {standing}");
