@@ -17,9 +17,9 @@ use crate::capture::{fact, materialise};
 use crate::live::{as_backup_user, boot, live_at, of_mode, order};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
-/// How many captures of each version.
+/// How many captures of each version: at least as many that one is of a transaction which the server had left open.
 fn captures() -> u64 {
-    let all = std::env::var("REDKEEP_TEST_KILLS").map_or(15, |text| text.parse().expect("a number"));
+    let all = std::env::var("REDKEEP_TEST_KILLS").map_or(25, |text| text.parse().expect("a number"));
     all / ServerKind::ALL.len() as u64
 }
 

@@ -40,6 +40,7 @@ mod restore_server_past;
 mod restore_server_process;
 mod restore_server_program;
 mod restore_server_stopped;
+mod restore_server_tls;
 mod restore_server_traps;
 mod scratch;
 mod servers;

@@ -90,6 +90,7 @@ fn a_plain_process_goes_on_writing_to_the_file_it_wrote_to_whatever_has_its_name
     let mut command = Command::new("setsid");
     command.arg("--fork").arg(kind.executable()).arg(victim.server().config_file());
     assert!(command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status().unwrap().success());
+    crate::support::server::wait_for("the server", || victim.is_running().then_some(()));
     victim.start_by_hand();
     std::fs::write(at("precious"), "precious").unwrap();
     std::fs::remove_file(at("log")).unwrap();
@@ -101,6 +102,8 @@ fn a_plain_process_goes_on_writing_to_the_file_it_wrote_to_whatever_has_its_name
         (found.dev(), found.ino())
     };
     let wrote_to = output();
+    let log = log.metadata().unwrap();
+    assert_eq!(wrote_to, (log.dev(), log.ino()));
     victim.restore(&taken).unwrap();
     assert_eq!(output(), wrote_to, "after the restore");
     undo_server(&victim.options, &Silent).unwrap();
