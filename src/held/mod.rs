@@ -159,7 +159,7 @@ impl Held {
         Ok(rustix::fs::symlinkat(target, &self.file, one(name)?)?)
     }
 
-    /// Gives a link in it away.
+    /// Gives a file or a link in it away.
     pub fn give_link(&self, name: &OsStr, owner: (u32, u32)) -> io::Result<()> {
         let (user, group) = ids(owner);
         Ok(rustix::fs::chownat(&self.file, one(name)?, user, group, AtFlags::SYMLINK_NOFOLLOW)?)

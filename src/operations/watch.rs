@@ -3,8 +3,7 @@
 //! The file is in the text format of Prometheus, as the textfile collector of node_exporter reads it. It is replaced
 //! whole and at once. A run that fails leaves the time of the last success as it was.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use ureq::Agent;
 
 use super::whole_file::replace;
 use crate::format::UnixMillis;
+use crate::held::open_file;
 
 /// How often a health check is called before it is given up.
 const CALLS: usize = 2;
@@ -151,9 +151,16 @@ fn last_success(text: &str, profile: &str) -> Option<String> {
     value.parse::<f64>().is_ok_and(f64::is_finite).then(|| value.to_string())
 }
 
+/// Bytes that are read of the numbers of the run before.
+const LONGEST: u64 = 1 << 20;
+
 /// Writes the numbers, over those of the run before, all at once: whoever reads sees the old file or the new one.
 pub fn write_textfile(path: &Path, numbers: &Numbers) -> io::Result<()> {
-    let before = fs::read_to_string(path).unwrap_or_default();
+    let mut before = String::new();
+    if let Ok(file) = open_file(path, None) {
+        // What cannot be read tells nothing of the runs before.
+        let _ = file.take(LONGEST).read_to_string(&mut before);
+    }
     let text = text(numbers, last_success(&before, &numbers.profile).as_deref());
     replace(path, text.as_bytes(), 0o644)
 }
@@ -188,6 +195,7 @@ fn host_of(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -31,10 +31,13 @@ mod tests {
         let (path, other) = (temp.path().join("metrics.prom"), temp.path().join("other"));
         fs::write(&other, "precious").unwrap();
         symlink(&other, &path).unwrap();
+        // A name that can be guessed is one that others can take.
+        let guessed = temp.path().join(format!(".metrics.prom.redkeep-{}", std::process::id()));
+        symlink(&other, &guessed).unwrap();
         replace(&path, b"new", 0o644).unwrap();
         assert_eq!((fs::read(&other).unwrap(), fs::read(&path).unwrap()), (b"precious".to_vec(), b"new".to_vec()));
         assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "nothing stays beside it");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 3, "nothing stays beside it");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Row};
+use rustix::fs::OFlags;
 
 use super::error::RepositoryError;
 
@@ -29,7 +30,7 @@ pub(super) fn open(what: &'static str, directory: Option<&Path>, path: &Path) ->
         Some(directory) => {
             let make = || {
                 DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-                OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+                open_own(path)
             };
             let file = make().and_then(|file| file.metadata()).map_err(|error| failed(what, path, error))?;
             // SQLite takes a very short one for a new file.
@@ -60,12 +61,18 @@ fn spilled(connection: Connection) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Makes a file that only the caller can get at, or opens it; no link is followed.
+fn open_own(path: &Path) -> std::io::Result<File> {
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(no_link).open(path)
+}
+
 /// The file whose lock tells who has a database open.
 pub(super) fn lock_file(what: &'static str, directory: &Path) -> Result<File, RepositoryError> {
     let path = directory.join(format!("{what}.lock"));
     let open = || {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&path)
+        open_own(&path)
     };
     open().map_err(|error| failed(what, &path, error))
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
 use crate::place::{Place, fields, noise, run};
@@ -57,4 +58,23 @@ fn what_is_no_file_is_refused() {
     let place = Place::with_snapshot();
     place.ends(1, &["dump", "latest", "elsewhere"]).says("has no file elsewhere").says("hint: list its files with");
     place.ends(1, &["dump", "latest", "modules"]).says("has no file modules");
+}
+
+#[test]
+fn no_link_that_stands_in_the_way_of_a_file_is_written_through() {
+    let place = Place::with_snapshot();
+    let at = |name: &str| place.path(name);
+    fs::write(at("other"), "precious").unwrap();
+    symlink(at("other"), at(".redkeep-partial-out")).unwrap();
+    place.ends(0, &["dump", "latest", "modules/table.bin", "-o", &place.arg("out")]);
+    assert!(fs::symlink_metadata(at("out")).unwrap().is_file());
+    assert_eq!(fs::metadata(at("out")).unwrap().permissions().mode() & 0o777, 0o600);
+    for target in ["other", "nowhere"] {
+        let link = at(&format!("to-{target}"));
+        symlink(at(target), &link).unwrap();
+        place.ends(2, &["dump", "latest", "modules/table.bin", "-o", link.to_str().unwrap()]).says("exists already");
+        assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+    }
+    assert_eq!(fs::read(at("other")).unwrap(), b"precious");
+    assert!(!at("nowhere").exists());
 }

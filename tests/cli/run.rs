@@ -378,7 +378,8 @@ fn on_the_night_on_which_the_keys_fell_nothing_is_forgotten() {
     order("MSET a 1 b 2 c 3 d 4 e 5");
     ends(&place, 0, &[]);
     order("MSET f 6 g 7");
-    assert!(ends(&place, 0, &[]).text().contains("forgot 1 of 2 snapshots;"));
+    let text = ends(&place, 0, &[]).text();
+    assert!(text.contains("forgot 1 of 2 snapshots;"), "{text}");
     order("FLUSHALL");
     let ran = ends(&place, 3, &["--json"]);
     assert_eq!(steps(&ran)[1], ("forget".to_string(), Some(3)));
@@ -396,4 +397,27 @@ fn on_the_night_on_which_the_keys_fell_nothing_is_forgotten() {
     place.done(&["tag", "latest", "--accept-drop"]);
     assert!(!ends(&place, 0, &[]).text().contains("kept 1"));
     assert_eq!(left(), 1);
+}
+
+#[test]
+fn no_link_that_stands_in_place_of_a_file_of_this_host_is_written_through() {
+    let place = place_with("");
+    ends(&place, 0, &[]);
+    let state = place.path("home/.local/state/redkeep");
+    let names: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let lock = names.iter().find(|name| name.to_string_lossy().starts_with("run-daily-")).expect("a lock");
+    fs::write(place.path("other"), "precious").unwrap();
+    fs::remove_file(state.join(lock)).unwrap();
+    std::os::unix::fs::symlink(place.path("other"), state.join(lock)).unwrap();
+    ends(&place, 0, &[]);
+    assert_eq!(fs::read(place.path("other")).unwrap(), b"precious");
+
+    for name in names.iter().filter(|name| !name.to_string_lossy().starts_with("run-")) {
+        if state.join(name).is_file() {
+            fs::remove_file(state.join(name)).unwrap();
+            std::os::unix::fs::symlink(place.path("nowhere"), state.join(name)).unwrap();
+        }
+    }
+    place.run(&["snapshots"]);
+    assert!(!place.path("nowhere").exists(), "a file was made where a link leads");
 }

@@ -232,3 +232,28 @@ fn unfinished_files_are_removed_once_they_are_a_day_old() {
     assert!(!unfinished.exists());
     assert_eq!(listed(&*store, ""), ["packs/ab/1"]);
 }
+
+/// SWEEP-17
+#[test]
+fn what_has_the_name_of_the_reserve_and_is_not_its_file_is_never_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = create(directory.path());
+    let (reserve, other) = (directory.path().join(".reserve"), directory.path().join("other"));
+    let plants: [fn(&Path, &Path); 3] = [
+        |other, reserve| std::os::unix::fs::symlink(other, reserve).unwrap(),
+        |other, reserve| fs::hard_link(other, reserve).unwrap(),
+        |_, reserve| {
+            let pipe = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, reserve, pipe, 0o600.into(), 0).unwrap();
+        },
+    ];
+    for plant in plants {
+        fs::write(&other, "precious").unwrap();
+        plant(&other, &reserve);
+        assert!(!store.lend_reserve(4).unwrap());
+        assert_eq!(store.keep_reserve(8 << 10, 0).unwrap(), 8 << 10);
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(&reserve).unwrap().is_file(), "a reserve of its own");
+        assert_eq!(store.release_reserve().unwrap(), 8 << 10);
+    }
+}

@@ -1,11 +1,11 @@
 //! `redkeep dump`.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use crate::cli::exit::{Code, Hinted, UsageError};
 use crate::cli::human::{plain, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector};
+use crate::held::{Held, replaced};
 use crate::operations::list::{Chosen, Dumped, Selector, dump};
 use crate::operations::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError};
@@ -148,14 +149,17 @@ fn to_file(
     if output.symlink_metadata().is_ok() {
         return Err(refuse("exists already", "name a file that does not exist").into());
     }
+    let last = output.file_name().ok_or_else(|| refuse("names no file", "name a file that does not exist"))?;
+    let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let held = Held::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
     let mut name = OsString::from(".redkeep-partial-");
-    name.push(output.file_name().ok_or_else(|| refuse("names no file", "name a file that does not exist"))?);
-    let partial = output.with_file_name(name);
-    let Dumped { bytes, made_good } = write_new(context, repository, chosen, path, &partial).inspect_err(|_| {
-        // What is left of it is replaced by the next attempt.
-        let _ = fs::remove_file(&partial);
-    })?;
-    fs::rename(&partial, output).with_context(|| format!("cannot create {}", output.display()))?;
+    name.push(last);
+    let (file, Dumped { bytes, made_good }) = write_new(context, repository, chosen, path, (&held, &name))
+        .inspect_err(|_| {
+            // What is left of it is replaced by the next attempt.
+            let _ = held.remove_file(&name);
+        })?;
+    take_name(&held, &name, last, &file).with_context(|| format!("cannot create {}", output.display()))?;
     let shown = output.display().to_string();
     let text = format!(
         "wrote {} of {} to {}, {}\n",
@@ -174,15 +178,15 @@ fn write_new(
     repository: &Repository,
     chosen: &Chosen,
     path: &OsString,
-    partial: &Path,
-) -> anyhow::Result<Dumped> {
-    let failed = || format!("cannot write {}", partial.display());
+    (held, partial): (&Held, &OsStr),
+) -> anyhow::Result<(File, Dumped)> {
+    let failed = || format!("cannot write {}", held.path_of(partial).display());
     // What a killed dump left, or a link that others put there: made anew, so that none is written through.
-    match fs::remove_file(partial) {
+    match held.remove_file(partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(failed),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial).with_context(failed)?;
+    let mut file = held.create(partial, 0o600).with_context(failed)?;
     let dumped = match dump(repository, &chosen.snapshot, path.as_bytes(), &mut file, &context.progress) {
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
             return Err(anyhow::Error::new(error).context(failed()));
@@ -190,5 +194,15 @@ fn write_new(
         other => other.map_err(without_file)?,
     };
     file.sync_all().with_context(failed)?;
-    Ok(dumped)
+    Ok((file, dumped))
+}
+
+/// The name goes to the file that was written, and to none that was put in its place, nor over another one.
+fn take_name(held: &Held, partial: &OsStr, name: &OsStr, file: &File) -> io::Result<()> {
+    held.rename_new(partial, held, name)?;
+    let written = file.metadata()?;
+    match held.look(name)?.map(|seen| seen.id()) == Some((written.dev(), written.ino())) {
+        true => Ok(()),
+        false => Err(replaced()),
+    }
 }

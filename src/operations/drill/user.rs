@@ -1,8 +1,10 @@
 //! Whose process the scratch server is. It is given data that anybody may have made, and modules that run what they like:
 //! where redkeep is root, the server is not.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +12,7 @@ use std::process::{Command, Stdio};
 use walkdir::WalkDir;
 
 use super::super::OperationError;
+use crate::held::Held;
 use crate::redis::program::Program;
 
 /// Who may do nothing, on every Unix.
@@ -26,15 +29,21 @@ pub(super) fn give(made: &Path, data: &Path, program: &Program) -> Result<Option
     if !made.parent().is_some_and(is_open) || !can_run(program, user) {
         return Ok(None);
     }
-    for entry in WalkDir::new(data) {
-        let entry = entry.map_err(|error| OperationError::target("look into", data, error))?;
-        let given = lchown(entry.path(), Some(user.0), Some(user.1));
-        given.map_err(|error| OperationError::target("give away", entry.path(), error))?;
-    }
+    let name = data.file_name().unwrap_or_default();
+    let around = Held::open(made).map_err(|error| OperationError::target("open", made, error))?;
+    give_below(&around, name, user).map_err(|error| OperationError::target("give away", data, error))?;
     // Root's, and nothing in it but what was given: others can pass, and see no names.
-    let passed = fs::set_permissions(made, Permissions::from_mode(0o711));
-    passed.map_err(|error| OperationError::target("set the mode of", made, error))?;
+    around.set_mode(0o711).map_err(|error| OperationError::target("set the mode of", made, error))?;
     Ok(Some(user))
+}
+
+fn give_below(around: &Held, name: &OsStr, user: (u32, u32)) -> io::Result<()> {
+    if !around.look(name)?.is_some_and(|seen| seen.is_dir()) {
+        return around.give_link(name, user);
+    }
+    let below = around.directory(name)?;
+    below.names()?.iter().try_for_each(|name| give_below(&below, name, user))?;
+    below.give(user)
 }
 
 /// The user of the restored files who is not root.

@@ -1,8 +1,8 @@
 //! A service that runs a profile once, and the timer that starts it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -125,12 +125,11 @@ pub(super) fn read(service: &str, timer: &str) -> (Option<Timing>, Option<String
 
 /// Lets systemd read the units before they are put in place. `false`: there is nothing here that could.
 pub(super) fn verify(profile: &str, texts: &[String; 2]) -> Result<bool, OperationError> {
-    let directory = PathBuf::from(format!("/tmp/redkeep-units-{}", std::process::id()));
-    let fails = |source: io::Error| OperationError::target("write units to be verified into", &directory, source);
-    fs::create_dir(&directory).map_err(fails)?;
-    let verified = verify_in(&directory, profile, texts);
-    let _ = fs::remove_dir_all(&directory);
-    verified
+    let base = Path::new("/tmp");
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("redkeep-units-").permissions(private).tempdir_in(base);
+    let directory = made.map_err(|source| OperationError::target("make a directory in", base, source))?;
+    verify_in(directory.path(), profile, texts)
 }
 
 fn verify_in(directory: &Path, profile: &str, texts: &[String; 2]) -> Result<bool, OperationError> {

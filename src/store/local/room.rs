@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags};
@@ -16,7 +16,8 @@ const RESERVE: &str = ".reserve";
 /// A temporary file that nobody wrote to for so long is nobody's.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FLAGS: OFlags =
+    OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Room that is left free in any case: directories and the next small objects need some.
 const SLACK: u64 = 256 << 10;
@@ -24,7 +25,15 @@ const SLACK: u64 = 256 << 10;
 /// Makes the reserve `bytes` large, or as large as twice that stays free beside it; up to `before`, which it had, as
 /// large as there is room. It never shrinks. Answers with the size it has then.
 pub(super) fn keep_reserve(root: &File, bytes: u64, before: u64) -> io::Result<u64> {
-    let file = File::from(rustix::fs::openat(root, RESERVE, FLAGS, Mode::RUSR | Mode::WUSR)?);
+    let file = match open_reserve(root)? {
+        Some(file) => file,
+        None => {
+            // What else may have the name is none, and is not written to.
+            release_reserve(root)?;
+            let new = FLAGS.union(OFlags::CREATE).union(OFlags::EXCL);
+            rustix::fs::openat(root, RESERVE, new, Mode::RUSR | Mode::WUSR)?.into()
+        }
+    };
     let (has, disk) = (file.metadata()?.len(), rustix::fs::fstatvfs(root)?);
     let room = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(has);
     let allowed = bytes.min(room / 3).max(before.min(room.saturating_sub(SLACK))) / PIECE * PIECE;
@@ -44,6 +53,18 @@ pub(super) fn keep_reserve(root: &File, bytes: u64, before: u64) -> io::Result<u
         }
         Err(error) => Err(error),
     }
+}
+
+/// The reserve: a file that has no other name, since it is cut off at will.
+fn open_reserve(root: &File) -> io::Result<Option<File>> {
+    let file = match rustix::fs::openat(root, RESERVE, FLAGS, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // Missing; a link; a pipe or a socket.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    Ok((metadata.is_file() && metadata.nlink() == 1).then_some(file))
 }
 
 /// What is written at once, and the unit of the reserve, in bytes.
@@ -70,11 +91,7 @@ pub(super) fn release_reserve(root: &File) -> io::Result<u64> {
 
 /// Gives so many bytes of the reserve back to the disk, and keeps the rest. Answers whether there were any.
 pub(super) fn lend_reserve(root: &File, bytes: u64) -> io::Result<bool> {
-    let file = match rustix::fs::openat(root, RESERVE, FLAGS.difference(OFlags::CREATE), Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(file) = open_reserve(root)? else { return Ok(false) };
     let size = file.metadata()?.len();
     file.set_len(size.saturating_sub(bytes))?;
     file.sync_all()?;

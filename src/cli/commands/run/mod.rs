@@ -5,7 +5,8 @@ mod plan;
 mod report;
 mod steps;
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,6 +18,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{BusyError, UsageError};
 use crate::cli::outcome::Outcome;
 use crate::format::UnixMillis;
+use crate::held::Held;
 use crate::operations::hooks;
 use crate::operations::watch::{self, Numbers};
 use crate::operations::{Observer, Silent};
@@ -144,8 +146,9 @@ fn take_turn(name: &str, context: &Context) -> anyhow::Result<Option<File>> {
     // Profiles of one name in other files are others.
     let file = context.configuration()?.own_file(name).map(|path| path.canonicalize().unwrap_or_else(|_| path.into()));
     let which = blake3::hash(format!("{file:?}").as_bytes()).to_hex();
-    let path = state.join(format!("run-{name}-{}.lock", which.get(..8).unwrap_or_default()));
-    let file = fs::create_dir_all(&state).and_then(|()| File::create(&path));
+    let name_of_lock = format!("run-{name}-{}.lock", which.get(..8).unwrap_or_default());
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
+    let file = made.and_then(|()| Held::open(&state)?.lock_file(name_of_lock.as_ref()));
     let Ok(file) = file else { return Ok(None) };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
