@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(code(OperationError::NoRoom { what: text(), hint: text() }), 1);
         let unsettled = RedisError::Unsettled { path: "x".into(), attempts: 1, seconds: 1 };
         assert_eq!(code(OperationError::from(unsettled)), 9);
-        let login = RedisError::Login { address: text(), message: text() };
+        let login = RedisError::Login { address: text(), message: text(), hint: text() };
         assert_eq!(code(OperationError::from(login)), 9);
     }
 

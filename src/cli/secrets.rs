@@ -124,27 +124,35 @@ pub(crate) fn new_credential(
     refuse_empty(credential)
 }
 
-/// The password of a server: from a file, from what a command prints, or from `REDISCLI_AUTH`.
+/// The password of a server, and where it came from: from a file, from what a command prints, or from `REDISCLI_AUTH`.
 pub(crate) fn server_password(
     context: &Context,
     file: Option<&Path>,
     command: Option<&str>,
-) -> anyhow::Result<Option<Secret>> {
+    is_configured: bool,
+) -> anyhow::Result<Option<(Secret, String)>> {
     const REDISCLI_AUTH: &str = "REDISCLI_AUTH";
+    let names = match is_configured {
+        true => ["redis-password-file", "redis-password-command"],
+        false => ["--redis-password-file", "--redis-password-command"],
+    };
     let options = vec![
-        ("--redis-password-file", file.map(|file| Source::PasswordFile(file.into()))),
-        ("--redis-password-command", command.map(|command| Source::PasswordCommand(command.into()))),
+        (names[0], file.map(|file| Source::PasswordFile(file.into()))),
+        (names[1], command.map(|command| Source::PasswordCommand(command.into()))),
     ];
     let environment = vec![(REDISCLI_AUTH, variable(REDISCLI_AUTH).map(|_| Source::Variable(REDISCLI_AUTH)))];
-    match choose([options, environment])?.1 {
+    let (name, source) = choose([options, environment])?;
+    let from = whence(name, &source);
+    let secret = match source {
         Source::PasswordFile(path) => {
             let read = read_file(context, &path);
-            read.map(first_line).with_context(|| format!("cannot read password file {}", path.display())).map(Some)
+            read.map(first_line).with_context(|| format!("cannot read password file {}", path.display()))?
         }
-        Source::PasswordCommand(command) => run(&command).map(first_line).map(Some),
-        Source::Variable(name) => Ok(Some(Secret::new(variable(name).unwrap_or_default().into_vec()))),
-        Source::KeyFile(_) | Source::Prompt => Ok(None),
-    }
+        Source::PasswordCommand(command) => run(&command).map(first_line)?,
+        Source::Variable(name) => Secret::new(variable(name).unwrap_or_default().into_vec()),
+        Source::KeyFile(_) | Source::Prompt => return Ok(None),
+    };
+    Ok(Some((secret, from)))
 }
 
 fn options(context: &Context) -> Named {

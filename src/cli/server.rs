@@ -10,7 +10,7 @@ use super::context::Context;
 use super::secrets;
 use super::settings::variable;
 use crate::operations::OperationError;
-use crate::redis::server::{Address, Tls, find_nearby};
+use crate::redis::server::{Address, Tls, find_nearby, refuse_unknown_command};
 
 /// Which live server is meant, and how it is logged in to.
 #[derive(Debug, Default, Args)]
@@ -53,6 +53,9 @@ pub(crate) struct Login {
     /// What a command is called there that was renamed; may be given several times
     #[arg(long, value_name = "NAME=NEW", value_parser = renamed_command)]
     pub renamed_command: Vec<(String, String)>,
+    /// Its password is named in a configuration file.
+    #[arg(skip)]
+    pub is_configured: bool,
 }
 
 impl ServerArguments {
@@ -83,14 +86,22 @@ impl Login {
             context,
             self.redis_password_file.as_deref(),
             self.redis_password_command.as_deref(),
+            self.is_configured,
         )?;
+        let (password, from) = password.unzip();
         let text = password.as_deref().map(|secret| std::str::from_utf8(secret).map(str::to_owned));
         let password = text.transpose().context("the server's password is not UTF-8")?.map(Zeroizing::new);
         let tls = self.tls()?;
         Ok(move |address: Address| {
             let is_given = self.redis_password_file.is_some() || self.redis_password_command.is_some();
             let password = password.as_deref().filter(|_| is_given || !address.has_password());
+            let whence = match (password.is_some(), address.has_password()) {
+                (true, _) => from.clone(),
+                (false, true) => Some("the address".to_owned()),
+                (false, false) => None,
+            };
             let address = address.with_login(self.redis_user.as_deref(), password.map(String::as_str));
+            let address = address.with_password_from(whence);
             let stop = context.progress.stop_flag();
             address.with_tls(tls.clone()).with_renamed(&self.renamed_command).with_stop(Some(stop))
         })
@@ -108,8 +119,11 @@ impl Login {
 }
 
 pub(crate) fn renamed_command(text: &str) -> Result<(String, String), String> {
-    let named = text.split_once('=').filter(|(usual, new)| !usual.is_empty() && !new.is_empty());
-    named.map(|(usual, new)| (usual.into(), new.into())).ok_or_else(|| "write it like CONFIG=MYCONFIG".into())
+    let is_word = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
+    let named = text.split_once('=').filter(|(usual, new)| is_word(usual) && is_word(new));
+    let (usual, new) = named.ok_or("write it like CONFIG=MYCONFIG")?;
+    refuse_unknown_command(usual)?;
+    Ok((usual.into(), new.into()))
 }
 
 /// What a directory of a server is called here.

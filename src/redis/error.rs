@@ -103,6 +103,8 @@ pub enum RedisError {
         address: String,
         /// What it said.
         message: String,
+        /// What to do about it.
+        hint: String,
     },
     /// A server answered a command with an error.
     #[error("the server answered {command} with: {message}")]
@@ -111,6 +113,8 @@ pub enum RedisError {
         command: String,
         /// What it said.
         message: String,
+        /// What to do about it, where there is something.
+        hint: Option<String>,
     },
     /// A server is in no state in which it can be captured or replaced.
     #[error("{what}")]
@@ -177,14 +181,12 @@ impl RedisError {
             Self::Address { .. } => {
                 Some("write it like redis://127.0.0.1:6379, rediss://host, or /run/redis/redis.sock")
             }
-            Self::Login { .. } => {
-                Some("give the password with --redis-password-file, and the user in the address: redis://USER@HOST")
-            }
-            Self::Answer { message, .. } if message.starts_with("NOPERM") => {
-                Some("the user lacks a right: redkeep doctor prints the ACL line it needs")
-            }
-            Self::Connection { hint, .. } | Self::Server { hint, .. } | Self::Stopped { hint, .. } => Some(hint),
-            Self::Answer { .. } | Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
+            Self::Answer { hint, .. } => hint.as_deref(),
+            Self::Connection { hint, .. }
+            | Self::Login { hint, .. }
+            | Self::Server { hint, .. }
+            | Self::Stopped { hint, .. } => Some(hint),
+            Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }
 }

@@ -25,6 +25,7 @@ mod nowhere;
 mod passwords;
 mod place;
 mod prune;
+mod refusals;
 mod restore;
 mod run;
 mod schedule;

@@ -13,6 +13,7 @@ use super::{Access, beside, placed};
 use crate::cli::server::Login;
 use crate::operations::check::CheckDepth;
 use crate::operations::forget::policy::Policy;
+use crate::redis::server::refuse_unknown_command;
 
 /// `[profile.NAME]`.
 #[derive(Clone, Default, Deserialize)]
@@ -168,6 +169,7 @@ impl Profile {
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             renamed_command: self.renamed_commands.clone().into_iter().collect(),
+            is_configured: self.redis_password_file.is_some() || self.redis_password_command.is_some(),
         }
     }
 
@@ -206,6 +208,9 @@ impl Profile {
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("tls-cert and tls-key: give both or neither".into());
+        }
+        for usual in self.renamed_commands.keys() {
+            refuse_unknown_command(usual).map_err(|why| format!("renamed-commands: {why}"))?;
         }
         let is_read = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "prom");
         match &self.metrics_file {

@@ -141,7 +141,7 @@ impl Stopped {
                 });
             }
         };
-        Ok(login.elsewhere(&named)?.with_known_password(of("requirepass")))
+        Ok(login.elsewhere(&named)?.with_known_password(of("requirepass"), "requirepass of its configuration"))
     }
 
     /// What a stand-in of it is started with.

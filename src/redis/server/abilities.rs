@@ -44,7 +44,7 @@ impl Server {
             let told = told.into_iter().next().unwrap_or_default();
             if told.len() != some.len() {
                 let message = format!("{} answers to {} names", told.len(), some.len());
-                return Err(RedisError::Answer { command: "COMMAND".into(), message });
+                return Err(RedisError::Answer { command: "COMMAND".into(), message, hint: None });
             }
             let not_known = some.iter().zip(told).filter(|(_, told)| *told == Value::Nil);
             unknown.extend(not_known.map(|(name, _)| *name));

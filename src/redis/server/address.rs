@@ -20,6 +20,8 @@ use crate::redis::peer::Peer;
 pub struct Address {
     info: ConnectionInfo,
     tls: Tls,
+    /// Where the password came from, for people.
+    password_from: Option<String>,
     /// What commands are called there that an operator renamed, by their usual names in upper case.
     renamed: BTreeMap<String, String>,
     /// Is set once the user asks to stop: an answer is not waited for then.
@@ -102,9 +104,22 @@ impl Address {
         Ok(Self { info: other.info.set_redis_settings(login), ..self.clone() })
     }
 
-    /// The same server with a password that is known from elsewhere, where none is given.
-    pub fn with_known_password(self, password: Option<&str>) -> Self {
-        if self.has_password() { self } else { self.with_login(None, password) }
+    /// The same server with a password that is known from elsewhere, where none is given; `from` where that is, for people.
+    pub fn with_known_password(self, password: Option<&str>, from: &str) -> Self {
+        match password.filter(|_| !self.has_password()) {
+            Some(password) => self.with_login(None, Some(password)).with_password_from(Some(from.into())),
+            None => self,
+        }
+    }
+
+    /// Where the password came from, for people.
+    pub fn with_password_from(mut self, from: Option<String>) -> Self {
+        self.password_from = from;
+        self
+    }
+
+    pub(super) fn password_from(&self) -> Option<&str> {
+        self.password_from.as_deref()
     }
 
     /// A user without a password is logged in with an empty one: without AUTH he would be the default user.
@@ -179,7 +194,13 @@ impl FromStr for Address {
         }
         // CLIENT SETINFO is no command of a least-privilege user before 7.2.
         let login = info.redis_settings().clone().set_skip_set_lib_name();
-        Ok(Self { info: info.set_redis_settings(login), tls: Tls::default(), renamed: BTreeMap::new(), stop: None })
+        Ok(Self {
+            info: info.set_redis_settings(login),
+            tls: Tls::default(),
+            password_from: None,
+            renamed: BTreeMap::new(),
+            stop: None,
+        })
     }
 }
 

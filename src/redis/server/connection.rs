@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::redis::{FromRedisValue, Pipeline, Value, from_redis_value, parse_redis_value};
 
 use super::address::Address;
+use super::answer::{at_the_door, refuse_sentinel, refused};
 use super::info::Info;
 use super::tls;
 use super::trouble::Trouble;
@@ -55,26 +56,22 @@ impl Server {
             {
                 Ok(server)
             }
-            Err(RedisError::Answer { message, .. }) => Err(RedisError::Login { address: address.to_string(), message }),
-            Err(error) => Err(error),
+            Err(error) => Err(at_the_door(address, error)),
         }
     }
 
     /// As the user that the address names, to the database it names.
     fn log_in(&mut self) -> Result<(), RedisError> {
-        let address = self.address.to_string();
-        let refused = |error| match error {
-            RedisError::Answer { message, .. } => RedisError::Login { address: address.clone(), message },
-            other => other,
-        };
+        let address = self.address.clone();
         let settings = self.address.info().redis_settings().clone();
         if let Some(password) = settings.password() {
             let user = settings.username().filter(|user| !user.is_empty());
             let words: Vec<&str> = ["AUTH"].into_iter().chain(user).chain([password]).collect();
-            self.words(&words).map_err(refused)?;
+            self.words(&words).map_err(|error| at_the_door(&address, error))?;
         }
         if settings.db() != 0 {
-            self.words(&["SELECT", &settings.db().to_string()]).map_err(refused)?;
+            let selected = self.words(&["SELECT", &settings.db().to_string()]);
+            selected.map_err(|error| at_the_door(&address, error))?;
         }
         Ok(())
     }
@@ -111,13 +108,13 @@ impl Server {
             command.arg(*word);
         }
         let answer = self.ask(&command.get_packed_command(), 1, usual)?.into_iter().next().unwrap_or(Value::Nil);
-        from_redis_value(answer).map_err(|error| failed(usual, error.into()))
+        from_redis_value(answer).map_err(|error| failed(&self.address, usual, error.into()))
     }
 
     /// Sends commands of one name at once, and answers with what came to each.
     pub(super) fn at_once<T: FromRedisValue>(&mut self, name: &str, commands: &Pipeline) -> Result<Vec<T>, RedisError> {
         let answers = self.ask(&commands.get_packed_pipeline(), commands.len(), name)?;
-        from_redis_value(Value::Array(answers)).map_err(|error| failed(name, error.into()))
+        from_redis_value(Value::Array(answers)).map_err(|error| failed(&self.address, name, error.into()))
     }
 
     /// The values that came; one that says an error is an error.
@@ -125,7 +122,7 @@ impl Server {
         let answers = self.wire.ask(packed, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
         let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);
-        answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(name, error))).collect()
+        answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(&self.address, name, error))).collect()
     }
 
     /// How long to wait for an answer from now on: some commands look at every key.
@@ -134,9 +131,10 @@ impl Server {
         Ok(())
     }
 
-    /// INFO, all of it that comes without asking.
+    /// INFO, all of it that comes without asking. Refuses a Sentinel.
     pub fn info(&mut self) -> Result<Info, RedisError> {
-        self.words(&["INFO"]).map(|text| Info::parse(&text))
+        let text = self.words(&["INFO"])?;
+        refuse_sentinel(&self.address, Info::parse(&text))
     }
 
     /// One section of INFO.
@@ -155,8 +153,8 @@ impl Server {
         both.cmd(self.address.command("TIME")).cmd(self.address.command("INFO"));
         let answers = self.ask(&both.get_packed_pipeline(), both.len(), "INFO")?;
         let (time, info): (Vec<String>, String) =
-            from_redis_value(Value::Array(answers)).map_err(|error| failed("INFO", error.into()))?;
-        Ok((server_time(&time)?, Info::parse(&info)))
+            from_redis_value(Value::Array(answers)).map_err(|error| failed(&self.address, "INFO", error.into()))?;
+        Ok((server_time(&time)?, refuse_sentinel(&self.address, Info::parse(&info))?))
     }
 
     /// A setting; `None` if this server does not have it.
@@ -172,17 +170,18 @@ fn server_time(answer: &[String]) -> Result<ServerTime, RedisError> {
     let number = |place: usize| answer.get(place).and_then(|text| text.parse::<u64>().ok());
     let time =
         number(0).zip(number(1)).and_then(|(seconds, micros)| seconds.checked_mul(1_000_000)?.checked_add(micros));
-    let strange = || RedisError::Answer { command: "TIME".into(), message: format!("strange answer {answer:?}") };
+    let strange =
+        || RedisError::Answer { command: "TIME".into(), message: format!("strange answer {answer:?}"), hint: None };
     time.map(ServerTime).ok_or_else(strange)
 }
 
-fn failed(command: &str, error: ::redis::RedisError) -> RedisError {
+fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> RedisError {
     let said = || {
         let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
         format!("{code}{}", error.detail().unwrap_or_default())
     };
     let message = if error.code().is_some() || error.detail().is_some() { said() } else { error.to_string() };
-    RedisError::Answer { command: command.to_ascii_uppercase(), message }
+    refused(address, command, message)
 }
 
 fn lost(address: &Address, trouble: Trouble) -> RedisError {

@@ -261,7 +261,9 @@ fn locate(
     let Some(told) = told else {
         return Err(RedisError::Server {
             what: format!("where the server at {} keeps its files is not known", server.address()),
-            hint: "name its directory with --dir, allow its user CONFIG GET (+config|get), or run as root".into(),
+            hint: "name its directory with --dir; or allow its user CONFIG GET (+config|get), say what CONFIG is called there \
+                   (--renamed-command CONFIG=NEW), or run as root"
+                .into(),
         });
     };
     let seen = process.map(|process| process.path_from_here(&told)).filter(|seen| seen.is_dir());

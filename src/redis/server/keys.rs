@@ -31,7 +31,7 @@ impl Server {
             scan.cmd("SCAN").arg(&cursor).arg("COUNT").arg(BATCH);
             let answers: Vec<(String, Vec<Vec<u8>>)> = self.at_once("SCAN", &scan)?;
             let Some((next, keys)) = answers.into_iter().next() else {
-                return Err(RedisError::Answer { command: "SCAN".into(), message: "no answer".into() });
+                return Err(RedisError::Answer { command: "SCAN".into(), message: "no answer".into(), hint: None });
             };
             let mut ask = ::redis::pipe();
             for key in &keys {

@@ -46,7 +46,17 @@ pub fn find_nearby(with: &dyn Fn(Address) -> Address) -> Result<Address, RedisEr
             return Ok(address);
         }
     }
-    Err(nobody)
+    match nobody {
+        // Nobody said where it is: what else was tried is not guessed.
+        RedisError::Connection { address, source, .. } => Err(RedisError::Connection {
+            address,
+            source,
+            hint: "is it running? the usual sockets and configuration files of this host lead to no server either: say where it \
+                   is with --redis"
+                .into(),
+        }),
+        other => Err(other),
+    }
 }
 
 /// Fails only where nobody answers.

@@ -21,6 +21,8 @@ pub(super) fn prefer_replica(
     place: &WhereOptions,
     watch: &Watch<'_>,
 ) -> Result<(Server, Option<ServerTime>), RedisError> {
+    // A Sentinel does not know the time.
+    server.info()?;
     let (time, info) = server.time_and_info()?;
     for (host, port) in info.replicas() {
         let address = server.address().at(&host, port);

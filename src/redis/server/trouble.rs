@@ -53,7 +53,10 @@ impl Trouble {
     /// Something else than a server of this kind answers.
     pub(super) fn of_strange_answer(name: &str, what: &str, input: &[u8]) -> Trouble {
         let hint = match input {
-            _ if input.starts_with(b"HTTP/") => "a web server answers there: name the server's own port",
+            // Some answer an unknown request without a word of their protocol.
+            _ if input.starts_with(b"HTTP/") || input.starts_with(b"<") => {
+                "a web server answers there: name the server's own port"
+            }
             _ if input.starts_with(&ALERT) => {
                 "it speaks TLS there: write rediss:// and name its certificate with --tls-ca"
             }
@@ -185,7 +188,7 @@ mod tests {
     #[test]
     fn what_answers_in_another_protocol_is_told_for_what_it_is() {
         let strange = |input: &[u8]| hint(Trouble::of_strange_answer("PING", "is not the protocol of a server", input));
-        assert!(strange(b"HTTP/1.1 400").contains("web server"));
+        assert!(strange(b"HTTP/1.1 400").contains("web server") && strange(b"<!DOCTYPE HTML>").contains("web server"));
         assert!(strange(&[0x15, 3, 3, 0, 2]).contains("rediss://"));
         assert!(strange(b"SSH-2.0").contains("something else"));
     }
