@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Journals, LEFT_BY_0_1, State, is_left_by_0_1};
+use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1};
 use super::plan::entries;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
@@ -50,7 +50,7 @@ impl ServerUndoReport {
 /// restored into it.
 pub fn undo_directory(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
     let Ok(held) = Held::open(directory) else { return Ok(None) };
-    let site = super::Site::of(&held)?;
+    let site = Site::of(&held)?;
     let journals = Journals::existing(state)?;
     let journals = match journals {
         Some(journals) if journals.read(&site)?.is_some() => journals,
@@ -69,7 +69,7 @@ pub fn undo_directory(directory: &Path, state: Option<&Path>) -> Result<Option<S
 /// What [`undo_directory`] would do.
 pub fn look_at_undo(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
     let Ok(held) = Held::open(directory) else { return Ok(None) };
-    let site = super::Site::of(&held)?;
+    let site = Site::of(&held)?;
     let journals = match Journals::existing(state)? {
         Some(journals) if journals.read(&site)?.is_some() => journals,
         Some(_) | None => return refuse_0_1(&held).map(|()| None),
