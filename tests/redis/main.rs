@@ -22,6 +22,8 @@ mod doubt;
 mod drill;
 mod drill_counts;
 mod drill_surroundings;
+mod hostile_owner;
+mod hostile_owner_attacker;
 mod hostile_owner_planted;
 mod hostile_owner_scene;
 mod key_drop;
