@@ -93,6 +93,46 @@ fn an_aof_switched_off_is_seen_in_the_process_and_later_in_the_dump() {
     assert_eq!(keys(&RedisServer::start(ServerKind::Redis7, copy.path())), 201);
 }
 
+/// CAPTURE-7
+#[test]
+fn an_aof_switched_off_within_the_second_of_its_last_write_is_no_later_than_the_dump() {
+    let Some((dir, mut server)) = server_with_aof(ServerKind::Redis7, &[]) else { return };
+    run(&server, "SET in-both 1");
+    run(&server, "CONFIG SET appendonly no");
+    run(&server, "SET only-in-memory 1");
+    server.stop_saving();
+    assert_verdict(&capture(dir.path()), STALE);
+}
+
+/// A copy with times of its own, made some seconds after the dump was saved.
+fn copied_later(from: &Path) -> TempDir {
+    let saved = fs::metadata(from.join("dump.rdb")).unwrap().modified().unwrap();
+    wait_for("some seconds", || saved.elapsed().is_ok_and(|age| age > Duration::from_secs(3)).then_some(()));
+    let copy = tempfile::tempdir().unwrap();
+    crate::support::repository::copy(from, copy.path());
+    copy
+}
+
+/// CAPTURE-7
+#[test]
+fn a_copy_that_kept_no_times_is_judged_by_what_its_files_tell_themselves() {
+    let Some((dir, mut server)) = server_with_aof(ServerKind::Redis7, &["aof-timestamp-enabled yes"]) else { return };
+    run(&server, "SAVE");
+    wait_for_later_second(&dir.path().join("dump.rdb"));
+    run(&server, "SET later 1");
+    server.kill();
+    let verdict_of = |copy: TempDir| verdict(&capture(copy.path())).0.to_owned();
+    assert_eq!(verdict_of(copied_later(dir.path())), "aof", "a timestamp in it is later than the dump");
+
+    let mut server =
+        RedisServer::start_with(ServerKind::Redis7, dir.path(), ServerOptions::with_config(&["appendonly yes"]));
+    run(&server, "CONFIG SET appendonly no");
+    run(&server, "SET only-in-memory 1");
+    wait_for_later_second(&dir.path().join(INCREMENT));
+    server.stop_saving();
+    assert_verdict(&capture(copied_later(dir.path()).path()), STALE);
+}
+
 fn keys(server: &RedisServer) -> usize {
     server.info().databases().into_iter().map(|database| keys_of(server, database)).sum()
 }

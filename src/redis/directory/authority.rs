@@ -26,6 +26,9 @@ pub(super) struct AofState {
     /// When its server closed it, in seconds since the epoch: servers from Redis 8 on note the end of the last increment
     /// in the manifest, when they stop and when their AOF is switched off alike. Up to then there was no other dataset.
     pub closed: Option<i64>,
+    /// The last second that its files tell of themselves, where their times say nothing: when its base was begun, or the last
+    /// timestamp among its commands.
+    pub told: Option<i64>,
     /// Traces of a server that does not write to it.
     pub traces: Vec<Trace>,
 }
@@ -46,6 +49,11 @@ pub(super) struct DumpState {
     pub path: Vec<u8>,
     /// When the save began, by the server's clock: seconds since the epoch.
     pub saved: Option<i64>,
+    /// When the file was last written: seconds and nanoseconds since the epoch.
+    pub written: (i64, i64),
+    /// Whether the file came to be later than its save began, and was written then: a copy that did not keep its times, whose
+    /// files say nothing of when a server wrote them.
+    pub is_copied: bool,
 }
 
 /// What is to be thought of the files.
@@ -66,7 +74,7 @@ pub(super) fn primary(aofs: &[AofState]) -> Option<usize> {
     (0..aofs.len()).max_by_key(|&place| aofs.get(place).map(rank))
 }
 
-/// Weighs the AOFs, of which `primary` counts, against the dump.
+/// CAPTURE-7: weighs the AOFs, of which `primary` counts, against the dump.
 pub(super) fn judge(aofs: &[AofState], dump: Option<&DumpState>) -> Verdict {
     let Some(aof) = primary(aofs).and_then(|place| aofs.get(place)) else {
         let authoritative = if dump.is_some() { "rdb" } else { "none" };
@@ -105,14 +113,27 @@ fn reasons(aof: &AofState, dump: Option<&DumpState>) -> Vec<String> {
     let is_written = matches!(aof.sight, Sight::Written(_));
     let traces = aof.traces.iter().filter(|trace| !is_written || **trace == Trace::RewriteSince);
     let mut reasons: Vec<String> = traces.map(|trace| trace.reason().to_owned()).collect();
-    let (done, until) = match aof.closed {
-        Some(closed) => ("closed", closed),
-        None => ("last written", aof.written.0),
-    };
-    if let Some(dump) = dump.filter(|dump| !is_written && dump.saved.is_some_and(|saved| saved > until)) {
-        reasons.push(format!("{} was saved after it was {done}", String::from_utf8_lossy(&dump.path)));
+    if let Some((dump, saved)) = dump.filter(|_| !is_written).and_then(|dump| Some((dump, dump.saved?))) {
+        let after = saved_after(aof, dump, saved)
+            .map(|what| format!("{} was saved {what}", String::from_utf8_lossy(&dump.path)));
+        reasons.extend(after);
     }
     reasons
+}
+
+/// Whether a dump was saved after an AOF was left, or may have been.
+fn saved_after(aof: &AofState, dump: &DumpState, saved: i64) -> Option<&'static str> {
+    let is_later = |until: i64| saved > until;
+    match aof.closed {
+        _ if dump.is_copied => aof
+            .told
+            .is_none_or(is_later)
+            .then_some("after all that the AOF tells of itself, and the files' own times are those of a copy"),
+        Some(closed) => is_later(closed).then_some("after it was closed"),
+        None if is_later(aof.written.0) => Some("after it was last written"),
+        None => (saved == aof.written.0 && dump.written > aof.written)
+            .then_some("in the second in which it was last written, and may be the later one"),
+    }
 }
 
 impl Trace {
@@ -134,10 +155,10 @@ fn times(aof: &AofState, dump: Option<&DumpState>) -> String {
     }
     match dump {
         None => format!("{written}, no dump"),
-        Some(DumpState { path, saved: Some(saved) }) => {
+        Some(DumpState { path, saved: Some(saved), .. }) => {
             format!("{written}, {} saved {}", String::from_utf8_lossy(path), time(*saved))
         }
-        Some(DumpState { path, saved: None }) => {
+        Some(DumpState { path, saved: None, .. }) => {
             format!("{written}, {} saved at an unknown time", String::from_utf8_lossy(path))
         }
     }
@@ -158,11 +179,11 @@ mod tests {
 
     fn aof(sight: Sight, traces: &[Trace]) -> AofState {
         let (path, written) = (b"a.manifest".to_vec(), (1_700_000_000, 5));
-        AofState { path, has_manifest: true, sight, written, closed: None, traces: traces.to_vec() }
+        AofState { path, has_manifest: true, sight, written, closed: None, told: None, traces: traces.to_vec() }
     }
 
     fn dump(saved: i64) -> DumpState {
-        DumpState { path: b"dump.rdb".to_vec(), saved: Some(saved) }
+        DumpState { path: b"dump.rdb".to_vec(), saved: Some(saved), written: (saved, 9), is_copied: false }
     }
 
     fn told(verdict: &Verdict) -> (&str, Option<&str>, Vec<&str>) {
@@ -190,9 +211,29 @@ mod tests {
             message.contains("AOF last written 2023-11-14T22:13:20Z, dump.rdb saved 2023-11-14T22:13:21Z"),
             "{message}"
         );
-        // A save in the very second of the last write is no later one.
+        // A save in the very second of the last write is an earlier one if its file was finished earlier.
         let verdict = judge(&[aof(Sight::Nothing, &[])], Some(&dump(1_700_000_000)));
+        assert_eq!(told(&verdict), ("unknown", Some("unknown"), vec!["aof-maybe-stale"]));
+        let earlier = DumpState { written: (1_700_000_000, 4), ..dump(1_700_000_000) };
+        let verdict = judge(&[aof(Sight::Nothing, &[])], Some(&earlier));
         assert_eq!(told(&verdict), ("aof", Some("unknown"), vec![]));
+    }
+
+    /// CAPTURE-7
+    #[test]
+    fn of_a_copy_that_kept_no_times_what_the_files_tell_themselves_decides() {
+        let copied = |saved| DumpState { is_copied: true, ..dump(saved) };
+        let stale = ("unknown", Some("unknown"), vec!["aof-maybe-stale"]);
+        for (tells, saved, expected) in [
+            (None, 1_600_000_000, &stale),
+            (Some(1_600_000_000), 1_600_000_001, &stale),
+            (Some(1_600_000_000), 1_600_000_000, &("aof", Some("unknown"), vec![])),
+        ] {
+            let aof = AofState { told: tells, closed: Some(1_700_000_000), ..aof(Sight::Nothing, &[]) };
+            assert_eq!(&told(&judge(&[aof], Some(&copied(saved)))), expected, "{tells:?} {saved}");
+        }
+        let verdict = judge(&[aof(Sight::Written(7), &[])], Some(&copied(1_800_000_000)));
+        assert_eq!(told(&verdict), ("aof", Some("yes"), vec![]), "a process that writes to it decides");
     }
 
     #[test]

@@ -231,6 +231,18 @@ impl<'t> Opened<'t> {
         });
     }
 
+    /// Reads what the AOF that counts tells of its own age.
+    fn ask_aofs(&mut self) {
+        let Some(place) = self.primary() else { return };
+        let told = match self.aofs.sets.get(place) {
+            Some(set) => set.told(),
+            None => self.top_level.single.as_ref().and_then(Candidate::told),
+        };
+        if let Some(state) = self.states.get_mut(place) {
+            state.told = told;
+        }
+    }
+
     fn settled(self) -> Option<Self> {
         (!self.unsettled).then_some(self)
     }
@@ -238,6 +250,9 @@ impl<'t> Opened<'t> {
     /// Decides what counts, cuts what grows, and puts everything in order.
     fn finish(mut self, directory: PathBuf) -> Result<(Capture, Option<Measure>), RedisError> {
         let dump = self.top_level.dump.as_ref().map(Candidate::dump_state);
+        if dump.as_ref().is_some_and(|dump| dump.is_copied) {
+            self.ask_aofs();
+        }
         let measure = self.measure();
         let verdict = self.verdict(dump.as_ref());
         let mut facts = self.facts(&verdict, dump.as_ref());

@@ -124,6 +124,12 @@ fn follow(file: &File, length: u64) -> io::Result<Option<Commands>> {
     Ok(end.map(|end| scanner.finish().after(end)))
 }
 
+/// The last timestamp among the commands of the first `length` bytes, in seconds since the epoch.
+pub(super) fn last_second(file: &File, length: u64) -> io::Result<Option<i64>> {
+    let last = follow(file, length)?.and_then(|commands| commands.last_timestamp);
+    Ok(last.and_then(|last| i64::try_from(last.seconds).ok()))
+}
+
 fn push(scanner: &mut Scanner, mut span: Span<'_>) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use super::authority::{AofState, Trace, warning};
 use super::captured_file::{CapturedFile, Content};
 use super::choice::Choice;
-use super::ending::{End, Writer, find_end};
+use super::ending::{End, Writer, find_end, last_second};
 use super::listing::{Listed, Listing, MANIFEST, has_name_of_manifest, is_aof_directory};
 use super::multi_part::{MultiPart, Outcome, Part, open_parts};
 use super::names::{file_name, is_any_part_name, is_part_name, join, parent};
-use super::opened::FileId;
+use super::opened::{FileId, first_bytes};
 use super::owners::Owners;
 use super::told::{Measure, Told};
+use super::top_level::saved;
 use crate::aof::FileType;
 use crate::format::snapshot::{Role, Warning};
 use crate::redis::error::RedisError;
@@ -287,7 +288,16 @@ impl AofSet {
         let closed = has_end.then(|| self.files.metadata.mtime());
         let written = self.last().map_or((0, 0), |last| (last.metadata.mtime(), last.metadata.mtime_nsec()));
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !self.files.is_current(&self.place)?;
-        Ok((AofState { path: self.path.clone(), has_manifest: true, sight, written, closed, traces }, moved_on))
+        let path = self.path.clone();
+        Ok((AofState { path, has_manifest: true, sight, written, closed, told: None, traces }, moved_on))
+    }
+
+    /// The last second that its files tell of themselves.
+    pub(super) fn told(&self) -> Option<i64> {
+        let base = self.files.parts.iter().find(|part| part.entry.file_type == FileType::Base);
+        let began = base.and_then(|base| saved(&first_bytes(&base.file).ok()?));
+        let last = self.last().and_then(|last| last_second(&last.file, last.metadata.len()).ok().flatten());
+        last.max(began)
     }
 
     /// Its files, the last one cut where it is whole, how many bytes that left out, and what has to be told of their ends.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::authority::{AofState, DumpState, Trace};
+use super::ending::last_second;
 use super::names::Guise;
 use super::opened::FileId;
 use super::told::{Measure, Told};
@@ -103,8 +104,17 @@ impl Candidate {
 
     /// What is known of it as the dump.
     pub(super) fn dump_state(&self) -> DumpState {
-        let saved = rdb::read_header(&self.first).and_then(|peek| peek.aux.ctime);
-        DumpState { path: self.path.clone(), saved: saved.and_then(|saved| i64::try_from(saved).ok()) }
+        let saved = saved(&self.first);
+        // A server makes the file at which it saves; one second is what its clock may be behind that of the file system.
+        let is_copied = began(&self.metadata)
+            .zip(saved)
+            .is_some_and(|(born, saved)| born.0 > saved.saturating_add(1) && self.written() >= (born.0, 0));
+        DumpState { path: self.path.clone(), saved, written: self.written(), is_copied }
+    }
+
+    /// The last second that it tells of itself as an AOF.
+    pub(super) fn told(&self) -> Option<i64> {
+        last_second(&self.file, self.metadata.len()).ok().flatten().max(saved(&self.first))
     }
 
     /// What can be seen of it now as the AOF, and whether another look may show more: the server has replaced it
@@ -123,8 +133,13 @@ impl Candidate {
         });
         let traces = if rewrite { vec![Trace::RewriteSince] } else { Vec::new() };
         let path = self.path.clone();
-        (AofState { path, has_manifest: false, sight, written, closed: None, traces }, moved_on || rewrite)
+        (AofState { path, has_manifest: false, sight, written, closed: None, told: None, traces }, moved_on || rewrite)
     }
+}
+
+/// When an RDB file was begun, as it says.
+pub(super) fn saved(first: &[u8]) -> Option<i64> {
+    rdb::read_header(first).and_then(|peek| peek.aux.ctime).and_then(|saved| i64::try_from(saved).ok())
 }
 
 /// Rewrites, under way or left behind, that began after this moment: name and identity of their files.
