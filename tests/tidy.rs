@@ -173,6 +173,18 @@ fn a_server_is_kept_from_every_variable_that_redkeep_knows() {
 }
 
 #[test]
+fn a_hook_is_kept_from_every_variable_that_holds_a_secret() {
+    let of = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (known, hooks) = (of("src/redis/program.rs"), of("src/operations/hooks.rs"));
+    let list = known.split("const OURS").nth(1).unwrap().split("];").next().unwrap();
+    let is_secret = |name: &&str| (name.contains("PASSWORD") || name.contains("AUTH")) && !name.ends_with("_FILE");
+    let secrets: Vec<&str> = list.split('"').filter(is_secret).collect();
+    assert!(secrets.len() >= 4, "{secrets:?}");
+    let missing: Vec<&&str> = secrets.iter().filter(|name| !hooks.contains(&format!("\"{name}\""))).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+}
+
+#[test]
 fn no_test_is_switched_off() {
     let marks = [concat!("#[", "ignore"), concat!("to", "do!(")];
     let all = ["src", "tests"].into_iter().flat_map(|folder| files(folder, "rs"));

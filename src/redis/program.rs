@@ -148,6 +148,15 @@ pub(in crate::redis) fn without_secrets(command: &mut Command) -> &mut Command {
     OURS.iter().fold(command, |command, name| command.env_remove(name))
 }
 
+/// What is not there of what starting a program takes: the system gives one error for all of it.
+pub(in crate::redis) fn lacks(program: &Path, directory: &Path) -> Option<String> {
+    match (directory.is_dir(), program.exists()) {
+        (false, _) => Some(format!("the directory {} that it works in is not there", directory.display())),
+        (true, false) => Some("the program is not there".into()),
+        (true, true) => None,
+    }
+}
+
 /// Whether only root and the user that redkeep runs as can have put a program there. A server says what it runs, and may
 /// say anything.
 pub(crate) fn is_trusted(path: &Path) -> bool {

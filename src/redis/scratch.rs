@@ -28,7 +28,7 @@ use super::scratch_log;
 use super::server::{Address, Info, Server};
 use crate::aof::append_word;
 use crate::held::{Held, give};
-use crate::redis::program::without_secrets;
+use crate::redis::program::{lacks, without_secrets};
 
 /// For how long a server that is loading may show no progress. A value is read whole between two signs of life.
 const STANDSTILL: Duration = Duration::from_secs(120);
@@ -209,7 +209,11 @@ impl Scratch {
             command.uid(user).gid(group);
         }
         let child = command.spawn().map_err(|error| RedisError::Server {
-            what: format!("cannot start {}: {error}", program.path.display()),
+            what: format!(
+                "cannot start {}: {}",
+                program.path.display(),
+                lacks(&program.path, &settings.directory).unwrap_or_else(|| error.to_string())
+            ),
             hint: "name another program with --server-binary".into(),
         })?;
         let login = like.map(|like| like.login.clone());

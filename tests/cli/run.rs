@@ -132,6 +132,22 @@ fn the_users_commands_are_told_what_happened_and_stay_off_standard_output() {
 }
 
 #[test]
+fn no_secret_is_in_the_environment_of_the_users_commands() {
+    let place = place_with("before = \"env > told\"\nafter = \"env >> told\"\non-failure = \"env >> told\"\n");
+    let config = place.arg("redkeep.toml");
+    for variable in ["REDKEEP_PASSWORD", "REDKEEP_PASSWORD_COMMAND"] {
+        let mut command = place.command(&["run", "daily", "--config", &config]);
+        command.env_remove("REDKEEP_PASSWORD").env("REDISCLI_AUTH", "horse of redis");
+        command.env("REDKEEP_NEW_PASSWORD", "new horse");
+        command.env(variable, if variable.ends_with("COMMAND") { "echo correct horse" } else { "correct horse" });
+        let ran = run(&mut command);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let told = fs::read_to_string(place.path("told")).unwrap();
+        assert!(told.matches("REDKEEP_PROFILE=daily").count() == 2 && !told.contains("horse"), "{variable}: {told}");
+    }
+}
+
+#[test]
 fn a_command_that_fails_before_stops_the_run_and_one_at_the_end_is_a_warning() {
     let place = place_with("before = \"exit 7\"\nprune = true\non-failure = \"touch failed\"\n");
     let ran = ends(&place, 1, &["--json"]);

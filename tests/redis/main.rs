@@ -47,6 +47,7 @@ mod restore_server_stopped;
 mod restore_server_tls;
 mod restore_server_traps;
 mod scratch;
+mod secrets;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;

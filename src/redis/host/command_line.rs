@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::process::Process;
 use super::surroundings::Surroundings;
 use crate::redis::RedisError;
+use crate::redis::program::lacks;
 use crate::redis::server::Info;
 
 /// What a server was started with.
@@ -97,6 +98,9 @@ impl CommandLine {
             what: format!("cannot start {}: {error}", self.program.display()),
             hint: "start the server by hand, or give --start-command".into(),
         };
+        if let Some(lacks) = lacks(&self.program, &self.directory) {
+            return Err(failed(io::Error::other(lacks)));
+        }
         let output = || {
             let open = self.output.as_ref().and_then(|output| output.0.try_clone().ok());
             open.map_or_else(Stdio::null, Stdio::from)
@@ -179,6 +183,19 @@ mod tests {
         let own: Vec<OsString> = std::env::args_os().skip(1).collect();
         assert_eq!(line(&told).unwrap().arguments, own);
         assert_eq!(line("executable:/nowhere/redis-server\r\n"), None, "another program than the one that runs");
+    }
+
+    #[test]
+    fn what_is_missing_for_a_start_is_what_is_told() {
+        let start = |program: &str, directory: &str| {
+            let (program, directory) = (program.into(), directory.into());
+            let (user, surroundings) = ((0, 0), Surroundings::default());
+            CommandLine { program, arguments: Vec::new(), directory, user, output: None, surroundings }.start()
+        };
+        let told = |program: &str, directory: &str| start(program, directory).unwrap_err().to_string();
+        assert_eq!(told("/nowhere/redis-server", "/"), "cannot start /nowhere/redis-server: the program is not there");
+        let moved = told("/bin/sh", "/nowhere/data");
+        assert_eq!(moved, "cannot start /bin/sh: the directory /nowhere/data that it works in is not there");
     }
 
     #[test]

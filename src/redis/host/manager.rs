@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Commands;
 use super::command_line::CommandLine;
 use super::process::Process;
+use crate::held::open_file;
 use crate::redis::RedisError;
 use crate::redis::program::without_secrets;
 use crate::redis::server::{Info, Server};
@@ -25,6 +26,8 @@ pub(super) const NAMES: [&str; 4] = ["redis-server", "redis", "valkey-server", "
 /// Bytes of what a tool printed that are looked at, and lines that are told.
 const SAID_BYTES: u64 = 4096;
 const LINES_TOLD: usize = 5;
+/// Bytes of a pid file.
+const PID_BYTES: u64 = 64;
 
 /// How a server is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +106,9 @@ fn unit(groups: &str) -> Option<String> {
 fn script(process: &Process, server: &mut Server, info: &Info) -> Option<String> {
     let file = info.get("config_file").filter(|file| !file.is_empty())?;
     let pid_file = server.setting("pidfile").ok().flatten().filter(|path| !path.is_empty())?;
-    let id = fs::read_to_string(pid_file).ok()?;
+    let mut id = String::new();
+    let opened = open_file(Path::new(&pid_file), Some(&process.reader())).ok()?;
+    opened.take(PID_BYTES).read_to_string(&mut id).ok()?;
     let is_script = |name: &&str| {
         let text = fs::read_to_string(Path::new(SCRIPTS).join(name)).unwrap_or_default();
         text.contains(file)
@@ -197,7 +202,13 @@ impl fmt::Display for Stop {
 }
 
 /// Settings of a server whose values are secrets.
-const SECRETS: [&str; 5] = ["requirepass", "masterauth", "user", "tls-key-file-pass", "tls-client-key-file-pass"];
+const SECRETS: [&str; 6] =
+    ["requirepass", "masterauth", "primaryauth", "user", "tls-key-file-pass", "tls-client-key-file-pass"];
+
+/// Whether the values of a server's setting are secrets.
+pub fn is_secret(setting: &str) -> bool {
+    SECRETS.iter().any(|secret| setting.eq_ignore_ascii_case(secret))
+}
 
 /// Without the secrets that a command line may hold: it ends in plans and logs.
 impl fmt::Display for Start {
@@ -208,7 +219,7 @@ impl fmt::Display for Start {
             Start::Command(command) => out.write_str(command),
             Start::Process(line) => {
                 write!(out, "{}", line.program.display())?;
-                let (mut is_secret, mut is_first) = (false, false);
+                let (mut hides, mut is_first) = (false, false);
                 line.arguments.iter().try_for_each(|word| {
                     let word = word.to_string_lossy();
                     // The first value of a setting is one even where it begins like another setting.
@@ -216,15 +227,15 @@ impl fmt::Display for Start {
                     if let Some(setting) = word.strip_prefix("--").filter(|_| !is_value) {
                         // All of them in one word, too.
                         let name = setting.split_whitespace().next().unwrap_or_default();
-                        is_secret = SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
-                        let has_value = is_secret && name.len() < setting.trim_end().len();
-                        is_first = is_secret && !has_value;
+                        hides = is_secret(name);
+                        let has_value = hides && name.len() < setting.trim_end().len();
+                        is_first = hides && !has_value;
                         return match has_value {
                             true => write!(out, " --{name} ***"),
                             false => write!(out, " {word}"),
                         };
                     }
-                    if is_secret { out.write_str(" ***") } else { write!(out, " {word}") }
+                    if hides { out.write_str(" ***") } else { write!(out, " {word}") }
                 })
             }
         }

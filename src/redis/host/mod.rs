@@ -13,7 +13,7 @@ mod surroundings;
 mod trust;
 
 pub use command_line::{CommandLine, Output};
-pub use manager::{Start, Stop};
+pub use manager::{Start, Stop, is_secret};
 pub use named::{Named, Stopped};
 pub use process::Process;
 pub use surroundings::Surroundings;

@@ -14,7 +14,7 @@ use crate::cli::{json, time};
 use crate::operations::list::Chosen;
 use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
 use crate::operations::restore::{Cut, From, Goal};
-use crate::redis::host::{Commands, Named};
+use crate::redis::host::{Commands, Named, is_secret};
 use crate::redis::server::Address;
 use crate::repository::Repository;
 
@@ -185,6 +185,7 @@ impl AServer {
         add("server-unit", self.server_unit.clone());
         add("server-dir", self.server_dir.as_ref().map(path));
         for (name, value) in &self.server_setting {
+            let value = if is_secret(name) { "SECRET" } else { value };
             add("server-setting", Some(format!("{name}={value}")));
         }
         add("server-binary", self.server_binary.as_ref().map(path));
