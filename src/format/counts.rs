@@ -12,6 +12,24 @@ pub const FALLS: &str = "falls";
 /// The tag of a snapshot with which a person settles the falls up to it.
 pub const ACCEPTED: &str = "drop-accepted";
 
+/// The facts between which the keys of a dump lie that a server was asked for.
+pub const LEAST_KEYS: &str = "server.keys-at-least";
+/// See [`LEAST_KEYS`].
+pub const MOST_KEYS: &str = "server.keys-at-most";
+
+/// What is wrong with the number of keys of a dump that a server was asked for, if the reader counted another one than the
+/// server can have had: it may be another server's. Found, and between what it has to lie.
+pub fn other_keys(snapshot: &Snapshot) -> Option<(u64, u64, u64)> {
+    let bound = |name: &str| snapshot.facts.get(name).and_then(|keys| keys.parse::<u64>().ok());
+    let (least, most) = (bound(LEAST_KEYS)?, bound(MOST_KEYS)?);
+    match KeyCount::of_one(snapshot, false) {
+        KeyCount::Known { keys, by: CountedBy::Structure } if !(least..=most).contains(&keys) => {
+            Some((keys, least, most))
+        }
+        KeyCount::Known { .. } | KeyCount::Unknown(_) => None,
+    }
+}
+
 /// Keys of the dataset of a snapshot, those included that have expired and are not gone yet.
 ///
 /// COUNT-3: a server and the structure of a dump count the same keys, so every known count may be compared with every

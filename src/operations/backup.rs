@@ -141,6 +141,7 @@ fn attempt(
     let proof = files.iter().fold(Proof::default(), |p, one| p.and(&one.file, &one.facts, one.continues));
     let mut snapshot = assemble(&session, captured, dataset, options, files, stored);
     proof.complete(&mut snapshot, &captured.capture, earlier.snapshot.as_ref());
+    key_drop::tell_another_dump(&mut snapshot);
     if let Err(error) = key_drop::carry(repository, &mut snapshot) {
         return Err(session.give_up(error.into()));
     }

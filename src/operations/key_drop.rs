@@ -1,7 +1,7 @@
 //! A dataset that lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted. What fell
 //! is told once, loudly, and carried in each later snapshot until a person settles it. Rules: format-spec/18-counts.md.
 
-use crate::format::counts::{FALLS, Fall, KeyCount, encode_falls, is_fall, unsettled};
+use crate::format::counts::{FALLS, Fall, KeyCount, encode_falls, is_fall, other_keys, unsettled};
 use crate::format::snapshot::{Snapshot, Warning};
 use crate::repository::{Repository, RepositoryError, SnapshotInfo};
 
@@ -14,6 +14,20 @@ pub(super) fn open_falls(infos: &[SnapshotInfo]) -> Vec<Fall> {
     let (mut falls, _) = unsettled(infos.iter().map(SnapshotInfo::seen));
     falls.retain(|fall| infos.iter().any(|info| info.place == fall.full));
     falls
+}
+
+/// Warns of a dump with other keys than the server has that was asked for it.
+pub(super) fn tell_another_dump(now: &mut Snapshot) {
+    let Some((keys, least, most)) = other_keys(now) else { return };
+    let counted = if least == most { format!("{most}") } else { format!("between {least} and {most}") };
+    now.warnings.push(Warning {
+        code: "another-dump".into(),
+        path: Vec::new().into(),
+        message: format!(
+            "the dump that was captured holds {keys} keys, where the server counted {counted}: does another server save into \
+             the same directory? give each a directory (dir) of its own"
+        ),
+    });
 }
 
 /// Writes into a new snapshot which falls are open, with its own, and warns of that.

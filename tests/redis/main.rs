@@ -31,6 +31,7 @@ mod live;
 mod live_hostile;
 mod live_impostors;
 mod live_kills;
+mod live_neighbour;
 mod live_truth;
 mod moments;
 mod moments_edges;

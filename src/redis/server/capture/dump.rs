@@ -1,8 +1,10 @@
 //! A capture of a dump that is fresh enough and the server's.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Duration;
 
+use super::foreign::{bounds, bounds_of_unchanged, sign_of_another};
 use super::{Live, LiveCapture, Taken, open_file};
 use crate::format::UnixMillis;
 use crate::format::snapshot::Role;
@@ -28,7 +30,7 @@ impl Live<'_> {
         server: &mut Server,
         saver: &mut Saver<'_>,
     ) -> Result<(Taken, Option<DumpStamp>), RedisError> {
-        let mut attempt = 1;
+        let (mut attempt, mut another) = (1, None);
         loop {
             self.refuse_excluded(&self.place.told.dump)?;
             let Fresh { asked, moment, info, stamp } = self.fresh_dump(server, saver)?;
@@ -38,15 +40,35 @@ impl Live<'_> {
             }
             if let Some(file) = dump_of(&capture) {
                 let proved = asked.proves(file).map_err(|error| RedisError::io("read", &self.place.dump(), error))?;
-                if let Some(began) = proved {
+                let end = server.info()?;
+                // One that nobody asked for is known by its directory and its time.
+                let sign = match stamp {
+                    Some(_) => sign_of_another(file, &info, &end),
+                    None => Ok(None),
+                };
+                another = sign.map_err(|error| RedisError::io("read", &self.place.dump(), error))?;
+                if let Some(began) = proved.filter(|_| another.is_none()) {
+                    capture.facts.extend(match (stamp, moment) {
+                        (Some(_), _) => bounds(&info, &end),
+                        (None, Some(_)) => bounds_of_unchanged(&info, &end),
+                        (None, None) => BTreeMap::new(),
+                    });
                     capture.facts.insert("capture.mode".into(), "rdb".into());
                     capture.warnings.extend(saver.flush_meanwhile(&info));
                     let moment = Some(UnixMillis(moment.map_or(began, ServerTime::millis)));
                     let captured = LiveCapture { capture, moment, marks: Vec::new(), made: None };
-                    return Ok((Taken { captured, then: info, end: server.info()? }, stamp));
+                    return Ok((Taken { captured, then: info, end }, stamp));
                 }
             }
             if attempt == ATTEMPTS {
+                if let Some(sign) = another {
+                    return Err(RedisError::Server {
+                        what: format!("{} was written by another server: {sign}", self.place.dump().display()),
+                        hint: "two servers that work in one directory replace what the other saves: give each a directory \
+                               (dir) of its own"
+                            .into(),
+                    });
+                }
                 return Err(self.place.not_the_servers("its dump vanished or was replaced by an older one"));
             }
             attempt += 1;
@@ -106,7 +128,11 @@ impl Live<'_> {
             return Ok(None);
         }
         let Some(file) = dump_file::open(&path)? else { return Ok(None) };
-        let began = began(&file).map_err(|error| RedisError::io("read", &path, error))?;
+        let read = |error| RedisError::io("read", &path, error);
+        if sign_of_another(&file, &info, &info).map_err(read)?.is_some() {
+            return Ok(None);
+        }
+        let began = began(&file).map_err(read)?;
         // Proved again when it is opened: not older than it is now.
         Ok(began.map(|began| {
             let asked = Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None };

@@ -1,6 +1,7 @@
 //! One consistent capture of a live server's files, and what proves that they are its.
 
 mod dump;
+mod foreign;
 mod log;
 mod made;
 
