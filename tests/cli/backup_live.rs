@@ -95,11 +95,13 @@ fn the_password_comes_from_a_file_a_command_or_the_environment() {
     let ran =
         crate::place::run(place.command(&["backup"]).env("REDKEEP_REDIS", &socket).env("REDISCLI_AUTH", "secret"));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    for arguments in
-        [&["backup", "--redis", &socket][..], &["backup", "--redis", &socket, "--redis-password-command", "echo no"]]
-    {
+    let wrong = ["backup", "--redis", &socket, "--redis-password-command", "echo no"];
+    for (arguments, way) in [
+        (&wrong[..3], "--redis-password-file"),
+        (&wrong, "the password came from what --redis-password-command printed"),
+    ] {
         let ran = place.ends(9, arguments);
-        ran.says("refuses the login").says("--redis-password-file");
+        ran.says("refuses the login").says(way);
         assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
     }
 }
