@@ -138,3 +138,24 @@ fn the_output_of_a_server_that_comes_back_is_no_file_of_root() {
     scene.assert_unharmed("a link under the name that the log had");
     assert_eq!(output(), wrote_to);
 }
+
+/// CAPTURE-6
+#[test]
+fn a_link_in_place_of_what_is_captured_has_nothing_outside_read() {
+    let Some(scene) = Scene::new() else { return };
+    scene.settle_with(&[("data", "aof"), ("target", "plain")]);
+    let url = scene.serve("aof").url();
+    let live = ["backup", "--redis", &url, "--dataset", "live", "--all-files"];
+    let target = scene.home().join("target");
+    for (script, arguments) in [
+        ("ln -s $OUT/aof target/aof", &["backup", target.to_str().unwrap(), "--dataset", "captured"][..]),
+        ("mv target mine; ln -s $OUT target", &["backup", target.to_str().unwrap(), "--dataset", "captured"]),
+        ("cd data; mv appendonlydir mine; ln -s $OUT/aof appendonlydir", &live),
+        ("mv data yours; ln -s $OUT data", &live),
+    ] {
+        scene.owner_does(script);
+        let ran = scene.run(arguments);
+        assert!([1, 3, 9].contains(&ran.code), "{script}: {} {}", ran.code, ran.stderr);
+        scene.assert_unharmed(script);
+    }
+}

@@ -13,7 +13,7 @@ use super::ending::{Writer, find_end};
 use super::left::{LeftOut, Why};
 use super::listing::{Listed, Listing, Unfinished};
 use super::names::{Guise, guise};
-use super::opened::{FileId, Opening, first_bytes, may_follow, open};
+use super::opened::{FileId, Opening, first_bytes, may_follow, open, place_of};
 use super::options::CaptureOptions;
 use super::others::{Found, Others, open_listed};
 use super::owners::Owners;
@@ -112,17 +112,13 @@ fn has_other(listing: &Listing, append_file_name: &[u8]) -> bool {
 
 fn resolve(directory: &Path) -> Result<PathBuf, RedisError> {
     let refuse = |problem, hint| RedisError::Directory { directory: directory.to_owned(), problem, hint };
-    let resolved = match fs::canonicalize(directory) {
-        Ok(resolved) => resolved,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(refuse("there is no such directory", "name the directory that CONFIG GET dir tells"));
+    place_of(directory).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            refuse("there is no such directory", "name the directory that CONFIG GET dir tells")
         }
-        Err(error) => return Err(RedisError::io("open", directory, error)),
-    };
-    if !resolved.is_dir() {
-        return Err(refuse("not a directory", "name the directory that holds the file"));
-    }
-    Ok(resolved)
+        std::io::ErrorKind::NotADirectory => refuse("not a directory", "name the directory that holds the file"),
+        _ => RedisError::io("open", directory, error),
+    })
 }
 
 /// Everything of a directory, open.

@@ -61,7 +61,7 @@ pub use captured_file::{CapturedFile, Content, Reading};
 pub(super) use elsewhere::Elsewhere;
 pub use left::{Left, LeftOut, Why};
 pub use names::{Guise, guise};
-pub(super) use opened::{FileId, Opening, first_bytes, open};
+pub(super) use opened::{FileId, Opening, first_bytes, open, place_of};
 pub use options::{CaptureOptions, Own, Whose};
 pub use reading::inspect;
 pub(super) use sets::OPEN_TRANSACTION;

@@ -6,13 +6,13 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::names::FIRST;
-use crate::held::Seen;
+use crate::held::{Held, Seen, replaced};
 use crate::redis::error::RedisError;
 
 /// Bytes of a piece.
@@ -26,6 +26,17 @@ pub(in crate::redis) enum Opening {
     Gone,
     /// Something without bytes of its own.
     NotAFile,
+}
+
+/// The path without links of a directory that a person or a server names. Links on the way count as they do for [`Held`]:
+/// who may rename what is around his directory sends nobody to what is another's.
+pub(in crate::redis) fn place_of(directory: &Path) -> io::Result<PathBuf> {
+    let held = Held::open(directory)?;
+    let place = fs::canonicalize(directory)?;
+    match Held::open(&place)?.seen()?.id() == held.seen()?.id() {
+        true => Ok(place),
+        false => Err(replaced()),
+    }
 }
 
 /// Opens a regular file, by a path without links above it. A link in its place is followed if `follow` and if it may be,
@@ -205,6 +216,22 @@ mod tests {
                 Span::new(&file, begin, end).read_to_string(&mut text).unwrap();
                 assert_eq!(text, expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_its_makers_is_no_way_to_a_directory() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        assert_eq!(place_of(&link).unwrap(), other.path().canonicalize().unwrap(), "the caller's own link");
+        assert_eq!(place_of(&link.join("nothing")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        // Only root can make links that are another's.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(61_234), Some(61_234)).unwrap();
+            assert_eq!(place_of(&link).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            std::os::unix::fs::chown(other.path(), Some(61_234), None).unwrap();
+            assert!(place_of(&link).is_ok(), "it leads him to his own");
         }
     }
 

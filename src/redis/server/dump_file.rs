@@ -1,7 +1,7 @@
 //! The dump of a live server as it stands in its directory, where its owner may have put anything: a link, a pipe, another
 //! directory.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::held::Seen;
 use crate::rdb;
 use crate::redis::RedisError;
-use crate::redis::directory::{FileId, Opening, first_bytes, open as open_regular};
+use crate::redis::directory::{FileId, Opening, first_bytes, open as open_regular, place_of};
 
 /// What tells one dump from the next: its inode and when it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,11 @@ impl DumpStamp {
 /// followed, is none.
 pub(super) fn open(dump: &Path) -> Result<Option<File>, RedisError> {
     let Some((directory, name)) = dump.parent().zip(dump.file_name()) else { return Ok(None) };
-    let directory = match fs::canonicalize(directory) {
+    let directory = match place_of(directory) {
         Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Not the system's word: a link that may not be followed.
+        Err(error) if error.raw_os_error().is_none() => return Ok(None),
         Err(error) => return Err(RedisError::io("look at", directory, error)),
     };
     match open_regular(&directory.join(name), true)? {
@@ -63,6 +65,7 @@ pub(super) fn began(file: &File) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{lchown, symlink};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
