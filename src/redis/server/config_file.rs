@@ -147,7 +147,11 @@ impl ConfigFile {
 
 fn not_theirs(from: &Path, path: &Path) -> RedisError {
     RedisError::Server {
-        what: format!("{} includes {}, which whoever can write it may not read", from.display(), path.display()),
+        what: format!(
+            "{} includes {}, which is not for those to read who can write the former",
+            from.display(),
+            path.display()
+        ),
         hint: "give the including file to root and let nobody else write it, or take that line out".into(),
     }
 }
@@ -230,7 +234,7 @@ mod tests {
             chown(at("main"), Some(owner.0), Some(owner.1)).unwrap();
             fs::set_permissions(at("main"), fs::Permissions::from_mode(mode)).unwrap();
             let refused = read().unwrap_err().to_string();
-            assert!(refused.contains("secret, which whoever can write it may not read"), "{refused}");
+            assert!(refused.contains("secret, which is not for those to read who can write the former"), "{refused}");
             // By a live server nothing is lost but that file, which is named.
             let file = ConfigFile::read_as_seen(&at("main"), &Path::to_owned, Some(&Reader::nobody())).unwrap();
             assert_eq!((file.directives["maxclients"].as_str(), file.directives.get("requirepass")), ("7", None));

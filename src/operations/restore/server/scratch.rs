@@ -221,3 +221,22 @@ fn failed(what: &str) -> OperationError {
     let hint = "is there room on the disk of the server's directory?".into();
     RedisError::Server { what: what.into(), hint }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_scratch_server_of_another_user_works_in_stands_in_a_directory_of_the_callers() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root has scratch servers of others.
+        }
+        let room = Workroom::make(Some((61_234, 61_235))).unwrap();
+        let (work, around) = (Held::open(room.path()).unwrap(), Held::open(room.path().parent().unwrap()).unwrap());
+        assert_eq!(work.seen().unwrap().owner(), (61_234, 61_235));
+        assert_eq!((around.seen().unwrap().owner().0, around.seen().unwrap().mode()), (0, 0o711));
+        let place = around.path().to_owned();
+        drop(room);
+        assert!(Held::open(&place).is_err(), "nothing of it stays");
+    }
+}
