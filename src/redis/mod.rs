@@ -28,6 +28,6 @@ pub mod server;
 
 pub use directory::{
     AOF_NOT_WRITTEN, Capture, CaptureOptions, CapturedFile, Content, Guise, Left, LeftOut, Own, Reading, SEVERAL_AOFS,
-    UNREADABLE, Whose, Why, capture_directory, guise, inspect,
+    UNREADABLE, Whose, Why, capture_directory, guise, inspect, stands_beside_data,
 };
 pub use error::RedisError;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::configuration::{bare, write};
 use crate::place::{Place, Ran, run};
-use crate::support::server::{RedisServer, ServerKind};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 use crate::support::small_disk::on_a_small_disk;
 
 /// Codes of the findings, but for those of the host that runs the tests.
@@ -75,4 +75,31 @@ fn a_profile_whose_server_is_down_blames_no_other() {
         assert_eq!(ran.json()["directories"], serde_json::json!([]));
     }
     assert!(Path::new(&config).exists());
+}
+
+/// A server whose directory was changed while its AOF was on would start without it.
+#[test]
+fn an_aof_that_is_written_in_another_directory_is_serious() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let (data, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = RedisServer::start_with(
+        ServerKind::Redis7,
+        data.path(),
+        ServerOptions::with_config(&["appendonly yes", "enable-protected-configs yes"]),
+    );
+    let place = Place::with_repository();
+    let address = format!("127.0.0.1:{}", server.port());
+    let asked = || {
+        let ran = run(&mut place.command(&["doctor", "--redis", &address, "--json"]));
+        let is_found = codes(&ran).contains(&("serious".into(), "aof-elsewhere".into()));
+        (is_found, ran.text().contains(&data.path().display().to_string()))
+    };
+    assert!(!asked().0);
+    let new = new.path().to_str().unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "dir", new]).exec(&mut server.connection()).unwrap();
+    assert_eq!(asked(), (true, true));
+    redis::cmd("BGREWRITEAOF").exec(&mut server.connection()).unwrap();
+    crate::support::server::wait_for("the rewrite", || (!asked().0).then_some(()));
 }

@@ -20,8 +20,16 @@ fn an_empty_directory_one_with_a_dataset_and_one_that_was_restored_are_replaced(
     let place = Place::with_snapshot();
     fs::create_dir_all(place.path("back/empty")).unwrap();
     place.done(&["restore", "--target", "back"]);
-    fs::write(place.path("back/notes.txt"), "beside a dataset").unwrap();
+    for beside in ["redis.conf", "redis.log.1", ".bash_history"] {
+        fs::write(place.path("back").join(beside), "beside a dataset").unwrap();
+    }
     place.done(&["restore", "--target", "back"]);
+    // A server that was started in a directory of somebody's leaves a dump among all that he has.
+    fs::write(place.path("back/thesis.txt"), "years of work").unwrap();
+    fs::create_dir_all(place.path("back/photos/2026")).unwrap();
+    place.ends(2, &["restore", "--target", "back"]).says("holds more than a dataset: photos, thesis.txt");
+    fs::remove_dir_all(place.path("back/photos")).unwrap();
+    fs::remove_file(place.path("back/thesis.txt")).unwrap();
     // What the snapshot puts there, without the dump.
     fs::remove_file(place.path("back/dump.rdb")).unwrap();
     place.done(&["restore", "--target", "back"]);

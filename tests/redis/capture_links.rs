@@ -68,6 +68,25 @@ fn a_link_is_followed_only_to_what_its_owner_owns() {
     assert_eq!(read(of_role(&capture(&data), Role::Dump)).0, SECRET);
 }
 
+#[test]
+fn a_link_on_the_way_to_the_directory_leads_only_to_what_its_owner_owns() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = other.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("dump.rdb"), SECRET).unwrap();
+    chown(home.path(), OWNER, OWNER).unwrap();
+    link(other.path(), &home.path().join("way"));
+    let way = home.path().join("way/data");
+    let refused = capture_directory(&way, &CaptureOptions::default()).unwrap_err();
+    let cause = std::error::Error::source(&refused).map_or(refused.to_string(), ToString::to_string);
+    assert!(cause.contains("another user"), "{refused}: {cause}");
+    lchown(home.path().join("way"), Some(0), Some(0)).unwrap();
+    assert!(holds_secret(&capture(&way)), "what root linked is what root wants");
+}
+
 /// Directories become links and back while they are captured.
 #[test]
 fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::capture::{capture, codes, fact, find, materialise, materialise_clean, of_role, paths, read};
 use crate::live::{live, of_mode, order};
-use crate::support::server::{RedisServer, ServerKind, ServerOptions};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 const AOF: [&str; 2] = ["appendonly yes", "appendfsync always"];
 
@@ -174,6 +174,34 @@ fn a_manifest_with_an_apostrophe_that_its_server_cannot_read_is_captured_so_that
         let options = ServerOptions::with_config(&[&AOF[..], &config].concat());
         assert!(!RedisServer::spawn(kind, dir.path(), options).wait_exit().success(), "it is no trap any more");
     }
+}
+
+/// What the doctor advises for such a server.
+#[test]
+fn a_server_with_an_apostrophe_gets_another_name_and_keeps_its_data() {
+    let Some((dir, mut server)) = start(ServerKind::Redis7, &["save \"\"", "appendfilename \"o'brien.aof\""]) else {
+        return;
+    };
+    let keys = |server: &RedisServer| redis::cmd("DBSIZE").query::<u64>(&mut server.connection()).unwrap();
+    redis::cmd("MSET").arg(&["b", "2", "c", "3"]).exec(&mut server.connection()).unwrap();
+    let before = keys(&server);
+    redis::cmd("CONFIG").arg(&["SET", "appendonly", "no"]).exec(&mut server.connection()).unwrap();
+    redis::cmd("SET").arg(&["d", "4"]).exec(&mut server.connection()).unwrap();
+    server.stop_saving();
+    let config = ["save \"\"", "appendonly no", "appendfilename other.aof"];
+    let mut server = RedisServer::start_with(ServerKind::Redis7, dir.path(), ServerOptions::with_config(&config));
+    redis::cmd("CONFIG").arg(&["SET", "appendonly", "yes"]).exec(&mut server.connection()).unwrap();
+    wait_for("the first rewrite", || {
+        let info = server.info();
+        (info.number("aof_rewrite_in_progress") + info.number("aof_rewrite_scheduled") == 0).then_some(())
+    });
+    server.stop();
+    let config = ["save \"\"", "appendonly yes", "appendfilename other.aof"];
+    let server = RedisServer::start_with(ServerKind::Redis7, dir.path(), ServerOptions::with_config(&config));
+    for name in ["o'brien.aof.manifest", "o'brien.aof.1.base.rdb", "o'brien.aof.1.incr.aof"] {
+        fs::remove_file(dir.path().join("appendonlydir").join(name)).unwrap();
+    }
+    assert_eq!((keys(&server), codes(&capture(dir.path()))), (before + 1, vec![]));
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub(in crate::cli) fn without_reserve(error: OperationError) -> anyhow::Error {
 
 fn text(report: &Report, dry_run: bool) -> String {
     let mut text = format!(
-        "{} of {} needed by {}\n",
+        "{} of {} for {}\n",
         count(report.packs, "pack"),
         size(report.pack_bytes),
         count(report.snapshots, "snapshot")

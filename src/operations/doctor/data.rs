@@ -115,8 +115,9 @@ fn judge_capture(capture: &Capture, directory: &Path, is_live: bool, report: &mu
             true => Finding::serious(
                 &warning.code,
                 what,
-                "before the server is stopped: CONFIG SET appendonly no, set an appendfilename without an apostrophe in its \
-                 configuration file, and turn the AOF on again after the restart",
+                "while the server runs: CONFIG SET appendonly no; in its configuration file set appendonly no and an \
+                 appendfilename without an apostrophe; SHUTDOWN SAVE; start it: it loads its dump; CONFIG SET appendonly yes, \
+                 and set that in the file again; remove the files of the old name",
             ),
             false => Finding::warning(
                 &warning.code,

@@ -7,7 +7,7 @@ use super::configured::ServerFile;
 use super::{Finding, Report, users};
 use crate::format::UnixMillis;
 use crate::redis::RedisError;
-use crate::redis::server::{Address, Info, Server, WhereOptions, directory_of};
+use crate::redis::server::{Address, Info, Server, WhereOptions, aof_elsewhere, directory_of};
 
 /// Settings that are judged, one by one: a server before 7.0 takes no more than one at a time.
 const SETTINGS: [&str; 11] = [
@@ -77,6 +77,17 @@ fn answers(
         users::judge(address, &mut server, &info, report)?;
     }
     let directory = directory_of(address, place)?;
+    if let Some(elsewhere) = aof_elsewhere(address, place)? {
+        report.findings.push(Finding::serious(
+            "aof-elsewhere",
+            format!(
+                "{address} writes its AOF in {}, and would start from {}",
+                elsewhere.display(),
+                directory.display()
+            ),
+            "BGREWRITEAOF makes it anew where the server will look for it",
+        ));
+    }
     // Before 7.0 the file is there from the begin of its first rewrite on, and holds only what was written since.
     let is_first = info.get("aof_base_size").is_none_or(|size| size == "0");
     asked.file = lines.map(|mut lines| {

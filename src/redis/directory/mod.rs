@@ -60,7 +60,7 @@ pub(super) use capture::{capture_as_told, capture_files_of};
 pub use captured_file::{CapturedFile, Content, Reading};
 pub(super) use elsewhere::Elsewhere;
 pub use left::{Left, LeftOut, Why};
-pub use names::{Guise, guise};
+pub use names::{Guise, guise, stands_beside_data};
 pub(super) use opened::{FileId, Opening, first_bytes, open, place_of};
 pub use options::{CaptureOptions, Own, Whose};
 pub use reading::inspect;

@@ -91,6 +91,13 @@ pub(super) fn is_companion(path: &[u8]) -> bool {
     path == b"users.acl" || path == b"nodes.conf" || (path.starts_with(b"nodes-") && path.ends_with(b".conf"))
 }
 
+/// Whether a file of this name is one that servers, or those who run them, keep beside a dataset: configuration, users,
+/// modules, keys, sockets, what is left out of captures, and hidden files, such as the histories of shells and clients.
+pub fn stands_beside_data(name: &[u8]) -> bool {
+    let ends = [&b".conf"[..], b".acl", b".so", b".sock", b".crt", b".key", b".pem"];
+    name.starts_with(b".") || is_left_out(name) || is_companion(name) || ends.iter().any(|end| name.ends_with(end))
+}
+
 /// `nodes.conf.tmp-<pid>-<time>`, `users.acl.tmp-<pid>-<time>`: what a server is about to rename over the file.
 fn is_replacement(name: &[u8]) -> bool {
     let Some(place) = name.windows(5).rposition(|part| part == b".tmp-") else { return false };
@@ -204,6 +211,18 @@ mod tests {
             ("list.md", b"*\r\n$", Guise::Other),
         ] {
             assert_eq!(guise(name.as_bytes(), first), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_beside_data_is_known_by_its_name() {
+        for name in
+            ["redis.conf", "nodes.conf", "users.acl", "bloom.so", "redis.log.1", "redis.pid", ".bash_history", "r.sock"]
+        {
+            assert!(stands_beside_data(name.as_bytes()), "{name}");
+        }
+        for name in ["thesis.txt", "conf", "photos", "backup.tar.gz"] {
+            assert!(!stands_beside_data(name.as_bytes()), "{name}");
         }
     }
 

@@ -15,3 +15,10 @@ pub fn directory_of(address: &Address, place: &WhereOptions) -> Result<PathBuf, 
     found.refuse_another()?;
     Ok(found.directory)
 }
+
+/// Where a server writes its AOF, if that is another directory than it says: it was changed while the AOF was on.
+pub fn aof_elsewhere(address: &Address, place: &WhereOptions) -> Result<Option<PathBuf>, RedisError> {
+    let mut server = Server::connect(address)?;
+    let info = server.info()?;
+    Ok(Place::find(&mut server, &info, place)?.aof_elsewhere().filter(|_| info.is_on("aof_enabled")))
+}
