@@ -46,8 +46,8 @@ pub(crate) struct AServer {
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
     server: Option<Option<String>>,
     /// The server may be stopped, and its data replaced
-    #[arg(long, short = 'y', requires = "server")]
-    yes: bool,
+    #[arg(long, short = 'y')]
+    pub yes: bool,
     /// How the server is stopped [default: by its service manager, or SHUTDOWN NOSAVE]
     #[arg(long, value_name = "COMMAND", requires = "server")]
     stop_command: Option<String>,
@@ -136,6 +136,8 @@ enum Force {
     Commands,
     /// Users, modules and settings that are in none of the server's files are lost when it is started again
     Settings,
+    /// The server may throw away keys that do not fit its maxmemory
+    Eviction,
 }
 
 impl AServer {
@@ -234,6 +236,7 @@ pub(super) fn run(
         Force::Modules => server::Consent::Modules,
         Force::Commands => server::Consent::Commands,
         Force::Settings => server::Consent::Settings,
+        Force::Eviction => server::Consent::Eviction,
     };
     let Wanted { from, goal, dry_run, past } = wanted;
     let options = Options {

@@ -28,6 +28,7 @@ pub use undo::{ServerUndoReport, Serves, look_at_undo, undo_directory, undo_serv
 pub use verify::Verified;
 
 use super::{Cut, Doubt, From, Goal, Needs, doubt, select};
+use crate::format::UnixMillis;
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -78,6 +79,8 @@ pub enum Consent {
     Commands,
     /// Users, modules and settings that are in none of its files are lost when the server is started again.
     Settings,
+    /// The server may throw away keys that do not fit its `maxmemory`.
+    Eviction,
 }
 
 /// What is restored into which server.
@@ -111,6 +114,8 @@ pub struct Options {
     pub has_address: bool,
     /// The server is started afterwards, and asked.
     pub starts: bool,
+    /// Which of the old files an undo puts back, by the second in which they were set aside: else the last.
+    pub to: Option<UnixMillis>,
     /// The words of a command line that name this server again.
     pub again: String,
 }
@@ -134,6 +139,7 @@ impl Options {
             named: None,
             has_address: true,
             starts: true,
+            to: None,
         }
     }
 }
@@ -186,7 +192,11 @@ pub fn restore_into_server(
         return Err(OperationError::Unfit { what, hint });
     }
     select(chosen, options.from)?;
-    let source = Source::of(&chosen.snapshot, options.from)?;
+    let mut source = Source::of(&chosen.snapshot, options.from)?;
+    if options.goal.is_some() {
+        // What is cut off was counted as well.
+        source.expected.asked = None;
+    }
     let (options, stopped) = reach::settle(options)?;
     let options = &options;
     let journals = Journals::open(options.state.as_deref())?;
@@ -233,7 +243,7 @@ pub fn restore_into_server(
     if finished {
         // It was started by us, with what a killed restore of the same had put in place.
         let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
-        let verified = ask(&mut server, &source.expected, &target, observer)?;
+        let verified = ask(&mut server, &source.expected, &target, options, observer)?;
         if verified.is_right() {
             place.settle()?;
         }
@@ -272,7 +282,7 @@ pub fn restore_into_server(
     observer.begin("waiting for the server", None);
     let started = place.start(options, Some(&target.host.start), observer);
     let mut server = started.map_err(|error| place.explain(error))?;
-    let verified = ask(&mut server, &expected, &target, observer).map_err(|error| place.explain(error))?;
+    let verified = ask(&mut server, &expected, &target, options, observer).map_err(|error| place.explain(error))?;
     if verified.is_right() {
         place.settle()?;
     }
@@ -313,10 +323,11 @@ fn ask(
     server: &mut Server,
     expected: &Expected,
     target: &Target,
+    options: &Options,
     observer: &dyn Observer,
 ) -> Result<Verified, OperationError> {
     observer.begin("asking the server", None);
-    Ok(verify::ask(server, expected, target)?)
+    Ok(verify::ask(server, expected, target, options)?)
 }
 
 /// What a restore says that finds something else in place than what an earlier one put there.

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 use super::source::{Form, Source};
 use super::target::{Names, Target};
-use super::{Consent, Method, Options, Ttl, quiet};
+use super::{Consent, Method, Options, Ttl, preflight, quiet};
 use crate::redis::RedisError;
 
 /// By which way a dataset gets into a server.
@@ -181,11 +181,7 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
     if let Some(replicas @ 1..) = target.info.number("connected_slaves") {
         notes.push(format!("{replicas} replica(s) will follow the server to the restored data"));
     }
-    if let Some(memory) = source.memory.filter(|memory| target.maxmemory > 0 && target.maxmemory < *memory) {
-        let maxmemory = target.maxmemory;
-        notes
-            .push(format!("maxmemory is {maxmemory}, the dataset took {memory} bytes: keys may be evicted or refused"));
-    }
+    notes.extend(preflight::memory::note(source, target));
     if way == Way::Joined || (way == Way::Scratch && !target.is_multi_part() && source.form == Form::Parts) {
         notes.push(
             "a server before 7.0 passes over what it does not understand in a newer one's AOF, such as counters of stream \

@@ -122,6 +122,7 @@ pub(super) fn convert(
             .map(|(number, keys)| (number, (keys.keys, keys.expires.saturating_add(keys.volatile))))
             .collect(),
         and_commands: false,
+        asked: source.expected.asked.clone(),
     };
     scratch.stop()?;
     let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user);

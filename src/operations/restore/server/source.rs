@@ -46,6 +46,18 @@ pub(super) struct Expected {
     pub databases: BTreeMap<u64, (u64, u64)>,
     /// Commands follow that may have added and removed keys.
     pub and_commands: bool,
+    /// What the server counted when its AOF was captured, by database; nothing where it was not asked.
+    pub asked: Option<BTreeMap<u64, Asked>>,
+}
+
+/// Keys of one database, as the server counted them around the end of a captured AOF.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The lower and the higher count, each by as much as the commands between the two may have changed it and back.
+    pub least: u64,
+    pub most: u64,
+    /// Of these, keys that can go by themselves.
+    pub expiring: u64,
 }
 
 impl Source {
@@ -157,6 +169,38 @@ impl Expected {
             Form::Parts => has_incr || number(format!("{prefix}.aof.commands")).is_some_and(|count| count > 0),
             Form::Single => number(format!("{prefix}.aof.commands")).is_some_and(|count| count > 0),
         };
-        Expected { databases: counted.collect(), and_commands }
+        let asked = asked(snapshot).filter(|_| form != Form::Dump);
+        Expected { databases: counted.collect(), and_commands, asked }
     }
+}
+
+/// Bytes of a command that the name of one key takes at least.
+const KEY_OF_COMMAND: u64 = 7;
+
+fn asked(snapshot: &Snapshot) -> Option<BTreeMap<u64, Asked>> {
+    let facts = &snapshot.facts;
+    let beyond: u64 = facts.get("server.aof-beyond-mark")?.parse().ok()?;
+    let numbers = |prefix: &str| -> BTreeMap<u64, u64> {
+        let one =
+            |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.parse().ok()?, value.parse().ok()?));
+        facts.iter().filter_map(one).collect()
+    };
+    let (at_mark, later) = (numbers("server.keys.db"), numbers("server.later-keys.db"));
+    // Of a moment before the capture the counts are taken away.
+    if at_mark.is_empty() && facts.get("server.keys").is_none_or(|keys| keys != "0") {
+        return None;
+    }
+    let (expires, volatile) = (numbers("server.expires.db"), numbers("server.volatile.db"));
+    let slack = beyond.div_ceil(KEY_OF_COMMAND);
+    let one = |number: &u64| {
+        let of = |counted: &BTreeMap<u64, u64>| counted.get(number).copied().unwrap_or(0);
+        let (told, then) = (of(&at_mark), later.get(number).copied().unwrap_or(of(&at_mark)));
+        let asked = Asked {
+            least: told.min(then).saturating_sub(slack),
+            most: told.max(then).saturating_add(slack),
+            expiring: of(&expires).saturating_add(of(&volatile)),
+        };
+        (*number, asked)
+    };
+    Some(at_mark.keys().chain(later.keys()).map(one).collect())
 }

@@ -36,6 +36,8 @@ pub(super) struct Target {
     pub owner: (u32, u32),
     pub info: Info,
     pub maxmemory: u64,
+    /// What it does where that is not enough.
+    pub policy: String,
     pub databases: u32,
     databases_set: String,
     /// What is to be known of a server that does not run.
@@ -66,6 +68,7 @@ impl Target {
             aof_directory: setting("appenddirname")?.map(OsString::from),
         };
         let maxmemory = setting("maxmemory")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let policy = setting("maxmemory-policy")?.unwrap_or_else(|| "noeviction".into());
         // A node of a cluster has one database, whatever `databases` says; Valkey 9 has a setting for more.
         let databases_set = setting("databases")?.unwrap_or_else(|| "16".into());
         let databases = match info.is_on("cluster_enabled") {
@@ -99,6 +102,7 @@ impl Target {
             owner,
             info,
             maxmemory,
+            policy,
             databases,
             databases_set,
             notes: stopped.map(|stopped| stopped.notes.clone()).unwrap_or_default(),

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::source::Expected;
+use super::source::{Asked, Expected};
 use super::target::Target;
+use super::{Consent, Options};
 use crate::aof::manifest_name;
 use crate::redis::RedisError;
 use crate::redis::server::{Address, Info, Server};
@@ -58,17 +59,35 @@ pub(super) fn wait_serving(
 }
 
 /// Asks the server what it holds.
-pub(super) fn ask(server: &mut Server, expected: &Expected, target: &Target) -> Result<Verified, RedisError> {
+pub(super) fn ask(
+    server: &mut Server,
+    expected: &Expected,
+    target: &Target,
+    options: &Options,
+) -> Result<Verified, RedisError> {
     let (directory, names, appendonly) = (&target.directory, &target.names, target.appendonly);
     let info = server.info()?;
     let mut verified = Verified::default();
     verified.judge_place(&info, target);
     let found = info.keyspace();
-    let numbers = expected.databases.keys().chain(found.keys()).copied();
+    // It counts from its start.
+    let evicted = info.number("evicted_keys").unwrap_or(0);
+    if evicted > 0 {
+        verified.lines.push(format!("{evicted} keys were evicted: they do not fit its maxmemory"));
+    }
+    let may_evict = options.consents.contains(&Consent::Eviction);
+    let asked = expected.asked.iter().flat_map(|asked| asked.keys());
+    let numbers = expected.databases.keys().chain(asked).chain(found.keys()).copied();
     for number in numbers.collect::<std::collections::BTreeSet<u64>>() {
         let keys = found.get(&number).map_or(0, |found| found.keys);
         let (wanted, expiring) = expected.databases.get(&number).copied().unwrap_or((0, 0));
-        verified.judge(number, keys, wanted, expiring, expected.and_commands);
+        let can_go = if may_evict { evicted } else { 0 };
+        let asked = expected.asked.as_ref().map(|asked| asked.get(&number).copied().unwrap_or_default());
+        let asked = asked.map(|asked| Asked { expiring: asked.expiring.saturating_add(can_go), ..asked });
+        match asked.filter(|asked| expected.and_commands || keys < asked.fewest()) {
+            Some(asked) => verified.judge_asked(number, keys, asked),
+            None => verified.judge(number, keys, wanted, expiring.saturating_add(can_go), expected.and_commands),
+        }
     }
     if info.is_on("aof_enabled") != appendonly {
         let (now, before) = if appendonly { ("off", "on") } else { ("on", "off") };
@@ -126,15 +145,56 @@ impl Verified {
         self.lines.push(format!("db{number}: {line}"));
     }
 
+    /// The same, of what the server counted when its AOF was captured.
+    fn judge_asked(&mut self, number: u64, keys: u64, asked: Asked) {
+        let Asked { least, most, expiring } = asked;
+        let line = match keys {
+            _ if keys > most => {
+                format!("{keys} keys, {} more than the captured server counted: clients write", keys - most)
+            }
+            _ if keys >= least => format!("{keys} keys, as the captured server counted"),
+            _ if keys >= asked.fewest() => format!(
+                "{keys} keys, {} fewer than the captured server counted, where {expiring} could expire: they did since",
+                least - keys
+            ),
+            _ => {
+                self.wrong.push(format!(
+                    "db{number}: {keys} keys, the captured server counted {least}, {expiring} of which can expire"
+                ));
+                return;
+            }
+        };
+        self.lines.push(format!("db{number}: {line}"));
+    }
+
     /// Whether all is as it should be.
     pub fn is_right(&self) -> bool {
         self.wrong.is_empty()
     }
 }
 
+impl Asked {
+    /// With all gone that can go by themselves.
+    fn fewest(self) -> u64 {
+        self.least.saturating_sub(self.expiring)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_the_commands_of_an_aof_the_keys_are_those_that_the_server_counted() {
+        let judged = |keys| {
+            let mut verified = Verified::default();
+            verified.judge_asked(0, keys, Asked { least: 10, most: 12, expiring: 3 });
+            (verified.is_right(), verified.lines.pop().unwrap_or_default())
+        };
+        assert!(judged(10).1.contains("as the captured server") && judged(12).1.contains("as the captured server"));
+        assert!(judged(13).1.contains("1 more") && judged(7).1.contains("3 fewer"), "{judged:?}", judged = judged(7));
+        assert!(!judged(6).0 && !judged(0).0);
+    }
 
     #[test]
     fn keys_that_can_have_expired_may_be_missing_and_no_others() {

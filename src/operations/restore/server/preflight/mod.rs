@@ -1,6 +1,7 @@
 //! What cannot work is refused before anything is touched: what the dataset needs is compared with what the server has.
 
 mod commands;
+pub(super) mod memory;
 mod modules;
 pub(super) mod restart;
 
@@ -20,6 +21,7 @@ fn refuse<T>(what: String, hint: impl Into<String>) -> Result<T, RedisError> {
 /// will not do with the right modules either.
 pub(super) fn by_facts(target: &Target, source: &Source, options: &Options) -> Result<(), RedisError> {
     version(target, source)?;
+    memory::must_fit(source, target, options)?;
     let types = source.modules.iter().flat_map(|modules| modules.split(','));
     let types = types.map(|module| module.split(':').next().unwrap_or_default().to_owned());
     modules::must_have(&types.collect(), target, options)?;
