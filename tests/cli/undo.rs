@@ -1,6 +1,7 @@
 use std::fs;
 
 use crate::place::{Place, fields, run};
+use crate::support::server::{RedisServer, ServerKind};
 
 #[test]
 fn it_puts_back_what_a_restore_replaced_and_needs_no_repository() {
@@ -73,7 +74,9 @@ fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     assert!(text.contains("the next undo puts it back") && text.lines().count() == 4, "{text}");
 
     let time = all[0]["time"].as_str().unwrap();
-    let gone = place.done(&["undo", "back", "--remove", time, "--json"]).json();
+    place.ends(2, &["undo", "back", "--remove", time]).says("would be removed").says("--yes");
+    assert_eq!(listed(), all, "without a word nothing goes");
+    let gone = place.done(&["undo", "back", "--remove", time, "--yes", "--json"]).json();
     assert_eq!((&gone["removed"], &gone["asides"][0]["path"]), (&true.into(), &all[0]["path"]));
     assert_eq!(listed(), all[1..]);
     place.ends(1, &["undo", "back", "--remove", time]).says("nothing was set aside");
@@ -81,9 +84,56 @@ fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     let older = std::path::PathBuf::from(all[1]["path"].as_str().unwrap());
     let named = |time: &str| older.with_file_name(format!(".redkeep-aside-back-{time}"));
     fs::rename(&older, named("20200101T000000Z")).unwrap();
-    place.done(&["undo", "back", "--remove-older", "1h"]);
+    place.ends(2, &["undo", "back", "--remove-older", "1h"]).says("20200101T000000Z would be removed");
+    place.done(&["undo", "back", "--remove-older", "1h", "--yes"]);
     assert_eq!(listed(), all[2..], "what the next undo puts back stays");
     place.done(&["undo", "back"]);
     place.ends(2, &["undo", "--list"]);
+    place.ends(2, &["undo", "back", "--list", "--to", time]);
     place.ends(2, &["undo", "back", "--remove-older", "1h", "--dry-run"]);
+}
+
+#[test]
+fn what_a_server_has_aside_is_listed_and_removed_and_the_server_goes_on() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let place = Place::new();
+    let data = tempfile::tempdir().unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, data.path());
+    let aside = |time: &str| data.path().join(format!(".redkeep-aside-dataset-{time}"));
+    for time in ["20200101T000000Z", "20200102T000000Z"] {
+        fs::create_dir(aside(time)).unwrap();
+    }
+    let (of, directory) = (format!("--server={}", server.url()), data.path().to_str().unwrap());
+    let process = server.info().number("process_id");
+    for words in [&["undo", &of, "--list", "--json"][..], &["undo", &of, "--list", "--yes", "--json"]] {
+        assert_eq!(place.done(words).json()["asides"].as_array().unwrap().len(), 2);
+    }
+    assert_eq!(place.done(&["undo", directory, "--list", "--json"]).json()["asides"].as_array().unwrap().len(), 2);
+    place.ends(2, &["undo", &of, "--remove-older", "1d"]).says("20200101T000000Z would be removed").says("--yes");
+    assert!(aside("20200101T000000Z").exists());
+    place.done(&["undo", &of, "--remove-older", "1d", "--yes"]);
+    assert!(!aside("20200101T000000Z").exists() && aside("20200102T000000Z").exists());
+    place.done(&["undo", &of, "--remove", "2020-01-02T00:00:00Z", "--yes"]);
+    assert!(!aside("20200102T000000Z").exists());
+    assert_eq!(server.info().number("process_id"), process);
+}
+
+#[test]
+fn an_older_one_is_picked_by_its_time_and_the_next_undo_puts_back_what_stood_there() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/precious"), "x").unwrap();
+    place.done(&["restore", "--target", "back", "--replace-anything"]);
+    place.done(&["restore", "--target", "back"]);
+    let all = place.done(&["undo", "back", "--list", "--json"]).json()["asides"].as_array().unwrap().clone();
+    let (path, time) = (all[0]["path"].as_str().unwrap(), all[0]["time"].as_str().unwrap());
+    let would = place.done(&["undo", "back", "--to", time, "--dry-run", "--json"]).json();
+    let undone = place.done(&["undo", "back", "--to", time, "--json"]).json();
+    assert!(would["from"] == path && undone["from"] == path && undone["aside"] != path, "{undone}");
+    assert_eq!(fs::read_to_string(place.path("back/precious")).unwrap(), "x");
+    place.ends(1, &["undo", "back", "--to", time]).says("nothing was set aside").says("at that time");
+    place.done(&["undo", "back"]);
+    assert!(place.path("back/dump.rdb").exists() && !place.path("back/precious").exists());
 }

@@ -38,6 +38,7 @@ mod moments_edges;
 mod preflight;
 mod restart_loss;
 mod restore_server;
+mod restore_server_asides;
 mod restore_server_fit;
 mod restore_server_hostile;
 mod restore_server_kills;

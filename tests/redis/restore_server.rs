@@ -415,15 +415,15 @@ fn the_old_files_are_put_back_in_the_directory_of_a_stopped_server() {
             (stat.is_empty() || stat.contains(") Z ")).then_some(())
         });
     };
-    assert_eq!(undo_directory(&victim.directory(), victim.state()).unwrap(), None, "nothing was restored");
+    assert_eq!(undo_directory(&victim.directory(), None, victim.state()).unwrap(), None, "nothing was restored");
     victim.restore(&taken).unwrap();
     assert!(
-        matches!(undo_directory(&victim.directory(), victim.state()), Err(OperationError::InUse { .. })),
+        matches!(undo_directory(&victim.directory(), None, victim.state()), Err(OperationError::InUse { .. })),
         "the server runs"
     );
     for round in 0..2 {
         stop();
-        let undone = undo_directory(&victim.directory(), victim.state()).unwrap().unwrap();
+        let undone = undo_directory(&victim.directory(), None, victim.state()).unwrap().unwrap();
         assert_eq!(undone.is_old, round == 0);
         victim.start_by_hand();
         let wanted = if round == 0 { &victim.old } else { &taken.held };

@@ -121,7 +121,7 @@ fn a_restore_that_is_killed_before_the_stop_leaves_the_undo_of_the_one_before() 
     order(victim.server(), "SET kept 1");
     killed("putting dump.rdb in place", |observer| drop(undo_server(&victim.options, observer)));
     assert!(!victim.is_running());
-    let report = undo_directory(victim.dir.path(), victim.state()).unwrap().unwrap();
+    let report = undo_directory(victim.dir.path(), None, victim.state()).unwrap().unwrap();
     assert!(report.is_old);
     victim.start_by_hand();
     assert_eq!(get(victim.server(), "kept").as_deref(), Some("1"));

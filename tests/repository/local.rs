@@ -222,10 +222,10 @@ fn a_restore_replaces_a_directory_at_once_and_undo_puts_it_back() {
     let aside = report.aside.unwrap();
     assert!(fs::read(target.join("dump")).unwrap() == noise(300_000, 2));
     assert_eq!(fs::read(aside.join("dump")).unwrap(), b"what stood here");
-    let undone = redkeep::operations::restore::undo(&target).unwrap();
+    let undone = redkeep::operations::restore::undo(&target, None).unwrap();
     assert_eq!(fs::read(target.join("dump")).unwrap(), b"what stood here");
     assert!(fs::read(undone.aside.unwrap().join("dump")).unwrap() == noise(300_000, 2));
-    redkeep::operations::restore::undo(&target).unwrap();
+    redkeep::operations::restore::undo(&target, None).unwrap();
     assert!(fs::read(target.join("dump")).unwrap() == noise(300_000, 2), "undo of an undo");
 }
 
@@ -263,7 +263,7 @@ fn undo_removes_nothing_and_takes_what_a_killed_restore_replaced() {
         fs::write(world.temp.path().join(directory).join("dump"), content).unwrap();
     }
     fs::create_dir(world.temp.path().join(".redkeep-staging-redis")).unwrap();
-    let undone = redkeep::operations::restore::undo(&target).unwrap();
+    let undone = redkeep::operations::restore::undo(&target, None).unwrap();
     assert_eq!(fs::read(target.join("dump")).unwrap(), b"old");
     assert_eq!(fs::read(undone.aside.unwrap().join("dump")).unwrap(), b"new");
     assert_eq!(hidden(&world), [".redkeep-aside-redis-20261122T000000Z", ".redkeep-staging-redis"]);
@@ -289,7 +289,7 @@ fn directories_with_names_that_begin_alike_are_none_of_each_others() {
     restore_to(&repository, &latest(&repository, "d").unwrap(), &path(names[2])).unwrap();
     fs::remove_dir(path(".redkeep-aside-redis-6380-29990101T000000Z")).unwrap();
     for name in names {
-        redkeep::operations::restore::undo(&path(name)).unwrap();
+        redkeep::operations::restore::undo(&path(name), None).unwrap();
         assert_eq!(fs::read_to_string(path(name).join("dump")).unwrap(), name);
     }
 }
@@ -304,9 +304,10 @@ fn of_two_restores_to_one_target_the_second_is_refused_and_touches_nothing() {
     let lock = fs::File::create(world.temp.path().join(".redkeep-lock-redis")).unwrap();
     lock.try_lock().unwrap();
     let before = hidden(&world);
-    for refused in
-        [restore_to(&repository, &snapshot, &target).map(drop), redkeep::operations::restore::undo(&target).map(drop)]
-    {
+    for refused in [
+        restore_to(&repository, &snapshot, &target).map(drop),
+        redkeep::operations::restore::undo(&target, None).map(drop),
+    ] {
         let error = refused.unwrap_err();
         assert!(matches!(error, OperationError::Busy { .. }), "{error}");
         assert!(error.to_string().contains("another restore to "), "{error}");

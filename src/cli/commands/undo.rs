@@ -4,14 +4,18 @@ mod asides;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::restore::into_server::{AServer, of_a_server};
 use crate::cli::context::Context;
 use crate::cli::human::{count, plain};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
-use crate::operations::restore::server::{self, Options, ServerUndoReport, Serves, undo_directory, undo_server};
+use crate::cli::time;
+use crate::format::UnixMillis;
+use crate::operations::restore::server::{
+    self, Consent, Options, ServerUndoReport, Serves, directory_of, undo_directory, undo_server,
+};
 use crate::operations::restore::{look_at_undo, undo};
 
 /// Put back what the last restore into a directory or a server replaced
@@ -29,7 +33,9 @@ Examples:
   redkeep undo --server --dry-run
   redkeep undo --server --yes
   redkeep undo /var/lib/redis --list
-  redkeep undo /var/lib/redis --remove-older 30d
+  redkeep undo /var/lib/redis --to 2026-11-22T14:34:16
+  redkeep undo --server --list
+  redkeep undo /var/lib/redis --remove-older 30d --yes
   redkeep undo --server --server-config /etc/redis/redis.conf --yes
 
 JSON:
@@ -44,45 +50,68 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
-    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_server())]
+    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
     directory: Option<PathBuf>,
     /// Say what would be put back and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Put back what was set aside at TIME, as --list shows it, instead of the last
+    #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["list", "remove", "remove_older"])]
+    to: Option<UnixMillis>,
+    /// Do it although users, modules and settings that are in none of the server's files are lost (settings)
+    #[arg(long, value_name = "WHAT", requires = "server")]
+    force: Option<Force>,
     #[command(flatten)]
     asides: asides::Asides,
     #[command(flatten)]
     of: AServer,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Force {
+    /// Users, modules and settings that are in none of the server's files are lost when it is started again
+    Settings,
+}
+
 /// Undoes a restore.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
-    let dry_run = arguments.dry_run;
+    let (dry_run, to) = (arguments.dry_run, arguments.to);
     let Some(directory) = &arguments.directory else {
         context.progress.stop_in_order();
-        let options = Options { dry_run, ..arguments.of.options(context)? };
+        let consents = arguments.force.iter().map(|Force::Settings| Consent::Settings).collect();
+        let options = Options { dry_run, to, consents, ..arguments.of.options(context)? };
+        if arguments.asides.is_asked() {
+            let (directory, state) = (directory_of(&options)?, options.state.as_deref());
+            return asides::run(&arguments.asides, &directory, state, arguments.of.yes, context);
+        }
         return of_server(&undo_server(&options, &context.progress)?, dry_run);
     };
     let state = context.places()?.state;
     let state = state.as_deref();
-    if let Some(outcome) = asides::run(&arguments.asides, directory, state)? {
-        return Ok(outcome);
+    if arguments.asides.is_asked() {
+        return asides::run(&arguments.asides, directory, state, arguments.of.yes, context);
     }
-    let of_a_server = if dry_run { server::look_at_undo(directory, state)? } else { undo_directory(directory, state)? };
+    let of_a_server =
+        if dry_run { server::look_at_undo(directory, to, state)? } else { undo_directory(directory, to, state)? };
     if let Some(report) = of_a_server {
         return of_server(&report, dry_run);
     }
-    let report = if dry_run { look_at_undo(directory)? } else { undo(directory)? };
+    let report = if dry_run { look_at_undo(directory, to)? } else { undo(directory, to)? };
     let target = report.target.display().to_string();
     let from = report.from.display().to_string();
     let aside = report.aside.map(|aside| aside.display().to_string());
     // A second undo puts back what the first one took away.
     let (holds, kept) = words(dry_run);
-    let mut text = format!("{} {holds} what it held before the last restore or undo\n", plain(&target));
+    let mut text = format!("{} {holds} {}\n", plain(&target), what(to.is_some()));
     if let Some(aside) = &aside {
         text.push_str(&format!("  what {kept} in {}\n", plain(aside)));
     }
     Outcome::deed(text, &json::Undo { target, from, aside, server: None, keys: None, dry_run })
+}
+
+/// What stands in the directory after an undo.
+fn what(is_picked: bool) -> &'static str {
+    if is_picked { "what was set aside then" } else { "what it held before the last restore or undo" }
 }
 
 /// For what was done, and for what would be.
@@ -96,9 +125,16 @@ fn words(dry_run: bool) -> (&'static str, &'static str) {
 fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome> {
     let target = report.directory.display().to_string();
     let aside = report.aside.display().to_string();
-    let what = if report.is_old { "what it held before the restore" } else { "the restored data" };
+    let what = match (report.is_picked, report.is_old) {
+        (true, is_old) => what(is_old),
+        (false, true) => "what it held before the restore",
+        (false, false) => "the restored data",
+    };
     let (holds, kept) = words(dry_run);
     let mut text = format!("{} {holds} {what}\n  what {kept} in {}\n", plain(&target), plain(&aside));
+    for note in &report.notes {
+        text.push_str(&format!("  {}\n", plain(note)));
+    }
     if report.changed_since {
         text.push_str("  an earlier undo had put that there, and a server changed it since\n");
     }
@@ -111,5 +147,6 @@ fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome
     let server = report.serves.as_ref().map(|serves| serves.address.clone());
     let by_name = |serves: &Serves| serves.keys.iter().map(|(number, keys)| (format!("db{number}"), *keys)).collect();
     let keys = report.serves.as_ref().map(by_name);
-    Outcome::deed(text, &json::Undo { target, from: aside.clone(), aside: Some(aside), server, keys, dry_run })
+    let from = report.from.display().to_string();
+    Outcome::deed(text, &json::Undo { target, from, aside: Some(aside), server, keys, dry_run })
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::beside::{Beside, moment_of};
-use super::place::Target;
+use super::place::{Target, nothing_aside};
 use super::server;
 use crate::format::UnixMillis;
 use crate::held::Held;
@@ -34,27 +34,44 @@ pub enum Removal {
 
 /// What is kept of a directory, or of the server that works in it, the oldest first.
 pub fn asides(directory: &Path, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
-    let target = Target::find(directory)?;
+    let target = Target::named(directory)?;
     Ok(list(&places(target.path()), target.path(), state)?.into_iter().map(|kept| kept.aside).collect())
 }
 
-/// Removes some of them, under the lock of a restore. Answers with those that are gone.
+/// Which of them would be removed.
+pub fn removable(directory: &Path, removal: Removal, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
+    let target = Target::named(directory)?;
+    Ok(meant(&places(target.path()), target.path(), removal, state)?.into_iter().map(|kept| kept.aside).collect())
+}
+
+/// Removes some of them, under the lock of a restore. Answers with those that are gone. A server may be at work in the
+/// directory: it knows nothing of them.
 pub fn remove_asides(directory: &Path, removal: Removal, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
-    let target = Target::find(directory)?;
+    let target = Target::named(directory)?;
     let places = places(target.path());
     let _locks = places.iter().map(Beside::lock).collect::<Result<Vec<_>, _>>()?;
-    let mut gone = list(&places, target.path(), state)?;
-    gone.retain(|Kept { aside, .. }| match removal {
-        Removal::At(time) => aside.time.0 / 1000 == time.0 / 1000,
-        Removal::Before(time) => aside.time < time && !aside.is_next,
-    });
-    if let (Removal::At(_), true) = (removal, gone.is_empty()) {
-        return Err(OperationError::NothingAside { path: format!("{} at that time", target.path().display()) });
-    }
+    let gone = meant(&places, target.path(), removal, state)?;
     for kept in &gone {
         kept.place.remove(&kept.name)?;
     }
     Ok(gone.into_iter().map(|kept| kept.aside).collect())
+}
+
+fn meant<'a>(
+    places: &'a [Beside],
+    directory: &Path,
+    removal: Removal,
+    state: Option<&Path>,
+) -> Result<Vec<Kept<'a>>, OperationError> {
+    let mut meant = list(places, directory, state)?;
+    meant.retain(|Kept { aside, .. }| match removal {
+        Removal::At(time) => aside.time.0 / 1000 == time.0 / 1000,
+        Removal::Before(time) => aside.time < time && !aside.is_next,
+    });
+    match (removal, meant.is_empty()) {
+        (Removal::At(time), true) => Err(nothing_aside(directory, Some(time))),
+        (Removal::At(_) | Removal::Before(_), _) => Ok(meant),
+    }
 }
 
 /// One of them, and the place in which it is kept under its name.

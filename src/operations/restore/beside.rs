@@ -24,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::format::UnixMillis;
 use crate::held::Held;
 use crate::operations::OperationError;
 
@@ -116,6 +117,14 @@ impl Beside {
         let mut found = self.siblings(ASIDE, |suffix| is_time(suffix).then(|| suffix.to_owned()))?;
         found.sort();
         Ok(found)
+    }
+
+    /// One of them, by the second in which it was set aside; else the last.
+    pub fn aside_of(&self, time: Option<UnixMillis>) -> Result<Option<OsString>, OperationError> {
+        let mut all = self.asides()?;
+        let Some(time) = time else { return Ok(all.pop().map(|(_, name)| name)) };
+        let is_it = |text: &str| moment_of(text).is_some_and(|millis| millis / 1000 == time.0 / 1000);
+        Ok(all.into_iter().find(|(text, _)| is_it(text)).map(|(_, name)| name))
     }
 
     /// Exchanges that a killed restore may not have finished.

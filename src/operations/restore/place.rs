@@ -1,6 +1,6 @@
 //! The place a restore ends in: who uses it, what stands there, and how one directory takes another's name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::StatxAttributes;
 
 use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, sync_directory};
+use crate::format::UnixMillis;
 use crate::held::{Held, Seen};
 use crate::operations::OperationError;
 use crate::store::Location;
@@ -44,6 +45,13 @@ pub struct UndoReport {
 impl Target {
     /// Looks at a target and refuses one that cannot be replaced safely. Changes nothing.
     pub fn find(target: &Path) -> Result<Target, OperationError> {
+        let mut target = Target::named(target)?;
+        target.look()?;
+        Ok(target)
+    }
+
+    /// A target that is not touched itself, whatever works in it.
+    pub fn named(target: &Path) -> Result<Target, OperationError> {
         // `.` and `..` have no name of their own to be replaced under.
         let resolved = match target.file_name() {
             Some(_) => target.to_owned(),
@@ -67,9 +75,7 @@ impl Target {
             Err(error) => return Err(OperationError::target("find", parent, error)),
         };
         let beside = Beside::new(parent, name);
-        let mut target = Target { path: beside.target(), beside, standing: None };
-        target.look()?;
-        Ok(target)
+        Ok(Target { path: beside.target(), beside, standing: None })
     }
 
     fn seen(&self) -> Result<Option<Seen>, OperationError> {
@@ -164,7 +170,7 @@ impl Target {
     }
 
     /// Refuses when a name beside the target, or the target's own, means something else than this.
-    fn refuse_other(&self, name: &std::ffi::OsStr, wanted: (u64, u64)) -> Result<(), OperationError> {
+    fn refuse_other(&self, name: &OsStr, wanted: (u64, u64)) -> Result<(), OperationError> {
         let found = self.beside.parent().look(name);
         let found = found.map_err(|error| OperationError::target("look at", &self.beside.path_of(name), error))?;
         match found.map(|seen| seen.id()) == Some(wanted) {
@@ -281,40 +287,63 @@ impl Claim {
 }
 
 /// LOCAL-9: puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept
-/// in its stead, so that doing it twice changes nothing. Removes nothing.
-pub fn undo(target: &Path) -> Result<UndoReport, OperationError> {
+/// in its stead, so that doing it twice changes nothing. Removes nothing. `to`: what was set aside in that second instead;
+/// what stood there is then what was set aside last.
+pub fn undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, OperationError> {
     let Claim { target, _lock } = Target::find(target)?.claim()?;
     let beside = &target.beside;
-    let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
-    let (_, from) = beside.asides()?.pop().ok_or_else(nothing)?;
+    let from = target.picked(to)?;
     let seen = beside.parent().look(&from);
     let seen = seen.map_err(|error| OperationError::target("look at", &beside.path_of(&from), error))?;
-    let old = seen.filter(Seen::is_dir).ok_or_else(nothing)?.id();
+    let old = seen.filter(Seen::is_dir).ok_or_else(|| target.nothing_aside(to))?.id();
     target.refuse_change()?;
-    let aside = match target.exists() {
-        true => {
+    let kept = target.kept(&from, to)?;
+    match &kept {
+        Some(kept) => {
             exchange((beside.parent(), &from), (beside.parent(), beside.name()), &target.path)?;
-            Some(beside.path_of(&from))
+            if *kept != from {
+                beside.rename_new(&from, kept)?;
+            }
         }
-        false => {
-            beside.rename_new(&from, beside.name())?;
-            None
-        }
-    };
+        None => beside.rename_new(&from, beside.name())?,
+    }
     target.refuse_other(beside.name(), old)?;
     beside.sync()?;
-    let from = beside.path_of(&from);
+    let (from, aside) = (beside.path_of(&from), kept.map(|kept| beside.path_of(&kept)));
     Ok(UndoReport { target: target.path, from, aside })
 }
 
 /// What [`undo`] would do.
-pub fn look_at_undo(target: &Path) -> Result<UndoReport, OperationError> {
+pub fn look_at_undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, OperationError> {
     let target = Target::find(target)?;
-    let nothing = || OperationError::NothingAside { path: target.path.display().to_string() };
-    let (_, from) = target.beside.asides()?.pop().ok_or_else(nothing)?;
-    let from = target.beside.path_of(&from);
-    let aside = target.exists().then(|| from.clone());
-    Ok(UndoReport { target: target.path, from, aside })
+    let from = target.picked(to)?;
+    let aside = target.kept(&from, to)?.map(|kept| target.beside.path_of(&kept));
+    Ok(UndoReport { from: target.beside.path_of(&from), target: target.path, aside })
+}
+
+impl Target {
+    fn picked(&self, to: Option<UnixMillis>) -> Result<OsString, OperationError> {
+        self.beside.aside_of(to)?.ok_or_else(|| self.nothing_aside(to))
+    }
+
+    fn nothing_aside(&self, to: Option<UnixMillis>) -> OperationError {
+        nothing_aside(&self.path, to)
+    }
+
+    /// The name that an undo keeps what stands there under, where anything does.
+    fn kept(&self, from: &OsStr, to: Option<UnixMillis>) -> Result<Option<OsString>, OperationError> {
+        Ok(match (self.exists(), to) {
+            (false, _) => None,
+            (true, None) => Some(from.to_owned()),
+            (true, Some(_)) => Some(self.beside.aside(&self.beside.unused_time()?)),
+        })
+    }
+}
+
+/// There is nothing to put back.
+pub(super) fn nothing_aside(directory: &Path, to: Option<UnixMillis>) -> OperationError {
+    let at = if to.is_some() { " at that time" } else { "" };
+    OperationError::NothingAside { path: format!("{}{at}", directory.display()) }
 }
 
 /// Owner and mode of one directory for another. Answers with the reason where the mode could not be set.

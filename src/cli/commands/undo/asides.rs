@@ -1,52 +1,86 @@
 //! `redkeep undo --list` and what removes: what restores replaced, and how it goes.
 
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
 use jiff::{Span, Zoned};
 
+use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{plain, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::UnixMillis;
-use crate::operations::restore::{Aside, Removal, asides, remove_asides};
+use crate::operations::restore::{Aside, Removal, asides, removable, remove_asides};
 
 /// What is done with all that is kept, in place of an undo.
 #[derive(Debug, Args)]
 pub(super) struct Asides {
-    /// Show what restores into DIR, or into the server that works there, replaced and is still kept
-    #[arg(long, requires = "directory", conflicts_with_all = ["remove", "remove_older", "dry_run"])]
+    /// Show what restores into DIR, or into the server, replaced and is still kept
+    #[arg(long, conflicts_with_all = ["remove", "remove_older", "dry_run"])]
     list: bool,
     /// Remove what was set aside at TIME, as --list shows it: it cannot be put back any more
-    #[arg(long, value_name = "TIME", value_parser = time::parse_now, requires = "directory", conflicts_with_all = ["remove_older", "dry_run"])]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["remove_older", "dry_run"])]
     remove: Option<UnixMillis>,
     /// Remove what was set aside longer ago than SPAN, but for what the next undo puts back
-    #[arg(long, value_name = "SPAN", value_parser = time::span, requires = "directory", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "SPAN", value_parser = time::span, conflicts_with = "dry_run")]
     remove_older: Option<Span>,
 }
 
-/// Lists or removes; nothing where neither was asked for.
-pub(super) fn run(arguments: &Asides, directory: &Path, state: Option<&Path>) -> anyhow::Result<Option<Outcome>> {
-    let Asides { list, remove, remove_older } = arguments;
-    let removal = match (remove, remove_older) {
-        (Some(time), _) => Some(Removal::At(*time)),
-        (None, Some(span)) => Some(Removal::Before(ago(*span)?)),
-        (None, None) => None,
-    };
-    let (asides, is_removed) = match removal {
-        Some(removal) => (remove_asides(directory, removal, state)?, true),
-        None if *list => (asides(directory, state)?, false),
-        None => return Ok(None),
-    };
-    let json = json::Asides::new(directory, &asides, is_removed);
-    let outcome = match is_removed {
-        true => Outcome::deed(text(&asides, "removed"), &json)?,
-        false => Outcome::listing(text(&asides, "kept"), &json)?,
-    };
-    Ok(Some(outcome))
+impl Asides {
+    /// Whether that is what is meant, and not an undo.
+    pub fn is_asked(&self) -> bool {
+        self.list || self.remove.is_some() || self.remove_older.is_some()
+    }
 }
+
+/// Lists or removes. What is removed is gone: a person says so, with a word or when asked at a terminal.
+pub(super) fn run(
+    arguments: &Asides,
+    directory: &Path,
+    state: Option<&Path>,
+    yes: bool,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let removal = match (arguments.remove, arguments.remove_older) {
+        (Some(time), _) => Removal::At(time),
+        (None, Some(span)) => Removal::Before(ago(span)?),
+        (None, None) => {
+            let asides = asides(directory, state)?;
+            return Outcome::listing(text(&asides, "kept"), &json::Asides::new(directory, &asides, false));
+        }
+    };
+    let meant = removable(directory, removal, state)?;
+    if !yes && !meant.is_empty() {
+        confirm(&meant, context)?;
+    }
+    let gone = remove_asides(directory, removal, state)?;
+    Outcome::deed(text(&gone, "removed"), &json::Asides::new(directory, &gone, true))
+}
+
+fn confirm(meant: &[Aside], context: &Context) -> anyhow::Result<()> {
+    let paths: Vec<String> = meant.iter().map(|aside| plain(&aside.path.display().to_string())).collect();
+    let paths = paths.join(", ");
+    let refused =
+        |what: String| UsageError { what, hint: "see what is kept with --list, then say --yes".into() }.into();
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(refused(format!("{paths} would be removed, and could not be put back any more")));
+    }
+    let answer = context.progress.ask(|| {
+        write!(io::stderr(), "remove {paths}? it cannot be put back any more [y/N] ")?;
+        let mut answer = String::new();
+        io::stdin().lock().take(ANSWER).read_line(&mut answer).map(|_| answer)
+    })?;
+    match ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+        true => Ok(()),
+        false => Err(refused("nothing is removed".into())),
+    }
+}
+
+/// Bytes of an answer that are read.
+const ANSWER: u64 = 1 << 10;
 
 fn ago(span: Span) -> Result<UnixMillis, UsageError> {
     let moment = Zoned::now().checked_sub(span).ok().map(|time| time.timestamp().as_millisecond());

@@ -8,6 +8,7 @@
 mod arrange;
 mod exchanges;
 mod journal;
+mod pick;
 mod place;
 mod plan;
 mod preflight;
@@ -23,6 +24,7 @@ mod verify;
 use std::path::PathBuf;
 
 pub(in crate::operations) use journal::NAME as JOURNAL;
+pub use pick::directory_of;
 pub use plan::Plan;
 pub use undo::{ServerUndoReport, Serves, look_at_undo, undo_directory, undo_server};
 pub use verify::Verified;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1};
 use super::plan::entries;
+use super::preflight::restart;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
 use super::target::Target;
-use super::{Options, Place, exchanges};
+use super::{Options, Place, exchanges, pick};
+use crate::format::UnixMillis;
 use crate::held::Held;
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::RedisError;
@@ -20,8 +22,14 @@ use crate::redis::server::Server;
 pub struct ServerUndoReport {
     /// The server's directory.
     pub directory: PathBuf,
+    /// Where what it holds again was kept.
+    pub from: PathBuf,
     /// Where what it held is kept now.
     pub aside: PathBuf,
+    /// A person chose among what was set aside, now or in the undo that is undone.
+    pub is_picked: bool,
+    /// What a person should know.
+    pub notes: Vec<String>,
     /// What stands there now is what was there before the restore; else it is the restored data again.
     pub is_old: bool,
     /// An earlier undo was killed when it had put that in place, and a server changed it since.
@@ -48,7 +56,11 @@ impl ServerUndoReport {
 
 /// Puts back what a restore into a server replaced, in the directory of a server that is stopped. `None`: none was
 /// restored into it.
-pub fn undo_directory(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
+pub fn undo_directory(
+    directory: &Path,
+    to: Option<UnixMillis>,
+    state: Option<&Path>,
+) -> Result<Option<ServerUndoReport>, OperationError> {
     let Ok(held) = Held::open(directory) else { return Ok(None) };
     let site = Site::of(&held)?;
     let journals = Journals::existing(state)?;
@@ -61,13 +73,20 @@ pub fn undo_directory(directory: &Path, state: Option<&Path>) -> Result<Option<S
     };
     super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
     let place = Place::lock(&held, journals)?;
-    let report = place.put_back(None, &Silent)?;
+    if place.leaves_to_others(to)? {
+        return Ok(None);
+    }
+    let report = place.put_back(None, to, None, &Silent)?;
     place.settle()?;
     Ok(Some(report))
 }
 
 /// What [`undo_directory`] would do.
-pub fn look_at_undo(directory: &Path, state: Option<&Path>) -> Result<Option<ServerUndoReport>, OperationError> {
+pub fn look_at_undo(
+    directory: &Path,
+    to: Option<UnixMillis>,
+    state: Option<&Path>,
+) -> Result<Option<ServerUndoReport>, OperationError> {
     let Ok(held) = Held::open(directory) else { return Ok(None) };
     let site = Site::of(&held)?;
     let journals = match Journals::existing(state)? {
@@ -77,7 +96,10 @@ pub fn look_at_undo(directory: &Path, state: Option<&Path>) -> Result<Option<Ser
     let nothing = || OperationError::NothingAside { path: held.path().display().to_string() };
     let place = Place::lock(&held, journals)?;
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
-    Ok(Some(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) }))
+    if place.leaves_to_others(to)? {
+        return Ok(None);
+    }
+    place.would_put_back(&journal, to, None).map(Some)
 }
 
 /// Without a journal of ours: one that was left in the directory is not followed.
@@ -115,8 +137,12 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside);
     let Some(journal) = journal else { return refuse_0_1(&target.held).and_then(|()| Err(nothing())) };
+    let notes = match stopped.is_some() {
+        true => Vec::new(),
+        false => restart::look(&mut server, &target, options)?,
+    };
     if options.dry_run {
-        return Ok(ServerUndoReport { is_old: !journal.is_undo, ..place.report(&journal) });
+        return Ok(ServerUndoReport { notes, ..place.would_put_back(&journal, options.to, Some(target.appendonly))? });
     }
     if !options.may_stop {
         return Err(OperationError::Refused {
@@ -125,9 +151,13 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         });
     }
     journal.refuse_other_main(&target)?;
+    // Before anything is stopped.
+    place.would_put_back(&journal, options.to, Some(target.appendonly))?;
     if stopped.is_some() {
         drop((server, stand_in));
-        let report = place.put_back(Some(target.host.start.clone()), observer).map_err(|error| place.explain(error))?;
+        let report = place
+            .put_back(Some(target.host.start.clone()), options.to, Some(target.appendonly), observer)
+            .map_err(|error| place.explain(error))?;
         return place.serve_again(report, options, Some(&target.host.start), observer);
     }
     let writes = save_old(&mut server, &target, options, observer)?;
@@ -136,8 +166,9 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let stopping = Journal { state: State::Stopping, start: Some(start.clone()), server: of_server, ..journal.clone() };
     place.journals.write(&stopping).inspect_err(|_| writes.release(&mut server))?;
     place.stop(&mut server, &target, writes, observer)?;
-    let report = place.put_back(Some(start), observer).map_err(|error| place.explain(error))?;
-    place.serve_again(report, options, Some(&target.host.start), observer)
+    let report = place.put_back(Some(start), options.to, Some(target.appendonly), observer);
+    let report = report.map_err(|error| place.explain(error))?;
+    place.serve_again(ServerUndoReport { notes, ..report }, options, Some(&target.host.start), observer)
 }
 
 /// What came of an undo for a server that does not answer.
@@ -160,7 +191,7 @@ fn undo_stopped(journals: &Journals, options: &Options, observer: &dyn Observer)
     }
     place.refuse_users_of()?;
     let changed_since = journal.is_undo && journal.is_placed() && !journal.is_untouched(&place.held)?;
-    let report = place.put_back(None, observer).map_err(|error| place.explain(error))?;
+    let report = place.put_back(None, options.to, None, observer).map_err(|error| place.explain(error))?;
     let report = place.serve_again(report, options, None, observer)?;
     Ok(Stopped::Undone(ServerUndoReport { changed_since, ..report }))
 }
@@ -183,7 +214,7 @@ fn unknown(error: RedisError, journals: &Journals, options: &Options) -> Operati
 
 impl Journal {
     /// Whether all is exchanged, and nobody has asked the server yet.
-    fn is_placed(&self) -> bool {
+    pub fn is_placed(&self) -> bool {
         self.state == State::Placed
     }
 
@@ -196,7 +227,7 @@ impl Journal {
     }
 
     /// The entry that the server loaded when it was started last.
-    fn main(&self) -> Option<&OsStr> {
+    pub fn main(&self) -> Option<&OsStr> {
         let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
         main.map(|entry| entry.name.as_os_str())
     }
@@ -248,12 +279,22 @@ impl Place {
 
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
     /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
-    fn put_back(&self, start: Option<Start>, observer: &dyn Observer) -> Result<ServerUndoReport, OperationError> {
+    /// `to`: what was set aside in that second instead of the last.
+    pub fn put_back(
+        &self,
+        start: Option<Start>,
+        to: Option<UnixMillis>,
+        appendonly: Option<bool>,
+        observer: &dyn Observer,
+    ) -> Result<ServerUndoReport, OperationError> {
         let nothing = || OperationError::NothingAside { path: self.held.path().display().to_string() };
         let mut journal = self.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
         journal.start = start.or(journal.start);
         if journal.state == State::Exchanging {
             self.exchange(&mut journal, observer)?;
+        }
+        if let Some(to) = to {
+            return self.put_back_picked(journal, to, appendonly, observer);
         }
         if !(journal.is_undo && journal.is_placed()) {
             let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
@@ -269,9 +310,17 @@ impl Place {
         Ok(self.report(&journal))
     }
 
-    fn report(&self, journal: &Journal) -> ServerUndoReport {
+    pub fn report(&self, journal: &Journal) -> ServerUndoReport {
         let aside = self.held.path_of(&journal.aside);
-        let directory = self.held.path().into();
-        ServerUndoReport { directory, aside, is_old: journal.is_undo, changed_since: false, serves: None }
+        ServerUndoReport {
+            directory: self.held.path().into(),
+            from: aside.clone(),
+            aside,
+            is_old: journal.is_undo,
+            is_picked: journal.snapshot == pick::PICKED,
+            notes: Vec::new(),
+            changed_since: false,
+            serves: None,
+        }
     }
 }

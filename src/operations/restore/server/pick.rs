@@ -1,0 +1,146 @@
+//! An undo to what an earlier restore replaced: one of all that is kept aside, as a person picked it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::journal::{Journal, Journals, State};
+use super::reach;
+use super::target::Target;
+use super::undo::ServerUndoReport;
+use super::{Options, Place, exchanges};
+use crate::format::UnixMillis;
+use crate::held::Held;
+use crate::operations::restore::place::nothing_aside;
+use crate::operations::{Observer, OperationError};
+use crate::redis::RedisError;
+use crate::redis::server::Server;
+
+/// In a journal in place of a snapshot: what is put back was picked.
+pub(super) const PICKED: &str = "picked";
+
+/// The directory in which the server works, or would: what is kept aside is in it. Changes nothing.
+pub fn directory_of(options: &Options) -> Result<PathBuf, OperationError> {
+    let (options, stopped) = reach::settle(options)?;
+    if let Some(stopped) = stopped {
+        return Ok(stopped.directory);
+    }
+    match Server::connect(&options.address) {
+        Ok(mut server) => Ok(Target::ask(&mut server, None, &options)?.directory),
+        Err(error @ RedisError::Connection { .. }) => {
+            let journals = Journals::existing(options.state.as_deref())?;
+            let sites = journals.map(|journals| journals.sites(&options.address.to_string())).transpose()?;
+            let site = sites.unwrap_or_default().into_iter().next();
+            site.map(|site| site.path).ok_or_else(|| reach::not_there(error).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Place {
+    /// Whether what is picked was set aside in this directory by nobody, but may have been beside it.
+    pub fn leaves_to_others(&self, to: Option<UnixMillis>) -> Result<bool, OperationError> {
+        let is_killed = self.journal()?.is_some_and(|journal| journal.state != State::Done);
+        Ok(to.is_some() && !is_killed && self.beside.aside_of(to)?.is_none())
+    }
+
+    /// What an undo would do, or why it would not.
+    pub fn would_put_back(
+        &self,
+        journal: &Journal,
+        to: Option<UnixMillis>,
+        appendonly: Option<bool>,
+    ) -> Result<ServerUndoReport, OperationError> {
+        let report = ServerUndoReport { is_old: !journal.is_undo, ..self.report(journal) };
+        let Some(to) = to else { return Ok(report) };
+        let Some(name) = self.beside.aside_of(Some(to))? else {
+            return match journal.is_undo && journal.is_placed() {
+                true => Ok(self.report(journal)),
+                false => Err(nothing_aside(self.held.path(), Some(to))),
+            };
+        };
+        self.fitting(journal, &name, appendonly)?;
+        let aside = self.held.path_of(&self.beside.aside(&self.beside.unused_time()?));
+        Ok(ServerUndoReport { from: self.held.path_of(&name), aside, is_old: true, is_picked: true, ..report })
+    }
+
+    /// LOCAL-22: exchanges what the server loads, last, and the rest of its files before that with what was picked, and gives
+    /// what stood there the latest time. Where that time is gone and an undo was killed, it was that one, and it is done.
+    pub fn put_back_picked(
+        &self,
+        journal: Journal,
+        to: UnixMillis,
+        appendonly: Option<bool>,
+        observer: &dyn Observer,
+    ) -> Result<ServerUndoReport, OperationError> {
+        let Some(name) = self.beside.aside_of(Some(to))? else {
+            return match journal.is_undo && journal.is_placed() {
+                true => Ok(self.report(&journal)),
+                false => Err(nothing_aside(self.held.path(), Some(to))),
+            };
+        };
+        let picked = self.fitting(&journal, &name, appendonly)?;
+        let from = picked.path().to_owned();
+        let mut next = Journal {
+            entries: exchanges::look(&self.held, &picked, main_last(&journal))?,
+            state: State::Exchanging,
+            is_undo: true,
+            snapshot: PICKED.into(),
+            other: name,
+            aside: self.beside.aside(&self.beside.unused_time()?),
+            placed: Vec::new(),
+            carried: None,
+            before: None,
+            ..journal
+        };
+        self.journals.write(&next)?;
+        self.exchange(&mut next, observer)?;
+        Ok(ServerUndoReport { from, ..self.report(&next) })
+    }
+
+    /// What was picked, if the server would load it: with another `appendonly` or other names than then it starts on
+    /// something else, or on nothing.
+    fn fitting(&self, journal: &Journal, name: &OsString, appendonly: Option<bool>) -> Result<Held, OperationError> {
+        let picked = self.held.directory(name);
+        let picked = picked.map_err(|error| OperationError::target("open", &self.held.path_of(name), error))?;
+        let mut there = Vec::new();
+        for name in main_last(journal) {
+            let seen = picked.look(&name);
+            let seen = seen.map_err(|error| OperationError::target("look at", &picked.path_of(&name), error))?;
+            there.extend(seen.map(|seen| (name, seen.is_dir())));
+        }
+        let main = journal.main().unwrap_or_default();
+        let refuse = |what: String| {
+            Err(RedisError::Server {
+                what,
+                hint: "set appendonly and the names of its files as they were then, in its configuration too, and name the \
+                       server with --server; or stop it and move the files by hand"
+                    .into(),
+            }
+            .into())
+        };
+        match there.iter().find(|(name, _)| name == main) {
+            // The server was empty then.
+            None if there.is_empty() => Ok(picked),
+            None => refuse(format!(
+                "the server loads {}, and {} has none: it would start without what is put back",
+                main.to_string_lossy(),
+                picked.path().display()
+            )),
+            Some((_, is_dir)) if there.len() > 1 && !appendonly.unwrap_or(*is_dir) => refuse(format!(
+                "{} holds a dump and an AOF, and the server would load {} alone: which of them it served then is not known",
+                picked.path().display(),
+                main.to_string_lossy()
+            )),
+            Some(_) => Ok(picked),
+        }
+    }
+}
+
+/// The names of a journal in the order of an undo.
+fn main_last(journal: &Journal) -> Vec<OsString> {
+    let mut names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
+    if !journal.is_undo {
+        names.reverse();
+    }
+    names
+}

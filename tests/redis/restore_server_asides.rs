@@ -1,0 +1,137 @@
+//! What several restores set aside in a server's directory: each can be picked, and each pick can be undone.
+
+use redkeep::format::UnixMillis;
+use redkeep::operations::restore::server::{directory_of, undo_directory, undo_server};
+use redkeep::operations::restore::{Aside, Removal, asides, remove_asides};
+use redkeep::operations::{OperationError, Silent};
+
+use crate::restore_server::{Captured, Victim, refused, take, take_with};
+use crate::restore_server_hostile::order;
+use crate::support::keyspace::Keyspace;
+use crate::support::server::ServerKind;
+
+fn kept(victim: &Victim) -> Vec<Aside> {
+    asides(&victim.directory(), victim.state()).unwrap()
+}
+
+/// LOCAL-22
+#[test]
+fn each_of_several_asides_is_picked_by_its_time_and_a_plain_undo_goes_back() {
+    for (kind, lines) in [
+        (ServerKind::Redis7, &["appendonly yes"][..]),
+        (ServerKind::Redis7, &["appendonly no"]),
+        (ServerKind::Redis62, &["appendonly yes"]),
+        (ServerKind::Valkey9, &["appendonly no"]),
+    ] {
+        if kind.is_skipped() {
+            continue;
+        }
+        let first = take(kind, Captured::Dump, &[]);
+        let second = take_with(kind, Captured::Aof, &[], |server| Keyspace::new(6, 50).fill(server));
+        let mut victim = Victim::start(kind, lines);
+        victim.restore(&first).unwrap();
+        victim.restore(&second).unwrap();
+        let (oldest, newest) = (kept(&victim)[0].clone(), kept(&victim)[1].clone());
+        assert!(newest.is_next && !oldest.is_next);
+
+        victim.options.to = Some(oldest.time);
+        victim.options.dry_run = true;
+        let would = undo_server(&victim.options, &Silent).unwrap();
+        assert_eq!((would.from, would.is_picked), (oldest.path.clone(), true));
+        victim.options.dry_run = false;
+        let report = undo_server(&victim.options, &Silent).unwrap();
+        assert_eq!(report.from, oldest.path);
+        victim.old.assert_equal(&victim.holds(), "what stood there before both");
+        let now = kept(&victim);
+        assert_eq!((now.len(), &now[0].path, now[1].is_next), (2, &newest.path, true));
+        assert_eq!(now[1].path, report.aside);
+
+        let again = undo_server(&victim.options, &Silent).unwrap_err();
+        assert!(matches!(again, OperationError::NothingAside { .. }), "{again}");
+        victim.options.to = None;
+        undo_server(&victim.options, &Silent).unwrap();
+        second.held.assert_equal(&victim.holds(), "an undo of the undo");
+        victim.options.to = Some(newest.time);
+        undo_server(&victim.options, &Silent).unwrap();
+        first.held.assert_equal(&victim.holds(), "what the first restore put there");
+    }
+}
+
+#[test]
+fn a_stopped_server_has_one_picked_by_its_directory() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &["appendonly yes"]);
+    victim.restore(&taken).unwrap();
+    victim.restore(&taken).unwrap();
+    let oldest = kept(&victim)[0].time;
+    victim.shut_down();
+    let undone = undo_directory(&victim.directory(), Some(oldest), victim.state()).unwrap().unwrap();
+    assert!(undone.is_picked && undone.is_old);
+    victim.start_by_hand();
+    victim.old.assert_equal(&victim.holds(), "what stood there before both");
+}
+
+#[test]
+fn one_that_the_server_would_not_load_is_refused_before_it_is_stopped() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &["appendonly yes"]);
+    victim.restore(&taken).unwrap();
+    victim.restore(&taken).unwrap();
+    let oldest = kept(&victim)[0].clone();
+    std::fs::rename(oldest.path.join("appendonlydir"), victim.dir.path().join("elsewhere")).unwrap();
+    victim.options.to = Some(oldest.time);
+    let process = victim.server().info().number("process_id");
+    let error = undo_server(&victim.options, &Silent).unwrap_err();
+    assert!(error.to_string().contains("has none: it would start without"), "{error}");
+    assert_eq!(victim.server().info().number("process_id"), process);
+}
+
+#[test]
+fn what_is_kept_is_listed_and_removed_while_the_server_runs() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &[]);
+    victim.restore(&taken).unwrap();
+    victim.restore(&taken).unwrap();
+    let process = victim.server().info().number("process_id");
+    let directory = directory_of(&victim.options).unwrap();
+    assert_eq!(directory, victim.directory());
+    let all = asides(&directory, victim.state()).unwrap();
+    assert_eq!(all.len(), 2);
+    let later = UnixMillis(all[1].time.0 + 1000);
+    let gone = remove_asides(&directory, Removal::Before(later), victim.state()).unwrap();
+    assert_eq!(gone, all[..1], "what the next undo puts back stays");
+    assert_eq!(victim.server().info().number("process_id"), process);
+    taken.held.assert_equal(&victim.holds(), "the server goes on");
+}
+
+#[test]
+fn an_undo_that_would_lose_what_was_set_at_run_time_is_refused() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    victim.restore(&taken).unwrap();
+    order(victim.server(), "ACL SETUSER deploy on >secret ~* +@all");
+    let process = victim.server().info().number("process_id");
+    let error = undo_server(&victim.options, &Silent).unwrap_err();
+    assert!(error.to_string().contains("would lose what is in none of its files"), "{error}");
+    assert_eq!(victim.server().info().number("process_id"), process);
+    refused(&victim, &taken, "would lose what is in none of its files", "--force settings");
+    victim.options.consents = vec![redkeep::operations::restore::server::Consent::Settings];
+    let report = undo_server(&victim.options, &Silent).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("deploy")), "{:?}", report.notes);
+}
