@@ -1,13 +1,14 @@
 //! The configuration files of servers that distributions ship, with what they include.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use globset::GlobBuilder;
 
 use super::{Finding, Report, below};
+use crate::held::{Reader, open_file};
 
 /// Where Debian, Red Hat and others put them.
 const PLACES: [&str; 5] = [
@@ -73,7 +74,7 @@ pub(super) fn find(root: &Path, report: &mut Report) -> Vec<ServerFile> {
     let mut servers = Vec::new();
     for place in PLACES.map(PathBuf::from) {
         let mut server = ServerFile { path: place.clone(), ..ServerFile::default() };
-        match take_in(root, &place, DEPTH, &mut server) {
+        match take_in(root, &place, None, DEPTH, &mut server) {
             Ok(true) => {}
             Ok(false) => continue,
             Err((path, error)) => report.findings.push(Finding::warning(
@@ -88,14 +89,23 @@ pub(super) fn find(root: &Path, report: &mut Report) -> Vec<ServerFile> {
     servers
 }
 
-/// Reads a file and what it includes, where that stands. `false`: it is not there.
-fn take_in(root: &Path, path: &Path, depth: usize, server: &mut ServerFile) -> Result<bool, (PathBuf, io::Error)> {
+/// Reads a file and what it includes, where that stands: what another user can write names only what he may read. `false`: it
+/// is not there.
+fn take_in(
+    root: &Path,
+    path: &Path,
+    reader: Option<&Reader>,
+    depth: usize,
+    server: &mut ServerFile,
+) -> Result<bool, (PathBuf, io::Error)> {
     let fails = |error: io::Error| (path.to_path_buf(), error);
-    let file = match File::open(below(root, path)) {
+    let file = match open_file(&below(root, path), reader) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(fails(error)),
     };
+    let writer = Reader::writer_of(&file.metadata().map_err(fails)?);
+    let reader = reader.or(writer.as_ref());
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).map_err(fails)?;
     server.files.push(path.into());
@@ -106,7 +116,7 @@ fn take_in(root: &Path, path: &Path, depth: usize, server: &mut ServerFile) -> R
         if name == "include" {
             for included in values.first().map(|value| included(root, path, value)).unwrap_or_default() {
                 if depth > 0 {
-                    take_in(root, &included, depth - 1, server)?;
+                    take_in(root, &included, reader, depth - 1, server)?;
                 }
             }
         } else {
@@ -170,6 +180,8 @@ fn quoted(text: &str, quote: char) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
     use super::*;
 
     #[test]
@@ -210,5 +222,27 @@ mod tests {
         assert!(servers[0].is("appendonly", "yes") && servers[0].all("save").count() > 2);
         assert!(servers[0].files.contains(&"/etc/redis/conf.d/a.conf".into()));
         assert!(!servers[0].files.contains(&"/etc/redis/conf.d/b.txt".into()));
+    }
+
+    #[test]
+    fn an_include_that_is_no_file_or_is_not_its_writers_to_read_is_told_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join("etc/redis").join(name);
+        fs::create_dir_all(at("")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+        fs::write(at("secret"), "requirepass precious\n").unwrap();
+        let told = |include: &str| {
+            let mut report = Report::default();
+            fs::write(at("redis.conf"), format!("port 7\ninclude {include}\n")).unwrap();
+            let servers = find(dir.path(), &mut report);
+            (servers[0].value("requirepass").map(str::to_owned), report.findings.len())
+        };
+        assert_eq!(told("pipe"), (None, 1));
+        assert_eq!(told("secret"), (Some("precious".into()), 0));
+        if rustix::process::geteuid().is_root() {
+            fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+            chown(at("redis.conf"), Some(61_234), Some(61_234)).unwrap();
+            assert_eq!(told("secret"), (None, 1));
+        }
     }
 }
