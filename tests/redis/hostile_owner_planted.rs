@@ -159,3 +159,33 @@ fn a_link_in_place_of_what_is_captured_has_nothing_outside_read() {
         scene.assert_unharmed(script);
     }
 }
+
+#[test]
+fn numbers_for_a_monitor_are_not_written_through_a_link() {
+    let Some(scene) = Scene::new() else { return };
+    let link_all =
+        |to: &str| format!("for name in redkeep.prom .redkeep.prom.redkeep-1; do ln -s $OUT/{to} sub/$name; done");
+    for (script, is_written) in [
+        (link_all("secret"), true),
+        (link_all("etc"), true),
+        (link_all("made"), true),
+        ("mkfifo sub/redkeep.prom".to_owned(), true),
+        ("rmdir sub; ln -s $OUT/etc sub".to_owned(), false),
+    ] {
+        scene.settle_with(&[("data", "plain"), ("sub", "")]);
+        let configuration = scene.path("private/redkeep.toml");
+        let (repository, metrics) = (scene.path("private/repository"), scene.home().join("sub/redkeep.prom"));
+        // Without a server there is nothing to capture: that is a number, too.
+        let text = format!(
+            "[profile.night]\nrepo = {repository:?}\nredis = \"redis://127.0.0.1:1\"\ndataset = \"night\"\n\
+             metrics-file = {metrics:?}\n"
+        );
+        fs::write(&configuration, text).unwrap();
+        scene.owner_does(&script);
+        let ran = scene.run(&["--config", configuration.to_str().unwrap(), "run", "night"]);
+        assert_eq!(ran.code, 9, "{script}: {}", ran.stderr);
+        scene.assert_unharmed(&script);
+        let found = fs::symlink_metadata(&metrics).is_ok_and(|found| found.is_file() && found.uid() == 0);
+        assert_eq!(found, is_written, "{script}: {}", ran.stderr);
+    }
+}

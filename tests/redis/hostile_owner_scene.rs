@@ -298,9 +298,15 @@ fn make_templates(place: &Path, form: &str, lines: &[&str], user: u32) -> RedisS
         let mut connection = server.connection();
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
         redis::cmd("MSET").arg(&["which", which, "number", "1"]).exec(&mut connection).unwrap();
-        redis::cmd("DEBUG").arg(&["POPULATE", "500", "key", "40"]).exec(&mut connection).unwrap();
+        let keys: Vec<String> = (0..500).flat_map(|number| [format!("key:{number}"), "value".repeat(8)]).collect();
+        redis::cmd("MSET").arg(&keys).exec(&mut connection).unwrap();
         drop(connection);
-        server.stop_saving();
+        // A dump beside the AOF would be a second dataset.
+        if form == "aof" {
+            server.stop()
+        } else {
+            server.stop_saving()
+        }
         copy(&data, &place.join("private").join(format!("{which}-{form}")));
         for entry in WalkDir::new(place.join("private").join(format!("{which}-{form}"))) {
             lchown(entry.unwrap().path(), Some(user), Some(user)).unwrap();
