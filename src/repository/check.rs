@@ -165,7 +165,7 @@ impl Repository {
         let mut unreadable = condemned.unreadable.clone();
         unreadable.extend(self.refresh_notes()?);
         for (prefix, limit) in [("forgotten/", SMALL_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
-            let entries = self.store.list(prefix)?;
+            let entries = self.store.entries(prefix)?;
             for name in entries.iter().filter_map(|entry| Name::parse(entry.name.as_str())) {
                 match self.get_object(&name, limit) {
                     Ok(_) | Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}

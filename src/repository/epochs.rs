@@ -60,7 +60,7 @@ pub(super) fn seal(keyring: &Keyring, record: &EpochRecord, salt: [u8; 32]) -> V
 /// What is wrong with the records of a bag's epochs.
 pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<RepositoryError>, RepositoryError> {
     let mut damage = Vec::new();
-    for entry in store.list("epochs/")? {
+    for entry in store.entries("epochs/")? {
         let Some(name @ Name::Epoch(number)) = Name::parse(entry.name.as_str()) else { continue };
         // Below the epoch in force a record carries no weight any more.
         let is_odd = matches!(record(store, keyring, number)?, Record::Foreign | Record::Torn);
@@ -85,7 +85,7 @@ pub(super) fn put_record(
     salt: [u8; 32],
 ) -> Result<(), RepositoryError> {
     let number = record_of.number;
-    let put = store.put_new(&object_name(&Name::Epoch(number)), &seal(keyring, record_of, salt));
+    let put = store.put_new(&object_name(&Name::Epoch(number)), seal(keyring, record_of, salt).into());
     let Err(error) = put else { return Ok(()) };
     match record(store, keyring, number) {
         Ok(Record::Own) => Ok(()),

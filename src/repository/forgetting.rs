@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::catalog::{Catalog, ForgottenRecord};
 use super::error::{Fault, RepositoryError};
 use super::opening::Alarm;
@@ -46,7 +48,7 @@ impl Repository {
             Some(Name::Forgotten(session)) => Some(session),
             _ => None,
         };
-        let listed: BTreeSet<Id16> = self.store.list("forgotten/")?.iter().filter_map(session).collect();
+        let listed: BTreeSet<Id16> = self.store.entries("forgotten/")?.iter().filter_map(session).collect();
         let have = lock(&self.catalog).forgotten()?;
         let have: HashSet<Id16> = have.into_iter().map(|record| record.snapshot.session).collect();
         let gone: Vec<Id16> = have.iter().filter(|session| !listed.contains(session)).copied().collect();
@@ -87,8 +89,8 @@ impl Repository {
         let name = Name::Forgotten(snapshot.session);
         let (time, reason): (UnixMillis, String) = (self.ambient.now(), reason.into());
         let record = Forgotten { snapshot: snapshot.to_string(), time, reason: reason.clone() }.encode();
-        let sealed = self.keyring().seal(&name, Kind::Forgotten, self.ambient.random(), &record);
-        let record = match self.with_reserve(|| self.store.put_new(&object_name(&name), &sealed)) {
+        let sealed = Bytes::from(self.keyring().seal(&name, Kind::Forgotten, self.ambient.random(), &record));
+        let record = match self.with_reserve(|| self.store.put_new(&object_name(&name), sealed.clone())) {
             Ok(()) => ForgottenRecord { snapshot: *snapshot, time, reason },
             Err(StoreError::Exists { .. }) => self.read_forgotten(snapshot.session)?,
             Err(error) => return Err(error.into()),

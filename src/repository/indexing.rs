@@ -34,7 +34,8 @@ impl Repository {
         let sealed = keyring.seal(&unnamed, Kind::Index, self.ambient.random(), &index.encode());
         let name = Name::Index(ObjectHash(blake3::hash(&sealed).into()));
         keyring.open(&name, &sealed).map_err(|fault| RepositoryError::damaged(name, fault))?;
-        self.store.put(&object_name(&name), &sealed)?;
-        Ok(Some(PutIndex { name, index, size: sealed.len() as u64 }))
+        let size = sealed.len() as u64;
+        self.store.put(&object_name(&name), sealed.into())?;
+        Ok(Some(PutIndex { name, index, size }))
     }
 }

@@ -18,6 +18,7 @@ mod intake;
 mod keyring;
 mod losses;
 mod notes;
+mod objects;
 mod opening;
 mod pack_reader;
 mod pack_writer;
@@ -49,7 +50,7 @@ use crate::format::object::SnapshotName;
 use crate::format::object::{self, Config, Kind, Name};
 use crate::format::sealing::Header;
 use crate::format::snapshot::Snapshot;
-use crate::store::{ObjectName, Store, StoreError};
+use crate::store::{ObjectName, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
 pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, PackTotals, SnapshotInfo, Span, Usage};
@@ -133,7 +134,7 @@ fn get_whole(store: &dyn Store, name: &Name, limit: u64) -> Result<Vec<u8>, Repo
 
 /// The bytes of `config`; `None` where no repository is. Packs or snapshots without a config are one in need.
 fn get_config(store: &dyn Store) -> Result<Option<Vec<u8>>, RepositoryError> {
-    let used = |prefix| store.list(prefix).map(|found| !found.is_empty());
+    let used = |prefix| store.entries(prefix).map(|found| !found.is_empty());
     match get_whole(store, &Name::Config, SMALL_MAX) {
         Err(RepositoryError::Damaged { source: Fault::Missing, .. }) if !used("packs/")? && !used("snapshots/")? => {
             Ok(None)
@@ -176,7 +177,7 @@ impl Repository {
         // The slot first: a config whose key nobody holds would be a repository that cannot be opened.
         let slot = slots::add(&*store, &ambient, &keyring, &credential, label, cost)?;
         let sealed = keyring.seal(&Name::Config, Kind::Config, ambient.random(), &config.encode());
-        match store.put_new(&object_name(&Name::Config), &sealed) {
+        match objects::put_own(&*store, &Name::Config, sealed) {
             Err(StoreError::Exists { .. }) => return Err(RepositoryError::AlreadyThere { location }),
             other => other?,
         }
@@ -371,6 +372,11 @@ impl Repository {
             Some(snapshot) => Ok(snapshot),
             None => Err(RepositoryError::damaged(name, Fault::Missing)),
         }
+    }
+
+    /// How long the writers of its store wait.
+    fn timing(&self) -> Timing {
+        self.store.promises().timing
     }
 
     /// The chunker of file contents.

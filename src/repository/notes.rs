@@ -3,12 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::error::{Fault, RepositoryError};
-use super::{Repository, lock, object_name};
+use super::{Repository, lock};
 use crate::format::limits::NOTE_MAX;
 use crate::format::note::{Body, Note};
 use crate::format::object::{Kind, Name};
 use crate::format::{Id16, ObjectHash, UnixMillis};
-use crate::store::StoreError;
 
 /// A clock may be ahead of another host's by this much, in milliseconds.
 const AHEAD: u64 = 24 * 60 * 60 * 1000;
@@ -56,7 +55,7 @@ impl Repository {
             Some(Name::Note(id)) => Some(id),
             _ => None,
         };
-        Ok(self.store.list("notes/")?.into_iter().filter_map(id).collect())
+        Ok(self.store.entries("notes/")?.into_iter().filter_map(id).collect())
     }
 
     fn read_note(&self, id: Id16) -> Result<(Vec<u8>, Note), RepositoryError> {
@@ -89,12 +88,7 @@ impl Repository {
     pub(super) fn put_note(&self, body: Body) -> Result<(), RepositoryError> {
         let note = Note { time: self.ambient.now(), host: self.ambient.host.clone(), body };
         let name = Name::Note(self.ambient.id());
-        let sealed = self.keyring().seal(&name, Kind::Note, self.ambient.random(), &note.encode());
-        match self.store.put_new(&object_name(&name), &sealed) {
-            // A random name that is taken is an own put whose first answer was lost.
-            Err(StoreError::Exists { .. }) if self.store.get(&object_name(&name), NOTE_MAX)? == sealed => Ok(()),
-            other => Ok(other?),
-        }
+        self.put_sealed(&name, Kind::Note, &note.encode())
     }
 
     /// What notes say of each pack. One from too far ahead does not show that a pack is whole.

@@ -232,7 +232,7 @@ impl Repository {
 
     /// One LIST, and a GET of every object that is new. Also answers whether one of them was gone.
     fn look_at_index(&self) -> Result<(Vec<Alarm>, bool), RepositoryError> {
-        let lags = !self.store.promises().lag.is_zero();
+        let lags = !self.timing().lag.is_zero();
         let listed = self.list_hashes("index/")?;
         let have = lock(&self.catalog).sources()?;
         let gone: Vec<String> = have.iter().filter(|name| !listed.contains_key(*name)).cloned().collect();
@@ -266,7 +266,7 @@ impl Repository {
             Some(Name::Index(hash) | Name::Pack(hash)) => Some(hash),
             _ => None,
         };
-        let entries = self.store.list(prefix)?;
+        let entries = self.store.entries(prefix)?;
         Ok(entries.iter().filter_map(|e| Some((e.name.as_str().to_owned(), hash(e.name.as_str())?))).collect())
     }
 
@@ -281,7 +281,7 @@ impl Repository {
     ///
     /// FORGET-4: what was forgotten raises no alarm, whatever became of it.
     pub(super) fn refresh_snapshots(&self, prefix: &str) -> Result<Vec<Alarm>, RepositoryError> {
-        let entries = self.store.list(prefix)?;
+        let entries = self.store.entries(prefix)?;
         let listed: HashSet<String> = entries.iter().map(|entry| entry.name.as_str().to_owned()).collect();
         let records = self.refresh_forgotten()?;
         let forgotten = records.snapshots();
@@ -382,7 +382,7 @@ impl Repository {
     /// All of `condemned/`. One that is gone between LIST and GET was done with.
     pub(super) fn read_condemned(&self) -> Result<ReadCondemned, RepositoryError> {
         let mut read = ReadCondemned::default();
-        for entry in self.store.list("condemned/")? {
+        for entry in self.store.entries("condemned/")? {
             let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
             match self.read_condemned_object(id) {
                 Ok(condemned) => {
@@ -418,7 +418,7 @@ impl Repository {
             Some(Name::Pack(hash)) => Some((hash, (entry.size, entry.modified.map(millis).map(UnixMillis)))),
             _ => None,
         };
-        Ok(self.store.list("packs/")?.iter().filter_map(pack).collect())
+        Ok(self.store.entries("packs/")?.iter().filter_map(pack).collect())
     }
 
     /// All snapshots by dataset, place, sequence and name, as of the last refresh; forgotten ones that are still there

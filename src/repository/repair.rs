@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::Repository;
 use super::check::{CheckDepth, CheckReport, Findings, Reading};
 use super::error::{Fault, RepositoryError};
 use super::intake::{INDEX_CHUNKS, INDEX_EVERY};
 use super::session::Session;
 use super::sweep::bury::{Standing, standing};
 use super::sweep::fence::is_sweep_at_work;
-use super::{Repository, object_name};
 use crate::format::index::IndexedPack;
 use crate::format::note::{Body, Loss};
 use crate::format::object::{Kind, Name};
@@ -222,8 +222,7 @@ impl<'r> RepairSession<'r> {
             self.session.keep_alive()?;
             let name = Name::Condemned(repository.ambient.id());
             let body = Condemned { session: self.session.id(), packs: part.to_vec() }.encode();
-            let sealed = repository.keyring().seal(&name, Kind::Condemned, repository.ambient.random(), &body);
-            repository.store.put_new(&object_name(&name), &sealed)?;
+            repository.put_sealed(&name, Kind::Condemned, &body)?;
         }
         Ok(packs)
     }

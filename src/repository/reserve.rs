@@ -3,7 +3,7 @@
 
 use super::Repository;
 use super::error::RepositoryError;
-use crate::store::StoreError;
+use crate::store::{Room, StoreError};
 
 /// What a sweep sets aside, in bytes: enough to condemn and bury all packs of some ten terabytes.
 const RESERVE: u64 = 16 << 20;
@@ -17,7 +17,7 @@ const PIECE: u64 = 64 << 10;
 impl Repository {
     /// Gives the reserve back to the disk; how many bytes it was.
     pub fn release_reserve(&self) -> Result<u64, RepositoryError> {
-        Ok(self.store.release_reserve()?)
+        Ok(self.store.room().map_or(Ok(0), Room::release_reserve)?)
     }
 
     /// Sets the first reserve aside. Where it is too small to rely on, why.
@@ -32,7 +32,9 @@ impl Repository {
     }
 
     fn set_aside(&self, bytes: u64, before: u64) -> Option<String> {
-        match self.store.keep_reserve(bytes, before) {
+        // What cannot run full needs none.
+        let room = self.store.room()?;
+        match room.keep_reserve(bytes, before) {
             Ok(size) if size >= SCARCE => None,
             Ok(size) => Some(format!("the disk is too full: {size} bytes are set aside")),
             Err(error) => Some(super::one_line(&error)),
@@ -45,9 +47,9 @@ impl Repository {
     pub(super) fn with_reserve<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
         loop {
             match work() {
-                Err(error @ StoreError::Full { .. }) => match self.store.lend_reserve(PIECE) {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => return Err(error),
+                Err(error @ StoreError::Full { .. }) => match self.store.room().map(|room| room.lend_reserve(PIECE)) {
+                    Some(Ok(true)) => {}
+                    Some(Ok(false) | Err(_)) | None => return Err(error),
                 },
                 other => return other,
             }

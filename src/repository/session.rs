@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::keyring::Keyring;
@@ -20,11 +22,6 @@ use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
-
-/// How often a lease is rewritten.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(10 * 60);
-/// A lease without a heartbeat for this long may be given up by a sweep.
-pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
 /// When packs were stored.
 type StoredAt = HashMap<ObjectHash, UnixMillis>;
@@ -144,7 +141,7 @@ impl Session<'_> {
 
     /// The lease again, now with the condemnations that this session's one LIST of them showed.
     pub(super) fn state_seen(&mut self, ids: Vec<Id16>) -> Result<(), RepositoryError> {
-        if self.since_heartbeat() > STALE / 2 {
+        if self.is_late() {
             return Err(RepositoryError::Fenced);
         }
         self.seen = ids;
@@ -218,7 +215,7 @@ impl Session<'_> {
         // Taken before the put: a slow put makes the heartbeat older, not younger.
         let uptime = (self.repository.ambient.uptime)();
         let sealed = self.keyring.seal(&name, Kind::Lease, self.repository.ambient.random(), &lease.encode());
-        self.repository.store.put(&object_name(&name), &sealed)?;
+        self.repository.store.put(&object_name(&name), sealed.into())?;
         *lock(&self.beat) = uptime;
         Ok(())
     }
@@ -227,15 +224,20 @@ impl Session<'_> {
         (self.repository.ambient.uptime)().saturating_sub(*lock(&self.beat))
     }
 
+    /// Whether its last heartbeat is so old that the next one might come too late.
+    fn is_late(&self) -> bool {
+        self.since_heartbeat() > self.repository.timing().stale / 2
+    }
+
     /// Rewrites the lease when it is due. After too long a gap it is not: the session is at its end, and no later
     /// heartbeat may hide that.
     ///
     /// SESS-6: whoever slept begins again.
     pub fn keep_alive(&self) -> Result<(), RepositoryError> {
-        match self.since_heartbeat() {
-            gap if gap < HEARTBEAT => Ok(()),
-            gap if gap > STALE / 2 => Err(RepositoryError::Fenced),
-            _ => self.put_lease(Some(self.seen.clone())),
+        match self.is_late() {
+            true => Err(RepositoryError::Fenced),
+            false if self.since_heartbeat() < self.repository.timing().heartbeat => Ok(()),
+            false => self.put_lease(Some(self.seen.clone())),
         }
     }
 
@@ -293,15 +295,15 @@ impl Session<'_> {
     /// Not after a heartbeat that may have been taken for dead.
     fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
         let name = self.commit_name();
-        let sealed = self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded);
+        let sealed = Bytes::from(self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded));
         if sealed.len() as u64 > limit {
             let why = format!("{name} would have {} bytes, above its limit", sealed.len());
             return Err(self.fail(RepositoryError::Limit(why)));
         }
-        if self.since_heartbeat() > STALE / 2 {
+        if self.is_late() {
             return Err(self.fail(RepositoryError::Fenced));
         }
-        match self.repository.store.put_new(&object_name(&name), &sealed) {
+        match self.repository.store.put_new(&object_name(&name), sealed.clone()) {
             Ok(()) => Ok(()),
             Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed),
             Err(error) => self.settle_unknown(&name, &sealed, error),
@@ -343,7 +345,7 @@ impl Session<'_> {
     /// Ends a sweep's session that buried nothing. Where a LIST shows at once what is there, its lease can simply go:
     /// it will do nothing more.
     pub(super) fn end_sweep(self) -> Result<(), RepositoryError> {
-        match self.repository.store.promises().lag.is_zero() {
+        match self.repository.timing().lag.is_zero() {
             true => Ok(self.repository.store.delete(&object_name(&Name::Lease(self.id)))?),
             false => Ok(self.put_tombstone()?),
         }
@@ -356,7 +358,8 @@ impl Session<'_> {
     /// A tombstone in the place of a commit, this session's or another's.
     pub(super) fn put_tombstone_at(&self, name: &Name) -> Result<(), StoreError> {
         let tombstone = Tombstone { session: self.id, time: self.repository.ambient.now() }.encode();
-        let sealed = self.keyring.seal(name, Kind::Tombstone, self.repository.ambient.random(), &tombstone);
-        self.repository.with_reserve(|| self.repository.store.put_new(&object_name(name), &sealed))
+        let sealed =
+            Bytes::from(self.keyring.seal(name, Kind::Tombstone, self.repository.ambient.random(), &tombstone));
+        self.repository.with_reserve(|| self.repository.store.put_new(&object_name(name), sealed.clone()))
     }
 }

@@ -4,6 +4,7 @@ use super::ambient::Ambient;
 use super::epochs;
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
+use super::objects::put_own;
 use super::{get_whole, object_name};
 use crate::crypto::passphrase::{Secret, SlotKey};
 use crate::format::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
@@ -141,7 +142,7 @@ fn try_slots(
 
 /// Ids of all slots.
 pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
-    let listed = store.list("keys/")?;
+    let listed = store.entries("keys/")?;
     let slots: Vec<Id16> = listed
         .iter()
         .filter_map(|entry| match Name::parse(entry.name.as_str()) {
@@ -222,7 +223,7 @@ pub(super) fn put(
     };
     slot.wrapped = key.wrap(&wrap_aad(&header, &slot, &name), &keyring.bag().encode());
     let object = [&header.encode()[..], &slot.encode()].concat();
-    store.put_new(&object_name(&name), &object)?;
+    put_own(store, &name, object)?;
     match open(&read(store, id, keyring.repository())?, credential)? {
         Some(bag) if *bag.encode() == *keyring.bag().encode() => Ok(id),
         Some(_) | None => Err(RepositoryError::damaged(name, Fault::WrongHash)),
@@ -411,7 +412,7 @@ fn delete_unless_last(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<
     if has_another(store, keyring, id)? {
         return Ok(true);
     }
-    match store.put_new(&name, &bytes) {
+    match store.put_new(&name, bytes.into()) {
         Ok(()) | Err(StoreError::Exists { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }

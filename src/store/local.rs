@@ -28,14 +28,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::StoreError;
 use super::name::{ObjectName, directory_of};
-use super::{Entry, Intent, Promises, PutNew, Store};
+use super::{Entry, Intent, Promises, PutNew, Room, Stat, Store, Timing};
 use publish::Replace;
 pub(crate) use publish::TEMPORARY;
+
+/// A listing shows at once what is there.
+const TIMING: Timing = Timing::of_lag(Duration::ZERO);
+
+/// A disk's queue is filled by a few threads.
+const CONNECTIONS: usize = 4;
 
 const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -170,31 +177,33 @@ impl Store for LocalStore {
         Ok(bytes)
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes, Replace::Allowed)
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        self.write(name, &bytes, Replace::Allowed)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes, Replace::Refused)
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        self.write(name, &bytes, Replace::Refused)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         let directory = directory_of(prefix)?;
         let listed = match self.directory(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened.and_then(|opened| walk::objects_below(&opened, directory)),
         };
         let shown = if prefix.is_empty() { &self.location() } else { prefix };
         let mut entries = listed.map_err(|error| failed("list", shown, error))?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        entries.into_iter().filter(|entry| after.is_none_or(|after| entry.name > *after)).for_each(each);
+        Ok(())
     }
 
-    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
         match self.open_object(name) {
-            Ok((file, _)) => {
+            Ok((file, size)) => {
                 let modified = file.metadata().and_then(|metadata| metadata.modified());
-                modified.map(Some).map_err(|error| failed("read", name.as_str(), error))
+                let modified = modified.map_err(|error| failed("read", name.as_str(), error))?;
+                Ok(Some(Stat { size, modified: Some(modified) }))
             }
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -215,6 +224,24 @@ impl Store for LocalStore {
         }
     }
 
+    fn room(&self) -> Option<&dyn Room> {
+        Some(self)
+    }
+
+    fn connections(&self) -> usize {
+        CONNECTIONS
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { put_new: PutNew::Exclusive, timing: TIMING }
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl Room for LocalStore {
     fn keep_reserve(&self, bytes: u64, before: u64) -> Result<u64, StoreError> {
         room::keep_reserve(&self.root, bytes, before).map_err(|error| failed("set aside", "the reserve", error))
     }
@@ -228,16 +255,8 @@ impl Store for LocalStore {
     }
 
     fn remove_abandoned(&self, now: SystemTime) -> Result<u64, StoreError> {
-        let root = self.directory("").and_then(|root| room::remove_abandoned(&root, now));
+        let root = self.directory("").and_then(|root| room::remove_abandoned(&root, now, TIMING.abandoned));
         root.map_err(|error| failed("clean", &self.location(), error))
-    }
-
-    fn promises(&self) -> Promises {
-        Promises { lag: Duration::ZERO, put_new: PutNew::Exclusive }
-    }
-
-    fn location(&self) -> String {
-        self.path.display().to_string()
     }
 }
 

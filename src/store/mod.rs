@@ -5,7 +5,7 @@
 //!
 //! - an object is there as a whole or not at all, and what a finished put stored survives a power cut;
 //! - a read answers with exactly what was asked for, or with an error, never with less;
-//! - [`Store::list`] shows every object whose put finished at least [`Promises::lag`] ago, and none whose delete did;
+//! - [`Store::list`] shows every object whose put finished at least [`Timing::lag`] ago, and none whose delete did;
 //! - a put that failed may still have taken effect, unless the error says [`StoreError::Exists`].
 
 mod error;
@@ -16,6 +16,8 @@ mod url;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
 
 pub use self::error::StoreError;
 pub(crate) use self::local::TEMPORARY;
@@ -33,55 +35,69 @@ pub trait Store: Send + Sync {
 
     /// Stores, replacing whatever had the name; a reader sees the old bytes or the new ones. Only leases are written
     /// twice.
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Stores only where no object has the name, else [`StoreError::Exists`]. How far this can be trusted when two
     /// writers race is [`Promises::put_new`].
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError>;
 
-    /// Every object below a directory such as `packs/`, or all of them for the empty prefix, in name order. What is
-    /// not an object (unfinished files, files of other programs) is left out. An error rather than a part of it.
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
+    /// Hands over every object below a directory such as `packs/`, or all of them for the empty prefix, in name order:
+    /// those whose name comes behind `after`. What is not an object (unfinished files, files of other programs) is left
+    /// out. After an error what was handed over is a part of it; `entries` gives all of them or the error.
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError>;
 
-    /// When an object was stored, by the store's clock; `None` where the store does not know, or shows no such object.
-    /// Asked for by name, where the store can: a listing may lag.
-    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
-        let (directory, _) = name.split();
-        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-        let entries = self.list(&prefix)?;
-        Ok(entries.into_iter().find(|entry| entry.name == *name).and_then(|entry| entry.modified))
-    }
+    /// What the store knows of an object; `None` where there is no such object. Asked for by name: a listing may lag.
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError>;
 
     /// Deletes for good. Deleting what is not there is success.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
-    /// Sets so many bytes of room aside for a full disk, where less is set aside, and where twice that stays free; up to
-    /// `before`, which was set aside before, as much as there is. Answers with how many are set aside then; stores that
-    /// cannot run full say that all are.
-    fn keep_reserve(&self, bytes: u64, _before: u64) -> Result<u64, StoreError> {
-        Ok(bytes)
-    }
+    /// The room of the disk that it lies on, where it lies on one that this host can fill.
+    fn room(&self) -> Option<&dyn Room>;
 
-    /// Gives that room back. Answers with how many bytes it was.
-    fn release_reserve(&self) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    /// Gives so many bytes of it back and keeps the rest. Answers whether there were any.
-    fn lend_reserve(&self, _bytes: u64) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    /// Removes what writers that were killed left and that is no object, once it is a day old. `now` by the store's clock.
-    fn remove_abandoned(&self, _now: SystemTime) -> Result<u64, StoreError> {
-        Ok(0)
-    }
+    /// How many calls at a time it answers faster than one after the other; at least 1.
+    fn connections(&self) -> usize;
 
     /// What this store promises to several writers.
     fn promises(&self) -> Promises;
 
     /// How a person calls this place, without secrets.
     fn location(&self) -> String;
+}
+
+impl dyn Store + '_ {
+    /// Every object below a directory, or all of them for the empty prefix, in name order: all of them, or an error.
+    pub fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        self.list(prefix, None, &mut |entry| entries.push(entry))?;
+        Ok(entries)
+    }
+}
+
+/// The room on a disk: a reserve that is set aside for when it is full, and what killed writers left there.
+pub trait Room {
+    /// Sets so many bytes aside for a full disk, where less is set aside, and where twice that stays free; up to `before`,
+    /// which was set aside before, as much as there is. Answers with how many are set aside then.
+    fn keep_reserve(&self, bytes: u64, before: u64) -> Result<u64, StoreError>;
+
+    /// Gives that room back. Answers with how many bytes it was.
+    fn release_reserve(&self) -> Result<u64, StoreError>;
+
+    /// Gives so many bytes of it back and keeps the rest. Answers whether there were any.
+    fn lend_reserve(&self, bytes: u64) -> Result<bool, StoreError>;
+
+    /// Removes what writers that were killed left and that is no object, once it is [`Timing::abandoned`]. `now` by the
+    /// store's clock. Answers with how many files that were.
+    fn remove_abandoned(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// What a store knows of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was stored, by the store's clock; stores in memory do not know.
+    pub modified: Option<SystemTime>,
 }
 
 /// One object of a listing.
@@ -98,10 +114,40 @@ pub struct Entry {
 /// What several writers of one store may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promises {
-    /// How long after a put or delete every listing shows it.
-    pub lag: Duration,
     /// What [`Store::put_new`] is worth.
     pub put_new: PutNew,
+    /// How long its writers wait, and for what.
+    pub timing: Timing,
+}
+
+/// How long the writers of one store wait. All of them go by the same times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a lease is rewritten.
+    pub heartbeat: Duration,
+    /// A lease without a heartbeat for this long may be given up by a sweep.
+    pub stale: Duration,
+    /// Younger packs are never judged: a put of unknown outcome may be repeated, and take effect, for a while.
+    pub youngest: Duration,
+    /// What nobody has written to for so long is nobody's, whatever a wrong clock says.
+    pub abandoned: Duration,
+    /// How long after a put or delete every listing shows it.
+    pub lag: Duration,
+}
+
+impl Timing {
+    /// The times of format-spec/11-sessions.md and 16-sweep.md, for a store whose listings are so late at most.
+    pub const fn of_lag(lag: Duration) -> Timing {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        Timing {
+            heartbeat: Duration::from_secs(10 * MINUTE),
+            stale: Duration::from_secs(HOUR),
+            youngest: if lag.is_zero() { Duration::ZERO } else { Duration::from_secs(HOUR) },
+            abandoned: Duration::from_secs(24 * HOUR),
+            lag,
+        }
+    }
 }
 
 /// What [`Store::put_new`] is worth when two writers race for one name.
@@ -109,7 +155,7 @@ pub struct Promises {
 pub enum PutNew {
     /// One writer wins, all others are refused.
     Exclusive,
-    /// A name older than [`Promises::lag`] is refused; two writers within that time may both succeed.
+    /// A name older than [`Timing::lag`] is refused; two writers within that time may both succeed.
     Settled,
     /// Nothing is refused.
     None,

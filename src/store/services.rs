@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use opendal::blocking::Operator;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::services::Memory;
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::error::StoreError;
 use super::name::{ObjectName, directory_of};
-use super::{Entry, Intent, Promises, PutNew, Store};
+use super::{Entry, Intent, Promises, PutNew, Room, Stat, Store, Timing};
 
 static RUNTIME: LazyLock<io::Result<Runtime>> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).thread_name("redkeep-store").enable_all().build());
@@ -54,12 +55,16 @@ impl ServiceStore {
                 operator
             }
         };
-        Ok(Self { operator, location, promises: Promises { lag: Duration::ZERO, put_new: PutNew::Exclusive } })
+        Ok(Self {
+            operator,
+            location,
+            promises: Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(Duration::ZERO) },
+        })
     }
 
-    fn write(&self, name: &ObjectName, bytes: &[u8], if_not_exists: bool) -> Result<(), StoreError> {
+    fn write(&self, name: &ObjectName, bytes: Bytes, if_not_exists: bool) -> Result<(), StoreError> {
         let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
-        match self.operator.write_options(name.as_str(), bytes.to_vec(), options) {
+        match self.operator.write_options(name.as_str(), bytes, options) {
             Ok(_) => Ok(()),
             Err(error) if if_not_exists && is_refusal(error.kind()) => Err(StoreError::Exists { name: name.clone() }),
             Err(error) => Err(failed("store", name.as_str(), error)),
@@ -106,15 +111,15 @@ impl Store for ServiceStore {
         }
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.write(name, bytes, false)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.write(name, bytes, true)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         directory_of(prefix)?;
         let options = ListOptions { recursive: true, ..ListOptions::default() };
         let listed = self.operator.list_options(prefix, options).map_err(|error| failed("list", prefix, error))?;
@@ -133,7 +138,19 @@ impl Store for ServiceStore {
             entries.push(Entry { name, size, modified: metadata.last_modified().map(Into::into) });
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        entries.into_iter().filter(|entry| after.is_none_or(|after| entry.name > *after)).for_each(each);
+        Ok(())
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        match self.operator.stat(name.as_str()) {
+            Ok(metadata) => {
+                let modified = metadata.last_modified().map(Into::into);
+                Ok(Some(Stat { size: metadata.content_length(), modified }))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unread(name, error)),
+        }
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
@@ -141,6 +158,15 @@ impl Store for ServiceStore {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("delete", name.as_str(), error)),
             _ => Ok(()),
         }
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        None
+    }
+
+    fn connections(&self) -> usize {
+        // Memory answers at once.
+        1
     }
 
     fn promises(&self) -> Promises {

@@ -57,14 +57,14 @@ impl World {
 
     /// Every object is there as it was, and nothing else.
     fn put_back(&self) {
-        let listed = self.store.list("").unwrap().into_iter();
+        let listed = self.store.entries("").unwrap().into_iter();
         let odd = listed.filter(|entry| !self.objects.iter().any(|(name, _)| name.to_string() == entry.name.as_str()));
         odd.for_each(|entry| self.store.delete(&entry.name).unwrap());
         self.objects.iter().for_each(|(name, bytes)| self.put(name, bytes));
     }
 
     fn put(&self, name: &Name, bytes: &[u8]) {
-        self.store.put(&name.to_string().parse().unwrap(), bytes).unwrap();
+        self.store.put(&name.to_string().parse().unwrap(), bytes.to_vec().into()).unwrap();
     }
 
     fn open(&self) -> Result<Repository, RepositoryError> {

@@ -31,7 +31,7 @@ fn with_packs(store: &Arc<dyn Store>, hands: &Hands, data: &Path, count: u64) ->
 }
 
 fn names(store: &dyn Store, prefix: &str) -> Vec<ObjectName> {
-    store.list(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
+    store.entries(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
 fn run(repository: &Repository, depth: CheckDepth) -> CheckReport {
@@ -41,7 +41,7 @@ fn run(repository: &Repository, depth: CheckDepth) -> CheckReport {
 fn flip(store: &dyn Store, name: &ObjectName) {
     let mut bytes = store.get(name, u64::MAX).unwrap();
     bytes[100] ^= 1;
-    store.put(name, &bytes).unwrap();
+    store.put(name, bytes.clone().into()).unwrap();
 }
 
 /// Packs that a check of this depth reads.
@@ -103,7 +103,7 @@ fn a_damaged_pack_is_named_and_read_again_until_it_is_whole() {
     assert!(named(&run(&repository, CheckDepth::Structure)), "known from the note");
     let nothing_else = CheckDepth::MaxAge(30 * DAY);
     assert_eq!(read_by(&store, &hands, nothing_else), [pack.to_string()].into());
-    store.put(&pack, &whole).unwrap();
+    store.put(&pack, whole.clone().into()).unwrap();
     let report = run(&repository, CheckDepth::Share { hundredths: 1 });
     assert!(report.is_sound() && report.reading.packs == 1, "{report:?}");
     assert_eq!(read_by(&store, &hands, nothing_else), BTreeSet::new());
@@ -171,7 +171,7 @@ fn a_store_that_shows_an_older_state_is_found_out() {
         store.delete(missing).unwrap();
         let report = run(&repository, CheckDepth::Structure);
         assert!(report.damage.iter().any(|damage| damage.object == missing.to_string()), "{report:?}");
-        store.put(missing, &whole).unwrap();
+        store.put(missing, whole.clone().into()).unwrap();
         assert!(run(&repository, CheckDepth::Structure).is_sound());
     }
 }

@@ -126,7 +126,7 @@ fn without_its_config_nothing_is_opened_and_the_error_names_it() {
         assert!(error.is_damage(), "config {fate}: {error:?}");
         let text = cells::text(&error);
         assert!(text.contains("config"), "config {fate}: {text}");
-        assert!(cell.store.list("leases/").unwrap().len() == sample.below("leases/").len(), "nothing was written");
+        assert!(cell.store.entries("leases/").unwrap().len() == sample.below("leases/").len(), "nothing was written");
     }
 }
 

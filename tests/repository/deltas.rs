@@ -83,7 +83,7 @@ fn sixty_daily_versions_all_come_back() {
     }
     assert!(deltas(&repository) > 100, "{}", deltas(&repository));
     assert!(stored > 10 << 20, "{stored}");
-    let packed: u64 = store.list("packs/").unwrap().iter().map(|entry| entry.size).sum();
+    let packed: u64 = store.entries("packs/").unwrap().iter().map(|entry| entry.size).sum();
     assert!(packed < 4 << 20, "{packed} bytes for {stored}");
     let report = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
     assert!(report.damage.is_empty(), "{:?}", report.damage);
@@ -135,7 +135,7 @@ fn a_lost_base_is_no_base() {
     let store = memory();
     let repository = create(store.clone(), &hands);
     back_up(&repository, &data, "d").unwrap();
-    for pack in store.list("packs/").unwrap() {
+    for pack in store.entries("packs/").unwrap() {
         store.delete(&pack.name).unwrap();
     }
     overwrite(&mut content, 5, 2);

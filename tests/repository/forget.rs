@@ -144,7 +144,7 @@ fn a_snapshot_with_a_chunk_that_is_not_known_is_not_committed_again() {
         Repository::open(local(&root), credential, hands.ambient("alpha"), Places::default(), None).unwrap();
     let names = take(&repository, &data, 2);
     let store = local(&root);
-    let packs = store.list("packs/").unwrap();
+    let packs = store.entries("packs/").unwrap();
     let hashes = packs.iter().map(|pack| *blake3::hash(&store.get(&pack.name, u64::MAX).unwrap()).as_bytes());
     writer.condemn(&hashes.collect::<Vec<_>>());
     repository.forget(&names[0], "r").unwrap();
@@ -276,8 +276,8 @@ fn a_deed_that_dies_at_any_call_loses_nothing_and_can_be_done_again() {
         for n in 0.. {
             let label = format!("{what}, {fault:?} at {n}");
             let store = memory();
-            for entry in original.list("").unwrap() {
-                store.put(&entry.name, &original.get(&entry.name, u64::MAX).unwrap()).unwrap();
+            for entry in original.entries("").unwrap() {
+                store.put(&entry.name, (original.get(&entry.name, u64::MAX).unwrap()).to_vec().into()).unwrap();
             }
             let faulty = FaultyStore::new(store.clone(), n, fault);
             let died = match open(faulty.clone(), &hands) {
@@ -396,7 +396,7 @@ fn a_forgotten_snapshot_raises_no_alarm_listed_or_gone_whole_or_damaged() {
     for name in &names[..2] {
         repository.forget(name, "retention").unwrap();
         assert_eq!(alarms(), []);
-        store.put(&name.to_string().parse().unwrap(), b"damaged").unwrap();
+        store.put(&name.to_string().parse().unwrap(), b"damaged".as_slice().into()).unwrap();
         assert_eq!(alarms(), []);
         delete(&store, name);
         assert_eq!(alarms(), []);
@@ -421,7 +421,7 @@ fn a_record_that_cannot_be_read_forgets_nothing_and_is_an_alarm() {
     let mut bytes = store.get(&record, u64::MAX).unwrap();
     bytes[70] ^= 1;
     for left in [&bytes[..], &bytes[..40], b""] {
-        store.put(&record, left).unwrap();
+        store.put(&record, left.to_vec().into()).unwrap();
         let repository = open(store.clone(), &hands).unwrap();
         // In every command, not only the first.
         for _ in 0..2 {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use redkeep::operations::list::{Filter, snapshots};
 use redkeep::repository::{Alarm, Places, Repository};
-use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::support::mini_writer::{self, MiniFile, MiniWriter, opaque};
@@ -30,20 +31,32 @@ impl<F: Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync> Sto
         self.inner.get_range(name, offset, length)
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.inner.put(name, bytes)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.inner.put_new(name, bytes)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        self.inner.list(prefix)
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
+        self.inner.list(prefix, after, each)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.inner.delete(name)
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.inner.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
     }
 
     fn promises(&self) -> Promises {
@@ -69,11 +82,11 @@ fn two_indexes(temp: &TempDir) -> (Arc<dyn Store>, Vec<ObjectName>, Object) {
     writer.snapshot(1, 1, None, &[MiniFile::file("dump.rdb", &content, opaque(600, 0, list, false))]);
     writer.index(&packs);
     let store = local(temp.path());
-    let merged = store.list("index/").unwrap().remove(0).name;
+    let merged = store.entries("index/").unwrap().remove(0).name;
     let bytes = store.get(&merged, u64::MAX).unwrap();
     store.delete(&merged).unwrap();
     packs.iter().for_each(|pack| writer.index(std::slice::from_ref(pack)));
-    let small = store.list("index/").unwrap().into_iter().map(|entry| entry.name).collect();
+    let small = store.entries("index/").unwrap().into_iter().map(|entry| entry.name).collect();
     (store, small, (merged, bytes))
 }
 
@@ -94,7 +107,7 @@ fn index_objects_that_are_merged_between_list_and_get_are_no_alarm() {
     let is_merged = AtomicBool::new(false);
     let merge = move |store: &dyn Store, _: &ObjectName| {
         if !is_merged.swap(true, Ordering::SeqCst) {
-            store.put_new(&merged, &bytes)?;
+            store.put_new(&merged, bytes.clone().into())?;
             small.iter().try_for_each(|name| store.delete(name))?;
         }
         Ok(())

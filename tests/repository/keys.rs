@@ -3,10 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redkeep::format::sealing::Header;
 use redkeep::operations::OperationError;
 use redkeep::repository::{Credential, Places, Repository, RepositoryError, SlotState};
-use redkeep::store::{Entry, ObjectName, Promises, PutNew, Store, StoreError};
+use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError};
 
 use crate::support::repository::*;
 use crate::support::stores::{FAULTS, FaultyStore, PausableStore, RecordingStore};
@@ -66,7 +67,7 @@ impl World {
     }
 
     fn below(&self, prefix: &str) -> Vec<ObjectName> {
-        self.store.list(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
+        self.store.entries(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
     }
 
     fn epoch_of(&self, name: &ObjectName) -> u32 {
@@ -77,7 +78,7 @@ impl World {
     fn copy(&self) -> World {
         let store = memory();
         for name in self.below("") {
-            store.put(&name, &self.store.get(&name, u64::MAX).unwrap()).unwrap();
+            store.put(&name, (self.store.get(&name, u64::MAX).unwrap()).to_vec().into()).unwrap();
         }
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("data")).unwrap();
@@ -249,6 +250,7 @@ fn of_two_rotations_at_once_one_wins_or_none_wherever_the_other_is_held() {
 #[test]
 fn a_password_added_beside_a_rotation_knows_the_epoch_in_force_or_is_not_added() {
     let base = World::new(7);
+    let mut outcomes = std::collections::BTreeMap::new();
     for n in 0.. {
         let world = base.copy();
         let pausing = PausableStore::new(world.store.clone(), n);
@@ -264,6 +266,12 @@ fn a_password_added_beside_a_rotation_knows_the_epoch_in_force_or_is_not_added()
             pausing.release();
             let added = adder.join().unwrap();
             assert!(rotated.is_ok() || added.is_ok(), "{held:?}: {rotated:?}, {added:?}");
+            // Each gives way to the other, and to nothing else.
+            let gives_way = |error: &RepositoryError| matches!(error, RepositoryError::Rotating(_));
+            let meets_a_new_slot = |error: &RepositoryError| matches!(error, RepositoryError::Slot(_));
+            assert!(added.as_ref().err().is_none_or(gives_way), "{held:?}: {added:?}");
+            assert!(rotated.as_ref().err().is_none_or(meets_a_new_slot), "{held:?}: {rotated:?}");
+            *outcomes.entry((rotated.is_ok(), added.is_ok())).or_insert(0) += 1;
             (held, added)
         });
         let kept: &[&str] = if added.is_ok() { &[PASSWORD, SECOND, THIRD] } else { &[PASSWORD, SECOND] };
@@ -272,6 +280,9 @@ fn a_password_added_beside_a_rotation_knows_the_epoch_in_force_or_is_not_added()
             break;
         }
     }
+    // Held early the addition comes behind a whole rotation; then it has to give way; then the rotation has to.
+    let seen: Vec<_> = outcomes.iter().map(|(outcome, count)| (*outcome, *count >= 2)).collect();
+    assert_eq!(seen, [((false, true), true), ((true, false), true), ((true, true), true)], "{outcomes:?}");
 }
 
 /// KEY-15
@@ -283,7 +294,7 @@ fn the_last_slot_that_knows_the_epoch_in_force_is_not_removed() {
     let repository = world.open(PASSWORD).unwrap();
     let rotation = repository.rotate(&[], true, CHEAP).unwrap();
     // What an interrupted deletion, or a store with versions, leaves.
-    behind.iter().zip(&bytes).for_each(|(name, bytes)| world.store.put(name, bytes).unwrap());
+    behind.iter().zip(&bytes).for_each(|(name, bytes)| world.store.put(name, bytes.clone().into()).unwrap());
     let mut seen = states(&repository);
     seen.sort_by_key(|state| *state as u8);
     assert_eq!(seen, [SlotState::Current, SlotState::Behind, SlotState::Behind]);
@@ -375,7 +386,7 @@ fn a_lost_or_damaged_record_costs_nothing_that_was_stored() {
         let record = world.below("epochs/").remove(0);
         match &damaged {
             None => world.store.delete(&record).unwrap(),
-            Some(bytes) => world.store.put(&record, bytes).unwrap(),
+            Some(bytes) => world.store.put(&record, bytes.clone().into()).unwrap(),
         }
         world.all_work(&[PASSWORD, SECOND], 2);
         let repository = world.open(PASSWORD).unwrap();
@@ -400,18 +411,30 @@ impl Store for Settled {
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
         self.0.get_range(name, offset, length)
     }
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.0.put(name, bytes)
     }
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.0.put_new(name, bytes)
     }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        self.0.list(prefix)
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
+        self.0.list(prefix, after, each)
     }
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.0.delete(name)
     }
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.0.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.0.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.0.connections()
+    }
+
     fn promises(&self) -> Promises {
         Promises { put_new: PutNew::Settled, ..self.0.promises() }
     }

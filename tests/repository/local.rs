@@ -60,7 +60,7 @@ impl World {
     }
 
     fn snapshot_names(&self) -> Vec<redkeep::store::ObjectName> {
-        self.store.list("snapshots/").unwrap().into_iter().map(|entry| entry.name).collect()
+        self.store.entries("snapshots/").unwrap().into_iter().map(|entry| entry.name).collect()
     }
 }
 
@@ -100,7 +100,7 @@ fn a_catalog_follows_what_is_listed_and_never_claims_more() {
     repository.refresh().unwrap();
     let full = repository.totals().unwrap();
     assert_eq!((full.packs, repository.snapshots().unwrap().len()), (2, 2));
-    let index = world.store.list("index/").unwrap().remove(0).name;
+    let index = world.store.entries("index/").unwrap().remove(0).name;
     let bytes = world.store.get(&index, u64::MAX).unwrap();
     world.store.delete(&index).unwrap();
     repository.refresh().unwrap();
@@ -108,7 +108,7 @@ fn a_catalog_follows_what_is_listed_and_never_claims_more() {
     let report = back_up(&repository, &world.data(), "d").unwrap();
     assert_eq!(report.alarms, []);
     world.restores(&repository, 2);
-    world.store.put(&index, &bytes).unwrap();
+    world.store.put(&index, bytes.clone().into()).unwrap();
     repository.refresh().unwrap();
     assert!(repository.totals().unwrap().packs >= 2);
     // A catalog from before, put in place of today's, is brought up to date before it is asked.
@@ -147,7 +147,7 @@ fn a_snapshot_under_another_name_is_refused() {
     let world = World::new(5);
     let [older, newer] = <[_; 2]>::try_from(world.snapshot_names()).unwrap();
     let bytes = world.store.get(&older, u64::MAX).unwrap();
-    world.store.put(&newer, &bytes).unwrap();
+    world.store.put(&newer, bytes.clone().into()).unwrap();
     let alarms = world.alarms(&world.open());
     assert!(matches!(&alarms[..], [Alarm::Snapshot { object, .. }] if *object == newer.to_string()), "{alarms:?}");
 }
@@ -202,7 +202,7 @@ fn slots_are_added_changed_and_removed_without_a_moment_in_which_nothing_opens()
 fn no_two_objects_share_a_salt() {
     let world = World::new(8);
     let mut salts = Vec::new();
-    for entry in world.store.list("").unwrap() {
+    for entry in world.store.entries("").unwrap() {
         salts.push(world.store.get(&entry.name, u64::MAX).unwrap()[32..64].to_vec());
     }
     let count = salts.len();

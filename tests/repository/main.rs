@@ -14,6 +14,7 @@ mod keys;
 mod local;
 mod reading;
 mod repair;
+mod retries;
 mod round_trip;
 mod sessions;
 mod sweep;

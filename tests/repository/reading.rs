@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redkeep::repository::{Places, Repository};
-use redkeep::store::Store;
 use tempfile::TempDir;
 
 use crate::support::mini_writer::{self, MiniFile, MiniPack, MiniWriter, opaque};
@@ -33,9 +32,10 @@ fn a_restore_reads_each_needed_pack_once() {
         // Short enough for lists that stand in the snapshot itself.
         fs::write(data.join(number.to_string()), noise(9 << 20, number)).unwrap();
     }
-    let store = RecordingStore::new(memory());
+    let objects = memory();
+    let store = RecordingStore::new(objects.clone());
     back_up(&create(store.clone(), &hands), &data, "d").unwrap();
-    let packs = store.list("packs/").unwrap().len();
+    let packs = objects.entries("packs/").unwrap().len();
     let repository = open(store.clone(), &hands).unwrap();
     let chosen = latest(&repository, "d").unwrap();
     reads(&store);

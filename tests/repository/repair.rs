@@ -43,7 +43,7 @@ impl Before {
 
     fn copy(&self) -> Arc<dyn Store> {
         let store = memory();
-        self.objects.iter().for_each(|(name, bytes)| store.put(name, bytes).unwrap());
+        self.objects.iter().for_each(|(name, bytes)| store.put(name, bytes.to_vec().into()).unwrap());
         store
     }
 
@@ -61,14 +61,14 @@ impl Before {
 }
 
 fn contents(store: &dyn Store) -> BTreeMap<ObjectName, Vec<u8>> {
-    let names = store.list("").unwrap().into_iter().map(|entry| entry.name);
+    let names = store.entries("").unwrap().into_iter().map(|entry| entry.name);
     names.map(|name| (name.clone(), store.get(&name, u64::MAX).unwrap())).collect()
 }
 
 fn flip(store: &dyn Store, name: &ObjectName) {
     let mut bytes = store.get(name, u64::MAX).unwrap();
     bytes[100] ^= 1;
-    store.put(name, &bytes).unwrap();
+    store.put(name, bytes.clone().into()).unwrap();
 }
 
 fn fix(repository: &Repository) -> RepairReport {
@@ -186,7 +186,7 @@ fn latest_and_every_command_go_on_once_a_lost_snapshot_was_recorded() {
     let new = back_up(&open_here(), &before.data(), "d").unwrap();
     assert_eq!((new.alarms, new.snapshot.sequence), (vec![], 4));
     // A note that is gone records nothing.
-    store.list("notes/").unwrap().iter().for_each(|entry| store.delete(&entry.name).unwrap());
+    store.entries("notes/").unwrap().iter().for_each(|entry| store.delete(&entry.name).unwrap());
     assert!(!open_here().refresh().unwrap().is_empty());
 }
 
@@ -197,7 +197,7 @@ fn a_condemnation_that_cannot_be_read_stops_backups_until_it_is_recorded() {
     let store = before.copy();
     store.delete(&before.below("packs/")[0]).unwrap();
     fix(&open(store.clone(), &before.hands).unwrap());
-    let condemned = store.list("condemned/").unwrap().remove(0).name;
+    let condemned = store.entries("condemned/").unwrap().remove(0).name;
     flip(&*store, &condemned);
     let repository = open(store.clone(), &before.hands).unwrap();
     let refused = back_up(&repository, &before.data(), "d").unwrap_err();
@@ -230,7 +230,7 @@ fn small_objects_that_cannot_be_read_are_named_and_recorded() {
         left.extend(swapped.map(|(_, bytes)| bytes.clone()));
         for bytes in left {
             let store = before.copy();
-            store.put(&name, &bytes).unwrap();
+            store.put(&name, bytes.clone().into()).unwrap();
             let repository = open(store.clone(), &before.hands).unwrap();
             let named = |repository: &Repository| {
                 let report = check(repository, CheckDepth::Data, &Silent).unwrap();
@@ -278,7 +278,7 @@ fn a_key_slot_that_is_damaged_is_left_and_said() {
     let repository = open(store.clone(), &before.hands).unwrap();
     let slot = repository.add_slot(&password("another"), "second", CHEAP).unwrap();
     let slot: ObjectName = format!("keys/{slot}").parse().unwrap();
-    store.put(&slot, &store.get(&slot, u64::MAX).unwrap()[..50]).unwrap();
+    store.put(&slot, (store.get(&slot, u64::MAX).unwrap()[..50]).to_vec().into()).unwrap();
     let report = fix(&repository);
     assert!(report.left.damage.iter().any(|damage| damage.object == slot.to_string()), "{:?}", report.left);
     assert!(report.has_losses() && report.recorded.is_empty());
@@ -301,7 +301,7 @@ fn a_repair_that_may_have_been_taken_for_dead_writes_nothing_more() {
     let repository = Repository::open(store.clone(), password(PASSWORD), slow, Places::default(), None).unwrap();
     let error = repository.repair(CheckDepth::Structure, &|| false, &|_, _| {}).unwrap_err();
     assert!(matches!(error, RepositoryError::Fenced), "{error:?}");
-    assert_eq!(store.list("condemned/").unwrap(), []);
+    assert_eq!(store.entries("condemned/").unwrap(), []);
 }
 
 /// Damage of every sort that a repair deals with, and every call of it fails once.
@@ -316,7 +316,7 @@ fn a_repair_that_dies_at_any_call_makes_nothing_worse_and_is_finished_by_the_nex
     for fault in FAULTS {
         for n in 0.. {
             let store = memory();
-            base.iter().for_each(|(name, bytes)| store.put(name, bytes).unwrap());
+            base.iter().for_each(|(name, bytes)| store.put(name, bytes.to_vec().into()).unwrap());
             let faulty = FaultyStore::new(store.clone(), n, fault);
             let result = open(faulty.clone(), &before.hands)
                 .and_then(|repository| repository.repair(CheckDepth::Data, &|| false, &|_, _| {}));
@@ -341,7 +341,7 @@ fn damage(before: &Before) -> Arc<dyn Store> {
     let store = before.copy();
     let packs = before.below("packs/");
     store.delete(&packs[0]).unwrap();
-    store.put(&packs[1], &before.objects[&packs[1]][..5000]).unwrap();
+    store.put(&packs[1], before.objects[&packs[1]][..5000].to_vec().into()).unwrap();
     store.delete(&before.below("index/")[0]).unwrap();
     flip(&*store, &before.below("snapshots/")[0]);
     store

@@ -41,7 +41,7 @@ fn two_runs_give_the_same_bytes() {
     let objects = || {
         let (hands, store) = (Hands::new(2), memory());
         back_up(&create(store.clone(), &hands), &data, "d").unwrap();
-        let names = store.list("").unwrap().into_iter().map(|entry| entry.name);
+        let names = store.entries("").unwrap().into_iter().map(|entry| entry.name);
         names.map(|name| (name.to_string(), store.get(&name, u64::MAX).unwrap())).collect::<Vec<_>>()
     };
     let (one, two) = (objects(), objects());

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redkeep::operations::OperationError;
 use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
-use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
 use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
 use crate::support::repository::*;
@@ -78,8 +79,8 @@ fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
     });
     assert!(matches!(failed, Err(RepositoryError::Interrupted)));
     session.give_up(());
-    assert!(!store.list("packs/").unwrap().is_empty());
-    assert_eq!(store.list("index/").unwrap().len(), 0);
+    assert!(!store.entries("packs/").unwrap().is_empty());
+    assert_eq!(store.entries("index/").unwrap().len(), 0);
     let again = open_at(store.clone(), &hands, "alpha", places).unwrap();
     assert_eq!(again.refresh().unwrap(), []);
     assert_eq!(again.snapshots().unwrap(), [], "a tombstone is no snapshot");
@@ -101,10 +102,10 @@ impl Store for Sweeper {
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
         self.inner.get_range(name, offset, length)
     }
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.inner.put(name, bytes)
     }
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         // An object of another name under this one is as good as a foreign one; the sealed tombstone comes from abandon.
         if name.as_str().starts_with("snapshots/")
             && let Some(found) = self.tombstone.lock().unwrap().take()
@@ -119,16 +120,28 @@ impl Store for Sweeper {
                 _ => {}
             }
             let found = if found.is_empty() { bytes.to_vec() } else { found };
-            self.inner.put_new(name, &found)?;
+            self.inner.put_new(name, found.clone().into())?;
         }
         self.inner.put_new(name, bytes)
     }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        self.inner.list(prefix)
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
+        self.inner.list(prefix, after, each)
     }
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.inner.delete(name)
     }
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.inner.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
+    }
+
     fn promises(&self) -> Promises {
         self.inner.promises()
     }
@@ -149,7 +162,7 @@ fn a_refused_commit_is_read_back_own_bytes_are_a_commit_others_are_not() {
     };
     let (own, store) = put(&[]);
     assert!(own.is_ok(), "the answer was lost, not the commit");
-    assert_eq!(store.list("snapshots/").unwrap().len(), 1);
+    assert_eq!(store.inner.entries("snapshots/").unwrap().len(), 1);
     let (foreign, _) = put(b"something else");
     assert!(matches!(foreign, Err(OperationError::Repository(RepositoryError::Damaged { .. }))));
 }
@@ -163,7 +176,7 @@ fn a_commit_that_failed_is_a_commit_if_it_arrived_and_never_will_be_if_not() {
         let store = Arc::new(Sweeper { inner: memory(), tombstone: Mutex::new(Some(fate.to_vec())) });
         let repository = create(store.clone(), &hands);
         let result = back_up(&repository, temp.path(), "d");
-        let found = store.list("snapshots/").unwrap();
+        let found = store.inner.entries("snapshots/").unwrap();
         assert_eq!(found.len(), 1, "decided either way");
         repository.refresh().unwrap();
         (result.is_ok(), repository.snapshots().unwrap().len())
@@ -234,14 +247,14 @@ fn packs_that_are_gone_cut_short_or_condemned_are_not_used_again() {
     };
     assert_eq!(backed_up(), (true, vec![]));
     assert_eq!(backed_up(), (false, vec![]));
-    let pack = store.list("packs/").unwrap().remove(0).name;
+    let pack = store.entries("packs/").unwrap().remove(0).name;
     let whole = store.get(&pack, u64::MAX).unwrap();
-    store.put(&pack, &whole[..1000]).unwrap();
+    store.put(&pack, whole[..1000].to_vec().into()).unwrap();
     let lost = Alarm::Packs { lost: 1, first: pack.to_string() };
     assert_eq!(backed_up(), (true, vec![lost.clone()]), "cut short");
     assert_eq!(backed_up(), (false, vec![lost]), "said, though the new copy serves");
-    store.put(&pack, &whole).unwrap();
-    let names = store.list("packs/").unwrap().into_iter().map(|entry| entry.name);
+    store.put(&pack, whole.clone().into()).unwrap();
+    let names = store.entries("packs/").unwrap().into_iter().map(|entry| entry.name);
     let hashes: Vec<[u8; 32]> =
         names.map(|name| *blake3::hash(&store.get(&name, u64::MAX).unwrap()).as_bytes()).collect();
     assert_eq!(hashes.len(), 2);

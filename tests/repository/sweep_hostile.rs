@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
 use redkeep::operations::check::{CheckDepth, check};
@@ -12,7 +13,7 @@ use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::prune::{Options, prune};
 use redkeep::operations::repair::{RepairReport, repair};
 use redkeep::repository::{IntakeOptions, Places, Repository};
-use redkeep::store::{Entry, ObjectName, Promises, PutNew, Store, StoreError};
+use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
@@ -85,7 +86,7 @@ impl World {
     fn flip(&self, name: &ObjectName) {
         let mut bytes = self.store.get(name, u64::MAX).unwrap();
         bytes[100] ^= 1;
-        self.store.put(name, &bytes).unwrap();
+        self.store.put(name, bytes.clone().into()).unwrap();
     }
 
     fn is_sound(&self) -> bool {
@@ -131,28 +132,37 @@ impl Store for Hooked {
         self.inner.get_range(name, offset, length)
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.call(Verb::Put, name.as_str());
         self.inner.put(name, bytes)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.call(Verb::PutNew, name.as_str());
         self.inner.put_new(name, bytes)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         self.call(Verb::List, prefix);
-        self.inner.list(prefix)
-    }
-
-    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
-        self.inner.modified(name)
+        self.inner.list(prefix, after, each)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.call(Verb::Delete, name.as_str());
         self.inner.delete(name)
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.call(Verb::Stat, name.as_str());
+        self.inner.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
     }
 
     fn promises(&self) -> Promises {
@@ -285,7 +295,7 @@ fn an_index_object_that_comes_late_alarms_nobody_for_ever() {
     forget(&repository, &old);
     prune(&repository, &AT_ONCE, &Silent).unwrap();
     assert_eq!(world.names("packs/").len(), 1);
-    world.store.put(&index, &late).unwrap();
+    world.store.put(&index, late.clone().into()).unwrap();
     world.hands.pass(MINUTE);
     assert!(!world.is_sound());
     prune(&repository, &AT_ONCE, &Silent).unwrap();
@@ -355,7 +365,7 @@ fn where_listings_lag_nobody_misses_for_a_while_what_a_sweep_stored_again() {
     for listing in LISTINGS {
         for put_new in [PutNew::Exclusive, PutNew::Settled] {
             let (hands, temp) = (Hands::new(709), tempfile::tempdir().unwrap());
-            let store = SimStore::new(&hands, Promises { lag, put_new }, listing);
+            let store = SimStore::new(&hands, Promises { put_new, timing: Timing::of_lag(lag) }, listing);
             let world = World { hands, store, temp };
             let repository = create(world.store.clone(), &world.hands);
             let shared = noise(2 * MIB, 1);
@@ -437,7 +447,7 @@ fn a_repair_waits_for_a_sweep_that_may_go_on_with_a_lost_condemnation() {
             is_due = false;
             let mut damaged = store.get(&name, u64::MAX).unwrap();
             damaged[100] ^= 1;
-            store.put(&name, &damaged).unwrap();
+            store.put(&name, damaged.clone().into()).unwrap();
             let repository = open_at(store.clone(), &hands.another(9, 0), "beta", Places::default()).unwrap();
             drop(repair(&repository, CheckDepth::Data, &Silent));
             fs::write(temp.path().join("file"), &bytes).unwrap();

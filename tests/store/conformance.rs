@@ -5,7 +5,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use redkeep::store::{PutNew, Store, StoreError};
+use bytes::Bytes;
+use redkeep::store::{Entry, ObjectName, PutNew, Stat, Store, StoreError};
 
 use crate::{listed, name};
 
@@ -42,7 +43,11 @@ suite!(
     a_deletion_is_idempotent,
     a_listing_is_complete_and_in_name_order,
     a_listing_of_a_prefix_shows_nothing_else,
+    a_listing_goes_on_behind_a_name_however_long_it_is,
     a_prefix_that_is_no_directory_is_refused,
+    a_stat_tells_what_a_listing_tells,
+    what_is_stored_later_is_no_older,
+    a_put_new_that_a_retry_repeats_is_refused_and_can_be_read_back_at_once,
     of_many_creators_of_one_name_one_wins,
     a_replaced_object_is_never_seen_torn,
     an_object_renewed_all_the_time_is_in_every_listing,
@@ -64,19 +69,19 @@ fn what_was_put_is_what_is_got(store: &dyn Store) {
     for (i, length) in [0, 1, 4095, 4096, 20 << 20].into_iter().enumerate() {
         let content = bytes(i as u64, length);
         let (once, twice) = (name(&format!("packs/a{i}")), name(&format!("leases/a{i}")));
-        store.put_new(&once, &content).unwrap();
-        store.put(&twice, &content).unwrap();
+        store.put_new(&once, content.clone().into()).unwrap();
+        store.put(&twice, content.clone().into()).unwrap();
         assert!(store.get(&once, ANY).unwrap() == content, "{length} bytes by put_new");
         assert!(store.get(&twice, length as u64).unwrap() == content, "{length} bytes by put");
-        assert_eq!(store.list("packs/").unwrap()[i].size, length as u64);
+        assert_eq!(store.entries("packs/").unwrap()[i].size, length as u64);
     }
 }
 
 fn a_range_is_exact_or_an_error(store: &dyn Store) {
     let content = bytes(1, 100_000);
     let (object, empty) = (name("packs/ab/1"), name("packs/ab/0"));
-    store.put_new(&object, &content).unwrap();
-    store.put_new(&empty, &[]).unwrap();
+    store.put_new(&object, content.clone().into()).unwrap();
+    store.put_new(&empty, Vec::new().into()).unwrap();
     for (offset, length) in [(0, 100_000), (0, 1), (99_999, 1), (12_345, 54_321), (0, 0), (100_000, 0)] {
         let range = offset as usize..(offset + length) as usize;
         assert!(store.get_range(&object, offset, length).unwrap() == content[range], "{length} at {offset}");
@@ -99,7 +104,7 @@ fn a_put_replaces(store: &dyn Store) {
     let lease = name("leases/00ff");
     for length in [10, 100_000, 3, 0, 7] {
         let content = bytes(length as u64, length);
-        store.put(&lease, &content).unwrap();
+        store.put(&lease, content.clone().into()).unwrap();
         assert_eq!(store.get(&lease, ANY).unwrap(), content);
     }
     assert_eq!(listed(store, ""), ["leases/00ff"]);
@@ -108,21 +113,21 @@ fn a_put_replaces(store: &dyn Store) {
 fn a_put_new_refuses_a_name_that_exists(store: &dyn Store) {
     let object = name("snapshots/00/1-ab");
     assert_ne!(store.promises().put_new, PutNew::None);
-    store.put_new(&object, b"first").unwrap();
+    store.put_new(&object, b"first".as_slice().into()).unwrap();
     for content in [b"second".as_slice(), b"first", b""] {
-        match store.put_new(&object, content) {
+        match store.put_new(&object, content.to_vec().into()) {
             Err(StoreError::Exists { name }) => assert_eq!(name, object),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(store.get(&object, ANY).unwrap(), b"first");
     store.delete(&object).unwrap();
-    store.put_new(&object, b"third").unwrap();
+    store.put_new(&object, b"third".as_slice().into()).unwrap();
     assert_eq!(store.get(&object, ANY).unwrap(), b"third");
 }
 
 fn what_is_not_there_is_not_found(store: &dyn Store) {
-    store.put_new(&name("packs/ab/1"), b"x").unwrap();
+    store.put_new(&name("packs/ab/1"), b"x".as_slice().into()).unwrap();
     for absent in ["config", "packs/ab/2", "packs/cd/1"] {
         let is_named = |error| matches!(error, StoreError::NotFound { name } if name.as_str() == absent);
         assert!(is_named(store.get(&name(absent), ANY).unwrap_err()));
@@ -133,7 +138,7 @@ fn what_is_not_there_is_not_found(store: &dyn Store) {
 
 fn an_object_above_the_limit_is_refused(store: &dyn Store) {
     let object = name("config");
-    store.put_new(&object, &[7; 1000]).unwrap();
+    store.put_new(&object, ([7; 1000]).to_vec().into()).unwrap();
     assert_eq!(store.get(&object, 1000).unwrap(), [7; 1000]);
     for limit in [0, 1, 999] {
         match store.get(&object, limit) {
@@ -141,15 +146,15 @@ fn an_object_above_the_limit_is_refused(store: &dyn Store) {
             other => panic!("{other:?}"),
         }
     }
-    store.put(&object, b"").unwrap();
+    store.put(&object, b"".as_slice().into()).unwrap();
     assert_eq!(store.get(&object, 0).unwrap(), b"");
 }
 
 fn a_deletion_is_idempotent(store: &dyn Store) {
     let object = name("condemned/1");
     store.delete(&object).unwrap();
-    store.put_new(&object, b"x").unwrap();
-    store.put_new(&name("condemned/2"), b"y").unwrap();
+    store.put_new(&object, b"x".as_slice().into()).unwrap();
+    store.put_new(&name("condemned/2"), b"y".as_slice().into()).unwrap();
     store.delete(&object).unwrap();
     store.delete(&object).unwrap();
     assert!(matches!(store.get(&object, ANY), Err(StoreError::NotFound { .. })));
@@ -168,7 +173,7 @@ fn a_listing_is_complete_and_in_name_order(store: &dyn Store) {
     };
     let store_all = |some: &[u64]| {
         for &i in some {
-            store.put_new(&name(&object(i)), &vec![0; (i % 7) as usize]).unwrap();
+            store.put_new(&name(&object(i)), (vec![0; (i % 7) as usize]).to_vec().into()).unwrap();
         }
     };
     thread::scope(|scope| {
@@ -179,7 +184,7 @@ fn a_listing_is_complete_and_in_name_order(store: &dyn Store) {
     let expected: BTreeSet<String> = numbers.into_iter().map(object).collect();
     let expected: Vec<String> = expected.into_iter().collect();
     assert_eq!(listed(store, ""), expected);
-    for entry in store.list("index/").unwrap() {
+    for entry in store.entries("index/").unwrap() {
         let i: u64 = entry.name.as_str()["index/".len()..].parse().unwrap();
         assert_eq!(entry.size, i % 7);
     }
@@ -187,7 +192,7 @@ fn a_listing_is_complete_and_in_name_order(store: &dyn Store) {
 
 fn a_listing_of_a_prefix_shows_nothing_else(store: &dyn Store) {
     for object in ["config", "packs/ab/1", "packs/ab/2", "packs/cd/1", "packs-old/1", "packs.d", "index/1"] {
-        store.put_new(&name(object), b"x").unwrap();
+        store.put_new(&name(object), b"x".as_slice().into()).unwrap();
     }
     assert_eq!(listed(store, "packs/"), ["packs/ab/1", "packs/ab/2", "packs/cd/1"]);
     assert_eq!(listed(store, "packs/ab/"), ["packs/ab/1", "packs/ab/2"]);
@@ -199,9 +204,78 @@ fn a_listing_of_a_prefix_shows_nothing_else(store: &dyn Store) {
     assert_eq!(listed(store, ""), all);
 }
 
+/// More than one page of any service: they end at 1,000 or 10,000 objects.
+fn a_listing_goes_on_behind_a_name_however_long_it_is(store: &dyn Store) {
+    const OBJECTS: usize = 10_500;
+    let object = |i: usize| name(&format!("packs/{:02x}/{i:05}", i / 100));
+    let store_all = |first: usize| {
+        (first..OBJECTS).step_by(4).for_each(|i| store.put_new(&object(i), Bytes::new()).unwrap());
+    };
+    thread::scope(|scope| {
+        for first in 0..4 {
+            scope.spawn(move || store_all(first));
+        }
+    });
+    store.put_new(&name("packs-old"), Bytes::new()).unwrap();
+    assert_eq!(listed(store, "packs/").len(), OBJECTS);
+    let behind = |after: &ObjectName| {
+        let mut found = Vec::new();
+        store.list("packs/", Some(after), &mut |entry| found.push(entry.name)).unwrap();
+        found
+    };
+    for i in [0, 999, 1000, 1001, 9_999, 10_000, OBJECTS - 1] {
+        assert!(behind(&object(i)).into_iter().eq((i + 1..OBJECTS).map(object)), "behind {i}");
+    }
+    assert!(behind(&name("packs/00/00049x")).into_iter().eq((50..OBJECTS).map(object)), "a name that is not there");
+    assert_eq!(behind(&name("config")).len(), OBJECTS);
+    assert_eq!(behind(&name("snapshots/1")), []);
+}
+
+fn a_stat_tells_what_a_listing_tells(store: &dyn Store) {
+    for (object, length) in [("config", 0), ("packs/ab/1", 1), ("packs/ab/2", 5000)] {
+        store.put_new(&name(object), bytes(1, length).into()).unwrap();
+    }
+    store.put(&name("packs/ab/1"), bytes(2, 700).into()).unwrap();
+    let entries = store.entries("").unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.size).collect::<Vec<_>>(), [0, 700, 5000]);
+    for Entry { name, size, modified } in entries {
+        assert_eq!(store.stat(&name).unwrap(), Some(Stat { size, modified }), "{name}");
+    }
+    for absent in ["packs/ab/3", "packs/cd/1", "leases/1"] {
+        assert_eq!(store.stat(&name(absent)).unwrap(), None, "{absent}");
+    }
+    store.delete(&name("config")).unwrap();
+    assert_eq!(store.stat(&name("config")).unwrap(), None);
+}
+
+/// Ages are what a sweep goes by: a lease that is written again is young again.
+fn what_is_stored_later_is_no_older(store: &dyn Store) {
+    let time = |object: &ObjectName| store.stat(object).unwrap().unwrap().modified;
+    let (lease, pack) = (name("leases/1"), name("packs/ab/1"));
+    store.put(&lease, Bytes::from_static(b"first")).unwrap();
+    let first = time(&lease);
+    store.put_new(&pack, Bytes::from_static(b"x")).unwrap();
+    store.put(&lease, Bytes::from_static(b"again")).unwrap();
+    assert!(first <= time(&pack) && time(&pack) <= time(&lease), "{first:?}");
+    let of_refused = store.put_new(&pack, Bytes::from_static(b"y"));
+    assert!(matches!(of_refused, Err(StoreError::Exists { .. })));
+    assert!(time(&pack) <= time(&lease), "a refused put changes nothing");
+    assert_eq!(time(&pack).is_some(), time(&lease).is_some());
+}
+
+/// The answer to the first was lost, so that the client asked again.
+fn a_put_new_that_a_retry_repeats_is_refused_and_can_be_read_back_at_once(store: &dyn Store) {
+    let (object, content) = (name("condemned/00ff"), Bytes::from(bytes(3, 3000)));
+    store.put_new(&object, content.clone()).unwrap();
+    assert!(matches!(store.put_new(&object, content.clone()), Err(StoreError::Exists { name }) if name == object));
+    assert_eq!(store.get(&object, 3000).unwrap(), content);
+    let other = store.get(&object, 2999);
+    assert!(matches!(other, Err(StoreError::TooLarge { .. })), "a longer one is told apart: {other:?}");
+}
+
 fn a_prefix_that_is_no_directory_is_refused(store: &dyn Store) {
     for prefix in ["packs", "/", "../", "packs/../", "packs//", "/packs/", ".tmp/"] {
-        assert!(matches!(store.list(prefix), Err(StoreError::Name(_))), "{prefix:?}");
+        assert!(matches!(store.entries(prefix), Err(StoreError::Name(_))), "{prefix:?}");
     }
 }
 
@@ -214,7 +288,7 @@ fn of_many_creators_of_one_name_one_wins(store: &dyn Store) {
             let create = |thread: u64| {
                 // Not one after the other, or most would only meet a name that is old.
                 start.wait();
-                match store.put_new(&object, &bytes(thread, 5000)) {
+                match store.put_new(&object, (bytes(thread, 5000)).to_vec().into()) {
                     Ok(()) => Some(thread),
                     Err(StoreError::Exists { .. }) => None,
                     Err(error) => panic!("{error:?}"),
@@ -226,14 +300,14 @@ fn of_many_creators_of_one_name_one_wins(store: &dyn Store) {
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
         assert!(store.get(&object, ANY).unwrap() == bytes(winners[0], 5000), "round {round}");
     }
-    assert_eq!(store.list("").unwrap().len(), 50);
+    assert_eq!(store.entries("").unwrap().len(), 50);
 }
 
 fn a_replaced_object_is_never_seen_torn(store: &dyn Store) {
     let lease = name("leases/1");
     let contents: Vec<Vec<u8>> = (0..3).map(|i| bytes(i, 1000 + 400_000 * i as usize)).collect();
     let is_over = AtomicBool::new(false);
-    store.put(&lease, &contents[0]).unwrap();
+    store.put(&lease, contents[0].to_vec().into()).unwrap();
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -246,7 +320,7 @@ fn a_replaced_object_is_never_seen_torn(store: &dyn Store) {
             });
         }
         for i in 0..100 {
-            store.put(&lease, &contents[i % contents.len()]).unwrap();
+            store.put(&lease, (contents[i % contents.len()]).to_vec().into()).unwrap();
         }
         is_over.store(true, Ordering::Relaxed);
     });
@@ -255,9 +329,9 @@ fn a_replaced_object_is_never_seen_torn(store: &dyn Store) {
 fn an_object_renewed_all_the_time_is_in_every_listing(store: &dyn Store) {
     let lease = name("leases/m");
     for other in ["leases/a", "leases/z"] {
-        store.put(&name(other), b"x").unwrap();
+        store.put(&name(other), b"x".as_slice().into()).unwrap();
     }
-    store.put(&lease, b"0").unwrap();
+    store.put(&lease, b"0".as_slice().into()).unwrap();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -266,7 +340,7 @@ fn an_object_renewed_all_the_time_is_in_every_listing(store: &dyn Store) {
             }
         });
         for i in 0..200_u32 {
-            store.put(&lease, &i.to_le_bytes()).unwrap();
+            store.put(&lease, i.to_le_bytes().to_vec().into()).unwrap();
         }
         is_over.store(true, Ordering::Relaxed);
     });

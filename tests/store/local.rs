@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use redkeep::store::{Intent, Location, Promises, PutNew, Store, StoreError, open};
+use redkeep::store::{Intent, Location, Promises, PutNew, Store, StoreError, Timing, open};
 
 use crate::{listed, name};
 
@@ -32,8 +32,8 @@ fn an_object_is_one_private_file_under_its_name() {
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path().join("new/repository");
     let store = create(&root);
-    store.put_new(&name("packs/ab/1"), b"one").unwrap();
-    store.put(&name("config"), b"two").unwrap();
+    store.put_new(&name("packs/ab/1"), b"one".as_slice().into()).unwrap();
+    store.put(&name("config"), b"two".as_slice().into()).unwrap();
     assert_eq!(on_disk(&root), ["config", "packs", "packs/ab", "packs/ab/1"]);
     assert_eq!(fs::read(root.join("packs/ab/1")).unwrap(), b"one");
     for directory in ["", "packs", "packs/ab"] {
@@ -48,13 +48,13 @@ fn an_object_is_one_private_file_under_its_name() {
 #[test]
 fn a_store_is_reopened_where_it_was_created() {
     let scratch = tempfile::tempdir().unwrap();
-    create(scratch.path()).put_new(&name("config"), b"x").unwrap();
+    create(scratch.path()).put_new(&name("config"), b"x".as_slice().into()).unwrap();
     let shown = scratch.path().display().to_string();
     for intent in [Intent::Existing, Intent::Create] {
         let store = open(&format!("file://{shown}").parse().unwrap(), intent).unwrap();
         assert_eq!(store.get(&name("config"), 9).unwrap(), b"x");
         assert_eq!(store.location(), shown);
-        assert_eq!(store.promises(), Promises { lag: Duration::ZERO, put_new: PutNew::Exclusive });
+        assert_eq!(store.promises(), Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(Duration::ZERO) });
     }
     assert_eq!(on_disk(scratch.path()), ["config"], "nothing is left of the probe");
 }
@@ -78,13 +78,13 @@ fn a_store_that_is_not_there_is_not_made_by_mistake() {
 fn what_a_crash_leaves_is_never_listed() {
     let scratch = tempfile::tempdir().unwrap();
     let store = create(scratch.path());
-    store.put_new(&name("packs/ab/1"), b"x").unwrap();
+    store.put_new(&name("packs/ab/1"), b"x".as_slice().into()).unwrap();
     for left in [".tmp-0123456789abcdef", "packs/.tmp-1", "packs/ab/.tmp-2"] {
         fs::write(scratch.path().join(left), b"half").unwrap();
     }
     assert_eq!(listed(&*store, ""), ["packs/ab/1"]);
     assert_eq!(listed(&*store, "packs/ab/"), ["packs/ab/1"]);
-    store.put_new(&name("packs/ab/2"), b"y").unwrap();
+    store.put_new(&name("packs/ab/2"), b"y".as_slice().into()).unwrap();
     assert_eq!(listed(&*store, "packs/"), ["packs/ab/1", "packs/ab/2"]);
 }
 
@@ -107,10 +107,10 @@ fn files_of_other_programs_are_not_objects() {
 fn a_refused_put_leaves_no_temporary_file() {
     let scratch = tempfile::tempdir().unwrap();
     let store = create(scratch.path());
-    store.put_new(&name("index/1"), b"x").unwrap();
-    store.put_new(&name("index/1"), b"y").unwrap_err();
+    store.put_new(&name("index/1"), b"x".as_slice().into()).unwrap();
+    store.put_new(&name("index/1"), b"y".as_slice().into()).unwrap_err();
     fs::create_dir(scratch.path().join("index/2")).unwrap();
-    store.put(&name("index/2"), b"z").unwrap_err();
+    store.put(&name("index/2"), b"z".as_slice().into()).unwrap_err();
     assert_eq!(on_disk(scratch.path()), ["index", "index/1", "index/2"]);
 }
 
@@ -129,13 +129,13 @@ fn symbolic_links_inside_are_an_error_not_a_way_out() {
         let error = store.get(&name(linked), 100).unwrap_err();
         assert!(matches!(error, StoreError::Io { .. }), "{linked}: {error:?}");
     }
-    assert!(store.put_new(&name("packs/2"), b"x").is_err());
-    assert!(matches!(store.put_new(&name("keys/1"), b"x"), Err(StoreError::Exists { .. })));
+    assert!(store.put_new(&name("packs/2"), b"x".as_slice().into()).is_err());
+    assert!(matches!(store.put_new(&name("keys/1"), b"x".as_slice().into()), Err(StoreError::Exists { .. })));
     assert!(store.delete(&name("packs/1")).is_err());
     for prefix in ["", "keys/", "packs/"] {
-        assert!(store.list(prefix).is_err(), "{prefix:?}");
+        assert!(store.entries(prefix).is_err(), "{prefix:?}");
     }
-    store.put(&name("keys/1"), b"new").unwrap();
+    store.put(&name("keys/1"), b"new".as_slice().into()).unwrap();
     assert_eq!(store.get(&name("keys/1"), 100).unwrap(), b"new");
     assert_eq!(fs::read(outside.join("1")).unwrap(), b"secret");
     assert_eq!(on_disk(&outside), ["1"]);
@@ -145,7 +145,7 @@ fn symbolic_links_inside_are_an_error_not_a_way_out() {
 fn a_store_may_be_reached_through_a_link() {
     let scratch = tempfile::tempdir().unwrap();
     let (root, link) = (scratch.path().join("store"), scratch.path().join("link"));
-    create(&root).put_new(&name("config"), b"x").unwrap();
+    create(&root).put_new(&name("config"), b"x".as_slice().into()).unwrap();
     symlink(&root, &link).unwrap();
     let store = open(&Location::Local(link), Intent::Existing).unwrap();
     assert_eq!(listed(&*store, ""), ["config"]);
@@ -157,17 +157,17 @@ fn what_is_no_regular_file_is_not_waited_for() {
     let store = create(scratch.path());
     assert!(Command::new("mkfifo").arg(scratch.path().join("config")).status().unwrap().success());
     assert!(matches!(store.get(&name("config"), 100), Err(StoreError::Io { .. })));
-    assert!(store.list("").is_err());
+    assert!(store.entries("").is_err());
 }
 
 #[test]
 fn a_directory_in_the_place_of_an_object_is_an_error() {
     let scratch = tempfile::tempdir().unwrap();
     let store = create(scratch.path());
-    store.put_new(&name("packs/1"), b"x").unwrap();
+    store.put_new(&name("packs/1"), b"x".as_slice().into()).unwrap();
     assert!(matches!(store.get(&name("packs"), 100), Err(StoreError::Io { .. })));
     assert!(store.delete(&name("packs")).is_err());
-    assert!(store.put_new(&name("packs/1/below"), b"x").is_err());
+    assert!(store.put_new(&name("packs/1/below"), b"x".as_slice().into()).is_err());
     assert_eq!(listed(&*store, ""), ["packs/1"]);
 }
 
@@ -175,11 +175,11 @@ fn a_directory_in_the_place_of_an_object_is_an_error() {
 fn a_listing_says_when_an_object_was_stored() {
     let scratch = tempfile::tempdir().unwrap();
     let store = create(scratch.path());
-    store.put_new(&name("config"), b"x").unwrap();
+    store.put_new(&name("config"), b"x".as_slice().into()).unwrap();
     for moment in [Duration::from_millis(1_700_000_000_123), Duration::ZERO] {
         let moment = SystemTime::UNIX_EPOCH + moment;
         fs::File::open(scratch.path().join("config")).unwrap().set_modified(moment).unwrap();
-        assert_eq!(store.list("").unwrap()[0].modified, Some(moment));
+        assert_eq!(store.entries("").unwrap()[0].modified, Some(moment));
     }
 }
 
@@ -189,7 +189,7 @@ fn empty_directories_may_be_removed_by_someone_else() {
     let store = create(scratch.path());
     for round in 0..3 {
         let object = name(&format!("packs/ab/{round}"));
-        store.put_new(&object, b"x").unwrap();
+        store.put_new(&object, b"x".as_slice().into()).unwrap();
         assert_eq!(listed(&*store, "packs/"), [object.as_str()]);
         store.delete(&object).unwrap();
         fs::remove_dir_all(scratch.path().join("packs")).unwrap();
@@ -203,17 +203,18 @@ fn empty_directories_may_be_removed_by_someone_else() {
 fn a_reserve_grows_and_is_given_back_and_is_no_object() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
+    let room = store.room().unwrap();
     let size = || fs::metadata(directory.path().join(".reserve")).unwrap().len();
-    assert_eq!(store.release_reserve().unwrap(), 0);
-    assert!(!store.lend_reserve(1).unwrap());
+    assert_eq!(room.release_reserve().unwrap(), 0);
+    assert!(!room.lend_reserve(1).unwrap());
     for (bytes, left) in [(1 << 20, 1 << 20), (16 << 20, 16 << 20), (1 << 20, 16 << 20)] {
-        assert_eq!(store.keep_reserve(bytes, 0).unwrap(), left);
+        assert_eq!(room.keep_reserve(bytes, 0).unwrap(), left);
         assert_eq!(size(), left);
     }
-    assert!(store.lend_reserve(64 << 10).unwrap());
+    assert!(room.lend_reserve(64 << 10).unwrap());
     assert_eq!(size(), (16 << 20) - (64 << 10));
     assert_eq!(listed(&*store, ""), [] as [&str; 0]);
-    assert_eq!(store.release_reserve().unwrap(), (16 << 20) - (64 << 10));
+    assert_eq!(room.release_reserve().unwrap(), (16 << 20) - (64 << 10));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -222,13 +223,13 @@ fn a_reserve_grows_and_is_given_back_and_is_no_object() {
 fn unfinished_files_are_removed_once_they_are_a_day_old() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
-    store.put_new(&name("packs/ab/1"), b"x").unwrap();
+    store.put_new(&name("packs/ab/1"), b"x".as_slice().into()).unwrap();
     let unfinished = directory.path().join("packs/ab/.tmp-0123456789abcdef");
     fs::write(&unfinished, b"part").unwrap();
-    let written = store.modified(&name("packs/ab/1")).unwrap().unwrap();
+    let written = store.stat(&name("packs/ab/1")).unwrap().unwrap().modified.unwrap();
     let day = std::time::Duration::from_secs(24 * 3600);
-    assert_eq!(store.remove_abandoned(written + day / 2).unwrap(), 0);
-    assert_eq!(store.remove_abandoned(written + 2 * day).unwrap(), 1);
+    assert_eq!(store.room().unwrap().remove_abandoned(written + day / 2).unwrap(), 0);
+    assert_eq!(store.room().unwrap().remove_abandoned(written + 2 * day).unwrap(), 1);
     assert!(!unfinished.exists());
     assert_eq!(listed(&*store, ""), ["packs/ab/1"]);
 }
@@ -238,6 +239,7 @@ fn unfinished_files_are_removed_once_they_are_a_day_old() {
 fn what_has_the_name_of_the_reserve_and_is_not_its_file_is_never_written_to() {
     let directory = tempfile::tempdir().unwrap();
     let store = create(directory.path());
+    let room = store.room().unwrap();
     let (reserve, other) = (directory.path().join(".reserve"), directory.path().join("other"));
     let plants: [fn(&Path, &Path); 3] = [
         |other, reserve| std::os::unix::fs::symlink(other, reserve).unwrap(),
@@ -250,10 +252,10 @@ fn what_has_the_name_of_the_reserve_and_is_not_its_file_is_never_written_to() {
     for plant in plants {
         fs::write(&other, "precious").unwrap();
         plant(&other, &reserve);
-        assert!(!store.lend_reserve(4).unwrap());
-        assert_eq!(store.keep_reserve(8 << 10, 0).unwrap(), 8 << 10);
+        assert!(!room.lend_reserve(4).unwrap());
+        assert_eq!(room.keep_reserve(8 << 10, 0).unwrap(), 8 << 10);
         assert_eq!(fs::read(&other).unwrap(), b"precious");
         assert!(fs::symlink_metadata(&reserve).unwrap().is_file(), "a reserve of its own");
-        assert_eq!(store.release_reserve().unwrap(), 8 << 10);
+        assert_eq!(room.release_reserve().unwrap(), 8 << 10);
     }
 }

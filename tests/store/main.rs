@@ -26,5 +26,5 @@ fn memory() -> Arc<dyn Store> {
 
 /// The names of a listing.
 fn listed(store: &dyn Store, prefix: &str) -> Vec<String> {
-    store.list(prefix).unwrap().into_iter().map(|entry| entry.name.to_string()).collect()
+    store.entries(prefix).unwrap().into_iter().map(|entry| entry.name.to_string()).collect()
 }

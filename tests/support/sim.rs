@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use redkeep::store::{Entry, ObjectName, Promises, PutNew, Store, StoreError};
+use bytes::Bytes;
+use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError, Timing};
 
 use super::repository::{Clock, Hands};
 
@@ -43,7 +44,7 @@ pub struct SimStore {
 struct Change {
     at: Duration,
     shows_at: Duration,
-    bytes: Option<Arc<[u8]>>,
+    bytes: Option<Bytes>,
 }
 
 impl SimStore {
@@ -54,13 +55,23 @@ impl SimStore {
 
     /// One that promises all there is to promise, as a local store does.
     pub fn strict(hands: &Hands) -> Arc<SimStore> {
-        SimStore::new(hands, Promises { lag: Duration::ZERO, put_new: PutNew::Exclusive }, Listing::Late)
+        SimStore::new(
+            hands,
+            Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(Duration::ZERO) },
+            Listing::Late,
+        )
     }
 
     /// A copy on a clock of its own: what is done to one does not show in the other.
     pub fn fork(&self, hands: &Hands) -> Arc<SimStore> {
         let objects = Mutex::new(self.objects().clone());
         Arc::new(SimStore { clock: hands.clock(), promises: self.promises, listing: self.listing, objects })
+    }
+
+    /// What a listing shows now.
+    pub fn entries(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let store: &dyn Store = self;
+        store.entries(prefix)
     }
 
     /// The names that exist, whatever a listing shows by now.
@@ -74,8 +85,8 @@ impl SimStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, changes: &mut Vec<Change>, name: &ObjectName, bytes: Option<Arc<[u8]>>) {
-        let (at, lag) = (self.clock.passed(), self.promises.lag);
+    fn change(&self, changes: &mut Vec<Change>, name: &ObjectName, bytes: Option<Bytes>) {
+        let (at, lag) = (self.clock.passed(), self.promises.timing.lag);
         let late = match (self.listing, bytes.is_some()) {
             (Listing::Late, _) | (Listing::DeletesLate, false) | (Listing::PutsLate, true) => lag,
             (Listing::DeletesLate, true) | (Listing::PutsLate, false) => Duration::ZERO,
@@ -84,7 +95,7 @@ impl SimStore {
         changes.push(Change { at, shows_at: at + late, bytes });
     }
 
-    fn bytes(&self, name: &ObjectName) -> Result<Arc<[u8]>, StoreError> {
+    fn bytes(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
         let found = self.objects().get(name).and_then(|changes| current(changes)).and_then(|last| last.bytes.clone());
         found.ok_or_else(|| StoreError::NotFound { name: name.clone() })
     }
@@ -125,28 +136,28 @@ impl Store for SimStore {
         found.map(<[u8]>::to_vec).ok_or_else(|| StoreError::Range { name: name.clone(), offset, length })
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         let mut objects = self.objects();
-        self.change(objects.entry(name.clone()).or_default(), name, Some(bytes.into()));
+        self.change(objects.entry(name.clone()).or_default(), name, Some(bytes));
         Ok(())
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         let mut objects = self.objects();
         let changes = objects.entry(name.clone()).or_default();
         let is_refused = current(changes).is_some_and(|last| match self.promises.put_new {
             PutNew::Exclusive => true,
-            PutNew::Settled => self.clock.passed() >= last.at + self.promises.lag,
+            PutNew::Settled => self.clock.passed() >= last.at + self.promises.timing.lag,
             PutNew::None => false,
         });
         match is_refused {
             true => return Err(StoreError::Exists { name: name.clone() }),
-            false => self.change(changes, name, Some(bytes.into())),
+            false => self.change(changes, name, Some(bytes)),
         }
         Ok(())
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         check_prefix(prefix)?;
         let now = self.clock.passed();
         let objects = self.objects();
@@ -155,13 +166,28 @@ impl Store for SimStore {
             let size = shown.bytes.as_ref()?.len() as u64;
             Some(Entry { name: name.clone(), size, modified: Some(SystemTime::UNIX_EPOCH + Clock::START + shown.at) })
         };
-        Ok(objects.iter().filter(|(name, _)| name.as_str().starts_with(prefix)).filter_map(entry).collect())
+        let behind = |name: &ObjectName| after.is_none_or(|after| name > after);
+        let below = objects.iter().filter(|(name, _)| name.as_str().starts_with(prefix) && behind(name));
+        below.filter_map(entry).for_each(each);
+        Ok(())
     }
 
-    fn modified(&self, name: &ObjectName) -> Result<Option<SystemTime>, StoreError> {
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
         let objects = self.objects();
-        let last = objects.get(name).and_then(|changes| current(changes));
-        Ok(last.map(|last| SystemTime::UNIX_EPOCH + Clock::START + last.at))
+        let stat = |last: &Change| Stat {
+            size: last.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            modified: Some(SystemTime::UNIX_EPOCH + Clock::START + last.at),
+        };
+        Ok(objects.get(name).and_then(|changes| current(changes)).map(stat))
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        None
+    }
+
+    /// So that the n-th call of an operation is the same one in each run.
+    fn connections(&self) -> usize {
+        1
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {

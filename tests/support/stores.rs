@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redkeep::store::{Entry, ObjectName, Promises, Store, StoreError};
+use bytes::Bytes;
+use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
 /// How long a test waits for another thread before it fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,6 +20,7 @@ pub enum Verb {
     Put,
     PutNew,
     List,
+    Stat,
     Delete,
 }
 
@@ -30,6 +32,7 @@ impl fmt::Display for Verb {
             Self::Put => "put",
             Self::PutNew => "put_new",
             Self::List => "list",
+            Self::Stat => "stat",
             Self::Delete => "delete",
         })
     }
@@ -154,22 +157,36 @@ impl Store for FaultyStore {
         self.call("read", name.as_str(), || self.inner.get_range(name, offset, length), || Ok(()))
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        let torn = || self.inner.put(name, half(bytes));
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        let half = half(&bytes);
+        let torn = || self.inner.put(name, half);
         self.call("store", name.as_str(), || self.inner.put(name, bytes), torn)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        let torn = || self.inner.put_new(name, half(bytes));
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        let half = half(&bytes);
+        let torn = || self.inner.put_new(name, half);
         self.call("store", name.as_str(), || self.inner.put_new(name, bytes), torn)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        self.call("list", prefix, || self.inner.list(prefix), || Ok(()))
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
+        self.call("list", prefix, || self.inner.list(prefix, after, each), || Ok(()))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.call("delete", name.as_str(), || self.inner.delete(name), || Ok(()))
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.call("stat", name.as_str(), || self.inner.stat(name), || Ok(()))
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
     }
 
     fn promises(&self) -> Promises {
@@ -181,8 +198,8 @@ impl Store for FaultyStore {
     }
 }
 
-fn half(bytes: &[u8]) -> &[u8] {
-    bytes.split_at(bytes.len() / 2).0
+fn half(bytes: &Bytes) -> Bytes {
+    bytes.slice(..bytes.len() / 2)
 }
 
 /// A store that remembers every call, in the order in which they began.
@@ -234,24 +251,37 @@ impl Store for RecordingStore {
         self.count(self.inner.get_range(name, offset, length))
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.record(Verb::Put, name.as_str());
         self.inner.put(name, bytes)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.record(Verb::PutNew, name.as_str());
         self.inner.put_new(name, bytes)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         self.record(Verb::List, prefix);
-        self.inner.list(prefix)
+        self.inner.list(prefix, after, each)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.record(Verb::Delete, name.as_str());
         self.inner.delete(name)
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.record(Verb::Stat, name.as_str());
+        self.inner.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
     }
 
     fn promises(&self) -> Promises {
@@ -342,24 +372,37 @@ impl Store for PausableStore {
         self.inner.get_range(name, offset, length)
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.pass(Verb::Put, name.as_str());
         self.inner.put(name, bytes)
     }
 
-    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.pass(Verb::PutNew, name.as_str());
         self.inner.put_new(name, bytes)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         self.pass(Verb::List, prefix);
-        self.inner.list(prefix)
+        self.inner.list(prefix, after, each)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.pass(Verb::Delete, name.as_str());
         self.inner.delete(name)
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.pass(Verb::Stat, name.as_str());
+        self.inner.stat(name)
+    }
+
+    fn room(&self) -> Option<&dyn Room> {
+        self.inner.room()
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.connections()
     }
 
     fn promises(&self) -> Promises {

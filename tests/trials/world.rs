@@ -13,7 +13,7 @@ use redkeep::operations::list::{Selector, dump};
 use redkeep::operations::source::Source;
 use redkeep::operations::{Silent, backup, prune, tag, undelete};
 use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, one_line};
-use redkeep::store::{Promises, PutNew, Store};
+use redkeep::store::{Promises, PutNew, Store, Timing};
 use tempfile::TempDir;
 
 use crate::content::{Directories, NUMBER, Version, files};
@@ -89,7 +89,8 @@ impl World {
     /// A repository without snapshots.
     pub fn new(kind: Kind) -> World {
         let hands = Hands::new(1);
-        let store = SimStore::new(&hands, Promises { lag: kind.lag, put_new: kind.put_new }, kind.listing);
+        let store =
+            SimStore::new(&hands, Promises { put_new: kind.put_new, timing: Timing::of_lag(kind.lag) }, kind.listing);
         let directory = Arc::new(temporary());
         let data = Arc::new(Directories::below(directory.path()));
         let homes = temporary();
@@ -141,7 +142,7 @@ impl World {
 
     /// After this long every listing shows what was done.
     pub fn lag(&self) -> Duration {
-        self.store.promises().lag
+        self.store.promises().timing.lag
     }
 
     pub fn truth(&self) -> MutexGuard<'_, BTreeMap<SnapshotName, Committed>> {

@@ -47,7 +47,7 @@ impl<'s> Finisher<'s> {
     fn store_pack(&mut self, pack: FinishedPack) -> Result<(), RepositoryError> {
         let repository = self.session.repository;
         let name = Name::Pack(pack.indexed.pack);
-        repository.store.put(&object_name(&name), &pack.bytes)?;
+        repository.store.put(&object_name(&name), pack.bytes.into())?;
         self.packs += 1;
         self.bytes += pack.indexed.size;
         lock(&repository.catalog).add_pack(&pack.indexed, true)?;

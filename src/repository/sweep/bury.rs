@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use super::super::error::{Fault, RepositoryError, one_line};
-use super::super::session::{HEARTBEAT, Session};
+use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::survey::StoreClock;
 use super::{SweepReport, fence};
@@ -14,6 +14,7 @@ use crate::format::limits::CONDEMNED_MAX;
 use crate::format::object::{Kind, Name};
 use crate::format::session::Burial;
 use crate::format::{Id16, ObjectHash};
+use crate::store::Timing;
 
 /// Index objects below this size are small.
 const SMALL: u64 = 4 << 20;
@@ -31,7 +32,7 @@ pub(in crate::repository) struct Standing {
 /// All burials; tombstones left out.
 pub(in crate::repository) fn standing(repository: &Repository) -> Result<Vec<Standing>, RepositoryError> {
     let mut found = Vec::new();
-    for entry in repository.store.list("burials/")? {
+    for entry in repository.store.entries("burials/")? {
         let Some(name @ Name::Burial(id)) = Name::parse(entry.name.as_str()) else { continue };
         let (kind, plaintext) = match repository.get_object(&name, CONDEMNED_MAX) {
             Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
@@ -76,10 +77,10 @@ pub(super) fn carry_out(
     let left = repository.listed_packs()?;
     repository.refresh_index()?;
     let named = lock(&repository.catalog).indexed_packs()?;
-    let lists_are_settled = repository.store.promises().lag.is_zero() || others_are_quiet(session, clock)?;
+    let lists_are_settled = repository.timing().lag.is_zero() || others_are_quiet(session, clock)?;
     for of in burials {
         let is_left = |pack: &ObjectHash| left.contains_key(pack) || named.contains_key(pack);
-        let was_left = |pack: &ObjectHash| listed.contains_key(pack) && !repository.store.promises().lag.is_zero();
+        let was_left = |pack: &ObjectHash| listed.contains_key(pack) && !repository.timing().lag.is_zero();
         if !lists_are_settled || of.burial.packs.iter().any(|pack| is_left(pack) || was_left(pack)) {
             continue;
         }
@@ -97,10 +98,11 @@ pub(super) fn carry_out(
 /// to be gone.
 fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, RepositoryError> {
     let repository = session.repository;
-    let quiet = 2 * repository.store.promises().lag + HEARTBEAT;
+    let Timing { lag, heartbeat, .. } = repository.timing();
+    let quiet = 2 * lag + heartbeat;
     let burials: HashSet<String> =
-        repository.store.list("burials/")?.into_iter().map(|entry| entry.name.as_str().to_owned()).collect();
-    for entry in repository.store.list("leases/")? {
+        repository.store.entries("burials/")?.into_iter().map(|entry| entry.name.as_str().to_owned()).collect();
+    for entry in repository.store.entries("leases/")? {
         let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
         if id == session.id() || clock.age(entry.modified) >= quiet {
             continue;
@@ -172,10 +174,10 @@ pub(super) fn unname_gone(
     report: &mut SweepReport,
 ) -> Result<(), RepositoryError> {
     let repository = session.repository;
-    let settled = 2 * repository.store.promises().lag;
+    let settled = 2 * repository.timing().lag;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
-    let entries = repository.store.list("index/")?;
+    let entries = repository.store.entries("index/")?;
     let listed = repository.listed_packs()?;
     let old: HashSet<&str> =
         entries.iter().filter(|entry| clock.age(entry.modified) >= settled).map(|entry| entry.name.as_str()).collect();
@@ -200,10 +202,10 @@ pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> 
     let repository = session.repository;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
-    let mut entries = repository.store.list("index/")?;
-    if !repository.store.promises().lag.is_zero() {
+    let mut entries = repository.store.entries("index/")?;
+    if !repository.timing().lag.is_zero() {
         // A LIST may show what is gone.
-        let there = entries.iter().map(|entry| Ok(repository.store.modified(&entry.name)?.is_some()));
+        let there = entries.iter().map(|entry| Ok(repository.store.stat(&entry.name)?.is_some()));
         let mut there = there.collect::<Result<Vec<bool>, RepositoryError>>()?.into_iter();
         entries.retain(|_| there.next().unwrap_or(false));
     }
@@ -228,7 +230,7 @@ pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> 
         }
     }
     match small.len() >= SMALL_COUNT {
-        true => replace_indexes(session, &small, &|_| false, repository.store.promises().lag.is_zero(), report),
+        true => replace_indexes(session, &small, &|_| false, repository.timing().lag.is_zero(), report),
         false => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{RepositoryError, one_line};
-use super::super::session::{STALE, Session};
+use super::super::session::Session;
 use super::super::{Repository, object_name};
 use super::survey::{Decided, StoreClock, decided};
 use super::{SweepReport, Waiting};
@@ -12,11 +12,7 @@ use crate::format::limits::SMALL_MAX;
 use crate::format::object::{Name, SnapshotName};
 use crate::format::session::Lease;
 use crate::format::{Id16, UnixMillis};
-use crate::store::{PutNew, StoreError};
-
-/// A heartbeat is due every ten minutes: a lease that the store has not seen rewritten for so long is nobody's, whatever
-/// a wrong clock wrote into it.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+use crate::store::{Promises, PutNew, StoreError, Timing};
 
 /// What the leases say.
 #[derive(Default)]
@@ -43,10 +39,10 @@ pub(super) fn fence(
     let mut fenced = Fenced::default();
     let mut commits: HashMap<String, Option<SystemTime>> = HashMap::new();
     for prefix in ["snapshots/", "burials/"] {
-        let entries = repository.store.list(prefix)?;
+        let entries = repository.store.entries(prefix)?;
         commits.extend(entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)));
     }
-    for entry in repository.store.list("leases/")? {
+    for entry in repository.store.entries("leases/")? {
         let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
         if id == session.id() {
             continue;
@@ -54,7 +50,9 @@ pub(super) fn fence(
         let lease = match read_lease(repository, &name) {
             // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
             Err(error)
-                if error.is_damage() && clock.age(entry.modified) >= ABANDONED && is_recorded(repository, &name)? =>
+                if error.is_damage()
+                    && clock.age(entry.modified) >= repository.timing().abandoned
+                    && is_recorded(repository, &name)? =>
             {
                 continue;
             }
@@ -87,13 +85,13 @@ pub(super) fn fence(
         let promises = repository.store.promises();
         let is_final = match promises.put_new {
             PutNew::Exclusive => true,
-            PutNew::Settled | PutNew::None => age(&commit).is_some_and(|age| age >= 2 * promises.lag),
+            PutNew::Settled | PutNew::None => age(&commit).is_some_and(|age| age >= 2 * promises.timing.lag),
         };
         // A snapshot counts as a root at once, whoever wins its name in the end.
         if let Decided::Snapshot(name) = found {
             fenced.roots.push(name);
         }
-        let is_settled = is_final && age(&commit).is_some_and(|age| age >= promises.lag);
+        let is_settled = is_final && age(&commit).is_some_and(|age| age >= promises.timing.lag);
         // The lease of a burial goes with it: until then its session may still delete.
         if is_settled && found != Decided::Burial {
             fenced.ended.push(id);
@@ -115,10 +113,10 @@ pub(in crate::repository) fn is_sweep_at_work(
     put_tombstone: &dyn Fn(&Name) -> Result<(), StoreError>,
 ) -> Result<bool, RepositoryError> {
     let clock = StoreClock::at(repository, own)?;
-    for entry in repository.store.list("leases/")? {
+    for entry in repository.store.entries("leases/")? {
         let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
         let lease = match read_lease(repository, &name) {
-            Err(error) if error.is_damage() && clock.age(entry.modified) >= ABANDONED => continue,
+            Err(error) if error.is_damage() && clock.age(entry.modified) >= repository.timing().abandoned => continue,
             Err(error) if error.is_damage() => return Ok(true),
             other => other?,
         };
@@ -156,10 +154,11 @@ pub(super) fn read_lease(repository: &Repository, name: &Name) -> Result<Option<
 
 /// Whether a session may still be at work. A mistake costs it a new start and loses nothing.
 fn is_alive(repository: &Repository, lease: &Lease, unwritten_for: Duration) -> bool {
-    let stale = match repository.store.promises().put_new {
-        PutNew::Exclusive | PutNew::Settled => STALE,
-        PutNew::None => ABANDONED,
+    let Promises { put_new, timing: Timing { stale, abandoned, .. } } = repository.store.promises();
+    let stale = match put_new {
+        PutNew::Exclusive | PutNew::Settled => stale,
+        PutNew::None => abandoned,
     };
     let UnixMillis(now) = repository.ambient.now();
-    Duration::from_millis(now.saturating_sub(lease.heartbeat.0)) < stale && unwritten_for < ABANDONED
+    Duration::from_millis(now.saturating_sub(lease.heartbeat.0)) < stale && unwritten_for < abandoned
 }

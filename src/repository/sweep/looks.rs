@@ -1,7 +1,6 @@
 //! A sweep looks at everything: what is needed, whether any of it is lost, and which packs are worth keeping.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::super::catalog::Rescued;
 use super::super::error::RepositoryError;
@@ -12,9 +11,6 @@ use super::survey::{StoreClock, Survey};
 use super::{SweepOptions, SweepReport, rescue};
 use crate::format::object::SnapshotName;
 use crate::format::{ChunkId, ObjectHash};
-
-/// Where LAG is not 0 younger packs than this are never judged: a put of unknown outcome is repeated for ten minutes.
-const YOUNGEST_REMOTE: Duration = Duration::from_secs(3600);
 
 /// How often a repository is looked at that changes meanwhile.
 const LOOKS: usize = 4;
@@ -36,7 +32,7 @@ impl Repository {
             lock(&self.catalog).use_listed(&sizes, &except)?;
             let unnamed = rescue::unknown(self, &survey.losses.chunks)?;
             let is_recorded = |chunk: &Rescued| survey.losses.chunks.contains(&chunk.id);
-            if !self.store.promises().lag.is_zero() || unnamed.iter().all(is_recorded) {
+            if !self.timing().lag.is_zero() || unnamed.iter().all(is_recorded) {
                 return Ok(survey);
             }
         }
@@ -104,10 +100,7 @@ impl Repository {
         report: &mut SweepReport,
     ) -> Result<Plan, RepositoryError> {
         let sizes = survey.sizes();
-        let youngest = match self.store.promises().lag.is_zero() {
-            true => options.grace,
-            false => options.grace.max(YOUNGEST_REMOTE),
-        };
+        let youngest = options.grace.max(self.timing().youngest);
         let judged = |pack: &ObjectHash| survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest);
         let mut catalog = lock(&self.catalog);
         catalog.use_listed(&sizes, &|pack, is_named| survey.condemned.contains(pack) || !is_named)?;

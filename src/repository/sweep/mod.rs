@@ -107,7 +107,7 @@ impl Repository {
         stop: &(dyn Fn() -> bool + Sync),
         progress: &dyn Fn(u64),
     ) -> Result<SweepReport, RepositoryError> {
-        let lag = self.store.promises().lag;
+        let lag = self.timing().lag;
         if options.grace.is_zero() && !lag.is_zero() {
             return Err(RepositoryError::Limit("a grace time of 0 is for local repositories".into()));
         }
@@ -135,7 +135,7 @@ impl Repository {
         report: &mut SweepReport,
         hands: Hands<'_>,
     ) -> Result<(), RepositoryError> {
-        if self.store.list("condemned/")?.is_empty() && self.store.list("burials/")?.is_empty() {
+        if self.store.entries("condemned/")?.is_empty() && self.store.entries("burials/")?.is_empty() {
             return Ok(());
         }
         self.phase(options, report, hands, |phase, report| self.prepare_burial(phase, report))
@@ -186,8 +186,8 @@ impl Repository {
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
         self.remove_leases(&fenced.ended, report)?;
         notes::remove_done(session, &missed)?;
-        if let Some(now) = clock.now() {
-            self.store.remove_abandoned(now)?;
+        if let (Some(now), Some(room)) = (clock.now(), self.store.room()) {
+            room.remove_abandoned(now)?;
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Repository {
         let standing = bury::standing(self)?;
         bury::carry_out(session, &standing, clock, report)?;
         let buried: HashSet<Id16> = standing.iter().flat_map(|of| of.burial.condemned.iter().copied()).collect();
-        let wait = options.grace.max(2 * self.store.promises().lag);
+        let wait = options.grace.max(2 * self.timing().lag);
         let open = phase.seen.iter().filter(|of| !buried.contains(&of.id));
         let (mut due, young): (Vec<_>, Vec<_>) = open.partition(|of| of.age >= wait);
         for of in young {
@@ -296,8 +296,6 @@ impl Session<'_> {
         }
         let name = Name::Condemned(self.id());
         let condemned = Condemned { session: self.id(), packs };
-        let repository = self.repository;
-        let sealed = self.keyring.seal(&name, Kind::Condemned, repository.ambient.random(), &condemned.encode());
-        Ok(repository.store.put_new(&object_name(&name), &sealed)?)
+        self.repository.put_sealed(&name, Kind::Condemned, &condemned.encode())
     }
 }

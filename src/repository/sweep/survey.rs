@@ -27,7 +27,8 @@ impl StoreClock {
 
     /// The time of the lease of a session.
     pub fn at(repository: &Repository, session: Id16) -> Result<StoreClock, RepositoryError> {
-        Ok(StoreClock { now: repository.store.modified(&object_name(&Name::Lease(session)))? })
+        let lease = repository.store.stat(&object_name(&Name::Lease(session)))?;
+        Ok(StoreClock { now: lease.and_then(|lease| lease.modified) })
     }
 
     /// The host's clock in its place: enough to show what a sweep would do.
@@ -159,7 +160,7 @@ fn forbids(alarm: &Alarm) -> bool {
 /// its end, and none of its packs is listed any more.
 pub(super) fn condemnations(repository: &Repository, clock: StoreClock) -> Result<Vec<Condemnation>, RepositoryError> {
     let mut found = Vec::new();
-    for entry in repository.store.list("condemned/")? {
+    for entry in repository.store.entries("condemned/")? {
         let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
         match repository.read_condemned_object(id) {
             Ok(condemned) => {
@@ -180,7 +181,7 @@ fn listed_packs(
     repository: &Repository,
     clock: StoreClock,
 ) -> Result<HashMap<ObjectHash, ListedPack>, RepositoryError> {
-    let entries = repository.store.list("packs/")?;
+    let entries = repository.store.entries("packs/")?;
     let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
         Some(Name::Pack(hash)) => Some((hash, ListedPack { size: entry.size, age: clock.age(entry.modified) })),
         _ => None,
@@ -191,7 +192,7 @@ fn listed_packs(
 /// How long ago each snapshot was forgotten, by the younger of the store's and the writer's time.
 fn forgotten(repository: &Repository, clock: StoreClock) -> Result<HashMap<SnapshotName, Duration>, RepositoryError> {
     let UnixMillis(now) = repository.ambient.now();
-    let entries = repository.store.list("forgotten/")?;
+    let entries = repository.store.entries("forgotten/")?;
     let modified: HashMap<String, Option<SystemTime>> =
         entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)).collect();
     let age = |record: ForgottenRecord| {

@@ -13,8 +13,6 @@ use super::{open_directory, sync_directory};
 
 /// No object has a name that begins with a dot.
 const RESERVE: &str = ".reserve";
-/// A temporary file that nobody wrote to for so long is nobody's.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 const FLAGS: OFlags =
     OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -98,8 +96,8 @@ pub(super) fn lend_reserve(root: &File, bytes: u64) -> io::Result<bool> {
     Ok(size > 0)
 }
 
-/// Removes temporary files that killed writers left. Answers with how many there were.
-pub(super) fn remove_abandoned(directory: &File, now: SystemTime) -> io::Result<u64> {
+/// Removes temporary files that nobody has written to for so long. Answers with how many there were.
+pub(super) fn remove_abandoned(directory: &File, now: SystemTime, abandoned: Duration) -> io::Result<u64> {
     let mut removed = 0;
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -110,11 +108,11 @@ pub(super) fn remove_abandoned(directory: &File, now: SystemTime) -> io::Result<
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if !name.starts_with('.') => {
-                removed += remove_abandoned(&open_directory(directory, &name)?, now)?;
+                removed += remove_abandoned(&open_directory(directory, &name)?, now, abandoned)?;
             }
             FileType::RegularFile if name.starts_with(TEMPORARY) => {
                 let age = super::walk::modified(&stat).and_then(|modified| now.duration_since(modified).ok());
-                if age.is_some_and(|age| age > ABANDONED) {
+                if age.is_some_and(|age| age > abandoned) {
                     rustix::fs::unlinkat(directory, &name, AtFlags::empty())?;
                     removed += 1;
                 }

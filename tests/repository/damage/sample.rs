@@ -135,11 +135,11 @@ impl Sample {
         }
         let store = memory();
         for (name, bytes) in &self.objects {
-            store.put(name, bytes).unwrap();
+            store.put(name, bytes.to_vec().into()).unwrap();
         }
         for (name, left) in changes {
             match left {
-                Some(bytes) => store.put(name, bytes).unwrap(),
+                Some(bytes) => store.put(name, bytes.to_vec().into()).unwrap(),
                 None => store.delete(name).unwrap(),
             }
         }
@@ -203,5 +203,5 @@ fn places(below: &Path) -> Places {
 }
 
 fn names(store: &dyn Store, prefix: &str) -> Vec<ObjectName> {
-    store.list(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
+    store.entries(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
 }

@@ -12,7 +12,7 @@ use super::flipped;
 use crate::support::repository::*;
 
 fn packs(store: &dyn Store) -> Vec<ObjectName> {
-    store.list("packs/").unwrap().into_iter().map(|entry| entry.name).collect()
+    store.entries("packs/").unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
 /// CHUNK-2, DELTA-5
@@ -28,12 +28,12 @@ fn damage_in_one_copy_is_made_good_from_the_other_and_reported() {
     let whole = store.get(&first, u64::MAX).unwrap();
     store.delete(&first).unwrap();
     back_up(&repository, &data, "d").unwrap();
-    store.put(&first, &whole).unwrap();
+    store.put(&first, whole.clone().into()).unwrap();
     let mut reported = 0;
     for pack in packs(&*store) {
         let whole = store.get(&pack, u64::MAX).unwrap();
         for damaged in [flipped(&whole, 100), whole[..whole.len() / 2].to_vec(), vec![]] {
-            store.put(&pack, &damaged).unwrap();
+            store.put(&pack, damaged.clone().into()).unwrap();
             let stranger = open(store.clone(), &hands).unwrap();
             let chosen = latest(&stranger, "d").unwrap();
             let target = temp.path().join("out");
@@ -55,7 +55,7 @@ fn damage_in_one_copy_is_made_good_from_the_other_and_reported() {
             assert!(report.damage.iter().any(|damage| damage.object == pack.to_string()), "{report:?}");
             assert_eq!(report.lost_files, [], "nothing is lost");
         }
-        store.put(&pack, &whole).unwrap();
+        store.put(&pack, whole.clone().into()).unwrap();
     }
     assert_eq!(reported, 3, "one of the two packs is read first");
 }
@@ -79,7 +79,7 @@ fn a_long_file_is_right_or_an_error_wherever_its_packs_are_damaged() {
         let size = whole.len();
         let damages = [flipped(&whole, 70), flipped(&whole, size / 2), whole[..size - 20_000].to_vec()];
         for (number, damaged) in damages.into_iter().enumerate() {
-            store.put(&pack, &damaged).unwrap();
+            store.put(&pack, damaged.clone().into()).unwrap();
             let stranger = open(store.clone(), &hands).unwrap();
             let chosen = latest(&stranger, "d").unwrap();
             let mut out = Vec::new();
@@ -93,6 +93,6 @@ fn a_long_file_is_right_or_an_error_wherever_its_packs_are_damaged() {
             assert!(told.starts_with("file dump: "), "{number}: {told}");
             assert!(!target.exists());
         }
-        store.put(&pack, &whole).unwrap();
+        store.put(&pack, whole.clone().into()).unwrap();
     }
 }
