@@ -99,6 +99,7 @@ pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> 
         }
         source => read(context, source)?,
     };
+    warn_of_short(context, &credential);
     refuse_empty(credential)
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn new_credential(
         }
         source => read(context, source)?,
     };
+    warn_of_short(context, &credential);
     refuse_empty(credential)
 }
 
@@ -290,6 +292,19 @@ fn ask_twice(context: &Context, prompt: &str) -> anyhow::Result<Credential> {
     match first == second {
         true => password(first),
         false => Err(UsageError { what: "the two passwords differ".into(), hint: "try again".into() }.into()),
+    }
+}
+
+/// Letters below which a password is guessed by who has a copy of the repository, however dear each guess is.
+const SHORT: usize = 8;
+
+fn warn_of_short(context: &Context, credential: &Credential) {
+    let letters = String::from_utf8_lossy(&credential.secret).chars().count();
+    if credential.kind == SecretKind::Password && (1..SHORT).contains(&letters) {
+        context.warn(&format!(
+            "the new password has {}: who gets a copy of the repository may guess it; change it with: redkeep key passwd",
+            super::human::count(letters as u64, "letter")
+        ));
     }
 }
 

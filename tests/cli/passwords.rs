@@ -83,3 +83,14 @@ fn a_file_or_command_that_fails_is_named() {
     assert_eq!(ran.code, 1);
     ran.says("the password command failed: exit status: 3");
 }
+
+#[test]
+fn a_new_one_of_few_letters_is_taken_with_a_warning() {
+    let place = Place::new();
+    let short = |words: &[&str], name: &str, value: &str| run(place.command(words).env(name, value));
+    let ran = short(&["init"], "REDKEEP_PASSWORD", "x");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.says("warning: the new password has 1 letter: ").says("redkeep key passwd");
+    assert_eq!(short(&["init", "--repo", "empty"], "REDKEEP_PASSWORD", "").code, 2);
+    assert_eq!(short(&["init", "--repo", "long"], "REDKEEP_PASSWORD", "eight of").stderr, "");
+}
