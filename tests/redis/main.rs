@@ -41,6 +41,7 @@ mod restart_loss;
 mod restore_server;
 mod restore_server_asides;
 mod restore_server_fit;
+mod restore_server_gone;
 mod restore_server_hostile;
 mod restore_server_kills;
 mod restore_server_moments;

@@ -110,6 +110,55 @@ impl Journal {
         Ok(now == self.placed)
     }
 
+    /// LOCAL-23: refuses where what an undo would put back is not there, or not whole.
+    pub fn refuse_gone(&self, directory: &Held) -> Result<(), OperationError> {
+        let refuse = |what: String| {
+            Err(OperationError::Refused {
+                what: format!("{what}: what the undo would put back is not whole, and nothing was touched"),
+                hint: "look for what was moved or removed, and put it there again; redkeep undo --list shows what else is \
+                       kept, to be put back with --to"
+                    .into(),
+            })
+        };
+        let is_gone = |path: &Path| refuse(format!("{} is gone", path.display()));
+        if self.state == State::Exchanging {
+            return match inside(directory, &self.other)? {
+                Some(other) => self.entries.iter().try_for_each(|entry| entry.is_done(&other).map(drop)),
+                None if self.other != self.aside && inside(directory, &self.aside)?.is_some() => Ok(()),
+                None => is_gone(&directory.path_of(&self.other)),
+            };
+        }
+        if self.is_undo && self.is_placed() {
+            return Ok(()); // It is in place.
+        }
+        let Some(aside) = inside(directory, &self.aside)? else { return is_gone(&directory.path_of(&self.aside)) };
+        for entry in self.entries.iter().filter(|entry| entry.here.is_some()) {
+            if inode(&aside, &entry.name)?.is_none() {
+                return is_gone(&aside.path_of(&entry.name));
+            }
+        }
+        for Placed { path, size, .. } in &self.kept {
+            let path = Path::new(path);
+            let (parent, name) = (path.parent().filter(|parent| !parent.as_os_str().is_empty()), path.file_name());
+            let below = match parent {
+                Some(parent) => inside(&aside, parent.as_os_str())?,
+                None => Some(aside.clone()),
+            };
+            let (Some(below), Some(name)) = (below, name) else { return is_gone(&aside.path().join(path)) };
+            let seen = below.look(name);
+            let seen = seen.map_err(|error| OperationError::target("look at", &below.path_of(name), error))?;
+            match seen {
+                None => return is_gone(&below.path_of(name)),
+                Some(seen) if seen.is_file() && seen.size() != *size => {
+                    let path = below.path_of(name);
+                    return refuse(format!("{} has {} bytes, and had {size}", path.display(), seen.size()));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Exchanges what is not exchanged yet, and gives what was replaced its name aside. The server is stopped.
     pub fn exchange(
         &mut self,
@@ -148,8 +197,19 @@ impl Journal {
         }
         let placed = standing(directory, self.entries.iter().map(|entry| entry.name.clone()));
         self.placed = placed.map_err(|error| OperationError::target("look at", directory.path(), error))?;
-        self.aside = self.carried.take().unwrap_or_else(|| self.aside.clone());
+        let carried = self.carried.take();
+        let is_carried = carried.is_some();
+        self.aside = carried.unwrap_or_else(|| self.aside.clone());
         self.other = self.aside.clone();
+        if let Some(aside) = inside(directory, &self.aside)? {
+            let names: Vec<_> = self.entries.iter().map(|entry| entry.name.clone()).collect();
+            let kept = standing(&aside, names.iter().cloned());
+            self.kept = kept.map_err(|error| OperationError::target("look at", aside.path(), error))?;
+            if is_carried {
+                // What stood there before both restores.
+                self.entries = look(&aside, directory, names)?;
+            }
+        }
         self.state = State::Placed;
         journals.write(self)
     }

@@ -83,6 +83,8 @@ pub(super) struct Journal {
     pub entries: Vec<Entry>,
     /// What was put in place, as it was then.
     pub placed: Vec<Placed>,
+    /// What was set aside, by its names there: an undo puts that back, or nothing.
+    pub kept: Vec<Placed>,
     /// How the server is started: until it was.
     pub start: Option<Start>,
     /// What an undo puts back instead, where this restore replaced the data of one that did not come to its end.
@@ -348,11 +350,13 @@ impl Journal {
         for entry in &self.entries {
             line(&[b"entry", entry.name.as_bytes(), inode(entry.here).as_bytes(), inode(entry.there).as_bytes()]);
         }
-        for Placed { path, inode, size, changed } in &self.placed {
-            let (inode, size) = (number(*inode), number(*size));
-            let (seconds, nanos) = (changed.0.to_string(), changed.1.to_string());
-            let words = [inode.as_bytes(), size.as_bytes(), seconds.as_bytes(), nanos.as_bytes()];
-            line(&[&[&b"placed"[..], path.as_bytes()][..], &words[..]].concat());
+        for (kind, files) in [(&b"placed"[..], &self.placed), (b"kept", &self.kept)] {
+            for Placed { path, inode, size, changed } in files {
+                let (inode, size) = (number(*inode), number(*size));
+                let (seconds, nanos) = (changed.0.to_string(), changed.1.to_string());
+                let words = [inode.as_bytes(), size.as_bytes(), seconds.as_bytes(), nanos.as_bytes()];
+                line(&[&[kind, path.as_bytes()][..], &words[..]].concat());
+            }
         }
         match &self.start {
             None => {}
@@ -395,13 +399,15 @@ impl Journal {
         let [other, aside, user, group] = others.as_slice() else { return None };
         let name = |word: &Vec<u8>| OsString::from_vec(word.clone());
         let (other, aside, owner) = (name(other), name(aside), (number(user)?, number(group)?));
-        let (mut entries, mut placed, mut start, mut carried) = (Vec::new(), Vec::new(), None, None);
+        let (mut entries, mut placed, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut start, mut carried) = (None, None);
         for words in lines {
             let words = words?;
             match words.split_first()? {
                 (word, [one]) if word == b"carried" => carried = Some(name(one)),
                 (word, rest) if word == b"entry" => entries.push(decode_entry(rest)?),
                 (word, rest) if word == b"placed" => placed.push(decode_placed(rest)?),
+                (word, rest) if word == b"kept" => kept.push(decode_placed(rest)?),
                 (word, rest) if word == b"start" => start = Some(decode_start(rest)?),
                 (word, rest) if word == b"surroundings" => match &mut start {
                     Some(Start::Process(process)) => process.surroundings = Surroundings::from_words(rest)?,
@@ -422,6 +428,7 @@ impl Journal {
             owner,
             entries,
             placed,
+            kept,
             start,
             carried,
             before,

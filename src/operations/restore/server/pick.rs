@@ -51,7 +51,7 @@ impl Place {
         appendonly: Option<bool>,
     ) -> Result<ServerUndoReport, OperationError> {
         let report = ServerUndoReport { is_old: !journal.is_undo, ..self.report(journal) };
-        let Some(to) = to else { return Ok(report) };
+        let Some(to) = to else { return journal.refuse_gone(&self.held).map(|()| report) };
         let Some(name) = self.beside.aside_of(Some(to))? else {
             return match journal.is_undo && journal.is_placed() {
                 true => Ok(self.report(journal)),
@@ -88,6 +88,7 @@ impl Place {
             other: name,
             aside: self.beside.aside(&self.beside.unused_time()?),
             placed: Vec::new(),
+            kept: Vec::new(),
             carried: None,
             before: None,
             ..journal

@@ -193,6 +193,7 @@ impl Place {
             owner: target.owner,
             entries: exchanges::look(&self.held, restored.new, plan.entries.iter().cloned())?,
             placed: Vec::new(),
+            kept: Vec::new(),
             start: Some(target.host.start.clone()),
             carried: restored.carried,
             before: None,

@@ -167,7 +167,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     place.journals.write(&stopping).inspect_err(|_| writes.release(&mut server))?;
     place.stop(&mut server, &target, writes, observer)?;
     let report = place.put_back(Some(start), options.to, Some(target.appendonly), observer);
-    let report = report.map_err(|error| place.explain(error))?;
+    let report = report.map_err(|error| place.go_on(&target.host.start, error))?;
     place.serve_again(ServerUndoReport { notes, ..report }, options, Some(&target.host.start), observer)
 }
 
@@ -297,6 +297,7 @@ impl Place {
             return self.put_back_picked(journal, to, appendonly, observer);
         }
         if !(journal.is_undo && journal.is_placed()) {
+            journal.refuse_gone(&self.held)?;
             let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
             let aside = self.held.directory(&journal.aside);
             let aside =
@@ -308,6 +309,26 @@ impl Place {
             self.exchange(&mut journal, observer)?;
         }
         Ok(self.report(&journal))
+    }
+
+    /// Where nothing that the server loads was exchanged it goes on with what it held; the error says what stands there.
+    fn go_on(&self, start: &Start, error: OperationError) -> OperationError {
+        let is_old = match self.journal() {
+            Ok(Some(journal)) if journal.state == State::Exchanging => !journal.is_in_place(&self.held).unwrap_or(true),
+            Ok(Some(journal)) => journal.state == State::Stopping,
+            Ok(None) | Err(_) => false,
+        };
+        if !is_old || start.run().is_err() {
+            return self.explain(error);
+        }
+        // Where it stays, the next restore or undo removes it.
+        let _ = self.journals.forget_stopping(&self.site);
+        let hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        RedisError::Server {
+            what: format!("{error}; the server was started again with what it held"),
+            hint: format!("{hint}then run the same command again"),
+        }
+        .into()
     }
 
     pub fn report(&self, journal: &Journal) -> ServerUndoReport {

@@ -24,6 +24,7 @@ fn journal(start: Option<Start>) -> Journal {
             Entry { name: "c".into(), here: None, there: Some(u64::MAX) },
         ],
         placed: vec![Placed { path: "a b/c".into(), inode: 1, size: 2, changed: (-3, 4) }],
+        kept: vec![Placed { path: "c".into(), inode: 5, size: 0, changed: (6, 7) }],
         start,
         carried: Some("older".into()),
         before: None,
