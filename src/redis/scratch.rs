@@ -113,6 +113,8 @@ pub struct Like {
     pub aclfile: Option<PathBuf>,
     /// Whose login is used.
     pub login: Address,
+    /// Its variables, where they are not those of redkeep.
+    pub environment: Option<Vec<OsString>>,
 }
 
 /// What a dataset's files are called.
@@ -201,6 +203,13 @@ impl Scratch {
         let printed_too = printed.try_clone().map_err(io("write", &config))?;
         let mut command = Command::new(&program.path);
         without_secrets(&mut command);
+        if let Some(variables) = like.and_then(|like| like.environment.as_ref()) {
+            let pairs = variables.iter().filter_map(|variable| {
+                let mut parts = variable.as_bytes().splitn(2, |byte| *byte == b'=').map(OsStr::from_bytes);
+                Some((parts.next().filter(|name| !name.is_empty())?, parts.next()?))
+            });
+            command.env_clear().envs(pairs);
+        }
         command.arg(&config).current_dir(&settings.directory).process_group(0);
         command.stdin(Stdio::null()).stdout(printed).stderr(printed_too);
         if let Some((user, group)) = settings.user {

@@ -50,6 +50,7 @@ mod restore_server_process;
 mod restore_server_program;
 mod restore_server_stopped;
 mod restore_server_traps;
+mod restore_server_trial;
 mod scratch;
 mod secrets;
 mod servers;

@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::named::settings_of;
 use super::process::Process;
 use super::surroundings::Surroundings;
 use crate::redis::RedisError;
 use crate::redis::program::lacks;
-use crate::redis::server::Info;
+use crate::redis::scratch::Like;
+use crate::redis::server::{Address, ConfigFile, Info};
 
 /// What a server was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +136,22 @@ impl CommandLine {
         match status.success() {
             true => Ok(()),
             false => Err(failed(io::Error::other(status.to_string()))),
+        }
+    }
+
+    /// What a stand-in of what is started so is started with. `directory`: where it works; `written`: its settings.
+    pub fn like(&self, login: &Address, directory: &Path, written: &ConfigFile) -> Like {
+        let words: Vec<String> = self.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let config = words.first().filter(|word| !word.starts_with('-')).map(PathBuf::from);
+        let aclfile = written.directives.get("aclfile").filter(|path| !path.is_empty() && !path.starts_with('/'));
+        let path = || vec![OsString::from(format!("PATH={PATH}"))];
+        Like {
+            words: settings_of(words.get(usize::from(config.is_some())..).unwrap_or_default()),
+            config,
+            has_tls: written.directives.contains_key("tls-port"),
+            aclfile: aclfile.map(|path| directory.join(path)),
+            login: login.clone(),
+            environment: Some(self.surroundings.environment.clone().unwrap_or_else(path)),
         }
     }
 

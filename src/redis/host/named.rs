@@ -156,6 +156,7 @@ impl Stopped {
             has_tls: has("tls-port"),
             aclfile,
             login: login.clone(),
+            environment: None,
         }
     }
 }
@@ -230,7 +231,7 @@ fn started_with(line: &str) -> Option<Vec<String>> {
 }
 
 /// `--name value …` as names and values.
-fn settings_of(words: &[String]) -> Vec<(String, String)> {
+pub(super) fn settings_of(words: &[String]) -> Vec<(String, String)> {
     let mut settings: Vec<(String, String)> = Vec::new();
     for word in words {
         match (word.strip_prefix("--"), settings.last_mut()) {

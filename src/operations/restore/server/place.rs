@@ -26,6 +26,8 @@ pub(super) struct Place {
     _lock: Lock,
 }
 
+/// Without a server for so long, what was started has ended.
+const ENDED: Duration = Duration::from_secs(3);
 /// In the names beside it: `.redkeep-staging-dataset` and so on.
 const DATASET: &str = "dataset";
 
@@ -151,16 +153,23 @@ impl Place {
         observer: &dyn Observer,
     ) -> Result<Server, OperationError> {
         let journal = self.journal()?;
+        let mut is_process = false;
         if let Some(journal) = journal.filter(|_| self.refuse_users_of().is_ok()) {
             observer.begin("starting the server", None);
             // What a person says now counts more than what was known when it was stopped.
             let told = options.commands.start.clone().map(Start::Command);
             if let Some(start) = told.or_else(|| seen.cloned()).or(journal.start) {
                 start.run()?;
+                is_process = matches!(start, Start::Process(_));
             }
         }
         let (begun, mut waiting) = (Instant::now(), steps::Waiting::new(observer, Duration::MAX));
+        let mut seen = Instant::now();
         let mut go_on = || match observer.interrupted() {
+            false if is_process && self.has_ended(&mut seen) => Err(RedisError::Server {
+                what: format!("the server was started and has ended: nothing works in {}", self.held.path().display()),
+                hint: "look at its log".into(),
+            }),
             false => {
                 waiting.tell(begun.elapsed(), "the server is started, and does not serve yet");
                 Ok(())
@@ -171,6 +180,17 @@ impl Place {
             }),
         };
         Ok(wait_serving(&options.address, &mut go_on)?)
+    }
+
+    /// Whether no server has worked in the directory for a while: a plain process works there from its beginning.
+    fn has_ended(&self, seen: &mut Instant) -> bool {
+        match self.refuse_users_of() {
+            Ok(()) => seen.elapsed() > ENDED,
+            Err(_) => {
+                *seen = Instant::now();
+                false
+            }
+        }
     }
 
     /// The restore is over.

@@ -9,7 +9,8 @@ use crate::held::Held;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::Stopped;
-use crate::redis::scratch::{Names, Scratch, Settings};
+use crate::redis::program::Program;
+use crate::redis::scratch::{Like, Loading, Names, Scratch, Settings};
 use crate::redis::server::{Server, config_files};
 
 /// Who can be asked about the server.
@@ -94,15 +95,13 @@ pub(super) fn not_there(error: RedisError) -> RedisError {
     }
 }
 
-fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Result<Reached, OperationError> {
-    let seen = Held::open(&stopped.directory).and_then(|held| held.seen());
-    let seen = seen.map_err(|error| OperationError::target("open", &stopped.directory, error))?;
-    super::super::place::refuse_users_of(&stopped.directory, seen.id()).map_err(|error| RedisError::Server {
-        what: format!("{error}, and no server answers at {}", options.address),
-        hint: "say where it listens: --server=URL; or stop it first".into(),
-    })?;
-    observer.begin("trying the server's configuration", None);
-    let user = (rustix::process::geteuid().is_root() && stopped.owner.0 != 0).then_some(stopped.owner);
+/// Starts an empty server that is configured like another one, in a directory of its own.
+pub(super) fn start_like(
+    program: &Program,
+    user: Option<(u32, u32)>,
+    like: &Like,
+    go_on: &mut dyn FnMut(Loading) -> bool,
+) -> Result<(Scratch, Workroom), OperationError> {
     let directory = Workroom::make(user)?;
     let settings = Settings {
         directory: directory.path().into(),
@@ -114,10 +113,22 @@ fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Res
         renamed: Vec::new(),
         modules: Vec::new(),
     };
+    Ok((Scratch::stand_in(program, &settings, like, go_on)?, directory))
+}
+
+fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Result<Reached, OperationError> {
+    let seen = Held::open(&stopped.directory).and_then(|held| held.seen());
+    let seen = seen.map_err(|error| OperationError::target("open", &stopped.directory, error))?;
+    super::super::place::refuse_users_of(&stopped.directory, seen.id()).map_err(|error| RedisError::Server {
+        what: format!("{error}, and no server answers at {}", options.address),
+        hint: "say where it listens: --server=URL; or stop it first".into(),
+    })?;
+    observer.begin("trying the server's configuration", None);
+    let user = (rustix::process::geteuid().is_root() && stopped.owner.0 != 0).then_some(stopped.owner);
     let like = stopped.like(&options.address);
-    let started = Scratch::stand_in(&stopped.program, &settings, &like, &mut |_| !observer.interrupted());
-    let scratch = started.map_err(|error| match error {
-        RedisError::NotLoaded { log, .. } => RedisError::Server {
+    let started = start_like(&stopped.program, user, &like, &mut |_| !observer.interrupted());
+    let (scratch, directory) = started.map_err(|error| match error {
+        OperationError::Redis(RedisError::NotLoaded { log, .. }) => RedisError::Server {
             what: format!(
                 "{} ({}) does not start with the server's configuration: {log}",
                 stopped.program.path.display(),
@@ -125,7 +136,8 @@ fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Res
             ),
             hint: "mend the configuration first, or name another program with --server-binary: nothing was touched"
                 .into(),
-        },
+        }
+        .into(),
         other => other,
     })?;
     let server = scratch.connect()?;

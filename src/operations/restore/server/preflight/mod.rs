@@ -4,6 +4,7 @@ mod commands;
 pub(super) mod memory;
 mod modules;
 pub(super) mod restart;
+mod trial;
 
 use super::plan::Way;
 use super::source::Source;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{may, refuse};
+use super::{may, refuse, trial};
 use crate::operations::OperationError;
 use crate::operations::restore::server::scratch::{BASE, Workroom, program};
 use crate::operations::restore::server::target::Target;
@@ -124,7 +124,11 @@ pub(in crate::operations::restore::server) fn look(
     options: &Options,
 ) -> Result<Vec<String>, RedisError> {
     let mut notes = Vec::new();
+    if let Some(path) = target.info.get("config_file").filter(|file| !file.is_empty()) {
+        trial::must_be_there(target, path)?;
+    }
     let Some(written) = written(target, &mut notes) else { return Ok(notes) };
+    notes.extend(trial::restart(target, options, &written)?);
     let mut lost = users(server, target, &written, &mut notes)?;
     lost.extend(modules(target, &written));
     match server.settings() {

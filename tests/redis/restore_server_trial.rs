@@ -1,0 +1,51 @@
+//! A running server that would not come up again is left running.
+
+use std::fs;
+
+use redkeep::operations::Silent;
+use redkeep::operations::restore::server::{Options, undo_server};
+
+use crate::restore_server::{Captured, Victim, refused, take};
+use crate::support::server::ServerKind;
+
+/// Refused dry and in earnest, by a restore and by an undo.
+fn is_left_alone(victim: &mut Victim, taken: &crate::restore_server::Taken, words: &str) {
+    for dry_run in [true, false] {
+        victim.options.dry_run = dry_run;
+        refused(victim, taken, words, "nothing was touched");
+        let options = Options { dry_run, ..victim.options.clone() };
+        let error = undo_server(&options, &Silent).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    victim.options.dry_run = false;
+}
+
+/// LOCAL-24
+#[test]
+fn a_server_whose_configuration_cannot_start_it_any_more_is_left_running() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    victim.options.commands.start = None;
+    victim.restore(&taken).unwrap();
+    let config = victim.server().config_file();
+    let sound = fs::read_to_string(&config).unwrap();
+    let gone = victim.directory().join("gone/redis.log");
+    let broken = [
+        ("nonsense 1".to_owned(), "does not start with"),
+        ("maxmemory many".to_owned(), "does not start with"),
+        (format!("logfile {}", gone.display()), "could not write its log"),
+    ];
+    for (line, words) in broken {
+        fs::write(&config, format!("{sound}\n{line}\n")).unwrap();
+        is_left_alone(&mut victim, &taken, words);
+    }
+    fs::remove_file(&config).unwrap();
+    is_left_alone(&mut victim, &taken, "which is gone");
+    fs::write(&config, sound).unwrap();
+    assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
+    victim.old.assert_equal(&victim.holds(), "mended and put back");
+}
