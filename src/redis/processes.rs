@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::directory::FileId;
+use super::host::without_mark;
 use super::peer::Peer;
 use crate::held::Reader;
 
@@ -155,7 +156,7 @@ impl Process {
 
     /// By the name of its program; a shell or an editor may have the same working directory.
     fn is_server(&self) -> bool {
-        let program = fs::read_link(self.path.join("exe")).ok();
+        let program = fs::read_link(self.path.join("exe")).ok().map(|path| without_mark(&path));
         let program = program.as_deref().and_then(Path::file_name).is_some_and(|name| is_server_name(name.as_bytes()));
         program || fs::read(self.path.join("comm")).is_ok_and(|name| is_server_name(name.trim_ascii_end()))
     }

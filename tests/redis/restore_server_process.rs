@@ -204,6 +204,49 @@ fn a_plain_process_comes_back_with_its_groups_limits_umask_and_environment() {
     assert_eq!(had(&scene.server), before);
 }
 
+/// A process of root's has no more capabilities after it than before, and one that has some by itself keeps them.
+#[test]
+fn a_plain_process_comes_back_with_the_capabilities_that_it_had() {
+    if !geteuid().is_root() {
+        return; // Nobody else can take some away.
+    }
+    let port = "--inh-caps=+net_bind_service --ambient-caps=+net_bind_service";
+    for (user, how) in [
+        (0, "--bounding-set=-all --no-new-privs".to_owned()),
+        (4321, "--reuid=4321 --regid=4321 --clear-groups --no-new-privs".to_owned()),
+        (4321, format!("--reuid=4321 --regid=4321 --clear-groups --bounding-set=-all,+net_bind_service,+chown {port}")),
+    ] {
+        let Some(mut scene) = Scene::new(&["save 3600 1"]) else { return };
+        scene.server.stop();
+        let config = scene.server.config_file();
+        give(scene.data.path(), user);
+        give(config.parent().unwrap(), user);
+        let line = format!(
+            "exec setpriv {how} setsid --fork {} {}",
+            ServerKind::Redis7.executable().display(),
+            config.display()
+        );
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success());
+        let rights = || {
+            let pid = scene.server.info().number("process_id");
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let is_one = |line: &&str| line.starts_with("Cap") || line.starts_with("NoNewPrivs");
+            status.lines().filter(is_one).map(str::to_owned).collect::<Vec<_>>()
+        };
+        wait_for("the server", || {
+            let mut connection = scene.server.client().get_connection().ok()?;
+            (Info::of(&mut connection).ok()?.get("loading") == Some("0")).then_some(())
+        });
+        let before = rights();
+        assert_eq!(before.len(), 6);
+        scene.done(&["restore", &scene.url(), "--yes"]);
+        scene.new.assert_equal(&scene.holds(), "restored");
+        assert_eq!(rights(), before, "{how}");
+    }
+}
+
 #[test]
 fn nothing_of_redkeeps_own_environment_goes_to_a_server() {
     let Some(scene) = Scene::new(&["set-proc-title no"]) else { return };

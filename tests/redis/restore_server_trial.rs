@@ -1,12 +1,13 @@
 //! A running server that would not come up again is left running.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::{Options, undo_server};
 
 use crate::restore_server::{Captured, Victim, refused, take};
-use crate::support::server::ServerKind;
+use crate::support::server::{ServerKind, wait_for};
 
 /// Refused dry and in earnest, by a restore and by an undo.
 fn is_left_alone(victim: &mut Victim, taken: &crate::restore_server::Taken, words: &str) {
@@ -48,4 +49,34 @@ fn a_server_whose_configuration_cannot_start_it_any_more_is_left_running() {
     fs::write(&config, sound).unwrap();
     assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
     victim.old.assert_equal(&victim.holds(), "mended and put back");
+}
+
+#[test]
+fn a_server_whose_program_was_upgraded_since_is_restored_into_and_told_so() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    victim.options.commands.start = None;
+    victim.shut_down();
+    let place = tempfile::tempdir().unwrap();
+    let (program, new) = (place.path().join("redis-server"), place.path().join("new"));
+    fs::copy(kind.executable(), &program).unwrap();
+    victim.options.program = Some(program.clone());
+    let mut command = Command::new("setsid");
+    command.arg("--fork").arg(&program).arg(victim.server().config_file());
+    assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    wait_for("the server", || victim.is_running().then_some(()));
+    fs::copy(kind.executable(), &new).unwrap();
+    fs::rename(&new, &program).unwrap();
+    let report = victim.restore(&taken).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("was replaced since the server was started")), "{report:?}");
+    taken.held.assert_equal(&victim.holds(), "the new program serves what was restored");
+    // One that is gone cannot be started again.
+    fs::remove_file(&program).unwrap();
+    let error = victim.restore(&taken).unwrap_err();
+    assert!(error.to_string().contains("redis-server is gone"), "{error}");
+    assert!(victim.is_running());
 }

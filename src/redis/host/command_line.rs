@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use super::named::settings_of;
 use super::process::Process;
+use super::rights::Rights;
 use super::surroundings::Surroundings;
 use crate::redis::RedisError;
 use crate::redis::program::lacks;
@@ -67,6 +68,8 @@ impl Output {
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lets a process be given its limits before it becomes the server.
 const WAITING: &str = "read -r go && exec setsid --fork \"$@\" </dev/null";
+/// No program that is started from then on has more rights.
+const NO_MORE: &str = "--no-new-privs";
 /// Where servers are, whatever PATH says.
 const USUAL: [&str; 5] = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/opt/redis/bin"];
 
@@ -112,13 +115,14 @@ impl CommandLine {
         command.arg("-c").arg(format!("{umask}{WAITING}")).arg("sh").current_dir(&self.directory);
         command.env_clear().env("PATH", PATH).stdin(Stdio::piped()).stdout(output()).stderr(output());
         let (user, group) = self.user;
-        let has_tool = PATH.split(':').any(|directory| Path::new(directory).join("setpriv").is_file());
-        match (rustix::process::geteuid().is_root(), has_tool) {
+        let rights = self.surroundings.rights.map(|rights| rights.words(user, Rights::own())).unwrap_or_default();
+        match (rustix::process::geteuid().is_root(), has_tool()) {
             (true, true) => {
                 command.arg("setpriv").args([format!("--reuid={user}"), format!("--regid={group}")]);
-                command.arg(groups(self.surroundings.groups.as_deref().unwrap_or_default()));
+                command.arg(groups(self.surroundings.groups.as_deref().unwrap_or_default())).args(rights);
             }
             (true, false) if user != 0 => drop(command.uid(user).gid(group)),
+            (false, true) if rights.iter().any(|word| word == NO_MORE) => drop(command.args(["setpriv", NO_MORE])),
             _ => {}
         }
         // Variables that others chose are for the server only, once it is its user's: not for what is root's before.
@@ -137,6 +141,17 @@ impl CommandLine {
             true => Ok(()),
             false => Err(failed(io::Error::other(status.to_string()))),
         }
+    }
+
+    /// Whether the server would be started again with more rights than it has: what takes them away is not there.
+    pub fn gains_rights(&self) -> bool {
+        let (is_root, own) = (rustix::process::geteuid().is_root(), Rights::own());
+        let is_exceeded = |rights: Rights| match (is_root, has_tool()) {
+            (true, true) => false,
+            (false, true) => Rights { no_new_privileges: false, ..rights }.are_exceeded(own),
+            (_, false) => rights.are_exceeded(own),
+        };
+        self.surroundings.rights.is_some_and(is_exceeded)
     }
 
     /// What a stand-in of what is started so is started with. `directory`: where it works; `written`: its settings.
@@ -159,6 +174,11 @@ impl CommandLine {
     pub(super) fn lost(&self) -> Vec<String> {
         self.surroundings.lost()
     }
+}
+
+/// Whether the tool is there that gives a process its user, groups and capabilities.
+fn has_tool() -> bool {
+    PATH.split(':').any(|directory| Path::new(directory).join("setpriv").is_file())
 }
 
 fn groups(ids: &[u32]) -> String {

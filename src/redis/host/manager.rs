@@ -69,6 +69,12 @@ pub(super) fn of(
     let start = commands.start.clone().map(Start::Command);
     let plain = |start: Option<Start>| {
         let line = || CommandLine::of(process, info).map(Start::Process);
+        if let Some(gone) = process.program().filter(|path| start.is_none() && !path.exists()) {
+            return Err(RedisError::Server {
+                what: format!("the server's program {} is gone: it could not be started again", gone.display()),
+                hint: "put it there again, or say how the server is started with --start-command".into(),
+            });
+        }
         start.or_else(line).ok_or_else(|| RedisError::Server {
             what: "the server was started without a configuration file, and what it was started with cannot be seen"
                 .into(),

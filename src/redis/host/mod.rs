@@ -9,6 +9,7 @@ mod command_line;
 mod manager;
 mod named;
 mod process;
+mod rights;
 mod surroundings;
 mod trust;
 
@@ -16,6 +17,7 @@ pub use command_line::{CommandLine, Output};
 pub use manager::{Start, Stop, is_secret};
 pub use named::{Named, Stopped};
 pub use process::Process;
+pub(super) use process::without_mark;
 pub use surroundings::Surroundings;
 
 use std::ffi::OsStr;
@@ -90,6 +92,13 @@ impl Host {
             return Vec::new();
         }
         let mut lost = line.lost();
+        lost.extend(self.process.enclosed());
+        if self.process.is_replaced() {
+            lost.push(format!(
+                "{} was replaced since the server was started, as by an upgrade: started again, it is the new one",
+                line.program.display()
+            ));
+        }
         let (its, own) = (self.process.control_groups(), Process::own_control_groups());
         if its != own {
             let name = |groups: &str| groups.lines().next().and_then(|line| line.rsplit(':').next()).map(str::to_owned);

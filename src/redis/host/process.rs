@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LOOK;
+use super::rights;
 use super::surroundings::Surroundings;
 use crate::held::Reader;
 use crate::redis::processes::is_server_name;
@@ -72,9 +73,14 @@ impl Process {
         Surroundings::of(&path(self.id))
     }
 
+    /// What surrounds it that is not around redkeep, in words.
+    pub(super) fn enclosed(&self) -> Vec<String> {
+        rights::enclosed(&path(self.id))
+    }
+
     /// Whether its program is a server, by its name.
     pub fn is_server(&self) -> bool {
-        let program = self.link("exe");
+        let program = self.program();
         let name = program.as_deref().and_then(Path::file_name);
         name.is_some_and(|name| is_server_name(name.as_bytes())) || {
             let name = fs::read(path(self.id).join("comm")).unwrap_or_default();
@@ -84,7 +90,12 @@ impl Process {
 
     /// The file it runs, without links.
     pub(super) fn program(&self) -> Option<PathBuf> {
-        self.link("exe")
+        self.link("exe").map(|path| without_mark(&path))
+    }
+
+    /// Whether the file that it runs was removed, or replaced by another one.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.link("exe").is_some_and(|path| without_mark(&path) != path)
     }
 
     /// The directories in which it was looked for.
@@ -126,6 +137,14 @@ impl Process {
 
 fn path(id: u32) -> PathBuf {
     Path::new("/proc").join(id.to_string())
+}
+
+/// The path of a file that was there when it was opened: the system says behind it that it is not any more.
+pub(in crate::redis) fn without_mark(path: &Path) -> PathBuf {
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(bytes) if !path.exists() => PathBuf::from(OsStr::from_bytes(bytes)),
+        Some(_) | None => path.into(),
+    }
 }
 
 /// A line of a process's status, without its name.

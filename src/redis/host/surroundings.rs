@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
+use super::rights::Rights;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpriority_process};
 
 /// The names of the limits in /proc, and in a journal.
@@ -46,6 +47,8 @@ pub struct Surroundings {
     pub nice: Option<i32>,
     /// Its standing with the memory killer.
     pub oom_score_adj: Option<i32>,
+    /// Its capabilities.
+    pub rights: Option<Rights>,
     /// Its variables. A server that shows a title wrote over them.
     pub environment: Option<Vec<OsString>>,
 }
@@ -62,6 +65,7 @@ impl Surroundings {
             limits: limits(&text("limits")),
             nice: nice(&text("stat")),
             oom_score_adj: text("oom_score_adj").trim().parse().ok(),
+            rights: Rights::of(&status),
             environment: environment(&fs::read(process.join("environ")).unwrap_or_default()),
         }
     }
@@ -100,6 +104,7 @@ impl Surroundings {
         if self.groups.is_none() || self.umask.is_none() {
             lost.push("the groups and the umask of the server's process cannot be seen, and are not kept".into());
         }
+        lost.extend(self.rights.and_then(|rights| rights.lost(Rights::own())));
         let raises = may_raise();
         let short = self.limits.iter().filter(|(name, _, hard)| {
             let own = LIMITS.iter().find(|(.., own)| own == name).map(|(resource, ..)| getrlimit(*resource).maximum);
@@ -128,6 +133,11 @@ impl Surroundings {
         words.extend(limits.map(|(name, soft, hard)| format!("limit={name},{},{}", shown(*soft), shown(*hard)).into()));
         words.extend(self.nice.map(|nice| format!("nice={nice}").into()));
         words.extend(self.oom_score_adj.map(|score| format!("oom={score}").into()));
+        words.extend(self.rights.map(|rights| {
+            let Rights { bounding, permitted, inheritable, ambient, no_new_privileges } = rights;
+            let bound = u8::from(no_new_privileges);
+            format!("rights={bounding:x},{permitted:x},{inheritable:x},{ambient:x},{bound}").into()
+        }));
         if let Some(environment) = &self.environment {
             words.push(b"environment=".to_vec());
             words.extend(environment.iter().map(|variable| [b"env=", variable.as_bytes()].concat()));
@@ -156,12 +166,19 @@ impl Surroundings {
                 b"limit" => found.limits.push(limit_of_words(value)?),
                 b"nice" => found.nice = Some(value.parse().ok()?),
                 b"oom" => found.oom_score_adj = Some(value.parse().ok()?),
+                b"rights" => found.rights = Some(rights_of_words(value)?),
                 b"environment" => found.environment = Some(Vec::new()),
                 _ => return None,
             }
         }
         Some(found)
     }
+}
+
+fn rights_of_words(value: &str) -> Option<Rights> {
+    let parts: Option<Vec<u64>> = value.split(',').map(|part| u64::from_str_radix(part, 16).ok()).collect();
+    let [bounding, permitted, inheritable, ambient, bound] = *parts?.as_slice() else { return None };
+    Some(Rights { bounding, permitted, inheritable, ambient, no_new_privileges: bound == 1 })
 }
 
 fn limit_of_words(value: &str) -> Option<(String, Option<u64>, Option<u64>)> {
@@ -237,7 +254,7 @@ mod tests {
         );
         for _ in 0..2 {
             assert_eq!(Surroundings::from_words(&seen.words()), Some(seen.clone()));
-            (seen.environment, seen.groups) = (None, None);
+            (seen.environment, seen.groups, seen.rights) = (None, None, None);
         }
         assert_eq!(Surroundings::from_words(&[b"limit=nofile,x,1".to_vec()]), None);
         assert_eq!(Surroundings::default().lost().len(), 2);

@@ -24,6 +24,13 @@ pub(in crate::operations::restore::server) fn restart(
     written: &ConfigFile,
 ) -> Result<Option<String>, RedisError> {
     let Start::Process(line) = &target.host.start else { return Ok(None) };
+    if line.gains_rights() {
+        let what = "started again by redkeep, the server would have more rights (capabilities) than it has".into();
+        return refuse(
+            what,
+            "run redkeep as root, with setpriv installed; or say how it is started with --start-command",
+        );
+    }
     let of = |name: &str| written.directives.get(name).map(String::as_str).filter(|value| !value.is_empty());
     if let Some(log) = of("logfile").map(|path| target.directory.join(path))
         && log.parent().is_some_and(|parent| !parent.is_dir())
