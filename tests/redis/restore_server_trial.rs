@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use redkeep::operations::Silent;
-use redkeep::operations::restore::server::{Options, undo_server};
+use redkeep::operations::restore::server::{Consent, Options, undo_server};
 
 use crate::restore_server::{Captured, Victim, refused, take};
 use crate::support::server::{ServerKind, wait_for};
@@ -79,4 +79,23 @@ fn a_server_whose_program_was_upgraded_since_is_restored_into_and_told_so() {
     let error = victim.restore(&taken).unwrap_err();
     assert!(error.to_string().contains("redis-server is gone"), "{error}");
     assert!(victim.is_running());
+}
+
+#[test]
+fn where_a_person_lets_the_password_go_the_server_is_asked_without_one() {
+    for kind in [ServerKind::Redis7, ServerKind::Valkey9] {
+        if kind.is_skipped() {
+            continue;
+        }
+        let taken = take(kind, Captured::Dump, &[]);
+        let mut victim = Victim::start(kind, &[]);
+        redis::cmd("CONFIG").arg(&["SET", "requirepass", "hunter2"]).exec(&mut victim.server().connection()).unwrap();
+        victim.options.address = victim.options.address.clone().with_login(None, Some("hunter2"));
+        let error = victim.restore(&taken).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("--force settings")), "{error}");
+        victim.options.consents.push(Consent::Settings);
+        let report = victim.restore(&taken).unwrap();
+        assert!(report.verified.unwrap().is_right());
+        taken.held.assert_equal(&victim.holds(), "restored, and without a password");
+    }
 }

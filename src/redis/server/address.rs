@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 use zeroize::Zeroizing;
 
 use crate::redis::RedisError;
@@ -49,6 +49,14 @@ impl Address {
         }
         self.info = self.info.set_redis_settings(login);
         self
+    }
+
+    /// The same server, as nobody in particular.
+    pub fn without_login(mut self) -> Self {
+        let database = self.info.redis_settings().db();
+        let login = RedisConnectionInfo::default().set_db(database).set_skip_set_lib_name();
+        self.info = self.info.set_redis_settings(login);
+        Self { password_from: None, ..self }
     }
 
     /// The same server with these certificates.

@@ -35,12 +35,18 @@ pub(super) fn wait_serving(
     go_on: &mut dyn FnMut() -> Result<(), RedisError>,
 ) -> Result<Server, RedisError> {
     let mut last = (String::new(), Instant::now());
+    let mut address = address.clone();
     loop {
         go_on()?;
-        let (state, patience) = match Server::connect(address).and_then(|mut server| Ok((server.info()?, server))) {
+        let (state, patience) = match Server::connect(&address).and_then(|mut server| Ok((server.info()?, server))) {
             Ok((info, server)) if !info.is_loading() => return Ok(server),
             // Loading without a word while one large value is read.
             Ok((info, _)) => (format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")), SILENCE),
+            // Its password was in none of its files, and went with the old process, as a person agreed to.
+            Err(RedisError::Login { message, .. }) if address.has_password() && has_no_password(&message) => {
+                address = address.without_login();
+                continue;
+            }
             Err(error @ RedisError::Login { .. }) => return Err(error),
             Err(error @ RedisError::Connection { .. }) => (error.to_string(), ABSENCE),
             Err(error) => (error.to_string(), SILENCE),
@@ -56,6 +62,11 @@ pub(super) fn wait_serving(
         }
         thread::sleep(LOOK);
     }
+}
+
+/// Whether a server that refuses a password says that it has none; before 6.0 in other words.
+fn has_no_password(message: &str) -> bool {
+    ["without any password configured", "no password is set"].iter().any(|words| message.contains(words))
 }
 
 /// Asks the server what it holds.
