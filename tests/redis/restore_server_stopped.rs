@@ -273,6 +273,11 @@ fn the_program_names_the_way_and_restores_by_a_unit_and_without_a_start() {
     let restore = |more: &[&'static str]| [&["restore"], &by_config[..], more].concat();
     let plan = scene.done(&restore(&["--dry-run"])).stdout;
     assert!(plan.contains("start the server: ") && !plan.contains("stop the server"), "{plan}");
+    assert!(!plan.contains("as it is installed on this host"), "{plan}");
+    // A configuration names no program: that it may be another one is told, and where there is no choice, asked.
+    let ran = scene.run(&["restore", "--server", "--server-config", config, "--dry-run"]);
+    assert!(ran.code != 0 || ran.stdout.contains("as it is installed on this host"), "{}", ran.stdout);
+    assert!([ran.stdout, ran.stderr].concat().contains("--server-binary"));
     let text = scene.done(&restore(&["--yes", "--no-start"])).stdout;
     assert!(text.contains("was stopped, and is not started") && text.contains("nothing is proved"), "{text}");
     assert!(!scene.is_running());

@@ -99,3 +99,21 @@ fn where_a_person_lets_the_password_go_the_server_is_asked_without_one() {
         taken.held.assert_equal(&victim.holds(), "restored, and without a password");
     }
 }
+
+#[test]
+fn a_server_that_needs_a_variable_which_the_restart_does_not_have_is_left_running() {
+    let kind = ServerKind::Redis74;
+    if kind.is_skipped() {
+        return;
+    }
+    // Its start script names libraries, and the server writes over its environment.
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    let program = fs::read_link(format!("/proc/{}/exe", victim.server().info().number("process_id"))).unwrap();
+    let plain = Command::new(program).env_clear().arg("--version").output().unwrap();
+    if plain.status.success() {
+        return; // Here it needs none.
+    }
+    victim.options.commands.start = None;
+    refused(&victim, &taken, "and the environment that it would have", "nothing was touched");
+}

@@ -90,6 +90,15 @@ impl Stopped {
             None => has_aof(&directory, &mut notes)?,
         };
         let program = program(named, keeper.as_ref(), config.as_deref())?;
+        let is_told = named.program.is_some() || keeper.as_ref().is_some_and(|keeper| keeper.program.is_some());
+        if commands.start.is_none() && !is_told {
+            notes.push(format!(
+                "the program is {} ({}), as it is installed on this host: where the server had another one, name that with \
+                 --server-binary",
+                program.path.display(),
+                program.version
+            ));
+        }
         if commands.start.is_some() && named.program.is_none() {
             notes.push(format!(
                 "the version, {}, is that of {}: that --start-command starts the same is not known",
