@@ -1,7 +1,7 @@
 //! zstd whole, and zstd against bases. Rules: format-spec/06-frames.md. Decoding takes the promised length and
 //! refuses more or less.
 
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat, InBuffer, OutBuffer};
 
 /// Window that covers two bases and a chunk of 1 MiB each: 2^22 bytes.
 const DELTA_WINDOW_LOG: u32 = 22;
@@ -39,7 +39,7 @@ impl Compressor {
     }
 }
 
-/// DELTA-1: one zstd frame of `chunk` against the plaintext of its bases, in order.
+/// DELTA-1: one zstd frame of `chunk`, without magic number, against the plaintext of its bases, in order.
 pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Result<Vec<u8>, CannotCompress> {
     let prefix = bases.concat();
     let mut context = CCtx::try_create().ok_or(CannotCompress("no memory for zstd's tables"))?;
@@ -48,6 +48,8 @@ pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Result<Vec<u8>, Canno
         context.set_parameter(CParameter::CompressionLevel(level))?;
         context.set_parameter(CParameter::WindowLog(DELTA_WINDOW_LOG))?;
         context.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
+        context.set_parameter(CParameter::Format(FrameFormat::Magicless))?;
+        context.set_parameter(CParameter::ContentSizeFlag(false))?;
         context.ref_prefix(&prefix)?;
         context.compress2(&mut out, chunk)
     })();
@@ -81,15 +83,25 @@ impl Decompressor {
 /// The plaintext of a delta, which has to be exactly `length` bytes. Memory: twice the bases, and `length`; the caller
 /// holds both to their limits.
 pub fn undelta(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
-    one_frame(delta)?;
     let prefix = bases.concat();
     let mut context = DCtx::create();
     let mut out = Vec::with_capacity(length);
-    let result = context
-        .set_parameter(DParameter::WindowLogMax(DELTA_WINDOW_LOG))
-        .and_then(|_| context.ref_prefix(&prefix))
-        .and_then(|_| context.decompress(&mut out, delta));
-    promised(result, out, length)
+    let mut input = InBuffer::around(delta);
+    let result = (|| {
+        context.set_parameter(DParameter::WindowLogMax(DELTA_WINDOW_LOG))?;
+        context.set_parameter(DParameter::Format(FrameFormat::Magicless))?;
+        // All of it goes there at once: zstd keeps no window of its own.
+        context.set_parameter(DParameter::StableOutBuffer(true))?;
+        context.ref_prefix(&prefix)?;
+        context.decompress_stream(&mut OutBuffer::around(&mut out), &mut input)
+    })();
+    match result {
+        Ok(0) if input.pos() < delta.len() => {
+            Err(Undecodable(format!("{} bytes behind its zstd frame", delta.len() - input.pos())))
+        }
+        Ok(0) | Err(_) => promised(result, out, length),
+        Ok(_) => Err(Undecodable("its zstd frame has no end".into())),
+    }
 }
 
 /// zstd itself decodes frame after frame and passes over skippable ones.

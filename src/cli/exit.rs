@@ -243,6 +243,7 @@ fn of_repository(error: &RepositoryError) -> Code {
         RepositoryError::Store(error) => of_store(error),
         RepositoryError::AlreadyThere { .. }
         | RepositoryError::OtherRepository { .. }
+        | RepositoryError::OtherDraft { .. }
         | RepositoryError::NeedsNewer { .. }
         | RepositoryError::Limit(_)
         | RepositoryError::CannotDerive(_)
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(code(anyhow::anyhow!("x")), 1);
         assert_eq!(code(OperationError::NothingAside { path: text() }), 1);
         assert_eq!(code(OperationError::NoSnapshot { what: text() }), 1);
-        let source = RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) };
+        let source = RepositoryError::UnknownChunk { chunk: ChunkId([0; 16]) };
         assert_eq!(code(OperationError::NotWhole { snapshot: Id16([0; 16]), source }), 1);
         assert_eq!(repository(RepositoryError::AlreadyThere { location: text() }), 1);
         assert_eq!(repository(RepositoryError::Limit(text())), 1);
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn damage_ends_with_4() {
         assert_eq!(repository(RepositoryError::damaged("x", Fault::Missing)), 4);
-        assert_eq!(repository(RepositoryError::UnknownChunk { chunk: ChunkId([0; 32]) }), 4);
+        assert_eq!(repository(RepositoryError::UnknownChunk { chunk: ChunkId([0; 16]) }), 4);
         assert_eq!(code(OperationError::WrongBytes { path: text() }), 4);
         let alarm = crate::repository::Alarm::Rollback { missing: text() };
         assert_eq!(code(OperationError::LostSnapshot { alarm: alarm.clone() }), 4);

@@ -40,7 +40,8 @@ pub fn dataset_tag(chunk_id_key: &Key, dataset: &str) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// CHUNK-1: the id of a chunk is the keyed hash of its plaintext.
-pub fn chunk_id(chunk_id_key: &Key, plaintext: &[u8]) -> [u8; 32] {
-    chunk_id_key.hash(plaintext)
+/// CHUNK-1: the id of a chunk is the first half of the keyed hash of its plaintext.
+pub fn chunk_id(chunk_id_key: &Key, plaintext: &[u8]) -> [u8; 16] {
+    let hash = chunk_id_key.hash(plaintext);
+    hash.first_chunk().copied().unwrap_or_else(|| unreachable!("a hash has 32 bytes"))
 }

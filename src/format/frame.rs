@@ -3,7 +3,7 @@
 use super::Malformed;
 
 /// Bytes of a base's id that a delta names (DELTA-2).
-pub const BASE_PREFIX: usize = 12;
+pub const BASE_PREFIX: usize = 8;
 
 /// First bytes of the id of a delta's base.
 pub type BasePrefix = [u8; BASE_PREFIX];

@@ -70,7 +70,7 @@ macro_rules! id {
 
 id!(
     /// Keyed hash of a chunk's plaintext. Appears only inside sealed parts (05-chunks).
-    ChunkId, 32
+    ChunkId, 16
 );
 id!(
     /// BLAKE3 of an object's bytes: the name of a pack or index object, or of a file's content.

@@ -81,7 +81,7 @@ mod tests {
     /// INDEX-2, CONV-3
     #[test]
     fn an_index_comes_back_as_written_and_every_cut_is_refused() {
-        let chunks = vec![ChunkRow { id: ChunkId([1; 32]), length: 5, delta: None }];
+        let chunks = vec![ChunkRow { id: ChunkId([1; 16]), length: 5, delta: None }];
         let footer = Footer { padding: 0, frames: vec![FrameRow { method: Method::Plain, sealed: 45, chunks }] };
         let pack = IndexedPack { pack: ObjectHash([2; 32]), size: 999, epoch: 300, salt: [4; 32], footer };
         let index = Index { session: Id16([3; 16]), packs: vec![pack.clone(), pack] };

@@ -31,9 +31,9 @@ pub const PATH_MAX: usize = 4096;
 /// Levels of lists above the lowest.
 pub const LEVELS_MAX: u8 = 4;
 /// The top list of a stream, bytes.
-pub const LIST_INLINE_MAX: usize = 8192;
-/// A label of a list entry, bytes.
-pub const LABEL_MAX: u64 = 1024;
+pub const LIST_INLINE_MAX: usize = 1024;
+/// A label of a list entry, bytes: short enough that a list of one is a top list.
+pub const LABEL_MAX: u64 = 256;
 /// Depth of a delta.
 pub const DELTA_DEPTH_MAX: usize = 32;
 /// Chunks to decode before a delta can be.

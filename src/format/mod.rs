@@ -10,6 +10,7 @@ pub mod ids;
 pub mod index;
 pub mod keys;
 pub mod limits;
+pub mod list;
 pub mod note;
 pub mod object;
 pub mod pack;

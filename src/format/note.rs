@@ -239,7 +239,7 @@ mod tests {
     fn loss() -> Loss {
         Loss {
             packs: vec![ObjectHash([1; 32]), ObjectHash([2; 32])],
-            chunks: vec![ChunkId([3; 32]), ChunkId([4; 32])],
+            chunks: vec![ChunkId([3; 16]), ChunkId([4; 16])],
             objects: vec!["config".into(), format!("index/{}", ObjectHash([5; 32]))],
         }
     }
@@ -293,7 +293,7 @@ mod tests {
             Body::Check(reads([1, 1])),
             Body::Check(vec![long]),
             Body::Loss(Loss { packs: vec![ObjectHash([1; 32]); 2], ..loss() }),
-            Body::Loss(Loss { chunks: vec![ChunkId([1; 32]); 2], ..loss() }),
+            Body::Loss(Loss { chunks: vec![ChunkId([1; 16]); 2], ..loss() }),
             Body::Loss(Loss { objects: vec!["index/x".into()], ..loss() }),
             Body::Loss(Loss { objects: vec!["config".into(); 2], ..loss() }),
         ];

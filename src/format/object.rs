@@ -217,8 +217,6 @@ pub struct Sizes {
 impl Sizes {
     /// Files: 16, 64 and 256 KiB.
     pub const FILES: Sizes = Sizes { min: 16 << 10, mean: 64 << 10, max: 256 << 10 };
-    /// Lists of chunks: 1, 4 and 16 KiB.
-    pub const LISTS: Sizes = Sizes { min: 1 << 10, mean: 4 << 10, max: 16 << 10 };
 
     /// OBJ-5: even, ascending, from 64 bytes to CHUNK_MAX, the mean a power of two.
     fn checked(self) -> Result<Sizes, Malformed> {
@@ -232,6 +230,9 @@ impl Sizes {
     }
 }
 
+/// The draft of format version 0 that these readers and writers speak.
+const DRAFT: u64 = 2;
+
 /// What `config` holds: drawn when the repository is created, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -241,8 +242,6 @@ pub struct Config {
     pub created: UnixMillis,
     /// Where files are cut.
     pub files: Sizes,
-    /// Where lists are cut.
-    pub lists: Sizes,
     /// Version of redkeep that made it.
     pub made_by: String,
 }
@@ -260,14 +259,20 @@ struct ConfigFields {
     file_mean: u64,
     #[n(4)]
     file_max: u64,
-    #[n(5)]
-    list_min: u64,
-    #[n(6)]
-    list_mean: u64,
-    #[n(7)]
-    list_max: u64,
     #[n(8)]
     made_by: String,
+    #[n(9)]
+    draft: u64,
+}
+
+/// The fields that tell one draft of a format version from the next.
+#[derive(minicbor::Decode)]
+#[cbor(map)]
+struct DraftFields {
+    #[n(8)]
+    made_by: String,
+    #[n(9)]
+    draft: Option<u64>,
 }
 
 impl Config {
@@ -279,21 +284,27 @@ impl Config {
             file_min: self.files.min,
             file_mean: self.files.mean,
             file_max: self.files.max,
-            list_min: self.lists.min,
-            list_mean: self.lists.mean,
-            list_max: self.lists.max,
             made_by: self.made_by.clone(),
+            draft: DRAFT,
         })
+    }
+
+    /// OBJ-6: the version of redkeep that made a repository in another draft of format version 0.
+    pub fn of_other_draft(bytes: &[u8]) -> Option<String> {
+        let fields: DraftFields = decode_cbor("config", bytes).ok()?;
+        (fields.draft != Some(DRAFT)).then_some(fields.made_by)
     }
 
     /// The same, read back and checked.
     pub fn decode(bytes: &[u8]) -> Result<Config, Malformed> {
         let fields: ConfigFields = decode_cbor("config", bytes)?;
+        if fields.draft != DRAFT {
+            return Err(Malformed::new("config", format!("draft {} of the format, not {DRAFT}", fields.draft)));
+        }
         Ok(Config {
             repository: fields.repository,
             created: fields.created,
             files: Sizes { min: fields.file_min, mean: fields.file_mean, max: fields.file_max }.checked()?,
-            lists: Sizes { min: fields.list_min, mean: fields.list_mean, max: fields.list_max }.checked()?,
             made_by: fields.made_by,
         })
     }
@@ -308,7 +319,6 @@ mod tests {
             repository: Id16([7; 16]),
             created: UnixMillis(1_790_000_000_000),
             files: Sizes::FILES,
-            lists: Sizes::LISTS,
             made_by: "0.1.0".into(),
         }
     }
@@ -316,6 +326,22 @@ mod tests {
     #[test]
     fn a_config_comes_back_as_written() {
         assert_eq!(Config::decode(&config().encode()), Ok(config()));
+    }
+
+    /// OBJ-6
+    #[test]
+    fn a_config_of_another_draft_is_told_from_a_malformed_one() {
+        assert_eq!(Config::of_other_draft(&config().encode()), None);
+        let mut bytes = config().encode();
+        *bytes.last_mut().unwrap() += 1;
+        assert_eq!(Config::of_other_draft(&bytes).as_deref(), Some("0.1.0"));
+        assert!(Config::decode(&bytes).is_err());
+        // The first draft had no such field.
+        let short = bytes.len() - 2;
+        bytes.truncate(short);
+        *bytes.first_mut().unwrap() -= 1;
+        assert_eq!(Config::of_other_draft(&bytes).as_deref(), Some("0.1.0"));
+        assert_eq!(Config::of_other_draft(b"x"), None);
     }
 
     /// OBJ-5

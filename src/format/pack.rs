@@ -11,7 +11,7 @@ use super::{Malformed, Reader, put_varint};
 pub const TRAILER: usize = 16;
 const TRAILER_MAGIC: &[u8; 8] = b"rdkpfoot";
 /// Fewest bytes a chunk takes in a table; bounds what a count can claim.
-const CHUNK_ROW_LEAST: u64 = 33;
+const CHUNK_ROW_LEAST: u64 = 17;
 
 /// One chunk of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +47,10 @@ pub struct FrameRow {
 }
 
 impl FrameRow {
-    /// Bytes of all its chunks, decoded.
+    /// Bytes of the frame once it is opened and decompressed: of its chunks, or of its deltas.
     pub fn plaintext(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+        let bytes_of = |chunk: &ChunkRow| chunk.delta.as_ref().map_or(chunk.length, |delta| delta.length);
+        self.chunks.iter().map(|chunk| u64::from(bytes_of(chunk))).sum()
     }
 }
 
@@ -126,8 +127,8 @@ fn encode_chunk(out: &mut Vec<u8>, chunk: &ChunkRow) {
     }
 }
 
-/// PACK-6: no frame without chunks, no chunk without bytes. FRAME-1: a frame is whole chunks or deltas, never above
-/// FRAME_MAX.
+/// PACK-6: no frame without chunks, no chunk without bytes. FRAME-1: a frame is whole chunks or deltas, and these are at
+/// most FRAME_MAX bytes.
 fn decode_frame(reader: &mut Reader<'_>) -> Result<FrameRow, Malformed> {
     let method = Method::from_number(reader.u8()?)?;
     let sealed = reader.varint_max("length of a sealed frame", PACK_MAX)? as u32;
@@ -146,15 +147,11 @@ fn decode_frame(reader: &mut Reader<'_>) -> Result<FrameRow, Malformed> {
     if frame.plaintext() > FRAME_MAX {
         return Err(reader.malformed("a frame above FRAME_MAX"));
     }
-    let stored: u64 = match method {
-        Method::Plain => frame.plaintext(),
-        Method::Zstd => return Ok(frame),
-        Method::Delta => frame.chunks.iter().filter_map(|c| c.delta.as_ref()).map(|d| u64::from(d.length)).sum(),
-    };
-    if stored + SEAL_OVERHEAD as u64 != u64::from(sealed) {
-        return Err(reader.malformed("chunks do not fill their frame"));
+    let fills = frame.plaintext() + SEAL_OVERHEAD as u64 == u64::from(sealed);
+    match method {
+        Method::Plain | Method::Delta if !fills => Err(reader.malformed("chunks do not fill their frame")),
+        Method::Plain | Method::Delta | Method::Zstd => Ok(frame),
     }
-    Ok(frame)
 }
 
 fn decode_chunk(reader: &mut Reader<'_>, method: Method) -> Result<ChunkRow, Malformed> {
@@ -210,7 +207,7 @@ mod tests {
     use super::*;
 
     fn chunk(id: u8, length: u32) -> ChunkRow {
-        ChunkRow { id: ChunkId([id; 32]), length, delta: None }
+        ChunkRow { id: ChunkId([id; 16]), length, delta: None }
     }
 
     fn delta(id: u8, length: u32, bases: &[BasePrefix]) -> ChunkRow {
@@ -226,7 +223,7 @@ mod tests {
                 FrameRow {
                     method: Method::Delta,
                     sealed: 60,
-                    chunks: vec![delta(4, 9, &[[1; 12]]), delta(5, 9, &[[1; 12], [2; 12]])],
+                    chunks: vec![delta(4, 9, &[[1; 8]]), delta(5, 9, &[[1; 8], [2; 8]])],
                 },
             ],
         }
@@ -259,7 +256,7 @@ mod tests {
             plain(vec![chunk(1, CHUNK_MAX as u32 + 1)], 1_048_617),
             with(FrameRow { method: Method::Zstd, sealed: 99, chunks: (0..5).map(|i| chunk(i, 1 << 20)).collect() }),
             with(FrameRow { method: Method::Delta, sealed: 50, chunks: vec![delta(1, 5, &[])] }),
-            with(FrameRow { method: Method::Delta, sealed: 50, chunks: vec![delta(1, 5, &[[1; 12]; 3])] }),
+            with(FrameRow { method: Method::Delta, sealed: 50, chunks: vec![delta(1, 5, &[[1; 8]; 3])] }),
         ];
         for footer in bad {
             assert!(Footer::decode(&footer.encode()).is_err(), "{footer:?}");

@@ -17,8 +17,9 @@ use super::{Repository, lock, object_name};
 use crate::compress::undelta;
 use crate::format::frame::BasePrefix;
 use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, FRAME_MAX};
+use crate::format::list::ListEntry;
 use crate::format::object::Name;
-use crate::format::recipe::{ListEntry, Part};
+use crate::format::recipe::Part;
 use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 

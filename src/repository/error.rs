@@ -83,6 +83,14 @@ pub enum RepositoryError {
         /// The id found.
         found: Id16,
     },
+    /// It was made before the format of version 0 was what it is now, or after.
+    #[error("the repository at {location} was made by redkeep {made_by}, in another draft of the format")]
+    OtherDraft {
+        /// The repository.
+        location: String,
+        /// The version of redkeep.
+        made_by: String,
+    },
     /// An object cannot be used.
     #[error("{object}")]
     Damaged {
@@ -199,6 +207,11 @@ impl RepositoryError {
             }
             RepositoryError::OtherRepository { found, .. } => {
                 return Some(format!("if it was replaced on purpose, say so once with: --accept-repository {found}"));
+            }
+            RepositoryError::OtherDraft { made_by, .. } => {
+                return Some(format!(
+                    "restore from it with a redkeep {made_by} of its time, and back up into a new repository"
+                ));
             }
             RepositoryError::Damaged { object, .. } if *object == Name::Config.to_string() => {
                 "nothing can be opened without it: put back a copy from a mirror of the repository"

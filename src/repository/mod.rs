@@ -16,6 +16,7 @@ mod forgetting;
 mod indexing;
 mod intake;
 mod keyring;
+mod lists;
 mod losses;
 mod notes;
 mod objects;
@@ -164,7 +165,6 @@ impl Repository {
             repository: ambient.id(),
             created: ambient.now(),
             files: object::Sizes::FILES,
-            lists: object::Sizes::LISTS,
             made_by: env!("CARGO_PKG_VERSION").into(),
         };
         let bag = Bag {
@@ -213,10 +213,12 @@ impl Repository {
         let unlocked = slots::unlock(&*store, found, &credential)?
             .ok_or_else(|| RepositoryError::WrongSecret { location: location.clone() })?;
         let keyring = Keyring::new(found, unlocked.bag).in_force(unlocked.epoch, false);
-        let config = keyring
-            .open(&Name::Config, &object)
-            .and_then(|(_, plaintext)| Ok(Config::decode(&plaintext)?))
-            .map_err(|fault| RepositoryError::damaged(Name::Config, fault))?;
+        let of_config = |fault: Fault| RepositoryError::damaged(Name::Config, fault);
+        let (_, plaintext) = keyring.open(&Name::Config, &object).map_err(of_config)?;
+        if let Some(made_by) = Config::of_other_draft(&plaintext) {
+            return Err(RepositoryError::OtherDraft { location, made_by });
+        }
+        let config = Config::decode(&plaintext).map_err(|malformed| of_config(malformed.into()))?;
         let repository = Repository::assemble(store, ambient, credential, unlocked.slot, config, keyring, places)?;
         repository.recognise(&location, found, accept)
     }
@@ -381,16 +383,7 @@ impl Repository {
 
     /// The chunker of file contents.
     fn file_chunker(&self) -> Chunker {
-        self.chunker(self.config.files)
-    }
-
-    /// The chunker of lists.
-    fn list_chunker(&self) -> Chunker {
-        self.chunker(self.config.lists)
-    }
-
-    fn chunker(&self, sizes: object::Sizes) -> Chunker {
-        let object::Sizes { min, mean, max } = sizes;
+        let object::Sizes { min, mean, max } = self.config.files;
         let sizes = Sizes { min: min as usize, mean: mean as usize, max: max as usize };
         Chunker::new(Key::new(self.keyring().bag().chunker).expose(), sizes)
     }

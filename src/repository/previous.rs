@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
-use crate::format::recipe::{ListDecoder, ListEntry, Part, Stream};
-use crate::format::{ChunkId, Malformed};
+use super::lists::Lists;
+use crate::format::ChunkId;
+use crate::format::list::ListEntry;
+use crate::format::recipe::{Part, Stream};
 
 /// Chunks of the previous version that are kept in view on either side of the expected place.
 const VIEW: usize = 128;
@@ -14,7 +16,7 @@ const VIEW: usize = 128;
 /// follow from lengths. Memory: [`VIEW`] list entries twice, and a list chunk for each level.
 pub(super) struct Previous {
     streams: VecDeque<Stream>,
-    entries: Option<Entries>,
+    lists: Option<Lists>,
     view: VecDeque<Old>,
     /// Bytes of the previous version up to the end of the view.
     read: u64,
@@ -41,12 +43,12 @@ impl Previous {
     /// The version of a recipe. One with parts in another form than plain content offers nothing.
     pub fn new(recipe: &[Part]) -> Previous {
         let streams: Option<VecDeque<Stream>> = recipe.iter().map(|part| part.content().ok().cloned()).collect();
-        Previous { streams: streams.unwrap_or_default(), entries: None, view: VecDeque::new(), read: 0, shift: 0 }
+        Previous { streams: streams.unwrap_or_default(), lists: None, view: VecDeque::new(), read: 0, shift: 0 }
     }
 
     /// Whether some of it was read already.
     pub fn is_walked(&self) -> bool {
-        self.entries.is_some()
+        self.lists.is_some()
     }
 
     /// Passes a chunk of the new version, in order; the first ones may be left out where nothing changed. For one that is not in view of the expected place, answers with the
@@ -105,54 +107,16 @@ impl Previous {
 
     fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
         loop {
-            if let Some(mut entries) = self.entries.take()
-                && let Some(entry) = entries.next(reader)?
+            if let Some(mut lists) = self.lists.take()
+                && let Some(entry) =
+                    lists.next(&mut |list| reader.chunk(&list.entry.id, list.entry.length).map(Some))?
             {
-                self.entries = Some(entries);
+                self.lists = Some(lists);
                 return Ok(Some(entry));
             }
             let Some(stream) = self.streams.pop_front() else { return Ok(None) };
-            self.entries = Some(Entries::new(&stream)?);
+            self.lists = Some(Lists::new(&stream)?);
         }
-    }
-}
-
-/// The lowest list of a stream, entry by entry; the highest level of lists first.
-struct Entries {
-    levels: Vec<(ListDecoder, VecDeque<ListEntry>)>,
-}
-
-impl Entries {
-    fn new(stream: &Stream) -> Result<Entries, RepositoryError> {
-        let level = |level| (ListDecoder::new(stream.has_labels(level)), VecDeque::new());
-        let mut entries = Entries { levels: (0..=stream.levels).rev().map(level).collect() };
-        entries.push(0, &stream.top)?;
-        Ok(entries)
-    }
-
-    fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
-        self.pull(reader, self.levels.len().saturating_sub(1))
-    }
-
-    fn pull(&mut self, reader: &ChunkReader<'_>, level: usize) -> Result<Option<ListEntry>, RepositoryError> {
-        loop {
-            let here = self.levels.get_mut(level).and_then(|(_, entries)| entries.pop_front());
-            if here.is_some() || level == 0 {
-                return Ok(here);
-            }
-            let Some(above) = self.pull(reader, level - 1)? else { return Ok(None) };
-            let list = reader.chunk(&above.id, above.length)?;
-            self.push(level, &list)?;
-        }
-    }
-
-    fn push(&mut self, level: usize, list: &[u8]) -> Result<(), RepositoryError> {
-        let Some((decoder, entries)) = self.levels.get_mut(level) else { return Ok(()) };
-        let mut decoded = Vec::new();
-        let malformed = |error: Malformed| RepositoryError::damaged("a list of chunks", error);
-        decoder.push(list, &mut decoded).map_err(malformed)?;
-        entries.extend(decoded);
-        Ok(())
     }
 }
 
@@ -161,7 +125,7 @@ mod tests {
     use super::*;
 
     fn entry(number: u8, length: u32) -> ListEntry {
-        ListEntry { id: ChunkId([number; 32]), length, label: None }
+        ListEntry { id: ChunkId([number; 16]), length, label: None }
     }
 
     fn previous(lengths: &[u32]) -> Previous {

@@ -4,30 +4,25 @@ use super::Repository;
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::intake::Intake;
+use super::lists::{ListChunk, Lists};
 use super::previous::Previous;
 use crate::chunker::Chunker;
-use crate::format::limits::{LEVELS_MAX, LIST_INLINE_MAX};
-use crate::format::recipe::{ListDecoder, ListEntry, Part, Stream};
-use crate::format::{ChunkId, Malformed};
+use crate::format::Malformed;
+use crate::format::limits::LEVELS_MAX;
+use crate::format::list::{ListCutter, ListEnd, ListEntry, ListPiece};
+use crate::format::recipe::{Part, Stream};
 
 /// Cuts a stream of content into chunks, and its list into chunks of lists. Memory: 1 MiB and the largest chunk, and
-/// about 32 KiB for each level of lists.
+/// about 16 KiB for each level of lists.
 pub struct StreamWriter {
     files: Chunker,
-    lists: Chunker,
     buffer: Vec<u8>,
     length: u64,
     /// Bytes that were cut into chunks.
     cut: u64,
-    levels: Vec<Level>,
+    /// Lists that are being written, the lowest first.
+    levels: Vec<ListCutter>,
     previous: Previous,
-}
-
-/// A list that is being written: its last bytes, and whether some went into chunks already.
-#[derive(Default)]
-struct Level {
-    pending: Vec<u8>,
-    cut: bool,
 }
 
 /// Content gathered before it is cut; more makes fewer moves of the uncut rest.
@@ -38,11 +33,10 @@ impl StreamWriter {
     pub fn new(repository: &Repository) -> StreamWriter {
         StreamWriter {
             files: repository.file_chunker(),
-            lists: repository.list_chunker(),
             buffer: Vec::new(),
             length: 0,
             cut: 0,
-            levels: vec![Level::default()],
+            levels: vec![ListCutter::default()],
             previous: Previous::new(&[]),
         }
     }
@@ -79,7 +73,7 @@ impl StreamWriter {
                 intake.put_content(id, chunk, &old)?;
             }
             self.cut += chunk.len() as u64;
-            self.add_entry(intake, 0, id, chunk.len())?;
+            self.add_entry(intake, 0, &ListEntry { id, length: chunk.len() as u32, label: None })?;
             rest = after;
         }
         let done = buffer.len() - rest.len();
@@ -88,40 +82,26 @@ impl StreamWriter {
         Ok(())
     }
 
-    fn add_entry(
+    fn add_entry(&mut self, intake: &mut Intake<'_>, level: usize, entry: &ListEntry) -> Result<(), RepositoryError> {
+        if self.levels.len() == level {
+            self.levels.push(ListCutter::default());
+        }
+        let Some(list) = self.levels.get_mut(level) else { unreachable!("levels grow one at a time") };
+        let pieces = list.push(entry);
+        self.put_pieces(intake, level, pieces)
+    }
+
+    /// Stores pieces of a list as chunks, which the list above names.
+    fn put_pieces(
         &mut self,
         intake: &mut Intake<'_>,
         level: usize,
-        id: ChunkId,
-        length: usize,
+        pieces: Vec<ListPiece>,
     ) -> Result<(), RepositoryError> {
-        if self.levels.len() == level {
-            self.levels.push(Level::default());
-        }
-        let Some(list) = self.levels.get_mut(level) else { unreachable!("levels grow one at a time") };
-        ListEntry { id, length: length as u32, label: None }.encode(&mut list.pending);
-        // Above both sizes it will not fit inline any more, and the first cut does not depend on what follows.
-        match list.pending.len() >= LIST_INLINE_MAX + self.lists.max() {
-            true => self.cut_list(intake, level, self.lists.max()),
-            false => Ok(()),
-        }
-    }
-
-    fn cut_list(&mut self, intake: &mut Intake<'_>, level: usize, least: usize) -> Result<(), RepositoryError> {
-        let Some(list) = self.levels.get_mut(level) else { return Ok(()) };
-        list.cut = true;
-        let pending = std::mem::take(&mut list.pending);
-        let mut rest = &pending[..];
-        while !rest.is_empty() && rest.len() >= least {
-            let (chunk, after) = rest.split_at(self.lists.cut(rest));
-            let id = intake.put_list(chunk)?;
-            self.add_entry(intake, level + 1, id, chunk.len())?;
-            rest = after;
-        }
-        if let Some(list) = self.levels.get_mut(level) {
-            list.pending = rest.to_vec();
-        }
-        Ok(())
+        pieces.into_iter().try_for_each(|ListPiece { bytes, label, .. }| {
+            let id = intake.put_list(&bytes)?;
+            self.add_entry(intake, level + 1, &ListEntry { id, length: bytes.len() as u32, label })
+        })
     }
 
     /// Ends the stream.
@@ -132,13 +112,15 @@ impl StreamWriter {
         let mut level = 0;
         loop {
             let Some(list) = self.levels.get_mut(level) else { unreachable!("the level below has cut into it") };
-            if !list.cut && list.pending.len() <= LIST_INLINE_MAX {
-                let top = std::mem::take(&mut list.pending);
-                let levels = u8::try_from(level).ok().filter(|levels| *levels <= LEVELS_MAX);
-                let levels = levels.ok_or_else(|| RepositoryError::Limit("a file too long for its lists".into()))?;
-                return Ok(Stream { length: self.length, levels, top, labelled: None });
+            match std::mem::take(list).finish() {
+                ListEnd::Top(top) => {
+                    let levels = u8::try_from(level).ok().filter(|levels| *levels <= LEVELS_MAX);
+                    let levels =
+                        levels.ok_or_else(|| RepositoryError::Limit("a file too long for its lists".into()))?;
+                    return Ok(Stream { length: self.length, levels, top, labelled: None });
+                }
+                ListEnd::Pieces(pieces) => self.put_pieces(intake, level, pieces)?,
             }
-            self.cut_list(intake, level, 0)?;
             level += 1;
         }
     }
@@ -152,57 +134,35 @@ pub(super) fn walk(
     stream: &Stream,
     each: &mut dyn FnMut(bool, ListEntry) -> Result<(), RepositoryError>,
 ) -> Result<(), RepositoryError> {
-    let mut sum = 0u64;
-    walk_list(reader, stream, &mut |is_list, entry| {
-        if !is_list {
-            sum += u64::from(entry.length);
-        }
-        match sum > stream.length {
-            true => Err(does_not_add_up(stream, sum)),
-            false => each(is_list, entry),
-        }
-    })?;
+    let sum = walk_lists(reader, stream, each)?;
     match sum == stream.length {
         true => Ok(()),
         false => Err(does_not_add_up(stream, sum)),
     }
 }
 
-fn does_not_add_up(stream: &Stream, sum: u64) -> RepositoryError {
-    let why = format!("its chunks add up to {sum} bytes of {}", stream.length);
-    RepositoryError::damaged("a list of chunks", Malformed::new("stream", why))
-}
-
-fn walk_list(
+/// The same, and the sum of the lengths, which is not above the stream's.
+fn walk_lists(
     reader: &ChunkReader<'_>,
     stream: &Stream,
     each: &mut dyn FnMut(bool, ListEntry) -> Result<(), RepositoryError>,
-) -> Result<(), RepositoryError> {
-    // One decoder for each level, highest first; the lowest level's entries are the content.
-    let mut decoders: Vec<ListDecoder> =
-        (0..=stream.levels).rev().map(|level| ListDecoder::new(stream.has_labels(level))).collect();
-    push(reader, &mut decoders, &stream.top, each)?;
-    let malformed = |error: Malformed| RepositoryError::damaged("a list of chunks", error);
-    decoders.into_iter().try_for_each(|decoder| decoder.finish().map_err(malformed))
+) -> Result<u64, RepositoryError> {
+    let (mut sum, mut lists) = (0u64, Lists::new(stream)?);
+    loop {
+        let next = lists.next(&mut |ListChunk { entry, .. }| {
+            each(true, entry.clone())?;
+            reader.chunk(&entry.id, entry.length).map(Some)
+        })?;
+        let Some(entry) = next else { return Ok(sum) };
+        sum += u64::from(entry.length);
+        if sum > stream.length {
+            return Err(does_not_add_up(stream, sum));
+        }
+        each(false, entry)?;
+    }
 }
 
-fn push(
-    reader: &ChunkReader<'_>,
-    decoders: &mut [ListDecoder],
-    piece: &[u8],
-    each: &mut dyn FnMut(bool, ListEntry) -> Result<(), RepositoryError>,
-) -> Result<(), RepositoryError> {
-    let Some((decoder, below)) = decoders.split_first_mut() else { return Ok(()) };
-    let mut entries = Vec::new();
-    decoder.push(piece, &mut entries).map_err(|error| RepositoryError::damaged("a list of chunks", error))?;
-    for entry in entries {
-        if below.is_empty() {
-            each(false, entry)?;
-            continue;
-        }
-        each(true, entry.clone())?;
-        let bytes = reader.chunk(&entry.id, entry.length)?;
-        push(reader, below, &bytes, each)?;
-    }
-    Ok(())
+fn does_not_add_up(stream: &Stream, sum: u64) -> RepositoryError {
+    let why = format!("its chunks add up to {sum} bytes of {}", stream.length);
+    RepositoryError::damaged("a list of chunks", Malformed::new("stream", why))
 }

@@ -34,8 +34,7 @@ pub fn sample(root: &Path) -> MiniWriter {
     let writer = MiniWriter::create(root.to_path_buf());
     let [first, second, third] = texts();
     let lists = [writer.entry(&third), writer.entry(&second)].concat();
-    // Cut inside an entry: the second entry of the lower list lies across two list chunks.
-    let (left, right) = lists.split_at(40);
+    let (left, right) = lists.split_at(writer.entry(&third).len());
     let upper = [writer.entry(left), writer.entry(right)].concat();
     let earlier = writer.pack(&[
         writer.whole(0, &[&first, left]),
@@ -108,7 +107,7 @@ pub fn expected() -> Files {
     files
 }
 
-/// SEAL-2 SEAL-3 SEAL-5 SEAL-6 KEY-2 KEY-4 KEY-5 KEY-7 KEY-8 CHUNK-1 DELTA-1 STREAM-1 STREAM-3 RECIPE-1 RECIPE-2 OBJ-3 PACK-4
+/// SEAL-2 SEAL-3 SEAL-5 SEAL-6 KEY-2 KEY-4 KEY-5 KEY-7 KEY-8 CHUNK-1 DELTA-1 STREAM-1 LIST-1 RECIPE-1 RECIPE-2 OBJ-3 PACK-4
 #[test]
 fn files_are_rebuilt_with_the_index() {
     let root = TempDir::new().unwrap();

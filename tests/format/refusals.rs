@@ -57,11 +57,11 @@ fn footers_that_break_a_rule_are_refused() {
     footer_refused("unknown frame method 3", |_, table| table[2] = 3);
     footer_refused("holds chunks of", |_, table| table[3] -= 1);
     footer_refused("without chunks", |_, table| table[4] = 0);
-    footer_refused("a chunk of 0 bytes", |_, table| table[37] = 0);
+    footer_refused("a chunk of 0 bytes", |_, table| table[21] = 0);
     footer_refused("longer than it need be", |_, table| drop(table.splice(0..1, [0x83, 0])));
     footer_refused("does not fit", |_, table| drop(table.splice(0..1, [[0xff; 9].as_slice(), &[2]].concat())));
     footer_refused("more than 4194304", |frames, table| {
-        let chunk = MiniChunk { id: [1; 32], length: 1 << 20, delta: None };
+        let chunk = MiniChunk { id: [1; 16], length: 1 << 20, delta: None };
         frames[0].chunks = vec![chunk; 5];
         *table = footer(3, frames);
     });
@@ -111,7 +111,7 @@ fn an_index_that_differs_from_the_footer_is_refused() {
     refused("does not repeat the footer", |writer| {
         let mut pack = writer.pack(&[writer.whole(0, &[&chunk, b"second"])]);
         // Same sums, other id for the second chunk.
-        pack.footer[40] ^= 1;
+        pack.footer[25] ^= 1;
         one_chunk(writer, &chunk, &[pack]);
     });
     refused("do not fill", |writer| {
@@ -133,7 +133,7 @@ fn frames_that_decode_to_something_else_are_refused() {
         });
     };
     changed("not what its id says", 0, &|frame| frame.plaintext[0] ^= 1);
-    changed("too few", 1, &|frame| frame.chunks.push(MiniChunk { id: [0; 32], length: 1, delta: None }));
+    changed("too few", 1, &|frame| frame.chunks.push(MiniChunk { id: [0; 16], length: 1, delta: None }));
     changed("zstd", 1, &|frame| frame.chunks[0].length -= 1);
     changed("not one zstd frame", 1, &|frame| frame.plaintext.extend(frame.plaintext.clone()));
     changed("not one zstd frame", 1, &|frame| frame.plaintext[0] ^= 1);
@@ -198,7 +198,7 @@ fn an_ambiguous_base_is_settled_by_the_chunk_id() {
             let mut frame = writer.whole(0, &[&base, b"other"]);
             // A second id with the base's first bytes, before or after it in id order.
             frame.chunks[1].id = writer.id(&base);
-            frame.chunks[1].id[31] ^= change;
+            frame.chunks[1].id[15] ^= change;
             one_chunk(writer, &chunk, &[writer.pack(&[frame, writer.deltas(&[(&[&base], &chunk)])])]);
         });
         assert_eq!(read, Ok(1));
@@ -223,10 +223,10 @@ fn lengths_and_hashes_that_disagree_are_refused() {
     with("list do not add up", &|w| opaque(50, 0, w.entry(short), false));
     with("is not 50 bytes long", &|w| opaque(50, 0, [&w.id(short)[..], &[50]].concat(), false));
     with("a chunk of 0 bytes", &|w| opaque(50, 0, [&w.id(short)[..], &[0]].concat(), false));
-    with("ends too early", &|w| opaque(50, 0, w.entry(&chunk)[..32].to_vec(), false));
+    with("ends too early", &|w| opaque(50, 0, w.entry(&chunk)[..16].to_vec(), false));
     with("ends too early", &|w| opaque(50, 0, w.entry(&chunk), true));
-    with("a label of 1025 bytes", &|w| opaque(50, 0, w.labelled_entry(&chunk, &[1; 1025]), true));
-    with("a top list of 8193 bytes", &|_| opaque(50, 0, vec![0; 8193], false));
+    with("a label of 257 bytes", &|w| opaque(50, 0, w.labelled_entry(&chunk, &[1; 257]), true));
+    with("a top list of 1025 bytes", &|_| opaque(50, 0, vec![0; 1025], false));
     with("5 is more than 4", &|w| opaque(50, 5, w.entry(&chunk), false));
     with("method 1 (canonical RDB)", &|w| recipe(&[(1, 50, stream(50, w.entry(&chunk)))]));
     with("method 7", &|w| recipe(&[(7, 50, stream(50, w.entry(&chunk)))]));
@@ -235,6 +235,36 @@ fn lengths_and_hashes_that_disagree_are_refused() {
         let file = MiniFile::file("dump.rdb", short, opaque(50, 0, writer.entry(&chunk), false));
         writer.snapshot(1, 1, None, &[MiniFile { size: 50, ..file }]);
     });
+}
+
+/// LIST-1 LIST-2
+#[test]
+fn chunks_of_a_list_that_are_not_what_is_said_of_them_are_refused() {
+    let chunk = noise("chunk", 50);
+    let with = |label: Option<&[u8]>, list: &dyn Fn(&MiniWriter) -> Vec<u8>| {
+        verdict(|writer| {
+            let list = list(writer);
+            writer.index(&[writer.pack(&[writer.whole(0, &[&chunk, &list])])]);
+            let upper = match label {
+                Some(label) => writer.labelled_entry(&list, label),
+                None => writer.entry(&list),
+            };
+            one_file(writer, &chunk, opaque(50, 1, upper, label.is_some()));
+        })
+    };
+    assert_eq!(with(None, &|w| w.entry(&chunk)), Ok(1));
+    assert_eq!(with(Some(b"a"), &|w| w.labelled_entry(&chunk, b"a")), Ok(1));
+    assert!(with(Some(b"a"), &|w| w.labelled_entry(&chunk, b"b")).unwrap_err().contains("not what is said of it"));
+    assert!(with(None, &|w| w.entry(&chunk)[..16].to_vec()).unwrap_err().contains("ends too early"));
+    assert!(with(None, &|w| [w.entry(&chunk), vec![7]].concat()).unwrap_err().contains("ends too early"));
+}
+
+/// OBJ-6
+#[test]
+fn another_draft_of_the_format_is_refused() {
+    for draft in [None, Some(1), Some(3)] {
+        refused("draft", |writer| writer.config_of_draft([16384, 65536, 262144], draft));
+    }
 }
 
 /// RECIPE-1
@@ -329,7 +359,7 @@ fn cbor_is_read_as_numbered() {
 /// OBJ-5
 #[test]
 fn chunk_sizes_out_of_bounds_are_refused() {
-    let sizes = |files: [u64; 3]| verdict(|w| w.config([files[0], files[1], files[2], 64, 128, 256]));
+    let sizes = |files: [u64; 3]| verdict(|w| w.config(files));
     assert_eq!(sizes([64, 128, 1 << 20]), Ok(0));
     for wrong in [[62, 128, 256], [65, 128, 256], [64, 130, 256], [256, 128, 64], [64, 128, (1 << 20) + 2]] {
         assert!(sizes(wrong).is_err(), "{wrong:?}");

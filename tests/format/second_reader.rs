@@ -192,14 +192,16 @@ impl SecondReader {
             }
             map.required(1, cbor::uint)?;
             map.required(8, cbor::text)?;
+            // OBJ-6
+            if map.optional(9, cbor::uint)? != Some(2) {
+                return Err("it is of another draft of the format".into());
+            }
             // OBJ-5
-            for [min, mean, max] in [[2, 3, 4], [5, 6, 7]] {
-                let (min, mean) = (map.required(min, cbor::uint)?, map.required(mean, cbor::uint)?);
-                let max = map.bounded(max, CHUNK_MAX)?;
-                let even = min % 2 == 0 && max % 2 == 0 && mean.is_power_of_two();
-                if !even || min < 64 || min >= mean || mean >= max {
-                    return Err(format!("chunks of {min}, {mean} and {max} bytes"));
-                }
+            let (min, mean) = (map.required(2, cbor::uint)?, map.required(3, cbor::uint)?);
+            let max = map.bounded(4, CHUNK_MAX)?;
+            let even = min % 2 == 0 && max % 2 == 0 && mean.is_power_of_two();
+            if !even || min < 64 || min >= mean || mean >= max {
+                return Err(format!("chunks of {min}, {mean} and {max} bytes"));
             }
             Ok(())
         })

@@ -120,7 +120,7 @@ fn the_second_reader_reads_the_notes_of_a_check_and_of_a_repair() {
     assert!(
         notes.iter().any(|note| matches!(note, NoteView::Check(reads) if reads[0].0 == hash && reads[0].1.is_some()))
     );
-    let chunks: Vec<[u8; 32]> = report.recorded.chunks.iter().map(|chunk| chunk.0).collect();
+    let chunks: Vec<[u8; 16]> = report.recorded.chunks.iter().map(|chunk| chunk.0).collect();
     assert!(!chunks.is_empty() && notes.contains(&NoteView::Loss(vec![hash], chunks, vec![])), "{notes:?}");
 }
 

@@ -123,7 +123,7 @@ fn fill(writer: &MiniWriter) -> MiniPack {
     let files = [
         MiniFile::directory("d"),
         MiniFile::file("d/first", &first, opaque(300, 0, writer.entry(&first), false)),
-        MiniFile::file("d/second", &second, opaque(290, 1, writer.entry(&list), true)),
+        MiniFile::file("d/second", &second, opaque(290, 1, writer.labelled_entry(&list, b"0user:1"), true)),
         MiniFile::link("latest", "d/first"),
     ];
     let gone = writer.snapshot_name(1);

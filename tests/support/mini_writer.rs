@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use zstd_safe::{CParameter, FrameFormat};
 
 /// Number and kind name of the objects it writes.
 pub type Kind = (u8, &'static str);
@@ -42,9 +43,9 @@ pub struct MiniFrame {
 /// A chunk's row of the footer; `delta` is the delta's length and the first bytes of its bases.
 #[derive(Clone)]
 pub struct MiniChunk {
-    pub id: [u8; 32],
+    pub id: [u8; 16],
     pub length: u64,
-    pub delta: Option<(u64, Vec<[u8; 12]>)>,
+    pub delta: Option<(u64, Vec<[u8; 8]>)>,
 }
 
 /// What an index object says of a pack.
@@ -140,12 +141,19 @@ pub fn map(fields: &[(u64, Vec<u8>)]) -> Vec<u8> {
     [head(5, fields.len() as u64), pairs].concat()
 }
 
-pub fn zstd(prefix: &[u8], plaintext: &[u8]) -> Vec<u8> {
+pub fn zstd(plaintext: &[u8]) -> Vec<u8> {
+    let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
+    zstd_safe::CCtx::create().compress2(&mut compressed, plaintext).unwrap();
+    compressed
+}
+
+/// A delta: a zstd frame without its magic number.
+pub fn delta(prefix: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
     let mut context = zstd_safe::CCtx::create();
-    if !prefix.is_empty() {
-        context.ref_prefix(prefix).unwrap();
-    }
+    context.set_parameter(CParameter::Format(FrameFormat::Magicless)).unwrap();
+    context.set_parameter(CParameter::ContentSizeFlag(false)).unwrap();
+    context.ref_prefix(prefix).unwrap();
     context.compress2(&mut compressed, plaintext).unwrap();
     compressed
 }
@@ -234,14 +242,19 @@ impl MiniWriter {
             salts: Cell::new(0),
         };
         writer.slot(PASSWORD, [64, 1, 1]);
-        writer.config([16384, 65536, 262144, 1024, 4096, 16384]);
+        writer.config([16384, 65536, 262144]);
         writer
     }
 
-    pub fn config(&self, sizes: [u64; 6]) {
+    pub fn config(&self, sizes: [u64; 3]) {
+        self.config_of_draft(sizes, Some(2));
+    }
+
+    pub fn config_of_draft(&self, sizes: [u64; 3], draft: Option<u64>) {
         let mut fields = vec![(0, bytes(&self.repository)), (1, uint(1))];
         fields.extend((2..).zip(sizes.map(uint)));
         fields.push((8, text("0.1.0")));
+        fields.extend(draft.map(|draft| (9, uint(draft))));
         let plaintext = map(&fields);
         self.put("config", &self.object("config", CONFIG, &plaintext));
     }
@@ -299,8 +312,8 @@ impl MiniWriter {
         [header, sealed].concat()
     }
 
-    pub fn id(&self, plaintext: &[u8]) -> [u8; 32] {
-        keyed(&self.chunk_id_key, plaintext, 32).try_into().unwrap()
+    pub fn id(&self, plaintext: &[u8]) -> [u8; 16] {
+        keyed(&self.chunk_id_key, plaintext, 16).try_into().unwrap()
     }
 
     /// The row of a list that names a chunk.
@@ -315,7 +328,7 @@ impl MiniWriter {
     /// A frame of whole chunks: method 0 or 1.
     pub fn whole(&self, method: u8, chunks: &[&[u8]]) -> MiniFrame {
         let plaintext = chunks.concat();
-        let plaintext = if method == 1 { zstd(&[], &plaintext) } else { plaintext };
+        let plaintext = if method == 1 { zstd(&plaintext) } else { plaintext };
         let row = |chunk: &&[u8]| MiniChunk { id: self.id(chunk), length: chunk.len() as u64, delta: None };
         MiniFrame { method, plaintext, chunks: chunks.iter().map(row).collect() }
     }
@@ -324,8 +337,8 @@ impl MiniWriter {
     pub fn deltas(&self, deltas: &[(&[&[u8]], &[u8])]) -> MiniFrame {
         let mut frame = MiniFrame { method: 2, plaintext: Vec::new(), chunks: Vec::new() };
         for (bases, chunk) in deltas {
-            let delta = zstd(&bases.concat(), chunk);
-            let names = bases.iter().map(|base| self.id(base)[..12].try_into().unwrap()).collect();
+            let delta = delta(&bases.concat(), chunk);
+            let names = bases.iter().map(|base| self.id(base)[..8].try_into().unwrap()).collect();
             let delta_row = Some((delta.len() as u64, names));
             frame.chunks.push(MiniChunk { id: self.id(chunk), length: chunk.len() as u64, delta: delta_row });
             frame.plaintext.extend(delta);

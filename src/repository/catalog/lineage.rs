@@ -61,7 +61,7 @@ impl Catalog {
 /// The chunk within a range of ids and its lineage, with `depth` more deltas and `left` more chunks to follow.
 fn follow(
     query: &mut CachedStatement<'_>,
-    (low, high): ([u8; 32], [u8; 32]),
+    (low, high): ([u8; 16], [u8; 16]),
     depth: usize,
     left: &mut usize,
 ) -> rusqlite::Result<Option<(ChunkId, Lineage)>> {

@@ -60,7 +60,7 @@ const PAGE: usize = 8192;
 struct Ids<'s> {
     rows: rusqlite::Rows<'s>,
     /// The row it stands at; `None` at the end.
-    at: Option<[u8; 32]>,
+    at: Option<[u8; 16]>,
 }
 
 impl<'s> Ids<'s> {
@@ -70,7 +70,7 @@ impl<'s> Ids<'s> {
     }
 
     /// Whether an id is among them. Those asked for do not descend.
-    fn has(&mut self, id: [u8; 32]) -> rusqlite::Result<bool> {
+    fn has(&mut self, id: [u8; 16]) -> rusqlite::Result<bool> {
         while self.at.is_some_and(|at| at < id) {
             self.at = self.rows.next()?.map(|row| row.get(0)).transpose()?;
         }
@@ -224,9 +224,9 @@ impl Catalog {
             let mut rows = query.query([])?;
             let mut needed = connection.prepare("SELECT id FROM temp.needed ORDER BY id")?;
             let mut needed = Ids::new(needed.query([])?)?;
-            let mut best: Option<([u8; 32], bool, i64, u64)> = None;
+            let mut best: Option<([u8; 16], bool, i64, u64)> = None;
             while let Some(row) = rows.next()? {
-                let (id, pack): ([u8; 32], i64) = (row.get(0)?, row.get(1)?);
+                let (id, pack): ([u8; 16], i64) = (row.get(0)?, row.get(1)?);
                 let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
                 let bytes = u64::from(delta.unwrap_or(length));
                 *stored.entry(pack).or_default() += bytes;

@@ -297,7 +297,7 @@ impl Catalog {
 }
 
 /// A row of `chunks`, in its order.
-type ChunkValues = ([u8; 32], i64, u32, u32, u32, Option<u32>, Option<Vec<u8>>);
+type ChunkValues = ([u8; 16], i64, u32, u32, u32, Option<u32>, Option<Vec<u8>>);
 
 fn add_pack(transaction: &Transaction<'_>, pack: &IndexedPack, rows: &mut Vec<ChunkValues>) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO packs (hash, size, epoch, salt) VALUES (?1, ?2, ?3, ?4)
@@ -341,8 +341,8 @@ fn insert_chunks(transaction: &Transaction<'_>, mut rows: Vec<ChunkValues>) -> r
     Ok(())
 }
 
-pub(super) fn prefix_range(prefix: &BasePrefix) -> ([u8; 32], [u8; 32]) {
-    let (mut low, mut high) = ([0; 32], [0xff; 32]);
+pub(super) fn prefix_range(prefix: &BasePrefix) -> ([u8; 16], [u8; 16]) {
+    let (mut low, mut high) = ([0; 16], [0xff; 16]);
     for bound in [&mut low, &mut high] {
         bound.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
     }

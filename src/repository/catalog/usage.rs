@@ -31,7 +31,7 @@ pub struct DatasetUsage {
 
 /// A chunk in the pack that counts for it.
 struct Best {
-    id: [u8; 32],
+    id: [u8; 16],
     is_delta: bool,
     pack: i64,
     bytes: u64,
@@ -92,7 +92,7 @@ impl Catalog {
             let mut rows = query.query([])?;
             let mut best: Option<Best> = None;
             while let Some(row) = rows.next()? {
-                let (id, pack): ([u8; 32], i64) = (row.get(0)?, row.get(1)?);
+                let (id, pack): ([u8; 16], i64) = (row.get(0)?, row.get(1)?);
                 let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
                 let bytes = u64::from(delta.unwrap_or(length));
                 *sums.stored.entry(pack).or_default() += bytes;

@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
-        let chunks = vec![ChunkRow { id: ChunkId([1; 32]), length: plaintext.len() as u32, delta: None }];
+        let chunks = vec![ChunkRow { id: ChunkId([1; 16]), length: plaintext.len() as u32, delta: None }];
         Frame { ticket: 0, kind, plaintext, chunks }
     }
 

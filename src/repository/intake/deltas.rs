@@ -3,7 +3,7 @@
 use crate::compress::delta;
 use crate::format::UnixMillis;
 use crate::format::frame::BasePrefix;
-use crate::format::recipe::ListEntry;
+use crate::format::list::ListEntry;
 use crate::repository::catalog::Lineage;
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;

@@ -35,12 +35,13 @@ use super::error::RepositoryError;
 use super::lock;
 use super::session::Session;
 use crate::format::ChunkId;
-use crate::format::limits::FRAME_MAX;
+use crate::format::list::ListEntry;
 use crate::format::pack::{ChunkRow, DeltaRow};
-use crate::format::recipe::ListEntry;
 
 /// Plaintext a frame gathers before it is closed.
 const GATHER: usize = 1 << 20;
+/// Bytes of deltas that are gathered: a chunk of them is read with all of these.
+const GATHER_DELTAS: usize = 128 << 10;
 /// How often the lease is looked at while the caller waits for something.
 const PULSE: Duration = Duration::from_secs(30);
 /// More workers than this do not make a backup faster.
@@ -96,13 +97,11 @@ struct Frame {
 struct Gathering {
     plaintext: Vec<u8>,
     chunks: Vec<ChunkRow>,
-    /// Bytes of its chunks, decoded.
-    decoded: usize,
 }
 
 impl Gathering {
-    fn has_room(&self, stored: usize, decoded: usize) -> bool {
-        self.plaintext.len() + stored <= GATHER && self.decoded + decoded <= FRAME_MAX as usize
+    fn has_room(&self, kind: Kind, stored: usize) -> bool {
+        self.plaintext.len() + stored <= if kind == Kind::Delta { GATHER_DELTAS } else { GATHER }
     }
 }
 
@@ -190,7 +189,7 @@ impl Intake<'_> {
     }
 
     fn gather(&mut self, kind: Kind, stored: &[u8], chunk: ChunkRow) -> Result<(), RepositoryError> {
-        if !self.gatherings.of(kind).has_room(stored.len(), chunk.length as usize) {
+        if !self.gatherings.of(kind).has_room(kind, stored.len()) {
             self.close_frame(kind)?;
         }
         let gathering = self.gatherings.of(kind);
@@ -198,7 +197,6 @@ impl Intake<'_> {
             gathering.plaintext.reserve(GATHER);
         }
         gathering.plaintext.extend_from_slice(stored);
-        gathering.decoded += chunk.length as usize;
         gathering.chunks.push(chunk);
         Ok(())
     }

@@ -1,25 +1,24 @@
 //! What is needed: every chunk that a root's recipes reach, the chunks of their lists included.
 //!
-//! A piece of a lowest list that was read before, after the same unfinished entry, says the same again and is not read: snapshots
-//! share most of their lists. Memory: about 150 bytes for each such piece (one for 100 chunks), and batches of [`BATCH`] ids.
+//! A list chunk of a lowest list that was read before says the same again and is not read: snapshots share most of their lists.
+//! Memory: about 50 bytes for each such chunk (one for 150 chunks), and batches of [`BATCH`] ids.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::super::catalog::Need;
 use super::super::chunk_reader::ChunkReader;
 use super::super::error::{RepositoryError, one_line};
+use super::super::lists::{ListChunk, Lists};
 use super::super::{Repository, lock};
+use crate::format::ChunkId;
+use crate::format::list::ListEntry;
 use crate::format::object::SnapshotName;
-use crate::format::recipe::{ListDecoder, ListEntry, Stream};
-use crate::format::{ChunkId, Malformed};
+use crate::format::recipe::Stream;
 
 /// Ids that enter the table in one transaction.
 const BATCH: usize = 128 << 10;
 /// Reasons that are told; more do not help.
 const REASONS: usize = 20;
-
-/// A piece of a lowest list: its chunk, whether it is labelled, and the unfinished entry it goes on with.
-type Piece = (ChunkId, bool, Vec<u8>);
 
 /// Fills the table of needed chunks.
 pub(in crate::repository) struct Needed<'r> {
@@ -27,8 +26,8 @@ pub(in crate::repository) struct Needed<'r> {
     reader: ChunkReader<'r>,
     contents: Vec<ChunkId>,
     lists: Vec<ChunkId>,
-    /// The unfinished entry each piece ends with.
-    pieces: HashMap<Piece, Vec<u8>>,
+    /// List chunks of lowest lists that were read, and whether they are labelled.
+    read: HashSet<(ChunkId, bool)>,
     streams: HashSet<[u8; 32]>,
     /// Chunks that are lost, as was recorded: what a lost list names is not to be known.
     lost: &'r HashSet<ChunkId>,
@@ -51,7 +50,7 @@ impl<'r> Needed<'r> {
             reader: ChunkReader::new(repository),
             contents: Vec::new(),
             lists: Vec::new(),
-            pieces: HashMap::new(),
+            read: HashSet::new(),
             streams: HashSet::new(),
             lost,
             go_on,
@@ -101,49 +100,32 @@ impl<'r> Needed<'r> {
     }
 
     fn add_stream(&mut self, stream: &Stream) -> Result<(), RepositoryError> {
-        let labelled = [stream.levels, u8::from(stream.has_labels(0))];
-        if !self.streams.insert(*blake3::hash(&[&labelled[..], &stream.top].concat()).as_bytes()) {
+        let form = [stream.levels, u8::from(stream.has_labels())];
+        if !self.streams.insert(*blake3::hash(&[&form[..], &stream.top].concat()).as_bytes()) {
             return Ok(());
         }
-        let mut decoders: Vec<ListDecoder> =
-            (0..=stream.levels).rev().map(|level| ListDecoder::new(stream.has_labels(level))).collect();
-        self.push(&mut decoders, &stream.top)?;
-        let malformed = |error: Malformed| RepositoryError::damaged("a list of chunks", error);
-        decoders.into_iter().try_for_each(|decoder| decoder.finish().map_err(malformed))
-    }
-
-    fn push(&mut self, decoders: &mut [ListDecoder], piece: &[u8]) -> Result<(), RepositoryError> {
-        let Some((decoder, below)) = decoders.split_first_mut() else { return Ok(()) };
-        let mut entries = Vec::new();
-        decoder.push(piece, &mut entries).map_err(|error| RepositoryError::damaged("a list of chunks", error))?;
-        if below.is_empty() {
-            self.contents.extend(entries.iter().map(|entry| entry.id));
-        } else {
-            entries.iter().try_for_each(|entry| self.push_chunk(below, entry))?;
+        let mut lists = Lists::new(stream)?;
+        while let Some(entry) = lists.next(&mut |list| self.list_chunk(&list))? {
+            self.contents.push(entry.id);
+            if self.contents.len() + self.lists.len() >= BATCH {
+                self.flush()?;
+            }
         }
-        match self.contents.len() + self.lists.len() < BATCH {
-            true => Ok(()),
-            false => self.flush(),
-        }
-    }
-
-    /// A list's chunk: its entries, unless they are in the table already.
-    fn push_chunk(&mut self, below: &mut [ListDecoder], entry: &ListEntry) -> Result<(), RepositoryError> {
-        self.lists.push(entry.id);
-        let [lowest] = below else {
-            let bytes = self.read(entry)?;
-            return self.push(below, &bytes);
-        };
-        let key = (entry.id, lowest.is_labelled(), lowest.begun().to_vec());
-        if let Some(begun) = self.pieces.get(&key) {
-            *lowest = ListDecoder::resumed(key.1, begun.clone());
-            return Ok(());
-        }
-        let bytes = self.read(entry)?;
-        self.push(below, &bytes)?;
-        let begun = below.first().map(|lowest| lowest.begun().to_vec()).unwrap_or_default();
-        self.pieces.insert(key, begun);
         Ok(())
+    }
+
+    /// A list chunk's bytes, unless what it names is in the table already.
+    fn list_chunk(&mut self, list: &ListChunk<'_>) -> Result<Option<Vec<u8>>, RepositoryError> {
+        self.lists.push(list.entry.id);
+        let form = (list.entry.id, list.entry.label.is_some());
+        if list.is_lowest && self.read.contains(&form) {
+            return Ok(None);
+        }
+        let bytes = self.read(list.entry)?;
+        if list.is_lowest {
+            self.read.insert(form);
+        }
+        Ok(Some(bytes))
     }
 
     fn read(&self, entry: &ListEntry) -> Result<Vec<u8>, RepositoryError> {

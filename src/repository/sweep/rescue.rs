@@ -12,7 +12,7 @@ use super::super::lock;
 use super::super::session::Session;
 use super::{Hands, SweepOptions, SweepReport};
 use crate::format::ChunkId;
-use crate::format::recipe::ListEntry;
+use crate::format::list::ListEntry;
 
 /// Needed chunks that usable packs do not hold, in the order in which they are read; of those recorded as lost such as
 /// some pack is said to hold: they may be whole again.

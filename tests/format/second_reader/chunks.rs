@@ -12,8 +12,10 @@ use super::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, LABEL_MAX, PA
 use super::pack::{Chunk, DELTA, Frame, PLAIN, Pack};
 use super::seal::{Header, Keys, PACK, keyed};
 use super::snapshot::Stream;
+use zstd_safe::{DParameter, FrameFormat, InBuffer, OutBuffer};
 
-type Id = [u8; 32];
+type Id = [u8; 16];
+type Hash = [u8; 32];
 type Decoded = Rc<Vec<u8>>;
 /// Depth and closure of a chunk (DELTA-3).
 type Measure = (usize, Rc<BTreeSet<Id>>);
@@ -24,7 +26,7 @@ const FRAMES_KEPT: usize = 8;
 /// Where a chunk is stored.
 #[derive(Clone, Copy)]
 struct Place {
-    pack: Id,
+    pack: Hash,
     frame: usize,
     chunk: usize,
 }
@@ -32,37 +34,57 @@ struct Place {
 /// Every chunk of a repository and the way to its bytes.
 pub(super) struct Chunks {
     root: PathBuf,
-    packs: BTreeMap<Id, Pack>,
+    packs: BTreeMap<Hash, Pack>,
     places: BTreeMap<Id, Vec<Place>>,
     measured: RefCell<BTreeMap<Id, Measure>>,
-    headers: RefCell<BTreeMap<Id, Rc<Header>>>,
-    frames: RefCell<Vec<(Id, usize, Decoded)>>,
+    headers: RefCell<BTreeMap<Hash, Rc<Header>>>,
+    frames: RefCell<Vec<(Hash, usize, Decoded)>>,
 }
 
 /// The object name of a pack.
-pub(super) fn pack_name(pack: &Id) -> String {
+pub(super) fn pack_name(pack: &Hash) -> String {
     let digits = hex(pack);
     format!("packs/{}/{digits}", &digits[..2])
 }
 
 /// Decodes exactly one zstd frame to exactly `length` bytes.
-fn unzstd(frame: &[u8], prefix: &[u8], length: u64) -> Outcome<Vec<u8>> {
+fn unzstd(frame: &[u8], length: u64) -> Outcome<Vec<u8>> {
     if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
         return Err("not one zstd frame".into());
     }
     // FRAME-2: no more room than the chunks take.
     let mut plaintext = Vec::with_capacity(usize::try_from(length).map_err(|_| "a length beyond memory".to_string())?);
-    let mut context = zstd_safe::DCtx::create();
-    let told = |code| format!("zstd: {}", zstd_safe::get_error_name(code));
-    if !prefix.is_empty() {
-        context.ref_prefix(prefix).map_err(told)?;
-    }
-    context.decompress(&mut plaintext, frame).map_err(told)?;
+    zstd_safe::DCtx::create().decompress(&mut plaintext, frame).map_err(told)?;
     if plaintext.len() as u64 == length { Ok(plaintext) } else { Err("a zstd frame yields too few bytes".into()) }
 }
 
-/// The chunks a list names: id and length.
-fn entries(list: &[u8], labelled: bool) -> Outcome<Vec<(Id, u64)>> {
+/// Decodes exactly one delta to exactly `length` bytes (DELTA-1): its zstd frame has no magic number.
+fn undelta(delta: &[u8], prefix: &[u8], length: u64) -> Outcome<Vec<u8>> {
+    let mut plaintext = Vec::with_capacity(usize::try_from(length).map_err(|_| "a length beyond memory".to_string())?);
+    let mut context = zstd_safe::DCtx::create();
+    context.set_parameter(DParameter::Format(FrameFormat::Magicless)).map_err(told)?;
+    context.ref_prefix(prefix).map_err(told)?;
+    let mut input = InBuffer::around(delta);
+    let left = context.decompress_stream(&mut OutBuffer::around(&mut plaintext), &mut input).map_err(told)?;
+    match left == 0 && input.pos() == delta.len() && plaintext.len() as u64 == length {
+        true => Ok(plaintext),
+        false => Err("not one delta of this length".into()),
+    }
+}
+
+fn told(code: usize) -> String {
+    format!("zstd: {}", zstd_safe::get_error_name(code))
+}
+
+/// An entry of a list.
+struct Entry {
+    id: Id,
+    length: u64,
+    label: Option<Vec<u8>>,
+}
+
+/// The entries of a list, which are whole (LIST-1).
+fn entries(list: &[u8], labelled: bool) -> Outcome<Vec<Entry>> {
     let mut cursor = Cursor::new(list);
     let mut entries = Vec::new();
     let mut sum = 0u64;
@@ -71,16 +93,17 @@ fn entries(list: &[u8], labelled: bool) -> Outcome<Vec<(Id, u64)>> {
         if !(1..=CHUNK_MAX).contains(&length) {
             return Err(format!("a list names a chunk of {length} bytes"));
         }
+        let mut label = None;
         if labelled {
-            let label = cursor.varint()?;
-            if label > LABEL_MAX {
-                return Err(format!("a label of {label} bytes"));
+            let bytes = cursor.varint()?;
+            if bytes > LABEL_MAX {
+                return Err(format!("a label of {bytes} bytes"));
             }
-            cursor.take(label)?;
+            label = Some(cursor.take(bytes)?.to_vec());
         }
         // STREAM-2
         sum = sum.checked_add(length).filter(|sum| *sum < 1 << 63).ok_or("a list sums up beyond 2^63 - 1")?;
-        entries.push((id, length));
+        entries.push(Entry { id, length, label });
     }
     Ok(entries)
 }
@@ -98,7 +121,7 @@ impl Chunks {
     }
 
     /// Adds a pack. Two tables of one pack have to agree.
-    pub(super) fn add(&mut self, name: Id, pack: Pack) -> Outcome<()> {
+    pub(super) fn add(&mut self, name: Hash, pack: Pack) -> Outcome<()> {
         if let Some(known) = self.packs.get(&name) {
             return if *known == pack { Ok(()) } else { Err(format!("two tables of pack {} differ", hex(&name))) };
         }
@@ -121,10 +144,10 @@ impl Chunks {
     }
 
     /// The ids a base's first bytes may stand for, in order (DELTA-2).
-    fn candidates(&self, prefix: &[u8; 12], delta: Place) -> Outcome<Vec<Id>> {
-        let (mut first, mut last) = ([0; 32], [0xff; 32]);
-        first[..12].copy_from_slice(prefix);
-        last[..12].copy_from_slice(prefix);
+    fn candidates(&self, prefix: &[u8; 8], delta: Place) -> Outcome<Vec<Id>> {
+        let (mut first, mut last) = ([0; 16], [0xff; 16]);
+        first[..8].copy_from_slice(prefix);
+        last[..8].copy_from_slice(prefix);
         // DELTA-4: within its own pack a base lies in an earlier frame.
         let earlier = |place: &Place| place.pack != delta.pack || place.frame < delta.frame;
         let found = self.places.range(first..=last).filter(|(_, places)| places.iter().any(earlier));
@@ -222,7 +245,7 @@ impl Chunks {
         let stored = cursor.take(chunk.stored)?;
         // CHUNK-1, CHUNK-2
         let checked = |plaintext: Vec<u8>| {
-            let right = plaintext.len() as u64 == chunk.length && keyed(&keys.chunk_id, &plaintext) == chunk.id;
+            let right = plaintext.len() as u64 == chunk.length && keyed(&keys.chunk_id, &plaintext)[..16] == chunk.id;
             if right { Ok(plaintext) } else { Err("its bytes are not what its id says".to_string()) }
         };
         if frame.method != DELTA {
@@ -245,7 +268,7 @@ impl Chunks {
             prefixes = longer;
         }
         for prefix in prefixes {
-            match unzstd(stored, &prefix, chunk.length).and_then(checked) {
+            match undelta(stored, &prefix, chunk.length).and_then(checked) {
                 Ok(plaintext) => return Ok(plaintext),
                 Err(error) => refusal = error,
             }
@@ -254,7 +277,7 @@ impl Chunks {
     }
 
     /// The bytes of a frame: chunks one after the other, or deltas.
-    fn frame(&self, keys: &Keys, name: Id, place: usize) -> Outcome<Decoded> {
+    fn frame(&self, keys: &Keys, name: Hash, place: usize) -> Outcome<Decoded> {
         let mut kept = self.frames.borrow_mut();
         if let Some((_, _, bytes)) = kept.iter().find(|(pack, frame, _)| (*pack, *frame) == (name, place)) {
             return Ok(bytes.clone());
@@ -270,7 +293,7 @@ impl Chunks {
             keys.open_part(&header, "", ordinal, &sealed).map_err(|error| format!("frame {place}: {error}"))?;
         let bytes = Rc::new(match frame.method {
             PLAIN | DELTA => opened,
-            _ => unzstd(&opened, &[], frame.decoded)?,
+            _ => unzstd(&opened, frame.decoded)?,
         });
         if kept.len() == FRAMES_KEPT {
             kept.remove(0);
@@ -280,7 +303,7 @@ impl Chunks {
     }
 
     /// The header of a pack whose bytes agree with its name, its size and the table this reader goes by.
-    fn header(&self, keys: &Keys, name: Id) -> Outcome<Rc<Header>> {
+    fn header(&self, keys: &Keys, name: Hash) -> Outcome<Rc<Header>> {
         if let Some(header) = self.headers.borrow().get(&name) {
             return Ok(header.clone());
         }
@@ -300,21 +323,26 @@ impl Chunks {
 
     /// Appends the content of a stream.
     pub(super) fn stream(&self, keys: &Keys, stream: &Stream, content: &mut Vec<u8>) -> Outcome<()> {
-        // STREAM-1; STREAM-3 needs no care, as a list is put together before it is read.
-        let mut list = stream.top.clone();
+        // STREAM-1
+        let mut list = entries(&stream.top, stream.labelled)?;
         for _ in 0..stream.levels {
             let mut lower = Vec::new();
-            for (id, length) in entries(&list, false)? {
-                lower.extend_from_slice(&self.chunk(keys, &id, length)?);
+            for above in list {
+                let below = entries(&self.chunk(keys, &above.id, above.length)?, stream.labelled)?;
+                // LIST-2
+                if below.first().is_none_or(|first| first.label != above.label) {
+                    return Err("a chunk of a list is not what is said of it".into());
+                }
+                lower.extend(below);
             }
             list = lower;
         }
-        let chunks = entries(&list, stream.labelled)?;
         // STREAM-2
-        if chunks.iter().map(|(_, length)| length).sum::<u64>() != stream.length {
+        let sum = list.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.length));
+        if sum != Some(stream.length) {
             return Err(format!("the lengths of a list do not add up to {}", stream.length));
         }
-        for (id, length) in chunks {
+        for Entry { id, length, .. } in list {
             content.extend_from_slice(&self.chunk(keys, &id, length)?);
         }
         Ok(())

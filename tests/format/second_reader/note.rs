@@ -10,7 +10,7 @@ pub enum NoteView {
     /// Packs that were read, and what is wrong with each.
     Check(Vec<([u8; 32], Option<String>)>),
     /// Packs, chunks and objects that are lost.
-    Loss(Vec<[u8; 32]>, Vec<[u8; 32]>, Vec<String>),
+    Loss(Vec<[u8; 32]>, Vec<[u8; 16]>, Vec<String>),
     /// A snapshot, the server it was given to, its keys, why that failed, and the digest.
     Drill(String, String, u64, Option<String>, Option<[u8; 20]>),
 }
@@ -30,8 +30,8 @@ impl NoteView {
                     Ok(Some(NoteView::Check(reads)))
                 }
                 2 => {
-                    let hashes = |key| map.required(key, |decoder| cbor::array(decoder, u64::MAX, cbor::exact::<32>));
-                    let (packs, chunks) = (hashes(4)?, hashes(5)?);
+                    let packs = map.required(4, |decoder| cbor::array(decoder, u64::MAX, cbor::exact::<32>))?;
+                    let chunks = map.required(5, |decoder| cbor::array(decoder, u64::MAX, cbor::exact::<16>))?;
                     let objects = map.required(6, |decoder| cbor::array(decoder, u64::MAX, cbor::text))?;
                     ascending(packs.iter())?;
                     ascending(chunks.iter())?;

@@ -31,11 +31,11 @@ pub(super) struct Frame {
 /// One chunk of a frame; `offset` and `stored` are its place in the frame: of its plaintext or of its delta.
 #[derive(PartialEq)]
 pub(super) struct Chunk {
-    pub(super) id: [u8; 32],
+    pub(super) id: [u8; 16],
     pub(super) offset: u64,
     pub(super) stored: u64,
     pub(super) length: u64,
-    pub(super) bases: Vec<[u8; 12]>,
+    pub(super) bases: Vec<[u8; 8]>,
 }
 
 impl Pack {
@@ -104,8 +104,8 @@ impl Frame {
             decoded += chunk.length;
             stored = stored.checked_add(chunk.stored).ok_or("deltas beyond 64 bits")?;
             // FRAME-1
-            if decoded > FRAME_MAX {
-                return Err(format!("a frame decodes to more than {FRAME_MAX} bytes"));
+            if stored > FRAME_MAX {
+                return Err(format!("a frame holds more than {FRAME_MAX} bytes"));
             }
             chunks.push(chunk);
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::vector::{Fields, Vector, bytes};
 use crate::support::mini_writer::{hex, keyed};
 
-fn id_of(fields: Fields<'_>, plaintext: &[u8]) -> [u8; 32] {
+fn id_of(fields: Fields<'_>, plaintext: &[u8]) -> [u8; 16] {
     keys::chunk_id(&Key::new(fields.array("chunk_id_key")), plaintext)
 }
 

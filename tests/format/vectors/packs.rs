@@ -110,7 +110,7 @@ fn checked(fields: Fields<'_>, name: &str, object: &[u8], footer: Option<&Footer
     writer.chunk_id_key = fields.array("chunk_id_key");
     writer.epoch_secret = fields.array("epoch_secret");
     writer.slot(mini_writer::PASSWORD, [8, 1, 1]);
-    writer.config([16384, 65536, 262144, 1024, 4096, 16384]);
+    writer.config([16384, 65536, 262144]);
     writer.put(name, object);
     if let Some(footer) = footer {
         let Some(Name::Pack(hash)) = Name::parse(name) else { panic!("{name} names no pack") };

@@ -1,19 +1,12 @@
 //! 09 recipes.
 
-use redkeep::format::recipe::{ListDecoder, ListEntry, Part, Recipe, Stream, check_recipe};
+use redkeep::format::list::{ListEntry, decode_list};
+use redkeep::format::recipe::{Part, Recipe, Stream, check_recipe};
 use redkeep::format::{ChunkId, Malformed};
 use serde_json::json;
 
 use super::vector::{Fields, Vector, bytes};
 use crate::support::mini_writer::hex;
-
-/// The entries of a list that arrives in pieces.
-fn decode_list(list: &[u8], piece: usize, labelled: bool) -> Result<Vec<ListEntry>, Malformed> {
-    let (mut decoder, mut entries) = (ListDecoder::new(labelled), Vec::new());
-    list.chunks(piece.max(1)).try_for_each(|piece| decoder.push(piece, &mut entries))?;
-    decoder.finish()?;
-    Ok(entries)
-}
 
 pub fn list(vector: &Vector) -> Result<(), String> {
     let labelled = vector.input().flag("labelled");
@@ -27,13 +20,8 @@ pub fn list(vector: &Vector) -> Result<(), String> {
         entries.iter().for_each(|entry| entry.encode(&mut list));
         list
     };
-    [1, 40, usize::MAX].into_iter().try_for_each(|piece| {
-        vector.codec(
-            |fields| fields.structures("entries").map(entry).collect(),
-            encode,
-            |list| decode_list(list, piece, labelled),
-        )
-    })
+    let build = |fields: Fields<'_>| fields.structures("entries").map(entry).collect();
+    vector.codec(build, encode, |list| decode_list(list, labelled))
 }
 
 fn build_stream(fields: Fields<'_>) -> Stream {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, delta as compress_delta, undelta};
 use redkeep::format::limits::CHUNK_MAX;
-use redkeep::format::recipe::{ListDecoder, ListEntry};
+use redkeep::format::list::decode_list;
 use redkeep::rdb::{Structure, looks_like_rdb, read_header, read_preamble, read_structure};
 
 /// Sizes of pieces that make no difference.
@@ -19,22 +19,14 @@ fn all_equal<T: PartialEq + std::fmt::Debug>(items: impl IntoIterator<Item = T>)
     first
 }
 
-/// STREAM-3
+/// LIST-1: what is accepted is whole entries, and written the same.
 pub fn list(bytes: &[u8]) {
     for labelled in [false, true] {
-        let read = |size: usize| {
-            let (mut decoder, mut entries) = (ListDecoder::new(labelled), Vec::new());
-            for piece in bytes.chunks(size) {
-                decoder.push(piece, &mut entries).ok()?;
-                assert!(decoder.begun().len() < 1100, "more is held than one entry");
-                decoder = ListDecoder::resumed(decoder.is_labelled(), decoder.begun().to_vec());
-            }
-            decoder.finish().ok().map(|()| entries)
-        };
-        if let Some(entries) = all_equal(PIECES.map(read)) {
+        if let Ok(entries) = decode_list(bytes, labelled) {
             let mut written = Vec::new();
-            entries.iter().for_each(|entry: &ListEntry| entry.encode(&mut written));
+            entries.iter().for_each(|entry| entry.encode(&mut written));
             assert_eq!(written, bytes, "two forms of one list");
+            assert!(decode_list(&[bytes, &[0]].concat(), labelled).is_err(), "a byte left over is accepted");
         }
     }
 }
