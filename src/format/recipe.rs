@@ -65,19 +65,29 @@ pub struct Part {
     /// Streams by role.
     #[n(2)]
     pub streams: BTreeMap<u64, Stream>,
+    /// What else the method needs, in a form of its own.
+    #[n(3)]
+    #[cbor(with = "minicbor::bytes")]
+    pub parameters: Option<Vec<u8>>,
 }
 
 impl Part {
     /// A part that is the content of one stream.
     pub fn opaque(content: Stream) -> Part {
-        Part { method: OPAQUE, length: content.length, streams: BTreeMap::from([(ROLE_CONTENT, content)]) }
+        let length = content.length;
+        Part { method: OPAQUE, length, streams: BTreeMap::from([(ROLE_CONTENT, content)]), parameters: None }
     }
 
     /// RECIPE-2, for readers: the stream whose content is the part's bytes.
     ///
     /// RECIPE-4: a method this reader does not know is refused by its number.
+    ///
+    /// RECIPE-6: nothing that a method is given is passed over.
     pub fn content(&self) -> Result<&Stream, Malformed> {
         match (self.method, self.streams.get(&ROLE_CONTENT)) {
+            (OPAQUE, _) if self.parameters.is_some() => {
+                Err(Malformed::new("recipe", "an opaque part with parameters needs a newer redkeep"))
+            }
             (OPAQUE, Some(stream)) if stream.length == self.length && self.streams.len() == 1 => Ok(stream),
             (OPAQUE, _) => Err(Malformed::new("recipe", "an opaque part whose stream does not fit it")),
             (method, _) => Err(Malformed::new("recipe", format!("method {method} needs a newer redkeep"))),
@@ -112,7 +122,7 @@ mod tests {
         Stream { length, levels: 0, top: vec![], labelled: None }
     }
 
-    /// RECIPE-1, RECIPE-2, RECIPE-4
+    /// RECIPE-1, RECIPE-2, RECIPE-4, RECIPE-6
     #[test]
     fn a_recipe_that_does_not_fit_its_file_or_is_of_an_unknown_method_is_refused() {
         let recipe = vec![Part::opaque(stream(5)), Part::opaque(stream(7))];
@@ -123,6 +133,8 @@ mod tests {
         assert!(check_recipe(&[Part::opaque(Stream { top: vec![0; 8193], ..stream(1) })], 1).is_err());
         assert_eq!(Part::opaque(stream(5)).content(), Ok(&stream(5)));
         assert!(Part { length: 6, ..Part::opaque(stream(5)) }.content().is_err());
+        let told = Part { parameters: Some(Vec::new()), ..Part::opaque(stream(5)) };
+        assert!(told.content().is_err());
         let later = Part { method: CANONICAL_RDB, ..Part::opaque(stream(5)) };
         assert_eq!(later.content().map_err(|e| e.why), Err("method 1 needs a newer redkeep".into()));
     }

@@ -282,7 +282,9 @@ impl Work<'_> {
 /// The stream whose content is a part's bytes. A method this version does not know is no damage.
 pub(super) fn content_of(part: &Part) -> Result<&Stream, RepositoryError> {
     match part.method {
-        OPAQUE => part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed)),
+        OPAQUE if part.parameters.is_none() => {
+            part.content().map_err(|malformed| RepositoryError::damaged("a recipe", malformed))
+        }
         method => Err(RepositoryError::NeedsNewer { method }),
     }
 }

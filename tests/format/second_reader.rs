@@ -160,6 +160,10 @@ impl SecondReader {
                 let name = if part.method == 1 { "canonical RDB" } else { "unknown" };
                 return Err(format!("rebuilding method {} ({name}) is not supported", part.method));
             }
+            // RECIPE-6
+            if part.parameters.is_some() {
+                return Err("an opaque part with parameters".into());
+            }
             // RECIPE-2
             let stream = part.streams.get(&0).filter(|stream| stream.length == part.length && part.streams.len() == 1);
             self.chunks.stream(

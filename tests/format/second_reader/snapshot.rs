@@ -67,6 +67,7 @@ pub(super) struct Part {
     pub(super) method: u64,
     pub(super) length: u64,
     pub(super) streams: BTreeMap<u64, Stream>,
+    pub(super) parameters: Option<Vec<u8>>,
 }
 
 /// A sequence of bytes stored as chunks.
@@ -196,6 +197,7 @@ impl Part {
             method: map.required(0, cbor::uint)?,
             length: map.required(1, cbor::uint)?,
             streams: map.required(2, |decoder| cbor::keyed(decoder, cbor::uint, Stream::read))?,
+            parameters: map.optional(3, cbor::bytes)?,
         })
     }
 }

@@ -45,6 +45,7 @@ pub fn build_recipe(parts: &[serde_json::Value]) -> Recipe {
             .iter()
             .map(|(role, stream)| (role.parse().unwrap(), build_stream(Fields(stream))))
             .collect(),
+        parameters: fields.maybe("parameters").map(bytes),
     };
     parts.iter().map(Fields).map(part).collect()
 }
