@@ -108,7 +108,7 @@ fn what_was_set_aside_is_neither_put_back_nor_removed_through_a_link() {
     let listed = scene.quiet(&["undo", target, "--list"]);
     assert!(!listed.stdout.contains("20200101T"), "{}", listed.stdout);
     assert_eq!(scene.run(&["undo", target, "--remove", "20200101T000000Z"]).code, 1);
-    scene.quiet(&["undo", target, "--remove", "20200102T000000Z"]);
+    scene.quiet(&["undo", target, "--remove", "20200102T000000Z", "--yes"]);
     assert!(!scene.home().join(".redkeep-aside-target-20200102T000000Z").exists());
     scene.assert_unharmed("removed what was set aside");
     scene.quiet(&["undo", target]);
