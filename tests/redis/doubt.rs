@@ -114,6 +114,13 @@ fn drilled(repository: &Repository, chosen: &Chosen, kind: ServerKind) -> redkee
     drill::drill(repository, chosen, &options, &Silent).unwrap()
 }
 
+/// Stops the server with a save, in a later second than its last command: the times of its files tell them apart.
+fn stop_saving_a_second_later(server: &mut RedisServer) {
+    let written = SystemTime::now();
+    wait_for("the next second", || (written.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
+    server.stop_saving();
+}
+
 #[test]
 fn a_drill_loads_the_dump_as_well_and_equal_contents_settle_it() {
     for (kind, change) in
@@ -130,9 +137,7 @@ fn a_drill_loads_the_dump_as_well_and_equal_contents_settle_it() {
             order(&server, "CONFIG SET appendonly no");
             order(&server, change);
         }
-        let written = SystemTime::now();
-        wait_for("the next second", || (written.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
-        server.stop_saving();
+        stop_saving_a_second_later(&mut server);
         let (repository, chosen) = stored(data.path());
         let report = drilled(&repository, &chosen, kind);
         let noted = repository.drill_results().unwrap().get(&chosen.name).map(|record| record.passed());
@@ -157,9 +162,7 @@ fn a_server_that_was_stopped_in_good_order_is_put_back_as_it_was_with_a_word() {
         let config = ServerOptions::with_config(&["appendonly yes", "appendfsync always", "save 3600 1"]);
         let mut server = RedisServer::start_with(kind, data.path(), config);
         order(&server, "SET era last");
-        let written = SystemTime::now();
-        wait_for("the next second", || (written.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
-        server.stop_saving();
+        stop_saving_a_second_later(&mut server);
         let (repository, chosen) = stored(data.path());
         let told = doubt(&chosen.snapshot).expect("times alone do not tell");
         assert!(told.what.contains("may be older than its dump"), "{told:?}");
