@@ -5,7 +5,7 @@ use std::fs;
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
 
-use crate::restore_server::{Captured, Victim, take};
+use crate::restore_server::{Captured, Taken, Victim, take};
 use crate::restore_server_hostile::{get, killed, order};
 use crate::support::server::{ServerKind, wait_for};
 
@@ -44,15 +44,21 @@ fn a_server_that_lived_on_after_a_killed_restore_is_restored_anew_and_told_so() 
     }
 }
 
-#[test]
-fn what_nobody_touched_since_a_killed_restore_is_finished() {
+/// A restore of a dump that was killed once the files were exchanged, while it waited for the server; `None` without that server.
+fn restore_killed_before_the_start() -> Option<(Taken, Victim)> {
     let kind = ServerKind::Redis7;
     if kind.is_skipped() {
-        return;
+        return None;
     }
     let taken = take(kind, Captured::Dump, &[]);
     let victim = Victim::start(kind, &[]);
     killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
+    Some((taken, victim))
+}
+
+#[test]
+fn what_nobody_touched_since_a_killed_restore_is_finished() {
+    let Some((taken, victim)) = restore_killed_before_the_start() else { return };
     victim.start_by_hand();
     victim.shut_down();
     let report = victim.restore(&taken).unwrap();
@@ -62,13 +68,7 @@ fn what_nobody_touched_since_a_killed_restore_is_finished() {
 
 #[test]
 fn an_undo_needs_no_server_that_can_load_what_was_restored() {
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = take(kind, Captured::Dump, &[]);
-    let victim = Victim::start(kind, &[]);
-    killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
+    let Some((_, victim)) = restore_killed_before_the_start() else { return };
     fs::write(victim.dir.path().join("dump.rdb"), b"REDIS0099 of another world").unwrap();
     assert!(!victim.is_running());
     let report = undo_server(&victim.options, &Silent).unwrap();
