@@ -186,6 +186,14 @@ impl RedisError {
             | Self::Login { hint, .. }
             | Self::Server { hint, .. }
             | Self::Stopped { hint, .. } => Some(hint),
+            Self::NotLoaded { lack: Some(lack), .. } => Some(match lack {
+                Lack::Command(_) => {
+                    "the AOF has a command that the server does not know: load the module that has it, or give back the \
+                     name it was renamed to; or restore a dump (a backup with --mode rdb)"
+                }
+                Lack::Module(_) => "the data need that module: load it in the server, and in its configuration",
+                Lack::Version(_) => "the data are of a later version: restore into such a server",
+            }),
             Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }

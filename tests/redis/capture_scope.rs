@@ -182,3 +182,19 @@ fn a_file_that_is_no_part_of_a_live_dataset_need_not_be_readable() {
     assert_eq!(captured_with(&server, Mode::Rdb, &include).left.count(), 2);
     set_mode(0o700);
 }
+
+/// CAPTURE-3
+#[test]
+fn another_repository_is_known_by_what_it_holds_and_taken_only_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &["dump.rdb", "copies/plain/config"]);
+    let hands = crate::support::repository::Hands::new(7);
+    let store = crate::support::repository::local(&dir.path().join("copies/one"));
+    crate::support::repository::create(store, &hands);
+    let captured = capture_directory(dir.path(), &CaptureOptions::default()).unwrap();
+    assert_eq!(left_out(&captured), [("copies/one".to_owned(), Why::Own(Whose::AnotherRepository))]);
+    assert_eq!(paths(&captured), ["copies", "copies/plain", "copies/plain/config", "dump.rdb"]);
+    let options = CaptureOptions { include: vec!["copies/one".into()], ..CaptureOptions::default() };
+    let captured = capture_directory(dir.path(), &options).unwrap();
+    assert!(paths(&captured).contains(&"copies/one/config".to_owned()) && left_out(&captured).is_empty());
+}

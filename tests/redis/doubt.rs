@@ -102,6 +102,22 @@ fn a_single_aof_is_named_beside_a_manifest_of_its_name_for_a_server_before_7_0()
     assert_eq!(value(ServerKind::Redis62, &dir, &["appendonly yes"]).as_deref(), Some("old"));
 }
 
+#[test]
+fn a_single_aof_of_another_name_beside_a_manifest_can_be_named_too() {
+    if ServerKind::Redis7.is_skipped() || ServerKind::Redis62.is_skipped() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    left_by(ServerKind::Redis7, data.path(), &[], "new");
+    left_by(ServerKind::Redis62, data.path(), &["appendfilename other.aof"], "old");
+    let (repository, chosen) = stored(data.path());
+    let hint = refused(&repository, &chosen, "aof");
+    assert!(hint.contains("--from appendonlydir/appendonly.aof.manifest or --from other.aof"), "{hint}");
+    let (_, dir) = restored(&repository, &chosen, Some("other.aof"));
+    let config = ["appendonly yes", "appendfilename other.aof"];
+    assert_eq!(value(ServerKind::Redis62, &dir, &config).as_deref(), Some("old"));
+}
+
 fn drilled(repository: &Repository, chosen: &Chosen, kind: ServerKind) -> redkeep::operations::drill::Report {
     let scratch = tempfile::tempdir().unwrap();
     let place = scratch.path().to_path_buf();

@@ -193,6 +193,16 @@ fn another_module_than_that_of_the_data_will_not_do() {
     let added = commands(older, &[&bloom], &["BF.ADD b 1"]);
     let mut victim = Victim::start(newer, &["appendonly yes"]);
     refused_dry_too(&mut victim, &added, "BF.ADD", "of a module it has not loaded");
+    // Without an AOF of its own it is given what a server of its kind has made of them.
+    let victim = Victim::start(newer, &[]);
+    let error = victim.restore(&added).unwrap_err();
+    assert!(error.to_string().contains("Unknown command 'BF.ADD'"), "{error}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("a command that the server does not know")),
+        "{:?}",
+        error.hint()
+    );
+    order(victim.server(), "PING");
 }
 
 #[test]

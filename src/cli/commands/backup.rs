@@ -40,7 +40,7 @@ use crate::repository::IntakeOptions;
 ///
 /// With DIR no server is asked, and all its files are captured as they are, but logs, pid files and temporary files.
 ///
-/// A repository, cache or state directory of redkeep below the directory is never taken, nor is another file system.
+/// A repository of redkeep below the directory is never taken, nor the cache and state directories in use, nor another file system.
 ///
 /// The dataset is the server or directory over time. It is called HOST:PORT or HOST:DIR unless it is named: name it if these
 /// may change.

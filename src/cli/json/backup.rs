@@ -109,6 +109,7 @@ impl LeftOutOf {
     fn of(left: &Left) -> Self {
         let why = match left.why {
             Why::Own(Whose::Repository) => "repository",
+            Why::Own(Whose::AnotherRepository) => "another-repository",
             Why::Own(Whose::Cache) => "cache",
             Why::Own(Whose::State) => "state",
             Why::OtherFileSystem => "other-file-system",

@@ -56,14 +56,15 @@ pub fn doubt(snapshot: &Snapshot) -> Option<Doubt> {
     let is_told = |code: &str| snapshot.warnings.iter().any(|warning| warning.code == code);
     let aofs = aofs(snapshot);
     let doubt = |what: String, hint: String| Some(Doubt { what, hint });
-    if let (true, [first, ..]) = (is_told(SEVERAL_AOFS), aofs.as_slice()) {
+    if is_told(SEVERAL_AOFS) && !aofs.is_empty() {
         let or_dump = if has(Role::Dump) { ", or the dump with --from rdb" } else { "" };
+        let ways: Vec<String> = aofs.iter().map(|aof| format!("--from {aof}")).collect();
         return doubt(
             format!(
                 "the snapshot holds several AOFs, and which of them is the dataset is not known: {}",
                 aofs.join(", ")
             ),
-            format!("name one of them: --from {first}{or_dump}"),
+            format!("name one of them: {}{or_dump}", ways.join(" or ")),
         );
     }
     let why = match is_told(AOF_NOT_WRITTEN) {
@@ -91,9 +92,13 @@ pub fn is_either(snapshot: &Snapshot) -> bool {
         && has(&[Role::Manifest, Role::SingleAof])
 }
 
-/// The manifests and the single AOF that a snapshot holds.
+/// The manifests and the single AOFs that a snapshot holds.
 fn aofs(snapshot: &Snapshot) -> Vec<String> {
-    let is_aof = |file: &&File| file.role == Role::SingleAof || is_manifest(file);
+    let is_single = |file: &File| match file.role {
+        Role::Other => file.kind == FileKind::File && !file.path.contains(&b'/') && file.path.ends_with(b".aof"),
+        role => role == Role::SingleAof,
+    };
+    let is_aof = |file: &&File| is_single(file) || is_manifest(file);
     let mut aofs: Vec<&File> = snapshot.files.iter().filter(is_aof).collect();
     aofs.sort_by_key(|file| file.role == Role::Other);
     aofs.into_iter().map(File::display_path).collect()

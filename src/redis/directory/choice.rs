@@ -1,14 +1,17 @@
 //! What of a directory is wanted.
 
 use std::fs::{self, Metadata};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::names::{file_name, is_part_name, parent};
-use super::opened::FileId;
+use super::opened::{FileId, Opening, open};
 use super::options::{CaptureOptions, Own, Whose};
 use super::patterns::Patterns;
 use super::told::Told;
 use crate::aof::manifest_name;
+use crate::format::object::Kind;
+use crate::format::sealing::{HEADER, Header};
 use crate::redis::error::RedisError;
 
 /// What of a directory is wanted.
@@ -61,6 +64,12 @@ impl<'t> Choice<'t> {
         self.own.iter().find(|(own, _)| *own == id).map(|(_, whose)| *whose)
     }
 
+    /// The same of what stands there, which may be a repository that nobody named.
+    pub(super) fn whose_place(&self, path: &[u8], place: &Path, metadata: &Metadata) -> Option<Whose> {
+        let is_another = || !self.include.matches(path) && is_repository(place);
+        self.whose(metadata).or_else(|| is_another().then_some(Whose::AnotherRepository))
+    }
+
     /// A directory that is a place of redkeep's, or is in one, is no data directory.
     pub(super) fn refuse_own(&self, directory: &Path) -> Result<(), RedisError> {
         let mut above = directory.ancestors().filter_map(|above| self.whose(&fs::metadata(above).ok()?));
@@ -70,6 +79,7 @@ impl<'t> Choice<'t> {
                 directory: directory.to_owned(),
                 problem: match whose {
                     Whose::Repository => "it is in the repository itself, or is it",
+                    Whose::AnotherRepository => "it is a repository of redkeep",
                     Whose::Cache => "it is in redkeep's own cache directory, or is it",
                     Whose::State => "it is in redkeep's own state directory, or is it",
                 },
@@ -77,6 +87,14 @@ impl<'t> Choice<'t> {
             }),
         }
     }
+}
+
+/// Whether a directory is a repository: its `config` says so in the clear.
+fn is_repository(directory: &Path) -> bool {
+    let Ok(Opening::File(file, _)) = open(&directory.join("config"), false) else { return false };
+    let mut first = [0; HEADER];
+    file.read_exact_at(&mut first, 0).is_ok()
+        && Header::decode(&first).is_ok_and(|(header, _)| header.kind == Kind::Config)
 }
 
 fn id(path: &Path) -> Option<FileId> {

@@ -179,7 +179,7 @@ impl Walk<'_> {
 
     /// CAPTURE-4: another file system is gone into only where it holds an AOF, or is included.
     fn judge_directory(&mut self, listed: Listed, taken: bool, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
-        if let Some(whose) = self.choice.whose(&listed.metadata) {
+        if let Some(whose) = self.choice.whose_place(&listed.path, &listed.place, &listed.metadata) {
             self.listing.left.push(listed.path, Why::Own(whose));
             return Ok(());
         }

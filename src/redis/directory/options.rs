@@ -35,6 +35,8 @@ pub struct Own {
 pub enum Whose {
     /// The repository that is stored into.
     Repository,
+    /// Another one, by what it holds.
+    AnotherRepository,
     /// What this host knows of repositories, and can be had again.
     Cache,
     /// What this host has seen of repositories.
@@ -45,6 +47,7 @@ impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Whose::Repository => "the repository itself",
+            Whose::AnotherRepository => "another repository of redkeep",
             Whose::Cache => "redkeep's own cache",
             Whose::State => "redkeep's own state",
         })
