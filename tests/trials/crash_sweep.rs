@@ -29,7 +29,7 @@ fn condemned(world: &World) {
 const STORES: [&str; 4] = ["+index", "+leases", "+packs", "+snapshots"];
 
 /// The folders in which objects came (`+`) and went (`-`).
-fn effects(before: &[String], after: &[String]) -> Vec<String> {
+pub fn effects(before: &[String], after: &[String]) -> Vec<String> {
     let folder = |name: &String| name.split('/').next().unwrap().to_owned();
     let new_in = |of: &[String], than: &[String], sign: char| -> BTreeSet<String> {
         of.iter().filter(|name| !than.contains(name)).map(|name| format!("{sign}{}", folder(name))).collect()

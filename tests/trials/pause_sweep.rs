@@ -13,7 +13,7 @@ use redkeep::operations::OperationError;
 use redkeep::repository::RepositoryError;
 use redkeep::store::{PutNew, Store};
 
-use crate::crash_sweep::history;
+use crate::crash_sweep::{effects, history};
 use crate::operations::*;
 use crate::support::sim::{Listing, PUT_NEWS};
 use crate::support::stores::{Call, PausableStore, Verb};
@@ -125,11 +125,16 @@ fn meanwhile(run: &World, held: Operation, other: Operation, pace: Pace, place: 
         }
         run.hands.pass(pace.step);
     };
+    let before = run.store.names();
     done(other, "beta");
     done(FORGET, "beta");
     done(PRUNE, "beta");
     done(PRUNE, "beta");
     done(BACKUP, "gamma");
+    // The one that is held wakes in another world than the one it knew.
+    let done = effects(&before, &run.store.names());
+    let is_swept = |done: &String| done == "-packs" || done == "+condemned";
+    assert!(done.iter().any(is_swept), "{place}: nothing was condemned or deleted meanwhile: {done:?}");
 }
 
 fn is_refused_beside_a_rotation(error: &Failure) -> bool {
