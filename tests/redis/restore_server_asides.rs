@@ -91,7 +91,18 @@ fn one_that_the_server_would_not_load_is_refused_before_it_is_stopped() {
     let process = victim.server().info().number("process_id");
     let error = undo_server(&victim.options, &Silent).unwrap_err();
     assert!(error.to_string().contains("has none: it would start without"), "{error}");
+    // An aside that was emptied is no server that was empty.
+    for entry in std::fs::read_dir(&oldest.path).unwrap() {
+        let entry = entry.unwrap().path();
+        std::fs::rename(&entry, victim.dir.path().join(entry.file_name().unwrap()).with_extension("away")).unwrap();
+    }
+    for dry_run in [true, false] {
+        victim.options.dry_run = dry_run;
+        let error = undo_server(&victim.options, &Silent).unwrap_err();
+        assert!(error.to_string().contains("it would start empty") && error.hint().is_some(), "{error}");
+    }
     assert_eq!(victim.server().info().number("process_id"), process);
+    taken.held.assert_equal(&victim.holds(), "nothing was put back");
 }
 
 #[test]

@@ -120,8 +120,12 @@ impl Place {
             .into())
         };
         match there.iter().find(|(name, _)| name == main) {
-            // The server was empty then.
-            None if there.is_empty() => Ok(picked),
+            None if there.is_empty() => Err(OperationError::Refused {
+                what: format!("{} holds none of the server's files: it would start empty", picked.path().display()),
+                hint: "look for what was moved or removed, and put it there again; where the server was empty then, FLUSHALL \
+                       makes it so"
+                    .into(),
+            }),
             None => refuse(format!(
                 "the server loads {}, and {} has none: it would start without what is put back",
                 main.to_string_lossy(),

@@ -61,16 +61,7 @@ pub fn undo_directory(
     to: Option<UnixMillis>,
     state: Option<&Path>,
 ) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Ok(held) = Held::open(directory) else { return Ok(None) };
-    let site = Site::of(&held)?;
-    let journals = Journals::existing(state)?;
-    let journals = match journals {
-        Some(journals) if journals.read(&site)?.is_some() => journals,
-        Some(_) | None => {
-            refuse_0_1(&held)?;
-            return Ok(None);
-        }
-    };
+    let Some((held, site, journals)) = restored_into(directory, state)? else { return Ok(None) };
     super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
     let place = Place::lock(&held, journals)?;
     if place.leaves_to_others(to)? {
@@ -87,12 +78,7 @@ pub fn look_at_undo(
     to: Option<UnixMillis>,
     state: Option<&Path>,
 ) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Ok(held) = Held::open(directory) else { return Ok(None) };
-    let site = Site::of(&held)?;
-    let journals = match Journals::existing(state)? {
-        Some(journals) if journals.read(&site)?.is_some() => journals,
-        Some(_) | None => return refuse_0_1(&held).map(|()| None),
-    };
+    let Some((held, _, journals)) = restored_into(directory, state)? else { return Ok(None) };
     let nothing = || OperationError::NothingAside { path: held.path().display().to_string() };
     let place = Place::lock(&held, journals)?;
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
@@ -100,6 +86,16 @@ pub fn look_at_undo(
         return Ok(None);
     }
     place.would_put_back(&journal, to, None).map(Some)
+}
+
+/// A directory of which a journal says what a restore into its server did.
+fn restored_into(directory: &Path, state: Option<&Path>) -> Result<Option<(Held, Site, Journals)>, OperationError> {
+    let Ok(held) = Held::open(directory) else { return Ok(None) };
+    let site = Site::of(&held)?;
+    match Journals::existing(state)? {
+        Some(journals) if journals.read(&site)?.is_some() => Ok(Some((held, site, journals))),
+        Some(_) | None => refuse_0_1(&held).map(|()| None),
+    }
 }
 
 /// Without a journal of ours: one that was left in the directory is not followed.
