@@ -279,6 +279,16 @@ fn the_files_of_an_aof_are_joined_for_a_server_before_7() {
     restores(&taken, ServerKind::Redis62, AOF_OFF, |_| {});
 }
 
+/// A dump, and another server of that kind which redkeep would start again as the plain process it is.
+pub fn plain(kind: ServerKind) -> Option<(Taken, Victim)> {
+    if kind.is_skipped() {
+        return None;
+    }
+    let mut victim = Victim::start(kind, &[]);
+    victim.options.commands.start = None;
+    Some((take(kind, Captured::Dump, &[]), victim))
+}
+
 /// What is refused leaves the server as it was, with the same process.
 pub fn refused(victim: &Victim, taken: &Taken, words: &str, hint: &str) {
     let before = (victim.server().info().number("process_id"), files(&victim.directory()));
@@ -326,13 +336,7 @@ fn a_server_that_cannot_read_it_or_may_not_be_stopped_is_left_alone() {
 
 #[test]
 fn settings_that_a_restart_would_lose_are_seen_before_anything_is_stopped() {
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = take(kind, Captured::Dump, &[]);
-    let mut victim = Victim::start(kind, &[]);
-    victim.options.commands.start = None;
+    let Some((taken, victim)) = plain(ServerKind::Redis7) else { return };
     redis::cmd("CONFIG").arg("SET").arg("appendonly").arg("yes").exec(&mut victim.server().connection()).unwrap();
     wait_for("the rewrite", || {
         let info = victim.server().info();

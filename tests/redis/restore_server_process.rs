@@ -10,7 +10,7 @@ use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
 use rustix::process::geteuid;
 
-use crate::restore_server::{Captured, Victim, take};
+use crate::restore_server::{Captured, Victim, plain, take};
 use crate::restore_server_program::Scene;
 use crate::support::server::{Info, RedisServer, ServerKind, wait_for};
 
@@ -76,19 +76,13 @@ fn what_was_answered_before_the_stop_comes_back_by_the_undo() {
 #[test]
 fn a_plain_process_goes_on_writing_to_the_file_it_wrote_to_whatever_has_its_name() {
     use std::os::unix::fs::MetadataExt as _;
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = take(kind, Captured::Dump, &[]);
-    let mut victim = Victim::start(kind, &[]);
-    victim.options.commands.start = None;
+    let Some((taken, victim)) = plain(ServerKind::Redis7) else { return };
     victim.shut_down();
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     let log = std::fs::File::create(at("log")).unwrap();
     let mut command = Command::new("setsid");
-    command.arg("--fork").arg(kind.executable()).arg(victim.server().config_file());
+    command.arg("--fork").arg(ServerKind::Redis7.executable()).arg(victim.server().config_file());
     assert!(command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status().unwrap().success());
     crate::support::server::wait_for("the server", || victim.is_running().then_some(()));
     victim.start_by_hand();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::{Consent, Options, undo_server};
 
-use crate::restore_server::{Captured, Victim, refused, take};
+use crate::restore_server::{Captured, Victim, plain, refused, take};
 use crate::support::server::{ServerKind, wait_for};
 
 /// Refused dry and in earnest, by a restore and by an undo.
@@ -24,13 +24,7 @@ fn is_left_alone(victim: &mut Victim, taken: &crate::restore_server::Taken, word
 /// LOCAL-24
 #[test]
 fn a_server_whose_configuration_cannot_start_it_any_more_is_left_running() {
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = take(kind, Captured::Dump, &[]);
-    let mut victim = Victim::start(kind, &[]);
-    victim.options.commands.start = None;
+    let Some((taken, mut victim)) = plain(ServerKind::Redis7) else { return };
     victim.restore(&taken).unwrap();
     let config = victim.server().config_file();
     let sound = fs::read_to_string(&config).unwrap();
@@ -53,23 +47,17 @@ fn a_server_whose_configuration_cannot_start_it_any_more_is_left_running() {
 
 #[test]
 fn a_server_whose_program_was_upgraded_since_is_restored_into_and_told_so() {
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = take(kind, Captured::Dump, &[]);
-    let mut victim = Victim::start(kind, &[]);
-    victim.options.commands.start = None;
+    let Some((taken, mut victim)) = plain(ServerKind::Redis7) else { return };
     victim.shut_down();
     let place = tempfile::tempdir().unwrap();
     let (program, new) = (place.path().join("redis-server"), place.path().join("new"));
-    fs::copy(kind.executable(), &program).unwrap();
+    fs::copy(ServerKind::Redis7.executable(), &program).unwrap();
     victim.options.program = Some(program.clone());
     let mut command = Command::new("setsid");
     command.arg("--fork").arg(&program).arg(victim.server().config_file());
     assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     wait_for("the server", || victim.is_running().then_some(()));
-    fs::copy(kind.executable(), &new).unwrap();
+    fs::copy(ServerKind::Redis7.executable(), &new).unwrap();
     fs::rename(&new, &program).unwrap();
     let report = victim.restore(&taken).unwrap();
     assert!(report.notes.iter().any(|note| note.contains("was replaced since the server was started")), "{report:?}");
