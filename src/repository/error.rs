@@ -208,10 +208,9 @@ impl RepositoryError {
             RepositoryError::OtherRepository { found, .. } => {
                 return Some(format!("if it was replaced on purpose, say so once with: --accept-repository {found}"));
             }
-            RepositoryError::OtherDraft { made_by, .. } => {
-                return Some(format!(
-                    "restore from it with a redkeep {made_by} of its time, and back up into a new repository"
-                ));
+            RepositoryError::OtherDraft { .. } => {
+                "nothing in it is lost: the program that made it still reads it, so keep that one to restore from it; from now \
+                 on back up into a new repository: redkeep init --repo LOCATION"
             }
             RepositoryError::Damaged { object, .. } if *object == Name::Config.to_string() => {
                 "nothing can be opened without it: put back a copy from a mirror of the repository"

@@ -180,3 +180,19 @@ fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt()
     let cause = std::error::Error::source(&refused).map_or(refused.to_string(), ToString::to_string);
     assert!(cause.contains("method 1"), "{refused}: {cause}");
 }
+
+/// OBJ-6
+#[test]
+fn redkeep_refuses_another_draft_and_says_what_to_do() {
+    for draft in [None, Some(1), Some(3)] {
+        let temp = TempDir::new().unwrap();
+        let writer = MiniWriter::create(temp.path().to_path_buf());
+        writer.config_of_draft([16384, 65536, 262144], draft);
+        let secret = password(mini_writer::PASSWORD);
+        let ambient = Hands::new(9).ambient("a");
+        let refused = Repository::open(local(temp.path()), secret, ambient, Places::default(), None);
+        let Err(error) = refused.map(drop) else { panic!("draft {draft:?} is opened") };
+        assert!(error.to_string().contains("made by redkeep 0.1.0, in another draft"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("keep that one to restore from it")));
+    }
+}
