@@ -18,6 +18,7 @@ use crate::store::StoreError;
 /// What a command has done.
 pub(crate) struct Outcome {
     text: String,
+    short: String,
     json: String,
     kind: Kind,
     notes: Vec<String>,
@@ -49,13 +50,27 @@ impl Outcome {
 
     /// Nothing is left to print.
     pub fn nothing() -> Outcome {
-        let (text, json) = (String::new(), String::new());
-        Outcome { text, json, kind: Kind::Nothing, notes: Vec::new(), warnings: Vec::new(), code: Code::Done }
+        Self::of(Kind::Nothing, String::new(), String::new())
     }
 
     fn new(kind: Kind, text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
-        let json = serde_json::to_string(json)?;
-        Ok(Outcome { text, json, kind, notes: Vec::new(), warnings: Vec::new(), code: Code::Done })
+        Ok(Self::of(kind, text, serde_json::to_string(json)?))
+    }
+
+    fn of(kind: Kind, text: String, json: String) -> Outcome {
+        let (notes, warnings) = (Vec::new(), Vec::new());
+        Outcome { text, short: String::new(), json, kind, notes, warnings, code: Code::Done }
+    }
+
+    /// The same in a few words, for the line of a run of which this is a step.
+    pub fn in_short(mut self, short: String) -> Outcome {
+        self.short = short;
+        self
+    }
+
+    /// What a run keeps of a step: the few words, what `--json` would print, the warnings, and how it ended.
+    pub fn into_step(self) -> (String, String, Vec<String>, Code) {
+        (self.short, self.json, self.warnings, self.code)
     }
 
     /// Lines that a person should see and that change nothing.

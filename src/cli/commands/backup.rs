@@ -17,7 +17,6 @@ use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, key_count, time};
 use crate::format::counts::{KeyCount, Uncounted};
 use crate::format::snapshot::Warning;
-use crate::operations::OperationError;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
@@ -25,7 +24,7 @@ use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source};
 use crate::redis::server::{LiveOptions, Mode, SavePatience, WhereOptions};
 use crate::redis::{CaptureOptions, Left, LeftOut, Why};
-use crate::repository::IntakeOptions;
+use crate::repository::{IntakeOptions, Repository};
 
 /// Take one snapshot of a live server, or of a data directory
 ///
@@ -219,34 +218,54 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         read_all: arguments.read_all,
     };
     let report = backup(&repository, &options, &context.progress)?;
+    if !arguments.drill.drill {
+        return outcome(&repository, &report, None);
+    }
+    let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
+    let renamed = &arguments.server.login.renamed_command;
+    match arguments.drill.run(&repository, &chosen, None, renamed, context) {
+        Ok(drilled) => {
+            let outcome = outcome(&repository, &report, Some(&drilled))?;
+            Ok(outcome.with_warnings(drill::warnings(&drilled)).with_damage(!drilled.passed()))
+        }
+        Err(error) => {
+            let is_damaged = error.is_damage();
+            let why = format!("the snapshot is stored, but no drill was done: {:#}", anyhow::Error::new(error));
+            Ok(outcome(&repository, &report, None)?.with_warnings([why]).with_damage(is_damaged))
+        }
+    }
+}
+
+/// What a backup answers.
+pub(super) fn outcome(
+    repository: &Repository,
+    report: &Report,
+    drilled: Option<&drill::Report>,
+) -> anyhow::Result<Outcome> {
     // The snapshot is committed: what cannot be compared now is a warning.
-    let (changes, trouble) = match since_previous(&repository, &report.snapshot) {
+    let (changes, trouble) = match since_previous(repository, &report.snapshot) {
         Ok(changes) => (changes, None),
         Err(error) => {
             (None, Some(format!("cannot compare with the previous snapshot: {:#}", anyhow::Error::new(error))))
         }
     };
-    let mut text = text(&report, changes.as_ref());
-    let (mut drilled, mut failed_drill) = (None, None);
-    if arguments.drill.drill {
-        let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
-        match arguments.drill.run(&repository, &chosen, None, &arguments.server.login.renamed_command, context) {
-            Ok(drill) => drilled = Some(drill),
-            Err(error) => failed_drill = Some(error),
-        }
-    }
-    text.push_str(&drilled.as_ref().map(drill::text).unwrap_or_default());
-    let is_damaged = failed_drill.as_ref().is_some_and(OperationError::is_damage)
-        || drilled.as_ref().is_some_and(|drill| !drill.passed());
-    let not_drilled = failed_drill
-        .map(|error| format!("the snapshot is stored, but no drill was done: {:#}", anyhow::Error::new(error)));
-    let warnings: Vec<String> =
-        report.snapshot.warnings.iter().map(warning).chain(report.left_behind.clone()).collect();
-    let mut json = json::Backup::new(&report, changes);
-    json.drill = drilled.as_ref().map(json::Drill::from);
-    let outcome = Outcome::deed(text, &json)?.with_warnings(warnings).with_warnings(trouble);
-    let outcome = outcome.with_warnings(drilled.iter().flat_map(drill::warnings)).with_warnings(not_drilled);
-    Ok(outcome.with_alarms(&report.alarms).with_damage(is_damaged))
+    let text = text(report, changes.as_ref()) + &drilled.map(drill::text).unwrap_or_default();
+    let mut json = json::Backup::new(report, changes);
+    json.drill = drilled.map(json::Drill::from);
+    let outcome = Outcome::deed(text, &json)?.in_short(in_short(report)).with_warnings(trouble);
+    let outcome = outcome.with_warnings(report.snapshot.warnings.iter().map(warning));
+    Ok(outcome.with_warnings(report.left_behind.clone()).with_alarms(&report.alarms))
+}
+
+/// A snapshot in a few words.
+fn in_short(report: &Report) -> String {
+    let (id, summary) = (short(&report.name.session), &report.snapshot.summary);
+    let cost = match summary.new_bytes {
+        0 => "nothing new".into(),
+        new => format!("{} new, {} stored", size(new), size(summary.stored_bytes)),
+    };
+    let (dataset, files) = (plain(&report.snapshot.dataset), count(summary.files, "file"));
+    format!("snapshot {id} of {dataset}, {files}, {}, {cost}", size(summary.bytes))
 }
 
 /// A stored warning on one line.

@@ -1,6 +1,6 @@
 //! `redkeep check`.
 
-pub(in crate::cli) mod json;
+mod json;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::cli::time;
 use crate::format::Id16;
 use crate::operations::check::{CheckDepth, CheckReport, Damage, check};
 use crate::operations::repair::{RepairReport, repair};
+use crate::repository::Repository;
 
 /// Lines of one kind that people are shown; --json has all.
 const SHOWN: usize = 50;
@@ -103,16 +104,33 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let repository = context.open()?;
     context.progress.stop_in_order();
     let depth = arguments.depth();
-    if arguments.repair {
-        return repaired(&repair(&repository, depth, &context.progress)?, arguments.read_data);
+    match arguments.repair {
+        true => repaired(&repair(&repository, depth, &context.progress)?, arguments.read_data),
+        false => done(&repository, depth, context),
     }
-    let report = check(&repository, depth, &context.progress)?;
+}
+
+/// Checks, and says what that answers.
+pub(super) fn done(repository: &Repository, depth: CheckDepth, context: &Context) -> anyhow::Result<Outcome> {
+    let report = check(repository, depth, &context.progress)?;
     let is_damaged = !report.is_sound();
-    let (text, json) = (text(&report, depth), json::Check::new(&report, arguments.read_data));
+    let json = json::Check::new(&report, matches!(depth, CheckDepth::Data));
+    let text = text(&report, depth);
     let outcome = if is_damaged { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
     let hint = "redkeep check --read-data --repair writes down what is lost, and the next backup stores again what it can of it";
-    let outcome = outcome.with_notes(is_damaged.then(|| hint.to_string()));
+    let outcome = outcome.in_short(in_short(&report)).with_notes(is_damaged.then(|| hint.to_string()));
     Ok(outcome.with_warnings(not_kept(&report)).with_damage(is_damaged))
+}
+
+/// What was found, in a few words.
+fn in_short(report: &CheckReport) -> String {
+    let packs = count(report.packs, "pack");
+    if report.is_sound() {
+        return format!("checked {packs}, no damage");
+    }
+    let objects = count(distinct(&report.damage).len() as u64, "object");
+    let files = count(report.lost_files.len() as u64, "file");
+    format!("checked {packs}: {objects} DAMAGED, {files} lost; see: redkeep check")
 }
 
 fn not_kept(report: &CheckReport) -> Option<String> {

@@ -7,10 +7,12 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts};
+use crate::cli::outcome::Outcome;
 use crate::cli::settings::variable;
-use crate::cli::time;
+use crate::cli::{json, time};
 use crate::operations::OperationError;
-use crate::operations::drill::{Digest, DumpHolds, Options, Report, drill};
+pub(super) use crate::operations::drill::Report;
+use crate::operations::drill::{Digest, DumpHolds, Options, drill};
 use crate::operations::list::Chosen;
 use crate::operations::restore::From;
 use crate::repository::Repository;
@@ -49,6 +51,16 @@ impl DrillArguments {
         };
         drill(repository, chosen, &options, &context.progress)
     }
+}
+
+/// What a drill answers that nothing else was asked with.
+pub(super) fn outcome(report: &Report) -> anyhow::Result<Outcome> {
+    let in_short = match report.passed() {
+        true => format!("drill passed, {}", count(report.keys(), "key")),
+        false => format!("the drill FAILED: {}", report.problems.join("; ")),
+    };
+    let outcome = Outcome::deed(text(report), &json::Drill::from(report))?.in_short(in_short);
+    Ok(outcome.with_warnings(warnings(report)).with_damage(!report.passed()))
 }
 
 /// Lines about a drill for people.

@@ -15,7 +15,7 @@ use crate::cli::{json, selector, time};
 use crate::operations::forget::policy::{PINNED, Policy};
 use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
 use crate::operations::list::{Filter, Selector};
-use crate::operations::timeline::Loss;
+use crate::operations::timeline::{Coverage, Loss};
 use crate::repository::Repository;
 
 /// Say which snapshots are no longer wanted
@@ -135,26 +135,45 @@ impl Keep {
 /// Forgets snapshots.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let what = what(&arguments)?;
-    let zone = match &what {
-        What::Policy { zone, .. } => Some(time::zone_name(zone)),
-        What::Named { .. } => None,
-    };
     let repository = context.open()?;
     context.progress.stop_in_order();
     let filter = Filter { dataset: arguments.dataset, tag: arguments.tag, since: None };
     let options = Options { what, filter, dry_run: arguments.dry_run };
-    let report = forget(&repository, &options, &context.progress).map_err(without_reserve)?;
-    let json = json::Forget::new(&report, zone.clone());
+    let (report, outcome) = done(&repository, &options, context)?;
+    if !report.datasets.is_empty() || !report.already.is_empty() {
+        return Ok(outcome);
+    }
+    let (text, is_typo) = nothing_fits(&repository, &options.filter)?;
+    Ok(if is_typo { outcome.with_warnings([text]) } else { outcome.with_notes([text]) })
+}
+
+/// Forgets, and says what that answers.
+pub(super) fn done(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
+    let report = forget(repository, options, &context.progress).map_err(without_reserve)?;
+    let zone = match &options.what {
+        What::Policy { zone, .. } => Some(time::zone_name(zone)),
+        What::Named { .. } => None,
+    };
     let text = text(&report, zone.as_deref());
+    let json = json::Forget::new(&report, zone);
     let outcome = if report.dry_run { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
     let already = report.already.iter().map(|r| format!("{} was forgotten before", short(&r.snapshot.session)));
-    let is_nothing = report.datasets.is_empty() && report.already.is_empty();
-    let nothing = if is_nothing { Some(nothing_fits(&repository, &options.filter)?) } else { None };
-    let (warning, note) = nothing.map_or((None, None), |(text, is_typo)| match is_typo {
-        true => (Some(text), None),
-        false => (None, Some(text)),
-    });
-    Ok(outcome.with_notes(already).with_notes(note).with_warnings(warning).with_alarms(&report.alarms))
+    let outcome = outcome.in_short(in_short(&report)).with_notes(already).with_alarms(&report.alarms);
+    Ok((report, outcome))
+}
+
+/// What was forgotten, in a few words.
+fn in_short(report: &Report) -> String {
+    let counts = report.datasets.iter().map(Dataset::counts);
+    let (kept, forgotten) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    let for_fall = match report.datasets.iter().map(Dataset::kept_for_fall).sum::<usize>() {
+        0 => String::new(),
+        number => format!(", kept {number} from before the keys fell"),
+    };
+    let losses = report.datasets.iter().filter_map(|dataset| dataset.timeline.as_ref());
+    let losses = losses.filter(|loss| loss.gone() != Coverage::default());
+    let timeline: String = losses.map(|loss| format!(", {}", gone(loss))).collect();
+    format!("forgot {forgotten} of {}{for_fall}{timeline}", count((kept + forgotten) as u64, "snapshot"))
 }
 
 /// Why nothing was forgotten, and whether it is for a dataset that there is not: a job with a mistyped name would never
@@ -230,7 +249,7 @@ fn of_dataset(dataset: &Dataset, dry_run: bool, zone: Option<&str>) -> String {
 }
 
 /// What of the timeline goes, in words.
-pub(super) fn gone(loss: &Loss) -> String {
+fn gone(loss: &Loss) -> String {
     let (before, gone) = (loss.before, loss.gone());
     let time = (gone.time > 0).then(|| format!("{} of {}", duration(gone.time), duration(before.time)));
     let exact = gone.exact > 0 && gone.exact != gone.time;

@@ -12,6 +12,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::operations::OperationError;
 use crate::operations::prune::{Options, Pruned, Report, Waiting, prune};
+use crate::repository::Repository;
 
 /// Give back the space of what no snapshot needs any more
 ///
@@ -74,19 +75,27 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         dry_run: arguments.dry_run,
         ..Options::default()
     };
-    let Pruned { report, short_of_space } = prune(&repository, &options, &context.progress).map_err(without_reserve)?;
-    let outcome =
-        Outcome::deed(text(&report, arguments.dry_run), &Json::new(&report, &short_of_space, arguments.dry_run))?;
-    Ok(outcome.with_warnings(short_of_space.as_ref().map(short_of_room)))
+    done(&repository, &options, context).map(|(_, outcome)| outcome)
+}
+
+/// Prunes, and says what that answers.
+pub(super) fn done(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
+    let Pruned { report, short_of_space } = prune(repository, options, &context.progress).map_err(without_reserve)?;
+    let json = Json::new(&report, &short_of_space, options.dry_run);
+    let outcome = Outcome::deed(text(&report, options.dry_run), &json)?.in_short(match report.deleted_packs {
+        0 => "nothing to delete".into(),
+        packs => format!("deleted {}, {}", count(packs, "pack"), size(report.deleted_bytes)),
+    });
+    Ok((report, outcome.with_warnings(short_of_space.as_ref().map(short_of_room))))
 }
 
 /// A repository that has little set aside.
-pub(in crate::cli) fn short_of_room(why: &String) -> String {
+fn short_of_room(why: &String) -> String {
     format!("too little room could be set aside for forget and prune on a full disk: {why}")
 }
 
 /// What is left to do where the room that was set aside for a full disk is used up as well.
-pub(in crate::cli) fn without_reserve(error: OperationError) -> anyhow::Error {
+pub(super) fn without_reserve(error: OperationError) -> anyhow::Error {
     match &error {
         OperationError::Repository(of) if of.is_full() => Hinted::new(
             error,
@@ -154,7 +163,7 @@ fn told(waiting: &Waiting) -> String {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-pub(in crate::cli) struct Json {
+struct Json {
     dry_run: bool,
     packs: u64,
     pack_bytes: u64,
@@ -190,7 +199,7 @@ enum WaitingFor {
 }
 
 impl Json {
-    pub fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
+    fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
         let stored = report.stored_again;
         let waiting = |waiting: &Waiting| match waiting {
             Waiting::Age { condemned, packs, left } => {
