@@ -17,10 +17,12 @@ use rustix::io::{Errno, retry_on_intr};
 mod reader;
 mod removal;
 mod seen;
+mod stamp;
 mod way;
 
 pub(crate) use reader::Reader;
 pub(crate) use seen::Seen;
+pub use stamp::FileStamp;
 pub(crate) use way::open_file;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

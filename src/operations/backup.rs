@@ -10,10 +10,10 @@ use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
+use crate::held::FileStamp;
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, LeftOut, Own, RedisError, Whose};
 use crate::repository::{
-    Alarm, FileStamp, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter,
-    one_line,
+    Alarm, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter, one_line,
 };
 use crate::store::Location;
 
@@ -66,7 +66,11 @@ impl Report {
 /// Takes a snapshot of a server or a directory. The files are opened first, in one consistent state; everything is read from these
 /// descriptors.
 pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
-    let wanted = CaptureOptions { own: own(repository), ..options.capture.clone() };
+    let mut wanted = CaptureOptions { own: own(repository), ..options.capture.clone() };
+    if !options.read_all {
+        // A catalog that fails here fails again when the session begins, which mends it: until then all is read.
+        wanted.know(repository.seen_files().unwrap_or_default());
+    }
     let captured = options.source.capture(&wanted, observer)?;
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     let report = store(repository, &captured, &dataset, options, observer);

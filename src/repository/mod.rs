@@ -65,7 +65,7 @@ pub use intake::{Intake, IntakeOptions, Stored};
 pub use opening::Alarm;
 pub use repair::RepairReport;
 pub use rotation::Rotation;
-pub use seen_files::{FileStamp, SeenFile};
+pub use seen_files::SeenFile;
 pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo, SlotState};
 pub use stream::StreamWriter;

@@ -2,10 +2,6 @@
 //! Rules: format-spec/14-local.md.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
 
 use super::catalog::SeenRow;
 use super::error::RepositoryError;
@@ -15,62 +11,10 @@ use super::stream::walk;
 use super::{Repository, lock};
 use crate::format::recipe::Part;
 use crate::format::{ChunkId, UnixMillis};
-
-/// Changed longer than this before the capture began: a later change gets another time, however coarse the clock of
-/// the file system.
-const SETTLED: Duration = Duration::from_secs(2);
-
-/// File systems whose inode numbers last, and whose inode change times this host's kernel sets at each change: ext2 to
-/// ext4, XFS, Btrfs, F2FS, ZFS, tmpfs. Not those where another host may write, or where a layer below may.
-const RELIED_ON: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994];
+use crate::held::FileStamp;
 
 /// Chunks asked at once.
 const BATCH: usize = 1024;
-
-/// What changes when a file is written, replaced, or given another time: device, inode, size, modification and inode
-/// change time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    /// Of an open file; `None` where its file system is not one to rely on.
-    pub fn of(file: &File) -> io::Result<Option<FileStamp>> {
-        if !RELIED_ON.contains(&(rustix::fs::fstatfs(file)?.f_type as i64)) {
-            return Ok(None);
-        }
-        let metadata = file.metadata()?;
-        Ok(metadata.is_file().then(|| FileStamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }))
-    }
-
-    /// Bytes the file had.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn is_settled(&self, begin: UnixMillis) -> bool {
-        let (seconds, nanos) = self.changed;
-        let changed = i128::from(seconds) * 1000 + i128::from(nanos) / 1_000_000;
-        changed + SETTLED.as_millis() as i128 <= i128::from(begin.0)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let (modified, changed) = (self.modified, self.changed);
-        let times = [modified.0, modified.1, changed.0, changed.1].map(i64::to_le_bytes);
-        [[self.device, self.inode, self.size].map(u64::to_le_bytes).concat(), times.concat()].concat()
-    }
-}
 
 /// A file that was read whole while it stood still.
 #[derive(Debug, Clone)]
@@ -100,7 +44,18 @@ impl Session<'_> {
     }
 }
 
+/// What a file's content showed, by name.
+type Facts = BTreeMap<String, String>;
+
 impl Repository {
+    /// The files that this host has read with this version of redkeep, whatever the dataset, and what their content
+    /// showed: a file with the same stamp has the same content. Rows that cannot be read are left out.
+    pub fn seen_files(&self) -> Result<Vec<(FileStamp, Facts)>, RepositoryError> {
+        let rows = lock(&self.catalog).seen_by(&self.ambient.host, env!("CARGO_PKG_VERSION"))?;
+        let read = |row: SeenRow| Some((FileStamp::decode(&row.stamp)?, minicbor::decode(&row.facts).ok()?));
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
     /// LOCAL-11: notes what a committed snapshot's files looked like when they were read; rows of the dataset that this session did
     /// not confirm go. Files that were changed just before the session began are left out.
     pub fn note_seen(
@@ -149,19 +104,5 @@ impl Intake<'_> {
         let known = lock(&self.session.repository.catalog).all_known(ids);
         ids.clear();
         known
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// LOCAL-11
-    #[test]
-    fn what_changed_within_two_seconds_of_the_capture_is_not_settled() {
-        let stamp = |changed| FileStamp { device: 1, inode: 2, size: 3, modified: (0, 0), changed };
-        assert!(stamp((98, 0)).is_settled(UnixMillis(100_000)));
-        assert!(!stamp((98, 1_000_000)).is_settled(UnixMillis(100_000)));
-        assert!(!stamp((101, 0)).is_settled(UnixMillis(100_000)));
     }
 }

@@ -192,3 +192,38 @@ fn what_the_structure_of_a_dump_showed_is_taken_over() {
     assert_eq!(unread.snapshot.warnings, read.snapshot.warnings);
     assert_eq!(unread.snapshot.files, read.snapshot.files);
 }
+
+const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// LOCAL-25
+#[test]
+fn what_an_untouched_aof_ends_with_is_told_again_and_a_touched_one_is_cut_anew() {
+    let place = Place::new();
+    let aof = |parts: &[&[u8]]| fs::write(place.path("appendonly.aof"), parts.concat()).unwrap();
+    let length =
+        |report: &Report| report.snapshot.files.iter().find(|file| *file.path == *b"appendonly.aof").unwrap().size;
+    let twice = || {
+        let reports = [place.back_up(), place.back_up()];
+        let [first, second] = &reports;
+        assert_eq!((&first.snapshot.warnings, length(first)), (&second.snapshot.warnings, length(second)));
+        reports
+    };
+    let one = SET.len() as u64;
+    aof(&[SET, SET]);
+    let [_, untouched] = twice();
+    assert_eq!((untouched.unread_files, length(&untouched), untouched.snapshot.warnings.len()), (3, 2 * one, 0));
+    // A piece is left out however often, whole commands behind it are not.
+    aof(&[SET, SET, &SET[..9]]);
+    assert_eq!(length(&twice()[1]), 2 * one);
+    aof(&[SET, SET, SET]);
+    assert_eq!(length(&twice()[1]), 3 * one);
+    // What a crash left open is told as long as it is there.
+    for open in [&[SET, MULTI, SET, MULTI, SET, EXEC][..], &[SET, MULTI, SET]] {
+        aof(open);
+        let [_, untouched] = twice();
+        assert_eq!(length(&untouched), open.concat().len() as u64);
+        assert_eq!(untouched.snapshot.warnings[0].code, "aof-open-transaction");
+    }
+}

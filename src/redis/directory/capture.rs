@@ -21,6 +21,7 @@ use super::sets::{AofSets, open_transaction};
 use super::told::{Measure, Told};
 use super::top_level::{Candidate, Chosen, choose, choose_told};
 use crate::format::snapshot::{FileKind, Role, Warning};
+use crate::held::FileStamp;
 use crate::redis::error::RedisError;
 use crate::redis::processes::{Sight, look};
 
@@ -135,13 +136,15 @@ struct Opened<'t> {
     told_primary: Option<usize>,
     /// Whether all of the directory was wanted.
     is_whole: bool,
+    /// Files that hold commands up to their very end.
+    complete: &'t [FileStamp],
     owners: Owners,
     /// Something went, or was replaced, between being listed and being opened.
     unsettled: bool,
 }
 
 impl<'t> Opened<'t> {
-    fn open(directory: &Path, choice: &Choice<'_>, told: Option<&'t Told>) -> Result<Self, RedisError> {
+    fn open(directory: &Path, choice: &Choice<'t>, told: Option<&'t Told>) -> Result<Self, RedisError> {
         let listing = Listing::of(directory, choice)?;
         if listing.is_empty {
             let (problem, hint) = ("it is empty", "name the directory that CONFIG GET dir tells");
@@ -158,6 +161,7 @@ impl<'t> Opened<'t> {
             states: Vec::new(),
             told_primary: None,
             is_whole: choice.whole,
+            complete: choice.complete,
             owners: Owners::new(),
         };
         let id = fs::metadata(directory).map_err(|error| RedisError::io("look at", directory, error))?;
@@ -313,7 +317,7 @@ impl<'t> Opened<'t> {
         let mut left_out = 0;
         for (place, set) in std::mem::take(&mut self.aofs.sets).into_iter().enumerate() {
             let counts = primary == Some(place);
-            let (files, rest, told) = set.into_files(counts, self.writer(counts), &self.owners)?;
+            let (files, rest, told) = set.into_files(counts, self.writer(counts), self.complete, &self.owners)?;
             self.files.extend(files);
             warnings.extend(told);
             left_out += if counts { rest } else { 0 };
@@ -328,7 +332,7 @@ impl<'t> Opened<'t> {
         let mut left_out = 0;
         if let Some(single) = single {
             let counts = self.primary() == self.states.len().checked_sub(1);
-            let end = find_end(&single.file, single.metadata.len(), self.writer(counts));
+            let end = find_end(&single.file, single.metadata.len(), self.writer(counts), self.complete);
             let end = end.map_err(|error| RedisError::io("read", &single.place, error))?;
             warnings.extend(open_transaction(&single.path, &end).filter(|_| counts));
             left_out = if counts { end.left_out } else { 0 };

@@ -12,6 +12,7 @@ use super::told::Told;
 use crate::aof::manifest_name;
 use crate::format::object::Kind;
 use crate::format::sealing::{HEADER, Header};
+use crate::held::FileStamp;
 use crate::redis::error::RedisError;
 
 /// What of a directory is wanted.
@@ -22,18 +23,21 @@ pub(super) struct Choice<'t> {
     pub named: Option<&'t Told>,
     /// Whether all of the directory is wanted, or only what a server needs and what is included.
     pub whole: bool,
+    /// Files that hold commands up to their very end.
+    pub complete: &'t [FileStamp],
     /// Places of redkeep itself.
     own: Vec<(FileId, Whose)>,
 }
 
 impl<'t> Choice<'t> {
-    pub(super) fn new(options: &CaptureOptions, named: Option<&'t Told>) -> Result<Self, RedisError> {
+    pub(super) fn new(options: &'t CaptureOptions, named: Option<&'t Told>) -> Result<Self, RedisError> {
         let own = options.own.iter().filter_map(|Own { path, whose }| Some((id(path)?, *whose))).collect();
         Ok(Self {
             include: Patterns::new(&options.include)?,
             exclude: Patterns::new(&options.exclude)?,
             named,
             whole: named.is_none() || options.all_files,
+            complete: &options.complete,
             own,
         })
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::opened::{PIECE, Span, first_bytes};
 use crate::aof::{Commands, Ending, Scanner};
+use crate::held::FileStamp;
 use crate::rdb;
 
 /// Longest unfinished tail that is left out, in bytes; also the most that may still be missing of the argument in it.
@@ -59,7 +60,13 @@ impl End {
 /// Finds the end of a copy of the first `length` bytes.
 ///
 /// LIVE-2: whole commands are no unfinished tail.
-pub(super) fn find_end(file: &File, length: u64, writer: Writer) -> io::Result<End> {
+///
+/// LOCAL-25: a file that was read whole and found `complete` is not read again for this.
+pub(super) fn find_end(file: &File, length: u64, writer: Writer, complete: &[FileStamp]) -> io::Result<End> {
+    let is_complete = |stamp: FileStamp| stamp.size() == length && complete.contains(&stamp);
+    if FileStamp::of(file).ok().flatten().is_some_and(is_complete) {
+        return Ok(End::whole(length));
+    }
     let Some(commands) = follow(file, length)? else { return Ok(End::whole(length)) };
     let (unfinished, cut) = (commands.unfinished(), commands.cut);
     let nested = commands.nested.map(|offset| {
@@ -179,7 +186,7 @@ mod tests {
 
     fn end_of(parts: &[&[u8]]) -> End {
         let (file, length) = file_of(parts);
-        find_end(file.as_file(), length, Writer::Unknown).unwrap()
+        find_end(file.as_file(), length, Writer::Unknown, &[]).unwrap()
     }
 
     /// With the words of what is told cut off behind the place.
@@ -228,7 +235,7 @@ mod tests {
             (&[SET, &SET[..7]], "the command at 27 is not completed"),
         ] {
             let (file, length) = file_of(parts);
-            let end = find_end(file.as_file(), length, Writer::Live).unwrap();
+            let end = find_end(file.as_file(), length, Writer::Live, &[]).unwrap();
             assert_eq!((end.length, end.left_out, told(&end)), (length, 0, Some(says)));
         }
         let (file, length) = file_of(&[SET, MULTI, SET]);
@@ -236,9 +243,24 @@ mod tests {
         let writer = thread::spawn(move || {
             OpenOptions::new().append(true).open(path).unwrap().write_all(EXEC).unwrap();
         });
-        let end = find_end(file.as_file(), length, Writer::Live).unwrap();
+        let end = find_end(file.as_file(), length, Writer::Live, &[]).unwrap();
         writer.join().unwrap();
         assert_eq!(end, End::whole(length + EXEC.len() as u64));
+    }
+
+    /// LOCAL-25
+    #[test]
+    fn a_file_known_to_be_complete_is_not_read_and_any_other_is() {
+        let (mut file, length) = file_of(&[SET, &SET[..7]]);
+        let complete = [FileStamp::of(file.as_file()).unwrap().unwrap()];
+        let end = |file: &File, length| find_end(file, length, Writer::Unknown, &complete).unwrap();
+        // That this is wrong shows that it was not read.
+        assert_eq!(end(file.as_file(), length), End::whole(length));
+        assert_eq!(end(file.as_file(), length - 1).left_out, 6, "of what it was before");
+        file.write_all(&SET[7..9]).unwrap();
+        assert_eq!(end(file.as_file(), length + 2).left_out, 9);
+        file.as_file().set_len(length).unwrap();
+        assert_eq!(end(file.as_file(), length).left_out, 7, "touched, and as long as before");
     }
 
     #[test]
@@ -255,10 +277,10 @@ mod tests {
         let (file, measured) = file_of(&[SET, b"*2\r\n$4\r\nPING\r\n$90000000\r\n", &swallowed]);
         assert!(measured > length);
         assert_eq!(wait_for_completion(file.as_file(), SET.len() as u64, measured, Duration::ZERO).unwrap(), None);
-        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown).unwrap(), End::whole(measured));
+        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown, &[]).unwrap(), End::whole(measured));
         // Little is there, but far too much is missing.
         let (file, measured) = file_of(&[SET, b"*2\r\n$4\r\nPING\r\n$90000000\r\n"]);
-        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown).unwrap(), End::whole(measured));
+        assert_eq!(find_end(file.as_file(), measured, Writer::Unknown, &[]).unwrap(), End::whole(measured));
     }
 
     #[test]
@@ -271,7 +293,7 @@ mod tests {
             let mut file = OpenOptions::new().append(true).open(path).unwrap();
             file.write_all(&[b"\r\n", SET, &SET[..9]].concat()).unwrap();
         });
-        let end = find_end(file.as_file(), length, Writer::Unknown).unwrap();
+        let end = find_end(file.as_file(), length, Writer::Unknown, &[]).unwrap();
         writer.join().unwrap();
         assert!(end == End::whole(length + 2) || end == End::whole(length + 2 + SET.len() as u64), "{end:?}");
     }

@@ -9,6 +9,17 @@ use crate::rdb::{Checksum, Database, Family, Finding, Structure};
 /// Facts by name.
 pub(super) type Facts = BTreeMap<String, String>;
 
+const COMMANDS: &str = "aof.commands";
+const WHOLE_TO: &str = "aof.whole-to";
+const NESTED_AT: &str = "aof.nested-at";
+
+/// Whether a file that showed this when it was read whole holds commands up to its very end, with nothing to be told of
+/// how it ends.
+pub(in crate::redis) fn are_complete(facts: &Facts) -> bool {
+    let has = |name: &str| facts.contains_key(name);
+    has(COMMANDS) && !has(WHOLE_TO) && !has(NESTED_AT)
+}
+
 /// `rdb.version`, `redis-ver`, `keys`, `keys.db0`, `expires.db0` (of these, with an expiry of their own), `volatile.db0`
 /// (of the others, those whose fields may expire), `types.string`, `types.db0.string` and so on. A count of zero is left
 /// out; each database is told, where there are not too many for that.
@@ -96,15 +107,17 @@ fn checksum(checksum: Checksum) -> &'static str {
 
 /// `aof.commands`, `aof.transactions`, and where there are timestamps the first and the last (seconds), the offset of the
 /// first, and the first that is later than the second in which the file came to be on its file system. `aof.whole-to`: the
-/// offset after the last whole command, where that is not the end.
+/// offset after the last whole command, where that is not the end. `aof.nested-at`: where a transaction begins that
+/// another one closed.
 pub(super) fn of_commands(commands: &Commands) -> Facts {
     let mut facts = Facts::new();
-    put(&mut facts, "aof.commands", Some(commands.commands));
+    put(&mut facts, COMMANDS, Some(commands.commands));
     put(&mut facts, "aof.transactions", Some(commands.transactions));
     put(&mut facts, "aof.first-timestamp", commands.first_timestamp.map(|timestamp| timestamp.seconds));
     put(&mut facts, "aof.last-timestamp", commands.last_timestamp.map(|timestamp| timestamp.seconds));
     put(&mut facts, "aof.first-timestamp-at", commands.first_timestamp.map(|timestamp| timestamp.offset));
     put(&mut facts, "aof.timestamp-since-born", commands.later_timestamp.map(|timestamp| timestamp.seconds));
-    put(&mut facts, "aof.whole-to", Some(commands.cut).filter(|_| commands.ending != Ending::Complete));
+    put(&mut facts, WHOLE_TO, Some(commands.cut).filter(|_| commands.ending != Ending::Complete));
+    put(&mut facts, NESTED_AT, commands.nested);
     facts
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::facts::{self, Facts};
 use super::patterns::Patterns;
+use crate::held::FileStamp;
 use crate::redis::error::RedisError;
 
 /// What to take and what to leave.
@@ -19,6 +21,9 @@ pub struct CaptureOptions {
     pub all_files: bool,
     /// Places of redkeep itself, which are never taken. Those that are not there do not matter.
     pub own: Vec<Own>,
+    /// Files that were read whole and hold commands up to their very end: what bears the same stamp need not be read to
+    /// find where it is whole.
+    pub complete: Vec<FileStamp>,
 }
 
 /// A place of redkeep itself.
@@ -55,6 +60,12 @@ impl fmt::Display for Whose {
 }
 
 impl CaptureOptions {
+    /// Knows from now on what an earlier reading of files showed.
+    pub fn know(&mut self, seen: impl IntoIterator<Item = (FileStamp, Facts)>) {
+        let complete = seen.into_iter().filter(|(_, facts)| facts::are_complete(facts));
+        self.complete.extend(complete.map(|(stamp, _)| stamp));
+    }
+
     /// Whether a path is left out.
     pub(in crate::redis) fn leaves_out(&self, path: &[u8]) -> Result<bool, RedisError> {
         Ok(Patterns::new(&self.exclude)?.matches(path))

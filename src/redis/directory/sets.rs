@@ -20,6 +20,7 @@ use super::told::{Measure, Told};
 use super::top_level::saved;
 use crate::aof::FileType;
 use crate::format::snapshot::{Role, Warning};
+use crate::held::FileStamp;
 use crate::redis::error::RedisError;
 use crate::redis::processes::{Sight, look};
 
@@ -306,6 +307,7 @@ impl AofSet {
         self,
         counts: bool,
         writer: Writer,
+        complete: &[FileStamp],
         owners: &Owners,
     ) -> Result<(Vec<CapturedFile>, u64, Vec<Warning>), RedisError> {
         let role = |role| if counts { role } else { Role::Other };
@@ -322,7 +324,8 @@ impl AofSet {
             // The others are complete. A server may have gone on behind what a crash left in one of them.
             if entry.file_type == FileType::Increment && (is_last || writer == Writer::Live) {
                 let place = self.place.with_file_name(OsStr::from_bytes(&entry.name));
-                let end = find_end(&file, length, writer).map_err(|error| RedisError::io("read", &place, error))?;
+                let end =
+                    find_end(&file, length, writer, complete).map_err(|error| RedisError::io("read", &place, error))?;
                 warnings.extend(open_transaction(&path, &end).filter(|_| counts));
                 if is_last {
                     (length, left_out) = (end.length, end.left_out);

@@ -1,7 +1,7 @@
 //! Files this host has read, in the catalog: rules in format-spec/14-local.md.
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{OptionalExtension, params, params_from_iter};
+use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 
 use super::Catalog;
 use crate::repository::error::RepositoryError;
@@ -33,18 +33,16 @@ impl Catalog {
         self.run(|connection| {
             let sql = format!("SELECT {COLUMNS}, sum FROM seen WHERE tag = ?1 AND path = ?2");
             let mut query = connection.prepare_cached(&sql)?;
-            let row = query.query_row(params![tag, path], |row| {
-                sqlite::check_sum(row, COLUMN_COUNT)?;
-                Ok(SeenRow {
-                    path: row.get(1)?,
-                    snapshot: row.get(2)?,
-                    host: row.get(3)?,
-                    reader: row.get(4)?,
-                    stamp: row.get(5)?,
-                    facts: row.get(6)?,
-                })
-            });
-            row.optional()
+            query.query_row(params![tag, path], read).optional()
+        })
+    }
+
+    /// The rows of a host and a version of redkeep, of all datasets.
+    pub fn seen_by(&self, host: &str, reader: &str) -> Result<Vec<SeenRow>, RepositoryError> {
+        self.run(|connection| {
+            let sql = format!("SELECT {COLUMNS}, sum FROM seen WHERE host = ?1 AND reader = ?2");
+            let mut query = connection.prepare_cached(&sql)?;
+            query.query_map(params![host, reader], read)?.collect()
         })
     }
 
@@ -62,6 +60,19 @@ impl Catalog {
             Ok(())
         })
     }
+}
+
+/// Reads [`COLUMNS`] and their sum.
+fn read(row: &Row<'_>) -> rusqlite::Result<SeenRow> {
+    sqlite::check_sum(row, COLUMN_COUNT)?;
+    Ok(SeenRow {
+        path: row.get(1)?,
+        snapshot: row.get(2)?,
+        host: row.get(3)?,
+        reader: row.get(4)?,
+        stamp: row.get(5)?,
+        facts: row.get(6)?,
+    })
 }
 
 /// What [`COLUMNS`] hold.
