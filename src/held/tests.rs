@@ -137,3 +137,25 @@ fn a_file_is_opened_for_another_user_only_if_that_user_could_open_it() {
     assert!(open_file(&shown, Some(&stranger)).is_ok(), "through the root of a process");
     assert!(Held::open(std::path::Path::new("/proc/self/cwd")).is_ok());
 }
+
+#[test]
+fn where_a_path_is_another_users_word_it_leads_only_where_that_user_can_go() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can go where others cannot.
+    }
+    let temp = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let user = 61_234;
+    let closed = temp.path().join("closed");
+    let his = closed.join("his");
+    fs::create_dir_all(&his).unwrap();
+    std::os::unix::fs::chown(&his, Some(user), Some(user)).unwrap();
+    let link = temp.path().join("link");
+    symlink(&his, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(user), Some(user)).unwrap();
+    let reader = Reader::new(user, vec![user]);
+    for (mode, may) in [(0o700, false), (0o711, true)] {
+        fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(Held::open_as(&link, &reader).is_ok(), may, "{mode:o}");
+    }
+    assert!(Held::open_as(&link, &Reader::new(0, Vec::new())).is_ok());
+}

@@ -37,6 +37,17 @@ impl Held {
         Ok(held)
     }
 
+    /// The same where the path is the word of another user: only where that user could go as well.
+    pub fn open_as(path: &Path, reader: &Reader) -> io::Result<Held> {
+        let way = Way::to(path, Some(reader).filter(|reader| !reader.is_ours()))?;
+        let held = Held::open(path)?;
+        let is_it = way.steps.last().map(|(last, _)| rustix::fs::fstat(last)).transpose()?;
+        match is_it.is_some_and(|found| held.seen().is_ok_and(|seen| Seen(found).id() == seen.id())) {
+            true => Ok(held),
+            false => Err(super::replaced()),
+        }
+    }
+
     /// Refuses a directory that another user could write to, or take away with what is around it.
     pub fn refuse_others(&self) -> io::Result<()> {
         let mut at = self.file.as_fd().try_clone_to_owned()?;

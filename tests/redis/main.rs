@@ -40,6 +40,7 @@ mod preflight;
 mod restart_loss;
 mod restore_server;
 mod restore_server_asides;
+mod restore_server_elsewhere;
 mod restore_server_fit;
 mod restore_server_gone;
 mod restore_server_hostile;

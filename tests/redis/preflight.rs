@@ -1,9 +1,6 @@
 //! What cannot work is refused before a server is touched: databases it does not have, commands it does not know, modules
 //! it has not loaded.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-
 use redkeep::operations::Silent;
 use redkeep::operations::drill::{Options as DrillOptions, drill};
 use redkeep::operations::restore::server::Consent;
@@ -232,20 +229,4 @@ fn a_node_of_a_cluster_has_its_own_number_of_databases() {
             refused(&victim, &far, "holds database 1, the server has only 1", "a node of a cluster");
         }
     }
-}
-
-#[test]
-fn a_linked_directory_of_the_aof_is_not_replaced() {
-    let kind = ServerKind::Redis7;
-    if kind.is_skipped() {
-        return;
-    }
-    let taken = commands(kind, &[], &["SET a 1"]);
-    let mut victim = Victim::start(kind, &["appendonly yes"]);
-    let (link, elsewhere) = (victim.dir.path().join("appendonlydir"), tempfile::tempdir_in("/tmp").unwrap());
-    let real = elsewhere.path().join("aof");
-    fs::rename(&link, &real).unwrap();
-    symlink(&real, &link).unwrap();
-    refused_dry_too(&mut victim, &taken, "is a link", "make it a real directory");
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && real.join("appendonly.aof.manifest").exists());
 }

@@ -78,8 +78,11 @@ pub struct Victim {
 
 impl Victim {
     pub fn start(kind: ServerKind, lines: &[&str]) -> Victim {
-        let fill = |server: &RedisServer| Keyspace { databases: vec![0, 1], ..Keyspace::new(77, 60) }.fill(server);
-        Victim::start_with(kind, lines, fill)
+        Victim::start_with(kind, lines, Victim::fill)
+    }
+
+    fn fill(server: &RedisServer) {
+        Keyspace { databases: vec![0, 1], ..Keyspace::new(77, 60) }.fill(server);
     }
 
     pub fn start_with(kind: ServerKind, lines: &[&str], fill: impl Fn(&RedisServer)) -> Victim {
@@ -161,11 +164,15 @@ impl Drop for Victim {
 fn restores(taken: &Taken, kind: ServerKind, lines: &[&str], change: impl Fn(&mut Options)) {
     let mut victim = Victim::start(kind, lines);
     change(&mut victim.options);
-    let report = victim.restore(taken).unwrap_or_else(|error| panic!("{kind:?} {lines:?}: {error} {:?}", error.hint()));
+    restores_into(&victim, taken, &format!("{kind:?} {lines:?}"));
+}
+
+pub fn restores_into(victim: &Victim, taken: &Taken, what: &str) {
+    let report = victim.restore(taken).unwrap_or_else(|error| panic!("{what}: {error} {:?}", error.hint()));
     let verified = report.verified.unwrap();
     assert!(verified.is_right(), "{verified:?}");
     assert!(report.aside.unwrap().is_dir());
-    taken.held.assert_equal(&victim.holds(), &format!("{kind:?} {lines:?}"));
+    taken.held.assert_equal(&victim.holds(), what);
     // It goes on as a server does: what is written now is there after a restart.
     redis::cmd("SET").arg("written:since").arg("1").exec(&mut victim.server().connection()).unwrap();
     redis::cmd("DEL").arg("written:since").exec(&mut victim.server().connection()).unwrap();

@@ -56,21 +56,24 @@ fn sweep(kind: ServerKind, captured: Captured, lines: &[&str]) {
     if kind.is_skipped() {
         return;
     }
-    let taken = take(kind, captured, &[]);
+    sweep_over(&take(kind, captured, &[]), &format!("{kind:?} {lines:?}"), || Victim::start(kind, lines));
+}
+
+pub fn sweep_over(taken: &Taken, what: &str, start: impl Fn() -> Victim) {
     for by_hand in [true, false] {
         let mut step = 0;
         loop {
-            let victim = Victim::start(kind, lines);
-            let what = format!("{kind:?} {lines:?}, killed at step {step}, started by hand: {by_hand}");
-            if !dies_at(step, |observer| drop(victim.restore_watched(&taken, observer).unwrap())) {
+            let victim = start();
+            let what = format!("{what}, killed at step {step}, started by hand: {by_hand}");
+            if !dies_at(step, |observer| drop(victim.restore_watched(taken, observer).unwrap())) {
                 assert!(step > 6, "only {step} steps");
                 break;
             }
             if by_hand {
                 victim.start_by_hand();
-                victim.assert_holds_one_of(&taken, &what);
+                victim.assert_holds_one_of(taken, &what);
             }
-            let report = victim.restore(&taken).unwrap_or_else(|error| panic!("{what}: {error} {:?}", error.hint()));
+            let report = victim.restore(taken).unwrap_or_else(|error| panic!("{what}: {error} {:?}", error.hint()));
             assert!(report.verified.unwrap().is_right(), "{what}");
             taken.held.assert_equal(&victim.holds(), &what);
             assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
@@ -112,25 +115,29 @@ fn an_undo_that_is_killed_at_any_step_is_brought_to_its_end_by_the_same_command(
             continue;
         }
         let taken = take(kind, Captured::Dump, &[]);
-        for by_hand in [true, false] {
-            let mut step = 0;
-            loop {
-                let victim = Victim::start(kind, lines);
-                victim.restore(&taken).unwrap();
-                let what = format!("{kind:?}, undo killed at step {step}, started by hand: {by_hand}");
-                if !dies_at(step, |observer| drop(undo_server(&victim.options, observer).unwrap())) {
-                    assert!(step > 3, "only {step} steps");
-                    break;
-                }
-                if by_hand {
-                    victim.start_by_hand();
-                    victim.assert_holds_one_of(&taken, &what);
-                }
-                let again = undo_server(&victim.options, &Silent);
-                assert!(again.unwrap_or_else(|error| panic!("{what}: {error}")).is_old, "{what}");
-                victim.old.assert_equal(&victim.holds(), &what);
-                step += 1;
+        sweep_undo_over(&taken, &format!("{kind:?}"), || Victim::start(kind, lines));
+    }
+}
+
+pub fn sweep_undo_over(taken: &Taken, what: &str, start: impl Fn() -> Victim) {
+    for by_hand in [true, false] {
+        let mut step = 0;
+        loop {
+            let victim = start();
+            victim.restore(taken).unwrap();
+            let what = format!("{what}, undo killed at step {step}, started by hand: {by_hand}");
+            if !dies_at(step, |observer| drop(undo_server(&victim.options, observer).unwrap())) {
+                assert!(step > 3, "only {step} steps");
+                break;
             }
+            if by_hand {
+                victim.start_by_hand();
+                victim.assert_holds_one_of(taken, &what);
+            }
+            let again = undo_server(&victim.options, &Silent);
+            assert!(again.unwrap_or_else(|error| panic!("{what}: {error}")).is_old, "{what}");
+            victim.old.assert_equal(&victim.holds(), &what);
+            step += 1;
         }
     }
 }

@@ -52,7 +52,9 @@ pub fn remove_asides(directory: &Path, removal: Removal, state: Option<&Path>) -
     let _locks = places.iter().map(Beside::lock).collect::<Result<Vec<_>, _>>()?;
     let gone = meant(&places, target.path(), removal, state)?;
     for kept in &gone {
-        kept.place.remove(&kept.name)?;
+        for place in kept.elsewhere.iter().chain([kept.place]) {
+            place.remove(&kept.name)?;
+        }
     }
     Ok(gone.into_iter().map(|kept| kept.aside).collect())
 }
@@ -79,6 +81,8 @@ struct Kept<'a> {
     aside: Aside,
     place: &'a Beside,
     name: OsString,
+    /// Where the AOF's files of the same restore are kept, if they stand elsewhere.
+    elsewhere: Option<Beside>,
 }
 
 /// Where asides of a directory are: beside it, and in it those of its server.
@@ -90,19 +94,23 @@ fn places(directory: &Path) -> Vec<Beside> {
 }
 
 fn list<'a>(places: &'a [Beside], directory: &Path, state: Option<&Path>) -> Result<Vec<Kept<'a>>, OperationError> {
+    let elsewhere = Held::open(directory).ok().and_then(|held| server::beside_elsewhere(&held, state));
     let needed = Held::open(directory).ok().and_then(|held| server::needed_by_undo(&held, state));
     let mut all = Vec::new();
     for place in places {
         let mut here: Vec<Kept<'a>> = Vec::new();
         for (time, name) in place.asides()? {
             let (time, path) = (UnixMillis(moment_of(&time).unwrap_or_default()), place.path_of(&name));
+            let is_inside = place.name() == server::DATASET;
+            let elsewhere = elsewhere.clone().filter(|_| is_inside);
+            let also = elsewhere.as_ref().map_or(0, |place| bytes(place.parent(), &name, DEPTH));
             let aside = Aside {
-                bytes: bytes(place.parent(), &name, DEPTH),
+                bytes: bytes(place.parent(), &name, DEPTH).saturating_add(also),
                 is_next: needed.as_ref() == Some(&path),
                 path,
                 time,
             };
-            here.push(Kept { aside, place, name });
+            here.push(Kept { aside, place, name, elsewhere });
         }
         if let (false, Some(newest)) = (here.iter().any(|kept| kept.aside.is_next), here.last_mut()) {
             newest.aside.is_next = true;

@@ -176,9 +176,12 @@ impl Beside {
         sync_directory(&self.parent)
     }
 
-    /// A time for what is set aside: now, or a second after that of the last thing set aside if that is later.
-    pub fn unused_time(&self) -> Result<String, OperationError> {
-        let newest = self.asides()?.pop().and_then(|(time, _)| parse_time(&time));
+    /// A time for what is set aside: now, or a second after that of the last thing set aside, here or there, if that is later.
+    pub fn unused_time(&self, others: &[Beside]) -> Result<String, OperationError> {
+        let mut newest = None;
+        for beside in others.iter().chain([self]) {
+            newest = newest.max(beside.asides()?.pop().and_then(|(time, _)| parse_time(&time)));
+        }
         let after = newest.and_then(|time| time.checked_add(SignedDuration::from_secs(1)).ok());
         let now = Timestamp::now();
         Ok(after.map_or(now, |after| after.max(now)).strftime(TIME).to_string())

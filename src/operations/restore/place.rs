@@ -269,7 +269,7 @@ impl Claim {
         // Owner and mode of the directory itself stay: the server's unit file or package relies on them.
         let mode = give(staging, standing)?;
         sync_directory(staging)?;
-        let time = beside.unused_time()?;
+        let time = beside.unused_time(&[])?;
         let swap = beside.swap(&time, ours.1);
         beside.rename_new(&name, &swap)?;
         self.target.refuse_other(&swap, ours)?;
@@ -335,7 +335,7 @@ impl Target {
         Ok(match (self.exists(), to) {
             (false, _) => None,
             (true, None) => Some(from.to_owned()),
-            (true, Some(_)) => Some(self.beside.aside(&self.beside.unused_time()?)),
+            (true, Some(_)) => Some(self.beside.aside(&self.beside.unused_time(&[])?)),
         })
     }
 }

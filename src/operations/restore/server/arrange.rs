@@ -52,7 +52,7 @@ fn aof_directory(names: &Names, new: &Held) -> Result<Held, OperationError> {
     make(new, names.aof_directory.as_deref().unwrap_or(OsStr::new("appendonlydir")), 0o700)
 }
 
-fn part_name(names: &Names, seq: i64, kind: &str) -> Vec<u8> {
+pub(super) fn part_name(names: &Names, seq: i64, kind: &str) -> Vec<u8> {
     [names.aof.as_bytes(), format!(".{seq}.{kind}").as_bytes()].concat()
 }
 
@@ -66,18 +66,22 @@ fn as_base(staged: &Held, file: &OsStr, extension: &str, names: &Names, new: &He
     write_manifest(vec![base], names, &directory)
 }
 
+/// How the name of a part ends.
+pub(super) fn part_kind(entry: &Entry) -> &'static str {
+    match entry.file_type {
+        FileType::Base if entry.name.ends_with(b".rdb") => "base.rdb",
+        FileType::Base => "base.aof",
+        FileType::Increment | FileType::History => "incr.aof",
+    }
+}
+
 /// The files of the AOF under this server's names, and a manifest that names them.
 fn as_parts(source: &Source, names: &Names, staged: &Held, new: &Held) -> Result<(), OperationError> {
     let manifest = read_manifest(source, staged)?;
     let directory = aof_directory(names, new)?;
     let mut entries = Vec::new();
     for entry in manifest.base().into_iter().chain(manifest.increments()) {
-        let kind = match entry.file_type {
-            FileType::Base if entry.name.ends_with(b".rdb") => "base.rdb",
-            FileType::Base => "base.aof",
-            FileType::Increment | FileType::History => "incr.aof",
-        };
-        let name = part_name(names, entry.seq, kind);
+        let name = part_name(names, entry.seq, part_kind(entry));
         rename(staged, OsStr::from_bytes(&entry.name), &directory, OsStr::from_bytes(&name))?;
         // Replication offsets are of the life of another server.
         entries.push(Entry { name, start_offset: None, end_offset: None, more: Vec::new(), ..entry.clone() });
@@ -89,14 +93,18 @@ fn read_manifest(source: &Source, staged: &Held) -> Result<Manifest, OperationEr
     let file = source.files.iter().find(|file| file.role == Role::Manifest);
     let path = file.map_or(OsStr::new("manifest"), |file| OsStr::from_bytes(&file.path));
     let (directory, name) = place(staged, path)?;
-    let failed = |error| OperationError::target("read", &staged.path_of(path), error);
+    read_manifest_at(&directory, name)
+}
+
+pub(super) fn read_manifest_at(directory: &Held, name: &OsStr) -> Result<Manifest, OperationError> {
+    let failed = |error| OperationError::target("read", &directory.path_of(name), error);
     let mut bytes = Vec::new();
     directory.file(name).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
     Manifest::decode(&bytes).map_err(|error| failed(io::Error::other(error)))
 }
 
 /// After all it names has reached the disk.
-fn write_manifest(entries: Vec<Entry>, names: &Names, directory: &Held) -> Result<(), OperationError> {
+pub(super) fn write_manifest(entries: Vec<Entry>, names: &Names, directory: &Held) -> Result<(), OperationError> {
     let name = OsString::from_vec(manifest_name(names.aof.as_bytes()));
     let failed = |error| OperationError::target("write", &directory.path_of(&name), error);
     let manifest = Manifest::new(entries).map_err(|error| failed(io::Error::other(error)))?;

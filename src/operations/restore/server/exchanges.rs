@@ -9,20 +9,21 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
+use super::elsewhere::{Ground, clash};
 use super::journal::{Entry, Journal, Journals, Placed, State};
 use crate::held::Held;
 use crate::operations::restore::beside::{exchange, rename_new, sync_directory};
 use crate::operations::{Observer, OperationError};
 
 /// The inode of what stands there.
-fn inode(directory: &Held, name: &OsStr) -> Result<Option<u64>, OperationError> {
+pub(super) fn inode(directory: &Held, name: &OsStr) -> Result<Option<u64>, OperationError> {
     let seen = directory.look(name);
     let seen = seen.map_err(|error| OperationError::target("look at", &directory.path_of(name), error))?;
     Ok(seen.map(|seen| seen.inode()))
 }
 
 /// A directory in the data directory, if it is there.
-fn inside(directory: &Held, name: &OsStr) -> Result<Option<Held>, OperationError> {
+pub(super) fn inside(directory: &Held, name: &OsStr) -> Result<Option<Held>, OperationError> {
     match directory.directory(name) {
         Ok(held) => Ok(Some(held)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -30,84 +31,150 @@ fn inside(directory: &Held, name: &OsStr) -> Result<Option<Held>, OperationError
     }
 }
 
-/// What stands under these names in the two directories now.
-pub(super) fn look(
-    directory: &Held,
-    other: &Held,
-    names: impl IntoIterator<Item = OsString>,
-) -> Result<Vec<Entry>, OperationError> {
-    let entry = |name: OsString| Ok(Entry { here: inode(directory, &name)?, there: inode(other, &name)?, name });
-    names.into_iter().map(entry).collect()
-}
-
-/// The files that stand under these names, or below them, as they are now.
-fn standing(directory: &Held, names: impl Iterator<Item = OsString>) -> io::Result<Vec<Placed>> {
+/// The files that stand under these names, or below them, as they are now: in their own place, or in another directory beside
+/// it.
+fn standing(
+    ground: &Ground,
+    other: Option<&OsStr>,
+    names: impl Iterator<Item = OsString>,
+) -> Result<Vec<Placed>, OperationError> {
     let mut found = Vec::new();
-    for name in names {
-        match directory.look(&name)? {
-            Some(seen) if seen.is_dir() => {
-                let below = directory.directory(&name)?;
-                let mut files = below.names()?;
-                files.sort();
-                for file in files {
-                    found.extend(below.look(&file)?.map(|seen| Placed::at(&Path::new(&name).join(&file), &seen)));
-                }
+    for entry in names {
+        let (held, name) = match other {
+            None => {
+                let (held, name) = ground.at(&entry);
+                (held.clone(), name)
             }
-            Some(seen) => found.push(Placed::at(Path::new(&name), &seen)),
-            None => {}
-        }
+            Some(other) => match ground.beside(&entry, other)? {
+                Some(beside) => beside,
+                None => continue,
+            },
+        };
+        let all = below(&held, name, Path::new(&entry));
+        found.extend(all.map_err(|error| OperationError::target("look at", &held.path_of(name), error))?);
     }
     Ok(found)
 }
 
+fn below(held: &Held, name: &OsStr, path: &Path) -> io::Result<Vec<Placed>> {
+    match held.look(name)? {
+        Some(seen) if seen.is_dir() => {
+            let below = held.directory(name)?;
+            let mut files = below.names()?;
+            files.sort();
+            let placed = |file: &OsString| Ok(below.look(file)?.map(|seen| Placed::at(&path.join(file), &seen)));
+            files.iter().filter_map(|file| placed(file).transpose()).collect()
+        }
+        Some(seen) => Ok(vec![Placed::at(path, &seen)]),
+        None => Ok(Vec::new()),
+    }
+}
+
 impl Entry {
     /// Whether its exchange was done.
-    fn is_done(&self, other: &Held) -> Result<bool, OperationError> {
-        let there = inode(other, &self.name)?;
+    fn is_done(&self, other: &Held, name: &OsStr) -> Result<bool, OperationError> {
+        let there = inode(other, name)?;
         if there == self.here {
             return Ok(true);
         }
         match there == self.there {
             true => Ok(false),
             false => Err(OperationError::InUse {
-                what: format!("{} was replaced by something else meanwhile", other.path_of(&self.name).display()),
+                what: format!("{} was replaced by something else meanwhile", other.path_of(name).display()),
                 hint: "look at what is in it and in what stands beside it".into(),
             }),
         }
     }
 
-    fn exchange(&self, directory: &Held, other: &Held) -> Result<(), OperationError> {
-        if self.is_done(other)? {
+    /// What was replaced may have its name aside already: then all of it was.
+    fn exchange(&self, ground: &Ground, other: &OsStr, aside: &OsStr) -> Result<(), OperationError> {
+        let (directory, name) = ground.at(&self.name);
+        let Some((other, _)) = ground.beside(&self.name, other)? else {
+            return match ground.beside(&self.name, aside)? {
+                Some(_) => Ok(()),
+                None => Err(gone(&directory.path_of(other))),
+            };
+        };
+        if self.is_done(&other, name)? {
             return Ok(());
         }
-        let name = self.name.as_os_str();
         match (inode(directory, name)?.is_some(), self.there.is_some()) {
-            (true, true) => exchange((other, name), (directory, name), &directory.path_of(name))?,
-            (true, false) => rename_new(directory, name, other, name)?,
-            (false, true) => rename_new(other, name, directory, name)?,
+            (true, true) => exchange((&other, name), (directory, name), &directory.path_of(name))?,
+            (true, false) => rename_new(directory, name, &other, name)?,
+            (false, true) => rename_new(&other, name, directory, name)?,
             (false, false) => {}
         }
-        sync_directory(other)?;
+        sync_directory(&other)?;
         sync_directory(directory)
     }
 }
 
+fn gone(path: &Path) -> OperationError {
+    OperationError::InUse {
+        what: format!("{} is gone", path.display()),
+        hint: "look for it: it holds what is to be put in place, or what was replaced".into(),
+    }
+}
+
 impl Journal {
+    /// The entry that decides what the server loads.
+    pub fn main_entry(&self) -> Option<&Entry> {
+        let elsewhere = self.elsewhere.as_ref().and_then(|elsewhere| elsewhere.main());
+        match elsewhere {
+            Some(main) => self.entries.iter().find(|entry| entry.name == main),
+            None if self.is_undo => self.entries.last(),
+            None => self.entries.first(),
+        }
+    }
+
+    /// The names in the data directory that entries have or begin with, in their order.
+    pub fn names(&self) -> Vec<OsString> {
+        let mut names: Vec<OsString> = Vec::new();
+        for entry in &self.entries {
+            let top = Path::new(&entry.name).iter().next().unwrap_or_default();
+            if !names.iter().any(|name| name == top) {
+                names.push(top.to_owned());
+            }
+        }
+        names
+    }
+
     /// Whether a server that is started now loads what is to be put in place.
     pub fn is_in_place(&self, directory: &Held) -> Result<bool, OperationError> {
-        let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
-        Ok(match inside(directory, &self.other)? {
-            Some(other) => main.map_or(Ok(false), |main| main.is_done(&other))?,
+        self.is_main_done(&Ground::of(self, directory)?)
+    }
+
+    fn is_main_done(&self, ground: &Ground) -> Result<bool, OperationError> {
+        let Some(main) = self.main_entry() else { return Ok(false) };
+        match ground.beside(&main.name, &self.other)? {
+            Some((other, name)) => main.is_done(&other, name),
             // Under its name aside all of it was exchanged.
-            None => inside(directory, &self.aside)?.is_some(),
-        })
+            None => Ok(ground.beside(&main.name, &self.aside)?.is_some()),
+        }
     }
 
     /// LOCAL-21: whether what was put in place is there, and was not touched since.
     pub fn is_untouched(&self, directory: &Held) -> Result<bool, OperationError> {
-        let now = standing(directory, self.entries.iter().map(|entry| entry.name.clone()));
-        let now = now.map_err(|error| OperationError::target("look at", directory.path(), error))?;
-        Ok(now == self.placed)
+        let ground = Ground::of(self, directory)?;
+        Ok(standing(&ground, None, self.entries.iter().map(|entry| entry.name.clone()))? == self.placed)
+    }
+
+    /// Of an exchange that did not come so far, takes back what came before what the server loads, and removes all that was
+    /// to come.
+    pub fn remove_new(&self, directory: &Held) -> Result<(), OperationError> {
+        let ground = Ground::of(self, directory)?;
+        for entry in self.entries.iter().filter(|entry| entry.here.is_none()) {
+            let (held, name) = ground.at(&entry.name);
+            if entry.there.is_some() && inode(held, name)? == entry.there {
+                let removed = held.remove(name);
+                removed.map_err(|error| OperationError::target("remove", &held.path_of(name), error))?;
+            }
+        }
+        for held in ground.directories() {
+            let removed = held.remove(&self.other);
+            removed.map_err(|error| OperationError::target("remove", &held.path_of(&self.other), error))?;
+        }
+        Ok(())
     }
 
     /// LOCAL-23: refuses where what an undo would put back is not there, or not whole.
@@ -121,23 +188,34 @@ impl Journal {
             })
         };
         let is_gone = |path: &Path| refuse(format!("{} is gone", path.display()));
+        let ground = Ground::of(self, directory)?;
         if self.state == State::Exchanging {
-            return match inside(directory, &self.other)? {
-                Some(other) => self.entries.iter().try_for_each(|entry| entry.is_done(&other).map(drop)),
-                None if self.other != self.aside && inside(directory, &self.aside)?.is_some() => Ok(()),
-                None => is_gone(&directory.path_of(&self.other)),
-            };
+            for entry in &self.entries {
+                match ground.beside(&entry.name, &self.other)? {
+                    Some((other, name)) => entry.is_done(&other, name).map(drop)?,
+                    None if self.other != self.aside && ground.beside(&entry.name, &self.aside)?.is_some() => {}
+                    None => return is_gone(&directory.path_of(&self.other)),
+                }
+            }
+            return Ok(());
         }
         if self.is_undo && self.is_placed() {
             return Ok(()); // It is in place.
         }
-        let Some(aside) = inside(directory, &self.aside)? else { return is_gone(&directory.path_of(&self.aside)) };
+        let aside = |name: &OsStr| Ok::<_, OperationError>(ground.beside(name, &self.aside)?.map(|(aside, _)| aside));
+        if inside(directory, &self.aside)?.is_none() {
+            return is_gone(&directory.path_of(&self.aside));
+        }
         for entry in self.entries.iter().filter(|entry| entry.here.is_some()) {
-            if inode(&aside, &entry.name)?.is_none() {
-                return is_gone(&aside.path_of(&entry.name));
+            let (held, name) = ground.at(&entry.name);
+            let Some(aside) = aside(&entry.name)? else { return is_gone(&held.path_of(&self.aside)) };
+            if inode(&aside, name)?.is_none() {
+                return is_gone(&aside.path_of(name));
             }
         }
         for Placed { path, size, .. } in &self.kept {
+            let (held, path) = ground.at(path);
+            let Some(aside) = inside(held, &self.aside)? else { return is_gone(&held.path_of(&self.aside)) };
             let path = Path::new(path);
             let (parent, name) = (path.parent().filter(|parent| !parent.as_os_str().is_empty()), path.file_name());
             let below = match parent {
@@ -156,6 +234,40 @@ impl Journal {
                 Some(_) => {}
             }
         }
+        ground.look(&self.aside, self.names()).map(drop)
+    }
+
+    /// A server that was started since the exchange began may have written other files than there were. What is not exchanged
+    /// yet is looked at anew.
+    fn look_again(&mut self, ground: &Ground, journals: &Journals) -> Result<(), OperationError> {
+        if self.is_main_done(ground)? {
+            return Ok(());
+        }
+        let mut entries = self.entries.clone();
+        for entry in &mut entries {
+            let (held, name) = ground.at(&entry.name);
+            if let Some((other, _)) = ground.beside(&entry.name, &self.other)?
+                && !entry.is_done(&other, name)?
+            {
+                let here = inode(held, name)?;
+                let is_part = ground.is_part(&entry.name);
+                if is_part && here.is_some() && entry.here.is_none() && entry.there.is_some() {
+                    return Err(clash(held, name));
+                }
+                entry.here = here;
+            }
+        }
+        let at = if self.is_undo && self.main_entry().map(|main| &main.name) == entries.last().map(|last| &last.name) {
+            0
+        } else {
+            entries.len()
+        };
+        let more = ground.more(&entries)?;
+        entries.splice(at..at, more);
+        if entries != self.entries {
+            self.entries = entries;
+            journals.write(self)?;
+        }
         Ok(())
     }
 
@@ -166,51 +278,57 @@ impl Journal {
         journals: &Journals,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
-        if let Some(other) = inside(directory, &self.other)? {
+        let ground = Ground::of(self, directory)?;
+        if inside(directory, &self.other)?.is_some() {
+            self.look_again(&ground, journals)?;
             for entry in &self.entries {
                 observer.begin(&format!("putting {} in place", entry.name.to_string_lossy()), None);
-                entry.exchange(directory, &other)?;
+                entry.exchange(&ground, &self.other, &self.aside)?;
             }
             if self.other != self.aside {
                 observer.begin("setting the old files aside", None);
-                // From now on it is the server's user's own, as what is in it.
-                if other.seen().is_ok_and(|seen| seen.owner() != self.owner) {
-                    let given = other.give(self.owner);
-                    given.map_err(|error| OperationError::target("set the owner of", other.path(), error))?;
+                for directory in ground.directories() {
+                    self.set_aside(directory)?;
                 }
-                rename_new(directory, &self.other, directory, &self.aside)?;
-                sync_directory(directory)?;
             }
         } else if self.other == self.aside || inside(directory, &self.aside)?.is_none() {
-            return Err(OperationError::InUse {
-                what: format!("{} is gone", directory.path_of(&self.other).display()),
-                hint: "look for it: it holds what is to be put in place, or what was replaced".into(),
-            });
+            return Err(gone(&directory.path_of(&self.other)));
         }
         for entry in self.entries.iter().filter(|entry| entry.there.is_some()) {
-            if inode(directory, &entry.name)? != entry.there {
+            let (held, name) = ground.at(&entry.name);
+            if inode(held, name)? != entry.there {
                 return Err(OperationError::InUse {
-                    what: format!("{} is not what was put there", directory.path_of(&entry.name).display()),
+                    what: format!("{} is not what was put there", held.path_of(name).display()),
                     hint: "find out what works on this directory, then run the same command again".into(),
                 });
             }
         }
-        let placed = standing(directory, self.entries.iter().map(|entry| entry.name.clone()));
-        self.placed = placed.map_err(|error| OperationError::target("look at", directory.path(), error))?;
+        self.placed = standing(&ground, None, self.entries.iter().map(|entry| entry.name.clone()))?;
         let carried = self.carried.take();
         let is_carried = carried.is_some();
         self.aside = carried.unwrap_or_else(|| self.aside.clone());
         self.other = self.aside.clone();
-        if let Some(aside) = inside(directory, &self.aside)? {
-            let names: Vec<_> = self.entries.iter().map(|entry| entry.name.clone()).collect();
-            let kept = standing(&aside, names.iter().cloned());
-            self.kept = kept.map_err(|error| OperationError::target("look at", aside.path(), error))?;
+        if inside(directory, &self.aside)?.is_some() {
             if is_carried {
                 // What stood there before both restores.
-                self.entries = look(&aside, directory, names)?;
+                let stood = ground.look(&self.aside, self.names())?.into_iter();
+                self.entries = stood.map(|entry| Entry { here: entry.there, there: entry.here, ..entry }).collect();
             }
+            let names: Vec<_> = self.entries.iter().map(|entry| entry.name.clone()).collect();
+            self.kept = standing(&ground, Some(&self.aside), names.into_iter())?;
         }
         self.state = State::Placed;
         journals.write(self)
+    }
+
+    /// What was exchanged gets its name aside. From then on it is the server's user's own, as what is in it.
+    fn set_aside(&self, directory: &Held) -> Result<(), OperationError> {
+        let Some(other) = inside(directory, &self.other)? else { return Ok(()) };
+        if other.seen().is_ok_and(|seen| seen.owner() != self.owner) {
+            let given = other.give(self.owner);
+            given.map_err(|error| OperationError::target("set the owner of", other.path(), error))?;
+        }
+        rename_new(directory, &self.other, directory, &self.aside)?;
+        sync_directory(directory)
     }
 }

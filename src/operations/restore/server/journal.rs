@@ -10,6 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::Elsewhere;
 use crate::aof::{append_word, split_words};
 use crate::held::{Held, Seen};
 use crate::operations::OperationError;
@@ -81,6 +82,8 @@ pub(super) struct Journal {
     pub owner: (u32, u32),
     /// The entries, in the order of their exchange.
     pub entries: Vec<Entry>,
+    /// Where the AOF's files stand, if that is not in the data directory: their entries begin with its name there.
+    pub elsewhere: Option<Elsewhere>,
     /// What was put in place, as it was then.
     pub placed: Vec<Placed>,
     /// What was set aside, by its names there: an undo puts that back, or nothing.
@@ -346,6 +349,14 @@ impl Journal {
         if let Some(carried) = &self.carried {
             line(&[b"carried", carried.as_bytes()]);
         }
+        if let Some(Elsewhere { name, aof, is_main, site: Site { path, device, inode, born: made } }) = &self.elsewhere
+        {
+            let ((seconds, nanos), device, inode) = (born(*made), number(*device), number(*inode));
+            let is_main: &[u8] = if *is_main { b"yes" } else { b"no" };
+            let (name, aof, path) = (name.as_bytes(), aof.as_bytes(), path.as_os_str().as_bytes());
+            let site = [path, device.as_bytes(), inode.as_bytes(), seconds.as_bytes(), nanos.as_bytes()];
+            line(&[&[b"elsewhere", name, aof, is_main][..], &site[..]].concat());
+        }
         let inode = |inode: Option<u64>| inode.map_or("-".into(), |inode| inode.to_string());
         for entry in &self.entries {
             line(&[b"entry", entry.name.as_bytes(), inode(entry.here).as_bytes(), inode(entry.there).as_bytes()]);
@@ -400,11 +411,15 @@ impl Journal {
         let name = |word: &Vec<u8>| OsString::from_vec(word.clone());
         let (other, aside, owner) = (name(other), name(aside), (number(user)?, number(group)?));
         let (mut entries, mut placed, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut start, mut carried) = (None, None);
+        let (mut start, mut carried, mut elsewhere) = (None, None, None);
         for words in lines {
             let words = words?;
             match words.split_first()? {
                 (word, [one]) if word == b"carried" => carried = Some(name(one)),
+                (word, [aof_directory, aof, is_main, site @ ..]) if word == b"elsewhere" => {
+                    let (is_main, site) = (is_main == b"yes", decode_site(site)?);
+                    elsewhere = Some(Elsewhere { name: name(aof_directory), aof: name(aof), is_main, site });
+                }
                 (word, rest) if word == b"entry" => entries.push(decode_entry(rest)?),
                 (word, rest) if word == b"placed" => placed.push(decode_placed(rest)?),
                 (word, rest) if word == b"kept" => kept.push(decode_placed(rest)?),
@@ -427,6 +442,7 @@ impl Journal {
             aside,
             owner,
             entries,
+            elsewhere,
             placed,
             kept,
             start,

@@ -6,6 +6,7 @@
 //! every moment, whether the old or the new dataset is in place, and how to go on.
 
 mod arrange;
+mod elsewhere;
 mod exchanges;
 mod journal;
 mod pick;
@@ -37,9 +38,10 @@ use crate::redis::RedisError;
 use crate::redis::host::{Commands, Named};
 use crate::redis::server::{Address, Server};
 use crate::repository::Repository;
+use elsewhere::Locked;
 use journal::{Journal, Journals, LEFT_BY_0_1, State};
 use place::Place;
-pub(super) use place::{beside, needed_by_undo};
+pub(super) use place::{DATASET, beside, beside_elsewhere, needed_by_undo};
 use reach::Reached;
 use source::{Expected, Source};
 use target::Target;
@@ -230,6 +232,9 @@ pub fn restore_into_server(
         is_started: false,
     };
     target.refuse(&mut server, &source, options)?;
+    let elsewhere = target.elsewhere()?;
+    let standing = elsewhere.as_ref().map(|(elsewhere, held)| elsewhere.note(&target.held, held));
+    let report = ServerReport { notes: report.notes.iter().cloned().chain(standing).collect(), ..report };
     // One that is stopped, or was started by us, has nothing that a restart would lose.
     let lost = match finished || stopped.is_some() {
         true => Vec::new(),
@@ -237,7 +242,8 @@ pub fn restore_into_server(
     };
     let report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
     if options.dry_run {
-        target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
+        let main = elsewhere.as_ref().filter(|(elsewhere, _)| elsewhere.is_main);
+        target.refuse_full_disk(main.map_or(&target.held, |(_, held)| held), plan.way.bytes(source.bytes()))?;
         let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;
         return Ok(ServerReport { notes: report.notes.iter().cloned().chain(doubt).collect(), ..report });
     }
@@ -265,6 +271,7 @@ pub fn restore_into_server(
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
+    let place = place.with(elsewhere.map(Locked::new).transpose()?);
     let prepared = place.clearing(|| {
         let prepared = place.prepare(repository, &source, (&mut server, &target), &plan, options, observer)?;
         // A stand-in has told what it knows.

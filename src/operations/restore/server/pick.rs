@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::elsewhere::Ground;
+use super::exchanges::inode;
 use super::journal::{Journal, Journals, State};
 use super::reach;
 use super::target::Target;
 use super::undo::ServerUndoReport;
-use super::{Options, Place, exchanges};
+use super::{Options, Place};
 use crate::format::UnixMillis;
 use crate::held::Held;
 use crate::operations::restore::place::nothing_aside;
@@ -59,7 +61,7 @@ impl Place {
             };
         };
         self.fitting(journal, &name, appendonly)?;
-        let aside = self.held.path_of(&self.beside.aside(&self.beside.unused_time()?));
+        let aside = self.held.path_of(&self.beside.aside(&self.unused_time(Some(journal))?));
         Ok(ServerUndoReport { from: self.held.path_of(&name), aside, is_old: true, is_picked: true, ..report })
     }
 
@@ -81,12 +83,12 @@ impl Place {
         let picked = self.fitting(&journal, &name, appendonly)?;
         let from = picked.path().to_owned();
         let mut next = Journal {
-            entries: exchanges::look(&self.held, &picked, main_last(&journal))?,
+            entries: Ground::of(&journal, &self.held)?.look(&name, main_last(&journal))?,
             state: State::Exchanging,
             is_undo: true,
             snapshot: PICKED.into(),
             other: name,
-            aside: self.beside.aside(&self.beside.unused_time()?),
+            aside: self.beside.aside(&self.unused_time(Some(&journal))?),
             placed: Vec::new(),
             kept: Vec::new(),
             carried: None,
@@ -104,7 +106,19 @@ impl Place {
         let picked = self.held.directory(name);
         let picked = picked.map_err(|error| OperationError::target("open", &self.held.path_of(name), error))?;
         let mut there = Vec::new();
-        for name in main_last(journal) {
+        let (ground, elsewhere) = (Ground::of(journal, &self.held)?, journal.elsewhere.as_ref());
+        for top in main_last(journal) {
+            let its = elsewhere.filter(|elsewhere| elsewhere.name == top);
+            if let Some(elsewhere) = its {
+                let manifest = elsewhere.entry(&elsewhere.manifest());
+                if let Some((picked, name)) = ground.beside(&manifest, name)?
+                    && inode(&picked, name)?.is_some()
+                {
+                    there.push((top, true));
+                }
+                continue;
+            }
+            let name = top;
             let seen = picked.look(&name);
             let seen = seen.map_err(|error| OperationError::target("look at", &picked.path_of(&name), error))?;
             there.extend(seen.map(|seen| (name, seen.is_dir())));
@@ -143,7 +157,7 @@ impl Place {
 
 /// The names of a journal in the order of an undo.
 fn main_last(journal: &Journal) -> Vec<OsString> {
-    let mut names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
+    let mut names = journal.names();
     if !journal.is_undo {
         names.reverse();
     }

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::elsewhere::Locked;
 use super::journal::{self, Journal, Journals, Site, State};
 use super::verify::wait_serving;
 use super::{Options, steps};
@@ -21,6 +22,8 @@ pub(super) struct Place {
     pub site: Site,
     pub beside: Beside,
     pub journals: Journals,
+    /// Where the AOF's files stand, of a restore into a server that has them elsewhere.
+    pub elsewhere: Option<Locked>,
     /// The words of a command line that name the server again, where a person named it.
     again: Option<String>,
     _lock: Lock,
@@ -29,11 +32,18 @@ pub(super) struct Place {
 /// Without a server for so long, what was started has ended.
 const ENDED: Duration = Duration::from_secs(3);
 /// In the names beside it: `.redkeep-staging-dataset` and so on.
-const DATASET: &str = "dataset";
+pub(in crate::operations::restore) const DATASET: &str = "dataset";
 
 /// The names in the data directory of a server.
 pub(in crate::operations::restore) fn beside(directory: &Held) -> Beside {
     Beside::new(directory.clone(), OsStr::new(DATASET))
+}
+
+/// The names beside the AOF's files of a server, where a journal says that they stand elsewhere.
+pub(in crate::operations::restore) fn beside_elsewhere(directory: &Held, state: Option<&Path>) -> Option<Beside> {
+    let journals = Journals::existing(state).ok().flatten()?;
+    let journal = journals.read(&Site::of(directory).ok()?).ok().flatten()?;
+    Some(beside(&journal.elsewhere?.again(directory).ok()?))
 }
 
 /// What an undo would put back into the directory of a server.
@@ -48,6 +58,10 @@ impl Place {
         Place { again: Some(options.again.clone()), ..self }
     }
 
+    pub fn with(self, elsewhere: Option<Locked>) -> Place {
+        Place { elsewhere, ..self }
+    }
+
     /// What names the server again in a command to copy.
     pub fn again_or(&self, server: &str) -> String {
         self.again.clone().unwrap_or_else(|| format!("--server={server}"))
@@ -56,7 +70,15 @@ impl Place {
     pub fn lock(held: &Held, journals: Journals) -> Result<Place, OperationError> {
         let beside = beside(held);
         let lock = beside.lock()?;
-        Ok(Place { held: held.clone(), site: Site::of(held)?, beside, journals, again: None, _lock: lock })
+        Ok(Place {
+            held: held.clone(),
+            site: Site::of(held)?,
+            beside,
+            journals,
+            elsewhere: None,
+            again: None,
+            _lock: lock,
+        })
     }
 
     /// The directory that a journal is of.
@@ -90,8 +112,25 @@ impl Place {
     pub fn clearing<T>(&self, work: impl FnOnce() -> Result<T, OperationError>) -> Result<T, OperationError> {
         work().inspect_err(|_| {
             // What went wrong is the error that is told; the next restore clears what is left.
-            let _ = self.beside.remove(&self.beside.staging());
+            let _ = self.stage().remove(&self.stage().staging());
         })
+    }
+
+    /// The names in the directory in which the new files are made: it is that in which they will stand.
+    pub fn stage(&self) -> &Beside {
+        match &self.elsewhere {
+            Some(locked) if locked.elsewhere.is_main => &locked.beside,
+            Some(_) | None => &self.beside,
+        }
+    }
+
+    /// A time for what is set aside, in every directory that it is set aside in.
+    pub fn unused_time(&self, journal: Option<&Journal>) -> Result<String, OperationError> {
+        let of_journal = journal.and_then(|journal| journal.elsewhere.as_ref());
+        let again = of_journal.map(|elsewhere| elsewhere.again(&self.held)).transpose()?;
+        let others = self.elsewhere.iter().map(|locked| locked.held.clone()).chain(again);
+        let others: Vec<Beside> = others.map(|held| beside(&held)).collect();
+        self.beside.unused_time(&others)
     }
 
     /// Brings the exchanges of an earlier, killed restore or undo to their end.
@@ -110,6 +149,12 @@ impl Place {
             State::Stopping => {
                 let carried = journal.before.as_ref().and_then(|before| before.unfinished_aside());
                 self.journals.forget_stopping(&self.site)?;
+                // What was to be put in place may have got its name, and is made anew.
+                if journal.other != journal.aside
+                    && journal.before.as_ref().is_none_or(|before| before.other != journal.other)
+                {
+                    journal.remove_new(&self.held)?;
+                }
                 return Ok(carried);
             }
             State::Done => return Ok(None),
@@ -129,7 +174,7 @@ impl Place {
         }
         // Nothing was exchanged yet: what was to be is made anew. That it goes is known before it does.
         self.journals.forget_all(&self.site)?;
-        self.beside.remove(&journal.other)?;
+        journal.remove_new(&self.held)?;
         Ok(journal.carried)
     }
 

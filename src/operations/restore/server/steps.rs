@@ -3,12 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use super::journal::{Journal, State};
+use super::elsewhere::{Ground, Locked, is_mounted};
+use super::exchanges::inside;
+use super::journal::{Entry, Journal, State};
 use super::plan::{Plan, Way};
 use super::quiet::{Writes, save_old};
 use super::source::{Expected, Source};
 use super::target::Target;
-use super::{Options, Place, arrange, exchanges, preflight, scratch};
+use super::{Options, Place, arrange, preflight, scratch};
 use crate::format::snapshot::File;
 use crate::held::Held;
 use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, make, rename_new};
@@ -47,11 +49,12 @@ impl Place {
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<Prepared, OperationError> {
-        self.beside.remove(&self.beside.staging())?;
-        target.refuse_full_disk(plan.way.bytes(source.bytes()))?;
+        let stage = self.stage();
+        stage.remove(&stage.staging())?;
+        target.refuse_full_disk(stage.parent(), plan.way.bytes(source.bytes()))?;
         // Whoever may not read the server's files shall not read these, and whoever owns the directory around them shall
         // not change them before they are in place.
-        let staging = self.beside.make(&self.beside.staging())?;
+        let staging = stage.make(&stage.staging())?;
         self.probe(&staging, plan)?;
         let fetched = || fetch(repository, source, &staging, target, observer);
         let (files, made_good) = second_look(repository, |_| true, fetched)?;
@@ -71,8 +74,16 @@ impl Place {
                 source.expected.clone()
             }
         };
-        let main = plan.entries.first().map(OsString::as_os_str).unwrap_or_default();
-        arrange::dress(&new, target.owner, &target.held, main)?;
+        match self.elsewhere.as_ref().filter(|locked| locked.elsewhere.is_main) {
+            None => {
+                let main = plan.entries.first().map(OsString::as_os_str).unwrap_or_default();
+                arrange::dress(&new, target.owner, &target.held, main)?;
+            }
+            Some(Locked { elsewhere, held, .. }) => {
+                elsewhere.lay_out(&target.names, &new, held)?;
+                arrange::dress(&new, target.owner, held, &elsewhere.manifest())?;
+            }
+        }
         Ok(Prepared { expected, cut, made_good, staging, new })
     }
 
@@ -87,10 +98,11 @@ impl Place {
             let removed = staging.remove_directory(name);
             removed.map_err(|error| OperationError::target("remove", &staging.path_of(name), error))?;
         }
-        for name in &plan.entries {
+        let elsewhere = self.elsewhere.as_ref().map(|locked| &locked.elsewhere.name);
+        for name in plan.entries.iter().filter(|name| Some(*name) != elsewhere) {
             let seen = self.held.look(name);
             let seen = seen.map_err(|error| OperationError::target("look at", &self.held.path_of(name), error))?;
-            if seen.is_some_and(|seen| seen.id().0 != self.site.device) {
+            if seen.is_some_and(|seen| !seen.is_link() && is_mounted(&self.held, name, &seen)) {
                 let what = format!("{} {MOUNTED}", self.held.path_of(name).display());
                 return Err(OperationError::Refused { what, hint: NEW_PLACE.into() });
             }
@@ -108,7 +120,7 @@ impl Place {
         options: &Options,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
-        let (staging, new) = (restored.staging, restored.new);
+        let staging = restored.staging;
         let mut journal = self.new_journal(plan, target, restored, options)?;
         let was_running = server.is_some();
         if let Some(mut server) = server {
@@ -116,7 +128,7 @@ impl Place {
             self.journals.write(&journal).inspect_err(|_| writes.release(&mut server))?;
             self.stop(&mut server, target, writes, observer)?;
         }
-        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, staging, new, observer));
+        let swapped = self.refuse_users(options).and_then(|()| self.exchange_new(&mut journal, staging, observer));
         let Err(error) = swapped else { return Ok(()) };
         let is_old = journal.state == State::Stopping || !journal.is_in_place(&self.held).unwrap_or(true);
         if !is_old {
@@ -181,7 +193,8 @@ impl Place {
     ) -> Result<Journal, OperationError> {
         let seen = restored.new.seen();
         let seen = seen.map_err(|error| OperationError::target("look at", restored.new.path(), error))?;
-        let time = self.beside.unused_time()?;
+        let time = self.unused_time(None)?;
+        let entry = |name: &OsString| Entry { name: name.clone(), here: None, there: None };
         Ok(Journal {
             site: self.site.clone(),
             server: options.address.to_string(),
@@ -191,7 +204,9 @@ impl Place {
             other: self.beside.swap(&time, seen.inode()),
             aside: self.beside.aside(&time),
             owner: target.owner,
-            entries: exchanges::look(&self.held, restored.new, plan.entries.iter().cloned())?,
+            // They are looked at when the server is stopped.
+            entries: plan.entries.iter().map(entry).collect(),
+            elsewhere: self.elsewhere.as_ref().map(|locked| locked.elsewhere.clone()),
             placed: Vec::new(),
             kept: Vec::new(),
             start: Some(target.host.start.clone()),
@@ -205,13 +220,17 @@ impl Place {
         &self,
         journal: &mut Journal,
         staging: &Held,
-        new: &Held,
         observer: &dyn Observer,
     ) -> Result<(), OperationError> {
-        rename_new(staging, OsStr::new(NEW), &self.held, &journal.other)?;
-        let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.clone()).collect();
+        let ground = Ground::of(journal, &self.held)?;
+        rename_new(staging, OsStr::new(NEW), self.stage().parent(), &journal.other)?;
+        for directory in ground.directories() {
+            if inside(directory, &journal.other)?.is_none() {
+                make(directory, &journal.other, 0o700)?;
+            }
+        }
         // What the server may have saved while it was stopped counts as what stood there.
-        journal.entries = exchanges::look(&self.held, new, names)?;
+        journal.entries = ground.look(&journal.other, journal.names())?;
         journal.state = State::Exchanging;
         self.journals.write(journal)?;
         self.exchange(journal, observer)?;
@@ -221,7 +240,7 @@ impl Place {
             hint: "what starts it has to be kept from it: say how with --stop-command; then run the same command again"
                 .into(),
         })?;
-        self.beside.remove(&self.beside.staging())
+        self.stage().remove(&self.stage().staging())
     }
 
     /// A server that answers again was started by somebody else than us, or was never the one that was stopped.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::{self, Elsewhere};
 use super::source::Source;
 use super::{Consent, Options, preflight};
 use crate::held::Held;
@@ -227,28 +228,21 @@ impl Target {
             let what = format!("{path} in the snapshot was suspect when it was stored: {why}");
             return refuse(what, "choose another snapshot, or look at it with redkeep verify; or say: --force suspect");
         }
-        self.refuse_linked_aof()?;
         preflight::by_facts(self, source, options)
     }
 
-    /// Refuses an AOF directory that is a link, as to another disk: its place would be taken by a real one on this disk.
-    fn refuse_linked_aof(&self) -> Result<(), RedisError> {
-        let Some(path) = self.names.aof_directory.as_ref().map(|name| self.directory.join(name)) else { return Ok(()) };
-        match fs::symlink_metadata(&path) {
-            Ok(seen) if seen.is_symlink() => Err(RedisError::Server {
-                what: format!("{} is a link: a restore would put a real directory in its place", path.display()),
-                hint: "make it a real directory, or mount the other disk at the data directory itself, then restore"
-                    .into(),
-            }),
-            _ => Ok(()),
-        }
+    /// Where its AOF's files stand, if that is not in the data directory.
+    pub fn elsewhere(&self) -> Result<Option<(Elsewhere, Held)>, OperationError> {
+        let process = &self.host.process;
+        let rights = (process.user.0, &*process.groups(), &process.reader());
+        elsewhere::find(&self.held, &self.names, self.appendonly, rights)
     }
 
     /// Refuses where the bytes will not fit beside what is there.
-    pub fn refuse_full_disk(&self, bytes: u64) -> Result<(), OperationError> {
+    pub fn refuse_full_disk(&self, held: &Held, bytes: u64) -> Result<(), OperationError> {
         const SPARE: u64 = 16 << 20;
-        let path = &self.directory;
-        let free = self.held.free().map_err(|error| OperationError::target("look at", path, error))?;
+        let path = held.path();
+        let free = held.free().map_err(|error| OperationError::target("look at", path, error))?;
         if free >= bytes.saturating_add(SPARE) {
             return Ok(());
         }

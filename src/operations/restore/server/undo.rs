@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::Ground;
 use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1};
 use super::plan::entries;
 use super::preflight::restart;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
 use super::target::Target;
-use super::{Options, Place, exchanges, pick};
+use super::{Options, Place, pick};
 use crate::format::UnixMillis;
 use crate::held::Held;
 use crate::operations::{Observer, OperationError, Silent};
@@ -224,8 +225,8 @@ impl Journal {
 
     /// The entry that the server loaded when it was started last.
     pub fn main(&self) -> Option<&OsStr> {
-        let main = if self.is_undo { self.entries.last() } else { self.entries.first() };
-        main.map(|entry| entry.name.as_os_str())
+        let main = self.main_entry().map(|entry| Path::new(&entry.name));
+        main.and_then(|name| name.iter().next())
     }
 
     /// Refuses where the server loads something else now than it did then: it would not find what is put back.
@@ -294,11 +295,8 @@ impl Place {
         }
         if !(journal.is_undo && journal.is_placed()) {
             journal.refuse_gone(&self.held)?;
-            let names: Vec<_> = journal.entries.iter().rev().map(|entry| entry.name.clone()).collect();
-            let aside = self.held.directory(&journal.aside);
-            let aside =
-                aside.map_err(|error| OperationError::target("open", &self.held.path_of(&journal.aside), error))?;
-            journal.entries = exchanges::look(&self.held, &aside, names)?;
+            let names = journal.names().into_iter().rev();
+            journal.entries = Ground::of(&journal, &self.held)?.look(&journal.aside, names)?;
             journal.is_undo = !journal.is_undo;
             journal.state = State::Exchanging;
             self.journals.write(&journal)?;

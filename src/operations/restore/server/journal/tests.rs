@@ -23,6 +23,7 @@ fn journal(start: Option<Start>) -> Journal {
             Entry { name: "a b".into(), here: Some(7), there: None },
             Entry { name: "c".into(), here: None, there: Some(u64::MAX) },
         ],
+        elsewhere: Some(Elsewhere { name: "d d".into(), aof: "a".into(), is_main: true, site: site(4) }),
         placed: vec![Placed { path: "a b/c".into(), inode: 1, size: 2, changed: (-3, 4) }],
         kept: vec![Placed { path: "c".into(), inode: 5, size: 0, changed: (6, 7) }],
         start,
