@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser};
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser};
 
-use super::commands::Command;
+use super::commands::Command as What;
 use super::selector;
 use crate::format::Id16;
 use crate::operations::list::Selector;
@@ -70,7 +70,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub globals: Globals,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: What,
 }
 
 /// Options of every command.
@@ -113,6 +113,48 @@ pub(crate) struct Globals {
     /// Use the repository with this id where this host remembers another one at the location
     #[arg(long, global = true, value_name = "ID", value_parser = repository_id)]
     pub accept_repository: Option<Id16>,
+}
+
+/// The command line as it is read. The help of a command explains what is its own, and of the options that all share only
+/// says which there are.
+pub(crate) fn command() -> Command {
+    let mut root = Cli::command();
+    root.build();
+    let shared: Vec<String> = root.get_arguments().filter(|arg| arg.is_global_set()).map(written).collect();
+    let shared = format!("Global options, explained by redkeep --help:\n{}", lines(&shared));
+    root.mut_subcommands(|below| without_shared(below, &shared))
+}
+
+fn without_shared(command: Command, shared: &str) -> Command {
+    let after = command.get_after_long_help().map_or_else(String::new, |after| format!("{after}\n"));
+    let command = command.mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+    let command = command.after_long_help(format!("{after}{shared}")).after_help(shared.to_string());
+    command.mut_subcommands(|below| without_shared(below, shared))
+}
+
+/// An option as it is written: `-r, --repo LOCATION`.
+fn written(option: &Arg) -> String {
+    let long = format!("--{}", option.get_long().unwrap_or_default());
+    let short = option.get_short().map_or_else(String::new, |short| format!("-{short}, "));
+    match option.get_value_names().filter(|_| option.get_action().takes_values()) {
+        Some([value, ..]) => format!("{short}{long} {value}"),
+        _ => format!("{short}{long}"),
+    }
+}
+
+/// Words two columns deep, on lines of at most 80.
+fn lines(words: &[String]) -> String {
+    let mut text = String::from(" ");
+    let mut width = 1;
+    for word in words {
+        if width + 2 + word.len() > 80 {
+            text.push_str("\n ");
+            width = 1;
+        }
+        text.push_str(&format!(" {word} "));
+        width += 2 + word.len();
+    }
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn repository_id(text: &str) -> Result<Id16, String> {

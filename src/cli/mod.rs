@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 
 use args::Cli;
 use context::Context;
@@ -37,11 +37,11 @@ use crate::redis::server::Address;
 /// Runs redkeep with its arguments, the program's name first, and answers with the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = Cli::command().try_get_matches_from(&arguments);
+    let parsed = args::command().try_get_matches_from(&arguments);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return refused(&error.format(&mut Cli::command()), &arguments).into(),
+        Err(error) => return refused(&error.format(&mut args::command()), &arguments).into(),
     };
     let is_json = cli.globals.json;
     if let Err(error) = settle_profile(&mut cli, &matches) {

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::configuration::values;
 use super::context::Context;
 use super::secrets;
 use super::settings::variable;
@@ -13,7 +15,7 @@ use crate::operations::OperationError;
 use crate::redis::server::{Address, Tls, find_nearby, refuse_unknown_command};
 
 /// Which live server is meant, and how it is logged in to.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArguments {
     /// The server: redis://[USER@]HOST[:PORT], rediss:// for TLS, HOST:PORT, or the path of a Unix socket [env:
@@ -28,9 +30,10 @@ pub(crate) struct ServerArguments {
 pub(crate) const LOGIN: [&str; 7] =
     ["redis_user", "redis_password_file", "redis_password_command", "tls_ca", "tls_cert", "tls_key", "renamed_command"];
 
-/// How a live server is logged in to, and spoken to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+/// How a live server is logged in to, and spoken to. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[command(next_help_heading = "Server")]
+#[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Login {
     /// User to log in as [default: the one in the address, else the default user]
     #[arg(long, value_name = "NAME")]
@@ -52,9 +55,11 @@ pub(crate) struct Login {
     pub tls_key: Option<PathBuf>,
     /// What a command is called there that was renamed; may be given several times
     #[arg(long, value_name = "NAME=NEW", value_parser = renamed_command)]
+    #[serde(rename = "renamed-commands", deserialize_with = "values::renamed_commands")]
     pub renamed_command: Vec<(String, String)>,
     /// Its password is named in a configuration file.
     #[arg(skip)]
+    #[serde(skip)]
     pub is_configured: bool,
 }
 

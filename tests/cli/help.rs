@@ -48,6 +48,27 @@ fn the_help_of_every_command_has_an_example_and_its_json() {
 }
 
 #[test]
+fn the_help_of_a_command_explains_its_own_options_and_only_names_those_of_all() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split(' ').collect();
+        for help in ["--help", "-h"] {
+            let text = place.done(&[&words[..], &[help]].concat()).text();
+            let (own, shared) = text.split_once("Global options, explained by redkeep --help:\n").expect(command);
+            assert!(!own.contains("--accept-repository") && !own.contains("--no-progress"), "{command} {help}: {own}");
+            assert!(
+                shared.contains("-r, --repo LOCATION") && shared.lines().count() <= 5,
+                "{command} {help}: {shared}"
+            );
+            assert!(shared.lines().all(|line| line.len() <= 80), "{command} {help}: {shared}");
+        }
+    }
+    assert!(place.done(&["--help"]).text().contains("Where the repository is: a directory"));
+    let script = place.done(&["completions", "bash"]).text();
+    assert!(script.matches("--accept-repository)").count() > COMMANDS.len(), "a shell completes them all");
+}
+
+#[test]
 fn the_help_of_the_program_has_examples_and_the_exit_codes() {
     let place = Place::new();
     let help = place.done(&["--help"]).text();

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::drill;
 
 use crate::cli::args::word;
+use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::{count, duration, facts, plain, short, size, some_of, suspect_once};
@@ -81,25 +83,11 @@ pub(crate) struct Arguments {
     /// A data directory to capture as it is, without asking a server
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Name of the dataset [default: HOST:PORT or HOST:DIR]
-    #[arg(long, value_name = "NAME", value_parser = word)]
-    dataset: Option<String>,
-    /// A word to find the snapshot by; may be given several times
-    #[arg(long = "tag", value_name = "TAG", value_parser = word)]
-    tags: Vec<String>,
+    #[command(flatten)]
+    of: OfSnapshot,
     /// No policy shall forget the snapshot: gives it the tag `pinned`
     #[arg(long)]
     pin: bool,
-    /// Also take files that fit this pattern, such as 'modules/**': of a live server what is no part of its dataset, of
-    /// DIR logs and temporary files; may be given several times
-    #[arg(long, value_name = "PATTERN")]
-    include: Vec<String>,
-    /// Leave out files that fit this pattern; may be given several times
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// Of a live server, also take the other files of its directory, as of DIR
-    #[arg(long, conflicts_with = "aof_tail")]
-    all_files: bool,
     /// How hard to compress: 1 is fast, 19 is small
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
@@ -118,39 +106,78 @@ pub(crate) struct Arguments {
     live: LiveArguments,
 }
 
-/// How a live server is captured.
-#[derive(Debug, Args)]
+/// What a snapshot is called, and what it takes in. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(in crate::cli) struct OfSnapshot {
+    /// Name of the dataset [default: HOST:PORT or HOST:DIR]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    #[serde(deserialize_with = "values::name")]
+    pub dataset: Option<String>,
+    /// A word to find the snapshot by; may be given several times
+    #[arg(long = "tag", value_name = "TAG", value_parser = word)]
+    #[serde(deserialize_with = "values::names")]
+    pub tags: Vec<String>,
+    /// Also take files that fit this pattern, such as 'modules/**': of a live server what is no part of its dataset, of
+    /// DIR logs and temporary files; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Leave out files that fit this pattern; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Of a live server, also take the other files of its directory, as of DIR
+    #[arg(long, conflicts_with = "aof_tail")]
+    pub all_files: bool,
+}
+
+impl OfSnapshot {
+    /// What is taken in.
+    pub fn capture(&self) -> CaptureOptions {
+        let (include, exclude) = (self.include.clone(), self.exclude.clone());
+        CaptureOptions { include, exclude, all_files: self.all_files, ..CaptureOptions::default() }
+    }
+}
+
+/// How a live server is captured. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
 #[command(next_help_heading = "Capture of a live server")]
-struct LiveArguments {
+#[serde(rename_all = "kebab-case", default)]
+pub(in crate::cli) struct LiveArguments {
     /// What is captured: its AOF if that is live and else a fresh dump, a dump, the AOF, or the files as they are
-    #[arg(long, value_enum, default_value_t = ModeArgument::Auto, conflicts_with = "directory")]
-    mode: ModeArgument,
+    /// [default: auto]
+    #[arg(long, value_enum, conflicts_with = "directory")]
+    pub mode: Option<ModeArgument>,
     /// Capture only the AOF, and never ask for a save: for captures every few minutes
     #[arg(long, conflicts_with_all = ["directory", "no_save", "mode"])]
-    aof_tail: bool,
+    pub aof_tail: bool,
     /// Ask for no save: take the dump that is there
     #[arg(long, conflicts_with = "directory")]
+    #[serde(skip)]
     no_save: bool,
     /// How old the dump that is there may be, such as 90m or 1d
     #[arg(long, value_name = "SPAN", requires = "no_save", value_parser = time::exact_span)]
+    #[serde(skip)]
     max_age: Option<Duration>,
     /// Capture an online replica of the server, if there is one and its files are on this host
     #[arg(long, conflicts_with = "directory")]
-    prefer_replica: bool,
+    pub prefer_replica: bool,
     /// Also take the server's configuration file with what it includes, and its ACL file; a restore leaves them out
     /// unless it is told otherwise, for they may hold passwords
     #[arg(long, conflicts_with = "directory")]
-    with_config: bool,
+    pub with_config: bool,
     /// The server's data directory as it is reached from here
     #[arg(long, value_name = "DIR", conflicts_with = "directory")]
-    dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
     /// What a directory of the server is called here; may be given several times
     #[arg(long, value_name = "THERE=HERE", value_parser = server::path_map, conflicts_with_all = ["directory", "dir"])]
-    path_map: Vec<(PathBuf, PathBuf)>,
+    #[serde(deserialize_with = "values::pairs")]
+    pub path_map: Vec<(PathBuf, PathBuf)>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ModeArgument {
+/// [`Mode`], as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum ModeArgument {
     Auto,
     Rdb,
     Aof,
@@ -158,12 +185,13 @@ enum ModeArgument {
 }
 
 impl LiveArguments {
-    fn options(self) -> LiveOptions {
+    /// The same for the capture.
+    pub fn options(self) -> LiveOptions {
         let mode = match self.mode {
-            ModeArgument::Auto => Mode::Auto,
-            ModeArgument::Rdb => Mode::Rdb,
-            ModeArgument::Aof => Mode::Aof,
-            ModeArgument::Files => Mode::Files,
+            None | Some(ModeArgument::Auto) => Mode::Auto,
+            Some(ModeArgument::Rdb) => Mode::Rdb,
+            Some(ModeArgument::Aof) => Mode::Aof,
+            Some(ModeArgument::Files) => Mode::Files,
         };
         LiveOptions {
             mode,
@@ -202,18 +230,13 @@ fn source(
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let mut tags = arguments.tags;
+    let (capture, mut tags) = (arguments.of.capture(), arguments.of.tags);
     tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
     let options = Options {
         source: source(arguments.directory, &arguments.server, arguments.live, context)?,
-        dataset: arguments.dataset,
+        dataset: arguments.of.dataset,
         tags,
-        capture: CaptureOptions {
-            include: arguments.include,
-            exclude: arguments.exclude,
-            all_files: arguments.all_files,
-            ..CaptureOptions::default()
-        },
+        capture,
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
         read_all: arguments.read_all,
     };

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::SpanRelativeTo;
+use serde::Deserialize;
 
+use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::human::{count, plain, short, size, some_of};
 use crate::cli::outcome::Outcome;
@@ -55,18 +57,41 @@ JSON:
   With --repair, all but \"repair\" says what is left.
 ")]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    rule: Rule,
+    /// Name again what can be found, write down what is lost
+    #[arg(long)]
+    repair: bool,
+}
+
+/// How much is read. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(in crate::cli) struct Rule {
     /// Also read every pack and compare every chunk in it
     #[arg(long)]
     read_data: bool,
     /// Also read a part of the packs: the N-th of M, or a share in per cent
     #[arg(long, value_name = "N/M|P%", value_parser = subset, conflicts_with_all = ["read_data", "max_age"])]
+    #[serde(deserialize_with = "values::subset")]
     subset: Option<CheckDepth>,
     /// Also read the packs that no check found whole within this time, such as 30d or 12h
     #[arg(long, value_name = "SPAN", value_parser = age, conflicts_with = "read_data")]
+    #[serde(deserialize_with = "values::age")]
     max_age: Option<CheckDepth>,
-    /// Name again what can be found, write down what is lost
-    #[arg(long)]
-    repair: bool,
+}
+
+impl Rule {
+    /// How much is read.
+    pub fn depth(&self) -> CheckDepth {
+        let all = self.read_data.then_some(CheckDepth::Data);
+        all.or(self.subset).or(self.max_age).unwrap_or(CheckDepth::Structure)
+    }
+
+    /// Whether it says at most one thing, as the command line sees to itself.
+    pub fn is_one(&self) -> bool {
+        [self.read_data, self.subset.is_some(), self.max_age.is_some()].iter().filter(|is_said| **is_said).count() <= 1
+    }
 }
 
 pub(in crate::cli) fn subset(text: &str) -> Result<CheckDepth, String> {
@@ -92,20 +117,13 @@ pub(in crate::cli) fn age(text: &str) -> Result<CheckDepth, String> {
     Duration::try_from(span).map(CheckDepth::MaxAge).map_err(|_| wrong())
 }
 
-impl Arguments {
-    fn depth(&self) -> CheckDepth {
-        let all = self.read_data.then_some(CheckDepth::Data);
-        all.or(self.subset).or(self.max_age).unwrap_or(CheckDepth::Structure)
-    }
-}
-
 /// Checks the repository, or repairs it.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let depth = arguments.depth();
+    let depth = arguments.rule.depth();
     match arguments.repair {
-        true => repaired(&repair(&repository, depth, &context.progress)?, arguments.read_data),
+        true => repaired(&repair(&repository, depth, &context.progress)?, arguments.rule.read_data),
         false => done(&repository, depth, context),
     }
 }

@@ -93,21 +93,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let ambient = Ambient::system();
     let mut directories = arguments.directories.clone();
     if directories.is_empty() {
-        directories.extend(profile.and_then(|profile| profile.dir.clone()));
+        directories.extend(profile.and_then(|profile| profile.live.dir.clone()));
     }
     if arguments.root == Path::new("/") {
         let absolute = directories.iter().map(path::absolute).collect::<Result<_, _>>();
         directories = absolute.context("cannot tell where the directory is")?;
     }
     let login = match profile {
-        Some(profile) if arguments.server.login == Login::default() => profile.login(),
+        Some(profile) if arguments.server.login == Login::default() => profile.server().login,
         _ => arguments.server.login.clone(),
     };
     let server_secret = login.redis_password_file.clone();
-    let redis = arguments.server.redis.clone().or_else(|| profile.and_then(|profile| profile.redis.clone()));
+    let redis = arguments.server.redis.clone().or_else(|| profile.and_then(|profile| profile.server().redis));
     let may_search = profile.is_none() && directories.is_empty() && arguments.root == Path::new("/");
     let (server, nobody) = server(ServerArguments { redis, login }, may_search, context)?;
-    let maps = profile.map(|profile| profile.path_map.clone()).unwrap_or_default().into_iter().collect();
+    let maps = profile.map(|profile| profile.live.path_map.clone()).unwrap_or_default();
     let place = WhereOptions { directory: directories.first().cloned().filter(|_| server.is_some()), maps };
     let location = context.location();
     let options = Options {

@@ -3,9 +3,11 @@
 use clap::Args;
 use jiff::Span;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 
 use super::prune::without_reserve;
 use crate::cli::args::word;
+use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::Left;
@@ -67,9 +69,6 @@ pub(crate) struct Arguments {
     /// Only those with this tag; others are left alone
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// Zone in which days begin: an IANA name such as Europe/Berlin, or UTC [default: the local zone]
-    #[arg(long, value_name = "ZONE", value_parser = time::zone)]
-    zone: Option<TimeZone>,
     /// Forget the last snapshot before the keys fell by more than half, where nothing else keeps it
     #[arg(long)]
     ignore_key_drop: bool,
@@ -84,41 +83,56 @@ pub(crate) struct Arguments {
     dry_run: bool,
 }
 
-/// The policy.
-#[derive(Debug, Args)]
-struct Keep {
+/// The policy. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(in crate::cli) struct Keep {
     /// Keep the newest N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_last: Option<u64>,
     /// Keep the newest of each of the last N hours with snapshots
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_hourly: Option<u64>,
     /// The same for days
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_daily: Option<u64>,
     /// The same for weeks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_weekly: Option<u64>,
     /// The same for months
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_monthly: Option<u64>,
     /// The same for years
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(deserialize_with = "values::count")]
     keep_yearly: Option<u64>,
     /// Keep all that are at most SPAN older than the newest of their dataset, such as 36h, 7d or 1y6mo
     #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    #[serde(deserialize_with = "values::span")]
     keep_within: Option<Span>,
     /// Keep those that restore --at needs for the last SPAN of time before the newest of their dataset: its timeline
     #[arg(long, value_name = "SPAN", value_parser = time::span)]
+    #[serde(deserialize_with = "values::span")]
     keep_timeline: Option<Span>,
     /// Keep all with this tag; may be given several times
     #[arg(long = "keep-tag", value_name = "TAG", value_parser = word)]
+    #[serde(deserialize_with = "values::names")]
     keep_tags: Vec<String>,
+    /// Zone in which days begin: an IANA name such as Europe/Berlin, or UTC [default: the local zone]
+    #[arg(long, value_name = "ZONE", value_parser = time::zone)]
+    #[serde(deserialize_with = "values::zone")]
+    zone: Option<TimeZone>,
 }
 
 impl Keep {
-    fn policy(&self) -> Policy {
-        Policy {
+    /// What is forgotten by it; `None` where it says nothing, and nothing is.
+    pub fn what(&self, ignore_key_drop: bool) -> Option<What> {
+        let policy = Policy {
             last: self.keep_last,
             hourly: self.keep_hourly,
             daily: self.keep_daily,
@@ -128,7 +142,9 @@ impl Keep {
             within: self.keep_within,
             timeline: self.keep_timeline,
             tags: self.keep_tags.clone(),
-        }
+        };
+        let zone = self.zone.clone().unwrap_or_else(TimeZone::system);
+        (!policy.is_empty()).then_some(What::Policy { policy, zone, ignore_key_drop })
     }
 }
 
@@ -194,24 +210,20 @@ fn nothing_fits(repository: &Repository, filter: &Filter) -> anyhow::Result<(Str
 
 /// A policy or names, and not both.
 fn what(arguments: &Arguments) -> Result<What, UsageError> {
-    let policy = arguments.keep.policy();
+    let policy = arguments.keep.what(arguments.ignore_key_drop);
     let wrong = |what: &str, hint: &str| Err(UsageError { what: what.into(), hint: hint.into() });
-    match (arguments.snapshots.is_empty(), policy.is_empty()) {
-        (true, true) => wrong(
+    match (arguments.snapshots.is_empty(), policy) {
+        (true, None) => wrong(
             "neither a policy nor a snapshot to forget",
             "say what to keep, such as --keep-daily 14, or name snapshots by their ids",
         ),
-        (false, false) => wrong("a policy and snapshots to forget", "give one of the two"),
-        (true, false) if arguments.even_pinned || arguments.allow_empty => wrong(
+        (false, Some(_)) => wrong("a policy and snapshots to forget", "give one of the two"),
+        (true, Some(_)) if arguments.even_pinned || arguments.allow_empty => wrong(
             "--even-pinned and --allow-empty are for named snapshots",
             "no policy forgets what is pinned, or all of a dataset: name the snapshots",
         ),
-        (true, false) => Ok(What::Policy {
-            policy,
-            zone: arguments.zone.clone().unwrap_or_else(TimeZone::system),
-            ignore_key_drop: arguments.ignore_key_drop,
-        }),
-        (false, true) => Ok(What::Named {
+        (true, Some(policy)) => Ok(policy),
+        (false, None) => Ok(What::Named {
             snapshots: arguments.snapshots.clone(),
             even_pinned: arguments.even_pinned,
             allow_empty: arguments.allow_empty,

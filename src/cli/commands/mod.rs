@@ -1,12 +1,12 @@
 //! The commands: arguments in, an operation, its report as text and JSON. One file for each.
 
-mod backup;
+pub(in crate::cli) mod backup;
 pub(in crate::cli) mod check;
 mod completions;
 mod doctor;
 mod drill;
 mod dump;
-mod forget;
+pub(in crate::cli) mod forget;
 mod init;
 mod key;
 mod ls;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::Hinted;
 use crate::cli::human::{count, duration, short, size};
@@ -37,21 +38,45 @@ JSON:
      \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// How long what may be deleted stays, and forgotten snapshots can be had back; 0 only on a local disk
-    #[arg(long, value_name = "SPAN", value_parser = time::exact_span, default_value = "24h")]
-    grace: Duration,
-    /// Share of unneeded bytes that is lived with, rather than storing the rest of their packs again
-    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5%")]
-    max_unused: f64,
-    /// Store at most so many bytes again in this run (a number of MiB)
-    #[arg(long, value_name = "MIB")]
-    max_rewrite: Option<u64>,
+    #[command(flatten)]
+    rule: Rule,
     /// Store again what is sealed by older keys than the newest, after `redkeep key rotate`
     #[arg(long)]
     reseal: bool,
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What is given back. Written on the command line or in a profile.
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(in crate::cli) struct Rule {
+    /// How long what may be deleted stays, and forgotten snapshots can be had back; 0 only on a local disk [default:
+    /// 24h]
+    #[arg(long, value_name = "SPAN", value_parser = time::exact_span)]
+    #[serde(deserialize_with = "values::exact_span")]
+    pub grace: Option<Duration>,
+    /// Share of unneeded bytes that is lived with, rather than storing the rest of their packs again [default: 5%]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[serde(deserialize_with = "values::percent")]
+    pub max_unused: Option<f64>,
+    /// Store at most so many bytes again in this run (a number of MiB)
+    #[arg(long, value_name = "MIB")]
+    pub max_rewrite: Option<u64>,
+}
+
+impl Rule {
+    /// The same for the sweep.
+    pub fn options(&self) -> Options {
+        let usual = Options::default();
+        Options {
+            grace: self.grace.unwrap_or(usual.grace),
+            max_unused: self.max_unused.unwrap_or(usual.max_unused),
+            max_rewrite: self.max_rewrite.map(|mib| mib.saturating_mul(1 << 20)),
+            ..usual
+        }
+    }
 }
 
 /// A share of a whole: `5%` or `5`.
@@ -67,14 +92,7 @@ pub(in crate::cli) fn percent(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let options = Options {
-        grace: arguments.grace,
-        max_unused: arguments.max_unused,
-        max_rewrite: arguments.max_rewrite.map(|mib| mib.saturating_mul(1 << 20)),
-        reseal: arguments.reseal,
-        dry_run: arguments.dry_run,
-        ..Options::default()
-    };
+    let options = Options { reseal: arguments.reseal, dry_run: arguments.dry_run, ..arguments.rule.options() };
     done(&repository, &options, context).map(|(_, outcome)| outcome)
 }
 

@@ -258,7 +258,10 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
         timing,
         command: command(&arguments.name, file.as_deref())?,
         user,
-        writes: [repository, metrics, profile.dir.clone(), access.cache_dir.clone()].into_iter().flatten().collect(),
+        writes: [repository, metrics, profile.live.dir.clone(), access.cache_dir.clone()]
+            .into_iter()
+            .flatten()
+            .collect(),
         has_commands: access.password_command.is_some() || profile.has_commands(),
         has_cache: access.cache_dir.is_some(),
     };

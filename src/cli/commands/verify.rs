@@ -82,7 +82,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             let meant = which.map(|which| meant(&repository, &chosen, which, &context.progress)).transpose()?;
             let (chosen, from) = meant.map_or((chosen.clone(), None), |(chosen, from)| (chosen, Some(from)));
             let mut renamed = arguments.renamed_command.clone();
-            renamed.extend(context.profile()?.map(|profile| profile.login().renamed_command).unwrap_or_default());
+            renamed
+                .extend(context.profile()?.map(|profile| profile.server().login.renamed_command).unwrap_or_default());
             Some(arguments.drill.run(&repository, &chosen, from, &renamed, context)?)
         }
         (true, false) => {

@@ -4,7 +4,7 @@
 //! those of the same name; with `--config` only that file is. Options and the environment come before any of them.
 
 mod profile;
-mod values;
+pub(in crate::cli) mod values;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,9 +13,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
 
 use super::exit::UsageError;
-pub(crate) use profile::{Mode, Profile, PruneRule};
+pub(crate) use profile::Profile;
 use values::has_scheme;
 pub(crate) use values::password_in_url;
 
@@ -26,7 +28,8 @@ const SYSTEM: &str = "/etc/redkeep.toml";
 const LARGEST: u64 = 1 << 20;
 
 /// Where the repository is and how it is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Access {
     /// Where the repository is.
     pub repo: Option<String>,
@@ -57,11 +60,8 @@ pub(crate) struct Configuration {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Written {
-    repo: Option<String>,
-    password_file: Option<PathBuf>,
-    password_command: Option<String>,
-    key_file: Option<PathBuf>,
-    cache_dir: Option<PathBuf>,
+    #[serde(flatten)]
+    access: Access,
     #[serde(default)]
     profile: BTreeMap<String, Profile>,
 }
@@ -109,8 +109,7 @@ impl Configuration {
         })?;
         let named = path;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-        let Written { repo, password_file, password_command, key_file, cache_dir, profile: profiles } = written;
-        let access = Access { repo, password_file, password_command, key_file, cache_dir };
+        let Written { access, profile: profiles } = written;
         self.access = merged(placed(access, &path), std::mem::take(&mut self.access));
         for (name, mut profile) in profiles {
             profile.place(&path);
@@ -163,7 +162,7 @@ impl Configuration {
     pub fn access(&self, profile: Option<&str>) -> Result<Access, UsageError> {
         match profile {
             None => Ok(self.access.clone()),
-            Some(name) => Ok(merged(self.profile(name)?.access(), self.access.clone())),
+            Some(name) => Ok(merged(self.profile(name)?.access.clone(), self.access.clone())),
         }
     }
 }
@@ -240,9 +239,9 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, Usage
 
 /// A file, or the line that cannot be meant and why.
 fn parse(text: &str) -> Result<Written, (usize, String)> {
-    let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
     let written: Written = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(span.start));
+        let at = error.span().map_or(0, |span| span.start).max(fault(text).unwrap_or_default());
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         (line, error.message().trim_end().replace('\n', " "))
     })?;
     for (name, profile) in &written.profile {
@@ -250,6 +249,29 @@ fn parse(text: &str) -> Result<Written, (usize, String)> {
         refuse_name(name).and_then(|()| profile.refuse()).map_err(|why| (line, format!("profile {name}: {why}")))?;
     }
     Ok(written)
+}
+
+/// Where the first setting stands that cannot be meant by itself: of those that several structs share, the parser forgets
+/// the place. `None`: the file is no TOML.
+fn fault(text: &str) -> Option<usize> {
+    type Settings = BTreeMap<Spanned<String>, toml::Value>;
+    #[derive(Deserialize)]
+    struct Profiles {
+        #[serde(default)]
+        profile: BTreeMap<String, Settings>,
+    }
+    fn first<T: DeserializeOwned>(settings: Settings) -> Option<usize> {
+        let is_wrong = |(name, value): (Spanned<String>, toml::Value)| {
+            let place = name.span().start;
+            let alone = toml::Table::from_iter([(name.into_inner(), value)]);
+            alone.try_into::<T>().is_err().then_some(place)
+        };
+        settings.into_iter().filter_map(is_wrong).min()
+    }
+    let all: Settings = toml::from_str(text).ok()?;
+    let profiles = toml::from_str(text).map_or_else(|_| BTreeMap::new(), |profiles: Profiles| profiles.profile);
+    let of_profiles = profiles.into_values().filter_map(first::<Profile>).min();
+    of_profiles.or_else(|| first::<Written>(all))
 }
 
 /// Whether a line begins the table of a profile.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::profile::CheckRule;
 use super::values::Switch;
 use super::*;
+use crate::cli::commands::{check, prune};
 use crate::operations::check::CheckDepth;
+use crate::operations::forget::What;
 
 const DAILY: &str = "\
 repo = \"/srv/redkeep\"
@@ -53,18 +54,18 @@ fn a_profile_says_what_a_run_does() {
     let configuration = Configuration::of_file(&paths[0]).ok().unwrap();
     let base = dir.path().canonicalize().unwrap();
     let daily = configuration.profile("daily").ok().unwrap();
-    assert_eq!(daily.policy().map(|policy| policy.daily), Some(Some(14)));
+    assert!(matches!(daily.keep.what(false), Some(What::Policy { policy, .. }) if policy.daily == Some(14)));
     let grace = Duration::from_secs(48 * 3600);
-    assert_eq!(daily.prune.0, Some(PruneRule { grace: Some(grace), max_unused: Some(0.1) }));
+    assert_eq!(daily.prune.0, Some(prune::Rule { grace: Some(grace), max_unused: Some(0.1), max_rewrite: None }));
     assert_eq!(
-        daily.check.0.as_ref().map(CheckRule::depth),
+        daily.check.0.as_ref().map(check::Rule::depth),
         Some(CheckDepth::MaxAge(Duration::from_secs(30 * 86_400)))
     );
     assert_eq!((daily.before.0.len(), daily.after.0.len(), daily.on_failure.0.len()), (1, 2, 0));
     assert_eq!(daily.metrics_file.as_deref(), Some(base.join("out/redkeep.prom").as_path()));
     let hourly = configuration.profile("hourly").ok().unwrap();
-    assert_eq!((&hourly.prune, &hourly.check), (&Switch(Some(PruneRule::default())), &Switch(None)));
-    assert!(hourly.policy().is_none());
+    assert_eq!((&hourly.prune, &hourly.check), (&Switch(Some(prune::Rule::default())), &Switch(None)));
+    assert!(hourly.keep.what(false).is_none());
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn the_users_file_comes_before_that_of_the_host_profile_by_profile() {
     let mine = dir.path().canonicalize().unwrap().join("mine").display().to_string();
     let access = configuration.access(None).ok().unwrap();
     assert_eq!((access.repo, access.password_file.is_some()), (Some(mine), true));
-    assert_eq!(configuration.profile("daily").ok().unwrap().dataset, None, "the other daily is gone");
+    assert_eq!(configuration.profile("daily").ok().unwrap().of.dataset, None, "the other daily is gone");
     assert!(configuration.profile("hourly").is_ok());
     assert_eq!(configuration.profile("weekly").err().unwrap().hint, "there are: daily, hourly");
     assert_eq!(
@@ -121,6 +122,9 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
             "a and b have one metrics-file",
         ),
         ("repo =\n", 1, "string values must be quoted"),
+        ("cache-dir = \"x\"\nrepo = 3\n", 2, "invalid type: integer `3`"),
+        ("[profile.a]\ndir = \"x\"\n[profile.b]\n\nkeep-daily = \"x\"\n", 5, "invalid type: string \"x\""),
+        ("[profile.a]\n[profile.a.check]\nage = 3\n", 3, "unknown field `age`"),
     ] {
         let what = refusal(text);
         let place = if line == 0 { "redkeep.toml: ".to_string() } else { format!("redkeep.toml:{line}: ") };

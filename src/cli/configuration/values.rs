@@ -1,7 +1,9 @@
 //! Values that may be written in more than one way.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Span;
@@ -13,6 +15,7 @@ use crate::cli::args::word;
 use crate::cli::commands::{check, prune};
 use crate::cli::time;
 use crate::operations::check::CheckDepth;
+use crate::redis::server::refuse_unknown_command;
 
 /// `true`, `false`, or a table of details.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,41 +88,56 @@ fn understood<'de, D: Deserializer<'de>, T>(
     parse(&text).map_err(|why| D::Error::custom(format!("\"{text}\": {why}")))
 }
 
-pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
+pub(in crate::cli) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
     understood(deserializer, time::span).map(Some)
 }
 
-pub(super) fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TimeZone>, D::Error> {
+pub(in crate::cli) fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TimeZone>, D::Error> {
     understood(deserializer, time::zone).map(Some)
 }
 
-pub(super) fn exact_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(in crate::cli) fn exact_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     understood(deserializer, time::exact_span).map(Some)
 }
 
-pub(super) fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+pub(in crate::cli) fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     understood(deserializer, prune::percent).map(Some)
 }
 
-pub(super) fn subset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CheckDepth>, D::Error> {
+pub(in crate::cli) fn subset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CheckDepth>, D::Error> {
     understood(deserializer, check::subset).map(Some)
 }
 
-pub(super) fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CheckDepth>, D::Error> {
+pub(in crate::cli) fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CheckDepth>, D::Error> {
     understood(deserializer, check::age).map(Some)
 }
 
-pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(in crate::cli) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     understood(deserializer, word).map(Some)
 }
 
-pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(in crate::cli) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let names: Vec<String> = Vec::deserialize(deserializer)?;
     names.iter().map(|name| word(name).map_err(|why| D::Error::custom(format!("\"{name}\": {why}")))).collect()
 }
 
+/// A table of what is called otherwise here.
+pub(in crate::cli) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(PathBuf, PathBuf)>, D::Error> {
+    BTreeMap::deserialize(deserializer).map(|map: BTreeMap<_, _>| map.into_iter().collect())
+}
+
+/// A table of commands with their new names.
+pub(in crate::cli) fn renamed_commands<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, String)>, D::Error> {
+    let table: BTreeMap<String, String> = BTreeMap::deserialize(deserializer)?;
+    let is_known = table.keys().try_for_each(|usual| refuse_unknown_command(usual));
+    is_known.map_err(|why| D::Error::custom(format!("renamed-commands: {why}")))?;
+    Ok(table.into_iter().collect())
+}
+
 /// A number of snapshots to keep.
-pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(in crate::cli) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     match u64::deserialize(deserializer)? {
         0 => Err(D::Error::custom("keep at least 1, or leave the line out")),
         count => Ok(Some(count)),
@@ -127,7 +145,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 /// An address that can be called.
-pub(super) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(in crate::cli) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let check = |text: &str| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let is_fine = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
@@ -140,7 +158,7 @@ pub(super) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 /// Whether a location is written as a URL rather than as a path.
-pub(super) fn has_scheme(location: &str) -> bool {
+pub(in crate::cli) fn has_scheme(location: &str) -> bool {
     let is_name = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
     location.split_once(':').is_some_and(|(scheme, _)| is_name(scheme))
 }

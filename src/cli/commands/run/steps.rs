@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::plan::{backup_options, forget_options, prune_options};
+use super::plan::{backup_options, forget_options};
 use crate::cli::commands::{backup, check, drill, forget, prune};
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
@@ -105,7 +105,7 @@ impl Steps {
         if let Some(options) = forget_options(profile, dataset).filter(|_| !is_after_a_fall(repository, dataset)) {
             self.step("forget", || forget::done(repository, &options, context));
         }
-        let pruned = self.step("prune", || prune::done(repository, &prune_options(rule), context));
+        let pruned = self.step("prune", || prune::done(repository, &rule.options(), context));
         let deleted = pruned.map_or(0, |report| report.deleted_bytes);
         self.warnings.push(match deleted {
             0 => "the repository's disk is full, and nothing could be deleted yet".into(),
@@ -119,7 +119,7 @@ impl Steps {
         if !profile.drill {
             return;
         }
-        let renamed = profile.login().renamed_command;
+        let renamed = profile.server().login.renamed_command;
         match repository.filter(|_| self.is_fine()).zip(self.snapshot.clone()) {
             Some((repository, snapshot)) => {
                 self.step("drill", || {
@@ -156,7 +156,7 @@ impl Steps {
         if let Some(rule) = &profile.prune.0 {
             match repository.filter(|_| self.is_fine()) {
                 Some(repository) => {
-                    self.step("prune", || prune::done(repository, &prune_options(rule), context));
+                    self.step("prune", || prune::done(repository, &rule.options(), context));
                 }
                 None => self.skip("prune"),
             }
