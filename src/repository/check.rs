@@ -165,12 +165,10 @@ impl Repository {
         let mut unreadable = condemned.unreadable.clone();
         unreadable.extend(self.refresh_notes()?);
         for (prefix, limit) in [("forgotten/", SMALL_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
-            let entries = self.store.entries(prefix)?;
-            for name in entries.iter().filter_map(|entry| Name::parse(entry.name.as_str())) {
-                match self.get_object(&name, limit) {
-                    Ok(_) | Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
-                    Err(RepositoryError::Damaged { source, .. }) => unreadable.push((name, source)),
-                    Err(error) => return Err(error),
+            for (of, read) in self.read_all(prefix, limit, &|_, _, _| Ok(()))? {
+                match read {
+                    Ok(()) | Err(Fault::Missing) => {}
+                    Err(fault) => unreadable.push((of.name, fault)),
                 }
             }
         }

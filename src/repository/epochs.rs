@@ -2,6 +2,7 @@
 
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
+use super::objects::{listed, read_each};
 use super::{get_whole, object_name};
 use crate::format::Id16;
 use crate::format::keys::{Bag, EpochRecord};
@@ -59,19 +60,29 @@ pub(super) fn seal(keyring: &Keyring, record: &EpochRecord, salt: [u8; 32]) -> V
 
 /// What is wrong with the records of a bag's epochs.
 pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<RepositoryError>, RepositoryError> {
-    let mut damage = Vec::new();
-    for entry in store.entries("epochs/")? {
-        let Some(name @ Name::Epoch(number)) = Name::parse(entry.name.as_str()) else { continue };
-        // Below the epoch in force a record carries no weight any more.
-        let is_odd = matches!(record(store, keyring, number)?, Record::Foreign | Record::Torn);
-        if is_odd && number >= keyring.epoch() {
-            let object = get_whole(store, &name, SMALL_MAX);
-            let fault = object.and_then(|object| {
-                keyring.open(&name, &object).map(drop).map_err(|fault| RepositoryError::damaged(name, fault))
-            });
-            damage.extend(fault.err());
-        }
-    }
+    // Below the epoch in force a record carries no weight any more.
+    let in_weight = |name| match name {
+        Name::Epoch(number) => Some(number).filter(|number| *number >= keyring.epoch()),
+        _ => None,
+    };
+    let numbers: Vec<u32> = listed(store, "epochs/")?.into_iter().filter_map(|of| in_weight(of.name)).collect();
+    let (read, mut damage) = (|number: &u32| record(store, keyring, *number), Vec::new());
+    read_each(
+        store,
+        &numbers,
+        |_| SMALL_MAX,
+        read,
+        |number, record| {
+            if matches!(record?, Record::Foreign | Record::Torn) {
+                let name = Name::Epoch(*number);
+                let fault = get_whole(store, &name, SMALL_MAX).and_then(|object| {
+                    keyring.open(&name, &object).map(drop).map_err(|fault| RepositoryError::damaged(name, fault))
+                });
+                damage.extend(fault.err());
+            }
+            Ok(())
+        },
+    )?;
     Ok(damage)
 }
 

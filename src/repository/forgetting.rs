@@ -1,13 +1,14 @@
 //! Forgetting a snapshot: a record that it is no longer wanted. Nothing is deleted by it. Rules: format-spec/11-sessions.md.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::catalog::{Catalog, ForgottenRecord};
 use super::error::{Fault, RepositoryError};
-use super::opening::Alarm;
+use super::objects::Listed;
+use super::opening::{Alarm, others};
 use super::{Repository, lock, object_name};
 use crate::format::limits::SMALL_MAX;
 use crate::format::object::{Kind, Name, SnapshotName};
@@ -44,36 +45,27 @@ impl ForgottenRecords {
 impl Repository {
     /// LISTs `forgotten/` and brings the catalog to it. Only records the catalog does not have are read.
     pub(super) fn refresh_forgotten(&self) -> Result<ForgottenRecords, RepositoryError> {
-        let session = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
-            Some(Name::Forgotten(session)) => Some(session),
+        let session = |of: &Listed| match of.name {
+            Name::Forgotten(session) => Some(session),
             _ => None,
         };
-        let listed: BTreeSet<Id16> = self.store.entries("forgotten/")?.iter().filter_map(session).collect();
+        let listed = self.listed("forgotten/")?;
+        let there: HashSet<Id16> = listed.iter().filter_map(session).collect();
         let have = lock(&self.catalog).forgotten()?;
         let have: HashSet<Id16> = have.into_iter().map(|record| record.snapshot.session).collect();
-        let gone: Vec<Id16> = have.iter().filter(|session| !listed.contains(session)).copied().collect();
+        let gone: Vec<Id16> = have.difference(&there).copied().collect();
         let (mut new, mut unreadable) = (Vec::new(), Vec::new());
-        for session in listed.into_iter().filter(|session| !have.contains(session)) {
-            match self.read_forgotten(session) {
+        let missing = others(listed, |of| session(of).is_none_or(|session| have.contains(&session)));
+        self.read_listed(&missing, SMALL_MAX, &decode_forgotten, |of, read| {
+            match read {
                 Ok(record) => new.push(record),
-                Err(RepositoryError::Damaged { source, .. }) => unreadable.push((Name::Forgotten(session), source)),
-                Err(error) => return Err(error),
+                Err(fault) => unreadable.push((of.name, fault)),
             }
-        }
+            Ok(())
+        })?;
         let mut catalog = lock(&self.catalog);
         catalog.change_forgotten(&gone, &new)?;
         Ok(ForgottenRecords { records: catalog.forgotten()?, unreadable })
-    }
-
-    /// FORGET-1: the record of a snapshot has the snapshot's session in its name.
-    fn read_forgotten(&self, session: Id16) -> Result<ForgottenRecord, RepositoryError> {
-        let name = Name::Forgotten(session);
-        let (_, plaintext) = self.get_object(&name, SMALL_MAX)?;
-        let malformed = |malformed: Malformed| RepositoryError::damaged(name, malformed);
-        let Forgotten { snapshot, time, reason } = Forgotten::decode(&plaintext).map_err(malformed)?;
-        let snapshot = SnapshotName::parse(&snapshot).filter(|snapshot| snapshot.session == session);
-        let snapshot = snapshot.ok_or_else(|| malformed(Malformed::new("forgotten record", "of another snapshot")))?;
-        Ok(ForgottenRecord { snapshot, time, reason })
     }
 
     /// Records of forgotten snapshots, as of the last refresh.
@@ -92,10 +84,18 @@ impl Repository {
         let sealed = Bytes::from(self.keyring().seal(&name, Kind::Forgotten, self.ambient.random(), &record));
         let record = match self.with_reserve(|| self.store.put_new(&object_name(&name), sealed.clone())) {
             Ok(()) => ForgottenRecord { snapshot: *snapshot, time, reason },
-            Err(StoreError::Exists { .. }) => self.read_forgotten(snapshot.session)?,
+            Err(StoreError::Exists { .. }) => self.read_one(&name, SMALL_MAX, &decode_forgotten)?,
             Err(error) => return Err(error.into()),
         };
         lock(&self.catalog).change_forgotten(&[], std::slice::from_ref(&record))?;
         Ok(record)
     }
+}
+
+/// FORGET-1: the record of a snapshot has the snapshot's session in its name.
+fn decode_forgotten(name: &Name, _: Kind, plaintext: Vec<u8>) -> Result<ForgottenRecord, Fault> {
+    let Forgotten { snapshot, time, reason } = Forgotten::decode(&plaintext)?;
+    let snapshot = SnapshotName::parse(&snapshot).filter(|snapshot| Name::Forgotten(snapshot.session) == *name);
+    let snapshot = snapshot.ok_or_else(|| Malformed::new("forgotten record", "of another snapshot"))?;
+    Ok(ForgottenRecord { snapshot, time, reason })
 }

@@ -93,6 +93,8 @@ pub struct Repository {
     slot: Mutex<Id16>,
     config: Config,
     keyring: RwLock<Arc<Keyring>>,
+    /// Held while the slots are read again: one derivation of a key at a time takes memory enough.
+    unlocking: Mutex<()>,
     catalog: Mutex<Catalog>,
     places: Places,
     state: Mutex<State>,
@@ -256,6 +258,7 @@ impl Repository {
             slot,
             config,
             keyring,
+            unlocking: Mutex::default(),
             catalog,
             places,
             state,
@@ -329,8 +332,12 @@ impl Repository {
 
     /// KEY-3: the keyring for an epoch; when it is unknown the slots are read again, once.
     fn keyring_for(&self, epoch: u32) -> Result<Arc<Keyring>, RepositoryError> {
-        let keyring = self.keyring();
-        if keyring.knows(epoch) {
+        let known = || Some(self.keyring()).filter(|keyring| keyring.knows(epoch));
+        if let Some(keyring) = known() {
+            return Ok(keyring);
+        }
+        let _unlocking = lock(&self.unlocking);
+        if let Some(keyring) = known() {
             return Ok(keyring);
         }
         let Some(unlocked) = slots::unlock(&*self.store, self.id(), &self.credential)? else {

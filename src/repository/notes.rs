@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::error::{Fault, RepositoryError};
+use super::objects::Listed;
+use super::opening::others;
 use super::{Repository, lock};
 use crate::format::limits::NOTE_MAX;
 use crate::format::note::{Body, Note};
@@ -34,35 +36,22 @@ impl Repository {
     ///
     /// NOTE-1: they claim nothing.
     pub(super) fn refresh_notes(&self) -> Result<Vec<(Name, Fault)>, RepositoryError> {
-        let listed = self.listed_notes()?;
+        let listed = self.listed("notes/")?;
+        let there: HashSet<Id16> = listed.iter().filter_map(id).collect();
         let have: HashSet<Id16> = lock(&self.catalog).notes()?.into_iter().map(|(id, _)| id).collect();
-        let gone: Vec<Id16> = have.difference(&listed).copied().collect();
+        let gone: Vec<Id16> = have.difference(&there).copied().collect();
         let (mut new, mut unreadable) = (Vec::new(), Vec::new());
-        for id in listed.difference(&have) {
-            match self.read_note(*id) {
-                Ok((body, _)) => new.push((*id, body)),
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
-                Err(RepositoryError::Damaged { source, .. }) => unreadable.push((Name::Note(*id), source)),
-                Err(error) => return Err(error),
+        let missing = others(listed, |of| id(of).is_none_or(|id| have.contains(&id)));
+        self.read_listed(&missing, NOTE_MAX, &decode, |of, read| {
+            match read {
+                Ok((body, _)) => new.extend(id(of).map(|id| (id, body))),
+                Err(Fault::Missing) => {}
+                Err(fault) => unreadable.push((of.name, fault)),
             }
-        }
+            Ok(())
+        })?;
         lock(&self.catalog).change_notes(&gone, &new)?;
         Ok(unreadable)
-    }
-
-    fn listed_notes(&self) -> Result<HashSet<Id16>, RepositoryError> {
-        let id = |entry: crate::store::Entry| match Name::parse(entry.name.as_str()) {
-            Some(Name::Note(id)) => Some(id),
-            _ => None,
-        };
-        Ok(self.store.entries("notes/")?.into_iter().filter_map(id).collect())
-    }
-
-    fn read_note(&self, id: Id16) -> Result<(Vec<u8>, Note), RepositoryError> {
-        let name = Name::Note(id);
-        let (_, body) = self.get_object(&name, NOTE_MAX)?;
-        let note = Note::decode(&body).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-        Ok((body, note))
     }
 
     /// All readable notes there are now. Where the catalog is damaged they are read past it.
@@ -70,15 +59,8 @@ impl Repository {
         let notes = self.refresh_notes().and_then(|_| lock(&self.catalog).notes());
         match notes {
             Err(error) if error.is_of_catalog() => {
-                let mut notes = Vec::new();
-                for id in self.listed_notes()? {
-                    match self.read_note(id) {
-                        Ok((_, note)) => notes.push((id, note)),
-                        Err(RepositoryError::Damaged { .. }) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(notes)
+                let read = self.read_all("notes/", NOTE_MAX, &decode)?;
+                Ok(read.into_iter().filter_map(|(of, read)| Some((id(&of)?, read.ok()?.1))).collect())
             }
             other => other,
         }
@@ -121,4 +103,17 @@ impl Repository {
         }
         Ok(superseded)
     }
+}
+
+fn id(of: &Listed) -> Option<Id16> {
+    match of.name {
+        Name::Note(id) => Some(id),
+        _ => None,
+    }
+}
+
+/// A note, and its bytes.
+fn decode(_: &Name, _: Kind, body: Vec<u8>) -> Result<(Vec<u8>, Note), Fault> {
+    let note = Note::decode(&body)?;
+    Ok((body, note))
 }

@@ -1,12 +1,13 @@
 //! Bringing the catalog to exactly what the repository shows, and noticing what should be there and is not.
 //! Rules: format-spec/14-local.md, 10-snapshot.md, 11-sessions.md.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::catalog::{Catalog, SnapshotInfo};
 use super::error::{Fault, RepositoryError, one_line};
+use super::objects::{Listed, Read, read_each};
 use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
 use super::{Repository, lock};
@@ -121,6 +122,10 @@ pub(super) struct ReadCondemned {
 
 /// Index rows are added in transactions of about this many chunks.
 const BATCH: usize = 256 << 10;
+/// What is reckoned for a snapshot that is read.
+const SNAPSHOT: u64 = 256 << 10;
+/// What is reckoned for a pack's table that is read.
+const FOOTER: u64 = 1 << 20;
 /// How often `index/` is listed until nothing that it shows is gone.
 const LOOKS: u32 = 4;
 
@@ -170,15 +175,23 @@ impl Repository {
         packs: impl Iterator<Item = (ObjectHash, u64)>,
         usable: bool,
     ) -> Result<HashSet<ObjectHash>, RepositoryError> {
-        let mut found = HashSet::new();
-        for (pack, size) in packs {
-            match self.read_footer(pack, size) {
-                Ok(indexed) => lock(&self.catalog).add_pack(&indexed, usable)?,
-                Err(error) if error.is_damage() => continue,
-                Err(error) => return Err(error),
-            }
-            found.insert(pack);
-        }
+        let (mut found, packs) = (HashSet::new(), packs.collect::<Vec<_>>());
+        let read = |(pack, size): &(ObjectHash, u64)| self.read_footer(*pack, *size);
+        read_each(
+            &*self.store,
+            &packs,
+            |_| FOOTER,
+            read,
+            |(pack, _), footer| {
+                match footer {
+                    Ok(indexed) => lock(&self.catalog).add_pack(&indexed, usable)?,
+                    Err(error) if error.is_damage() => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+                found.insert(*pack);
+                Ok(())
+            },
+        )?;
         Ok(found)
     }
 
@@ -233,56 +246,47 @@ impl Repository {
     /// One LIST, and a GET of every object that is new. Also answers whether one of them was gone.
     fn look_at_index(&self) -> Result<(Vec<Alarm>, bool), RepositoryError> {
         let lags = !self.timing().lag.is_zero();
-        let listed = self.list_hashes("index/")?;
+        let listed = self.listed("index/")?;
+        let names: HashSet<String> = listed.iter().map(|of| of.name.to_string()).collect();
         let have = lock(&self.catalog).sources()?;
-        let gone: Vec<String> = have.iter().filter(|name| !listed.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = have.difference(&names).cloned().collect();
         lock(&self.catalog).drop_sources(&gone)?;
+        let new = others(listed, |of| have.contains(&of.name.to_string()));
         let (mut alarms, mut is_gone, mut batch, mut rows) = (Vec::new(), false, Vec::new(), 0);
-        for (name, hash) in listed.iter().filter(|(name, _)| !have.contains(*name)) {
-            match self.read_index(*hash) {
+        self.read_listed(&new, INDEX_MAX, &decode_index, |of, read| {
+            match read {
                 Ok(index) => {
                     rows += index.packs.iter().flat_map(|p| &p.footer.frames).map(|f| f.chunks.len()).sum::<usize>();
-                    batch.push((name.clone(), index));
+                    batch.push((of.name.to_string(), index));
                 }
                 // Where listings lag they show for a while what a sweep replaced.
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) if lags => is_gone = true,
-                Err(RepositoryError::Damaged { object, source }) => {
-                    is_gone |= matches!(source, Fault::Missing);
-                    alarms.push(Alarm::Index { object, fault: source.to_string() });
+                Err(Fault::Missing) if lags => is_gone = true,
+                Err(fault) => {
+                    is_gone |= matches!(fault, Fault::Missing);
+                    alarms.push(Alarm::Index { object: of.name.to_string(), fault: fault.to_string() });
                 }
-                Err(error) => return Err(error),
             }
             if rows >= BATCH {
                 lock(&self.catalog).add_sources(std::mem::take(&mut batch))?;
                 rows = 0;
             }
-        }
+            Ok(())
+        })?;
         lock(&self.catalog).add_sources(batch)?;
         Ok((alarms, is_gone))
     }
 
-    fn list_hashes(&self, prefix: &str) -> Result<BTreeMap<String, ObjectHash>, RepositoryError> {
-        let hash = |name: &str| match Name::parse(name) {
-            Some(Name::Index(hash) | Name::Pack(hash)) => Some(hash),
-            _ => None,
-        };
-        let entries = self.store.entries(prefix)?;
-        Ok(entries.iter().filter_map(|e| Some((e.name.as_str().to_owned(), hash(e.name.as_str())?))).collect())
-    }
-
     /// INDEX-3: an index object that cannot be read claims nothing; the caller says so.
     pub(super) fn read_index(&self, hash: ObjectHash) -> Result<Index, RepositoryError> {
-        let name = Name::Index(hash);
-        let (_, plaintext) = self.get_object(&name, INDEX_MAX)?;
-        Index::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
+        self.read_one(&Name::Index(hash), INDEX_MAX, &decode_index)
     }
 
     /// The snapshot part of [`Repository::refresh`], for one dataset (`snapshots/<tag>/`) or all.
     ///
     /// FORGET-4: what was forgotten raises no alarm, whatever became of it.
     pub(super) fn refresh_snapshots(&self, prefix: &str) -> Result<Vec<Alarm>, RepositoryError> {
-        let entries = self.store.entries(prefix)?;
-        let listed: HashSet<String> = entries.iter().map(|entry| entry.name.as_str().to_owned()).collect();
+        let entries = self.listed(prefix)?;
+        let listed: HashSet<String> = entries.iter().map(|of| of.name.to_string()).collect();
         let records = self.refresh_forgotten()?;
         let forgotten = records.snapshots();
         let have = lock(&self.catalog).snapshot_names()?;
@@ -292,17 +296,16 @@ impl Repository {
         let mut alarms: Vec<Alarm> =
             lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
         alarms.extend(records.alarms());
-        for name in entries.iter().map(|entry| entry.name.as_str()).filter(|name| !have.contains(*name)) {
-            let Some(name) = SnapshotName::parse(name) else { continue };
-            match self.read_snapshot(&name) {
+        let new = others(entries, |of| have.contains(&of.name.to_string()));
+        self.read_listed(&new, SNAPSHOT_MAX, &self.decode_snapshot(), |of, read| {
+            let (Name::Snapshot(name), object) = (of.name, of.name.to_string()) else { return Ok(()) };
+            match read {
                 Ok(snapshot) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
-                Err(RepositoryError::Damaged { object, .. }) if forgotten.contains(&object) => {}
-                Err(RepositoryError::Damaged { object, source }) => {
-                    alarms.push(Alarm::Snapshot { object, fault: source.to_string() });
-                }
-                Err(error) => return Err(error),
+                Err(_) if forgotten.contains(&object) => {}
+                Err(fault) => alarms.push(Alarm::Snapshot { object, fault: fault.to_string() }),
             }
-        }
+            Ok(())
+        })?;
         let infos = lock(&self.catalog).snapshots()?;
         let infos = infos.iter().filter(|info| info.name.to_string().starts_with(prefix));
         alarms.extend(gaps(infos.clone(), &listed, &forgotten));
@@ -312,16 +315,25 @@ impl Repository {
 
     /// A snapshot, or `None` where a tombstone stands.
     pub(super) fn read_snapshot(&self, name: &SnapshotName) -> Result<Option<Snapshot>, RepositoryError> {
-        let object = Name::Snapshot(*name);
-        let (kind, plaintext) = self.get_object(&object, SNAPSHOT_MAX)?;
-        if kind == Kind::Tombstone {
-            return Ok(None);
+        self.read_one(&Name::Snapshot(*name), SNAPSHOT_MAX, &self.decode_snapshot())
+    }
+
+    fn decode_snapshot(&self) -> impl Fn(&Name, Kind, Vec<u8>) -> Result<Option<Snapshot>, Fault> + Sync {
+        |name, kind, plaintext| {
+            let (Name::Snapshot(name), Kind::Snapshot) = (name, kind) else { return Ok(None) };
+            let snapshot = Snapshot::decode(&plaintext)?;
+            self.keyring().check_tag(name.tag, &snapshot.dataset)?;
+            Ok(Some(snapshot))
         }
-        let snapshot = Snapshot::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(object, malformed))?;
-        self.keyring()
-            .check_tag(name.tag, &snapshot.dataset)
-            .map_err(|fault| RepositoryError::damaged(object, fault))?;
-        Ok(Some(snapshot))
+    }
+
+    /// Some snapshots, read many at a time and handed over in order.
+    pub(super) fn read_snapshots(
+        &self,
+        names: &[SnapshotName],
+        mut each: impl FnMut(&SnapshotName, Result<Snapshot, RepositoryError>) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        read_each(&*self.store, names, |_| SNAPSHOT, |name| self.snapshot(name), &mut each)
     }
 
     /// LOCAL-5: the newest snapshot remembered of a dataset has to be there, or forgotten on purpose. What is newer
@@ -382,26 +394,22 @@ impl Repository {
     /// All of `condemned/`. One that is gone between LIST and GET was done with.
     pub(super) fn read_condemned(&self) -> Result<ReadCondemned, RepositoryError> {
         let mut read = ReadCondemned::default();
-        for entry in self.store.entries("condemned/")? {
-            let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-            match self.read_condemned_object(id) {
-                Ok(condemned) => {
+        for (of, condemned) in self.condemnations()? {
+            match (of.name, condemned) {
+                (Name::Condemned(id), Ok(condemned)) => {
                     read.ids.push(id);
                     read.packs.extend(condemned.packs);
                 }
-                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
-                Err(RepositoryError::Damaged { source, .. }) => read.unreadable.push((name, source)),
-                Err(error) => return Err(error),
+                (_, Err(Fault::Missing)) | (_, Ok(_)) => {}
+                (name, Err(fault)) => read.unreadable.push((name, fault)),
             }
         }
         Ok(read)
     }
 
-    /// One condemnation.
-    pub(super) fn read_condemned_object(&self, id: Id16) -> Result<Condemned, RepositoryError> {
-        let name = Name::Condemned(id);
-        let (_, plaintext) = self.get_object(&name, CONDEMNED_MAX)?;
-        Condemned::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))
+    /// What stands below `condemned/`.
+    pub(super) fn condemnations(&self) -> Result<Read<Condemned>, RepositoryError> {
+        self.read_all("condemned/", CONDEMNED_MAX, &|_, _, plaintext| Ok(Condemned::decode(&plaintext)?))
     }
 
     /// Packs that a LIST shows, with their sizes.
@@ -414,11 +422,11 @@ impl Repository {
         &self,
     ) -> Result<HashMap<ObjectHash, (u64, Option<UnixMillis>)>, RepositoryError> {
         let millis = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
-            Some(Name::Pack(hash)) => Some((hash, (entry.size, entry.modified.map(millis).map(UnixMillis)))),
+        let pack = |of: &Listed| match of.name {
+            Name::Pack(hash) => Some((hash, (of.size, of.modified.map(millis).map(UnixMillis)))),
             _ => None,
         };
-        Ok(self.store.entries("packs/")?.iter().filter_map(pack).collect())
+        Ok(self.listed("packs/")?.iter().filter_map(pack).collect())
     }
 
     /// All snapshots by dataset, place, sequence and name, as of the last refresh; forgotten ones that are still there
@@ -459,6 +467,16 @@ impl Repository {
     pub fn tag(&self, dataset: &str) -> DatasetTag {
         self.keyring().tag(dataset)
     }
+}
+
+fn decode_index(_: &Name, _: Kind, plaintext: Vec<u8>) -> Result<Index, Fault> {
+    Ok(Index::decode(&plaintext)?)
+}
+
+/// Those that are not known.
+pub(super) fn others(mut listed: Vec<Listed>, is_known: impl Fn(&Listed) -> bool) -> Vec<Listed> {
+    listed.retain(|of| !is_known(of));
+    listed
 }
 
 /// SNAP-3: the predecessor a snapshot names has to be there, or forgotten on purpose.

@@ -4,7 +4,7 @@ use super::ambient::Ambient;
 use super::epochs;
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
-use super::objects::put_own;
+use super::objects::{listed, put_own, read_each};
 use super::{get_whole, object_name};
 use crate::crypto::passphrase::{Secret, SlotKey};
 use crate::format::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
@@ -12,7 +12,7 @@ use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{Header, SEAL_OVERHEAD};
 use crate::format::{Id16, Malformed, UnixMillis};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Ordinal of a slot's `about` part.
 const ABOUT: u32 = 1;
@@ -74,6 +74,9 @@ pub(super) struct Found {
     pub slot: Slot,
 }
 
+/// A slot, or how it is damaged.
+type ReadSlot = Result<Found, RepositoryError>;
+
 /// How often slots are listed anew because one was gone by the time it was read: somebody replaced it.
 const LISTINGS: usize = 3;
 
@@ -101,16 +104,15 @@ fn try_slots(
     repository: Id16,
     credential: &Credential,
 ) -> Result<Option<Unlocked>, RepositoryError> {
-    let ids = list(store)?;
-    if ids.is_empty() {
+    let slots = read_all(store, repository)?;
+    if slots.is_empty() {
         return Err(RepositoryError::damaged("keys/ (every key slot)", Fault::Missing));
     }
     let (mut found, mut fault, mut best) = (Vec::new(), None, None::<Unlocked>);
-    for id in ids {
-        match read(store, id, repository) {
+    for (_, slot) in slots {
+        match slot {
             Ok(slot) => found.push(slot),
-            Err(error) if error.is_damage() => fault = fault.or(Some(error)),
-            Err(error) => return Err(error),
+            Err(damage) => fault = fault.or(Some(damage)),
         }
     }
     found.sort_by_key(|found| std::cmp::Reverse(found.header.epoch));
@@ -142,18 +144,34 @@ fn try_slots(
 
 /// Ids of all slots.
 pub(super) fn list(store: &dyn Store) -> Result<Vec<Id16>, RepositoryError> {
-    let listed = store.entries("keys/")?;
-    let slots: Vec<Id16> = listed
-        .iter()
-        .filter_map(|entry| match Name::parse(entry.name.as_str()) {
-            Some(Name::Slot(id)) => Some(id),
-            _ => None,
-        })
-        .collect();
+    let slot = |name| match name {
+        Name::Slot(id) => Some(id),
+        _ => None,
+    };
+    let slots: Vec<Id16> = listed(store, "keys/")?.into_iter().filter_map(|of| slot(of.name)).collect();
     match slots.len() > SLOTS_MAX {
         true => Err(RepositoryError::Limit(format!("{} key slots, more than {SLOTS_MAX}", slots.len()))),
         false => Ok(slots),
     }
+}
+
+/// All slots, not opened, and what is damaged about the others. Trouble in reaching the repository is an error.
+fn read_all(store: &dyn Store, repository: Id16) -> Result<Vec<(Id16, ReadSlot)>, RepositoryError> {
+    let (ids, mut slots) = (list(store)?, Vec::new());
+    read_each(
+        store,
+        &ids,
+        |_| SMALL_MAX,
+        |id| read(store, *id, repository),
+        |id, slot| match slot {
+            Err(error) if !error.is_damage() => Err(error),
+            slot => {
+                slots.push((*id, slot));
+                Ok(())
+            }
+        },
+    )?;
+    Ok(slots)
 }
 
 /// A slot, not opened.
@@ -260,15 +278,8 @@ pub(super) fn add(
 ///
 /// KEY-14: the header of a slot names the last epoch of its bag.
 pub(super) fn newest_named(store: &dyn Store, repository: Id16) -> Result<u32, RepositoryError> {
-    let mut newest = 0;
-    for id in list(store)? {
-        match read(store, id, repository) {
-            Ok(found) => newest = newest.max(found.header.epoch),
-            Err(error) if error.is_damage() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(newest)
+    let slots = read_all(store, repository)?.into_iter().filter_map(|(_, slot)| slot.ok());
+    Ok(slots.map(|found| found.header.epoch).max().unwrap_or(0))
 }
 
 /// Whether this is the begin of a slot for an epoch that is not in force: a killed rotation on a store whose puts are
@@ -307,14 +318,10 @@ fn seal_about(
 
 /// What is known about every slot. A slot that cannot be read is shown without its label.
 pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> Result<Vec<SlotInfo>, RepositoryError> {
-    let one = |id: Id16| {
-        let found = match read(store, id, keyring.repository()) {
-            Ok(found) => Some(found),
-            Err(error) if error.is_damage() => None,
-            Err(error) => return Err(error),
-        };
+    let one = |(id, found): (Id16, ReadSlot)| {
+        let found = found.ok();
         let about = found.as_ref().and_then(|found| open_about(keyring, found).ok());
-        Ok(SlotInfo {
+        SlotInfo {
             id,
             secret: found.as_ref().map(|found| found.slot.secret),
             label: about.as_ref().map(|about| about.label.clone()),
@@ -330,9 +337,9 @@ pub(super) fn describe(store: &dyn Store, keyring: &Keyring, current: Id16) -> R
                 Some(_) => SlotState::Current,
             },
             current: id == current,
-        })
+        }
     };
-    list(store)?.into_iter().map(one).collect()
+    Ok(read_all(store, keyring.repository())?.into_iter().map(one).collect())
 }
 
 /// What a slot says of itself.
@@ -344,15 +351,12 @@ pub(super) fn open_about(keyring: &Keyring, found: &Found) -> Result<About, Faul
 
 /// What is wrong with each damaged slot, as far as can be told without its password.
 pub(super) fn inspect(store: &dyn Store, keyring: &Keyring) -> Result<Vec<RepositoryError>, RepositoryError> {
-    let one = |id: Id16| {
-        let found = read(store, id, keyring.repository())?;
-        if found.header.epoch > keyring.epoch() {
-            return Ok(());
-        }
-        open_about(keyring, &found).map(drop).map_err(|fault| RepositoryError::damaged(Name::Slot(id), fault))
+    let damage = |(id, found): (Id16, ReadSlot)| match found {
+        Ok(found) if found.header.epoch > keyring.epoch() => None,
+        Ok(found) => open_about(keyring, &found).err().map(|fault| RepositoryError::damaged(Name::Slot(id), fault)),
+        Err(damage) => Some(damage),
     };
-    let failed = list(store)?.into_iter().filter_map(|id| one(id).err());
-    failed.map(|error| if error.is_damage() { Ok(error) } else { Err(error) }).collect()
+    Ok(read_all(store, keyring.repository())?.into_iter().filter_map(damage).collect())
 }
 
 /// Removes a slot.
@@ -382,17 +386,9 @@ pub(super) fn remove(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<(
 
 /// Whether a slot beside this one knows the epoch in force.
 fn has_another(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<bool, RepositoryError> {
-    for other in list(store)?.into_iter().filter(|other| *other != id) {
-        match read(store, other, keyring.repository()) {
-            Ok(found) if found.header.epoch >= keyring.epoch() && open_about(keyring, &found).is_ok() => {
-                return Ok(true);
-            }
-            Ok(_) => {}
-            Err(error) if error.is_damage() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
+    let opens = |found: &Found| found.header.epoch >= keyring.epoch() && open_about(keyring, found).is_ok();
+    let mut others = read_all(store, keyring.repository())?.into_iter().filter(|(other, _)| *other != id);
+    Ok(others.any(|(_, slot)| slot.is_ok_and(|found| opens(&found))))
 }
 
 /// Deletes a slot, looks whether another is left, and puts it back if none is; whether it is gone.
@@ -401,19 +397,21 @@ fn has_another(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<bool, R
 /// it finds a slot that stays, or puts its own back. What no order of calls without a lock can exclude: that it dies
 /// between the two.
 fn delete_unless_last(store: &dyn Store, keyring: &Keyring, id: Id16) -> Result<bool, RepositoryError> {
-    let name = object_name(&Name::Slot(id));
-    let bytes = match store.get(&name, SMALL_MAX) {
-        Err(StoreError::NotFound { .. }) => return Ok(true),
+    let name = Name::Slot(id);
+    let bytes = match get_whole(store, &name, SMALL_MAX) {
+        Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => return Ok(true),
         // Nobody opens it: it is no loss.
-        Err(StoreError::TooLarge { .. }) => return delete(store, id).map(|()| true),
+        Err(RepositoryError::Damaged { .. }) => return delete(store, id).map(|()| true),
         other => other?,
     };
-    store.delete(&name)?;
+    delete(store, id)?;
     if has_another(store, keyring, id)? {
         return Ok(true);
     }
-    match store.put_new(&name, bytes.into()) {
-        Ok(()) | Err(StoreError::Exists { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+    put_own(store, &name, bytes.clone())?;
+    // As for every slot on which somebody may have to rely: it is there once it was read.
+    match get_whole(store, &name, SMALL_MAX)? == bytes {
+        true => Ok(false),
+        false => Err(RepositoryError::damaged(name, Fault::WrongHash)),
     }
 }

@@ -26,7 +26,7 @@ impl Repository {
         lock(&self.catalog).clear_usage()?;
         for (number, names) in datasets.values().enumerate() {
             let mut needed = Needed::new(self, &lost, go_on)?;
-            names.iter().try_for_each(|name| needed.add(name))?;
+            needed.add_all(names)?;
             if !needed.finish()?.is_empty() {
                 return Ok(None);
             }

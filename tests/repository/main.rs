@@ -12,6 +12,7 @@ mod forget;
 mod index;
 mod keys;
 mod local;
+mod read_all;
 mod reading;
 mod repair;
 mod retries;

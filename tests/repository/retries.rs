@@ -13,7 +13,7 @@ use crate::support::repository::*;
 use crate::support::sim::SimStore;
 
 /// A store whose client repeats every put.
-struct Retried(Arc<dyn Store>);
+pub(crate) struct Retried(pub(crate) Arc<dyn Store>);
 
 impl Store for Retried {
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {

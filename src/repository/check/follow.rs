@@ -60,22 +60,25 @@ impl Repository {
         let forgotten = self.forgotten()?;
         let is_forgotten = |info: &SnapshotInfo| forgotten.iter().any(|record| record.snapshot == info.name);
         let (unwanted, wanted): (Vec<_>, Vec<_>) = self.snapshots()?.into_iter().partition(is_forgotten);
-        for info in wanted {
+        let names = |infos: Vec<SnapshotInfo>| infos.into_iter().map(|info| info.name).collect::<Vec<_>>();
+        self.read_snapshots(&names(wanted), |name, snapshot| {
             stop()?;
-            match self.snapshot(&info.name) {
-                Ok(snapshot) => walker.follow_files(info.name.session, &snapshot, &mut followed)?,
+            match snapshot {
+                Ok(snapshot) => walker.follow_files(name.session, &snapshot, &mut followed)?,
                 Err(error) => followed.damage.push(damage_in(error)?),
             }
-        }
+            Ok(())
+        })?;
         // A sweep looks at these until their time is over; nobody else misses what they lose.
         let (damage, lost_files) = (followed.damage.clone(), followed.lost_files.clone());
-        for info in unwanted {
+        self.read_snapshots(&names(unwanted), |name, snapshot| {
             stop()?;
-            match self.snapshot(&info.name) {
-                Ok(snapshot) => walker.follow_files(info.name.session, &snapshot, &mut followed)?,
+            match snapshot {
+                Ok(snapshot) => walker.follow_files(name.session, &snapshot, &mut followed)?,
                 Err(error) => drop(damage_in(error)?),
             }
-        }
+            Ok(())
+        })?;
         Ok(Followed { damage, lost_files, ..followed })
     }
 }

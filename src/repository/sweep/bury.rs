@@ -4,17 +4,18 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use super::super::error::{Fault, RepositoryError, one_line};
+use super::super::error::{Fault, RepositoryError};
+use super::super::objects::{Listed, read_each};
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
-use super::survey::StoreClock;
+use super::survey::{StoreClock, not_whole};
 use super::{SweepReport, fence};
 use crate::format::index::IndexedPack;
 use crate::format::limits::CONDEMNED_MAX;
 use crate::format::object::{Kind, Name};
 use crate::format::session::Burial;
 use crate::format::{Id16, ObjectHash};
-use crate::store::Timing;
+use crate::store::{Entry, Timing};
 
 /// Index objects below this size are small.
 const SMALL: u64 = 4 << 20;
@@ -32,19 +33,16 @@ pub(in crate::repository) struct Standing {
 /// All burials; tombstones left out.
 pub(in crate::repository) fn standing(repository: &Repository) -> Result<Vec<Standing>, RepositoryError> {
     let mut found = Vec::new();
-    for entry in repository.store.entries("burials/")? {
-        let Some(name @ Name::Burial(id)) = Name::parse(entry.name.as_str()) else { continue };
-        let (kind, plaintext) = match repository.get_object(&name, CONDEMNED_MAX) {
-            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
-            Err(error) if error.is_damage() => match repository.losses()?.has(&name.to_string()) {
-                true => continue,
-                false => return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] }),
-            },
-            other => other?,
-        };
-        if kind == Kind::Burial {
-            let burial = Burial::decode(&plaintext).map_err(|malformed| RepositoryError::damaged(name, malformed))?;
-            found.push(Standing { id, burial });
+    let decode = |_: &Name, kind: Kind, plaintext: Vec<u8>| match kind {
+        Kind::Burial => Ok(Some(Burial::decode(&plaintext)?)),
+        _ => Ok(None),
+    };
+    for (of, burial) in repository.read_all("burials/", CONDEMNED_MAX, &decode)? {
+        match (of.name, burial) {
+            (Name::Burial(id), Ok(Some(burial))) => found.push(Standing { id, burial }),
+            (_, Err(Fault::Missing) | Ok(_)) => {}
+            (name, Err(_)) if repository.losses()?.has(&name.to_string()) => {}
+            (name, Err(fault)) => return Err(not_whole(name, fault)),
         }
     }
     Ok(found)
@@ -100,22 +98,26 @@ fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, Re
     let repository = session.repository;
     let Timing { lag, heartbeat, .. } = repository.timing();
     let quiet = 2 * lag + heartbeat;
-    let burials: HashSet<String> =
-        repository.store.entries("burials/")?.into_iter().map(|entry| entry.name.as_str().to_owned()).collect();
-    for entry in repository.store.entries("leases/")? {
-        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
-        if id == session.id() || clock.age(entry.modified) >= quiet {
-            continue;
-        }
-        let is_sweep = match fence::read_lease(repository, &name)? {
-            Some(lease) => lease.commit_name.starts_with("burials/"),
-            None => burials.contains(&Name::Burial(id).to_string()),
-        };
-        if is_sweep {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let burials: HashSet<Name> = repository.listed("burials/")?.into_iter().map(|of| of.name).collect();
+    let mut leases = repository.listed("leases/")?;
+    leases.retain(|of| of.name != Name::Lease(session.id()) && clock.age(of.modified) < quiet);
+    let (read, mut are_quiet) = (|of: &Listed| fence::read_lease(repository, &of.name), true);
+    read_each(
+        &*repository.store,
+        &leases,
+        |of| of.size,
+        read,
+        |of, lease| {
+            let is_sweep = match (lease?, of.name) {
+                (Some(lease), _) => lease.commit_name.starts_with("burials/"),
+                (None, Name::Lease(id)) => burials.contains(&Name::Burial(id)),
+                (None, _) => false,
+            };
+            are_quiet &= !is_sweep;
+            Ok(())
+        },
+    )?;
+    Ok(are_quiet)
 }
 
 /// Puts index objects that name what `sources` name except what is gone, then deletes `sources`. One that another sweep
@@ -130,21 +132,28 @@ fn replace_indexes(
     let repository = session.repository;
     let hashes: Vec<ObjectHash> = sources.iter().filter_map(|name| index_hash(name)).collect();
     let (mut kept, mut names) = (Vec::new(), HashSet::new());
-    for hash in &hashes {
-        let packs = match repository.read_index(*hash) {
-            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => continue,
-            other => other?.packs,
-        };
-        for pack in packs {
-            if !is_gone(&pack.pack) && names.insert(pack.pack) {
-                kept.push(pack);
+    read_each(
+        &*repository.store,
+        &hashes,
+        |_| SMALL,
+        |hash| repository.read_index(*hash),
+        |_, index| {
+            let packs = match index {
+                Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => return Ok(()),
+                other => other?.packs,
+            };
+            for pack in packs {
+                if !is_gone(&pack.pack) && names.insert(pack.pack) {
+                    kept.push(pack);
+                }
             }
-        }
-        let chunks = kept.iter().flat_map(|pack: &IndexedPack| &pack.footer.frames).map(|frame| frame.chunks.len());
-        if chunks.sum::<usize>() > CHUNKS {
-            repository.put_index(session.id(), std::mem::take(&mut kept))?;
-        }
-    }
+            let chunks = kept.iter().flat_map(|pack: &IndexedPack| &pack.footer.frames).map(|frame| frame.chunks.len());
+            match chunks.sum::<usize>() > CHUNKS {
+                true => repository.put_index(session.id(), std::mem::take(&mut kept)).map(drop),
+                false => Ok(()),
+            }
+        },
+    )?;
     repository.put_index(session.id(), kept)?;
     for hash in hashes.iter().filter(|_| delete) {
         repository.store.delete(&object_name(&Name::Index(*hash)))?;
@@ -177,11 +186,11 @@ pub(super) fn unname_gone(
     let settled = 2 * repository.timing().lag;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
-    let entries = repository.store.entries("index/")?;
+    let entries = repository.listed("index/")?;
     let listed = repository.listed_packs()?;
-    let old: HashSet<&str> =
-        entries.iter().filter(|entry| clock.age(entry.modified) >= settled).map(|entry| entry.name.as_str()).collect();
-    let of_old = naming.iter().filter(|(name, _)| old.contains(name.as_str()));
+    let old: HashSet<String> =
+        entries.iter().filter(|of| clock.age(of.modified) >= settled).map(|of| of.name.to_string()).collect();
+    let of_old = naming.iter().filter(|(name, _)| old.contains(*name));
     let gone: HashSet<ObjectHash> =
         of_old.flat_map(|(_, packs)| packs).filter(|pack| !listed.contains_key(*pack)).copied().collect();
     let is_gone = |pack: &ObjectHash| gone.contains(pack);
@@ -205,9 +214,18 @@ pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> 
     let mut entries = repository.store.entries("index/")?;
     if !repository.timing().lag.is_zero() {
         // A LIST may show what is gone.
-        let there = entries.iter().map(|entry| Ok(repository.store.stat(&entry.name)?.is_some()));
-        let mut there = there.collect::<Result<Vec<bool>, RepositoryError>>()?.into_iter();
-        entries.retain(|_| there.next().unwrap_or(false));
+        let (stat, mut there) = (|entry: &Entry| repository.store.stat(&entry.name), Vec::new());
+        read_each(
+            &*repository.store,
+            &entries,
+            |_| 0,
+            stat,
+            |entry, stat| {
+                there.extend(stat?.map(|_| entry.clone()));
+                Ok(())
+            },
+        )?;
+        entries = there;
     }
     let mut youngest: HashMap<ObjectHash, SystemTime> = HashMap::new();
     for entry in &entries {

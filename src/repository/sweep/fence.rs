@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{RepositoryError, one_line};
+use super::super::objects::{Listed, read_each};
 use super::super::session::Session;
 use super::super::{Repository, object_name};
 use super::survey::{Decided, StoreClock, decided};
@@ -11,7 +12,7 @@ use super::{SweepReport, Waiting};
 use crate::format::limits::SMALL_MAX;
 use crate::format::object::{Name, SnapshotName};
 use crate::format::session::Lease;
-use crate::format::{Id16, UnixMillis};
+use crate::format::{Id16, Malformed, UnixMillis};
 use crate::store::{Promises, PutNew, StoreError, Timing};
 
 /// What the leases say.
@@ -36,71 +37,141 @@ pub(super) fn fence(
     report: &mut SweepReport,
 ) -> Result<Fenced, RepositoryError> {
     let repository = session.repository;
-    let mut fenced = Fenced::default();
-    let mut commits: HashMap<String, Option<SystemTime>> = HashMap::new();
+    let mut commits: HashMap<Name, Option<SystemTime>> = HashMap::new();
     for prefix in ["snapshots/", "burials/"] {
-        let entries = repository.store.entries(prefix)?;
-        commits.extend(entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)));
+        commits.extend(repository.listed(prefix)?.into_iter().map(|of| (of.name, of.modified)));
     }
-    for entry in repository.store.entries("leases/")? {
-        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
-        if id == session.id() {
-            continue;
-        }
-        let lease = match read_lease(repository, &name) {
-            // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
-            Err(error)
-                if error.is_damage()
-                    && clock.age(entry.modified) >= repository.timing().abandoned
-                    && is_recorded(repository, &name)? =>
-            {
-                continue;
-            }
-            Err(error) if error.is_damage() => {
-                return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
-            }
-            other => other?,
-        };
-        let Some(lease) = lease else { continue };
+    let (fence, mut fenced) = (Fence { session, clock, due, commits }, Fenced::default());
+    let mut leases = repository.listed("leases/")?;
+    leases.retain(|of| of.name != Name::Lease(session.id()));
+    let read = |of: &Listed| Announced::read(repository, &of.name);
+    read_each(
+        &*repository.store,
+        &leases,
+        |of| of.size,
+        read,
+        |of, announced| match fence.readable(of, announced)? {
+            Some(announced) => fence.decide(of, announced, &mut fenced, report),
+            None => Ok(()),
+        },
+    )?;
+    Ok(fenced)
+}
+
+/// What another session announced, and what became of it.
+struct Announced {
+    lease: Lease,
+    commit: Name,
+    found: Decided,
+}
+
+impl Announced {
+    /// `None` where the lease is gone, because another sweep saw its end.
+    fn read(repository: &Repository, name: &Name) -> Result<Option<Announced>, LeaseError> {
+        let lease = read_lease(repository, name).map_err(LeaseError::Lease)?;
+        let Some(lease) = lease else { return Ok(None) };
         let commit = Name::parse(&lease.commit_name)
-            .ok_or_else(|| RepositoryError::damaged(name, crate::format::Malformed::new("lease", "no commit name")))?;
+            .ok_or_else(|| RepositoryError::damaged(name, Malformed::new("lease", "no commit name")));
+        let commit = commit.map_err(LeaseError::Lease)?;
+        let found = decided(repository, &commit).map_err(LeaseError::Commit)?;
+        Ok(Some(Announced { lease, commit, found }))
+    }
+}
+
+/// What of a session cannot be read.
+enum LeaseError {
+    Lease(RepositoryError),
+    Commit(RepositoryError),
+}
+
+/// What leases are looked at for.
+struct Fence<'f> {
+    session: &'f Session<'f>,
+    clock: StoreClock,
+    due: &'f [Id16],
+    /// When what stands at commit names was stored.
+    commits: HashMap<Name, Option<SystemTime>>,
+}
+
+impl Fence<'_> {
+    fn readable(
+        &self,
+        of: &Listed,
+        announced: Result<Option<Announced>, LeaseError>,
+    ) -> Result<Option<Announced>, RepositoryError> {
+        let repository = self.session.repository;
+        match announced {
+            // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
+            Err(LeaseError::Lease(error))
+                if error.is_damage()
+                    && self.clock.age(of.modified) >= repository.timing().abandoned
+                    && is_recorded(repository, &of.name)? =>
+            {
+                Ok(None)
+            }
+            Err(LeaseError::Lease(error)) if error.is_damage() => {
+                Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] })
+            }
+            Err(LeaseError::Lease(error) | LeaseError::Commit(error)) => Err(error),
+            Ok(announced) => Ok(announced),
+        }
+    }
+
+    fn age(&self, commit: &Name) -> Option<Duration> {
+        self.commits.get(commit).map(|modified| self.clock.age(*modified))
+    }
+
+    fn decide(
+        &self,
+        of: &Listed,
+        Announced { lease, commit, mut found }: Announced,
+        fenced: &mut Fenced,
+        report: &mut SweepReport,
+    ) -> Result<(), RepositoryError> {
+        let repository = self.session.repository;
         let seen: HashSet<Id16> = lease.seen.iter().flatten().copied().collect();
-        let has_seen = lease.seen.is_some() && due.iter().all(|id| seen.contains(id));
-        let age = |name: &Name| commits.get(&name.to_string()).map(|modified| clock.age(*modified));
-        let mut found = decided(repository, &commit)?;
+        let has_seen = lease.seen.is_some() && self.due.iter().all(|id| seen.contains(id));
         if found == Decided::No {
-            if is_alive(repository, &lease, clock.age(entry.modified)) {
+            if is_alive(repository, &lease, self.clock.age(of.modified)) {
                 if !has_seen {
                     fenced.must_wait = true;
-                    report.waiting.push(Waiting::Session { session: id, commit_name: lease.commit_name.clone() });
+                    let commit_name = lease.commit_name;
+                    report.waiting.extend(id_of(&of.name).map(|session| Waiting::Session { session, commit_name }));
                 }
-                continue;
+                return Ok(());
             }
-            match session.put_tombstone_at(&commit) {
+            match self.session.put_tombstone_at(&commit) {
                 Ok(()) | Err(StoreError::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             found = decided(repository, &commit)?;
         }
-        let promises = repository.store.promises();
-        let is_final = match promises.put_new {
+        let Promises { put_new, timing: Timing { lag, .. } } = repository.store.promises();
+        let is_final = match put_new {
             PutNew::Exclusive => true,
-            PutNew::Settled | PutNew::None => age(&commit).is_some_and(|age| age >= 2 * promises.timing.lag),
+            PutNew::Settled | PutNew::None => self.age(&commit).is_some_and(|age| age >= 2 * lag),
         };
         // A snapshot counts as a root at once, whoever wins its name in the end.
         if let Decided::Snapshot(name) = found {
             fenced.roots.push(name);
         }
-        let is_settled = is_final && age(&commit).is_some_and(|age| age >= promises.timing.lag);
+        let is_settled = is_final && self.age(&commit).is_some_and(|age| age >= lag);
         // The lease of a burial goes with it: until then its session may still delete.
         if is_settled && found != Decided::Burial {
-            fenced.ended.push(id);
+            fenced.ended.extend(id_of(&of.name));
         } else if !is_final && !has_seen {
             fenced.must_wait = true;
-            report.waiting.push(Waiting::Settling { commit_name: lease.commit_name.clone() });
+            report.waiting.push(Waiting::Settling { commit_name: lease.commit_name });
         }
+        Ok(())
     }
-    Ok(fenced)
+}
+
+fn id_of(lease: &Name) -> Option<Id16> {
+    match lease {
+        Name::Lease(id) => Some(*id),
+        _ => None,
+    }
 }
 
 /// Whether a sweep may be at work beside a repair. Those that are not, and left their names undecided, will bury nothing
@@ -113,29 +184,40 @@ pub(in crate::repository) fn is_sweep_at_work(
     put_tombstone: &dyn Fn(&Name) -> Result<(), StoreError>,
 ) -> Result<bool, RepositoryError> {
     let clock = StoreClock::at(repository, own)?;
-    for entry in repository.store.entries("leases/")? {
-        let Some(name @ Name::Lease(id)) = Name::parse(entry.name.as_str()) else { continue };
-        let lease = match read_lease(repository, &name) {
-            Err(error) if error.is_damage() && clock.age(entry.modified) >= repository.timing().abandoned => continue,
-            Err(error) if error.is_damage() => return Ok(true),
-            other => other?,
-        };
-        let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
-        let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { continue };
-        // A sweep buries nothing but what it stated.
-        let may_bury = lease.seen.as_ref().is_none_or(|seen| seen.iter().any(|id| lost.contains(id)));
-        if id == own || !may_bury || decided(repository, &commit)? != Decided::No {
-            continue;
-        }
-        if is_alive(repository, &lease, clock.age(entry.modified)) {
-            return Ok(true);
-        }
-        match put_tombstone(&commit) {
-            Ok(()) | Err(StoreError::Exists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(false)
+    let leases = repository.listed("leases/")?;
+    let (read, mut is_at_work) = (|of: &Listed| read_lease(repository, &of.name), false);
+    read_each(
+        &*repository.store,
+        &leases,
+        |of| of.size,
+        read,
+        |of, lease| {
+            let lease = match lease {
+                Err(error) if error.is_damage() => {
+                    is_at_work |= clock.age(of.modified) < repository.timing().abandoned;
+                    return Ok(());
+                }
+                other => other?,
+            };
+            let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
+            let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { return Ok(()) };
+            // A sweep buries nothing but what it stated.
+            let may_bury = lease.seen.as_ref().is_none_or(|seen| seen.iter().any(|id| lost.contains(id)));
+            let is_own = of.name == Name::Lease(own);
+            if is_at_work || is_own || !may_bury || decided(repository, &commit)? != Decided::No {
+                return Ok(());
+            }
+            if is_alive(repository, &lease, clock.age(of.modified)) {
+                is_at_work = true;
+                return Ok(());
+            }
+            match put_tombstone(&commit) {
+                Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        },
+    )?;
+    Ok(is_at_work)
 }
 
 fn is_recorded(repository: &Repository, name: &Name) -> Result<bool, RepositoryError> {

@@ -14,6 +14,7 @@ use crate::format::ChunkId;
 use crate::format::list::ListEntry;
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Stream;
+use crate::format::snapshot::Snapshot;
 
 /// Ids that enter the table in one transaction.
 const BATCH: usize = 128 << 10;
@@ -58,13 +59,19 @@ impl<'r> Needed<'r> {
         })
     }
 
-    /// Adds what a snapshot needs.
-    pub fn add(&mut self, name: &SnapshotName) -> Result<(), RepositoryError> {
-        (self.go_on)()?;
-        let snapshot = match self.repository.snapshot(name) {
-            Err(error) if error.is_damage() => return self.refuse(&error),
-            other => other?,
-        };
+    /// Adds what snapshots need.
+    pub fn add_all(&mut self, names: &[SnapshotName]) -> Result<(), RepositoryError> {
+        self.repository.read_snapshots(names, |_, snapshot| {
+            (self.go_on)()?;
+            match snapshot {
+                Ok(snapshot) => self.add(&snapshot),
+                Err(error) if error.is_damage() => self.refuse(&error),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn add(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
         for file in &snapshot.files {
             for stream in file.recipe.iter().flatten().flat_map(|part| part.streams.values()) {
                 match self.add_stream(stream) {

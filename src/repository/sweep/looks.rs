@@ -53,9 +53,7 @@ impl Repository {
         survey.refuse()?;
         survey.take_in_unindexed(self)?;
         let mut needed = Needed::new(self, &survey.losses.chunks, go_on)?;
-        for name in &survey.roots {
-            needed.add(name)?;
-        }
+        needed.add_all(&survey.roots.iter().copied().collect::<Vec<_>>())?;
         let refusals = needed.finish()?;
         survey.refusals.extend(refusals);
         let sizes = survey.recorded_sizes(self)?;

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 use super::super::catalog::ForgottenRecord;
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::losses::Losses;
+use super::super::objects::Listed;
 use super::super::opening::Alarm;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::SweepOptions;
 use crate::format::object::{Name, SnapshotName};
+use crate::format::session::Condemned;
 use crate::format::{Id16, ObjectHash, UnixMillis};
 
 /// The store's clock: ages of objects against the newest modification time it shows.
@@ -160,33 +162,33 @@ fn forbids(alarm: &Alarm) -> bool {
 /// its end, and none of its packs is listed any more.
 pub(super) fn condemnations(repository: &Repository, clock: StoreClock) -> Result<Vec<Condemnation>, RepositoryError> {
     let mut found = Vec::new();
-    for entry in repository.store.entries("condemned/")? {
-        let Some(name @ Name::Condemned(id)) = Name::parse(entry.name.as_str()) else { continue };
-        match repository.read_condemned_object(id) {
-            Ok(condemned) => {
-                found.push(Condemnation { id, packs: condemned.packs, age: clock.age(entry.modified) });
+    for (of, condemned) in repository.condemnations()? {
+        match (of.name, condemned) {
+            (Name::Condemned(id), Ok(Condemned { packs, .. })) => {
+                found.push(Condemnation { id, packs, age: clock.age(of.modified) });
             }
-            Err(RepositoryError::Damaged { source: Fault::Missing, .. }) => {}
-            Err(error) if error.is_damage() && repository.losses()?.has(&name.to_string()) => {}
-            Err(error) if error.is_damage() => {
-                return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
-            }
-            Err(error) => return Err(error),
+            (_, Err(Fault::Missing) | Ok(_)) => {}
+            (name, Err(_)) if repository.losses()?.has(&name.to_string()) => {}
+            (name, Err(fault)) => return Err(not_whole(name, fault)),
         }
     }
     Ok(found)
+}
+
+/// What stops a sweep: an object that cannot be read.
+pub(super) fn not_whole(name: Name, fault: Fault) -> RepositoryError {
+    RepositoryError::NotWhole { reasons: vec![one_line(&RepositoryError::damaged(name, fault))] }
 }
 
 fn listed_packs(
     repository: &Repository,
     clock: StoreClock,
 ) -> Result<HashMap<ObjectHash, ListedPack>, RepositoryError> {
-    let entries = repository.store.entries("packs/")?;
-    let pack = |entry: &crate::store::Entry| match Name::parse(entry.name.as_str()) {
-        Some(Name::Pack(hash)) => Some((hash, ListedPack { size: entry.size, age: clock.age(entry.modified) })),
+    let pack = |of: &Listed| match of.name {
+        Name::Pack(hash) => Some((hash, ListedPack { size: of.size, age: clock.age(of.modified) })),
         _ => None,
     };
-    Ok(entries.iter().filter_map(pack).collect())
+    Ok(repository.listed("packs/")?.iter().filter_map(pack).collect())
 }
 
 /// How long ago each snapshot was forgotten, by the younger of the store's and the writer's time.
