@@ -22,7 +22,8 @@ use std::time::Instant;
 use redkeep::format::ObjectHash;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
 use redkeep::format::recipe::{Part, Stream};
-use redkeep::format::snapshot::{File, FileKind, Role, Snapshot, Summary};
+use redkeep::format::snapshot::{File, FileKind, Role, Snapshot};
+use redkeep::format::summary::Summary;
 use redkeep::repository::{
     Ambient, Credential, Intake, IntakeOptions, Places, Repository, RepositoryError, Session, StreamWriter,
     SweepOptions,
@@ -183,6 +184,7 @@ fn file(number: u64, content: Stream) -> File {
         target: None,
         role: Role::Other,
         suspect: None,
+        form: None,
     }
 }
 

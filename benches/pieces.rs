@@ -177,9 +177,9 @@ fn look_up(criterion: &mut Criterion) {
         };
         session.store::<_, RepositoryError>(IntakeOptions::default(), &|| false, work).unwrap().1
     };
-    assert_eq!(all().new_chunks, chunks);
+    assert_eq!(all().total().chunks, chunks);
     group.throughput(Throughput::Elements(chunks)).sample_size(10);
-    group.bench_function("look up known chunks", |bencher| bencher.iter(|| assert_eq!(all().new_chunks, 0)));
+    group.bench_function("look up known chunks", |bencher| bencher.iter(|| assert_eq!(all().total().chunks, 0)));
     group.finish();
 }
 

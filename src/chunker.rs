@@ -1,6 +1,10 @@
 //! FastCDC: where bytes are cut into chunks. Rules: format-spec/05-chunks.md.
 
+mod buckets;
+
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
+
+pub use buckets::BucketCutter;
 
 /// Smallest, mean (a power of two) and largest chunk, in bytes; all even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

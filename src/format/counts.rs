@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::databases::{self, DATABASES_TOLD, OF_SERVER};
 use super::limits::FALLS_MAX;
 use super::snapshot::{File, Role, Snapshot};
 
@@ -138,9 +139,6 @@ fn of_structure(snapshot: &Snapshot, prefix: &str) -> KeyCount {
     keys.map_or(KeyCount::Unknown(Uncounted::NotCounted), |keys| KeyCount::Known { keys, by: CountedBy::Structure })
 }
 
-/// Databases that a server's counts are told of one by one. Where there are as many, others may be missing.
-pub const DATABASES_TOLD: usize = 256;
-
 /// Keys of all databases, as the server said; its count of all, or the sum of those it told one by one.
 fn of_server(snapshot: &Snapshot) -> Option<u64> {
     let facts = &snapshot.facts;
@@ -148,9 +146,8 @@ fn of_server(snapshot: &Snapshot) -> Option<u64> {
         return keys.parse().ok();
     }
     facts.get("server.run-id")?;
-    let counts = facts.iter().filter(|(name, _)| name.starts_with("server.keys.db"));
-    let counts: Vec<u64> = counts.map(|(_, count)| count.parse().ok()).collect::<Option<_>>()?;
-    let sum = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let counts = databases::of(facts, OF_SERVER);
+    let sum = counts.values().try_fold(0u64, |sum, count| sum.checked_add(count.keys));
     sum.filter(|_| counts.len() < DATABASES_TOLD)
 }
 
@@ -277,7 +274,8 @@ pub fn decode_falls(text: &str) -> Vec<Fall> {
 #[cfg(test)]
 mod tests {
     use super::super::UnixMillis;
-    use super::super::snapshot::{FileKind, Summary};
+    use super::super::snapshot::FileKind;
+    use super::super::summary::Summary;
     use super::*;
 
     fn file(role: Role, size: u64) -> File {
@@ -297,6 +295,7 @@ mod tests {
             target: None,
             role,
             suspect: None,
+            form: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod bytes;
 pub mod counts;
+pub mod databases;
 pub mod frame;
 pub mod ids;
 pub mod index;
@@ -19,6 +20,7 @@ pub mod recovery;
 pub mod sealing;
 pub mod session;
 pub mod snapshot;
+pub mod summary;
 pub mod timeline;
 
 pub use bytes::{Reader, put_varint};
@@ -42,7 +44,10 @@ impl Malformed {
 }
 
 /// Decodes one CBOR structure that fills `bytes` exactly.
-fn decode_cbor<'b, T: minicbor::Decode<'b, ()>>(what: &'static str, bytes: &'b [u8]) -> Result<T, Malformed> {
+pub(crate) fn decode_cbor<'b, T: minicbor::Decode<'b, ()>>(
+    what: &'static str,
+    bytes: &'b [u8],
+) -> Result<T, Malformed> {
     let mut decoder = minicbor::Decoder::new(bytes);
     let value = decoder.decode().map_err(|error| Malformed::new(what, error.to_string()))?;
     match bytes.len() - decoder.position() {
@@ -52,7 +57,7 @@ fn decode_cbor<'b, T: minicbor::Decode<'b, ()>>(what: &'static str, bytes: &'b [
 }
 
 /// CBOR as CONV-4 wants it: minicbor's derived maps are definite and ascending.
-fn encode_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+pub(crate) fn encode_cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     match minicbor::encode(value, &mut bytes) {
         Ok(()) => bytes,

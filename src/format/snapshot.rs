@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::decode::{self, Decoder};
 
 use super::ids::{ObjectHash, UnixMillis};
-use super::limits::{FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
-use super::recipe::{LENGTH_BOUND, Part, Recipe, check_recipe};
+use super::limits::{FAULT_MAX, FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
+use super::recipe::{CANONICAL_RDB, LENGTH_BOUND, Part, Recipe, check_recipe};
+use super::summary::Summary;
 use super::{Malformed, decode_cbor, encode_cbor};
 
 /// Bytes of the hash at the end of an object below `snapshots/`.
@@ -187,6 +188,47 @@ pub struct File {
     /// Why the content is suspect.
     #[n(14)]
     pub suspect: Option<String>,
+    /// Of what a server loads as RDB: how it is stored.
+    #[n(15)]
+    pub form: Option<Form>,
+}
+
+/// How much of a file that a server loads as RDB is stored in canonical form, and why not all of it.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Form {
+    /// How much.
+    #[n(0)]
+    pub state: FormState,
+    /// Why not all of it, for people.
+    #[n(1)]
+    pub why: Option<String>,
+}
+
+/// How much of a dump is stored in canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum FormState {
+    /// All of it that is RDB.
+    #[n(0)]
+    Canonical,
+    /// What stands before the first thing that was not understood.
+    #[n(1)]
+    Prefix,
+    /// Nothing.
+    #[n(2)]
+    Opaque,
+}
+
+impl FormState {
+    /// A stable word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            FormState::Canonical => "canonical",
+            FormState::Prefix => "prefix",
+            FormState::Opaque => "opaque",
+        }
+    }
 }
 
 impl File {
@@ -201,6 +243,7 @@ impl File {
         if self.role == Role::Config && !is_below_config(&self.path) {
             return Err(malformed("its role does not belong to its path"));
         }
+        self.check_form().map_err(malformed)?;
         let has = (self.hash.is_some(), self.recipe.is_some(), self.target.is_some());
         match (self.kind, has) {
             (FileKind::File, (true, true, false)) => check_recipe(self.content()?.1, self.size),
@@ -210,6 +253,22 @@ impl File {
                 _ => Ok(()),
             },
             _ => Err(malformed("its fields do not belong to its kind")),
+        }
+    }
+
+    /// SNAP-11: a form belongs to what a server loads as RDB, says why it is not all canonical, and is that of the recipe.
+    fn check_form(&self) -> Result<(), &'static str> {
+        let Some(form) = &self.form else { return Ok(()) };
+        let has_canonical = self.recipe.iter().flatten().any(|part| part.method == CANONICAL_RDB);
+        let is_told = form.why.as_ref().is_some_and(|why| !why.is_empty() && why.len() <= FAULT_MAX);
+        let is_of_state = match form.state {
+            FormState::Canonical => has_canonical && form.why.is_none(),
+            FormState::Prefix => has_canonical && is_told,
+            FormState::Opaque => !has_canonical && is_told,
+        };
+        match matches!(self.role, Role::Dump | Role::Base | Role::SingleAof) && is_of_state {
+            true => Ok(()),
+            false => Err("its form does not belong to it"),
         }
     }
 
@@ -250,33 +309,6 @@ pub struct Warning {
     /// For people.
     #[n(2)]
     pub message: String,
-}
-
-/// What a backup did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, minicbor::Encode, minicbor::Decode)]
-#[cbor(map)]
-pub struct Summary {
-    /// Regular files.
-    #[n(0)]
-    pub files: u64,
-    /// Bytes of regular files.
-    #[n(1)]
-    pub bytes: u64,
-    /// Chunks the repository did not have.
-    #[n(2)]
-    pub new_chunks: u64,
-    /// Their plaintext bytes.
-    #[n(3)]
-    pub new_bytes: u64,
-    /// Bytes of packs and index objects stored.
-    #[n(4)]
-    pub stored_bytes: u64,
-    /// Packs stored.
-    #[n(5)]
-    pub packs: u64,
-    /// Milliseconds from begin to commit.
-    #[n(6)]
-    pub millis: u64,
 }
 
 impl Snapshot {
@@ -375,6 +407,7 @@ mod tests {
             target: (kind == FileKind::Link).then(|| b"x".to_vec().into()),
             role: Role::Other,
             suspect: None,
+            form: None,
         }
     }
 

@@ -18,7 +18,8 @@ use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, decode_trailer, encode_t
 use super::recipe::{Part, Stream};
 use super::sealing::{HEADER, Header, SEAL_OVERHEAD};
 use super::session::{Condemned, Forgotten, Lease, Tombstone};
-use super::snapshot::{File, FileKind, Mark, Role, Snapshot, Summary, Warning};
+use super::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
+use super::summary::Summary;
 use super::{ChunkId, Id16, Malformed, ObjectHash, UnixMillis};
 
 /// A decoder by name: what it decodes, encoded again.
@@ -95,6 +96,7 @@ fn snapshot() -> Snapshot {
             target: (kind == FileKind::Link).then(|| b"x".to_vec().into()),
             role: Role::Incr,
             suspect: Some("cut".into()),
+            form: None,
         }
     };
     Snapshot {
@@ -121,7 +123,8 @@ fn snapshot() -> Snapshot {
 fn examples() -> [Vec<u8>; DECODERS.len()] {
     let (id, time) = (Id16([9; 16]), UnixMillis(1_790_000_000_000));
     let header = Header { kind: Kind::Pack, epoch: 3, repository: id, salt: [5; 32] };
-    let config = Config { repository: id, created: time, files: Sizes::FILES, made_by: "0".into() };
+    let config =
+        Config { repository: id, created: time, files: Sizes::FILES, buckets: Sizes::BUCKETS, made_by: "0".into() };
     let bag = Bag { chunk_id: [1; 32], key_hash: [2; 32], chunker: [3; 32], epochs: vec![[4; 32], [5; 32]] };
     let about = About { label: "first".into(), created: time, host: "alpha".into() };
     let slot = Slot {

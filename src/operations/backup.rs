@@ -7,9 +7,11 @@ use super::key_drop;
 use super::source::{Captured, Source};
 use super::timeline::proof::{GoesOn, Hasher, Joint, Proof};
 use super::{Observer, OperationError};
+use crate::format::limits::FAULT_MAX;
 use crate::format::object::SnapshotName;
 use crate::format::recipe::Part;
-use crate::format::snapshot::{File, FileKind, Role, Snapshot, Summary, Warning};
+use crate::format::snapshot::{File, FileKind, Form, FormState, Role, Snapshot, Warning};
+use crate::format::summary::Summary;
 use crate::held::FileStamp;
 use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, LeftOut, Own, RedisError, Whose};
 use crate::repository::{
@@ -255,9 +257,9 @@ fn store_file(
     {
         observer.advance(old.size);
         let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
-        let File { size, hash, recipe, suspect, .. } = old.clone();
+        let File { size, hash, recipe, suspect, form, .. } = old.clone();
         let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
-        let file = File { size, hash, recipe, suspect, ..file };
+        let file = File { size, hash, recipe, suspect, form, ..file };
         return Ok(StoredFile { file, facts, unread: true, continues, seen });
     }
     let (file, facts, continues) = read_file(repository, intake, captured, earlier, file, observer)?;
@@ -303,8 +305,23 @@ fn read_file(
     let (hash, continues) = hasher.finish();
     file.hash = Some(hash);
     file.recipe = Some(vec![Part::opaque(content)]);
+    file.form = form(file.role, &reading.facts);
     file.suspect = reading.suspect;
     Ok((file, reading.facts, continues))
+}
+
+/// How a file that a server loads as RDB is stored, and why so.
+fn form(role: Role, facts: &Facts) -> Option<Form> {
+    if !matches!(role, Role::Dump | Role::Base | Role::SingleAof) {
+        return None;
+    }
+    let mut why = match (facts.get("not-understood"), facts.contains_key("rdb.version")) {
+        (Some(what), _) => what.clone(),
+        (None, true) => concat!("redkeep ", env!("CARGO_PKG_VERSION"), " stores dumps as they are").into(),
+        (None, false) => "it does not begin as an RDB file does".into(),
+    };
+    why.truncate(why.floor_char_boundary(FAULT_MAX));
+    Some(Form { state: FormState::Opaque, why: Some(why) })
 }
 
 fn describe(captured: &CapturedFile) -> File {
@@ -327,6 +344,7 @@ fn describe(captured: &CapturedFile) -> File {
         },
         role: captured.role,
         suspect: None,
+        form: None,
     }
 }
 
@@ -370,11 +388,12 @@ fn assemble(
     let summary = Summary {
         files: regular.clone().count() as u64,
         bytes: regular.map(|file| file.size).sum(),
-        new_chunks: stored.new_chunks,
-        new_bytes: stored.new_bytes,
+        new_chunks: stored.total().chunks,
+        new_bytes: stored.total().bytes,
         stored_bytes: stored.stored_bytes,
         packs: stored.packs,
         millis: end.0.saturating_sub(begin.0),
+        new: Some(stored.new).filter(|new| !new.is_empty()),
     };
     Snapshot {
         dataset: dataset.into(),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::counts::KeyCount;
-use crate::repository::{Alarm, PackTotals, Repository, RepositoryError, Used};
+use crate::format::summary::{New, News, Summary};
+use crate::repository::{Alarm, FormOf, PackTotals, Repository, RepositoryError, Used};
 
 /// What a repository holds.
 #[derive(Debug, Clone)]
@@ -31,10 +32,24 @@ pub struct DatasetStats {
     pub restored_bytes: u64,
     /// Bytes its backups stored.
     pub stored_bytes: u64,
+    /// What its backups stored, by what it holds.
+    pub new: News,
+    /// How the dumps of its last one are stored.
+    pub forms: Vec<FormOf>,
     /// When its newest snapshot began.
     pub newest: Option<UnixMillis>,
     /// Keys of the last one, where there is one.
     pub keys: Option<KeyCount>,
+}
+
+impl DatasetStats {
+    /// What its backups stored, by what it is; at last headers, tables and index objects.
+    pub fn by_kind(&self) -> Vec<(&'static str, New)> {
+        let of_all = Summary { new: Some(self.new.clone()), stored_bytes: self.stored_bytes, ..Summary::default() };
+        let (kinds, tables) = of_all.by_kind();
+        let kinds = kinds.map(|(holds, new)| (holds.word(), new));
+        kinds.chain([("tables", New { stored: tables, ..New::default() })]).collect()
+    }
 }
 
 /// Whose the stored bytes are; `None` where something that is needed cannot be read. It looks at every list of chunks, as a
@@ -56,6 +71,10 @@ pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
         // Whoever has the keys may have written any number.
         dataset.restored_bytes = dataset.restored_bytes.saturating_add(info.bytes);
         dataset.stored_bytes = dataset.stored_bytes.saturating_add(info.stored_bytes);
+        for (holds, new) in info.told.summary.new.iter().flatten() {
+            dataset.new.entry(*holds).or_default().add(*new);
+        }
+        dataset.forms.clone_from(&info.told.forms);
         dataset.keys = Some(info.keys);
         dataset.newest = dataset.newest.max(Some(info.begin));
     }

@@ -54,7 +54,7 @@ use crate::format::snapshot::Snapshot;
 use crate::store::{ObjectName, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
-pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, PackTotals, SnapshotInfo, Span, Usage};
+pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, PackTotals, SnapshotInfo, Span, Told, Usage};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};
 pub use chunk_reader::ChunkReader;
 pub use drills::DrillRecord;
@@ -167,6 +167,7 @@ impl Repository {
             repository: ambient.id(),
             created: ambient.now(),
             files: object::Sizes::FILES,
+            buckets: object::Sizes::BUCKETS,
             made_by: env!("CARGO_PKG_VERSION").into(),
         };
         let bag = Bag {

@@ -122,6 +122,7 @@ mod tests {
     use crate::format::Id16;
     use crate::format::keys::Bag;
     use crate::format::pack::ChunkRow;
+    use crate::format::summary::Holds;
 
     fn keyring() -> Keyring {
         let bag = Bag { chunk_id: [1; 32], key_hash: [2; 32], chunker: [3; 32], epochs: vec![[4; 32]] };
@@ -139,7 +140,7 @@ mod tests {
             Method::Plain | Method::Delta => plaintext,
         };
         let rows = chunks.iter().map(|c| ChunkRow { id: keyring.chunk_id(c), length: c.len() as u32, delta: None });
-        FrameBody { method, bytes, chunks: rows.collect() }
+        FrameBody { method, bytes, chunks: rows.collect(), holds: Holds::Opaque }
     }
 
     /// FRAME-4, OBJ-2, PACK-1

@@ -9,6 +9,7 @@ use crate::format::index::IndexedPack;
 use crate::format::object::{Kind, Name};
 use crate::format::pack::{ChunkRow, Footer, FrameRow, encode_trailer};
 use crate::format::sealing::{FOOTER, Header, SEAL_OVERHEAD};
+use crate::format::summary::Holds;
 
 /// Writers close a pack when it has this many bytes.
 pub const PACK_TARGET: usize = 16 << 20;
@@ -24,6 +25,8 @@ pub struct FrameBody {
     pub bytes: Vec<u8>,
     /// The chunks in it.
     pub chunks: Vec<ChunkRow>,
+    /// What they hold.
+    pub holds: Holds,
 }
 
 /// A pack being filled. Dropped without `finish` it stores nothing. Memory: the pack.

@@ -11,6 +11,7 @@ use crate::format::Malformed;
 use crate::format::limits::LEVELS_MAX;
 use crate::format::list::{ListCutter, ListEnd, ListEntry, ListPiece};
 use crate::format::recipe::{Part, Stream};
+use crate::format::summary::Holds;
 
 /// Cuts a stream of content into chunks, and its list into chunks of lists. Memory: 1 MiB and the largest chunk, and
 /// about 16 KiB for each level of lists.
@@ -63,14 +64,14 @@ impl StreamWriter {
         while !rest.is_empty() && rest.len() >= least {
             let (chunk, after) = rest.split_at(self.files.cut(rest));
             let id = intake.name(chunk);
-            let is_new = intake.takes(id, chunk)?;
+            let is_new = intake.takes(id)?;
             // Up to its first new chunk the file is its previous version, whose lists need not be read for that.
             let old = match is_new || self.previous.is_walked() {
                 true => self.previous.pass(intake.reader, id, self.cut, chunk.len())?,
                 false => Vec::new(),
             };
             if is_new {
-                intake.put_content(id, chunk, &old)?;
+                intake.put_content(Holds::Opaque, id, chunk, &old)?;
             }
             self.cut += chunk.len() as u64;
             self.add_entry(intake, 0, &ListEntry { id, length: chunk.len() as u32, label: None })?;

@@ -42,6 +42,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "drill",
         "end",
         "files",
+        "forms",
         "holds",
         "host",
         "id",
@@ -56,8 +57,10 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "new_chunks",
         "packs",
         "sequence",
+        "stored",
         "stored_bytes",
         "suspects",
+        "table_bytes",
         "tags",
         "unread_bytes",
         "unread_files",
@@ -69,11 +72,19 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
     assert!(json["dataset"].as_str().unwrap().ends_with(&place.data().canonicalize().unwrap().display().to_string()));
     assert!(json["begin"].as_str().unwrap().ends_with(OFFSET));
     assert!(json["changes"].is_null());
+    assert_eq!(json["forms"][0]["path"], "dump.rdb");
+    assert_eq!(json["forms"][0]["form"], "opaque");
+    assert!(json["forms"][0]["why"].as_str().unwrap().ends_with("stores dumps as they are"), "{json}");
+    let opaque = |field: &str| json["stored"]["opaque"][field].as_u64().unwrap();
+    assert_eq!((&json["new_chunks"], &json["new_bytes"]), (&opaque("chunks").into(), &opaque("bytes").into()));
+    let tables = json["table_bytes"].as_u64().unwrap();
+    assert!(tables > 100 && json["stored_bytes"] == opaque("stored_bytes") + tables, "{json}");
 
     let json = place.done(&arguments).json();
     assert_eq!(fields(&json["changes"]), ["changed", "gone", "new", "unchanged"]);
     assert_eq!(json["changes"]["unchanged"], 3);
     assert_eq!(json["stored_bytes"], 0);
+    assert_eq!(json["stored"], serde_json::json!({}));
     assert_eq!((&json["unread_files"], &json["unread_bytes"]), (&serde_json::json!(0), &serde_json::json!(0)));
 }
 

@@ -33,6 +33,7 @@ fn as_json_each_has_its_full_id() {
         "drill",
         "end",
         "files",
+        "forms",
         "host",
         "id",
         "keys",
@@ -41,7 +42,9 @@ fn as_json_each_has_its_full_id() {
         "new_bytes",
         "pinned",
         "sequence",
+        "stored",
         "stored_bytes",
+        "table_bytes",
         "tags",
         "warnings",
     ];

@@ -7,7 +7,13 @@ fn sums_and_datasets_are_shown() {
     let text = place.done(&["stats"]).text();
     assert!(text.starts_with("repository "), "{text}");
     assert!(text.contains("snapshots  2, 1.1 MiB if each were restored"), "{text}");
-    assert!(text.lines().last().unwrap().starts_with("sessions  "), "{text}");
+    let begins = |words: [&str; 2]| text.lines().any(|line| line.split_whitespace().take(2).eq(words));
+    assert!(begins(["sessions", "1"]) && begins(["other", "1"]), "{text}");
+    // What was stored, by what it is, and in which form what a server loads.
+    assert!(begins(["sessions", "opaque"]) && begins(["sessions", "tables"]), "{text}");
+    let told =
+        format!("sessions: dump.rdb is stored opaque: redkeep {} stores dumps as they are", env!("CARGO_PKG_VERSION"));
+    assert!(text.lines().any(|line| line == told), "{text}");
 }
 
 #[test]
@@ -33,7 +39,19 @@ fn as_json_all_sums_are_numbers() {
     assert_eq!(fields(&json), wanted);
     assert_eq!(
         fields(&json["datasets"][0]),
-        ["dataset", "keys", "newest", "restored_bytes", "shared_bytes", "snapshots", "stored_bytes", "unique_bytes"]
+        [
+            "dataset",
+            "forms",
+            "keys",
+            "newest",
+            "restored_bytes",
+            "shared_bytes",
+            "snapshots",
+            "stored",
+            "stored_bytes",
+            "table_bytes",
+            "unique_bytes",
+        ]
     );
     assert_eq!(json["snapshots"], 1);
 }

@@ -262,7 +262,7 @@ fn chunks_of_a_list_that_are_not_what_is_said_of_them_are_refused() {
 /// OBJ-6
 #[test]
 fn another_draft_of_the_format_is_refused() {
-    for draft in [None, Some(1), Some(3)] {
+    for draft in [None, Some(1), Some(2), Some(4)] {
         refused("draft", |writer| writer.config_of_draft([16384, 65536, 262144], draft));
     }
 }

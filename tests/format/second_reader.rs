@@ -197,8 +197,14 @@ impl SecondReader {
             map.required(1, cbor::uint)?;
             map.required(8, cbor::text)?;
             // OBJ-6
-            if map.optional(9, cbor::uint)? != Some(2) {
+            if map.optional(9, cbor::uint)? != Some(3) {
                 return Err("it is of another draft of the format".into());
+            }
+            // OBJ-7
+            let (least, middle) = (map.required(5, cbor::uint)?, map.required(6, cbor::uint)?);
+            let most = map.bounded(7, CHUNK_MAX)?;
+            if map.required(10, cbor::uint)? != 1 || least < 64 || least >= middle || middle >= most {
+                return Err(format!("buckets of {least}, {middle} and {most} bytes, or by another rule"));
             }
             // OBJ-5
             let (min, mean) = (map.required(2, cbor::uint)?, map.required(3, cbor::uint)?);

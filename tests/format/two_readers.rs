@@ -1,8 +1,10 @@
 //! redkeep and the second reader on the same bytes: each reads what the other's side wrote.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use redkeep::format::summary::New;
 use redkeep::operations::Silent;
 use redkeep::operations::list::{Selector, choose, dump};
 use redkeep::operations::undelete::undelete;
@@ -14,6 +16,8 @@ use crate::second_reader::{NoteView, SecondReader};
 use crate::support::mini_writer::{self, MiniFile, MiniStream, MiniWriter};
 use crate::support::repository::*;
 
+/// SNAP-10
+///
 /// A repository that redkeep made is opened, and its files printed, by a reader that knows only the specification.
 #[test]
 fn the_second_reader_reads_what_redkeep_wrote() {
@@ -26,7 +30,14 @@ fn the_second_reader_reads_what_redkeep_wrote() {
     fs::write(data.join("empty"), b"").unwrap();
     std::os::unix::fs::symlink("large", data.join("link")).unwrap();
     let repository = create(local(&root), &hands);
-    back_up(&repository, &data, "d").unwrap();
+    let summary = back_up(&repository, &data, "d").unwrap().snapshot.summary;
+    let (kinds, tables) = summary.by_kind();
+    let kinds: BTreeMap<&str, New> = kinds.map(|(holds, new)| (holds.word(), new)).collect();
+    assert_eq!(kinds.keys().copied().collect::<Vec<_>>(), ["lists", "opaque"]);
+    assert_eq!(kinds.values().map(|new| new.chunks).sum::<u64>(), summary.new_chunks);
+    assert_eq!(kinds.values().map(|new| new.bytes).sum::<u64>(), summary.new_bytes);
+    assert_eq!(kinds.values().map(|new| new.stored).sum::<u64>() + tables, summary.stored_bytes);
+    assert!(kinds["lists"].chunks > 1 && kinds["opaque"].bytes > 24 << 20 && tables > 1000, "{summary:?}");
     fs::write(data.join("sub/noise"), noise(300_001, 2)).unwrap();
     back_up(&repository, &data, "d").unwrap();
     for reader in [SecondReader::open, SecondReader::open_from_footers] {
@@ -184,7 +195,7 @@ fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt()
 /// OBJ-6
 #[test]
 fn redkeep_refuses_another_draft_and_says_what_to_do() {
-    for draft in [None, Some(1), Some(3)] {
+    for draft in [None, Some(1), Some(2), Some(4)] {
         let temp = TempDir::new().unwrap();
         let writer = MiniWriter::create(temp.path().to_path_buf());
         writer.config_of_draft([16384, 65536, 262144], draft);

@@ -8,7 +8,8 @@ use assert_cmd::cargo::cargo_bin;
 use redkeep::format::UnixMillis;
 use redkeep::format::ids::ObjectHash;
 use redkeep::format::recipe::{Part, Stream};
-use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Summary, Warning};
+use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
+use redkeep::format::summary::{New, Summary};
 
 use crate::support::mini_writer::{MiniWriter, PASSWORD, SNAPSHOT};
 
@@ -52,6 +53,7 @@ fn file(path: &str, number: u64) -> File {
         target: None,
         role: Role::Incr,
         suspect: Some("suspect".into()),
+        form: None,
     }
 }
 
@@ -81,6 +83,7 @@ fn snapshot(number: u64) -> Snapshot {
             stored_bytes: number,
             packs: number,
             millis: number,
+            new: Some((0..6).map(|kind| (kind, New { chunks: number, bytes: number, stored: number })).collect()),
         },
         place: Some(number),
     }

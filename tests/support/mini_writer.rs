@@ -247,14 +247,16 @@ impl MiniWriter {
     }
 
     pub fn config(&self, sizes: [u64; 3]) {
-        self.config_of_draft(sizes, Some(2));
+        self.config_of_draft(sizes, Some(3));
     }
 
     pub fn config_of_draft(&self, sizes: [u64; 3], draft: Option<u64>) {
         let mut fields = vec![(0, bytes(&self.repository)), (1, uint(1))];
         fields.extend((2..).zip(sizes.map(uint)));
+        fields.extend((5..).zip([32768, 98304, 262_144].map(uint)));
         fields.push((8, text("0.1.0")));
         fields.extend(draft.map(|draft| (9, uint(draft))));
+        fields.push((10, uint(1)));
         let plaintext = map(&fields);
         self.put("config", &self.object("config", CONFIG, &plaintext));
     }

@@ -19,6 +19,7 @@ use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, key_count, time};
 use crate::format::counts::{KeyCount, Uncounted};
 use crate::format::snapshot::Warning;
+use crate::format::summary::Summary;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
@@ -65,7 +66,13 @@ JSON:
    \"keys\": number or null where it is not known, \"keys_counted\": who
    counted them or why nobody did, as in redkeep snapshots,
    \"new_chunks\": number, \"new_bytes\": of data the repository did not have,
-   \"stored_bytes\": what that takes there, \"packs\": number, \"milliseconds\",
+   \"stored_bytes\": what that takes there, \"stored\": by what it is, \"opaque\"
+   (files as they are), \"lists\" (of chunks), and of dumps in canonical form
+   \"buckets\", \"order\", \"columns\": {\"chunks\": number, \"bytes\", \"stored_bytes\"},
+   \"table_bytes\": the rest, headers and tables,
+   \"forms\": [{\"path\", \"form\": \"canonical\", \"prefix\" or \"opaque\", how what a
+   server loads as RDB is stored, \"why\": text or null}],
+   \"packs\": number, \"milliseconds\",
    \"unread_files\": not read, because they were not touched since the previous
    snapshot, \"unread_bytes\": their size,
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
@@ -300,11 +307,18 @@ pub(super) fn warning(warning: &Warning) -> String {
     }
 }
 
+/// What was stored, by what it is.
+fn by_kind(summary: &Summary) -> String {
+    let (kinds, tables) = summary.by_kind();
+    let kinds = kinds.map(|(holds, new)| format!("{} {}", holds.word(), size(new.stored)));
+    kinds.chain([format!("tables {}", size(tables))]).collect::<Vec<_>>().join(", ")
+}
+
 fn text(report: &Report, changes: Option<&Changes>) -> String {
     let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
     let new = match summary.new_bytes {
         0 => "nothing new".into(),
-        new => format!("{} for {} of new data", size(summary.stored_bytes), size(new)),
+        new => format!("{} for {} of new data: {}", size(summary.stored_bytes), size(new), by_kind(summary)),
     };
     let unread = match report.unread_files {
         0 => String::new(),

@@ -33,7 +33,8 @@ Examples:
 JSON:
   {\"snapshots\": [{\"id\", \"dataset\", \"sequence\": from 1, \"begin\", \"end\",
      \"moment\" or null, \"host\", \"directory\", \"tags\": [text], \"files\": number,
-     \"bytes\", \"new_bytes\", \"stored_bytes\",
+     \"bytes\", \"new_bytes\", \"stored_bytes\", \"stored\", \"table_bytes\",
+     \"forms\": as in redkeep backup,
      \"keys\": number or null where it is not known, \"keys_counted\":
        \"structure\" (in the dump), \"server\" (when its AOF was captured), or
        why not: \"no-dataset\", \"doubt\", \"suspect\", \"not-understood\",

@@ -1,10 +1,12 @@
 //! `redkeep stats`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
-use crate::cli::human::{facts, size, table};
+use crate::cli::human::{facts, plain, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, key_count, time};
 use crate::operations::stats::{DatasetStats, Report, stats, usage};
@@ -30,7 +32,8 @@ JSON:
    \"shared_bytes\": number, \"base_bytes\", \"reclaimable_bytes\",
    null as those of datasets where something needed cannot be read,
    \"datasets\": [{\"dataset\", \"snapshots\": number, \"restored_bytes\",
-     \"stored_bytes\", \"unique_bytes\", \"shared_bytes\", \"newest\": time or null,
+     \"stored_bytes\", \"stored\", \"table_bytes\": as in redkeep backup,
+     \"forms\": the same, of the newest snapshot, \"unique_bytes\", \"shared_bytes\", \"newest\": time or null,
      \"keys\": of the newest snapshot, or null where it is not known}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
@@ -59,6 +62,26 @@ fn parts((datasets, usage): &Used) -> [(&'static str, String); 4] {
             format!("{}, by prune, once what was forgotten is older than its grace time", size(usage.unneeded)),
         ),
     ]
+}
+
+/// What each dataset's backups stored, by what it is, and how the dumps of its newest snapshot are stored.
+fn what_is_stored(datasets: &BTreeMap<String, DatasetStats>) -> String {
+    let mut text = format!(
+        "\n{}",
+        table(
+            [("STORED OF", Left), ("KIND", Left), ("CHUNKS", Right), ("SIZE", Right), ("STORED", Right)],
+            datasets.iter().flat_map(|(name, stats)| stats.by_kind().into_iter().map(move |(kind, new)| {
+                [name.clone(), kind.into(), new.chunks.to_string(), size(new.bytes), size(new.stored)]
+            }))
+        )
+    );
+    for (name, form) in datasets.iter().flat_map(|(name, stats)| stats.forms.iter().map(move |form| (name, form))) {
+        let why = form.form.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let path = String::from_utf8_lossy(&form.path);
+        text.push_str(&plain(&format!("{name}: {path} is stored {}{why}", form.form.state.word())));
+        text.push('\n');
+    }
+    text
 }
 
 fn text(id: &str, location: &str, report: &Report, usage: Option<&Used>) -> String {
@@ -96,6 +119,7 @@ fn text(id: &str, location: &str, report: &Report, usage: Option<&Used>) -> Stri
         };
         text.push('\n');
         text.push_str(&table(head, report.datasets.iter().map(row)));
+        text.push_str(&what_is_stored(&report.datasets));
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::kinds::{FormOf, Kinds, kinds};
 use super::{AlarmOf, Drill, Suspect, Warning, alarms, lossy, warnings};
 use crate::cli::key_count;
 use crate::cli::time::exact;
@@ -10,6 +11,7 @@ use crate::format::snapshot::File;
 use crate::operations::backup;
 use crate::operations::changes::Changes;
 use crate::redis::{Left, Whose, Why};
+use crate::repository::Told;
 
 /// `backup`.
 #[derive(Serialize)]
@@ -32,6 +34,9 @@ pub(crate) struct Backup {
     new_chunks: u64,
     new_bytes: u64,
     stored_bytes: u64,
+    stored: Kinds,
+    table_bytes: u64,
+    forms: Vec<FormOf>,
     packs: u64,
     milliseconds: u64,
     unread_files: u64,
@@ -65,6 +70,8 @@ impl Backup {
     pub fn new(report: &backup::Report, changes: Option<Changes>) -> Backup {
         let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
         let keys = KeyCount::of(snapshot);
+        let told = Told::of(snapshot);
+        let (stored, table_bytes) = kinds(&summary.new, summary.stored_bytes);
         let suspect = |file: &File| Some(Suspect { path: file.display_path(), why: file.suspect.clone()? });
         Backup {
             id: report.name.session.to_string(),
@@ -87,6 +94,9 @@ impl Backup {
             new_chunks: summary.new_chunks,
             new_bytes: summary.new_bytes,
             stored_bytes: summary.stored_bytes,
+            stored,
+            table_bytes,
+            forms: told.forms.iter().map(FormOf::from).collect(),
             packs: summary.packs,
             milliseconds: summary.millis,
             changes: changes.map(|Changes { new, changed, gone, unchanged }| ChangesOf {

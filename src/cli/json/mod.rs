@@ -4,6 +4,7 @@ mod backup;
 mod drill;
 mod forget;
 pub(crate) mod key;
+mod kinds;
 mod restore;
 mod snapshots;
 mod stats;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::drill::DrillResult;
+use super::kinds::{FormOf, Kinds, kinds};
 use super::{AlarmOf, Warning, Worked, lossy, warnings};
 use crate::cli::key_count;
 use crate::cli::time::exact;
@@ -28,6 +29,9 @@ pub(crate) struct Snapshot {
     bytes: u64,
     new_bytes: u64,
     stored_bytes: u64,
+    stored: Kinds,
+    table_bytes: u64,
+    forms: Vec<FormOf>,
     keys: Option<u64>,
     keys_counted: &'static str,
     warnings: u64,
@@ -66,6 +70,7 @@ impl From<&Forgotten> for ForgottenSnapshot {
 
 impl From<&SnapshotInfo> for Snapshot {
     fn from(info: &SnapshotInfo) -> Snapshot {
+        let (stored, table_bytes) = kinds(&info.told.summary.new, info.stored_bytes);
         Snapshot {
             id: info.name.session.to_string(),
             dataset: info.dataset.clone(),
@@ -80,6 +85,9 @@ impl From<&SnapshotInfo> for Snapshot {
             bytes: info.bytes,
             new_bytes: info.new_bytes,
             stored_bytes: info.stored_bytes,
+            stored,
+            table_bytes,
+            forms: info.told.forms.iter().map(FormOf::from).collect(),
             keys: info.keys.keys(),
             keys_counted: key_count::word(info.keys),
             warnings: info.warnings,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::kinds::{FormOf, Kinds, kinds};
 use super::{AlarmOf, alarms};
 use crate::cli::time::exact;
 use crate::format::counts::KeyCount;
@@ -34,6 +35,9 @@ struct Dataset {
     snapshots: u64,
     restored_bytes: u64,
     stored_bytes: u64,
+    stored: Kinds,
+    table_bytes: u64,
+    forms: Vec<FormOf>,
     unique_bytes: Option<u64>,
     shared_bytes: Option<u64>,
     newest: Option<String>,
@@ -44,15 +48,21 @@ impl Stats {
     pub fn new(repository: String, location: String, report: &stats::Report, usage: Option<&Used>) -> Stats {
         let of = |name: &String| usage.and_then(|(datasets, _)| datasets.get(name));
         let all = usage.map(|(_, all)| all);
-        let one = |(name, stats): (&String, &stats::DatasetStats)| Dataset {
-            dataset: name.clone(),
-            snapshots: stats.snapshots,
-            restored_bytes: stats.restored_bytes,
-            stored_bytes: stats.stored_bytes,
-            unique_bytes: of(name).map(|usage| usage.unique),
-            shared_bytes: of(name).map(|usage| usage.shared),
-            newest: stats.newest.map(exact),
-            keys: stats.keys.and_then(KeyCount::keys),
+        let one = |(name, stats): (&String, &stats::DatasetStats)| {
+            let (stored, table_bytes) = kinds(&Some(stats.new.clone()), stats.stored_bytes);
+            Dataset {
+                dataset: name.clone(),
+                snapshots: stats.snapshots,
+                restored_bytes: stats.restored_bytes,
+                stored_bytes: stats.stored_bytes,
+                stored,
+                table_bytes,
+                forms: stats.forms.iter().map(FormOf::from).collect(),
+                unique_bytes: of(name).map(|usage| usage.unique),
+                shared_bytes: of(name).map(|usage| usage.shared),
+                newest: stats.newest.map(exact),
+                keys: stats.keys.and_then(KeyCount::keys),
+            }
         };
         Stats {
             repository,

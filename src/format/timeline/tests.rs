@@ -4,7 +4,8 @@
 
 use super::*;
 use crate::format::ObjectHash;
-use crate::format::snapshot::{FileKind, Summary};
+use crate::format::snapshot::FileKind;
+use crate::format::summary::Summary;
 
 fn file(path: &str, role: Role, size: u64) -> File {
     File {
@@ -23,6 +24,7 @@ fn file(path: &str, role: Role, size: u64) -> File {
         target: None,
         role,
         suspect: None,
+        form: None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Basis, Bounds, Counted, DatabaseBounds};
+use super::plan::{Basis, Bounds, Counted};
+use crate::format::databases::Between;
 use crate::redis::server::Types;
 
 /// Types that servers have without modules, as the reader counts them; all else is a module's.
@@ -41,7 +42,7 @@ fn compare_bounded(bounds: &Bounds, found: &BTreeMap<u64, Types>) -> Comparison 
     let numbers: BTreeSet<u64> = bounds.databases.keys().chain(found.keys()).copied().collect();
     for number in numbers {
         let told = bounds.databases.get(&number).copied();
-        let Some(of) = told.or_else(|| bounds.is_complete.then(DatabaseBounds::default)) else { continue };
+        let Some(of) = told.or_else(|| bounds.is_complete.then(Between::default)) else { continue };
         let keys: u64 = found.get(&number).map_or(0, |types| types.values().sum());
         let least = of.least.saturating_sub(bounds.slack);
         if keys > of.most.saturating_add(bounds.slack) {
@@ -162,7 +163,7 @@ mod tests {
     /// COUNT-7
     #[test]
     fn what_the_server_counted_before_and_after_bounds_each_database() {
-        let of = |least, most, expiring| DatabaseBounds { least, most, expiring };
+        let of = |least, most, expiring| Between { least, most, expiring };
         let bounds = |slack, is_complete| {
             let databases = [(0, of(10, 10, 2)), (3, of(5, 8, 0))].into();
             Basis::Bounded(Bounds { keys: 15, databases, slack, is_complete })

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::super::OperationError;
 use super::super::restore::{Doubt, From, doubt};
-use crate::format::counts::{CountedBy, DATABASES_TOLD, KeyCount, Uncounted};
+use crate::format::counts::{CountedBy, KeyCount, Uncounted};
+use crate::format::databases::{self, AroundMark, Between, DatabaseKeys, OF_SERVER};
 use crate::format::snapshot::{File, Role, Snapshot};
 use crate::rdb::{Family, Header};
 use crate::redis::program::Demands;
@@ -52,22 +53,11 @@ pub(super) struct Bounds {
     /// What the server counted at the mark.
     pub keys: u64,
     /// Each database, where there are not too many for that.
-    pub databases: BTreeMap<u64, DatabaseBounds>,
+    pub databases: BTreeMap<u64, Between>,
     /// So many keys more or less may commands have made that came after the mark.
     pub slack: u64,
     /// Whether each database with keys is told.
     pub is_complete: bool,
-}
-
-/// One database of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct DatabaseBounds {
-    /// The smaller count.
-    pub least: u64,
-    /// The larger one.
-    pub most: u64,
-    /// Of these, how many can have gone by themselves.
-    pub expiring: u64,
 }
 
 /// What the reader counted at capture.
@@ -182,23 +172,20 @@ impl FactsOf<'_> {
     }
 
     fn databases(&self) -> BTreeMap<u64, CountedDatabase> {
-        let mut databases: BTreeMap<u64, CountedDatabase> = BTreeMap::new();
-        for (name, value) in &self.facts.0.facts {
-            let Some(name) = name.strip_prefix(self.prefix).and_then(|name| name.strip_prefix('.')) else { continue };
-            let Ok(count) = value.parse() else { continue };
-            let words: Vec<&str> = name.split('.').collect();
-            let (kind, number, of_type) = match words.as_slice() {
-                [kind, number] => (*kind, *number, None),
-                [kind, number, of_type] => (*kind, *number, Some(*of_type)),
-                _ => continue,
+        let facts = &self.facts.0.facts;
+        let counted = databases::of(facts, self.prefix).into_iter();
+        let mut databases: BTreeMap<u64, CountedDatabase> = counted
+            .map(|(number, of)| {
+                (number, CountedDatabase { keys: of.keys, expiring: of.can_go(), ..CountedDatabase::default() })
+            })
+            .collect();
+        let begin = format!("{}.types.db", self.prefix);
+        for (name, count) in facts {
+            let Some((number, of_type)) = name.strip_prefix(&begin).and_then(|rest| rest.split_once('.')) else {
+                continue;
             };
-            let Some(number) = number.strip_prefix("db").and_then(|number| number.parse().ok()) else { continue };
-            let database = databases.entry(number).or_default();
-            match (kind, of_type) {
-                ("keys", None) => database.keys = count,
-                ("expires" | "volatile", None) => database.expiring = database.expiring.saturating_add(count),
-                ("types", Some(of_type)) => drop(database.types.insert(of_type.into(), count)),
-                _ => {}
+            if let (Ok(number), Ok(count)) = (number.parse(), count.parse()) {
+                databases.entry(number).or_default().types.insert(of_type.into(), count);
             }
         }
         databases
@@ -210,12 +197,13 @@ impl FactsOf<'_> {
             || Basis::Counted(Counted { keys: self.number("keys").unwrap_or(0), databases: self.databases() });
         match KeyCount::of_one(snapshot, appendonly) {
             KeyCount::Known { by: CountedBy::Structure, .. } => structure(),
-            KeyCount::Known { keys, .. } if is_authority => match self.facts.bounds(keys) {
+            KeyCount::Known { keys, .. } if is_authority => match bounds(&snapshot.facts, keys) {
                 Some(bounds) => Basis::Bounded(bounds),
                 None => {
                     let why =
                         format!("the server counted {keys} when it was asked, which was not at the end of the AOF");
-                    Basis::Unknown(why, Some((keys, self.facts.sum(&["server.expires.db", "server.volatile.db"]))))
+                    let can_go = databases::of(&snapshot.facts, OF_SERVER).into_values().map(DatabaseKeys::can_go);
+                    Basis::Unknown(why, Some((keys, can_go.fold(0, u64::saturating_add))))
                 }
             },
             KeyCount::Known { .. } => Basis::Unknown(Uncounted::Commands.to_string(), None),
@@ -224,41 +212,8 @@ impl FactsOf<'_> {
     }
 }
 
-/// Bytes of a command that the name of one key takes at least: `$1`, the name, and the ends of both lines.
-const KEY_OF_COMMAND: u64 = 7;
-
-impl Facts<'_> {
-    /// By database, the numbers whose names begin so.
-    fn numbers(self, prefix: &str) -> BTreeMap<u64, u64> {
-        let numbers = self
-            .0
-            .facts
-            .iter()
-            .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.parse().ok()?, value.parse().ok()?)));
-        numbers.collect()
-    }
-
-    fn sum(self, prefixes: &[&str]) -> u64 {
-        prefixes.iter().flat_map(|prefix| self.numbers(prefix).into_values()).fold(0, u64::saturating_add)
-    }
-
-    /// What the server counted at the mark and after the files were opened, where both are told.
-    fn bounds(self, keys: u64) -> Option<Bounds> {
-        let beyond: u64 = self.get("server.aof-beyond-mark")?.parse().ok()?;
-        let (at_mark, later) = (self.numbers("server.keys.db"), self.numbers("server.later-keys.db"));
-        let (expires, volatile) = (self.numbers("server.expires.db"), self.numbers("server.volatile.db"));
-        let bounds = |number: u64| {
-            let told = at_mark.get(&number).copied().unwrap_or(0);
-            let then = later.get(&number).copied().unwrap_or(told);
-            let can_go = |of: &BTreeMap<u64, u64>| of.get(&number).copied().unwrap_or(0);
-            let expiring = can_go(&expires).saturating_add(can_go(&volatile));
-            (number, DatabaseBounds { least: told.min(then), most: told.max(then), expiring })
-        };
-        Some(Bounds {
-            keys,
-            databases: at_mark.keys().chain(later.keys()).map(|number| bounds(*number)).collect(),
-            slack: beyond.div_ceil(KEY_OF_COMMAND),
-            is_complete: at_mark.len() < DATABASES_TOLD,
-        })
-    }
+/// What the server counted at the mark and after the files were opened, where both are told.
+fn bounds(facts: &BTreeMap<String, String>, keys: u64) -> Option<Bounds> {
+    let AroundMark { databases, slack, is_complete } = AroundMark::of(facts)?;
+    Some(Bounds { keys, databases, slack, is_complete })
 }

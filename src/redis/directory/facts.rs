@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::aof::{Commands, Ending};
-use crate::format::counts::DATABASES_TOLD;
+use crate::format::databases::{self, DATABASES_TOLD, DatabaseKeys};
 use crate::rdb::{Checksum, Database, Family, Finding, Structure};
 
 /// Facts by name.
@@ -57,14 +57,15 @@ fn put(facts: &mut Facts, name: impl Into<String>, value: Option<impl ToString>)
     }
 }
 
-fn put_databases(facts: &mut Facts, databases: &BTreeMap<u64, Database>) {
+fn put_databases(facts: &mut Facts, found: &BTreeMap<u64, Database>) {
+    let counted = |(number, of): (&u64, &Database)| {
+        (*number, DatabaseKeys { keys: of.keys, expires: of.expiring, volatile: of.volatile })
+    };
+    databases::put(facts, "", found.iter().map(counted));
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for (place, (number, database)) in databases.iter().enumerate() {
+    for (place, (number, database)) in found.iter().enumerate() {
         let is_told = place < DATABASES_TOLD;
         let count = |count: u64| Some(count).filter(|count| *count > 0 && is_told);
-        put(facts, format!("keys.db{number}"), count(database.keys));
-        put(facts, format!("expires.db{number}"), count(database.expiring));
-        put(facts, format!("volatile.db{number}"), count(database.volatile));
         for (name, keys) in types(database) {
             put(facts, format!("types.db{number}.{name}"), count(keys));
             *sums.entry(name).or_default() += keys;

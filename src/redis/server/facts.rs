@@ -1,6 +1,6 @@
 //! What a server says of itself, as facts of a snapshot: stable names, values as text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::address::Address;
@@ -8,7 +8,7 @@ use super::connection::Server;
 use super::discovery::Place;
 use super::info::{Info, Keyspace};
 use crate::aof::append_word;
-use crate::format::counts::DATABASES_TOLD;
+use crate::format::databases::{AroundMark, DatabaseKeys};
 use crate::redis::RedisError;
 use crate::redis::scratch::{RENAMED, is_of_scratch};
 
@@ -77,37 +77,30 @@ pub(super) fn of_renamed(address: &Address) -> Option<(String, String)> {
     (!line.is_empty()).then(|| (RENAMED.to_string(), line))
 }
 
-/// What the server counted: `server.keys`, and by database keys, those with an expiry, hashes with fields that expire.
+/// What the server counted: `server.keys`, and by database.
 fn of_keys(info: &Info) -> BTreeMap<String, String> {
-    let keyspace = info.keyspace();
-    let keys = keyspace.values().map(|database| database.keys).fold(0, u64::saturating_add);
+    counted(by_database(info), None)
+}
+
+/// The same around the end of an AOF that was captured: at the mark, and after its files had been opened, where it is told
+/// by how many bytes they go on beyond the mark.
+pub(super) fn around_mark(mark: &Info, later: &Info, beyond: Option<u64>) -> BTreeMap<String, String> {
+    let later = by_database(later);
+    counted(by_database(mark), beyond.map(|beyond| (beyond, &later)))
+}
+
+fn counted(at_mark: ByDatabase, later: Option<(u64, &ByDatabase)>) -> BTreeMap<String, String> {
+    let keys = at_mark.values().map(|database| database.keys).fold(0, u64::saturating_add);
     let mut facts = BTreeMap::from([("server.keys".to_string(), keys.to_string())]);
-    for (number, database) in keyspace.into_iter().take(DATABASES_TOLD) {
-        facts.insert(format!("server.keys.db{number}"), database.keys.to_string());
-        for (name, keys) in [("expires", database.expires), ("volatile", database.volatile)] {
-            facts.extend((keys > 0).then(|| (format!("server.{name}.db{number}"), keys.to_string())));
-        }
-    }
+    AroundMark::put(&mut facts, at_mark, later);
     facts
 }
 
-/// What the server counted around the end of an AOF that was captured: at the mark, and after its files had been opened
-/// as `server.later-keys.dbN`, where that is another number; and how many bytes of commands the files hold that came
-/// between, as `server.aof-beyond-mark`.
-///
-/// COUNT-7: where the last is told, the dataset lies between the two counts.
-pub(super) fn around_mark(mark: &Info, later: &Info, beyond: Option<u64>) -> BTreeMap<String, String> {
-    let mut facts = of_keys(mark);
-    let Some(beyond) = beyond else { return facts };
-    facts.insert("server.aof-beyond-mark".into(), beyond.to_string());
-    let (at_mark, later) = (mark.keyspace(), later.keyspace());
-    let numbers: BTreeSet<u64> = at_mark.keys().chain(later.keys()).copied().take(2 * DATABASES_TOLD).collect();
-    for number in numbers {
-        let keys = |of: &BTreeMap<u64, Keyspace>| of.get(&number).map_or(0, |database| database.keys);
-        let (now, then) = (keys(&later), keys(&at_mark));
-        facts.extend((now != then).then(|| (format!("server.later-keys.db{number}"), now.to_string())));
-    }
-    facts
+type ByDatabase = BTreeMap<u64, DatabaseKeys>;
+
+fn by_database(info: &Info) -> ByDatabase {
+    let one = |(number, Keyspace { keys, expires, volatile })| (number, DatabaseKeys { keys, expires, volatile });
+    info.keyspace().into_iter().map(one).collect()
 }
 
 /// This host's clock, in milliseconds since the epoch.

@@ -31,7 +31,7 @@ pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
 pub(super) use seen::SeenRow;
-pub use snapshots::SnapshotInfo;
+pub use snapshots::{FormOf, SnapshotInfo, Told};
 pub use timeline::Span;
 pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
@@ -58,7 +58,7 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     sequence INTEGER NOT NULL, previous TEXT, begin INTEGER NOT NULL, end INTEGER NOT NULL, moment INTEGER,
     host TEXT NOT NULL, directory BLOB NOT NULL, tags TEXT NOT NULL, warnings INTEGER NOT NULL, files INTEGER NOT NULL,
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
-    counted TEXT NOT NULL, falls TEXT, sum BLOB NOT NULL) STRICT;
+    counted TEXT NOT NULL, falls TEXT, told BLOB, sum BLOB NOT NULL) STRICT;
 -- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it;
 -- damaged: their AOF ends before its files do.
 CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTEGER NOT NULL, sequence INTEGER NOT NULL,

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::{Type, Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
 use super::{Catalog, timeline};
-use crate::format::UnixMillis;
 use crate::format::counts::{ACCEPTED, CountedBy, FALLS, Fall, KeyCount, Seen, Uncounted, decode_falls};
 use crate::format::object::SnapshotName;
-use crate::format::snapshot::Snapshot;
+use crate::format::snapshot::{File, Form, PathBytes, Snapshot};
+use crate::format::summary::Summary;
+use crate::format::{UnixMillis, decode_cbor, encode_cbor};
 use crate::repository::error::RepositoryError;
 use crate::repository::sqlite;
 
@@ -48,10 +49,44 @@ pub struct SnapshotInfo {
     pub new_bytes: u64,
     /// Bytes stored for them.
     pub stored_bytes: u64,
+    /// What was new, and how its dumps are stored.
+    pub told: Told,
     /// Keys of the dataset it holds.
     pub keys: KeyCount,
     /// The falls of the dataset that it carries; `None` where whoever took it did not look for them.
     pub falls: Option<Vec<Fall>>,
+}
+
+/// What a snapshot tells of what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Told {
+    /// What its backup did.
+    #[n(0)]
+    pub summary: Summary,
+    /// The files that a server loads as RDB.
+    #[n(1)]
+    pub forms: Vec<FormOf>,
+}
+
+/// How a file that a server loads as RDB is stored.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct FormOf {
+    /// The file.
+    #[n(0)]
+    pub path: PathBytes,
+    /// How.
+    #[n(1)]
+    pub form: Form,
+}
+
+impl Told {
+    /// What a snapshot tells.
+    pub fn of(snapshot: &Snapshot) -> Told {
+        let of_file = |file: &File| Some(FormOf { path: file.path.clone(), form: file.form.clone()? });
+        Told { summary: snapshot.summary.clone(), forms: snapshot.files.iter().filter_map(of_file).collect() }
+    }
 }
 
 impl SnapshotInfo {
@@ -67,8 +102,8 @@ impl SnapshotInfo {
 }
 
 const COLUMNS: &str = "name, dataset, sequence, previous, begin, end, moment, host, directory, tags, warnings, files,
-    bytes, new_bytes, stored_bytes, tombstone, place, keys, counted, falls";
-const COLUMN_COUNT: usize = 20;
+    bytes, new_bytes, stored_bytes, tombstone, place, keys, counted, falls, told";
+const COLUMN_COUNT: usize = 21;
 
 impl Catalog {
     /// Object names below `snapshots/` that the catalog has, tombstones included.
@@ -92,7 +127,7 @@ impl Catalog {
         let sql = format!(
             "INSERT OR REPLACE INTO snapshots ({COLUMNS}, sum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-             ?19, ?20, ?21)"
+             ?19, ?20, ?21, ?22)"
         );
         let values = values(name, snapshot);
         let sum = sqlite::sum(values.iter().map(ValueRef::from));
@@ -151,6 +186,7 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
             none(),
             text(Uncounted::NoDataset.word()),
             none(),
+            none(),
         ];
     };
     let keys = KeyCount::of(s);
@@ -175,6 +211,7 @@ fn values(name: &SnapshotName, snapshot: Option<&Snapshot>) -> [Value; COLUMN_CO
         keys.keys().map(|keys| keys as i64).into(),
         text(counted(keys)),
         s.facts.get(FALLS).cloned().into(),
+        Value::Blob(encode_cbor(&Told::of(s))),
     ]
 }
 
@@ -200,6 +237,11 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
     let unsigned = |column: usize| row.get::<_, i64>(column).map(|value| value as u64);
     let name: String = row.get(0)?;
     let tags: String = row.get(9)?;
+    // A tombstone tells nothing, and is never shown.
+    let nothing = || Ok(Told { summary: Summary::default(), forms: Vec::new() });
+    let told =
+        row.get::<_, Option<Vec<u8>>>(20)?.map_or_else(nothing, |told| decode_cbor("what a snapshot cost", &told));
+    let told = told.map_err(|error| rusqlite::Error::FromSqlConversionFailure(20, Type::Blob, Box::new(error)))?;
     let info = SnapshotInfo {
         name: SnapshotName::parse(&name).ok_or(rusqlite::Error::QueryReturnedNoRows)?,
         dataset: row.get(1)?,
@@ -216,6 +258,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
         bytes: unsigned(12)?,
         new_bytes: unsigned(13)?,
         stored_bytes: unsigned(14)?,
+        told,
         place: unsigned(16)?,
         keys: read_count(row.get::<_, Option<i64>>(17)?.map(|keys| keys as u64), &row.get::<_, String>(18)?),
         falls: row.get::<_, Option<String>>(19)?.map(|falls| decode_falls(&falls)),

@@ -32,18 +32,18 @@ pub(super) fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<Compresse
 }
 
 fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -> Result<FrameBody, CannotCompress> {
-    let Frame { plaintext, chunks, kind, .. } = frame;
+    let Frame { plaintext, chunks, kind, holds, .. } = frame;
     if kind == Kind::Delta {
-        return Ok(FrameBody { method: Method::Delta, bytes: plaintext, chunks });
+        return Ok(FrameBody { method: Method::Delta, bytes: plaintext, chunks, holds });
     }
     // What looks random byte by byte may still repeat itself: only what a first try cannot make smaller is left as it is.
     if kind == Kind::Dense && quick.whole(&plaintext)?.len() >= plaintext.len() - plaintext.len() / 64 {
-        return Ok(FrameBody { method: Method::Plain, bytes: plaintext, chunks });
+        return Ok(FrameBody { method: Method::Plain, bytes: plaintext, chunks, holds });
     }
     let compressed = slow.whole(&plaintext)?;
     Ok(match compressed.len() < plaintext.len() {
-        true => FrameBody { method: Method::Zstd, bytes: compressed, chunks },
-        false => FrameBody { method: Method::Plain, bytes: plaintext, chunks },
+        true => FrameBody { method: Method::Zstd, bytes: compressed, chunks, holds },
+        false => FrameBody { method: Method::Plain, bytes: plaintext, chunks, holds },
     })
 }
 
@@ -73,6 +73,7 @@ mod tests {
     use super::*;
     use crate::format::ChunkId;
     use crate::format::pack::ChunkRow;
+    use crate::format::summary::Holds;
 
     fn noise(length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -82,7 +83,7 @@ mod tests {
 
     fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
         let chunks = vec![ChunkRow { id: ChunkId([1; 16]), length: plaintext.len() as u32, delta: None }];
-        Frame { ticket: 0, kind, plaintext, chunks }
+        Frame { ticket: 0, kind, holds: Holds::Opaque, plaintext, chunks }
     }
 
     fn compressed(kind: Kind, plaintext: Vec<u8>) -> FrameBody {

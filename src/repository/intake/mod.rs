@@ -18,7 +18,7 @@ mod deltas;
 mod packing;
 mod storing;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -37,6 +37,7 @@ use super::session::Session;
 use crate::format::ChunkId;
 use crate::format::list::ListEntry;
 use crate::format::pack::{ChunkRow, DeltaRow};
+use crate::format::summary::{Holds, New, News};
 
 /// Plaintext a frame gathers before it is closed.
 const GATHER: usize = 1 << 20;
@@ -56,6 +57,15 @@ pub struct IntakeOptions {
     pub workers: usize,
 }
 
+impl Stored {
+    /// All new chunks.
+    pub fn total(&self) -> New {
+        let mut total = New::default();
+        self.new.values().for_each(|new| total.add(*new));
+        total
+    }
+}
+
 impl Default for IntakeOptions {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(2, usize::from);
@@ -64,31 +74,29 @@ impl Default for IntakeOptions {
 }
 
 /// What a session has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stored {
-    /// Chunks the repository did not have.
-    pub new_chunks: u64,
-    /// Their plaintext bytes.
-    pub new_bytes: u64,
+    /// Chunks the repository did not have, by what they hold.
+    pub new: News,
     /// Bytes of packs and index objects.
     pub stored_bytes: u64,
     /// Packs.
     pub packs: u64,
 }
 
-/// Chunks of what kind a frame holds: they compress differently, and lists are read at other times than contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In which form a frame holds its chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Content,
-    /// Contents that look random.
+    Whole,
+    /// Whole, and they look random.
     Dense,
     Delta,
-    List,
 }
 
 struct Frame {
     ticket: u64,
     kind: Kind,
+    holds: Holds,
     plaintext: Vec<u8>,
     chunks: Vec<ChunkRow>,
 }
@@ -105,25 +113,8 @@ impl Gathering {
     }
 }
 
-/// What is gathered of each kind.
-#[derive(Default)]
-struct Gatherings {
-    contents: Gathering,
-    dense: Gathering,
-    deltas: Gathering,
-    lists: Gathering,
-}
-
-impl Gatherings {
-    fn of(&mut self, kind: Kind) -> &mut Gathering {
-        match kind {
-            Kind::Content => &mut self.contents,
-            Kind::Dense => &mut self.dense,
-            Kind::Delta => &mut self.deltas,
-            Kind::List => &mut self.lists,
-        }
-    }
-}
+/// What a frame is made of: its chunks hold the same, since it is read and stored at the same times, in one form.
+type Sort = (Holds, Kind);
 
 /// The caller's end of the way in.
 pub struct Intake<'s> {
@@ -135,9 +126,8 @@ pub struct Intake<'s> {
     frames: Sender<Frame>,
     tickets: Receiver<()>,
     next: u64,
-    gatherings: Gatherings,
+    gatherings: BTreeMap<Sort, Gathering>,
     deltas: Deltas<'s>,
-    stored: Stored,
 }
 
 impl Intake<'_> {
@@ -149,35 +139,38 @@ impl Intake<'_> {
     /// Stores a chunk of a list, unless the repository has it.
     pub(super) fn put_list(&mut self, bytes: &[u8]) -> Result<ChunkId, RepositoryError> {
         let id = self.name(bytes);
-        if self.takes(id, bytes)? {
-            self.gather(Kind::List, bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })?;
+        if self.takes(id)? {
+            self.gather((Holds::Lists, Kind::Whole), bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })?;
         }
         Ok(id)
     }
 
     /// Stores a chunk of content that was taken; as a delta where that is worth it against the one or two chunks that
     /// were at its place in the file's previous version.
-    pub(super) fn put_content(&mut self, id: ChunkId, bytes: &[u8], old: &[ListEntry]) -> Result<(), RepositoryError> {
+    pub(super) fn put_content(
+        &mut self,
+        holds: Holds,
+        id: ChunkId,
+        bytes: &[u8],
+        old: &[ListEntry],
+    ) -> Result<(), RepositoryError> {
         let length = bytes.len() as u32;
         if let Some(delta) = self.deltas.against(old, bytes)? {
             let row = DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases };
-            return self.gather(Kind::Delta, &delta.bytes, ChunkRow { id, length, delta: Some(row) });
+            return self.gather((holds, Kind::Delta), &delta.bytes, ChunkRow { id, length, delta: Some(row) });
         }
-        let kind = if is_dense(bytes) { Kind::Dense } else { Kind::Content };
-        self.gather(kind, bytes, ChunkRow { id, length, delta: None })
+        let kind = if is_dense(bytes) { Kind::Dense } else { Kind::Whole };
+        self.gather((holds, kind), bytes, ChunkRow { id, length, delta: None })
     }
 
     /// Whether a chunk has to be stored, which the caller then does: the repository does not know it, and it is not on
     /// its way.
-    pub(super) fn takes(&mut self, id: ChunkId, bytes: &[u8]) -> Result<bool, RepositoryError> {
+    pub(super) fn takes(&mut self, id: ChunkId) -> Result<bool, RepositoryError> {
         self.go_on()?;
         if lock(self.flying).contains(&id) || lock(&self.session.repository.catalog).is_known(&id)? {
             return Ok(false);
         }
-        lock(self.flying).insert(id);
-        self.stored.new_chunks += 1;
-        self.stored.new_bytes += bytes.len() as u64;
-        Ok(true)
+        Ok(lock(self.flying).insert(id))
     }
 
     /// Between two chunks: whether the user wants to stop, and the lease.
@@ -188,11 +181,11 @@ impl Intake<'_> {
         }
     }
 
-    fn gather(&mut self, kind: Kind, stored: &[u8], chunk: ChunkRow) -> Result<(), RepositoryError> {
-        if !self.gatherings.of(kind).has_room(kind, stored.len()) {
-            self.close_frame(kind)?;
+    fn gather(&mut self, sort: Sort, stored: &[u8], chunk: ChunkRow) -> Result<(), RepositoryError> {
+        if !self.gatherings.entry(sort).or_default().has_room(sort.1, stored.len()) {
+            self.close_frame(sort)?;
         }
-        let gathering = self.gatherings.of(kind);
+        let gathering = self.gatherings.entry(sort).or_default();
         if gathering.plaintext.capacity() == 0 {
             gathering.plaintext.reserve(GATHER);
         }
@@ -201,12 +194,12 @@ impl Intake<'_> {
         Ok(())
     }
 
-    fn close_frame(&mut self, kind: Kind) -> Result<(), RepositoryError> {
-        let Gathering { plaintext, chunks, .. } = std::mem::take(self.gatherings.of(kind));
+    fn close_frame(&mut self, (holds, kind): Sort) -> Result<(), RepositoryError> {
+        let Gathering { plaintext, chunks, .. } = self.gatherings.remove(&(holds, kind)).unwrap_or_default();
         if chunks.is_empty() {
             return Ok(());
         }
-        let frame = Frame { ticket: self.next, kind, plaintext, chunks };
+        let frame = Frame { ticket: self.next, kind, holds, plaintext, chunks };
         self.next += 1;
         // A closed channel means that a later stage failed; its error is the one that is reported.
         self.tickets.recv().map_err(|_| RepositoryError::Interrupted)?;
@@ -214,7 +207,8 @@ impl Intake<'_> {
     }
 
     fn flush(&mut self) -> Result<(), RepositoryError> {
-        [Kind::Content, Kind::Dense, Kind::Delta, Kind::List].into_iter().try_for_each(|kind| self.close_frame(kind))
+        let sorts: Vec<Sort> = self.gatherings.keys().copied().collect();
+        sorts.into_iter().try_for_each(|sort| self.close_frame(sort))
     }
 }
 
@@ -257,12 +251,10 @@ impl Session<'_> {
                 frames,
                 tickets,
                 next: 0,
-                gatherings: Gatherings::default(),
+                gatherings: BTreeMap::new(),
                 deltas: Deltas::new(self, &reader, options.level),
-                stored: Stored::default(),
             };
             let result = work(&mut intake).and_then(|value| Ok(intake.flush().map(|()| value)?));
-            let stored = intake.stored;
             drop((intake, end));
             let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let passed = checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -270,10 +262,10 @@ impl Session<'_> {
             // The stage nearest to the store knows why the ones before it stopped.
             let finisher = finished?;
             passed?;
-            packed?;
+            let new = packed?;
             let value = result?;
             let (packs, stored_bytes) = finisher.finish()?;
-            Ok((value, Stored { packs, stored_bytes, ..stored }))
+            Ok((value, Stored { new, packs, stored_bytes }))
         })
     }
 }

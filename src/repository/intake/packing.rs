@@ -10,6 +10,7 @@ use crate::format::frame::BasePrefix;
 use crate::format::limits::FOOTER_MAX;
 use crate::format::object::Name;
 use crate::format::sealing::SEAL_OVERHEAD;
+use crate::format::summary::{New, News};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::{Fault, RepositoryError, one_line};
 use crate::repository::pack_reader::check_pack;
@@ -24,14 +25,16 @@ pub(super) struct Packer<'s> {
     early: BTreeMap<u64, FrameBody>,
     next: u64,
     pack: Option<PackWriter>,
+    new: News,
 }
 
 impl<'s> Packer<'s> {
     pub fn new(session: &'s Session<'s>, packs: Sender<FinishedPack>, give_back: Sender<()>) -> Self {
-        Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None }
+        Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None, new: News::new() }
     }
 
-    pub fn run(mut self, from: Receiver<Compressed>) -> Result<(), RepositoryError> {
+    /// What was packed, by what it holds.
+    pub fn run(mut self, from: Receiver<Compressed>) -> Result<News, RepositoryError> {
         for (ticket, frame) in from {
             // Returning closes the tickets: the caller does not wait for a frame that will never come.
             self.early.insert(ticket, frame.map_err(|error| RepositoryError::Limit(error.to_string()))?);
@@ -42,10 +45,12 @@ impl<'s> Packer<'s> {
                 let _ = self.give_back.try_send(());
             }
         }
-        self.close()
+        self.close()?;
+        Ok(self.new)
     }
 
     fn append(&mut self, frame: FrameBody) -> Result<(), RepositoryError> {
+        self.count(&frame);
         let full = |pack: &PackWriter| {
             pack.footer_len() > FOOTER_MAX as usize / 2
                 || pack.len() + pack.footer_len() + frame.bytes.len() + SEAL_OVERHEAD > PACK_TARGET
@@ -60,6 +65,14 @@ impl<'s> Packer<'s> {
         };
         self.pack.insert(pack).append(frame);
         Ok(())
+    }
+
+    fn count(&mut self, frame: &FrameBody) {
+        self.new.entry(frame.holds as u64).or_default().add(New {
+            chunks: frame.chunks.len() as u64,
+            bytes: frame.chunks.iter().map(|chunk| u64::from(chunk.length)).sum(),
+            stored: (frame.bytes.len() + SEAL_OVERHEAD) as u64,
+        });
     }
 
     fn close(&mut self) -> Result<(), RepositoryError> {

@@ -13,6 +13,7 @@ use super::super::session::Session;
 use super::{Hands, SweepOptions, SweepReport};
 use crate::format::ChunkId;
 use crate::format::list::ListEntry;
+use crate::format::summary::Holds;
 
 /// Needed chunks that usable packs do not hold, in the order in which they are read; of those recorded as lost such as
 /// some pack is said to hold: they may be whole again.
@@ -148,15 +149,15 @@ fn store_round(
             };
             if chunk.is_list {
                 intake.put_list(&bytes)?;
-            } else if intake.takes(chunk.id, &bytes)? {
-                intake.put_content(chunk.id, &bytes, old)?;
+            } else if intake.takes(chunk.id)? {
+                intake.put_content(Holds::Opaque, chunk.id, &bytes, old)?;
             }
             (hands.progress)(u64::from(chunk.length));
         }
         Ok::<(), RepositoryError>(())
     })?;
-    report.stored_again.chunks += stored.new_chunks;
-    report.stored_again.bytes += stored.new_bytes;
+    report.stored_again.chunks += stored.total().chunks;
+    report.stored_again.bytes += stored.total().bytes;
     report.stored_again.stored_bytes += stored.stored_bytes;
     Ok(())
 }

@@ -6,7 +6,7 @@ use minicbor::Decoder;
 
 use super::bytes::{Outcome, unhex};
 use super::cbor::{self, Map};
-use super::limits::{FILES_MAX, LEVELS_MAX, LIST_INLINE_MAX, PATH_MAX};
+use super::limits::{FAULT_MAX, FILES_MAX, LEVELS_MAX, LIST_INLINE_MAX, PATH_MAX};
 
 /// A captured state of a dataset, as its snapshot tells it.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct FileView {
     pub target: Option<Vec<u8>>,
     /// Why the content is suspect.
     pub suspect: Option<String>,
+    /// How it is stored, where a server loads it as RDB, and why not all of it canonical.
+    pub form: Option<(u64, Option<String>)>,
     pub(super) recipe: Option<Vec<Part>>,
 }
 
@@ -103,6 +105,8 @@ impl SnapshotView {
             map.required(13, cbor::text)?;
             map.required(14, |decoder| {
                 let summary = Map::read(decoder)?;
+                // SNAP-10
+                summary.optional(7, |decoder| cbor::keyed(decoder, cbor::uint, new))?;
                 (0..=6).try_for_each(|key| summary.required(key, cbor::uint).map(drop))
             })?;
             let sequence = map.required(1, cbor::uint)?;
@@ -134,6 +138,11 @@ fn mark(decoder: &mut Decoder<'_>) -> Outcome<()> {
     map.required(2, cbor::uint).map(drop)
 }
 
+fn new(decoder: &mut Decoder<'_>) -> Outcome<()> {
+    let map = Map::read(decoder)?;
+    (0..=2).try_for_each(|key| map.required(key, cbor::uint).map(drop))
+}
+
 fn warning(decoder: &mut Decoder<'_>) -> Outcome<(String, Vec<u8>, String)> {
     let map = Map::read(decoder)?;
     Ok((map.required(0, cbor::text)?, map.required(1, cbor::bytes)?, map.required(2, cbor::text)?))
@@ -158,6 +167,11 @@ fn check_paths(files: &[FileView]) -> Outcome<()> {
     if ascending { Ok(()) } else { Err("paths are not unique and sorted".into()) }
 }
 
+fn form(decoder: &mut Decoder<'_>) -> Outcome<(u64, Option<String>)> {
+    let map = Map::read(decoder)?;
+    Ok((map.bounded(0, 2)?, map.optional(1, cbor::text)?))
+}
+
 impl FileView {
     fn read(decoder: &mut Decoder<'_>) -> Outcome<FileView> {
         let map = Map::read(decoder)?;
@@ -177,7 +191,17 @@ impl FileView {
             target: map.optional(12, cbor::bytes)?,
             role: map.bounded(13, 7)?,
             suspect: map.optional(14, cbor::text)?,
+            form: map.optional(15, form)?,
         };
+        // SNAP-11
+        if let Some((state, why)) = &file.form {
+            let has_canonical = file.recipe.iter().flatten().any(|part| part.method == 1);
+            let fits = (*state == 2) != has_canonical && (*state == 0) == why.is_none();
+            let is_told = why.as_ref().is_none_or(|why| (1..=FAULT_MAX).contains(&why.len()));
+            if !fits || !is_told || ![1, 3, 5].contains(&file.role) {
+                return Err(format!("a form that is not of {:?}", String::from_utf8_lossy(&file.path)));
+            }
+        }
         let contents = file.size != 0 || file.hash.is_some() || file.recipe.is_some();
         if (file.kind != 0 && contents) || (file.kind == 2) != file.target.is_some() {
             return Err(format!("fields of {:?} do not go with its kind", String::from_utf8_lossy(&file.path)));

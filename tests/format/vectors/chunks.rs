@@ -1,6 +1,6 @@
 //! 05 chunks and 06 frames.
 
-use redkeep::chunker::{Chunker, Sizes};
+use redkeep::chunker::{BucketCutter, Chunker, Sizes};
 use redkeep::compress::{Decompressor, undelta};
 use redkeep::crypto::keys::{self, Key};
 use redkeep::format::frame::Method;
@@ -32,6 +32,27 @@ fn content(fields: Fields<'_>) -> Vec<u8> {
             content
         }
     }
+}
+
+/// Records as runs of how many, the first number of their keys, how long the shortest is, and how much the others are
+/// longer; and the numbers of the records before which a bucket ends.
+pub fn buckets(vector: &Vector) -> Result<(), String> {
+    let fields = vector.input();
+    let sizes = Sizes { min: fields.small("min"), mean: fields.small("mean"), max: fields.small("max") };
+    let mut cutter = BucketCutter::new(&fields.array("key_hash_key"), sizes);
+    let (mut number, mut borders) = (0u64, Vec::new());
+    for run in fields.structures("runs") {
+        let (least, more): (usize, usize) = (run.small("least"), run.small("more"));
+        for of_run in 0..run.small("records") {
+            let key = format!("{}{:06}", run.text("prefix"), of_run);
+            let place = [&u32::to_be_bytes(run.small("database"))[..], key.as_bytes()].concat();
+            if cutter.is_border(&place, least + of_run * 7919 % (more + 1)) {
+                borders.push(number);
+            }
+            number += 1;
+        }
+    }
+    vector.answer(Ok::<_, String>(json!({ "borders": borders })))
 }
 
 pub fn cuts(vector: &Vector) -> Result<(), String> {

@@ -108,6 +108,7 @@ pub fn config(vector: &Vector) -> Result<(), String> {
         repository: Id16(fields.array("repository")),
         created: UnixMillis(fields.number("created")),
         files: sizes(fields, "files"),
+        buckets: sizes(fields, "buckets"),
         made_by: fields.text("made_by").into(),
     };
     vector.codec(build, Config::encode, Config::decode)

@@ -1,6 +1,6 @@
 //! 09 recipes.
 
-use redkeep::format::list::{ListEntry, decode_list};
+use redkeep::format::list::{ListCutter, ListEnd, ListEntry, ListPiece, decode_list};
 use redkeep::format::recipe::{Part, Recipe, Stream, check_recipe};
 use redkeep::format::{ChunkId, Malformed};
 use serde_json::json;
@@ -22,6 +22,30 @@ pub fn list(vector: &Vector) -> Result<(), String> {
     };
     let build = |fields: Fields<'_>| fields.structures("entries").map(entry).collect();
     vector.codec(build, encode, |list| decode_list(list, labelled))
+}
+
+/// A list whose ids are BLAKE3 of their numbers, and how many entries each piece of it has. `odd`: no id is a border but
+/// those `at` these numbers.
+pub fn list_pieces(vector: &Vector) -> Result<(), String> {
+    let fields = vector.input();
+    let is_odd = fields.maybe("odd").is_some_and(|odd| odd.as_bool().unwrap());
+    let at: Vec<u64> = fields.maybe("at").map_or(Vec::new(), |at| serde_json::from_value(at.clone()).unwrap());
+    let (mut cutter, mut pieces) = (ListCutter::default(), Vec::new());
+    for number in 0..fields.number("entries") {
+        let mut id = *blake3::hash(&number.to_le_bytes()).as_bytes().first_chunk::<16>().unwrap();
+        id[0] |= u8::from(is_odd);
+        if at.contains(&number) {
+            id[..2].copy_from_slice(&[0x80, 0xff]);
+        }
+        let label = [&[0; 4], format!("user:{number:06}").as_bytes()].concat();
+        let label = fields.flag("labelled").then_some(label);
+        pieces.extend(cutter.push(&ListEntry { id: ChunkId(id), length: 1000 + number as u32, label }));
+    }
+    let count = |piece: &ListPiece| decode_list(&piece.bytes, fields.flag("labelled")).unwrap().len();
+    vector.answer(Ok::<_, String>(match cutter.finish() {
+        ListEnd::Top(_) => json!({ "top": true }),
+        ListEnd::Pieces(last) => json!({ "pieces": pieces.iter().chain(&last).map(count).collect::<Vec<_>>() }),
+    }))
 }
 
 fn build_stream(fields: Fields<'_>) -> Stream {

@@ -3,9 +3,10 @@
 use redkeep::crypto::keys::{self, Key};
 use redkeep::format::object::SnapshotName;
 use redkeep::format::session::{Condemned, Forgotten, Lease, Tombstone};
-use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Summary, Warning};
+use redkeep::format::snapshot::{File, FileKind, Form, FormState, Mark, Role, Snapshot, Warning};
+use redkeep::format::summary::{New, News, Summary};
 use redkeep::format::{Id16, ObjectHash, UnixMillis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::recipes::build_recipe;
 use super::vector::{Fields, Vector, array, bytes, text};
@@ -33,6 +34,26 @@ fn role(number: u64) -> Role {
     }
 }
 
+fn form(value: &Value) -> Form {
+    let state = match value["state"].as_u64().unwrap() {
+        0 => FormState::Canonical,
+        1 => FormState::Prefix,
+        2 => FormState::Opaque,
+        other => panic!("no form {other}"),
+    };
+    Form { state, why: value.get("why").map(text) }
+}
+
+/// New chunks by kind: a list of kind, chunks, bytes and stored bytes.
+fn news(value: &Value) -> News {
+    let one = |new: &Value| {
+        let numbers: Vec<u64> = new.as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
+        let [kind, chunks, bytes, stored] = numbers.try_into().unwrap();
+        (kind, New { chunks, bytes, stored })
+    };
+    value.as_array().unwrap().iter().map(one).collect()
+}
+
 fn build_file(fields: Fields<'_>) -> File {
     File {
         path: fields.bytes("path").into(),
@@ -50,6 +71,7 @@ fn build_file(fields: Fields<'_>) -> File {
         target: fields.maybe("target").map(|target| bytes(target).into()),
         role: role(fields.number("role")),
         suspect: fields.maybe("suspect").map(text),
+        form: fields.maybe("form").map(form),
     }
 }
 
@@ -67,6 +89,7 @@ fn build_snapshot(fields: Fields<'_>) -> Snapshot {
     let facts = fields.get("facts").as_object().unwrap();
     let summary: Vec<u64> = fields.list("summary").iter().map(|number| number.as_u64().unwrap()).collect();
     let [files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis] = summary.try_into().unwrap();
+    let new = fields.maybe("new").map(news);
     Snapshot {
         dataset: fields.text("dataset").into(),
         sequence: fields.number("sequence"),
@@ -82,7 +105,7 @@ fn build_snapshot(fields: Fields<'_>) -> Snapshot {
         warnings: fields.structures("warnings").map(warning).collect(),
         tags: fields.list("tags").iter().map(text).collect(),
         made_by: fields.text("made_by").into(),
-        summary: Summary { files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis },
+        summary: Summary { files, bytes, new_chunks, new_bytes, stored_bytes, packs, millis, new },
         place: fields.maybe("place").map(|place| place.as_u64().unwrap()),
     }
 }

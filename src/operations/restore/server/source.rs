@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::format::databases::{self, AroundMark, Between, OF_SERVER};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::operations::OperationError;
 use crate::operations::restore::From;
@@ -155,14 +156,8 @@ impl Expected {
     fn of(snapshot: &Snapshot, form: Form) -> Expected {
         let prefix = form.prefix();
         let number = |name: String| snapshot.facts.get(&name).and_then(|text| text.parse::<u64>().ok());
-        let begin = format!("{prefix}.keys.db");
-        let counted = snapshot.facts.iter().filter_map(|(name, keys)| {
-            let database: u64 = name.strip_prefix(&begin)?.parse().ok()?;
-            let of = |kind: &str| number(format!("{prefix}.{kind}.db{database}")).unwrap_or(0);
-            // Hashes whose fields expire go with their last one.
-            let can_go = of("expires").saturating_add(of("volatile"));
-            Some((database, (keys.parse().ok()?, can_go)))
-        });
+        let counted =
+            databases::of(&snapshot.facts, prefix).into_iter().map(|(number, of)| (number, (of.keys, of.can_go())));
         let has_incr = snapshot.files.iter().any(|file| file.role == Role::Incr && file.size > 0);
         let and_commands = match form {
             Form::Dump => false,
@@ -174,33 +169,16 @@ impl Expected {
     }
 }
 
-/// Bytes of a command that the name of one key takes at least.
-const KEY_OF_COMMAND: u64 = 7;
-
 fn asked(snapshot: &Snapshot) -> Option<BTreeMap<u64, Asked>> {
     let facts = &snapshot.facts;
-    let beyond: u64 = facts.get("server.aof-beyond-mark")?.parse().ok()?;
-    let numbers = |prefix: &str| -> BTreeMap<u64, u64> {
-        let one =
-            |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.parse().ok()?, value.parse().ok()?));
-        facts.iter().filter_map(one).collect()
-    };
-    let (at_mark, later) = (numbers("server.keys.db"), numbers("server.later-keys.db"));
+    let AroundMark { databases, slack, .. } = AroundMark::of(facts)?;
     // Of a moment before the capture the counts are taken away.
-    if at_mark.is_empty() && facts.get("server.keys").is_none_or(|keys| keys != "0") {
+    if databases::of(facts, OF_SERVER).is_empty() && facts.get("server.keys").is_none_or(|keys| keys != "0") {
         return None;
     }
-    let (expires, volatile) = (numbers("server.expires.db"), numbers("server.volatile.db"));
-    let slack = beyond.div_ceil(KEY_OF_COMMAND);
-    let one = |number: &u64| {
-        let of = |counted: &BTreeMap<u64, u64>| counted.get(number).copied().unwrap_or(0);
-        let (told, then) = (of(&at_mark), later.get(number).copied().unwrap_or(of(&at_mark)));
-        let asked = Asked {
-            least: told.min(then).saturating_sub(slack),
-            most: told.max(then).saturating_add(slack),
-            expiring: of(&expires).saturating_add(of(&volatile)),
-        };
-        (*number, asked)
+    let one = |(number, Between { least, most, expiring })| {
+        let asked = Asked { least: least.saturating_sub(slack), most: most.saturating_add(slack), expiring };
+        (number, asked)
     };
-    Some(at_mark.keys().chain(later.keys()).map(one).collect())
+    Some(databases.into_iter().map(one).collect())
 }
