@@ -1,7 +1,8 @@
 //! Sealing the parts of one object. Rules: format-spec/04-sealing.md.
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use chacha20::{R20, hchacha};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use zeroize::Zeroize as _;
 
 use super::NotAuthentic;
 use super::keys::Key;
@@ -11,7 +12,7 @@ const TAG: usize = 16;
 
 /// Seals and opens the parts of one object.
 pub struct Sealer {
-    cipher: XChaCha20Poly1305,
+    object_key: Key,
     nonce_key: Key,
 }
 
@@ -21,16 +22,29 @@ impl Sealer {
         let mut both = zeroize::Zeroizing::new([0u8; 64]);
         blake3::Hasher::new_keyed(kind_key.expose()).update(salt).finalize_xof().fill(both.as_mut());
         let (object_key, nonce_key) = both.split_at(32);
-        let mut nonce = [0; 32];
-        nonce.copy_from_slice(nonce_key);
-        let cipher = XChaCha20Poly1305::new_from_slice(object_key)
-            .unwrap_or_else(|_| unreachable!("half of 64 bytes is a key's length"));
-        Sealer { cipher, nonce_key: Key::new(nonce) }
+        let key = |half: &[u8]| {
+            let mut key = zeroize::Zeroizing::new([0; 32]);
+            key.copy_from_slice(half);
+            Key::new(*key)
+        };
+        Sealer { object_key: key(object_key), nonce_key: key(nonce_key) }
     }
 
     /// A sealer from keys that follow another rule (the wrapped bag of a slot).
     pub fn from_keys(key: &Key, nonce_key: Key) -> Sealer {
-        Sealer { cipher: XChaCha20Poly1305::new(&(*key.expose()).into()), nonce_key }
+        Sealer { object_key: key.clone(), nonce_key }
+    }
+
+    /// XChaCha20-Poly1305 of one nonce: by its definition ChaCha20-Poly1305 under the key that HChaCha20 makes of the
+    /// object key and the first 16 bytes, with the other eight as nonce. That one is twice as fast where it is one pass
+    /// over the bytes.
+    fn cipher(&self, nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
+        let [first @ .., a, b, c, d, e, f, g, h] = *nonce;
+        let mut key = hchacha::<R20>(&(*self.object_key.expose()).into(), &first.into());
+        let unbound = UnboundKey::new(&CHACHA20_POLY1305, key.as_slice());
+        let cipher = LessSafeKey::new(unbound.unwrap_or_else(|_| unreachable!("32 bytes are a key's length")));
+        key.as_mut_slice().zeroize();
+        (cipher, Nonce::assume_unique_for_key([0, 0, 0, 0, a, b, c, d, e, f, g, h]))
     }
 
     /// SEAL-4: the nonce follows from what is sealed, so a repeated salt tells equal from different and no more.
@@ -52,21 +66,20 @@ impl Sealer {
         let start = out.len();
         out.extend_from_slice(plaintext);
         let Some(body) = out.get_mut(start..) else { unreachable!("it was just appended") };
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&XNonce::from(nonce), aad, body.into())
+        let (cipher, nonce) = self.cipher(&nonce);
+        let tag = cipher
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), body)
             .unwrap_or_else(|_| unreachable!("parts are far below the cipher's 256 GiB"));
-        out.extend_from_slice(&tag);
+        out.extend_from_slice(tag.as_ref());
     }
 
     /// The plaintext of a sealed part.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(NotAuthentic)?;
-        let (body, tag) = rest.split_last_chunk::<TAG>().ok_or(NotAuthentic)?;
-        let mut plaintext = body.to_vec();
-        self.cipher
-            .decrypt_inout_detached(&XNonce::from(*nonce), aad, plaintext.as_mut_slice().into(), &(*tag).into())
-            .map_err(|_| NotAuthentic)?;
+        let (cipher, nonce) = self.cipher(nonce);
+        let mut plaintext = rest.to_vec();
+        let length = cipher.open_in_place(nonce, Aad::from(aad), &mut plaintext).map_err(|_| NotAuthentic)?.len();
+        plaintext.truncate(length);
         Ok(plaintext)
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -202,10 +203,15 @@ impl<'a> Staging<'a> {
         });
         let wants = wants.collect::<Result<Vec<_>, _>>();
         let wants = wants.map_err(|malformed: Malformed| RepositoryError::damaged("snapshot", malformed))?;
+        // The system lets one write to a file at a time, and the others spin; here they wait, and others decode.
+        let turns: Vec<Mutex<()>> = open.iter().map(|_| Mutex::default()).collect();
         let (fetched, written_back) = write_back(open, |note| {
             repository.fetch(&wants, &|| observer.interrupted(), &mut |number, at, bytes| {
-                let file = open.get(number as usize).ok_or("a file nobody asked for")?;
+                let of_file = open.get(number as usize).zip(turns.get(number as usize));
+                let (file, turn) = of_file.ok_or("a file nobody asked for")?;
+                let turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 file.write_all_at(bytes, at)?;
+                drop(turn);
                 note(number as usize, bytes.len() as u64);
                 observer.advance(bytes.len() as u64);
                 Ok(())

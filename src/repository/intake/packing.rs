@@ -13,7 +13,7 @@ use crate::format::sealing::SEAL_OVERHEAD;
 use crate::format::summary::{New, News};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::{Fault, RepositoryError, one_line};
-use crate::repository::pack_reader::check_pack;
+use crate::repository::pack_reader::check_parts;
 use crate::repository::pack_writer::{FinishedPack, FrameBody, PACK_TARGET, PackWriter};
 use crate::repository::session::Session;
 
@@ -96,7 +96,7 @@ pub(super) fn check_packs(
     };
     for pack in from {
         let name = Name::Pack(pack.indexed.pack);
-        let checked = check_pack(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
+        let checked = check_parts(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
         let checked =
             checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
         // What an index object will say of the pack is what was read back, not what was meant.
