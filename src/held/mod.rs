@@ -23,7 +23,7 @@ mod way;
 pub(crate) use reader::Reader;
 pub(crate) use seen::Seen;
 pub use stamp::FileStamp;
-pub(crate) use way::open_file;
+pub(crate) use way::{open_again, open_file};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW: OFlags =

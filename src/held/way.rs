@@ -90,6 +90,16 @@ pub(crate) fn open_file(path: &Path, reader: Option<&Reader>) -> io::Result<File
     }
 }
 
+/// Opens a file for reading that is open otherwise, as one of another process: only what that user could open as well.
+pub(crate) fn open_again(file: &File, reader: &Reader) -> io::Result<File> {
+    use std::os::fd::AsRawFd as _;
+    let seen = Seen(rustix::fs::fstat(file)?);
+    if !seen.is_file() || !(reader.is_ours() || reader.may_read(&seen)) {
+        return Err(not_his());
+    }
+    File::open(Path::new("/proc/self/fd").join(file.as_raw_fd().to_string()))
+}
+
 fn not_his() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "the user whose word it is may not read it")
 }

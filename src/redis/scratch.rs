@@ -43,6 +43,7 @@ const SIGKILL: i32 = 9;
 const LOG_END: u64 = 64 << 10;
 
 pub use super::scratch_log::Lack;
+pub(crate) use super::scratch_log::told;
 
 /// On what a scratch server works, and how.
 #[derive(Debug, Clone)]

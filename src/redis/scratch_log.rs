@@ -1,6 +1,8 @@
 //! What a server that did not come up logged: the lines that tell why, and what it lacked, where that is no fault of its
 //! data.
 
+use super::host::is_secret;
+
 /// Of a log, what an error repeats of each kind: lines that tell why, and the last ones.
 const LINES_TOLD: usize = 5;
 /// Characters of a line that are repeated.
@@ -32,14 +34,24 @@ pub enum Lack {
 }
 
 /// The lines that tell why, in their order and before the last ones.
-pub(super) fn told(text: &str) -> Vec<String> {
+pub(crate) fn told(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines.len().saturating_sub(LINES_TOLD);
     let (before, end) = lines.split_at(last);
     let telling: Vec<&&str> = before.iter().filter(|line| is_telling(line)).collect();
     let first = telling.len().saturating_sub(LINES_TOLD);
     let short = |line: &str| line.chars().take(LINE).collect::<String>();
-    telling.into_iter().skip(first).chain(end).map(|line| short(line)).collect()
+    telling.into_iter().skip(first).chain(end).map(|line| without_secret(&short(line))).collect()
+}
+
+/// A server repeats the line of its configuration that it does not understand, which may hold a password.
+fn without_secret(line: &str) -> String {
+    let Some((before, quoted)) = line.split_once(">>> '") else { return line.to_owned() };
+    let name = quoted.split(|letter: char| letter.is_whitespace() || letter == '\'').next().unwrap_or_default();
+    match is_secret(name) {
+        true => format!("{before}>>> '{name} ***'"),
+        false => line.to_owned(),
+    }
 }
 
 fn is_telling(line: &str) -> bool {
@@ -89,6 +101,18 @@ mod tests {
         assert_eq!(told(&text), [&[why][..], &last].concat());
         assert_eq!(told(&noise(6)[13..]), last, "none is told twice");
         assert_eq!(told(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_password_in_a_line_that_a_server_repeats_is_not_told() {
+        for (line, expected) in [
+            (">>> 'requirepass \"a b\" c'", ">>> 'requirepass ***'"),
+            (">>> 'USER app >secret on'", ">>> 'USER ***'"),
+            (">>> 'maxmemory many'", ">>> 'maxmemory many'"),
+            (">>> ''", ">>> ''"),
+        ] {
+            assert_eq!(told(line), [expected]);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn order(server: &RedisServer, line: &str) {
 }
 
 /// A snapshot of an AOF that is all commands, sent by one client.
-fn commands(kind: ServerKind, config: &[&str], lines: &[&str]) -> Taken {
+pub fn commands(kind: ServerKind, config: &[&str], lines: &[&str]) -> Taken {
     let dir = tempfile::tempdir().unwrap();
     let config: Vec<&str> = ["appendonly yes"].iter().chain(config).copied().collect();
     let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&config));

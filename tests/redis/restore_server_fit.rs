@@ -8,7 +8,7 @@ use crate::restore_server::{Captured, Taken, Victim, refused, take, take_with};
 use crate::support::server::{RedisServer, ServerKind};
 
 /// Some 6 MB of keys.
-fn large(server: &RedisServer) {
+pub fn large(server: &RedisServer) {
     let script = "for i=1,20000 do redis.call('SET', 'k'..i, string.rep('x', 200)) end";
     redis::cmd("EVAL").arg(script).arg(0).exec(&mut server.connection()).unwrap();
 }

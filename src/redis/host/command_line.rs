@@ -7,15 +7,21 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, WaitOptions, getpid, pidfd_getfd, pidfd_open, set_child_subreaper, waitpid,
+};
 
+use super::LOOK;
 use super::named::settings_of;
 use super::process::Process;
 use super::rights::Rights;
 use super::surroundings::Surroundings;
+use crate::held::{Reader, open_again};
 use crate::redis::RedisError;
 use crate::redis::program::lacks;
 use crate::redis::scratch::Like;
@@ -61,13 +67,65 @@ impl Output {
         // Whose number it was may have ended meanwhile.
         (!process.is_gone() && file.metadata().ok()?.is_file()).then(|| Output(Arc::new(file)))
     }
+
+    /// The same file, for reading, where this user may.
+    pub(crate) fn read(&self, reader: &Reader) -> io::Result<File> {
+        open_again(&self.0, reader)
+    }
 }
+
+/// A server that was started, as far as it is a child of this process.
+#[derive(Debug, Default)]
+pub struct Started {
+    process: Option<Pid>,
+}
+
+impl Started {
+    fn with(number: &Path) -> Started {
+        // The shell writes it before it becomes anything else.
+        let begun = Instant::now();
+        loop {
+            let id = std::fs::read_to_string(number).ok().filter(|text| text.ends_with('\n'));
+            let process = id.and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw);
+            if process.is_some() || begun.elapsed() > WRITTEN {
+                return Started { process };
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// How it ended, in words, if it has: known once.
+    pub fn ended(&mut self) -> Option<Ended> {
+        let (_, status) = waitpid(Some(self.process?), WaitOptions::NOHANG).ok()??;
+        self.process = None;
+        let what = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => return None,
+        };
+        Some(Ended { what, is_failure: status.exit_status() != Some(0) })
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// In words.
+    pub what: String,
+    /// Else it may have left another process that serves.
+    pub is_failure: bool,
+}
+
+/// How long a shell may take to write a number.
+const WRITTEN: Duration = Duration::from_secs(2);
 
 /// What a process is started with whose environment is not known, and where tools are looked for: redkeep's own environment
 /// is no business of a server.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lets a process be given its limits before it becomes the server.
-const WAITING: &str = "read -r go && exec setsid --fork \"$@\" </dev/null";
+/// It writes the number that the server will have to a file.
+const WAITING: &str =
+    "read -r go && exec setsid --fork sh -c 'echo $$ >\"$0\" && exec \"$@\"' \"$0\" \"$@\" </dev/null";
 /// No program that is started from then on has more rights.
 const NO_MORE: &str = "--no-new-privs";
 /// Where servers are, whatever PATH says.
@@ -98,7 +156,7 @@ impl CommandLine {
     }
 
     /// Starts a process in a session of its own, which outlives redkeep. The server it becomes may be another one.
-    pub(super) fn start(&self) -> Result<(), RedisError> {
+    pub(super) fn start(&self) -> Result<Started, RedisError> {
         let failed = |error: io::Error| RedisError::Server {
             what: format!("cannot start {}: {error}", self.program.display()),
             hint: "start the server by hand, or give --start-command".into(),
@@ -110,9 +168,10 @@ impl CommandLine {
             let open = self.output.as_ref().and_then(|output| output.0.try_clone().ok());
             open.map_or_else(Stdio::null, Stdio::from)
         };
+        let number = tempfile::NamedTempFile::new().map_err(failed)?;
         let umask = self.surroundings.umask.map(|umask| format!("umask {umask:o}; ")).unwrap_or_default();
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(format!("{umask}{WAITING}")).arg("sh").current_dir(&self.directory);
+        command.arg("-c").arg(format!("{umask}{WAITING}")).arg(number.path()).current_dir(&self.directory);
         command.env_clear().env("PATH", PATH).stdin(Stdio::piped()).stdout(output()).stderr(output());
         let (user, group) = self.user;
         let rights = self.surroundings.rights.map(|rights| rights.words(user, Rights::own())).unwrap_or_default();
@@ -132,15 +191,23 @@ impl CommandLine {
             None => command.arg(format!("PATH={PATH}")),
         };
         command.arg(&self.program).args(&self.arguments);
-        let mut child = command.spawn().map_err(failed)?;
+        // Until its way to the server is gone, what is started becomes a child of this process when its parent ends: only its
+        // parent is told how it ends.
+        let _ = set_child_subreaper(Some(getpid()));
+        let started = self.go(&mut command);
+        let _ = set_child_subreaper(None);
+        match started.map_err(failed)? {
+            status if status.success() => Ok(Started::with(number.path())),
+            status => Err(failed(io::Error::other(status.to_string()))),
+        }
+    }
+
+    fn go(&self, command: &mut Command) -> io::Result<ExitStatus> {
+        let mut child = command.spawn()?;
         self.surroundings.give(Pid::from_child(&child));
         // One that has ended already says so below.
         let _ = child.stdin.take().map(|mut go| go.write_all(b"go\n"));
-        let status = child.wait().map_err(failed)?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(failed(io::Error::other(status.to_string()))),
-        }
+        child.wait()
     }
 
     /// Whether the server would be started again with more rights than it has: what takes them away is not there.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Commands;
-use super::command_line::CommandLine;
+use super::command_line::{CommandLine, Started};
 use super::process::Process;
 use crate::held::open_file;
 use crate::redis::RedisError;
@@ -152,13 +152,14 @@ fn shut_down(server: &mut Server, how: &str, process: &Process) -> Result<(), Re
 
 impl Start {
     /// Starts the server. It may not serve yet, and may end again.
-    pub fn run(&self) -> Result<(), RedisError> {
+    pub fn run(&self) -> Result<Started, RedisError> {
         match self {
-            Start::Unit(unit) => run("systemctl", &["start", unit]),
-            Start::Script(name) => run("service", &[name, "start"]),
-            Start::Command(command) => run("sh", &["-c", command]),
-            Start::Process(line) => line.start(),
+            Start::Unit(unit) => run("systemctl", &["start", unit])?,
+            Start::Script(name) => run("service", &[name, "start"])?,
+            Start::Command(command) => run("sh", &["-c", command])?,
+            Start::Process(line) => return line.start(),
         }
+        Ok(Started::default())
     }
 }
 

@@ -13,7 +13,7 @@ mod rights;
 mod surroundings;
 mod trust;
 
-pub use command_line::{CommandLine, Output};
+pub use command_line::{CommandLine, Ended, Output, Started};
 pub use manager::{Start, Stop, is_secret};
 pub use named::{Named, Stopped};
 pub use process::Process;

@@ -153,6 +153,11 @@ impl Stopped {
         Ok(login.elsewhere(&named)?.with_known_password(of("requirepass"), "requirepass of its configuration"))
     }
 
+    /// What commands are called that were renamed: the usual name, and the other one.
+    pub fn renamed(&self) -> Vec<(String, String)> {
+        self.settings.renamed()
+    }
+
     /// What a stand-in of it is started with.
     pub fn like(&self, login: &Address) -> Like {
         let has = |name: &str| self.settings.directives.contains_key(name);

@@ -122,6 +122,12 @@ impl ConfigFile {
         self.directives.insert(name, value);
     }
 
+    /// What commands are called that were renamed: the usual name, and the other one, which is empty where they are disabled.
+    pub fn renamed(&self) -> Vec<(String, String)> {
+        let lines = self.lines.get("rename-command").into_iter().flatten();
+        lines.filter_map(|words| Some((words.first()?.clone(), words.get(1)?.clone()))).collect()
+    }
+
     /// Takes settings that come after the file, as names and values.
     pub(in crate::redis) fn take_settings(&mut self, settings: &[(String, String)]) {
         for (name, value) in settings {

@@ -6,6 +6,7 @@
 //! every moment, whether the old or the new dataset is in place, and how to go on.
 
 mod arrange;
+mod coming;
 mod elsewhere;
 mod exchanges;
 mod journal;
@@ -247,7 +248,7 @@ pub fn restore_into_server(
         let doubt = would_refuse(repository, &source, &target, &plan, &mut server, options, observer)?;
         return Ok(ServerReport { notes: report.notes.iter().cloned().chain(doubt).collect(), ..report });
     }
-    let place = Place::lock(&target.held, journals)?.named(options);
+    let place = Place::lock(&target.held, journals)?.named(options).knowing(&target, options);
     if finished {
         // It was started by us, with what a killed restore of the same had put in place.
         let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));

@@ -5,15 +5,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::coming::Coming;
 use super::elsewhere::Locked;
 use super::journal::{self, Journal, Journals, Site, State};
+use super::target::Target;
 use super::verify::wait_serving;
 use super::{Options, steps};
 use crate::held::Held;
 use crate::operations::restore::beside::{Beside, Lock};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::Start;
+use crate::redis::host::{Ended, Start, Started};
 use crate::redis::server::Server;
 
 /// The data directory of a server, locked for one restore or undo.
@@ -24,6 +26,8 @@ pub(super) struct Place {
     pub journals: Journals,
     /// Where the AOF's files stand, of a restore into a server that has them elsewhere.
     pub elsewhere: Option<Locked>,
+    /// What is known of how the server comes up.
+    coming: Coming,
     /// The words of a command line that name the server again, where a person named it.
     again: Option<String>,
     _lock: Lock,
@@ -62,6 +66,11 @@ impl Place {
         Place { elsewhere, ..self }
     }
 
+    /// What a server that is there says of how it comes up again.
+    pub fn knowing(self, target: &Target, options: &Options) -> Place {
+        Place { coming: Coming::of(target, &options.address), ..self }
+    }
+
     /// What names the server again in a command to copy.
     pub fn again_or(&self, server: &str) -> String {
         self.again.clone().unwrap_or_else(|| format!("--server={server}"))
@@ -76,6 +85,7 @@ impl Place {
             beside,
             journals,
             elsewhere: None,
+            coming: Coming::default(),
             again: None,
             _lock: lock,
         })
@@ -198,23 +208,35 @@ impl Place {
         observer: &dyn Observer,
     ) -> Result<Server, OperationError> {
         let journal = self.journal()?;
-        let mut is_process = false;
+        let of_start;
+        let mut coming = &self.coming;
+        let (mut is_process, mut started, mut begin) = (false, Started::default(), 0);
         if let Some(journal) = journal.filter(|_| self.refuse_users_of().is_ok()) {
             observer.begin("starting the server", None);
             // What a person says now counts more than what was known when it was stopped.
             let told = options.commands.start.clone().map(Start::Command);
             if let Some(start) = told.or_else(|| seen.cloned()).or(journal.start) {
-                start.run()?;
+                if seen.is_none() {
+                    of_start = Coming::of_start(&start, &options.address);
+                    coming = &of_start;
+                }
+                begin = coming.length();
+                started = start.run()?;
                 is_process = matches!(start, Start::Process(_));
             }
         }
         let (begun, mut waiting) = (Instant::now(), steps::Waiting::new(observer, Duration::MAX));
         let mut seen = Instant::now();
+        let mut how: Option<Ended> = None;
         let mut go_on = || match observer.interrupted() {
-            false if is_process && self.has_ended(&mut seen) => Err(RedisError::Server {
-                what: format!("the server was started and has ended: nothing works in {}", self.held.path().display()),
-                hint: "look at its log".into(),
-            }),
+            false if is_process && self.has_ended(&mut seen, &mut started, &mut how) => {
+                let how = how.take().map(|ended| format!(" ({})", ended.what)).unwrap_or_default();
+                let directory = self.held.path().display();
+                Err(RedisError::Server {
+                    what: format!("the server was started and has ended{how}: nothing works in {directory}"),
+                    hint: "look at its log".into(),
+                })
+            }
             false => {
                 waiting.tell(begun.elapsed(), "the server is started, and does not serve yet");
                 Ok(())
@@ -224,13 +246,21 @@ impl Place {
                 hint: "it goes on loading".into(),
             }),
         };
-        Ok(wait_serving(&options.address, &mut go_on)?)
+        let served = wait_serving(&options.address, &coming.logins, &mut go_on);
+        Ok(served.map_err(|error| match (error, coming.said(begin)) {
+            (RedisError::Server { what, hint }, Some(said)) => {
+                RedisError::Server { what: format!("{what}; it said: {said}"), hint }
+            }
+            (error, _) => error,
+        })?)
     }
 
-    /// Whether no server has worked in the directory for a while: a plain process works there from its beginning.
-    fn has_ended(&self, seen: &mut Instant) -> bool {
+    /// Whether no server works in the directory any more, or has for a while: a plain process works there from its
+    /// beginning.
+    fn has_ended(&self, seen: &mut Instant, started: &mut Started, how: &mut Option<Ended>) -> bool {
+        *how = started.ended().or(how.take());
         match self.refuse_users_of() {
-            Ok(()) => seen.elapsed() > ENDED,
+            Ok(()) => seen.elapsed() > ENDED || how.as_ref().is_some_and(|ended| ended.is_failure),
             Err(_) => {
                 *seen = Instant::now();
                 false

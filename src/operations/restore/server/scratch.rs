@@ -19,6 +19,7 @@ use super::steps::WORK;
 use super::target::{Names, Target};
 use crate::aof::{is_temporary, manifest_name};
 use crate::held::{Held, replaced};
+use crate::operations::restore::Needs;
 use crate::operations::restore::beside::make;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
@@ -67,6 +68,8 @@ pub(super) struct Staged<'a> {
     pub files: &'a Held,
     /// Files as the target will have them.
     pub new: &'a Held,
+    /// What they need.
+    pub needs: &'a Needs,
 }
 
 /// Makes the file, or the directory of the AOF, that the target will load. Answers with what the scratch server held. To
@@ -80,7 +83,7 @@ pub(super) fn convert(
     observer: &dyn Observer,
 ) -> Result<Expected, OperationError> {
     let program = Program::at(&program(target, options)?)?;
-    let Staged { staging, files, new } = staged;
+    let Staged { staging, files, new, needs } = staged;
     let work = make(staging, OsStr::new(WORK), 0o700)?;
     let loads_aof = by == Way::Scratch;
     let loaded = match source.form {
@@ -106,8 +109,8 @@ pub(super) fn convert(
         names,
         databases: target.databases,
         user,
-        renamed: Vec::new(),
-        modules: Vec::new(),
+        renamed: renamed(source, target, needs),
+        modules: modules(source, target, needs),
     };
     observer.begin("loading into a scratch server", None);
     let scratch = Scratch::start(&program, &settings, &mut |_| !observer.interrupted())?;
@@ -137,6 +140,28 @@ pub(super) fn convert(
         }
     }
     Ok(expected)
+}
+
+/// What commands of the AOF are called: as the snapshot says, else those by names of the target that are in it.
+fn renamed(source: &Source, target: &Target, needs: &Needs) -> Vec<(String, String)> {
+    if !source.renamed.is_empty() {
+        return source.renamed.clone();
+    }
+    let has = |name: &str| needs.commands.contains(name.to_ascii_lowercase().as_bytes());
+    target.renamed.iter().filter(|(usual, new)| !new.is_empty() && has(new) && !has(usual)).cloned().collect()
+}
+
+/// The target's modules, where the files may need one. What is in their files is run by the user of the target, and only
+/// where no other user can have put it there.
+fn modules(source: &Source, target: &Target, needs: &Needs) -> Vec<PathBuf> {
+    // Modules call their commands so.
+    let is_of_module = |name: &Vec<u8>| name.contains(&b'.');
+    if source.modules.is_none() && needs.modules.is_empty() && !needs.commands.iter().any(is_of_module) {
+        return Vec::new();
+    }
+    let own = target.modules.iter().filter(|module| !module.is_built_in);
+    let files = own.filter_map(|module| Path::new(module.path.as_ref()?).canonicalize().ok());
+    files.filter(|file| file.is_file() && is_trusted(file)).collect()
 }
 
 /// Moves a file that a scratch server made: a regular one of its user's, that has no other name.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::aof::split_words;
 use crate::format::databases::{self, AroundMark, Between, OF_SERVER};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::operations::OperationError;
 use crate::operations::restore::From;
 use crate::rdb::{Family, Header};
 use crate::redis::RedisError;
+use crate::redis::scratch::RENAMED;
 
 /// In which form a snapshot holds its dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(super) struct Source {
     pub header: Option<Header>,
     /// Modules whose data it holds.
     pub modules: Option<String>,
+    /// What commands of its AOF are called that were renamed: the usual name, and the other one.
+    pub renamed: Vec<(String, String)>,
     /// What it should hold.
     pub expected: Expected,
     /// Keys that were counted in its RDB file; those of each database are told of some hundred only.
@@ -91,6 +95,7 @@ impl Source {
             form,
             header,
             modules: fact("modules").cloned(),
+            renamed: renamed(snapshot),
             expected: Expected::of(snapshot, form),
             keys: fact("keys").and_then(|text| text.parse().ok()),
             memory: fact("used-mem").and_then(|text| text.parse().ok()),
@@ -144,6 +149,13 @@ impl Form {
             Form::Single => "aof-file",
         }
     }
+}
+
+fn renamed(snapshot: &Snapshot) -> Vec<(String, String)> {
+    let line = snapshot.facts.get(RENAMED).map(String::as_str).unwrap_or_default();
+    let words = split_words(line.as_bytes()).unwrap_or_default().into_iter();
+    let words = words.filter_map(|word| String::from_utf8(word).ok());
+    words.filter_map(|word| word.split_once('=').map(|(usual, new)| (usual.to_owned(), new.to_owned()))).collect()
 }
 
 /// The same file with its name as its path.

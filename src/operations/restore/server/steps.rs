@@ -59,14 +59,15 @@ impl Place {
         let fetched = || fetch(repository, source, &staging, target, observer);
         let (files, made_good) = second_look(repository, |_| true, fetched)?;
         let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
+        let mut needs = Needs::default();
         if !source.is_known_by_facts() {
             observer.begin("looking at what the files need", None);
-            let needs = Needs::of_files(&files.reached(), &source.files.iter().collect::<Vec<_>>(), observer)?;
+            needs = Needs::of_files(&files.reached(), &source.files.iter().collect::<Vec<_>>(), observer)?;
             preflight::by_needs(&needs, plan.way, target, server, options)?;
         }
         let new = make(&staging, OsStr::new(NEW), 0o700)?;
         observer.begin("naming the files as the server does", None);
-        let staged = scratch::Staged { staging: &staging, files: &files, new: &new };
+        let staged = scratch::Staged { staging: &staging, files: &files, new: &new, needs: &needs };
         let expected = match plan.way {
             Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staged, observer)?,
             way => {
@@ -139,12 +140,12 @@ impl Place {
             return Err(error);
         }
         match target.host.start.run() {
-            Ok(()) if journal.state == State::Stopping => {
+            Ok(_) if journal.state == State::Stopping => {
                 self.journals.forget_stopping(&self.site)?;
                 Err(error)
             }
             // What was to be exchanged stays, and the next restore clears it away.
-            Ok(()) => Err(error),
+            Ok(_) => Err(error),
             Err(_) => Err(self.explain(error)),
         }
     }

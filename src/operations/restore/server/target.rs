@@ -46,6 +46,8 @@ pub(super) struct Target {
     /// Ports that it listens on without TLS and with it, as it says; 0 for none.
     ports: (String, String),
     pub modules: Vec<LoadedModule>,
+    /// What its configuration calls commands: the usual name, and the other one.
+    pub renamed: Vec<(String, String)>,
 }
 
 impl Target {
@@ -92,6 +94,15 @@ impl Target {
         };
         let version = info.version().unwrap_or_default();
         let modules = server.loaded_modules()?;
+        let renamed = match stopped {
+            Some(stopped) => stopped.renamed(),
+            None => {
+                let file = info.get("config_file").filter(|file| !file.is_empty());
+                let file = file.map(|file| ConfigFile::read_for(Path::new(file), &host.process.reader()));
+                // Of one that cannot be read nothing is known.
+                file.and_then(Result::ok).map(|file| file.renamed()).unwrap_or_default()
+            }
+        };
         let appendonly = info.is_on("aof_enabled");
         let target = Target {
             directory: held.path().into(),
@@ -109,6 +120,7 @@ impl Target {
             notes: stopped.map(|stopped| stopped.notes.clone()).unwrap_or_default(),
             ports,
             modules,
+            renamed,
         };
         if stopped.is_none() {
             target.refuse_unwritten_settings()?;

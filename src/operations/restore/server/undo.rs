@@ -130,7 +130,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     }
     let Reached { mut server, stopped, stand_in, .. } = reach::reach(options, stopped, &journals, observer)?;
     let target = Target::ask(&mut server, stopped.as_ref(), options)?;
-    let place = Place::lock(&target.held, journals)?.named(options);
+    let place = Place::lock(&target.held, journals)?.named(options).knowing(&target, options);
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside);
     let Some(journal) = journal else { return refuse_0_1(&target.held).and_then(|()| Err(nothing())) };

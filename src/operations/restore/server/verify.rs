@@ -29,12 +29,15 @@ pub struct Verified {
     pub wrong: Vec<String>,
 }
 
-/// Waits until the server answers and has loaded its data. It may load for as long as it gets on.
+/// Waits until the server answers and has loaded its data. It may load for as long as it gets on. `logins`: the server with
+/// what it may want to be told instead.
 pub(super) fn wait_serving(
     address: &Address,
+    logins: &[Address],
     go_on: &mut dyn FnMut() -> Result<(), RedisError>,
 ) -> Result<Server, RedisError> {
     let mut last = (String::new(), Instant::now());
+    let mut logins = logins.iter();
     let mut address = address.clone();
     loop {
         go_on()?;
@@ -47,7 +50,14 @@ pub(super) fn wait_serving(
                 address = address.without_login();
                 continue;
             }
-            Err(error @ RedisError::Login { .. }) => return Err(error),
+            // It has the password of its files again.
+            Err(error @ RedisError::Login { .. }) => match logins.next() {
+                Some(login) => {
+                    address = login.clone();
+                    continue;
+                }
+                None => return Err(error),
+            },
             Err(error @ RedisError::Connection { .. }) => (error.to_string(), ABSENCE),
             Err(error) => (error.to_string(), SILENCE),
         };
@@ -86,6 +96,7 @@ pub(super) fn ask(
     if evicted > 0 {
         verified.lines.push(format!("{evicted} keys were evicted: they do not fit its maxmemory"));
     }
+    let wrong_before = verified.wrong.len();
     let may_evict = options.consents.contains(&Consent::Eviction);
     let asked = expected.asked.iter().flat_map(|asked| asked.keys());
     let numbers = expected.databases.keys().chain(asked).chain(found.keys()).copied();
@@ -98,6 +109,16 @@ pub(super) fn ask(
         match asked.filter(|asked| expected.and_commands || keys < asked.fewest()) {
             Some(asked) => verified.judge_asked(number, keys, asked),
             None => verified.judge(number, keys, wanted, expiring.saturating_add(can_go), expected.and_commands),
+        }
+    }
+    if evicted > 0 {
+        let of = |name: &str| info.get(name).unwrap_or("unknown").to_owned();
+        for wrong in verified.wrong.iter_mut().skip(wrong_before) {
+            wrong.push_str(&format!(
+                ": the server evicted {evicted} keys, for what it holds does not fit its maxmemory of {} bytes ({}); raise that,                  in its configuration too, and restore again",
+                of("maxmemory"),
+                of("maxmemory_policy")
+            ));
         }
     }
     if info.is_on("aof_enabled") != appendonly {
