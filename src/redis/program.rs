@@ -40,6 +40,9 @@ pub struct Places<'a> {
     pub search: Option<&'a OsStr>,
 }
 
+/// Where servers are installed.
+const INSTALLED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Looked for in each directory, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
@@ -73,6 +76,29 @@ impl Program {
             demands.refuse(&program)?;
             return Ok(program);
         }
+        match Self::look(places, demands) {
+            Ok(program) => Ok(program),
+            Err(found) => {
+                let there =
+                    if found.is_empty() { "none was found".into() } else { format!("there is {}", found.join(", ")) };
+                Err(RedisError::Server {
+                    what: format!("no server program on this host can serve the dataset: {there}"),
+                    hint: format!("it takes {}: name one with --server-binary", demands.needed()),
+                })
+            }
+        }
+    }
+
+    /// What is installed on this host where none of it can serve a dataset, and what it takes.
+    pub fn all_too_old(demands: Demands) -> Option<String> {
+        let places = Places { search: Some(OsStr::new(INSTALLED)), ..Places::default() };
+        let found = Self::look(places, demands).err().filter(|found| !found.is_empty())?;
+        let (found, needed) = (found.join(", "), demands.needed());
+        Some(format!("no server that is installed here can read it: there is {found}; it takes {needed}"))
+    }
+
+    /// The first that does, or what else there is.
+    fn look(places: Places<'_>, demands: Demands) -> Result<Self, Vec<String>> {
         let is_server = |path: &&Path| path.file_name().is_some_and(|name| is_server_name(name.as_bytes()));
         let recorded = places.recorded.filter(is_server).filter(|path| is_trusted(path));
         let searched = places
@@ -88,11 +114,7 @@ impl Program {
                 Err(_) => found.push(format!("{} at {}", program.version, path.display())),
             }
         }
-        let there = if found.is_empty() { "none was found".into() } else { format!("there is {}", found.join(", ")) };
-        Err(RedisError::Server {
-            what: format!("no server program on this host can serve the dataset: {there}"),
-            hint: format!("it takes {}: name one with --server-binary", demands.needed()),
-        })
+        Err(found)
     }
 }
 

@@ -27,6 +27,7 @@ mod place;
 mod prune;
 mod refusals;
 mod restore;
+mod restore_refused;
 mod run;
 mod schedule;
 mod schedule_trial;

@@ -51,6 +51,7 @@ mod restore_server_past;
 mod restore_server_process;
 mod restore_server_program;
 mod restore_server_renamed;
+mod restore_server_startable;
 mod restore_server_stopped;
 mod restore_server_traps;
 mod restore_server_trial;

@@ -31,6 +31,8 @@ use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::held::Held;
+use crate::rdb::{Family, Header};
+use crate::redis::program::{Demands, Program};
 use crate::repository::Repository;
 use beside::Beside;
 use occupied::refuse_other;
@@ -144,7 +146,7 @@ fn restore_once(
         made_good: Vec::new(),
         suspects: files.iter().filter_map(|f| Some((f.display_path(), f.suspect.clone()?))).collect(),
         doubt: doubt(&chosen.snapshot).filter(|_| options.from.is_none()),
-        notes: notes(&files, &chosen.snapshot),
+        notes: notes(&files, &chosen.snapshot).into_iter().chain(too_new(&files, &chosen.snapshot)).collect(),
         dry_run: options.dry_run,
     };
     if options.dry_run {
@@ -179,6 +181,19 @@ fn notes(files: &[&File], snapshot: &Snapshot) -> Vec<String> {
     let had = if had { "; the one that was captured is set so" } else { "" };
     let way = "restore --server gives it to a server, running or stopped, in the form that it loads";
     vec![format!("{what}{had}: {way}")]
+}
+
+/// Where none of this host's servers reads the dataset: it may be meant for another host.
+fn too_new(files: &[&File], snapshot: &Snapshot) -> Option<String> {
+    let has = |role: Role| files.iter().any(|file| file.kind == FileKind::File && file.role == role);
+    let kinds = [(Role::Dump, "dump"), (Role::Base, "base"), (Role::SingleAof, "aof-file")];
+    let headers = kinds.iter().filter(|(role, _)| has(*role)).filter_map(|(_, prefix)| {
+        let fact = |name: &str| snapshot.facts.get(&format!("{prefix}.rdb.{name}"));
+        let family = if fact("family")? == "valkey" { Family::Valkey } else { Family::Redis };
+        Some(Header { family, version: fact("version")?.parse().ok()? })
+    });
+    let header = headers.max_by_key(|header| header.version);
+    header.and_then(|header| Program::all_too_old(Demands { header: Some(header), multi_part: has(Role::Manifest) }))
 }
 
 /// What restores into a directory, or into the server that works there, replaced, as far as it is still kept. What an undo

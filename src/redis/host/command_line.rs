@@ -202,6 +202,29 @@ impl CommandLine {
         }
     }
 
+    /// Whether what is started so could write there, as the kernel says; nothing where that cannot be tried.
+    pub fn may_write(&self, path: &Path) -> Option<bool> {
+        let (is_root, (user, group)) = (rustix::process::geteuid().is_root(), self.user);
+        let mut command = match (is_root, has_tool(), user) {
+            (false, _, _) | (true, _, 0) => Command::new("sh"),
+            (true, false, _) => return None,
+            (true, true, _) => {
+                let mut command = Command::new("setpriv");
+                command.args([format!("--reuid={user}"), format!("--regid={group}")]);
+                command.arg(groups(self.surroundings.groups.as_deref().unwrap_or_default()));
+                command.arg("sh");
+                command
+            }
+        };
+        let command = command.args(["-c", "test -w \"$1\"", "sh"]).arg(path).env_clear().env("PATH", PATH);
+        let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+        match ended.code()? {
+            0 => Some(true),
+            1 => Some(false),
+            _ => None,
+        }
+    }
+
     fn go(&self, command: &mut Command) -> io::Result<ExitStatus> {
         let mut child = command.spawn()?;
         self.surroundings.give(Pid::from_child(&child));
@@ -301,6 +324,30 @@ mod tests {
         assert_eq!(told("/nowhere/redis-server", "/"), "cannot start /nowhere/redis-server: the program is not there");
         let moved = told("/bin/sh", "/nowhere/data");
         assert_eq!(moved, "cannot start /bin/sh: the directory /nowhere/data that it works in is not there");
+    }
+
+    #[test]
+    fn whether_a_user_may_write_somewhere_says_the_kernel() {
+        if !rustix::process::geteuid().is_root() || !has_tool() {
+            return; // Only root can be somebody else.
+        }
+        let of = |user| CommandLine {
+            program: "/bin/true".into(),
+            arguments: Vec::new(),
+            directory: "/".into(),
+            user,
+            output: None,
+            surroundings: Surroundings::default(),
+        };
+        let (root, other) = (of((0, 0)), of((61_234, 61_234)));
+        for (path, root_may, other_may) in
+            [("/etc", true, false), ("/tmp", true, true), ("/proc/version", false, false)]
+        {
+            let path = Path::new(path);
+            // What is not writable by its mode may be by root, as far as the file system lets it.
+            assert!(!root_may || root.may_write(path) == Some(true), "{path:?}");
+            assert_eq!(other.may_write(path), Some(other_may), "{path:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod manager;
 mod named;
 mod process;
 mod rights;
+mod startable;
 mod surroundings;
 mod trust;
 

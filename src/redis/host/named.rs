@@ -226,9 +226,10 @@ impl Keeper {
 }
 
 /// What systemd says of a unit.
-fn show(unit: &str) -> Result<String, String> {
+pub(super) fn show(unit: &str) -> Result<String, String> {
     let mut command = Command::new("systemctl");
-    command.args(["show", "--property=ExecStart", "--property=LoadState", "--", unit]);
+    let properties = "--property=ExecStart,LoadState,RootDirectory,RootImage";
+    command.args(["show", properties, "--", unit]);
     let output = crate::redis::program::without_secrets(&mut command).stdin(Stdio::null()).output();
     let output = output.map_err(|error| error.to_string())?;
     match output.status.success() {
@@ -238,7 +239,7 @@ fn show(unit: &str) -> Result<String, String> {
 }
 
 /// `{ path=/usr/bin/redis-server ; argv[]=/usr/bin/redis-server /etc/redis/redis.conf --daemonize no ; … }`
-fn started_with(line: &str) -> Option<Vec<String>> {
+pub(super) fn started_with(line: &str) -> Option<Vec<String>> {
     let (_, rest) = line.split_once("argv[]=")?;
     let (words, _) = rest.split_once(" ; ")?;
     Some(words.split_whitespace().map(str::to_owned).collect())

@@ -239,7 +239,7 @@ pub fn restore_into_server(
     // One that is stopped, or was started by us, has nothing that a restart would lose.
     let lost = match finished || stopped.is_some() {
         true => Vec::new(),
-        false => preflight::restart::look(&mut server, &target, options)?,
+        false => preflight::restart::look(&mut server, &target, options, source.header)?,
     };
     let report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
     if options.dry_run {

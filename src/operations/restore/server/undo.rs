@@ -136,7 +136,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let Some(journal) = journal else { return refuse_0_1(&target.held).and_then(|()| Err(nothing())) };
     let notes = match stopped.is_some() {
         true => Vec::new(),
-        false => restart::look(&mut server, &target, options)?,
+        false => restart::look(&mut server, &target, options, None)?,
     };
     if options.dry_run {
         return Ok(ServerUndoReport { notes, ..place.would_put_back(&journal, options.to, Some(target.appendonly))? });

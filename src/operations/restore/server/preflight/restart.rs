@@ -13,6 +13,7 @@ use crate::operations::OperationError;
 use crate::operations::restore::server::scratch::{BASE, Workroom, program};
 use crate::operations::restore::server::target::Target;
 use crate::operations::restore::server::{Consent, Options};
+use crate::rdb::Header;
 use crate::redis::RedisError;
 use crate::redis::host::Start;
 use crate::redis::program::Program;
@@ -117,18 +118,18 @@ fn begins(name: &str, list: &[&str]) -> bool {
     list.iter().any(|begin| name.starts_with(begin))
 }
 
-/// Refuses what would leave the server unguarded, and answers with the rest, as notes.
+/// Refuses what would leave the server unguarded or stopped, and answers with the rest, as notes. `header`: how the RDB file
+/// begins that it is to load.
 pub(in crate::operations::restore::server) fn look(
     server: &mut Server,
     target: &Target,
     options: &Options,
+    header: Option<Header>,
 ) -> Result<Vec<String>, RedisError> {
     let mut notes = Vec::new();
-    if let Some(path) = target.info.get("config_file").filter(|file| !file.is_empty()) {
-        trial::must_be_there(target, path)?;
-    }
+    trial::must_be_there(target, target.info.get("config_file").filter(|file| !file.is_empty()))?;
     let Some(written) = written(target, &mut notes) else { return Ok(notes) };
-    notes.extend(trial::restart(target, options, &written)?);
+    notes.extend(trial::restart(target, options, &written, header)?);
     let mut lost = users(server, target, &written, &mut notes)?;
     lost.extend(modules(target, &written));
     match server.settings() {
