@@ -1,7 +1,8 @@
 //! Chunks out, one at a time: found through the catalog, opened, decoded with their bases, compared with their id.
 //! Rules: format-spec/05-chunks.md, 06-frames.md.
 
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
@@ -61,12 +62,57 @@ struct Decoded {
 
 /// How far a reader may still go for a delta.
 #[derive(Clone, Copy)]
-struct Budget {
+struct Budget<'p> {
     depth: usize,
     closure: usize,
+    /// What is being decoded already: who meets it again goes in a circle.
+    path: Option<&'p Path<'p>>,
+    search: &'p Search,
 }
 
-const WHOLE_BUDGET: Budget = Budget { depth: DELTA_DEPTH_MAX, closure: DELTA_CLOSURE_MAX };
+/// A chunk that is being decoded, and the one it is decoded for.
+struct Path<'p> {
+    id: ChunkId,
+    up: Option<&'p Path<'p>>,
+}
+
+/// The search for a way to decode a chunk, as the catalog searches for one (is_known).
+#[derive(Default)]
+struct Search {
+    is_in_circle: Cell<bool>,
+    /// In the second search: with how many more steps bases could not be decoded.
+    within: Option<RefCell<HashMap<ChunkId, usize>>>,
+}
+
+impl Budget<'_> {
+    /// Whether there is no use in decoding a base.
+    fn is_vain(&self, id: &ChunkId, depth: usize) -> bool {
+        match &self.search.within {
+            Some(within) => within.borrow().get(id).is_some_and(|tried| *tried >= depth),
+            None => {
+                let is_met = std::iter::successors(self.path, |path| path.up).any(|path| path.id == *id);
+                self.search.is_in_circle.set(self.search.is_in_circle.get() || is_met);
+                is_met
+            }
+        }
+    }
+}
+
+/// Looks for a way that works: the first one, and where that leads in a circle the shortest one.
+fn search<T>(attempt: impl Fn(Budget<'_>) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+    let first = Search::default();
+    let whole = Budget { depth: DELTA_DEPTH_MAX, closure: DELTA_CLOSURE_MAX, path: None, search: &first };
+    let mut outcome = attempt(whole);
+    let second = Search { within: Some(RefCell::default()), ..Search::default() };
+    let mut depths = 1..=DELTA_DEPTH_MAX;
+    while first.is_in_circle.get()
+        && matches!(&outcome, Err(error) if error.is_damage())
+        && let Some(depth) = depths.next()
+    {
+        outcome = attempt(Budget { depth, search: &second, ..whole });
+    }
+    outcome
+}
 
 impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
@@ -105,7 +151,7 @@ impl<'r> ChunkReader<'r> {
 
     /// A chunk that a list promises to have `length` bytes.
     pub fn chunk(&self, id: &ChunkId, length: u32) -> Result<Vec<u8>, RepositoryError> {
-        let bytes = self.resolve(id, WHOLE_BUDGET)?.bytes;
+        let bytes = search(|budget| self.resolve(id, budget))?.bytes;
         match bytes.len() == length as usize {
             true => Ok(Arc::unwrap_or_clone(bytes)),
             false => {
@@ -217,15 +263,17 @@ impl<'r> ChunkReader<'r> {
     pub(super) fn undelta(&self, bases: &[BasePrefix], delta: &[u8], length: u32) -> Result<Vec<u8>, RepositoryError> {
         let no_base = || RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()));
         let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
-        let (plaintexts, _) = self.bases(bases, WHOLE_BUDGET, no_base, too_far)?;
+        let (plaintexts, ..) = search(|budget| self.bases(bases, budget, no_base, too_far))?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
         undelta(&prefix, delta, length as usize).map_err(|error| RepositoryError::damaged("a delta", error))
     }
 
     /// Every place is tried: damage in one is not yet a loss.
-    fn resolve(&self, id: &ChunkId, budget: Budget) -> Result<Decoded, RepositoryError> {
+    fn resolve(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
         let places = lock(&self.repository.catalog).places(id)?;
-        let mut damaged = Vec::new();
+        let path = Path { id: *id, up: budget.path };
+        let budget = Budget { path: Some(&path), ..budget };
+        let (mut damaged, mut too_far) = (Vec::new(), None);
         for place in places {
             match self.read_place(&place, budget) {
                 Ok(decoded) => {
@@ -234,15 +282,20 @@ impl<'r> ChunkReader<'r> {
                     }
                     return Ok(decoded);
                 }
+                // The form of a chunk that leads in a circle is as good as none, and no damage.
+                Err(error) if error.is_damage() && budget.search.is_in_circle.get() => {
+                    return Err(place.fault(Fault::Bases(TOO_FAR.into())));
+                }
+                Err(error) if is_too_far(&error) && budget.search.within.is_some() => too_far = Some(error),
                 Err(error) if error.is_damage() => damaged.push((place, error)),
                 Err(error) => return Err(error),
             }
         }
         let first = damaged.into_iter().next().map(|(_, error)| error);
-        Err(first.unwrap_or(RepositoryError::UnknownChunk { chunk: *id }))
+        Err(first.or(too_far).unwrap_or(RepositoryError::UnknownChunk { chunk: *id }))
     }
 
-    fn read_place(&self, place: &ChunkPlace, budget: Budget) -> Result<Decoded, RepositoryError> {
+    fn read_place(&self, place: &ChunkPlace, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
         let frame = self.frame(place)?;
         let stored = place.delta.as_ref().map_or(place.length, |(length, _)| *length);
         let end = place.position as usize + stored as usize;
@@ -263,36 +316,46 @@ impl<'r> ChunkReader<'r> {
         place: &ChunkPlace,
         bases: &[BasePrefix],
         delta: &[u8],
-        budget: Budget,
+        budget: Budget<'_>,
     ) -> Result<Decoded, RepositoryError> {
         let no_base = || place.fault(Fault::Bases("one is in no pack".into()));
         let too_far = || place.fault(Fault::Bases(TOO_FAR.into()));
-        let (plaintexts, spent) = self.bases(bases, budget, no_base, too_far)?;
+        let (plaintexts, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
         let length = place.length.min(CHUNK_MAX as u32) as usize;
         let bytes = undelta(&prefix, delta, length).map_err(|error| place.fault(error))?;
-        Ok(Decoded { bytes: Arc::new(bytes), depth: spent.depth, closure: spent.closure })
+        Ok(Decoded { bytes: Arc::new(bytes), depth, closure })
     }
 
-    /// The plaintexts of a delta's bases, each named by the first bytes of its id, and what they and the delta spend.
+    /// The plaintexts of a delta's bases, each named by the first bytes of its id, and the depth and closure of the delta.
     /// Several ids may begin alike; the id of the delta's own chunk decides, and with 96 bits there is in practice one.
     ///
-    /// DELTA-3: more than the budget is refused before it is decoded; a circle runs out of it. A base that was decoded
-    /// before is charged what it took.
+    /// DELTA-3: more than the budget is refused before it is decoded, and so is a circle: another form of the chunk may not
+    /// be in it. A base that was decoded before is charged what it took.
     fn bases(
         &self,
         bases: &[BasePrefix],
-        budget: Budget,
+        budget: Budget<'_>,
         no_base: impl Fn() -> RepositoryError,
         too_far: impl Fn() -> RepositoryError,
-    ) -> Result<(Vec<Plaintext>, Budget), RepositoryError> {
+    ) -> Result<(Vec<Plaintext>, usize, usize), RepositoryError> {
         let depth = budget.depth.checked_sub(1).ok_or_else(&too_far)?;
         let (mut closure, mut deepest, mut plaintexts) = (budget.closure, 0, Vec::with_capacity(bases.len()));
         for base in bases {
             closure = closure.checked_sub(1).ok_or_else(&too_far)?;
             let ids = lock(&self.repository.catalog).with_prefix(base)?;
             let id = ids.first().ok_or_else(&no_base)?;
-            let decoded = self.base(id, Budget { depth, closure })?;
+            if budget.is_vain(id, depth) {
+                return Err(too_far());
+            }
+            let left = if budget.search.within.is_some() { DELTA_CLOSURE_MAX } else { closure };
+            let decoded = self.base(id, Budget { depth, closure: left, ..budget });
+            if let (Err(error), Some(within)) = (&decoded, &budget.search.within)
+                && error.is_damage()
+            {
+                within.borrow_mut().insert(*id, depth);
+            }
+            let decoded = decoded?;
             closure = closure.checked_sub(decoded.closure).ok_or_else(&too_far)?;
             if decoded.depth > depth {
                 return Err(too_far());
@@ -300,10 +363,10 @@ impl<'r> ChunkReader<'r> {
             deepest = deepest.max(decoded.depth);
             plaintexts.push(decoded.bytes);
         }
-        Ok((plaintexts, Budget { depth: deepest + 1, closure: budget.closure - closure }))
+        Ok((plaintexts, deepest + 1, budget.closure - closure))
     }
 
-    fn base(&self, id: &ChunkId, budget: Budget) -> Result<Decoded, RepositoryError> {
+    fn base(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
         let kept = lock(&self.bases).get(id);
         if let Some(decoded) = kept {
             return Ok(decoded);
@@ -331,6 +394,10 @@ impl<'r> ChunkReader<'r> {
 }
 
 /// Why a delta is not followed to its bases.
+fn is_too_far(error: &RepositoryError) -> bool {
+    matches!(error, RepositoryError::Damaged { source: Fault::Bases(why), .. } if why == TOO_FAR)
+}
+
 const TOO_FAR: &str = "in a circle, or deeper than allowed";
 
 impl ChunkPlace {

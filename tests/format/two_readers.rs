@@ -163,6 +163,45 @@ fn a_chunk_is_known_only_while_all_its_bases_are() {
     assert_eq!(new(), 0, "stored whole now");
 }
 
+/// Of several forms of a chunk one may lead to the chunk itself, by whatever way: what counts is that another one does not.
+///
+/// DELTA-3, DELTA-5
+#[test]
+fn a_chunk_in_a_circle_is_known_and_read_by_another_form_and_unreadable_without_one() {
+    let (hands, temp) = (Hands::new(7), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    let writer = MiniWriter::create(root.clone());
+    let base = noise(9000, 1);
+    let version = |seed| [&base[..], &noise(100, seed)].concat();
+    let ring: Vec<Vec<u8>> = (2..14).map(version).collect();
+    let mut packs = vec![writer.pack(&[writer.whole(0, &[&base])])];
+    // Each is a delta on the base and on one of the next three, in packs that come first: all of them lead round.
+    for (step, at) in (1..4).flat_map(|step| (0..12).map(move |at| (step, at))) {
+        let bases = [&base[..], &ring[(at + step) % 12]];
+        packs.push(writer.pack(&[writer.deltas(&[(&bases[..], &ring[at][..])])]));
+    }
+    let good = writer.pack(&[writer.deltas(&[(&[&base[..]], &ring[0][..])])]);
+    packs.push(good.clone());
+    writer.index(&packs);
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), &ring[0]).unwrap();
+    let new = || back_up(&opened(&root, &hands), &data, "d").unwrap().snapshot.summary.new_chunks;
+    assert_eq!(new(), 0, "the last form is a delta on a chunk that is stored whole");
+    let read = || {
+        let repository = opened(&root, &hands);
+        let chosen = choose(&repository, &Selector::Latest(0), Some("d")).unwrap();
+        let mut bytes = Vec::new();
+        dump(&repository, &chosen.snapshot, b"file", &mut bytes, &Silent).map(|_| bytes)
+    };
+    assert!(read().unwrap() == ring[0]);
+    assert_eq!(opened(&root, &hands).check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap().lost_files, []);
+    let hash = mini_writer::hex(&good.name);
+    fs::remove_file(root.join(format!("packs/{}/{hash}", &hash[..2]))).unwrap();
+    assert!(read().unwrap_err().is_damage(), "soon, however many ways lead round");
+    assert_eq!(new(), 1, "stored whole");
+    assert!(read().unwrap() == ring[0]);
+}
+
 /// RECIPE-3, RECIPE-4
 #[test]
 fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt() {

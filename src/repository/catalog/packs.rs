@@ -357,10 +357,21 @@ fn is_known(connection: &Connection, id: &ChunkId) -> rusqlite::Result<bool> {
     let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id = ?1";
     let mut whole = connection.prepare_cached(sql)?;
     let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
-    let mut prefixed = connection.prepare_cached(sql)?;
-    let mut left = DELTA_CLOSURE_MAX;
+    let prefixed = connection.prepare_cached(sql)?;
     let forms = read_bases(whole.query([&id.0[..]])?)?;
-    any_known(&forms, &mut prefixed, DELTA_DEPTH_MAX, &mut left)
+    let path = vec![id.0.first_chunk().copied().unwrap_or_default()];
+    let mut search = Search { prefixed, path, is_in_circle: false, within: None };
+    let found = search.spends(&forms, DELTA_DEPTH_MAX, DELTA_CLOSURE_MAX)?;
+    if !search.is_in_circle {
+        return Ok(found.is_some());
+    }
+    search.within = Some(HashMap::new());
+    for depth in 1..=DELTA_DEPTH_MAX {
+        if search.spends(&forms, depth, DELTA_CLOSURE_MAX)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How a chunk is stored in usable packs: `None` whole, else its bases.
@@ -373,32 +384,71 @@ pub(super) fn read_bases(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<O
     Ok(forms)
 }
 
-fn any_known(
-    forms: &[Option<Vec<BasePrefix>>],
-    prefixed: &mut CachedStatement<'_>,
-    depth: usize,
-    left: &mut usize,
-) -> rusqlite::Result<bool> {
-    if forms.iter().any(Option::is_none) {
-        return Ok(true);
-    }
-    for bases in forms.iter().flatten() {
-        let mut all = depth > 0;
-        for base in bases {
-            if !all || *left == 0 {
-                all = false;
-                break;
+/// Looks for a way to decode a chunk. Where a chunk is stored several times, as deltas on each other, one way may lead back
+/// to where it came from, and there may be more ways than can be tried: then the shortest is looked for, step by step, and
+/// what cannot be decoded within so many steps is asked for once. Readers look in the same way.
+struct Search<'c> {
+    prefixed: CachedStatement<'c>,
+    /// What is decoded by what it leads to, the chunk that is asked for first.
+    path: Vec<BasePrefix>,
+    is_in_circle: bool,
+    /// In the second search: with how many more steps bases could not be decoded.
+    within: Option<HashMap<BasePrefix, usize>>,
+}
+
+impl Search<'_> {
+    /// How many bases are decoded for the first form that can be with `depth` more steps, of `closure` that may be; `None`
+    /// where none can.
+    fn spends(
+        &mut self,
+        forms: &[Option<Vec<BasePrefix>>],
+        depth: usize,
+        closure: usize,
+    ) -> rusqlite::Result<Option<usize>> {
+        if forms.iter().any(Option::is_none) {
+            return Ok(Some(0));
+        }
+        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
+        for bases in forms.iter().flatten() {
+            let spent = self.spends_on(bases, depth, closure)?;
+            if spent.is_some() || self.is_in_circle && self.within.is_none() {
+                return Ok(spent);
             }
-            *left -= 1;
-            let (low, high) = prefix_range(base);
-            let forms = read_bases(prefixed.query(params![low, high])?)?;
-            all = any_known(&forms, prefixed, depth - 1, left)?;
         }
-        if all {
-            return Ok(true);
+        Ok(None)
+    }
+
+    fn spends_on(&mut self, bases: &[BasePrefix], depth: usize, closure: usize) -> rusqlite::Result<Option<usize>> {
+        let mut spent = 0;
+        for base in bases {
+            spent += 1;
+            if spent > closure || self.is_vain(base, depth) {
+                return Ok(None);
+            }
+            let (low, high) = prefix_range(base);
+            let forms = read_bases(self.prefixed.query(params![low, high])?)?;
+            self.path.push(*base);
+            let left = if self.within.is_some() { DELTA_CLOSURE_MAX } else { closure - spent };
+            let of_base = self.spends(&forms, depth, left)?;
+            self.path.pop();
+            match (of_base, &mut self.within) {
+                (Some(of_base), _) => spent += of_base,
+                (None, Some(within)) => return Ok(within.insert(*base, depth).and(None)),
+                (None, None) => return Ok(None),
+            }
+        }
+        Ok((spent <= closure).then_some(spent))
+    }
+
+    fn is_vain(&mut self, base: &BasePrefix, depth: usize) -> bool {
+        match &self.within {
+            Some(within) => within.get(base).is_some_and(|tried| *tried >= depth),
+            None => {
+                self.is_in_circle |= self.path.contains(base);
+                self.is_in_circle
+            }
         }
     }
-    Ok(false)
 }
 
 /// A number that bounds or places a read, which no pack exceeds.
