@@ -53,6 +53,9 @@ impl Header {
     /// Consumes the magic.
     pub(super) fn read(source: &mut Source<'_>) -> Step<Self> {
         let magic = source.bytes::<MAGIC>()?;
+        if magic.starts_with(CONTAINER) {
+            return Err(Stop::unknown("a compressed dump of Valkey (a container VCS 1)"));
+        }
         Self::parse(&magic).ok_or_else(|| Stop::broken(format!("it begins with \"{}\"", magic.escape_ascii())))
     }
 }
@@ -75,9 +78,14 @@ pub struct Peek {
     pub aux: Aux,
 }
 
-/// Whether a file that begins like this is an RDB file, or an AOF with an RDB preamble. Nine bytes are enough.
+/// How a file of Valkey 9.2 begins that holds a compressed RDB file (`rdbcompression lz4`).
+pub(super) const CONTAINER: &[u8] = b"VCS\x01";
+
+/// Whether a file that begins like this is an RDB file, perhaps in a container, or an AOF with an RDB preamble. Nine bytes
+/// are enough.
 pub fn looks_like_rdb(first: &[u8]) -> bool {
-    first.first_chunk::<MAGIC>().is_some_and(|magic| Header::parse(magic).is_some())
+    let magic = first.first_chunk::<MAGIC>();
+    magic.is_some_and(|magic| Header::parse(magic).is_some() || magic.starts_with(CONTAINER))
 }
 
 /// Reads the magic and the AUX fields on top from the first bytes of a file ([`HEADER_PEEK`] of them reach far enough

@@ -5,11 +5,15 @@ use std::io::{self, Read};
 use super::coding::{Cause, Step, Stop};
 use super::header::{Family, Header};
 use super::source::{BUFFER, CHECKSUM, Source};
-use super::structure::{Checksum, DATABASES_MAX, Database, Finding, MODULES_MAX, Structure};
-use super::value::{Kind, Modules, may_lose_fields, skip_module_parts, skip_value};
+use super::structure::{Checksum, DATABASES_MAX, Database, Finding, Structure};
+use super::value::{Kind, Known, may_lose_fields, skip_module_parts, skip_value};
 
 pub(super) const OPCODE_AUX: u8 = 250;
 
+/// The first byte that is no type of a value.
+const OPCODES: u8 = 241;
+const OPCODE_NO_EVICT: u8 = 241;
+const OPCODE_HASH_TEMPLATE: u8 = 242;
 const OPCODE_243: u8 = 243;
 const OPCODE_SLOT_INFO: u8 = 244;
 const OPCODE_FUNCTION2: u8 = 245;
@@ -58,7 +62,7 @@ struct Walk<'a> {
     counts: Database,
     /// The next key carries an expiry.
     expires: bool,
-    modules: Modules,
+    known: Known,
     /// Where the record or event being read begins.
     at: u64,
     /// What is being read, for the one who is told that the file ends there.
@@ -75,7 +79,7 @@ impl<'a> Walk<'a> {
             database: 0,
             counts: Database::default(),
             expires: false,
-            modules: Modules::default(),
+            known: Known::default(),
             at: 0,
             within: "the magic",
         }
@@ -84,7 +88,7 @@ impl<'a> Walk<'a> {
     fn run(mut self, trailing: &mut dyn FnMut(&[u8])) -> io::Result<Structure> {
         let walked = self.walk();
         self.leave_database();
-        self.structure.modules = self.modules.sorted();
+        self.structure.modules = self.known.modules();
         match walked.and_then(|()| self.prove_checksum()) {
             Ok(()) => self.pass_trailing(trailing)?,
             Err(stop) => match stop.into_cause() {
@@ -105,7 +109,7 @@ impl<'a> Walk<'a> {
             self.within = "its records, without an EOF mark";
             match self.source.byte()? {
                 OPCODE_EOF => return Ok(()),
-                mark if mark < OPCODE_243 => self.record(mark)?,
+                mark if mark < OPCODES => self.record(mark)?,
                 opcode => self.event(opcode)?,
             }
         }
@@ -119,8 +123,7 @@ impl<'a> Walk<'a> {
         };
         self.within = kind.name();
         self.source.skip_string()?;
-        let modules = &mut self.modules;
-        skip_value(&mut self.source, type_byte, self.family, &mut |id| modules.see(id, MODULES_MAX))?;
+        skip_value(&mut self.source, type_byte, self.family, &mut self.known)?;
         self.counts.keys += 1;
         self.counts.expiring += u64::from(self.expires);
         self.counts.volatile += u64::from(!self.expires && may_lose_fields(type_byte, self.family));
@@ -143,8 +146,13 @@ impl<'a> Walk<'a> {
             OPCODE_SLOT_INFO => self.source.skip_lengths(3),
             OPCODE_FUNCTION2 => self.function(),
             OPCODE_MODULE_AUX => self.module_aux(),
-            OPCODE_243 if self.family == Family::Valkey => self.slot_import(),
-            // Among them 243 of Redis (metadata of a key, 8.6) and 246 (functions of the 7.0 release candidates).
+            OPCODE_NO_EVICT if self.family == Family::Redis => Ok(()),
+            OPCODE_HASH_TEMPLATE if self.family == Family::Redis => self.known.read_template(&mut self.source),
+            OPCODE_243 => match self.family {
+                Family::Redis => self.key_metadata(),
+                Family::Valkey => self.slot_import(),
+            },
+            // Among them 246 (functions of the 7.0 release candidates).
             other => Err(Stop::unknown(format!("the opcode {other}"))),
         }
     }
@@ -186,9 +194,18 @@ impl<'a> Walk<'a> {
     fn module_aux(&mut self) -> Step<()> {
         self.within = "a module's data";
         let id = self.source.length()?;
-        self.modules.see(id, MODULES_MAX)?;
+        self.known.see_module(id)?;
         self.source.skip_lengths(2)?;
         skip_module_parts(&mut self.source)
+    }
+
+    /// What modules keep of the next key: a class of four bytes each, and its data.
+    fn key_metadata(&mut self) -> Step<()> {
+        for _ in 0..self.source.length()? {
+            self.source.skip(4)?;
+            skip_module_parts(&mut self.source)?;
+        }
+        Ok(())
     }
 
     /// Valkey's note of slots under way to this node: a name, then pairs of first and last slot.
@@ -279,7 +296,10 @@ impl<'a> Walk<'a> {
         self.structure.length = self.source.offset();
         self.structure.trailing = self.structure.end.map_or(0, |end| self.structure.length.saturating_sub(end));
         let unknown = matches!(cause, Cause::Unknown(_));
+        let is_container = unknown && self.structure.header.is_none();
         let (checksum, suspect) = match self.checksum_at_tail() {
+            // Its checksum is inside.
+            _ if is_container => (Checksum::NotReached, false),
             Checksum::Verified => (Checksum::Verified, false),
             tail @ (Checksum::Unchecked | Checksum::Absent) if unknown => (tail, false),
             _ if unknown && self.preamble => (Checksum::NotReached, false),

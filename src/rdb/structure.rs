@@ -12,6 +12,9 @@ pub(super) const DATABASES_MAX: usize = 65_536;
 /// Modules told apart in one file.
 pub(super) const MODULES_MAX: usize = 256;
 
+/// Templates of hashes told apart in one file; each costs memory.
+pub(super) const TEMPLATES_MAX: usize = 65_536;
+
 /// The structure of one RDB file: what was counted, where it ends, and what is to be thought of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Structure {
@@ -107,11 +110,14 @@ impl Database {
         mine.zset += theirs.zset;
         mine.hash += theirs.hash;
         mine.stream += theirs.stream;
+        mine.array += theirs.array;
         mine.module += theirs.module;
+        mine.other += theirs.other;
     }
 }
 
-/// Keys by the answer of the TYPE command; `module` stands for every type a module brings.
+/// Keys by the answer of the TYPE command; `module` stands for every type a module brings, `other` for what only special
+/// builds and KeyDB have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the TYPE command")]
 pub struct TypeCounts {
@@ -121,7 +127,9 @@ pub struct TypeCounts {
     pub zset: u64,
     pub hash: u64,
     pub stream: u64,
+    pub array: u64,
     pub module: u64,
+    pub other: u64,
 }
 
 /// A module type as the file names it: nine characters and the version of its coding.

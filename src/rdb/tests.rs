@@ -141,6 +141,9 @@ fn forms_that_no_tested_server_writes_are_passed() {
         ("REDIS0011", b"\x16\x01k\x01\x05\x01f\x01v".to_vec()),
         ("REDIS0011", b"\x17\x01k\x04blob".to_vec()),
         ("VALKEY080", b"\x16\x01k\x01\x01f\x01v12345678".to_vec()),
+        ("VALKEY081", b"\x17\x01k\x01\x01p\x02\x01f\x01v\x01g\x01w".to_vec()),
+        ("REDIS0009", [b"\x40\x01k\x01s".as_slice(), &sixteen, b"\x01\x01k\x02\x01a\x01b"].concat()),
+        ("REDIS0014", b"\x21\x01k\x05".to_vec()),
         ("VALKEY080", b"\xf3\x04name\x02\x01\x02\x03\x04\x00\x01k\x01v".to_vec()),
     ];
     for (magic, body) in bodies {
@@ -153,10 +156,11 @@ fn forms_that_no_tested_server_writes_are_passed() {
 #[test]
 fn what_is_unknown_is_no_ground_for_suspicion_while_the_checksum_is_right() {
     let cases: &[(&str, &[u8], &str)] = &[
-        ("REDIS0012", b"\x1a\x01k", "a value of type 26"),
+        ("REDIS0012", b"\x1d\x01k", "a value of type 29"),
         ("VALKEY080", b"\x18\x01k", "a value of type 24"),
         ("REDIS0008", b"\x06\x01k", "a value of type 6"),
-        ("REDIS0013", b"\xf3\x01", "the opcode 243"),
+        ("VALKEY081", b"\xf2\x01", "the opcode 242"),
+        ("REDIS0014", b"\x1c\x01k\x01\x00\x01\x09", "an array's element of form 9"),
         ("REDIS0010", b"\xf6\x01", "the opcode 246"),
         ("REDIS0099", b"\x12\x01k\x01\x03\x01v", "a list node in container 3"),
         ("REDIS0099", b"\x00\x01k\x50", "the file ends at 42 within a string"),
@@ -176,26 +180,26 @@ fn what_is_unknown_is_no_ground_for_suspicion_while_the_checksum_is_right() {
 
 #[test]
 fn what_is_unknown_is_suspect_when_the_file_does_not_end_with_its_checksum() {
-    let mut bytes = file("REDIS0012", &[b"\x1a\x01k\xff and more"]);
+    let mut bytes = file("REDIS0012", &[b"\x1d\x01k\xff and more"]);
     let end = bytes.len() - 8;
     bytes[end..].fill(0);
-    assert_eq!(read(&bytes).finding, not_understood(9, "a value of type 26"));
+    assert_eq!(read(&bytes).finding, not_understood(9, "a value of type 29"));
     assert_eq!(read(&bytes).checksum, Checksum::Unchecked);
     bytes[end] = 1;
     assert_eq!(read(&bytes).checksum, Checksum::Wrong);
     let reason = read(&bytes).reason().expect("there is one");
-    assert_eq!(reason, "suspect at 9: a value of type 26, and the file does not end with its checksum");
+    assert_eq!(reason, "suspect at 9: a value of type 29, and the file does not end with its checksum");
 }
 
 #[test]
 fn a_preamble_that_is_not_understood_ends_where_its_checksum_is_right() {
     let commands = b"*1\r\n$4\r\nPING\r\n";
-    let preamble = file("REDIS0009", &[b"\x1a\x01k\xff and \xff more"]);
+    let preamble = file("REDIS0009", &[b"\x1d\x01k\xff and \xff more"]);
     let whole = [preamble.as_slice(), commands].concat();
     for piece in [1, 7, 1 << 20] {
         let (mut trailing, input) = (Vec::new(), Trickle { left: &whole, piece, ended: false });
         let structure = read_preamble(input, &mut |bytes| trailing.extend_from_slice(bytes)).expect("it can be read");
-        assert_eq!(structure.finding, not_understood(9, "a value of type 26"));
+        assert_eq!(structure.finding, not_understood(9, "a value of type 29"));
         assert_eq!((structure.checksum, structure.end), (Checksum::Verified, Some(preamble.len() as u64)));
         assert_eq!((trailing.as_slice(), structure.trailing), (&commands[..], commands.len() as u64));
     }
@@ -208,7 +212,7 @@ fn a_preamble_that_is_not_understood_ends_where_its_checksum_is_right() {
     let (mut unchecked, end) = (whole.clone(), preamble.len() - 8);
     unchecked[end..end + 8].fill(0);
     let structure = read(&unchecked);
-    assert_eq!(structure.finding, not_understood(9, "a value of type 26"));
+    assert_eq!(structure.finding, not_understood(9, "a value of type 29"));
     assert_eq!((structure.checksum, structure.end), (Checksum::NotReached, None));
     for place in [end, end - 2, 10] {
         let mut damaged = whole.clone();
@@ -216,7 +220,7 @@ fn a_preamble_that_is_not_understood_ends_where_its_checksum_is_right() {
         let structure = read(&damaged);
         assert_eq!((structure.checksum, structure.end), (Checksum::NotReached, None));
         let reason = structure.reason().expect("there is one");
-        assert_eq!(reason, "suspect at 9: a value of type 26, and no checksum is right behind it");
+        assert_eq!(reason, "suspect at 9: a value of type 29, and no checksum is right behind it");
     }
 }
 

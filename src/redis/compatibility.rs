@@ -51,13 +51,15 @@ const READS: &[Row] = &[
     redis(8, 6, 13),
     redis(8, 8, 14),
     redis(8, 10, 15),
+    redis(8, 12, 16),
     valkey(7, 2, 11, 0),
     valkey(9, 0, 11, 80),
+    valkey(9, 2, 11, 81),
 ];
 
 /// The newest releases the table was made with. What a later one reads is not known here, and it is let try.
-const NEWEST_REDIS: (u32, u32) = (8, 10);
-const NEWEST_VALKEY: (u32, u32) = (9, 1);
+const NEWEST_REDIS: (u32, u32) = (8, 12);
+const NEWEST_VALKEY: (u32, u32) = (9, 2);
 
 impl ServerVersion {
     /// What a running server says it is.
@@ -185,8 +187,10 @@ mod tests {
             (server(Redis, 7, 4), 12, 0),
             (server(Redis, 8, 2), 12, 0),
             (server(Redis, 8, 10), 15, 0),
+            (server(Redis, 8, 12), 16, 0),
             (server(Valkey, 8, 1), 11, 0),
             (server(Valkey, 9, 1), 11, 80),
+            (server(Valkey, 9, 2), 11, 81),
         ] {
             for version in 1..100 {
                 assert_eq!(server.reads(header(Redis, version)), version <= redis, "{server} REDIS {version}");

@@ -37,6 +37,7 @@ mod live_truth;
 mod moments;
 mod moments_edges;
 mod preflight;
+mod rdb_samples;
 mod restart_loss;
 mod restore_server;
 mod restore_server_asides;

@@ -76,7 +76,7 @@ fn put_databases(facts: &mut Facts, found: &BTreeMap<u64, Database>) {
     }
 }
 
-fn types(database: &Database) -> [(&'static str, u64); 7] {
+fn types(database: &Database) -> [(&'static str, u64); 9] {
     let types = &database.types;
     [
         ("string", types.string),
@@ -85,7 +85,9 @@ fn types(database: &Database) -> [(&'static str, u64); 7] {
         ("zset", types.zset),
         ("hash", types.hash),
         ("stream", types.stream),
+        ("array", types.array),
         ("module", types.module),
+        ("other", types.other),
     ]
 }
 

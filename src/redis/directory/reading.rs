@@ -117,7 +117,7 @@ fn check_preamble(role: Role, born: Option<u64>, tee: &mut Tee<'_>) -> io::Resul
         }
     }
     // Most bases end with their checksum. Where neither that is so nor the content is understood, doubt is due.
-    if role != Role::SingleAof && structure.checksum == Checksum::NotReached {
+    if role != Role::SingleAof && structure.header.is_some() && structure.checksum == Checksum::NotReached {
         reading.suspect = reading.suspect.or_else(|| reading.note.take());
     }
     Ok(reading)
@@ -146,12 +146,12 @@ fn of_commands(commands: &Commands) -> Reading {
     Reading { suspect: commands.reason(), facts: facts::of_commands(commands), ..Reading::default() }
 }
 
-/// An RDB file on its own. A server writes nothing after the checksum.
+/// An RDB file on its own. A server writes nothing after the checksum, and each loads a file with something there.
 fn of_rdb(structure: &Structure) -> Reading {
     let mut reading = of_structure(structure);
-    if let Some(end) = structure.end.filter(|_| structure.trailing > 0) {
-        let what = || format!("{} bytes follow its end at {end}", structure.trailing);
-        reading.suspect = reading.suspect.or_else(|| Some(what()));
+    if let Some(end) = structure.end.filter(|_| structure.trailing > 0 && reading.suspect.is_none()) {
+        let what = || format!("{} bytes follow its end at {end}, which no server reads", structure.trailing);
+        reading.note = reading.note.or_else(|| Some(what()));
     }
     reading
 }
