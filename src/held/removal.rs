@@ -2,15 +2,36 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode};
+use rustix::io::Errno;
 
-use super::{Held, LOOK, missing_is_fine, one, open_at};
+use super::{DIRECTORY, Held, LOOK, missing_is_fine, one, open_at};
 
 /// Directories below each other that are removed.
 const DEPTH: usize = 200;
 
 impl Held {
+    /// LOCAL-29: removes all that is in the directory, and itself, whatever its name is by now and wherever it was moved to.
+    pub fn vanish(&self) -> io::Result<()> {
+        for name in self.names()? {
+            self.remove(&name)?;
+        }
+        let me = self.seen()?.id();
+        let around = match open_at(&self.file, OsStr::new(".."), DIRECTORY) {
+            // It has none any more.
+            Err(Errno::NOENT) => return Ok(()),
+            around => Held { file: Arc::new(around?.into()), path: self.path.with_file_name("") },
+        };
+        for name in around.names()? {
+            if around.look(&name)?.is_some_and(|seen| seen.id() == me) {
+                return missing_is_fine(around.remove_directory(&name));
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what has the name, where something has, with all that is in it: also a directory whose modes keep its own
     /// owner out.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {

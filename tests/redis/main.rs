@@ -39,6 +39,7 @@ mod moments_edges;
 mod preflight;
 mod rdb_samples;
 mod restart_loss;
+mod restore_remnants;
 mod restore_server;
 mod restore_server_asides;
 mod restore_server_coming;

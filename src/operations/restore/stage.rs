@@ -37,7 +37,10 @@ impl Drop for Staging<'_> {
         if !self.in_place
             && let Some(name) = self.held.path().file_name()
         {
-            // What is left of it is removed by the next restore to the same target.
+            // Wherever it was moved to. What is left of it is removed by the next restore to the same target.
+            if !self.may_be_in_place() {
+                let _ = self.held.vanish();
+            }
             let _ = self.parent.remove(name);
         }
     }
@@ -51,6 +54,15 @@ impl<'a> Staging<'a> {
         let staging = Staging { claim: Some(claim), parent: beside.parent().clone(), held, in_place: false };
         claim.probe(&staging.held)?;
         Ok(staging)
+    }
+
+    /// Whether it has the target's name, as far as that can be seen.
+    fn may_be_in_place(&self) -> bool {
+        let Some(beside) = self.claim.map(Claim::beside) else { return false };
+        match (beside.parent().look(beside.name()), self.held.seen()) {
+            (Ok(standing), Ok(own)) => standing.is_some_and(|standing| standing.id() == own.id()),
+            _ => true,
+        }
     }
 
     /// The directory.

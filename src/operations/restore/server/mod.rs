@@ -280,7 +280,8 @@ pub fn restore_into_server(
         drop(stand_in);
         let (staging, new) = (&prepared.staging, &prepared.new);
         let restored = steps::Restored { snapshot: &snapshot, carried, staging, new };
-        place.replace(server, &target, &plan, restored, options, observer)?;
+        let replaced = place.replace(server, &target, &plan, restored, options, observer);
+        replaced.inspect_err(|_| steps::vanish(staging))?;
         Ok(prepared)
     })?;
     let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));

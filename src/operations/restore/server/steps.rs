@@ -55,8 +55,21 @@ impl Place {
         // Whoever may not read the server's files shall not read these, and whoever owns the directory around them shall
         // not change them before they are in place.
         let staging = stage.make(&stage.staging())?;
-        self.probe(&staging, plan)?;
-        let fetched = || fetch(repository, source, &staging, target, observer);
+        let made = self.prepare_in(&staging, (repository, source), (server, target), plan, options, observer);
+        made.inspect_err(|_| vanish(&staging))
+    }
+
+    fn prepare_in(
+        &self,
+        staging: &Held,
+        (repository, source): (&Repository, &Source),
+        (server, target): (&mut Server, &Target),
+        plan: &Plan,
+        options: &Options,
+        observer: &dyn Observer,
+    ) -> Result<Prepared, OperationError> {
+        self.probe(staging, plan)?;
+        let fetched = || fetch(repository, source, staging, target, observer);
         let (files, made_good) = second_look(repository, |_| true, fetched)?;
         let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
         let mut needs = Needs::default();
@@ -65,9 +78,9 @@ impl Place {
             needs = Needs::of_files(&files.reached(), &source.files.iter().collect::<Vec<_>>(), observer)?;
             preflight::by_needs(&needs, plan.way, target, server, options)?;
         }
-        let new = make(&staging, OsStr::new(NEW), 0o700)?;
+        let new = make(staging, OsStr::new(NEW), 0o700)?;
         observer.begin("naming the files as the server does", None);
-        let staged = scratch::Staged { staging: &staging, files: &files, new: &new, needs: &needs };
+        let staged = scratch::Staged { staging, files: &files, new: &new, needs: &needs };
         let expected = match plan.way {
             Way::Scratch | Way::Classic => scratch::convert(plan.way, source, target, options, &staged, observer)?,
             way => {
@@ -85,7 +98,7 @@ impl Place {
                 arrange::dress(&new, target.owner, held, &elsewhere.manifest())?;
             }
         }
-        Ok(Prepared { expected, cut, made_good, staging, new })
+        Ok(Prepared { expected, cut, made_good, staging: staging.clone(), new })
     }
 
     /// Tries what will be done once the server is stopped.
@@ -241,7 +254,9 @@ impl Place {
             hint: "what starts it has to be kept from it: say how with --stop-command; then run the same command again"
                 .into(),
         })?;
-        self.stage().remove(&self.stage().staging())
+        self.stage().remove(&self.stage().staging())?;
+        vanish(staging);
+        Ok(())
     }
 
     /// A server that answers again was started by somebody else than us, or was never the one that was stopped.
@@ -257,6 +272,12 @@ impl Place {
             .into()),
         }
     }
+}
+
+/// Whoever owns the directory around it may have moved it: then it is not found under its name, and is removed all the same.
+pub(super) fn vanish(staging: &Held) {
+    // What cannot be removed is his who put it there, or is found by the next restore.
+    let _ = staging.vanish();
 }
 
 /// Tells a person who waits what for.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::elsewhere::{self, Elsewhere};
 use super::source::Source;
 use super::{Consent, Options, preflight};
-use crate::held::Held;
+use crate::held::{Held, Reader};
 use crate::operations::OperationError;
 use crate::redis::RedisError;
 use crate::redis::host::{Host, Start, Stopped};
@@ -246,7 +246,15 @@ impl Target {
     /// Where its AOF's files stand, if that is not in the data directory.
     pub fn elsewhere(&self) -> Result<Option<(Elsewhere, Held)>, OperationError> {
         let process = &self.host.process;
-        let rights = (process.user.0, &*process.groups(), &process.reader());
+        // One that does not run is in the groups that it is started with.
+        let groups = match &self.host.start {
+            Start::Process(line) if !self.host.is_running() => {
+                let more = line.surroundings.groups.iter().flatten().copied();
+                process.groups().into_iter().chain(more).collect()
+            }
+            _ => process.groups(),
+        };
+        let rights = (process.user.0, &*groups, &Reader::new(process.user.0, groups.clone()));
         elsewhere::find(&self.held, &self.names, self.appendonly, rights)
     }
 
