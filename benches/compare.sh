@@ -1,29 +1,43 @@
 #!/usr/bin/env bash
-# Runs redkeep, restic, borg and, where it is installed, rustic side by side over the same directories, and prints what
-# each stored and took. Every figure is of a whole process, all tools in one run: compare within a table, not between.
+# Runs redkeep, restic, borg and rustic side by side over the same directories, and prints what each stored and took.
+# Every figure is of a whole process, all tools in one run: compare within a table, not between.
 #
-#   benches/compare.sh                   makes its own data: a dump of 700,000 keys over three days, 1 GiB of opaque files
+#   benches/compare.sh                   makes its own data: a dump of 700,000 keys over three days, 1 GiB of opaque files,
+#                                        a tenth of them changed, an AOF of 700 MB
 #   benches/compare.sh DAY1 DAY2 …       backs up these directories, one after the other, as one dataset
-#   benches/compare.sh --setup           installs restic (Debian), borg (PyPI) and GNU time, and stops
+#   benches/compare.sh --setup           installs restic (Debian), borg (PyPI), rustic (crates.io, ten minutes) and GNU
+#                                        time, and stops
+#
+# TOOLS='redkeep restic' runs these alone. A tool that is missing or fails is said, and ends the script with an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 venv=$root/target/bench-tools
+rustic_version=0.11.4
+read -ra tools <<<"${TOOLS:-redkeep restic borg rustic}"
+
+wanted() { [[ " ${tools[*]} " == *" $1 "* ]]; }
 
 setup() {
   local missing=()
-  command -v restic >/dev/null 2>&1 || missing+=(restic)
+  ! wanted restic || command -v restic >/dev/null 2>&1 || missing+=(restic)
   command -v redis-server >/dev/null 2>&1 || missing+=(redis-server redis-tools)
   [ -x /usr/bin/time ] || missing+=(time)
   # borg's newest version is on PyPI as source only.
-  [ -x "$venv/bin/borg" ] || missing+=(python3-venv python3-dev gcc pkg-config libacl1-dev liblz4-dev libzstd-dev libxxhash-dev libssl-dev)
+  ! wanted borg || [ -x "$venv/bin/borg" ] || missing+=(python3-venv python3-dev gcc pkg-config libacl1-dev liblz4-dev libzstd-dev libxxhash-dev libssl-dev)
   if [ ${#missing[@]} -gt 0 ]; then
     local sudo=''
     [ "$(id -u)" = 0 ] || sudo=sudo
     $sudo apt-get update -qq
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   fi
-  [ -x "$venv/bin/borg" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q borgbackup; }
+  if wanted borg && [ ! -x "$venv/bin/borg" ]; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q borgbackup
+  fi
+  if wanted rustic && [ ! -x "$venv/bin/rustic" ]; then
+    cargo install rustic-rs --version "$rustic_version" --locked --quiet --root "$venv"
+  fi
 }
 
 setup
@@ -38,25 +52,29 @@ export REDKEEP_PASSWORD=secret RESTIC_PASSWORD=secret BORG_PASSPHRASE=secret RUS
 export XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config
 export BORG_BASE_DIR=$work/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
 
-tools=(redkeep restic borg)
-command -v rustic >/dev/null 2>&1 && tools+=(rustic)
+for tool in "${tools[@]}"; do
+  command -v "$tool" >/dev/null 2>&1 || { echo "compare.sh: there is no $tool: run benches/compare.sh --setup" >&2; exit 1; }
+done
 
-# Runs a command and leaves "wall cpu MiB" in $figures. redkeep's 3 (warnings) is not a failure here.
+# Runs a command and leaves "wall cpu MiB" in $figures. redkeep's 3 (warnings) is not a failure here; restic's is.
 figures=''
 run() {
   local code=0
-  /usr/bin/time -q -o "$work/time" -f '%e %U %S %M' "$@" >"$work/out" 2>&1 || code=$?
-  [ $code = 0 ] || [ $code = 3 ] || { cat "$work/out"; echo "failed ($code): $*" >&2; exit 1; }
+  /usr/bin/time -q -o "$work/time" -f '%e %U %S %M' "$@" >"$work/out" 2>&1 </dev/null || code=$?
+  [ $code = 0 ] || { [ $code = 3 ] && [ "$1" = redkeep ]; } || { cat "$work/out" >&2; echo "compare.sh: failed ($code): $*" >&2; exit 1; }
   figures=$(awk '{ printf "%.2f %.2f %.0f", $1, $2 + $3, $4 / 1024 }' "$work/time")
 }
 
+# rustic's words: there is no -q.
+quiet=(--no-progress --log-level warn)
+
 make_repository() {
   case $1 in
-    redkeep) redkeep init --repo "$2" ;;
-    restic) restic -q init -r "$2" ;;
-    borg) borg init -e repokey-blake2 "$2" ;;
-    rustic) rustic -q -r "$2" init ;;
-  esac >/dev/null 2>&1
+    redkeep) run redkeep init --repo "$2" ;;
+    restic) run restic -q init -r "$2" ;;
+    borg) run borg init -e repokey-blake2 "$2" ;;
+    rustic) run rustic "${quiet[@]}" -r "$2" init ;;
+  esac
 }
 
 back_up() { # tool repository directory number
@@ -64,7 +82,7 @@ back_up() { # tool repository directory number
     redkeep) run redkeep backup --repo "$2" --dataset bench "$3" ;;
     restic) run restic -q -r "$2" backup "$3" ;;
     borg) run borg create "$2::$4" "$3" ;;
-    rustic) run rustic -q -r "$2" backup "$3" ;;
+    rustic) run rustic "${quiet[@]}" -r "$2" backup "$3" ;;
   esac
 }
 
@@ -73,8 +91,9 @@ restore() { # tool repository target number
   case $1 in
     redkeep) run redkeep restore --repo "$2" latest --target "$3/out" ;;
     restic) run restic -q -r "$2" restore latest --target "$3" ;;
-    borg) (cd "$3" && run borg extract "$2::$4" && echo "$figures" >"$work/figures") && figures=$(cat "$work/figures") ;;
-    rustic) run rustic -q -r "$2" restore latest "$3" ;;
+    # borg extracts into the working directory.
+    borg) cd "$3"; run borg extract "$2::$4"; cd "$root" ;;
+    rustic) run rustic "${quiet[@]}" -r "$2" restore latest "$3" ;;
   esac
 }
 
@@ -127,7 +146,9 @@ make_days() {
 }
 
 echo "$(date -u +%F), $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-echo "$(redkeep --version), $(restic version | cut -d' ' -f1,2), $(borg --version)$(command -v rustic >/dev/null 2>&1 && echo ", $(rustic --version)")"
+for tool in "${tools[@]}"; do
+  case $tool in restic) restic version | cut -d' ' -f1,2 ;; *) "$tool" --version ;; esac
+done | paste -sd, | sed 's/,/, /g'
 if [ $# -gt 0 ]; then
   compare "$*" "$@"
 else
@@ -135,5 +156,12 @@ else
   compare 'A dump of 700,000 keys: first, 1.7 % of keys changed and a restart, a restart' "$work"/day1 "$work"/day2 "$work"/day3
   mkdir "$work/opaque"
   python3 benches/keyspace.py opaque "$work/opaque" 1024
-  compare '1 GiB of opaque files, half of it incompressible' "$work/opaque"
+  mkdir "$work/scattered"
+  python3 benches/keyspace.py scatter "$work/opaque" "$work/scattered" 10
+  # The same paths on both days.
+  mv "$work/opaque" "$work/opaque-1"; mv "$work/scattered" "$work/opaque-2"
+  compare '1 GiB of opaque files, half of it incompressible: first, a tenth of it overwritten in runs of 4 KiB' "$work"/opaque-1 "$work"/opaque-2
+  mkdir "$work/aof"
+  python3 benches/keyspace.py aof "$work/aof" 700
+  compare 'An AOF of 700 MB' "$work/aof"
 fi

@@ -77,5 +77,34 @@ def opaque(directory, mebibytes):
                 out.write(rng.randbytes(450_000))
 
 
+def scatter(source, target, percent):
+    """The same files with so much of them overwritten in runs of 4 KiB."""
+    rng = random.Random(10)
+    for name in sorted(os.listdir(source)):
+        with open(os.path.join(source, name), "rb") as file:
+            content = bytearray(file.read())
+        blocks = len(content) // 4096
+        for block in rng.sample(range(blocks), blocks * percent // 100):
+            content[block * 4096 : (block + 1) * 4096] = rng.randbytes(4096)
+        with open(os.path.join(target, name), "wb") as out:
+            out.write(content)
+
+
+def aof(directory, megabytes):
+    rng = random.Random(11)
+    with open(os.path.join(directory, "appendonly.aof"), "wb") as out:
+        while out.tell() < megabytes * 10**6:
+            value = b"%032x" % rng.getrandbits(128)
+            pairs = [(b"key:%d" % rng.randrange(10**7), value * rng.randrange(2, 12)) for _ in range(2_000)]
+            parts = [b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(k), k, len(v), v) for k, v in pairs]
+            out.write(b"".join(parts))
+
+
 if __name__ == "__main__":
-    {"fill": fill, "change": change, "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3]))}[sys.argv[1]]()
+    {
+        "fill": fill,
+        "change": change,
+        "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3])),
+        "scatter": lambda: scatter(sys.argv[2], sys.argv[3], int(sys.argv[4])),
+        "aof": lambda: aof(sys.argv[2], int(sys.argv[3])),
+    }[sys.argv[1]]()
