@@ -45,6 +45,47 @@ fn the_first_contact_is_told_once_and_not_by_init() {
     assert_eq!(elsewhere(&["snapshots"]).stderr, "");
 }
 
+/// What no host can know it says: one that remembers nothing takes an older copy of the whole repository for the newest.
+#[test]
+fn a_repository_set_back_as_a_whole_is_an_alarm_to_who_saw_it_and_told_as_new_to_everybody_else() {
+    const NOTE: &str = "for the first time and trusts what it shows: repository ";
+    let place = Place::with_snapshot();
+    let (repository, older) = (place.repository(), place.path("older"));
+    let copied = Command::new("cp").arg("-a").args([&repository, &older]).status().unwrap();
+    assert!(copied.success());
+    place.backup();
+    fs::remove_dir_all(&repository).unwrap();
+    fs::rename(&older, &repository).unwrap();
+
+    for (code, arguments) in [(3, &["snapshots"][..]), (4, &["check"]), (4, &["restore", "--target", "back"])] {
+        let ran = place.ends(code, arguments);
+        let told = ran.text() + &ran.stderr;
+        assert!(told.contains("is missing: this host has seen it") && !told.contains(NOTE), "{arguments:?}: {told}");
+    }
+    // Each of these is a host that comes new.
+    for (number, arguments) in [
+        &["snapshots"][..],
+        &["check", "--json"],
+        &["verify"],
+        &["restore", "--target", "back"],
+        &["backup", "data", "--dataset", "sessions"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let state = place.path(&format!("state {number}"));
+        let as_new = || run(place.command(arguments).env("REDKEEP_STATE_DIR", &state));
+        let ran = as_new();
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        ran.says(&format!("note: this host uses {} {NOTE}", repository.display()));
+        if number < 3 {
+            assert_eq!(as_new().stderr, "", "{arguments:?}: once");
+        }
+        fs::remove_dir_all(&state).unwrap();
+        as_new().says(NOTE);
+    }
+}
+
 #[test]
 fn another_repository_at_a_known_place_needs_a_word() {
     let place = Place::with_snapshot();
