@@ -100,6 +100,55 @@ fn a_failed_drill_ends_with_4_and_the_listing_goes_on_saying_so() {
     assert!(text.contains("drill FAILED 20"), "{text}");
 }
 
+/// A drill of these, which a server refuses and of which no count is told: the reason is the damage, never a command that is
+/// not there.
+fn fails_because_it_is_suspect(place: &Place, what: &str) {
+    place.ends(3, &["backup", "data", "--dataset", "sessions"]).says("suspect");
+    let ran = place.ends(4, &DRILL);
+    ran.says("warning: the drill failed: ");
+    let text = ran.text();
+    assert!(text.contains("an unknown number of keys: a file of the dataset is suspect"), "{what}: {text}");
+    assert!(!text.contains("commands"), "{what}: {text}");
+    let json = place.ends(4, &[&DRILL[..], &["--json"]].concat()).json();
+    let drill = &json["drill"];
+    let told = (&drill["captured_keys"], &drill["captured_unknown"]);
+    assert_eq!(told, (&Value::Null, &"a file of the dataset is suspect".into()), "{what}");
+    let listed = place.ends(0, &["snapshots", "--json"]).json();
+    assert_eq!(listed["snapshots"][0]["keys"], Value::Null, "{what}: {listed}");
+    assert_eq!(left(place), 0);
+}
+
+#[test]
+fn a_damaged_dump_is_not_said_to_have_commands_behind_it() {
+    let (whole, length) = (dump(), dump().len());
+    let with = |place: usize| {
+        let mut dump = whole.clone();
+        dump[place] ^= 1;
+        dump
+    };
+    for (what, dump) in
+        [("a wrong checksum", with(length - 1)), ("another value", with(14)), ("no end", whole[..length - 3].to_vec())]
+    {
+        let Some(place) = with_dump(&dump) else { return };
+        fails_because_it_is_suspect(&place, what);
+    }
+}
+
+#[test]
+fn nor_is_an_aof_whose_damaged_base_nothing_follows() {
+    let mut base = dump();
+    *base.last_mut().unwrap() ^= 1;
+    let Some(place) = with_dump(b"") else { return };
+    fs::remove_file(place.data().join("dump.rdb")).unwrap();
+    let (directory, name) = (place.data().join("appendonlydir"), "appendonly.aof");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join(format!("{name}.1.base.rdb")), base).unwrap();
+    fs::write(directory.join(format!("{name}.1.incr.aof")), "").unwrap();
+    let manifest = format!("file {name}.1.base.rdb seq 1 type b\nfile {name}.1.incr.aof seq 1 type i\n");
+    fs::write(directory.join(format!("{name}.manifest")), manifest).unwrap();
+    fails_because_it_is_suspect(&place, "a base with a wrong checksum");
+}
+
 #[test]
 fn a_program_that_is_no_server_or_cannot_read_the_dump_is_refused_with_9() {
     let newer = [&b"REDIS0099"[..], &dump()[9..]].concat();
