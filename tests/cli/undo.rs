@@ -64,7 +64,9 @@ fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     for _ in 0..3 {
         place.done(&["restore", "--target", "back"]);
     }
-    let listed = || place.done(&["undo", "back", "--list", "--json"]).json()["asides"].as_array().unwrap().clone();
+    let json = || place.done(&["undo", "back", "--list", "--json"]).json();
+    assert_eq!(json()["target"], place.path("back").to_str().unwrap(), "absolute, as every other answer has it");
+    let listed = || json()["asides"].as_array().unwrap().clone();
     let all = listed();
     assert_eq!(all.len(), 3);
     assert_eq!(fields(&all[0]), ["bytes", "next", "path", "time"]);
@@ -78,6 +80,7 @@ fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     assert_eq!(listed(), all, "without a word nothing goes");
     let gone = place.done(&["undo", "back", "--remove", time, "--yes", "--json"]).json();
     assert_eq!((&gone["removed"], &gone["asides"][0]["path"]), (&true.into(), &all[0]["path"]));
+    assert_eq!(gone["target"], place.path("back").to_str().unwrap());
     assert_eq!(listed(), all[1..]);
     place.ends(1, &["undo", "back", "--remove", time]).says("nothing was set aside");
     assert!(place.done(&["undo", "back", "--remove-older", "1h"]).text().contains("nothing is removed"));
@@ -91,6 +94,23 @@ fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     place.ends(2, &["undo", "--list"]);
     place.ends(2, &["undo", "back", "--list", "--to", time]);
     place.ends(2, &["undo", "back", "--remove-older", "1h", "--dry-run"]);
+}
+
+#[test]
+fn of_what_was_removed_nothing_is_said_that_an_undo_would_do() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    let last = || {
+        place.done(&["restore", "--target", "back"]);
+        let json = place.done(&["undo", "back", "--list", "--json"]).json();
+        assert_eq!(json["asides"][0]["next"], true);
+        json["asides"][0]["time"].as_str().unwrap().to_owned()
+    };
+    let gone = place.done(&["undo", "back", "--remove", &last(), "--yes", "--json"]).json();
+    assert_eq!((&gone["removed"], &gone["asides"][0]["next"]), (&true.into(), &false.into()));
+    let text = place.done(&["undo", "back", "--remove", &last(), "--yes"]).text();
+    assert!(text.contains("REMOVED") && !text.contains("undo"), "{text}");
+    place.ends(1, &["undo", "back"]).says("nothing was set aside");
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub fn asides(directory: &Path, state: Option<&Path>) -> Result<Vec<Aside>, Oper
     Ok(list(&places(target.path()), target.path(), state)?.into_iter().map(|kept| kept.aside).collect())
 }
 
+/// The path of such a directory, absolute.
+pub fn absolute(directory: &Path) -> Result<PathBuf, OperationError> {
+    Target::named(directory).map(|target| target.path().to_owned())
+}
+
 /// Which of them would be removed.
 pub fn removable(directory: &Path, removal: Removal, state: Option<&Path>) -> Result<Vec<Aside>, OperationError> {
     let target = Target::named(directory)?;
@@ -56,7 +61,7 @@ pub fn remove_asides(directory: &Path, removal: Removal, state: Option<&Path>) -
             place.remove(&kept.name)?;
         }
     }
-    Ok(gone.into_iter().map(|kept| kept.aside).collect())
+    Ok(gone.into_iter().map(|kept| Aside { is_next: false, ..kept.aside }).collect())
 }
 
 fn meant<'a>(

@@ -18,7 +18,7 @@ mod write_back;
 
 use std::path::{Path, PathBuf};
 
-pub use asides::{Aside, Removal, asides, removable, remove_asides};
+pub use asides::{Aside, Removal, absolute, asides, removable, remove_asides};
 pub use locating::locate;
 pub use meant::{Doubt, Which, doubt, is_either, meant};
 pub use moment::{Cut, Goal, cut};

@@ -13,7 +13,7 @@ use crate::cli::human::{plain, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::UnixMillis;
-use crate::operations::restore::{Aside, Removal, asides, removable, remove_asides};
+use crate::operations::restore::{Aside, Removal, absolute, asides, removable, remove_asides};
 
 /// What is done with all that is kept, in place of an undo.
 #[derive(Debug, Args)]
@@ -44,6 +44,7 @@ pub(super) fn run(
     yes: bool,
     context: &Context,
 ) -> anyhow::Result<Outcome> {
+    let directory = &absolute(directory)?;
     let removal = match (arguments.remove, arguments.remove_older) {
         (Some(time), _) => Removal::At(time),
         (None, Some(span)) => Removal::Before(ago(span)?),
