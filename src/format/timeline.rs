@@ -100,12 +100,14 @@ impl Reach {
         Ok(Reach { begin: begin.min(end), end, precision, annotated_from })
     }
 
-    /// Whether it holds a moment of the server's clock. Of a dump that tells no more than its second, it is that second.
-    pub fn holds(&self, at: UnixMillis) -> bool {
+    /// Whether it holds a moment of the server's clock, or some of its second, where that is asked for. Of a dump that tells
+    /// no more than its second, it is that second.
+    pub fn holds(&self, at: UnixMillis, is_second: bool) -> bool {
         let second = |time: UnixMillis| time.0 / 1000;
         let is_of_second = self.precision == Precision::Snapshot && self.end.0.is_multiple_of(1000);
         let is_past = at > self.end && !(is_of_second && second(at) == second(self.end));
-        second(self.begin) <= second(at) && !is_past
+        let has_begun = self.begin <= at || is_second && second(self.begin) == second(at);
+        has_begun && !is_past
     }
 
     /// Whether it goes on to the end of a second.

@@ -113,13 +113,17 @@ fn what_a_snapshot_holds_follows_from_its_facts_and_marks() {
 #[test]
 fn a_moment_is_held_up_to_the_millisecond() {
     let held = reach(1_000_000, 2_000_510, Precision::Second, None).unwrap();
-    let holds = |at| held.holds(UnixMillis(at));
+    let holds = |at| held.holds(UnixMillis(at), false);
     assert_eq!([999_999, 1_000_000, 2_000_000, 2_000_510, 2_000_511].map(holds), [false, true, true, true, false]);
     assert_eq!([1000, 1999, 2000].map(|second| held.holds_all_of(second)), [true, true, false]);
     let dump = reach(700_000, 700_000, Precision::Snapshot, None).unwrap();
-    assert_eq!([699_999, 700_000, 700_999, 701_000].map(|at| dump.holds(UnixMillis(at))), [false, true, true, false]);
+    assert_eq!([699_999, 700_000, 700_999, 701_000].map(|at| dump.holds(UnixMillis(at), false)), [false, true, true, false]);
     let dump = reach(700_001, 700_001, Precision::Snapshot, None).unwrap();
-    assert!(dump.holds(UnixMillis(700_000)) && !dump.holds(UnixMillis(700_002)));
+    assert!(dump.holds(UnixMillis(700_000), true) && !dump.holds(UnixMillis(700_002), false));
+    // What was carried to its place begins within a second: before that it holds nothing of it.
+    let carried = reach(700_978, 700_990, Precision::Second, None).unwrap();
+    assert!(carried.holds(UnixMillis(700_000), true) && carried.holds(UnixMillis(700_978), false));
+    assert!(!carried.holds(UnixMillis(700_300), false) && !carried.holds(UnixMillis(699_000), true));
 }
 
 /// TIME-6

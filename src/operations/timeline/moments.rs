@@ -21,6 +21,13 @@ pub struct Wish<'a> {
     pub nearest: bool,
 }
 
+impl Wish<'_> {
+    /// Whether it stands for all of its second, as what is typed without milliseconds does.
+    fn is_second(&self) -> bool {
+        self.at.0.is_multiple_of(1000)
+    }
+}
+
 /// A moment that can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -76,8 +83,7 @@ pub fn pick(repository: &Repository, wish: &Wish<'_>) -> Result<Picked, Operatio
             (end_of(second).min(reach.end), Some(Goal::Second { second, base: reach.begin.0 / 1000 }))
         }
         Precision::Marks => {
-            // What is typed without milliseconds is all of that second.
-            let is_second = !is_nearest && wish.at.0.is_multiple_of(1000);
+            let is_second = !is_nearest && wish.is_second();
             let until = if is_second { UnixMillis(at.0.saturating_add(999)) } else { at };
             let marks = repository.marks(&span.name)?;
             let mark = mark_at(&marks, until).ok_or_else(|| OperationError::Unreachable {
@@ -153,7 +159,7 @@ fn in_snapshot(repository: &Repository, selector: &Selector, wish: &Wish<'_>) ->
     };
     let at = of_server(wish.at, span.clock);
     let is_past = at > reach.end;
-    match reach.holds(at) {
+    match reach.holds(at, wish.is_second()) {
         true => Ok((span, false)),
         false if is_past && wish.nearest => Ok((span, true)),
         false => Err(OperationError::Unreachable {

@@ -96,7 +96,12 @@ impl Catalog {
         let exactness = format!("CASE WHEN annotated > {SECOND} THEN 1 ELSE precision END");
         let is_partly = format!("end < {SECOND} * 1000 + 999");
         let is_of_second = format!("precision = 2 AND end = {SECOND} * 1000");
-        let holds = format!("begin / 1000 <= {SECOND} AND (end >= {TIME} OR {is_of_second})");
+        // What is asked for without milliseconds is some of that second.
+        let has_begun = match at.0.is_multiple_of(1000) {
+            true => format!("begin / 1000 <= {SECOND}"),
+            false => format!("begin <= {TIME}"),
+        };
+        let holds = format!("{has_begun} AND (end >= {TIME} OR {is_of_second})");
         self.one_span(dataset, at, &holds, &format!("{exactness}, {is_partly}, place, sequence, snapshot"))
     }
 
