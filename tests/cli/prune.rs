@@ -31,7 +31,8 @@ fn within_the_grace_time_nothing_is_deleted_and_after_it_the_space_comes_back() 
     place.done(&["undelete", &ids[0]]);
     place.done(&["forget", "--keep-last", "1"]);
     let text = place.done(&["prune", "--grace", "0", "--dry-run"]).text();
-    assert!(text.contains("would condemn 1 pack, 2"), "{text}");
+    assert!(text.contains("would condemn 1 pack, 2") && text.contains("\nwould delete 1 pack, 2"), "{text}");
+    assert!(text.contains("\nwould delete 2 forgotten snapshots, which no undelete brings back then\n"), "{text}");
     assert_eq!(stored(&place), before);
     let text = place.done(&["prune", "--grace", "0"]).text();
     assert!(text.contains("condemned 1 pack, 2") && text.contains("deleted 1 pack, 2"), "{text}");

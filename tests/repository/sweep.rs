@@ -292,8 +292,22 @@ fn a_dry_run_says_what_would_go_and_writes_nothing() {
     forget(&repository, &old);
     let before = store.names();
     let report = swept(&repository, &Options { dry_run: true, ..AT_ONCE });
-    assert_eq!((report.packs, report.condemned_packs, report.deleted_packs), (2, 1, 0));
+    assert_eq!((report.packs, report.condemned_packs), (2, 1));
+    assert_eq!((report.deleted_packs, report.deleted_bytes, report.deleted_snapshots), (1, report.condemned_bytes, 1));
     assert_eq!(store.names(), before);
+    // What has to grow old first is not said to go.
+    let hour = Options { grace: Duration::from_secs(3600), ..AT_ONCE };
+    hands.pass(2 * hour.grace);
+    let report = swept(&repository, &Options { dry_run: true, ..hour.clone() });
+    assert_eq!((report.condemned_packs, report.deleted_packs, report.deleted_snapshots), (1, 0, 1));
+    swept(&repository, &hour);
+    let report = swept(&repository, &Options { dry_run: true, ..hour.clone() });
+    assert!(matches!(report.waiting[..], [Waiting::Age { packs: 1, .. }]), "{report:?}");
+    hands.pass(2 * hour.grace);
+    let would = swept(&repository, &Options { dry_run: true, ..hour.clone() });
+    let did = swept(&repository, &hour);
+    assert_eq!((would.deleted_packs, would.deleted_bytes), (did.deleted_packs, did.deleted_bytes));
+    assert_eq!(did.deleted_packs, 1);
 }
 
 /// SWEEP-4, SWEEP-8: a remote store's listings lag.

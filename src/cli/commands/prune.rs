@@ -132,10 +132,10 @@ fn text(report: &Report, dry_run: bool) -> String {
         size(report.pack_bytes),
         count(report.snapshots, "snapshot")
     );
-    let mut line = |done: &str, would: &str| text.push_str(if dry_run { would } else { done });
+    let line = |done: String, would: String| if dry_run { would } else { done };
     if report.condemned_packs > 0 {
         let what = format!("{}, {}", count(report.condemned_packs, "pack"), size(report.condemned_bytes));
-        line(&format!("condemned {what}\n"), &format!("would condemn {what}\n"));
+        text.push_str(&line(format!("condemned {what}\n"), format!("would condemn {what}\n")));
     }
     if dry_run && report.rewritten_bytes > 0 {
         text.push_str(&format!("would store again about {} of them\n", size(report.rewritten_bytes)));
@@ -145,10 +145,14 @@ fn text(report: &Report, dry_run: bool) -> String {
         text.push_str(&format!("stored again {}, {}\n", count(stored.chunks, "chunk"), size(stored.stored_bytes)));
     }
     if report.deleted_packs > 0 {
-        text.push_str(&format!("deleted {}, {}\n", count(report.deleted_packs, "pack"), size(report.deleted_bytes)));
+        let what = format!("{}, {}", count(report.deleted_packs, "pack"), size(report.deleted_bytes));
+        let would = format!("would delete {what}, if no running backup has to be waited for\n");
+        text.push_str(&line(format!("deleted {what}\n"), would));
     }
     if report.deleted_snapshots > 0 {
-        text.push_str(&format!("deleted {}\n", count(report.deleted_snapshots, "forgotten snapshot")));
+        let what = count(report.deleted_snapshots, "forgotten snapshot");
+        let would = format!("would delete {what}, which no undelete brings back then\n");
+        text.push_str(&line(format!("deleted {what}\n"), would));
     }
     for waiting in &report.waiting {
         text.push_str(&told(waiting));

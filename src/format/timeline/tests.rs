@@ -117,7 +117,10 @@ fn a_moment_is_held_up_to_the_millisecond() {
     assert_eq!([999_999, 1_000_000, 2_000_000, 2_000_510, 2_000_511].map(holds), [false, true, true, true, false]);
     assert_eq!([1000, 1999, 2000].map(|second| held.holds_all_of(second)), [true, true, false]);
     let dump = reach(700_000, 700_000, Precision::Snapshot, None).unwrap();
-    assert_eq!([699_999, 700_000, 700_999, 701_000].map(|at| dump.holds(UnixMillis(at), false)), [false, true, true, false]);
+    assert_eq!(
+        [699_999, 700_000, 700_999, 701_000].map(|at| dump.holds(UnixMillis(at), false)),
+        [false, true, true, false]
+    );
     let dump = reach(700_001, 700_001, Precision::Snapshot, None).unwrap();
     assert!(dump.holds(UnixMillis(700_000), true) && !dump.holds(UnixMillis(700_002), false));
     // What was carried to its place begins within a second: before that it holds nothing of it.

@@ -16,7 +16,7 @@ pub struct Coverage {
     pub time: u64,
     /// Milliseconds of that which are known to the second.
     pub exact: u64,
-    /// Single moments: those of dumps, and of captures of an AOF without timestamps.
+    /// Single moments: those of dumps, of captures of an AOF without timestamps, and of one that covers no time yet.
     pub moments: u64,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Holdings<'a> {
     pub fn loss(&self, keeps: impl Fn(&SnapshotName) -> bool) -> Option<Loss> {
         let all = || self.spans.iter().copied();
         let kept: Vec<&Span> = all().filter(|span| keeps(&span.name)).collect();
-        let exact = union(all().flatten_exact());
+        let exact: Vec<_> = union(all().flatten_exact()).into_iter().filter(|(begin, end)| begin < end).collect();
         let coverage = |spans: &[&Span]| {
             let exactly = union(spans.iter().copied().flatten_exact());
             let any = union(spans.iter().flat_map(|span| parts(span)).filter(is_of_aof).map(|piece| ends(&piece)));
@@ -84,8 +84,14 @@ impl<'a> Holdings<'a> {
         let is_in = |time: &u64, precision| {
             parts.iter().any(|piece| piece.precision == precision && piece.begin.0 <= *time && *time <= piece.end.0)
         };
-        let dump = parts.iter().filter(|piece| piece.precision == Precision::Snapshot).map(|piece| piece.begin.0);
-        marks.filter(|time| is_in(time, Precision::Marks)).chain(dump).collect()
+        // A stretch without length, as of an AOF that was captured as soon as it was restored, is one too.
+        let is_one = |piece: &&Piece| match piece.precision {
+            Precision::Snapshot => true,
+            Precision::Second => piece.begin == piece.end,
+            Precision::Marks => false,
+        };
+        let alone = parts.iter().filter(is_one).map(|piece| piece.begin.0);
+        marks.filter(|time| is_in(time, Precision::Marks)).chain(alone).collect()
     }
 
     /// The fewest snapshots, newest first, that hold all moments from `since` on that these hold. `since` is of the host's
@@ -235,6 +241,15 @@ mod tests {
         // Another history of the same time: it does not hold what the first one does.
         let other = [spans[1].clone(), span(6, (0, 30_000), Second, None)];
         assert_eq!(needed(&[other[0].clone(), Span { continues: None, ..other[1].clone() }], &[], 0), [2, 6]);
+    }
+
+    #[test]
+    fn an_aof_that_covers_no_time_yet_is_a_moment_that_can_be_lost() {
+        let spans = [span(1, (5_978, 5_978), Second, None), span(2, (10_000, 20_000), Second, None)];
+        let holdings = Holdings { spans: spans.iter().collect(), marks: BTreeMap::new() };
+        let loss = holdings.loss(|kept| *kept == name(2)).unwrap();
+        assert_eq!((loss.before.moments, loss.gone()), (1, Coverage { time: 0, exact: 0, moments: 1 }));
+        assert_eq!(needed(&spans, &[], 0), [1, 2]);
     }
 
     #[test]

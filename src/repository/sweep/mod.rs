@@ -117,7 +117,8 @@ impl Repository {
             let clock = StoreClock::host(self.ambient.now());
             let go_on = || if stop() { Err(RepositoryError::Interrupted) } else { Ok(()) };
             let survey = self.look_at_all(options, clock, &[], &go_on)?;
-            self.choose_packs(&survey, options, &mut report)?;
+            let plan = self.choose_packs(&survey, options, &mut report)?;
+            self.foretell(options, &survey, survey::condemnations(self, clock)?, &plan.packs, &mut report);
             return Ok(report);
         }
         self.settle(options, &mut report, hands)?;
@@ -126,6 +127,32 @@ impl Repository {
             self.settle(options, &mut report, hands)?;
         }
         Ok(report)
+    }
+
+    /// What a sweep would delete now, if no session has to be waited for: what was condemned long enough ago, and what it
+    /// would condemn itself where nothing has to grow old; and the snapshots whose time is over.
+    fn foretell(
+        &self,
+        options: &SweepOptions,
+        survey: &Survey,
+        condemned: Vec<Condemnation>,
+        chosen: &[ObjectHash],
+        report: &mut SweepReport,
+    ) {
+        let wait = options.grace.max(2 * self.timing().lag);
+        let (due, young): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|of| of.age >= wait);
+        for of in young {
+            let left = wait.saturating_sub(of.age);
+            report.waiting.push(Waiting::Age { condemned: of.id, packs: of.packs.len() as u64, left });
+        }
+        let sizes = survey.sizes();
+        let at_once = if wait.is_zero() { chosen } else { &[] };
+        let going: HashSet<ObjectHash> =
+            due.into_iter().flat_map(|of| of.packs).chain(at_once.iter().copied()).collect();
+        let listed = going.iter().filter_map(|pack| sizes.get(pack));
+        report.deleted_packs = listed.clone().count() as u64;
+        report.deleted_bytes = listed.sum();
+        report.deleted_snapshots = survey.expired.len() as u64;
     }
 
     /// W1 to W5, where anything is condemned or buried.
