@@ -149,8 +149,13 @@ fn it_restores_tells_what_it_did_and_takes_it_back() {
     scene.new.assert_equal(&scene.holds(), "restored");
     let text = scene.done(&["undo", &url, "--dry-run"]).stdout;
     assert!(text.contains("would hold again what it held before the restore"), "{text}");
-    let text = scene.done(&["undo", scene.directory().to_str().unwrap(), "--dry-run"]).stdout;
-    assert!(text.contains("would hold again what it held before the restore"), "{text}");
+    let step = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
+    let (stop, change) = (step("  1. stop the server: "), step("  2. let the files change places"));
+    assert!(stop < change && change < step("  3. start the server: ") && step("  4. ask it: keys") > change, "{text}");
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let ran = scene.run(&[&["undo", scene.directory().to_str().unwrap()], dry_run].concat());
+        assert!(ran.code == 9 && ran.stderr.contains("is the directory of a running redis-server"), "{}", ran.stderr);
+    }
     scene.new.assert_equal(&scene.holds(), "nothing was done");
     let text = scene.done(&["undo", &url, "--yes"]).stdout;
     assert!(text.contains("holds again what it held before the restore"), "{text}");

@@ -135,6 +135,9 @@ fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome
     for note in &report.notes {
         text.push_str(&format!("  {}\n", plain(note)));
     }
+    for (place, step) in (1..).zip(&report.steps) {
+        text.push_str(&format!("  {place}. {}\n", plain(step)));
+    }
     if report.changed_since {
         text.push_str("  an earlier undo had put that there, and a server changed it since\n");
     }

@@ -149,20 +149,38 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves
     if saves {
         steps.push(quiet::step(target));
     }
-    if is_running {
-        let (stop, process) = (&target.host.stop, target.host.process.id);
-        steps.push(format!("stop the server: {stop}; wait until process {process} is gone"));
-    }
+    steps.extend(stop(target));
     steps.push(format!("put {main} in place by one rename; what stood there is kept in {directory}/.redkeep-aside-…"));
     let rest: Vec<_> = entries.iter().skip(1).map(|name| name.to_string_lossy()).collect();
     steps.push(format!("set aside too, where they are there: {}", rest.join(", ")));
     if !starts {
         return steps;
     }
-    steps.push(format!("start the server: {}; wait until it has loaded", target.host.start));
+    steps.push(start(target));
     let aof = if target.appendonly { "on" } else { "off" };
     steps.push(format!("ask it: keys by database as in the snapshot, AOF {aof} as before, last writes without error"));
     steps
+}
+
+/// The steps of an undo, which has its files at hand.
+pub(super) fn steps_of_undo(target: &Target, options: &Options) -> Vec<String> {
+    let saves = target.host.is_running() && !target.appendonly && !options.consents.contains(&Consent::Unsaved);
+    let mut steps: Vec<String> = saves.then(|| quiet::step(target)).into_iter().chain(stop(target)).collect();
+    steps.push("let the files change places with those that were set aside".into());
+    if options.starts {
+        steps.extend([start(target), "ask it: keys by database".into()]);
+    }
+    steps
+}
+
+fn stop(target: &Target) -> Option<String> {
+    let (stop, process) = (&target.host.stop, target.host.process.id);
+    let is_running = target.host.is_running();
+    is_running.then(|| format!("stop the server: {stop}; wait until process {process} is gone"))
+}
+
+fn start(target: &Target) -> String {
+    format!("start the server: {}; wait until it has loaded", target.host.start)
 }
 
 fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::elsewhere::Ground;
 use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1};
-use super::plan::entries;
+use super::plan::{self, entries};
 use super::preflight::restart;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
@@ -27,6 +27,8 @@ pub struct ServerUndoReport {
     pub from: PathBuf,
     /// Where what it held is kept now.
     pub aside: PathBuf,
+    /// What would be done with the server, in words; nothing of what was done.
+    pub steps: Vec<String>,
     /// A person chose among what was set aside, now or in the undo that is undone.
     pub is_picked: bool,
     /// What a person should know.
@@ -79,7 +81,8 @@ pub fn look_at_undo(
     to: Option<UnixMillis>,
     state: Option<&Path>,
 ) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Some((held, _, journals)) = restored_into(directory, state)? else { return Ok(None) };
+    let Some((held, site, journals)) = restored_into(directory, state)? else { return Ok(None) };
+    super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
     let nothing = || OperationError::NothingAside { path: held.path().display().to_string() };
     let place = Place::lock(&held, journals)?;
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
@@ -139,7 +142,12 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         false => restart::look(&mut server, &target, options, None)?,
     };
     if options.dry_run {
-        return Ok(ServerUndoReport { notes, ..place.would_put_back(&journal, options.to, Some(target.appendonly))? });
+        let steps = plan::steps_of_undo(&target, options);
+        return Ok(ServerUndoReport {
+            notes,
+            steps,
+            ..place.would_put_back(&journal, options.to, Some(target.appendonly))?
+        });
     }
     if !options.may_stop {
         return Err(OperationError::Refused {
@@ -334,6 +342,7 @@ impl Place {
             is_old: journal.is_undo,
             is_picked: journal.snapshot == pick::PICKED,
             notes: Vec::new(),
+            steps: Vec::new(),
             changed_since: false,
             serves: None,
         }
