@@ -339,3 +339,36 @@ fn what_a_server_would_make_of_a_restored_dump_is_told() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["notes"][0].as_str().unwrap().starts_with(told), "{json}");
 }
+
+#[test]
+fn what_is_concluded_of_a_stopped_server_without_a_configuration_is_what_it_is_started_with() {
+    for name in ["appendonly.aof", "mine.aof"] {
+        let Some(mut scene) = Scene::new(&["appendonly yes", &format!("appendfilename {name}")]) else { return };
+        scene.server.stop();
+        let (directory, port) = (scene.directory(), format!("port={}", scene.server.port()));
+        let program = ServerKind::Redis7.executable();
+        let of = ["--server", "--server-dir", directory.to_str().unwrap(), "--server-setting", &port];
+        let more =
+            ["bind=127.0.0.1", "enable-debug-command=local"].map(|setting| ["--server-setting", setting]).concat();
+        let of = [&of[..], &more, &["--server-binary", program.to_str().unwrap()]].concat();
+        let plan = scene.done(&[&["restore"], &of[..], &["--dry-run"]].concat()).stdout;
+        let start = plan.lines().find(|line| line.contains("start the server: ")).unwrap();
+        assert!(start.contains("--appendonly yes"), "{plan}");
+        assert_eq!(start.contains("--appendfilename mine.aof"), name == "mine.aof", "{plan}");
+        let text = scene.done(&[&["restore"], &of[..], &["--yes"]].concat()).stdout;
+        let undo = text.lines().find(|line| line.contains("redkeep undo --server")).unwrap();
+        assert!(undo.contains("--server-setting appendonly=yes"), "{text}");
+        let is_on = || scene.server.info().number("aof_enabled") == 1;
+        assert!(is_on(), "{name}: restored");
+        scene.new.assert_equal(&scene.holds(), "restored");
+        end(&scene.server);
+        let undo: Vec<&str> = undo.split_once("redkeep ").unwrap().1.split(' ').collect();
+        let mut dry_run = undo.clone();
+        dry_run.extend(["--dry-run"]);
+        let plan = scene.done(&dry_run).stdout;
+        assert!(plan.contains("start the server: ") && plan.contains("--appendonly yes"), "{plan}");
+        scene.done(&undo);
+        assert!(is_on(), "{name}: undone");
+        scene.old.assert_equal(&scene.holds(), "undone");
+    }
+}

@@ -21,6 +21,9 @@ use crate::redis::server::{Address, ConfigFile, config_files};
 /// Names under which programs of servers are installed.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
+/// What an AOF is called by default.
+const AOF: &str = "appendonly.aof";
+
 /// What a person names of a server that does not run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
@@ -53,6 +56,8 @@ pub struct Stopped {
     pub host: Host,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// Settings that nobody named, concluded from its files: it is started with them.
+    pub concluded: Vec<(String, String)>,
     config: Option<PathBuf>,
     words: Vec<(String, String)>,
     settings: ConfigFile,
@@ -84,11 +89,21 @@ impl Stopped {
             });
         }
         let mut notes = Vec::new();
+        let mut concluded = Vec::new();
         let appendonly = match of("appendonly") {
             Some(value) => value == "yes",
             None if config.is_some() => false,
-            None => has_aof(&directory, &mut notes)?,
+            None => {
+                concluded = has_aof(&directory, &settings, &mut notes)?;
+                true
+            }
         };
+        // Whoever else starts it does so with a configuration that is not known here.
+        if keeper.is_some() || commands.start.is_some() {
+            concluded.clear();
+        }
+        words.extend(concluded.iter().cloned());
+        settings.take_settings(&concluded);
         let program = program(named, keeper.as_ref(), config.as_deref())?;
         let is_told = named.program.is_some() || keeper.as_ref().is_some_and(|keeper| keeper.program.is_some());
         if commands.start.is_none() && !is_told {
@@ -130,8 +145,20 @@ impl Stopped {
             start,
             patience: commands.patience.unwrap_or(ENDING),
         };
-        let is_cluster = of("cluster-enabled") == Some("yes");
-        Ok(Stopped { directory, appendonly, is_cluster, program, owner, host, notes, config, words, settings })
+        let is_cluster = settings.directives.get("cluster-enabled").is_some_and(|value| value == "yes");
+        Ok(Stopped {
+            directory,
+            appendonly,
+            is_cluster,
+            program,
+            owner,
+            host,
+            notes,
+            concluded,
+            config,
+            words,
+            settings,
+        })
     }
 
     /// Where it will listen, by its settings, with the login of another address.
@@ -304,9 +331,16 @@ fn directory(named: &Named, settings: &ConfigFile) -> Result<PathBuf, RedisError
     }
 }
 
-/// Whether a server without a known configuration has its AOF on, by what stands in its directory.
-fn has_aof(directory: &Path, notes: &mut Vec<String>) -> Result<bool, RedisError> {
-    let aof = ["appendonlydir", "appendonly.aof"].into_iter().find(|name| directory.join(name).exists());
+/// That a server without a known configuration has its AOF on, by what stands in its directory: the settings with which it
+/// loads that.
+fn has_aof(
+    directory: &Path,
+    settings: &ConfigFile,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(String, String)>, RedisError> {
+    let of = |name: &str| settings.directives.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let (parts, single) = (of("appenddirname").unwrap_or("appendonlydir"), of("appendfilename"));
+    let aof = [parts, single.unwrap_or(AOF)].into_iter().find(|name| directory.join(name).exists());
     let Some(name) = aof else {
         return Err(RedisError::Server {
             what: "whether the server's AOF is on is not known: a server with appendonly yes starts empty on a dump"
@@ -316,7 +350,39 @@ fn has_aof(directory: &Path, notes: &mut Vec<String>) -> Result<bool, RedisError
         });
     };
     notes.push(format!("no configuration is known: that the AOF is on is concluded from {name} in the directory"));
-    Ok(true)
+    let mut concluded = vec![("appendonly".to_owned(), "yes".to_owned())];
+    if name == parts
+        && single.is_none()
+        && let Some(other) = other_name(&directory.join(parts))?
+    {
+        notes.push(format!(
+            "no configuration is known: appendfilename {other} is concluded from the manifest in {name}"
+        ));
+        concluded.push(("appendfilename".into(), other));
+    }
+    Ok(concluded)
+}
+
+/// What the AOF in a directory is called, where that is not the usual name.
+fn other_name(parts: &Path) -> Result<Option<String>, RedisError> {
+    let Ok(entries) = fs::read_dir(parts) else { return Ok(None) };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = names.filter_map(|name| name.strip_suffix(".manifest").map(str::to_owned)).collect();
+    // It becomes a word of a command line.
+    let is_plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    match names.as_slice() {
+        [] => Ok(None),
+        names if names.iter().any(|name| name == AOF) => Ok(None),
+        [name] if is_plain(name) => Ok(Some(name.clone())),
+        _ => Err(RedisError::Server {
+            what: format!("what the server's AOF is called is not known by the manifests in {}", parts.display()),
+            hint: "name its configuration file with --server-config, or say --server-setting appendfilename=NAME"
+                .into(),
+        }),
+    }
 }
 
 /// The program that will serve.

@@ -261,12 +261,12 @@ pub(super) fn run(
     let is_wrong = report.verified.as_ref().is_some_and(|verified| !verified.is_right());
     let past = past(report.cut.as_ref());
     let json = json::RestoreServer::new(chosen, &report, past.as_ref());
-    let outcome = Outcome::deed(text(chosen, &report, past.as_ref(), &options.again), &json)?;
+    let outcome = Outcome::deed(text(chosen, &report, past.as_ref()), &json)?;
     let outcome = outcome.with_made_good(&report.made_good);
     Ok(outcome.with_warnings(suspects).with_warnings(wrong).with_alarms(&chosen.alarms).with_damage(is_wrong))
 }
 
-fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>, again: &str) -> String {
+fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
     let Chosen { name, snapshot, .. } = chosen;
     let (id, dataset) = (short(&name.session), plain(&snapshot.dataset));
     let did = match (report.dry_run, report.finished_earlier) {
@@ -293,7 +293,7 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>, again: &str
     }
     if let Some(aside) = &report.aside {
         lines.push(("aside", format!("the old files are kept in {}", aside.display())));
-        lines.push(("undo", format!("redkeep undo {again} --yes")));
+        lines.push(("undo", format!("redkeep undo {} --yes", report.again)));
     }
     let mut text = format!("{did} snapshot {id} of {dataset}\n{}", facts(&lines));
     if report.dry_run {

@@ -184,6 +184,8 @@ pub struct ServerReport {
     pub was_stopped: bool,
     /// It runs now, and was asked what it holds.
     pub is_started: bool,
+    /// The words of a command line that name this server again.
+    pub again: String,
 }
 
 /// Restores a snapshot into a server.
@@ -231,6 +233,7 @@ pub fn restore_into_server(
         dry_run: options.dry_run,
         was_stopped: stopped.is_some(),
         is_started: false,
+        again: options.again.clone(),
     };
     target.refuse(&mut server, &source, options)?;
     let elsewhere = target.elsewhere()?;

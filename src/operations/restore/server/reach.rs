@@ -38,7 +38,11 @@ pub(super) fn settle(options: &Options) -> Result<(Options, Option<Stopped>), Op
     let stopped = Stopped::find(named, &options.commands)?;
     let found = stopped.address(&options.address);
     let address = if options.has_address { options.address.clone() } else { found? };
-    Ok((Options { address, program: Some(stopped.program.path.clone()), ..options.clone() }, Some(stopped)))
+    // The same words mean the same server, whatever stands in its directory by then.
+    let concluded = stopped.concluded.iter().map(|(name, value)| format!(" --server-setting {name}={value}"));
+    let again = [options.again.clone()].into_iter().chain(concluded).collect();
+    let program = Some(stopped.program.path.clone());
+    Ok((Options { address, program, again, ..options.clone() }, Some(stopped)))
 }
 
 /// Finds the server, whether it runs or not.
