@@ -330,11 +330,16 @@ fn what_a_server_would_make_of_a_restored_dump_is_told() {
         assert!(text.contains(told) && text.contains("restore --server"), "{text}");
     }
     // And so it does.
+    scene.done(&["restore", "--target", "there"]);
     let there = scene.place.path().join("there");
     let empty = RedisServer::start_with(ServerKind::Redis7, &there, ServerOptions::with_config(&["appendonly yes"]));
     assert_eq!(redis::cmd("DBSIZE").query::<u64>(&mut empty.connection()).unwrap(), 0);
     let ran = scene.run(&["restore", "--target", there.to_str().unwrap()]);
     assert!(ran.code == 9 && ran.stderr.contains("hint: redkeep restore --server"), "{}", ran.stderr);
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let ran = scene.run(&[&["undo", there.to_str().unwrap()], dry_run].concat());
+        assert!(ran.code == 9 && ran.stderr.contains("is the directory of a running redis-server"), "{}", ran.stderr);
+    }
     let json = scene.done(&["restore", "--target", "here", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["notes"][0].as_str().unwrap().starts_with(told), "{json}");

@@ -316,6 +316,7 @@ pub fn undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, Operati
 /// What [`undo`] would do.
 pub fn look_at_undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, OperationError> {
     let target = Target::find(target)?;
+    target.refuse_users()?;
     let from = target.picked(to)?;
     let aside = target.kept(&from, to)?.map(|kept| target.beside.path_of(&kept));
     Ok(UndoReport { from: target.beside.path_of(&from), target: target.path, aside })
