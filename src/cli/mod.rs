@@ -12,6 +12,7 @@ mod human;
 mod json;
 mod key_count;
 mod outcome;
+mod output;
 mod progress;
 mod refusal;
 mod secrets;

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::exit::{BusyError, Code, Hinted, TrialError, UsageError};
 use super::human::{plain, short};
 use super::json;
+use super::output;
 use super::time;
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
@@ -33,6 +34,8 @@ enum Kind {
     Listing,
     /// It says what was done.
     Deed,
+    /// It says what was done, and holds a secret that is shown this once: with `--quiet` too.
+    Secret,
     /// Standard output got what was asked for already.
     Nothing,
 }
@@ -46,6 +49,11 @@ impl Outcome {
     /// Something was done.
     pub fn deed(text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
         Self::new(Kind::Deed, text, json)
+    }
+
+    /// Something was done that ends with a secret, which nothing but this shows.
+    pub fn secret(text: String, json: &impl Serialize) -> anyhow::Result<Outcome> {
+        Self::new(Kind::Secret, text, json)
     }
 
     /// Nothing is left to print.
@@ -116,9 +124,9 @@ impl Outcome {
     pub fn print(self, context: &Context) -> Code {
         let printed = match self.kind {
             Kind::Nothing => Ok(()),
-            _ if context.globals.json => print(&format!("{}\n", self.json)),
+            _ if context.globals.json => output::write(format!("{}\n", self.json).as_bytes()),
             Kind::Deed if context.globals.quiet => Ok(()),
-            Kind::Listing | Kind::Deed => print(&self.text),
+            Kind::Listing | Kind::Deed | Kind::Secret => output::write(self.text.as_bytes()),
         };
         for note in &self.notes {
             context.note(note);
@@ -128,27 +136,30 @@ impl Outcome {
         }
         match printed {
             Ok(()) => self.code,
-            Err(error) => {
-                to_stderr(&format!("redkeep: cannot write to standard output: {error}"));
-                match (self.kind, self.code) {
-                    // What was done is done, and only the word about it is lost.
-                    (Kind::Deed, Code::Done) => Code::Warnings,
-                    (_, Code::Done) => Code::Failed,
-                    (_, code) => code,
-                }
-            }
+            Err(error) => self.unprinted(&error),
+        }
+    }
+
+    /// The end of a command whose result did not arrive: never that of one whose result did.
+    fn unprinted(&self, error: &io::Error) -> Code {
+        to_stderr(&format!("redkeep: {UNWRITTEN}: {error}"));
+        if self.kind == Kind::Secret {
+            to_stderr(
+                "hint: nobody saw the secret that this command made: find its key slot with redkeep key list, take it away \
+                 with redkeep key remove, and draw another",
+            );
+        }
+        match (self.kind, self.code) {
+            // What was done is done, and only the word about it is lost.
+            (Kind::Deed | Kind::Secret, Code::Done) => Code::Warnings,
+            (Kind::Listing | Kind::Nothing, Code::Done) => Code::Failed,
+            (_, code) => code,
         }
     }
 }
 
-/// Writes a result. A reader that has gone away wanted no more.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
-}
+/// What is said where a result cannot be printed.
+pub(crate) const UNWRITTEN: &str = "cannot write to standard output";
 
 /// A line to standard error. Nobody can be told when that is closed.
 pub(crate) fn to_stderr(line: &str) {
@@ -174,7 +185,7 @@ pub(crate) fn print_error(error: &anyhow::Error, is_json: bool) -> Code {
 pub(crate) fn print_json_error(message: &str, hint: Option<&str>, code: Code) {
     let error = json::Failure { error: json::FailureOf { message, hint, exit_code: code as u8 } };
     // The error stands on standard error already.
-    let _ = serde_json::to_string(&error).map(|error| print(&format!("{error}\n")));
+    let _ = serde_json::to_string(&error).map(|error| output::write(format!("{error}\n").as_bytes()));
 }
 
 /// What the user can do about an error, where there is something.

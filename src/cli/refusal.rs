@@ -7,14 +7,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
 use super::exit::{Code, UsageError};
-use super::outcome;
+use super::{outcome, output};
 
 /// Says why the arguments cannot be used, or what was asked of them: help, or the version.
 pub(super) fn refused(error: &clap::Error, arguments: &[OsString]) -> Code {
     if !error.use_stderr() {
-        // A closed standard output is not worth a word.
-        let _ = error.print();
-        return Code::Done;
+        return match output::stdout().and_then(|_| error.print()) {
+            Ok(()) => Code::Done,
+            Err(error) => outcome::print_error(&anyhow::Error::new(error).context(outcome::UNWRITTEN), false),
+        };
     }
     let words: Vec<&str> = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).collect();
     let words: Vec<&str> = words.into_iter().take_while(|word| *word != "--").collect();

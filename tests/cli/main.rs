@@ -33,6 +33,7 @@ mod schedule;
 mod schedule_trial;
 mod settings;
 mod snapshots;
+mod standard_output;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,14 +1,14 @@
 //! `redkeep completions`.
 
-use std::io;
-
+use anyhow::Context as _;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::args::Cli;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
-use crate::cli::outcome::Outcome;
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::output;
 
 /// Print a script that completes redkeep's arguments in a shell
 ///
@@ -32,8 +32,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "redkeep", &mut script);
-    match io::Write::write_all(&mut io::stdout(), &script) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Outcome::nothing()),
-    }
+    output::write(&script).context(UNWRITTEN)?;
+    Ok(Outcome::nothing())
 }

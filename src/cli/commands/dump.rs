@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,8 +15,8 @@ use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Hinted, UsageError};
 use crate::cli::human::{plain, short, size};
-use crate::cli::outcome::Outcome;
-use crate::cli::{json, selector};
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{json, output, selector};
 use crate::held::{Held, replaced};
 use crate::operations::list::{Chosen, Dumped, Selector, dump};
 use crate::operations::{Observer, OperationError};
@@ -76,9 +75,8 @@ fn to_stdout(
     chosen: &Chosen,
     arguments: &Arguments,
 ) -> anyhow::Result<Outcome> {
-    let stdout = io::stdout();
-    let is_guarded = stdout.is_terminal() && !arguments.force_terminal;
-    let out = File::from(stdout.as_fd().try_clone_to_owned().context("cannot write to standard output")?);
+    let out = output::stdout().context(UNWRITTEN)?;
+    let is_guarded = out.is_terminal() && !arguments.force_terminal;
     let mut out = Guarded { out, is_guarded, refused: false };
     // A bar would run through what a terminal shows, or what a program at the other end of a pipe says there.
     let is_file = out.out.metadata().is_ok_and(|metadata| metadata.is_file());
@@ -96,7 +94,7 @@ fn to_stdout(
             Ok(Outcome::nothing().with_code(Code::Failed))
         }
         Err(error @ OperationError::Repository(RepositoryError::Sink(_))) => {
-            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+            Err(anyhow::Error::new(error).context(UNWRITTEN))
         }
         Err(error) => Err(without_file(error)),
     }

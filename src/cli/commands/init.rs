@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::human::plain;
-use crate::cli::outcome::Outcome;
+use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::settings::unkept_notes;
-use crate::cli::{json, secrets};
+use crate::cli::{json, output, secrets};
 
 use super::key::{RECOVERY, recovery_text};
 use crate::format::keys::Argon2Cost;
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
 
 /// Makes a repository.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    if arguments.recovery_key {
+        output::stdout().context(UNWRITTEN)?;
+    }
     let places = context.places()?;
     let ground = Ground::prepare(&context.location()?)?;
     let credential = secrets::first_credential(context)?;
@@ -61,6 +65,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     text.extend(recovery_key.as_deref().map(recovery_text));
     let is_shown = recovery_key.is_some();
     let json = json::Init { repository, location: report.location, slot, recovery_key };
-    let outcome = if is_shown { Outcome::listing(text, &json) } else { Outcome::deed(text, &json) };
+    let outcome = if is_shown { Outcome::secret(text, &json) } else { Outcome::deed(text, &json) };
     Ok(outcome?.with_notes(unkept_notes(&report.unkept)).with_warnings(report.warnings))
 }

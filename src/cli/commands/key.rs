@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::Left;
 use crate::cli::human::{plain, short, table};
-use crate::cli::outcome::Outcome;
-use crate::cli::{json, secrets, time};
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{json, output, secrets, time};
 use crate::format::Id16;
 use crate::format::keys::{Argon2Cost, SecretKind};
 use crate::operations::keys;
@@ -218,12 +219,13 @@ fn list(repository: &Repository) -> anyhow::Result<Outcome> {
 }
 
 fn add_recovery(repository: &Repository, label: &str) -> anyhow::Result<Outcome> {
+    output::stdout().context(UNWRITTEN)?;
     let (key, credential) = keys::recovery_key(repository.ambient());
     let label = if label.is_empty() { RECOVERY } else { label };
     let added = keys::add(repository, &credential, label, Argon2Cost::DEFAULT)?;
     let text = format!("added key slot {}\n{}", short(&added), recovery_text(&key));
     let (added, recovery_key) = (Some(added.to_string()), Some(key.to_string()));
-    Outcome::listing(text, &json::key::Change { added, removed: None, recovery_key })
+    Outcome::secret(text, &json::key::Change { added, removed: None, recovery_key })
 }
 
 /// Label of a recovery key that is given none.

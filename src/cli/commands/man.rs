@@ -1,7 +1,7 @@
 //! `redkeep man`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,8 +12,8 @@ use crate::cli::args::Cli;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::{count, plain};
-use crate::cli::json;
-use crate::cli::outcome::Outcome;
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{json, output};
 
 /// Print a manual page
 ///
@@ -49,10 +49,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         return Err(UsageError { what, hint: "leave --json out, or write the pages with --out-dir DIR".into() }.into());
     }
     let page = page(find(&root, &arguments.command)?)?;
-    match io::stdout().write_all(&page) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Outcome::nothing()),
-    }
+    output::write(&page).context(UNWRITTEN)?;
+    Ok(Outcome::nothing())
 }
 
 fn find<'c>(root: &'c Command, names: &[String]) -> Result<&'c Command, UsageError> {
