@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use humansize::{BINARY, format_size};
 
 use crate::format::Id16;
+pub(crate) use crate::format::counts::count;
 
 /// Digits of an id that are shown.
 const SHORT: usize = 8;
@@ -14,14 +15,6 @@ const SHORT: usize = 8;
 /// A size in binary units.
 pub(crate) fn size(bytes: u64) -> String {
     format_size(bytes, BINARY.decimal_places(1))
-}
-
-/// A number and its noun.
-pub(crate) fn count(number: u64, one: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {one}s"),
-    }
 }
 
 /// A length of time.

@@ -7,6 +7,14 @@ use super::databases::{self, DATABASES_TOLD, OF_SERVER};
 use super::limits::FALLS_MAX;
 use super::snapshot::{File, Role, Snapshot};
 
+/// A number and its noun, as people read them: `1 key`, `2 keys`.
+pub fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
 /// The fact in which a snapshot carries the falls that nobody has settled.
 pub const FALLS: &str = "falls";
 

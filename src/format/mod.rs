@@ -12,6 +12,7 @@ pub mod index;
 pub mod keys;
 pub mod limits;
 pub mod list;
+pub mod local;
 pub mod note;
 pub mod object;
 pub mod pack;

@@ -124,6 +124,11 @@ impl Reach {
     }
 }
 
+/// Whether the AOF of a snapshot was carried to its place, so that what it holds of the time before is no moment.
+pub fn is_carried(snapshot: &Snapshot) -> bool {
+    snapshot.facts.contains_key(FROM)
+}
+
 /// Whether bytes stand in its AOF that are no commands, or commands after which others go on that a server would not load.
 pub fn is_damaged(snapshot: &Snapshot) -> bool {
     snapshot.facts.contains_key(DAMAGED)

@@ -1,7 +1,7 @@
 //! A dataset that lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted. What fell
 //! is told once, loudly, and carried in each later snapshot until a person settles it. Rules: format-spec/18-counts.md.
 
-use crate::format::counts::{FALLS, Fall, KeyCount, encode_falls, is_fall, other_keys, unsettled};
+use crate::format::counts::{FALLS, Fall, KeyCount, count, encode_falls, is_fall, other_keys, unsettled};
 use crate::format::snapshot::{Snapshot, Warning};
 use crate::repository::{Repository, RepositoryError, SnapshotInfo};
 
@@ -24,8 +24,9 @@ pub(super) fn tell_another_dump(now: &mut Snapshot) {
         code: "another-dump".into(),
         path: Vec::new().into(),
         message: format!(
-            "the dump that was captured holds {keys} keys, where the server counted {counted}: does another server save into \
-             the same directory? give each a directory (dir) of its own"
+            "the dump that was captured holds {}, where the server counted {counted}: does another server save into the same \
+             directory? give each a directory (dir) of its own",
+            count(keys, "key")
         ),
     });
 }
@@ -61,8 +62,9 @@ fn warning(before: &SnapshotInfo, had: u64, left: u64) -> Warning {
         code: KEY_DROP.into(),
         path: Vec::new().into(),
         message: format!(
-            "{left} keys, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: \
-             redkeep tag latest --accept-drop"
+            "{}, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: redkeep tag \
+             latest --accept-drop",
+            count(left, "key")
         ),
     }
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Row};
 use rustix::fs::OFlags;
 
 use super::error::RepositoryError;
+use crate::format::local::APPLICATION_ID;
 
 /// Bytes of the smallest page SQLite knows.
 const SMALLEST: u64 = 512;
@@ -79,6 +80,11 @@ pub(super) fn lock_file(what: &'static str, directory: &Path) -> Result<File, Re
 
 fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Before there is a journal beside it, so that the file itself says so; of an older file once that is written back.
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     connection.pragma_update(None, "journal_mode", "wal")?;
     if connection.is_readonly(MAIN_DB)? {
         return Err(corrupt("it could be opened for writing, and its header says that it cannot be".into()));
@@ -137,6 +143,8 @@ pub(super) fn is_corrupt(error: &RepositoryError) -> bool {
         None => matches!(
             error,
             rusqlite::Error::QueryReturnedNoRows
+                // A statement that does not fit the tables: their definition is damaged.
+                | rusqlite::Error::SqlInputError { .. }
                 | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::RepositoryError;
 use super::sqlite;
 use crate::format::Id16;
+use crate::format::local::STATE_FILE;
 
 /// The newest snapshot of a dataset that this host has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl State {
     /// Opens `state.db` in a directory, making both where missing. One that is damaged is kept as `state.db.damaged`,
     /// and an empty one takes its place.
     pub fn open(directory: Option<&Path>) -> Result<State, RepositoryError> {
-        let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join("state.db"));
+        let path = directory.map_or(PathBuf::from(":memory:"), |directory| directory.join(STATE_FILE));
         match State::connect(directory, &path) {
             Err(error) if sqlite::is_corrupt(&error) => {
                 let aside = path.with_extension("db.damaged");

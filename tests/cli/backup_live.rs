@@ -37,7 +37,7 @@ fn it_captures_a_live_server_and_says_which_moment_it_has() {
 
     order(&server, "DEL a b c d");
     let ran = place.ends(3, &["backup", "--redis", &address, "--json"]);
-    ran.says("warning: 1 keys, where snapshot ").says(" had 5: was that meant?");
+    ran.says("warning: 1 key, where snapshot ").says(" had 5: was that meant?");
     assert_eq!((&ran.json()["keys"], &ran.json()["keys_counted"]), (&1.into(), &"server".into()));
     assert_eq!(ran.json()["warnings"][0]["code"], "key-drop");
 

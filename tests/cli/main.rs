@@ -1,6 +1,7 @@
 //! Each command as a user or a script meets it: text, `--json`, exit code. The real program, in directories of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod anothers_places;
 mod backup;
 mod backup_live;
 mod check;

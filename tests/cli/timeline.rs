@@ -1,5 +1,7 @@
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::place::{OFFSET, Place, fields};
 
 /// 2026-03-04T05:06:00Z
@@ -72,18 +74,69 @@ fn spans_are_told_with_their_precision_and_their_snapshots() {
     let text = place.done(&["timeline"]).text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "timeline of sessions: 0.0 % of the last day covered, 0.0 % to the second");
-    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["FROM", "TO", "LENGTH", "PRECISION", "SNAPSHOTS"]);
+    assert_eq!(
+        lines[1].split_whitespace().collect::<Vec<_>>(),
+        ["FROM", "TO", "LENGTH", "PRECISION", "KEYS", "SNAPSHOTS"]
+    );
     assert!(lines[2].contains(&format!("2026-03-04T10:36:00{OFFSET}")) && lines[2].contains("second"), "{text}");
     let json = place.done(&["timeline", "--json"]).json();
     assert_eq!(fields(&json), ["alarms", "timelines"]);
     let timeline = &json["timelines"][0];
     let wanted = ["covered_last_day", "dataset", "exact_last_day", "gaps", "server_ahead_ms", "spans", "stale"];
     assert_eq!(fields(timeline), wanted);
-    assert_eq!(fields(&timeline["spans"][0]), ["begin", "end", "first", "last", "precision", "snapshots"]);
+    let wanted = ["begin", "end", "first", "keys", "keys_counted", "last", "precision", "snapshots"];
+    assert_eq!(fields(&timeline["spans"][0]), wanted);
+    // Nobody counted what the commands leave.
+    assert_eq!(
+        (&timeline["spans"][0]["keys"], &timeline["spans"][0]["keys_counted"]),
+        (&Value::Null, &json!("commands"))
+    );
+    assert!(lines[2].contains(" ?  "), "{text}");
     assert_eq!(timeline["spans"][0]["end"], format!("2026-03-04T10:36:10.010{OFFSET}"));
     let none = place.ends(0, &["timeline", "--since", "1h"]);
     none.says("note: spans since ");
     place.ends(1, &["timeline", "--dataset", "other"]).says("no dataset is called other; there are: ");
+}
+
+/// TIME-10
+#[test]
+fn of_an_aof_that_was_copied_to_its_place_it_is_said_that_the_timeline_begins_there() {
+    let place = place();
+    // A server goes on with a copy: its last increment is of now, and the base of long ago.
+    fs::write(place.data().join("appendonlydir/appendonly.aof.2.incr.aof"), increments().1).unwrap();
+    let begins = "the AOF was copied or restored to its place: its timeline begins then";
+    let backup = ["backup", "data", "--dataset", "copy"];
+    place.ends(0, &backup).says(&format!("note: {begins}"));
+    let ran = place.ends(0, &["timeline", "--dataset", "copy"]);
+    assert!(
+        ran.text().contains("was copied or restored to its place: what it holds from before then"),
+        "{}",
+        ran.text()
+    );
+    let json = place.ends(0, &["timeline", "--json"]).json();
+    let carried = |dataset: &str| {
+        let timelines = json["timelines"].as_array().unwrap();
+        let of = timelines.iter().find(|timeline| timeline["dataset"] == dataset).unwrap();
+        of["carried"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((carried("copy"), carried("sessions")), (1, 0));
+    // It is said once: what continues it is told by the timeline alone.
+    let mut more =
+        fs::File::options().append(true).open(place.data().join("appendonlydir/appendonly.aof.2.incr.aof")).unwrap();
+    std::io::Write::write_all(&mut more, set("ten").as_bytes()).unwrap();
+    assert!(!place.ends(0, &backup).stderr.contains(begins));
+}
+
+/// A dump is counted by its structure, in the listing as on the timeline.
+#[test]
+fn spans_show_how_many_keys_their_last_snapshot_holds() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("dump.rdb"), dump(BASE)).unwrap();
+    place.backup();
+    let json = place.ends(0, &["timeline", "--json"]).json();
+    let span = &json["timelines"][0]["spans"][0];
+    assert_eq!((&span["keys"], &span["keys_counted"]), (&json!(0), &json!("structure")));
+    assert_eq!(span["keys"], place.done(&["snapshots", "--json"]).json()["snapshots"][0]["keys"]);
 }
 
 /// TIME-2, TIME-9

@@ -40,6 +40,7 @@ mod preflight;
 mod rdb_samples;
 mod restart_loss;
 mod restore_remnants;
+mod restore_progress;
 mod restore_server;
 mod restore_server_asides;
 mod restore_server_coming;

@@ -134,7 +134,7 @@ fn it_restores_tells_what_it_did_and_takes_it_back() {
     let Some(scene) = Scene::new(&["appendonly yes"]) else { return };
     let url = scene.url();
     let plan = scene.done(&["restore", &url, "--dry-run"]).stdout;
-    assert!(plan.starts_with("would restore snapshot ") && plan.contains("  1. write 1 file(s)"), "{plan}");
+    assert!(plan.starts_with("would restore snapshot ") && plan.contains("  1. write 1 file of"), "{plan}");
     let refused = scene.run(&["restore", &url]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(

@@ -18,8 +18,9 @@ use crate::cli::outcome::Outcome;
 use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, key_count, time};
 use crate::format::counts::{KeyCount, Uncounted};
-use crate::format::snapshot::Warning;
+use crate::format::snapshot::{Snapshot, Warning};
 use crate::format::summary::Summary;
+use crate::format::timeline;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
@@ -80,8 +81,9 @@ JSON:
    \"moment\": all that the server answered before this time by its clock is in
    the snapshot, or null, \"mode\": \"rdb\", \"aof\" or \"files\",
    \"holds\": \"rdb\", \"aof\", \"unknown\" which of them, or \"none\" without a dataset,
-   \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\" or
-   \"other-file-system\"}], \"left_out_more\": number of those not named,
+   \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\",
+   \"another-repository\", \"another-cache-or-state\" or \"other-file-system\"}],
+   \"left_out_more\": number of those not named,
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
    \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}],
    \"drill\": null or as in redkeep verify}
@@ -282,7 +284,10 @@ pub(super) fn outcome(
     let text = text(report, changes.as_ref()) + &drilled.map(drill::text).unwrap_or_default();
     let mut json = json::Backup::new(report, changes);
     json.drill = drilled.map(json::Drill::from);
-    let outcome = Outcome::deed(text, &json)?.in_short(in_short(report)).with_warnings(trouble);
+    let outcome = Outcome::deed(text, &json)?
+        .in_short(in_short(report))
+        .with_notes(carried(&report.snapshot))
+        .with_warnings(trouble);
     let outcome = outcome.with_warnings(report.snapshot.warnings.iter().map(warning));
     Ok(outcome.with_warnings(report.left_behind.clone()).with_alarms(&report.alarms))
 }
@@ -296,6 +301,16 @@ fn in_short(report: &Report) -> String {
     };
     let (dataset, files) = (plain(&report.snapshot.dataset), count(summary.files, "file"));
     format!("snapshot {id} of {dataset}, {files}, {}, {cost}", size(summary.bytes))
+}
+
+/// Said once of an AOF that was copied or restored to its place: its timeline begins later than its files do.
+fn carried(snapshot: &Snapshot) -> Option<String> {
+    let is_first = timeline::is_carried(snapshot) && !snapshot.facts.contains_key(timeline::CONTINUES);
+    is_first.then(|| {
+        "the AOF was copied or restored to its place: its timeline begins then, for what it holds from before may be of \
+         another dataset"
+            .into()
+    })
 }
 
 /// A stored warning on one line.
@@ -354,7 +369,7 @@ fn left_out(left: &LeftOut) -> Option<String> {
     let others: Vec<String> = left.of(|why| why == Why::NotOfDataset).map(path).collect();
     let number = others.len() as u64 + left.more;
     if number > 0 {
-        let files = if number == 1 { "1 other path".into() } else { format!("{number} other paths") };
+        let files = count(number, "other path");
         parts.push(format!("{files}, no part of the dataset ({}); --all-files takes them", some_of(&others)));
     }
     (!parts.is_empty()).then(|| parts.join(", "))

@@ -215,10 +215,13 @@ fn lost(report: &CheckReport) -> String {
     text
 }
 
-fn some_lines(lines: impl Iterator<Item = String>, count: usize) -> String {
+fn some_lines(lines: impl Iterator<Item = String>, lines_there: usize) -> String {
     let mut text: String = lines.take(SHOWN).collect();
-    if count > SHOWN {
-        text.push_str(&format!("… and {} more lines like these, all with --json\n", count - SHOWN));
+    if lines_there > SHOWN {
+        text.push_str(&format!(
+            "… and {} like these, all with --json\n",
+            count((lines_there - SHOWN) as u64, "more line")
+        ));
     }
     text
 }

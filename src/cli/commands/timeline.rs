@@ -7,15 +7,16 @@ use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{duration, short, table};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, time};
+use crate::cli::{json, key_count, time};
 use crate::format::UnixMillis;
+use crate::format::object::SnapshotName;
 use crate::format::timeline::Precision;
 use crate::operations::timeline::{Cause, Filter, Gap, Piece, Stretch, Timeline, load};
 
 /// Show which moments can be restored
 ///
 /// Shows the spans of time to which each dataset can be restored with `redkeep restore --at`, how exactly, and why there
-/// are gaps between them. Times are those of this host's clock, as --at takes them.
+/// are gaps between them. KEYS is how many keys the last of the snapshots holds, ? where that is not known. Times are those of this host's clock, as --at takes them.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -42,11 +43,14 @@ Causes of gaps:
 JSON:
   {\"timelines\": [{\"dataset\",
      \"spans\": [{\"begin\", \"end\", \"precision\": as above,
-       \"snapshots\": number of snapshots, \"first\": id, \"last\": id}],
+       \"keys\" and \"keys_counted\" of the last of its snapshots, as in
+         redkeep snapshots, \"snapshots\": number of snapshots,
+       \"first\": id, \"last\": id}],
      \"gaps\": [{\"begin\", \"end\", \"cause\": as above}],
      \"stale\": [id of a snapshot that holds no moment],
      \"damaged\": [id of a snapshot whose AOF is damaged behind what is shown],
-       not there where there is none,
+       \"carried\": [id of a snapshot whose AOF was copied or restored to its
+       place, and is shown from then on]; both not there where there is none,
      \"covered_last_day\": share from 0 to 1, \"exact_last_day\": the same of
        spans to the second, \"server_ahead_ms\": server's clock minus this
        host's}],
@@ -88,24 +92,33 @@ fn text(timeline: &Timeline) -> String {
         percent(covered.all),
         percent(covered.exact)
     );
-    let head = [("FROM", Left), ("TO", Left), ("LENGTH", Right), ("PRECISION", Left), ("SNAPSHOTS", Left)];
+    let head =
+        [("FROM", Left), ("TO", Left), ("LENGTH", Right), ("PRECISION", Left), ("KEYS", Right), ("SNAPSHOTS", Left)];
     text.push_str(&table(head, rows(timeline)));
     for stale in &timeline.stale {
         let id = short(&stale.session);
         text.push_str(&format!("snapshot {id} holds no moment: its AOF may be older than its dump\n"));
     }
-    if let Some(newest) = timeline.damaged.last() {
-        let (id, more) = (short(&newest.session), timeline.damaged.len() - 1);
-        let others = if more > 0 { format!(" (and of {more} more)") } else { String::new() };
+    let newest = |names: &[SnapshotName]| {
+        let (id, more) = (short(&names.last()?.session), names.len() - 1);
+        Some(if more > 0 { format!("{id} (and of {more} more)") } else { id })
+    };
+    if let Some(of) = newest(&timeline.carried) {
         text.push_str(&format!(
-            "the AOF of snapshot {id}{others} is damaged behind what is shown: restore --at with --nearest cuts it at its \
+            "the AOF of snapshot {of} was copied or restored to its place: what it holds from before then may be of \
+             another dataset, and is not shown\n"
+        ));
+    }
+    if let Some(of) = newest(&timeline.damaged) {
+        text.push_str(&format!(
+            "the AOF of snapshot {of} is damaged behind what is shown: restore --at with --nearest cuts it at its \
              last whole command\n"
         ));
     }
     text
 }
 
-fn rows(timeline: &Timeline) -> Vec<[String; 5]> {
+fn rows(timeline: &Timeline) -> Vec<[String; 6]> {
     let mut rows = Vec::new();
     for stretch in &timeline.stretches {
         let gap = timeline.gaps.iter().find(|gap| gap.end == stretch.begin());
@@ -115,7 +128,7 @@ fn rows(timeline: &Timeline) -> Vec<[String; 5]> {
     rows
 }
 
-fn of_piece(piece: &Piece, stretch: &Stretch) -> [String; 5] {
+fn of_piece(piece: &Piece, stretch: &Stretch) -> [String; 6] {
     let ids = match stretch.snapshots.as_slice() {
         [one] => short(&one.session),
         [first, .., last] => {
@@ -124,10 +137,10 @@ fn of_piece(piece: &Piece, stretch: &Stretch) -> [String; 5] {
         [] => String::new(),
     };
     let [from, to, length] = times(piece.begin, piece.end, stretch.clock);
-    [from, to, length, precision(piece.precision).into(), ids]
+    [from, to, length, precision(piece.precision).into(), key_count::cell(stretch.keys), ids]
 }
 
-fn of_gap(gap: &Gap, clock: i64) -> [String; 5] {
+fn of_gap(gap: &Gap, clock: i64) -> [String; 6] {
     let why = match gap.cause {
         Cause::Rewrite => "rewritten, or off, in between",
         Cause::Restart => "another server process",
@@ -137,7 +150,7 @@ fn of_gap(gap: &Gap, clock: i64) -> [String; 5] {
         Cause::Damage => "AOF damaged",
     };
     let [from, to, length] = times(gap.begin, gap.end, clock);
-    [from, to, length, "gap".into(), why.into()]
+    [from, to, length, "gap".into(), String::new(), why.into()]
 }
 
 fn times(begin: UnixMillis, end: UnixMillis, clock: i64) -> [String; 3] {

@@ -122,6 +122,7 @@ impl LeftOutOf {
             Why::Own(Whose::AnotherRepository) => "another-repository",
             Why::Own(Whose::Cache) => "cache",
             Why::Own(Whose::State) => "state",
+            Why::Own(Whose::AnotherPlace) => "another-cache-or-state",
             Why::OtherFileSystem => "other-file-system",
             Why::NotOfDataset => "not-of-dataset",
         };

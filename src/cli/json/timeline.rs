@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{AlarmOf, alarms};
 use crate::cli::commands::timeline::{cause, precision};
+use crate::cli::key_count;
 use crate::cli::time::{exact, of_host};
 use crate::operations::timeline::{Piece, Stretch, Timeline};
 use crate::repository::Alarm;
@@ -24,6 +25,8 @@ struct OfDataset {
     stale: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    carried: Vec<String>,
     covered_last_day: f64,
     exact_last_day: f64,
     server_ahead_ms: i64,
@@ -35,6 +38,8 @@ struct Span {
     begin: String,
     end: String,
     precision: &'static str,
+    keys: Option<u64>,
+    keys_counted: &'static str,
     snapshots: usize,
     first: Option<String>,
     last: Option<String>,
@@ -61,6 +66,8 @@ impl From<&Timeline> for OfDataset {
             begin: exact(of_host(piece.begin, stretch.clock)),
             end: exact(of_host(piece.end, stretch.clock)),
             precision: precision(piece.precision),
+            keys: stretch.keys.keys(),
+            keys_counted: key_count::word(stretch.keys),
             snapshots: stretch.snapshots.len(),
             first: stretch.snapshots.first().map(id),
             last: stretch.snapshots.last().map(id),
@@ -78,6 +85,7 @@ impl From<&Timeline> for OfDataset {
                 .collect(),
             stale: timeline.stale.iter().map(id).collect(),
             damaged: timeline.damaged.iter().map(id).collect(),
+            carried: timeline.carried.iter().map(id).collect(),
             covered_last_day: timeline.covered.all as f64 / 1000.0,
             exact_last_day: timeline.covered.exact as f64 / 1000.0,
             server_ahead_ms: timeline.clock,

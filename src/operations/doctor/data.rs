@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Options, Report, below};
 use crate::format::UnixMillis;
+use crate::format::counts::count;
 use crate::format::snapshot::Role;
 use crate::operations::restore::kept_aside;
 use crate::rdb::{HEADER_PEEK, looks_like_rdb};
@@ -81,7 +82,7 @@ fn tell_aside(here: &Path, directory: &Path, state: Option<&Path>, report: &mut 
     let sizes = kept.iter().flat_map(|path| walkdir::WalkDir::new(path).into_iter().flatten());
     let sizes = sizes.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file);
     let bytes: u64 = sizes.map(|file| file.len()).sum();
-    let places = if kept.len() == 1 { "1 place".into() } else { format!("{} places", kept.len()) };
+    let places = count(kept.len() as u64, "place");
     if let Some(needed) = kept.last() {
         report.notes.push(format!(
             "what restores into {} replaced is kept in {places}, {}: an undo needs {}; what else there is can be removed",

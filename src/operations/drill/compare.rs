@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{Basis, Bounds, Counted};
+use crate::format::counts::count;
 use crate::format::databases::Between;
 use crate::redis::server::Types;
 
@@ -29,8 +30,9 @@ pub(super) fn compare(basis: &Basis, found: &BTreeMap<u64, Types>) -> Comparison
         Basis::Unknown(_, Some((keys, expiring))) if held < keys.saturating_sub(*expiring).div_ceil(2) => Comparison {
             expired: 0,
             problems: vec![format!(
-                "it came up {}; the live server held {keys} keys when it was captured",
-                if held == 0 { "empty".into() } else { format!("with {held} keys") }
+                "it came up {}; the live server held {} when it was captured",
+                if held == 0 { "empty".into() } else { format!("with {}", count(held, "key")) },
+                count(*keys, "key")
             )],
         },
         Basis::Unknown(..) => Comparison::default(),
@@ -46,11 +48,17 @@ fn compare_bounded(bounds: &Bounds, found: &BTreeMap<u64, Types>) -> Comparison 
         let keys: u64 = found.get(&number).map_or(0, |types| types.values().sum());
         let least = of.least.saturating_sub(bounds.slack);
         if keys > of.most.saturating_add(bounds.slack) {
-            comparison.problems.push(format!("database {number} holds {keys} keys; the server counted {}", of.most));
+            comparison.problems.push(format!(
+                "database {number} holds {}; the server counted {}",
+                count(keys, "key"),
+                of.most
+            ));
         } else if keys < least.saturating_sub(of.expiring) {
             comparison.problems.push(format!(
-                "database {number} holds {keys} keys; the server counted {}, of which at most {} can have expired",
-                of.least, of.expiring
+                "database {number} holds {}; the server counted {}, of which at most {} can have expired",
+                count(keys, "key"),
+                of.least,
+                of.expiring
             ));
         } else {
             comparison.expired = comparison.expired.saturating_add(least.saturating_sub(keys));
@@ -68,26 +76,28 @@ fn compare_counted(counted: &Counted, found: &BTreeMap<u64, Types>, held: u64) -
         let types = found.get(number).unwrap_or(&nothing);
         let keys: u64 = types.values().sum();
         match database.keys.checked_sub(keys) {
-            None => comparison.too_many(*number, "keys", keys, database.keys),
+            None => comparison.too_many(*number, &count(keys, "key"), database.keys),
             Some(missing) if missing > database.expiring => comparison.problems.push(format!(
-                "database {number} holds {keys} keys; {} were captured, of which at most {} can have expired",
-                database.keys, database.expiring
+                "database {number} holds {}; captured were {}, of which at most {} can have expired",
+                count(keys, "key"),
+                database.keys,
+                database.expiring
             )),
             Some(missing) => comparison.expired += missing,
         }
         for (name, keys) in as_counted(types) {
             let captured = database.types.get(name).copied().unwrap_or(0);
             if keys > captured {
-                comparison.too_many(*number, &format!("keys of type {name}"), keys, captured);
+                comparison.too_many(*number, &format!("{} of type {name}", count(keys, "key")), captured);
             }
         }
     }
     let unknown = found.iter().filter(|(number, _)| are_all_told && !counted.databases.contains_key(number));
     for (number, types) in unknown {
-        comparison.too_many(*number, "keys", types.values().sum(), 0);
+        comparison.too_many(*number, &count(types.values().sum(), "key"), 0);
     }
     if held > counted.keys {
-        comparison.problems.push(format!("it holds {held} keys; {} were captured", counted.keys));
+        comparison.problems.push(format!("it holds {}; captured were {}", count(held, "key"), counted.keys));
     }
     comparison
 }
@@ -102,8 +112,8 @@ fn as_counted(types: &Types) -> BTreeMap<&str, u64> {
 }
 
 impl Comparison {
-    fn too_many(&mut self, database: u64, what: &str, found: u64, captured: u64) {
-        self.problems.push(format!("database {database} holds {found} {what}; {captured} were captured"));
+    fn too_many(&mut self, database: u64, found: &str, captured: u64) {
+        self.problems.push(format!("database {database} holds {found}; captured were {captured}"));
     }
 }
 
@@ -133,7 +143,7 @@ mod tests {
         let some = of(&[("string", 3), ("hash", 1)], &[("ReJSON-RL", 1)]);
         assert_eq!((some.expired, some.problems.len()), (3, 0));
         let more = of(&[("string", 3)], &[("ReJSON-RL", 1)]);
-        assert_eq!(more.problems, ["database 0 holds 3 keys; 7 were captured, of which at most 3 can have expired"]);
+        assert_eq!(more.problems, ["database 0 holds 3 keys; captured were 7, of which at most 3 can have expired"]);
         assert_eq!(of(&[("string", 5), ("hash", 2)], &[]).problems.len(), 1);
         assert_eq!(compare(&basis(), &BTreeMap::new()).problems.len(), 2, "an empty server");
     }
@@ -141,7 +151,7 @@ mod tests {
     #[test]
     fn no_key_may_be_too_many_or_of_another_type() {
         let other = of(&[("string", 4), ("hash", 3)], &[("ReJSON-RL", 1)]);
-        assert_eq!(other.problems, ["database 0 holds 3 keys of type hash; 2 were captured"]);
+        assert_eq!(other.problems, ["database 0 holds 3 keys of type hash; captured were 2"]);
         let more = of(&[("string", 5), ("hash", 2), ("set", 1)], &[("ReJSON-RL", 1)]);
         assert_eq!(more.problems.len(), 3, "{more:?}");
         let elsewhere = compare(&basis(), &[(0, types(&[("string", 5), ("hash", 2)])), (4, types(&[("x", 1)]))].into());

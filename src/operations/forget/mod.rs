@@ -11,6 +11,7 @@ use super::list::{Filter, Selector, select, snapshots};
 use super::timeline::{Holdings, Loss};
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
+use crate::format::counts::count;
 use crate::format::object::SnapshotName;
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
 
@@ -215,7 +216,10 @@ fn by_policy(
     match verdicts.iter().flat_map(|verdict| &verdict.reasons).any(Reason::is_policy) {
         true => Ok(Some(Dataset { name, verdicts, timeline: None })),
         false => Err(OperationError::Refused {
-            what: format!("the policy keeps none of the {} snapshots of dataset {name} it is about", verdicts.len()),
+            what: format!(
+                "the policy keeps none of dataset {name}, of which it is about {}",
+                count(verdicts.len() as u64, "snapshot")
+            ),
             hint: "nothing was forgotten; look for a mistyped tag, or keep at least one with --keep-last 1".into(),
         }),
     }

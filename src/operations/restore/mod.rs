@@ -14,6 +14,7 @@ mod place;
 mod seeking;
 pub mod server;
 mod stage;
+mod watched;
 mod write_back;
 
 use std::path::{Path, PathBuf};
@@ -159,7 +160,7 @@ fn restore_once(
     claim.target().check_space(bytes)?;
     let staging = Staging::create(&claim)?;
     let (made_good, mut unset) = staging.fill(repository, &files, observer)?;
-    let cut = goal.map(|goal| cut_held(staging.held(), &files, goal)).transpose()?;
+    let cut = goal.map(|goal| cut_held(staging.held(), &files, goal, observer)).transpose()?;
     let (aside, of_directory) = staging.put_in_place()?;
     unset.extend(of_directory);
     Ok((Report { aside, made_good, unset, ..report }, cut))
@@ -242,9 +243,9 @@ fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationEr
 }
 
 /// Cuts what lies in a directory that is held. What fails is told by the names people know.
-fn cut_held(held: &Held, files: &[&File], goal: &Goal) -> Result<Cut, OperationError> {
+fn cut_held(held: &Held, files: &[&File], goal: &Goal, observer: &dyn Observer) -> Result<Cut, OperationError> {
     let reached = held.reached();
-    cut(&reached, files, goal).map_err(|error| match error {
+    cut(&reached, files, goal, observer).map_err(|error| match error {
         OperationError::Target { action, path, source } => {
             let path = match Path::new(&path).strip_prefix(&reached) {
                 Ok(below) => held.path().join(below).display().to_string(),

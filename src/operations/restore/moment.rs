@@ -9,10 +9,12 @@ use std::path::Path;
 
 use super::below;
 use super::seeking::{Part, find, follow};
+use super::watched::Watched;
 use crate::aof::{Entry, FileType, FoundCommand, Manifest};
 use crate::format::snapshot::{File, Mark, Role};
-use crate::operations::OperationError;
+use crate::operations::{Observer, OperationError};
 use crate::redis::inspect;
+use crate::repository::RepositoryError;
 
 /// The moment a directory is cut back to. Times are those of the server's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,17 +87,23 @@ pub struct Cut {
 /// Cuts the AOF of a directory that holds the files of a snapshot. The files are those that are there, with their roles.
 ///
 /// TIME-9: later increments go, the manifest names what is left, and what was cut is read again.
-pub fn cut(root: &Path, files: &[&File], goal: &Goal) -> Result<Cut, OperationError> {
+pub fn cut(root: &Path, files: &[&File], goal: &Goal, observer: &dyn Observer) -> Result<Cut, OperationError> {
     let manifest = files.iter().find(|file| file.role == Role::Manifest);
     let parts = match manifest {
         Some(manifest) => Part::of_manifest(manifest, &read_manifest(&below(root, manifest))?),
         None => Part::of_single(files),
     };
     let place = |part: &Part| root.join(OsStr::from_bytes(&part.path));
+    let sizes: u64 = parts.iter().filter_map(|part| Some(fs::metadata(place(part)).ok()?.len())).sum();
+    observer.begin("looking for where to cut the AOF", Some(sizes));
     let found = find(&parts, goal, &mut |part, aim, second| {
         let fails = |error| OperationError::target("read", &place(part), error);
-        let mut file = fs::File::open(place(part)).map_err(fails)?;
-        follow(&mut file, aim, second).map_err(fails)
+        let input = fs::File::open(place(part)).map_err(fails)?;
+        let followed = follow(&mut Watched { input, observer }, aim, second);
+        match observer.interrupted() {
+            true => Err(RepositoryError::Interrupted.into()),
+            false => followed.map_err(fails),
+        }
     })?;
     let (Some(part), later) = (parts.get(found.part), parts.get(found.part + 1..).unwrap_or_default()) else {
         return Err(nothing("the snapshot has no AOF".into()));

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::below;
+use super::watched::Watched;
 use crate::aof::{UseFinder, Uses};
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::{Observer, OperationError};
@@ -46,6 +47,7 @@ impl Needs {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other,
             };
+            observer.begin("reading what is needed", Some(file.size));
             let mut input =
                 Watched { input: opened.map_err(|error| OperationError::target("read", &place, error))?, observer };
             let read = needs.read(&mut input);
@@ -66,7 +68,7 @@ impl Needs {
         let mut needs = Needs::default();
         for file in files.iter().filter(|file| is_loaded(file)) {
             let (_, recipe) = file.content().map_err(|malformed| RepositoryError::damaged("snapshot", malformed))?;
-            observer.begin("reading", Some(file.size));
+            observer.begin("reading what is needed", Some(file.size));
             let reader = ChunkReader::new(repository);
             thread::scope(|scope| {
                 let (sender, receiver) = sync_channel::<Vec<u8>>(UNDER_WAY);
@@ -128,21 +130,6 @@ fn is_loaded(file: &File) -> bool {
         Role::Manifest | Role::History | Role::Other | Role::Config => false,
     };
     is_loaded && file.kind == FileKind::File
-}
-
-/// A file that is read until somebody wants to stop.
-struct Watched<'o> {
-    input: fs::File,
-    observer: &'o dyn Observer,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.observer.interrupted() {
-            true => Err(io::Error::other("stopped")),
-            false => self.input.read(buffer),
-        }
-    }
 }
 
 /// What comes from another thread, as one input.

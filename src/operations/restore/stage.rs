@@ -17,6 +17,7 @@ use super::beside::{make, sync_directory};
 use super::place::Claim;
 use super::write_back::{sync_all, write_back};
 use crate::format::Malformed;
+use crate::format::counts::count;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::held::{Held, give};
 use crate::operations::{Observer, OperationError};
@@ -291,11 +292,14 @@ impl Unset {
     }
 
     fn lines(self) -> Vec<String> {
-        let owner = |((uid, gid), (count, error)): (_, (_, io::Error))| {
-            format!("owner {uid}:{gid} of {count} paths could not be set: {error}")
+        let owner = |((uid, gid), (paths, error)): (_, (_, io::Error))| {
+            format!("owner {uid}:{gid} of {} could not be set: {error}", count(paths, "path"))
         };
-        let other =
-            |what| move |(count, error): (u64, io::Error)| format!("{what} of {count} paths could not be set: {error}");
+        let other = |what| {
+            move |(paths, error): (u64, io::Error)| {
+                format!("{what} of {} could not be set: {error}", count(paths, "path"))
+            }
+        };
         let others = [self.modes.map(other("the mode")), self.times.map(other("the time"))];
         self.owners.into_iter().map(owner).chain(others.into_iter().flatten()).collect()
     }

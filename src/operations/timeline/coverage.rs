@@ -213,6 +213,7 @@ mod tests {
             run: None,
             continues: continues.map(name),
             is_damaged: false,
+            is_carried: false,
         }
     }
 

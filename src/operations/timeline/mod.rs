@@ -6,8 +6,11 @@ mod moments;
 pub(super) mod proof;
 mod searching;
 
+use std::collections::BTreeMap;
+
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
+use crate::format::counts::{KeyCount, Uncounted};
 use crate::format::object::SnapshotName;
 use crate::format::timeline::{Nothing, Precision, Reach};
 use crate::repository::{Alarm, Repository, Span};
@@ -39,6 +42,8 @@ pub struct Timeline {
     pub stale: Vec<SnapshotName>,
     /// Snapshots whose AOF is damaged: behind what they hold, there is only its last whole command.
     pub damaged: Vec<SnapshotName>,
+    /// Snapshots whose AOF was copied or restored to its place: what it holds from before then is not shown.
+    pub carried: Vec<SnapshotName>,
     /// How much of the last day is covered.
     pub covered: Covered,
     /// Server's clock minus the host's, as the newest snapshot tells it, in milliseconds.
@@ -54,6 +59,8 @@ pub struct Stretch {
     pub snapshots: Vec<SnapshotName>,
     /// Server's clock minus the host's, in milliseconds.
     pub clock: i64,
+    /// Keys of the last of its snapshots.
+    pub keys: KeyCount,
     reach: Reach,
 }
 
@@ -119,7 +126,13 @@ impl Stretch {
     }
 
     fn of(span: &Span, reach: Reach) -> Stretch {
-        Stretch { pieces: pieces(&reach), snapshots: vec![span.name], clock: span.clock, reach }
+        Stretch {
+            pieces: pieces(&reach),
+            snapshots: vec![span.name],
+            clock: span.clock,
+            keys: KeyCount::Unknown(Uncounted::NotCounted),
+            reach,
+        }
     }
 
     /// TIME-7: the later snapshot continues the last one; or it continues one that was forgotten, and has the same begin.
@@ -197,7 +210,8 @@ fn timeline(spans: &[Span], now: UnixMillis) -> Timeline {
     let clock = spans.last().map_or(0, |span| span.clock);
     let dataset = spans.first().map(|span| span.dataset.clone()).unwrap_or_default();
     let damaged = spans.iter().filter(|span| span.is_damaged).map(|span| span.name).collect();
-    Timeline { dataset, covered: covered(&stretches, now), stretches, gaps, stale, damaged, clock }
+    let carried = spans.iter().filter(|span| span.is_carried).map(|span| span.name).collect();
+    Timeline { dataset, covered: covered(&stretches, now), stretches, gaps, stale, damaged, carried, clock }
 }
 
 /// Whether a moment lies between. Where there are seconds, the state of one is that at its end, and its begin is no gap.
@@ -246,6 +260,12 @@ fn covered(stretches: &[Stretch], now: UnixMillis) -> Covered {
 pub fn load(repository: &Repository, filter: &Filter) -> Result<(Vec<Timeline>, Vec<Alarm>), OperationError> {
     let alarms = repository.refresh()?;
     let mut all = timelines(&repository.spans()?, repository.ambient().now());
+    let keys: BTreeMap<SnapshotName, KeyCount> =
+        repository.kept_snapshots()?.into_iter().map(|info| (info.name, info.keys)).collect();
+    for stretch in all.iter_mut().flat_map(|timeline| &mut timeline.stretches) {
+        let known = stretch.snapshots.last().and_then(|last| keys.get(last));
+        stretch.keys = known.copied().unwrap_or(stretch.keys);
+    }
     all.retain(|timeline| filter.dataset.as_ref().is_none_or(|dataset| *dataset == timeline.dataset));
     if let Some(since) = filter.since {
         for timeline in &mut all {

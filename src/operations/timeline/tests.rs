@@ -22,6 +22,7 @@ fn span(number: u8, times: (u64, u64), precision: Precision, continues: Option<u
         run: None,
         continues: continues.map(name),
         is_damaged: false,
+        is_carried: false,
     }
 }
 

@@ -10,6 +10,7 @@ use super::options::{CaptureOptions, Own, Whose};
 use super::patterns::Patterns;
 use super::told::Told;
 use crate::aof::manifest_name;
+use crate::format::local::{CATALOG_FILE, HEAD, STATE_FILE, is_database};
 use crate::format::object::Kind;
 use crate::format::sealing::{HEADER, Header};
 use crate::held::FileStamp;
@@ -68,10 +69,25 @@ impl<'t> Choice<'t> {
         self.own.iter().find(|(own, _)| *own == id).map(|(_, whose)| *whose)
     }
 
-    /// The same of what stands there, which may be a repository that nobody named.
-    pub(super) fn whose_place(&self, path: &[u8], place: &Path, metadata: &Metadata) -> Option<Whose> {
-        let is_another = || !self.include.matches(path) && is_repository(place);
-        self.whose(metadata).or_else(|| is_another().then_some(Whose::AnotherRepository))
+    /// Whose place a directory is that nobody named, by what stands in it.
+    pub(super) fn whose_place(&self, place: &Path) -> Option<Whose> {
+        let is_place = || [CATALOG_FILE, STATE_FILE].iter().any(|name| is_database_of_redkeep(&place.join(name)));
+        match is_repository(place) {
+            true => Some(Whose::AnotherRepository),
+            false => is_place().then_some(Whose::AnotherPlace),
+        }
+    }
+
+    /// The same of a file that stands in no directory of its own: a database of redkeep, or what is kept beside one.
+    pub(super) fn whose_file(&self, path: &[u8], place: &Path) -> Option<Whose> {
+        let is_of = |name: &&str| {
+            let beside =
+                ["", "-wal", "-shm", ".damaged", ".lock"].iter().map(|end| [name.as_bytes(), end.as_bytes()].concat());
+            let lock = name.strip_suffix(".db").map(|stem| format!("{stem}.lock").into_bytes());
+            beside.chain(lock).any(|beside| beside == file_name(path))
+        };
+        let name = [CATALOG_FILE, STATE_FILE].into_iter().find(is_of)?;
+        is_database_of_redkeep(&place.with_file_name(name)).then_some(Whose::AnotherPlace)
     }
 
     /// A directory that is a place of redkeep's, or is in one, is no data directory.
@@ -86,11 +102,19 @@ impl<'t> Choice<'t> {
                     Whose::AnotherRepository => "it is a repository of redkeep",
                     Whose::Cache => "it is in redkeep's own cache directory, or is it",
                     Whose::State => "it is in redkeep's own state directory, or is it",
+                    Whose::AnotherPlace => "it is a place of another redkeep",
                 },
                 hint: "move one of them: a data directory holds what a server keeps there, and nothing of redkeep",
             }),
         }
     }
+}
+
+/// Whether a file is an SQLite file that says that it is redkeep's.
+fn is_database_of_redkeep(path: &Path) -> bool {
+    let Ok(Opening::File(file, _)) = open(path, false) else { return false };
+    let mut head = [0; HEAD];
+    file.read_exact_at(&mut head, 0).is_ok() && is_database(&head)
 }
 
 /// Whether a directory is a repository: its `config` says so in the clear.

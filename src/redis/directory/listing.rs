@@ -167,7 +167,11 @@ impl Walk<'_> {
         if !listed.metadata.is_file() && !listed.metadata.is_symlink() {
             return Ok(());
         }
+        let is_named = self.choice.include.matches(&listed.path) || self.choice.names(&listed.path);
         match self.takes(&listed, below.taken) {
+            true if let Some(whose) = self.choice.whose_file(&listed.path, &listed.place).filter(|_| !is_named) => {
+                self.listing.left.push(listed.path, Why::Own(whose));
+            }
             true => self.take(listed),
             false if is_top_level && !self.choice.whole && !is_left_out(&listed.path) => {
                 self.listing.left.push(listed.path, Why::NotOfDataset);
@@ -179,12 +183,16 @@ impl Walk<'_> {
 
     /// CAPTURE-4: another file system is gone into only where it holds an AOF, or is included.
     fn judge_directory(&mut self, listed: Listed, taken: bool, next: &mut VecDeque<Below>) -> Result<(), RedisError> {
-        if let Some(whose) = self.choice.whose_place(&listed.path, &listed.place, &listed.metadata) {
+        if let Some(whose) = self.choice.whose(&listed.metadata) {
             self.listing.left.push(listed.path, Why::Own(whose));
             return Ok(());
         }
         let is_top_level = parent(&listed.path).is_empty();
         let is_wanted = self.choice.include.matches(&listed.path) || (is_top_level && self.is_aof_directory(&listed));
+        if let Some(whose) = self.choice.whose_place(&listed.place).filter(|_| !is_wanted) {
+            self.listing.left.push(listed.path, Why::Own(whose));
+            return Ok(());
+        }
         if is_left_out(&listed.path) && !is_wanted {
             return Ok(());
         }

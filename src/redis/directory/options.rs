@@ -46,6 +46,8 @@ pub enum Whose {
     Cache,
     /// What this host has seen of repositories.
     State,
+    /// Those of another user or another host, by what they hold.
+    AnotherPlace,
 }
 
 impl fmt::Display for Whose {
@@ -55,6 +57,7 @@ impl fmt::Display for Whose {
             Whose::AnotherRepository => "another repository of redkeep",
             Whose::Cache => "redkeep's own cache",
             Whose::State => "redkeep's own state",
+            Whose::AnotherPlace => "cache or state of another user's redkeep",
         })
     }
 }

@@ -16,6 +16,7 @@ use super::dump_file::{self, DumpStamp, began};
 use super::info::Info;
 use super::room::Room;
 use super::watch::{Pauses, Watch};
+use crate::format::counts::count;
 use crate::format::snapshot::Warning;
 use crate::redis::RedisError;
 
@@ -142,8 +143,8 @@ impl<'a> Saver<'a> {
             code: "flush-while-saving".into(),
             path: Vec::new().into(),
             message: format!(
-                "a save was ended before it was done, and of {before} keys {after} were left for the next one: was it \
-                 flushed on purpose?"
+                "a save was ended before it was done, and of {} the next one found {after}: was it flushed on purpose?",
+                count(before, "key")
             ),
         })
     }
@@ -282,7 +283,7 @@ impl Movement {
         }
         let still = self.since.elapsed();
         let keys = info.number("current_save_keys_processed").zip(info.number("current_save_keys_total"));
-        let keys = keys.map_or(String::new(), |(done, total)| format!(" ({done} of {total} keys)"));
+        let keys = keys.map_or(String::new(), |(done, total)| format!(" ({done} of {})", count(total, "key")));
         if still >= self.patience.given_up {
             return Err(RedisError::Server {
                 what: format!("{what}, and has not come on for {} s{keys}", still.as_secs()),
@@ -348,6 +349,6 @@ fn proved(dump: &Path, asked: Asked) -> Result<Option<DumpStamp>, RedisError> {
 fn say_progress(info: &Info, watch: &Watch<'_>) {
     let done = info.number("current_save_keys_processed").zip(info.number("current_save_keys_total"));
     if let Some((done, total)) = done.filter(|(_, total)| *total > 0) {
-        (watch.say)(&format!("the server saves: {done} of {total} keys"));
+        (watch.say)(&format!("the server saves: {done} of {}", count(total, "key")));
     }
 }

@@ -25,6 +25,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::error::{CATALOG, RepositoryError};
 use super::sqlite;
 use crate::format::Id16;
+use crate::format::local::CATALOG_FILE;
 
 pub use forgotten::ForgottenRecord;
 pub(super) use lineage::Lineage;
@@ -37,7 +38,7 @@ pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 11;
+const SCHEMA: i64 = 13;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;
@@ -60,10 +61,11 @@ CREATE TABLE snapshots (name TEXT PRIMARY KEY, tombstone INTEGER NOT NULL, datas
     bytes INTEGER NOT NULL, new_bytes INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, place INTEGER NOT NULL, keys INTEGER,
     counted TEXT NOT NULL, falls TEXT, told BLOB, sum BLOB NOT NULL) STRICT;
 -- What snapshots hold of the time of their datasets: milliseconds of the server's clock; annotated: a second of it;
--- damaged: their AOF ends before its files do.
+-- damaged: their AOF ends before its files do; carried: it begins after they do.
 CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTEGER NOT NULL, sequence INTEGER NOT NULL,
     begin INTEGER, end INTEGER, precision INTEGER, annotated INTEGER, stale INTEGER NOT NULL, taken INTEGER NOT NULL,
-    clock INTEGER NOT NULL, run TEXT, continues TEXT, damaged INTEGER NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    clock INTEGER NOT NULL, run TEXT, continues TEXT, damaged INTEGER NOT NULL, carried INTEGER NOT NULL,
+    sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE marks (snapshot TEXT NOT NULL, number INTEGER NOT NULL, path BLOB NOT NULL, offset INTEGER NOT NULL,
     time INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (snapshot, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
@@ -114,7 +116,7 @@ impl Catalog {
 
     /// The file in a directory, or `None` where it is of another repository or schema.
     fn open_shared(directory: &Path, repository: Id16) -> Result<Option<Catalog>, RepositoryError> {
-        let path = directory.join("catalog.db");
+        let path = directory.join(CATALOG_FILE);
         let lock = sqlite::lock_file(CATALOG, directory)?;
         flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed(CATALOG, &path, error))?;
         let connection = sqlite::open(CATALOG, Some(directory), &path)?;
@@ -124,7 +126,7 @@ impl Catalog {
 
     /// Makes the file anew. While another process has it open a private catalog does as well, at the price of building it.
     pub fn replace(directory: &Path, repository: Id16) -> Result<Catalog, RepositoryError> {
-        let path = directory.join("catalog.db");
+        let path = directory.join(CATALOG_FILE);
         let lock = sqlite::lock_file(CATALOG, directory)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Catalog::private(repository);

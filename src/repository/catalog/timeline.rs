@@ -30,10 +30,12 @@ pub struct Span {
     pub continues: Option<SnapshotName>,
     /// Bytes behind what it holds are no commands, or none that a server would load.
     pub is_damaged: bool,
+    /// Its AOF was carried to its place by a copy or a restore: what it holds from before then is no moment.
+    pub is_carried: bool,
 }
 
-const COLUMNS: &str = "snapshot, dataset, place, sequence, begin, end, precision, annotated, stale, taken, clock, run, continues, damaged";
-const COLUMN_COUNT: usize = 14;
+const COLUMNS: &str = "snapshot, dataset, place, sequence, begin, end, precision, annotated, stale, taken, clock, run, continues, damaged, carried";
+const COLUMN_COUNT: usize = 15;
 
 /// Forgotten ones hold nothing that may be promised.
 const KEPT: &str = "NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.snapshot = spans.snapshot)";
@@ -54,7 +56,7 @@ pub(super) fn add(
     let sum = Value::Blob(sqlite::sum(values.iter().map(ValueRef::from)));
     let sql = format!(
         "INSERT INTO spans ({COLUMNS}, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-         ?15)"
+         ?15, ?16)"
     );
     transaction.prepare_cached(&sql)?.execute(params_from_iter(values.into_iter().chain([sum])))?;
     let mut insert = transaction.prepare_cached("INSERT INTO marks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -165,6 +167,7 @@ fn values(name: &SnapshotName, snapshot: &Snapshot) -> [Value; COLUMN_COUNT] {
         fact("server.run-id"),
         fact(timeline::CONTINUES),
         Value::Integer(i64::from(timeline::is_damaged(snapshot))),
+        Value::Integer(i64::from(timeline::is_carried(snapshot))),
     ]
 }
 
@@ -204,5 +207,6 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Span> {
         // What a snapshot says of another may be anything.
         continues: row.get::<_, Option<String>>(12)?.and_then(|name| SnapshotName::parse(&name)),
         is_damaged: row.get::<_, i64>(13)? == 1,
+        is_carried: row.get::<_, i64>(14)? == 1,
     })
 }

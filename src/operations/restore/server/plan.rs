@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use super::source::{Form, Source};
 use super::target::{Names, Target};
 use super::{Consent, Method, Options, Ttl, preflight, quiet};
+use crate::format::counts::count;
 use crate::redis::RedisError;
 
 /// By which way a dataset gets into a server.
@@ -120,9 +121,9 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves
     let main = entries.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let aof = target.names.aof.to_string_lossy();
     let mut steps = vec![format!(
-        "write {} file(s) of the snapshot ({} bytes) to a staging directory in {directory}{}, and compare them with what was stored",
-        source.files.len(),
-        source.bytes(),
+        "write {} of the snapshot ({}) to a staging directory in {directory}{}, and compare them with what was stored",
+        count(source.files.len() as u64, "file"),
+        count(source.bytes(), "byte"),
         if is_running { ", while the server goes on" } else { "" }
     )];
     steps.extend(match way {

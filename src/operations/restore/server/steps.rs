@@ -71,7 +71,7 @@ impl Place {
         self.probe(staging, plan)?;
         let fetched = || fetch(repository, source, staging, target, observer);
         let (files, made_good) = second_look(repository, |_| true, fetched)?;
-        let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal)).transpose()?;
+        let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal, observer)).transpose()?;
         let mut needs = Needs::default();
         if !source.is_known_by_facts() {
             observer.begin("looking at what the files need", None);
@@ -316,9 +316,9 @@ pub(super) struct Restored<'a> {
 }
 
 /// Cuts the AOF in the directory `files`, in which its files stand under their names.
-fn cut_back(source: &Source, files: &Held, goal: &Goal) -> Result<Cut, OperationError> {
+fn cut_back(source: &Source, files: &Held, goal: &Goal, observer: &dyn Observer) -> Result<Cut, OperationError> {
     let all: Vec<&File> = source.files.iter().collect();
-    cut_held(files, &all, &goal.by_name())
+    cut_held(files, &all, &goal.by_name(), observer)
 }
 
 /// Writes the files of the dataset to a directory, for the caller only, and compares them.

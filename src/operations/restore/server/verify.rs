@@ -10,6 +10,7 @@ use super::source::{Asked, Expected};
 use super::target::Target;
 use super::{Consent, Options};
 use crate::aof::manifest_name;
+use crate::format::counts::count;
 use crate::redis::RedisError;
 use crate::redis::server::{Address, Info, Server};
 
@@ -94,7 +95,7 @@ pub(super) fn ask(
     // It counts from its start.
     let evicted = info.number("evicted_keys").unwrap_or(0);
     if evicted > 0 {
-        verified.lines.push(format!("{evicted} keys were evicted: they do not fit its maxmemory"));
+        verified.lines.push(format!("evicted because they do not fit its maxmemory: {}", count(evicted, "key")));
     }
     let wrong_before = verified.wrong.len();
     let may_evict = options.consents.contains(&Consent::Eviction);
@@ -159,17 +160,17 @@ impl Verified {
     /// Keys that had an expiry may be gone; clients may have written already.
     fn judge(&mut self, number: u64, keys: u64, wanted: u64, expiring: u64, and_commands: bool) {
         let least = wanted.saturating_sub(expiring);
+        let held = count(keys, "key");
         let line = match keys {
-            _ if and_commands => format!("{keys} keys after the commands of the AOF, {wanted} in its base"),
-            _ if keys == wanted => format!("{keys} keys, as in the snapshot"),
-            _ if keys > wanted => format!("{keys} keys, {} more than in the snapshot: clients write", keys - wanted),
+            _ if and_commands => format!("{held} after the commands of the AOF, {wanted} in its base"),
+            _ if keys == wanted => format!("{held}, as in the snapshot"),
+            _ if keys > wanted => format!("{held}, {} more than in the snapshot: clients write", keys - wanted),
             _ if keys >= least => format!(
-                "{keys} keys, {} fewer than in the snapshot, where {expiring} could expire: they did since",
+                "{held}, {} fewer than in the snapshot, where {expiring} could expire: they did since",
                 wanted - keys
             ),
             _ => {
-                let line =
-                    format!("db{number}: {keys} keys, the snapshot has {wanted}, {expiring} of which can expire");
+                let line = format!("db{number}: {held}, the snapshot has {wanted}, {expiring} of which can expire");
                 self.wrong.push(line);
                 return;
             }
@@ -180,18 +181,19 @@ impl Verified {
     /// The same, of what the server counted when its AOF was captured.
     fn judge_asked(&mut self, number: u64, keys: u64, asked: Asked) {
         let Asked { least, most, expiring } = asked;
+        let held = count(keys, "key");
         let line = match keys {
             _ if keys > most => {
-                format!("{keys} keys, {} more than the captured server counted: clients write", keys - most)
+                format!("{held}, {} more than the captured server counted: clients write", keys - most)
             }
-            _ if keys >= least => format!("{keys} keys, as the captured server counted"),
+            _ if keys >= least => format!("{held}, as the captured server counted"),
             _ if keys >= asked.fewest() => format!(
-                "{keys} keys, {} fewer than the captured server counted, where {expiring} could expire: they did since",
+                "{held}, {} fewer than the captured server counted, where {expiring} could expire: they did since",
                 least - keys
             ),
             _ => {
                 self.wrong.push(format!(
-                    "db{number}: {keys} keys, the captured server counted {least}, {expiring} of which can expire"
+                    "db{number}: {held}, the captured server counted {least}, {expiring} of which can expire"
                 ));
                 return;
             }
