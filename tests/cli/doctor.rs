@@ -1,5 +1,5 @@
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -177,6 +177,9 @@ fn a_dump_too_large_for_its_disk_and_one_too_large_to_be_read() {
     let text = ends(&place, 3, &[]).text();
     assert!(text.contains("dump.rdb is large and was not read: --read-data does"), "{text}");
     file.set_len(300 << 20).unwrap();
+    let text = ends(&place, 0, &["--read-data"]).text();
+    assert!(text.contains("bytes follow its end at 18, which no server reads"), "{text}");
+    file.write_all_at(b"?", 17).unwrap();
     ends(&place, 0, &[]);
     finds(&place, "serious", "suspect", "dump.rdb", &["--read-data"]);
 }

@@ -233,7 +233,7 @@ fn a_flush_during_the_save_is_told() {
     });
     assert_eq!(codes(&captured.capture), ["flush-while-saving"]);
     assert!(
-        captured.capture.warnings[0].message.contains("of 100 keys 0 were left"),
+        captured.capture.warnings[0].message.contains("of 100 keys the next one found 0"),
         "{:?}",
         captured.capture.warnings
     );

@@ -75,7 +75,7 @@ fn to_stdout(
     chosen: &Chosen,
     arguments: &Arguments,
 ) -> anyhow::Result<Outcome> {
-    let out = output::stdout().context(UNWRITTEN)?;
+    let out = output::to_somebody().context(UNWRITTEN)?;
     let is_guarded = out.is_terminal() && !arguments.force_terminal;
     let mut out = Guarded { out, is_guarded, refused: false };
     // A bar would run through what a terminal shows, or what a program at the other end of a pipe says there.

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 /// Makes a repository.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     if arguments.recovery_key {
-        output::stdout().context(UNWRITTEN)?;
+        output::to_somebody().context(UNWRITTEN)?;
     }
     let places = context.places()?;
     let ground = Ground::prepare(&context.location()?)?;

@@ -219,7 +219,7 @@ fn list(repository: &Repository) -> anyhow::Result<Outcome> {
 }
 
 fn add_recovery(repository: &Repository, label: &str) -> anyhow::Result<Outcome> {
-    output::stdout().context(UNWRITTEN)?;
+    output::to_somebody().context(UNWRITTEN)?;
     let (key, credential) = keys::recovery_key(repository.ambient());
     let label = if label.is_empty() { RECOVERY } else { label };
     let added = keys::add(repository, &credential, label, Argon2Cost::DEFAULT)?;

@@ -170,12 +170,14 @@ fn judge_reading(reading: &Reading, path: &Path, report: &mut Report) {
     }
     let shown = path.display();
     let version = reading.facts.get("rdb.version").map_or("unknown", String::as_str);
-    if let Some(why) = &reading.note {
-        report.findings.push(Finding::warning(
+    match (&reading.note, reading.facts.contains_key("not-understood")) {
+        (Some(why), true) => report.findings.push(Finding::warning(
             "unsupported",
             format!("{shown}, of RDB version {version}, holds what this redkeep does not know: {why}"),
             "it is stored as it is, but neither checked nor counted: look for a newer redkeep",
-        ));
+        )),
+        (Some(why), false) => report.notes.push(format!("{shown}: {why}")),
+        (None, _) => {}
     }
     if let Some(modules) = reading.facts.get("modules") {
         report.findings.push(Finding::warning(

@@ -217,7 +217,7 @@ fn by_policy(
         true => Ok(Some(Dataset { name, verdicts, timeline: None })),
         false => Err(OperationError::Refused {
             what: format!(
-                "the policy keeps none of dataset {name}, of which it is about {}",
+                "the policy keeps none of the {} of dataset {name}",
                 count(verdicts.len() as u64, "snapshot")
             ),
             hint: "nothing was forgotten; look for a mistyped tag, or keep at least one with --keep-last 1".into(),
