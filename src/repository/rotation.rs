@@ -267,8 +267,9 @@ fn refuse_others(survey: &Survey, drop_others: bool) -> Result<(), RepositoryErr
         return Ok(());
     }
     let ids: Vec<String> = survey.others.iter().map(|id| id.to_string().chars().take(8).collect()).collect();
+    let (slots, own, it) = if ids.len() == 1 { ("slot", "its", "it") } else { ("slots", "their", "them") };
     Err(RepositoryError::Slot(format!(
-        "none of the secrets given opens key slot {}: give its password or key file too, or let it go with --drop-other-slots",
+        "none of the secrets given opens key {slots} {}: give {own} password or key file too, or let {it} go with --drop-other-slots",
         ids.join(", ")
     )))
 }

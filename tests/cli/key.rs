@@ -104,7 +104,7 @@ fn a_rotation_keeps_every_password_given_and_refuses_to_drop_others_unasked() {
     assert!(slots(&place).iter().all(|slot| slot["state"] == "current" && slot["epoch"] == 1));
     place.done(&["verify", "latest"]);
     let text = place.done(&["key", "rotate", "--drop-other-slots"]).text();
-    assert_eq!(text, "epoch 2 of the master key seals from now on; 1 new key slots, 2 removed\n");
+    assert_eq!(text, "epoch 2 of the master key seals from now on; 1 new key slot, 2 removed\n");
     assert_eq!((opens(&place, "correct horse"), opens(&place, "second horse")), (0, 7));
     place.ends(2, &[&["snapshots"], &files[..]].concat()).says("both --password-file and --password-file");
 }

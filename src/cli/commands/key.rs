@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::cli::args::word;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::Left;
-use crate::cli::human::{plain, short, table};
+use crate::cli::human::{count, plain, short, table};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, secrets, time};
 use crate::format::Id16;
@@ -250,9 +250,8 @@ fn rotate(
         None => ask_others(repository, context)?,
     };
     let done = keys::rotate(repository, &keep, drop_others, Argon2Cost::DEFAULT)?;
-    let (added, removed) = (done.added.len(), done.removed.len());
-    let text =
-        format!("epoch {} of the master key seals from now on; {added} new key slots, {removed} removed\n", done.epoch);
+    let (added, removed) = (count(done.added.len() as u64, "new key slot"), done.removed.len());
+    let text = format!("epoch {} of the master key seals from now on; {added}, {removed} removed\n", done.epoch);
     let ids = |ids: &[Id16]| ids.iter().map(Id16::to_string).collect();
     let json = json::key::Rotated { epoch: done.epoch, added: ids(&done.added), removed: ids(&done.removed) };
     let left = |(id, error): &(Id16, RepositoryError)| {

@@ -26,7 +26,7 @@ use crate::repository::Repository;
 Examples:
   redkeep prune
   redkeep prune --dry-run
-  redkeep prune --grace 0         at once; for a repository on a local disk
+  redkeep prune --grace 0       # at once; for a repository on a local disk
 
 JSON:
   {\"dry_run\": bool, \"packs\": number, \"pack_bytes\", \"snapshots\",

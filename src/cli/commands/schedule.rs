@@ -90,7 +90,7 @@ struct Test {
 /// The profile is tried first, as `redkeep schedule test` does, and nothing is installed where it fails; a server that does
 /// not answer just now is a warning. Cron mails what a run prints: it runs with --quiet, so that only warnings and failures
 /// are. A systemd service has its cache and state in /var/cache/redkeep and /var/lib/redkeep, and, where the profile runs
-/// no commands of its own, may change little else than the repository.
+/// no commands of its own, cannot change /usr, /boot, /etc and homes, but for the repository.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

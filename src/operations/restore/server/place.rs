@@ -289,6 +289,11 @@ impl Place {
                 let start = journal.start.as_ref().map(|start| format!(", or start it: {start}")).unwrap_or_default();
                 format!("where it is stopped, run the same command again{start}")
             }
+            State::Exchanging | State::Placed | State::Done if journal.is_undo => format!(
+                "where its program cannot load these data, name one that can with --server-binary; another undo finishes \
+                 this one or, once that is in place, puts back what it replaced: look first with redkeep undo {} --dry-run",
+                self.again_or(&journal.server)
+            ),
             State::Exchanging | State::Placed | State::Done => format!(
                 "run the same command again to finish; or put the old files back and start the server: redkeep undo \
                  {} --yes; or only put them back, while it is stopped: redkeep undo {directory}",

@@ -215,8 +215,8 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
     }
     if source.left > 0 {
         notes.push(format!(
-            "{} other file(s) of the snapshot are not touched; restore --target brings them back",
-            source.left
+            "what else the snapshot holds is not touched ({}); restore --target brings it back",
+            count(source.left as u64, "file")
         ));
     }
     notes

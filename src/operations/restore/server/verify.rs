@@ -116,7 +116,9 @@ pub(super) fn ask(
         let of = |name: &str| info.get(name).unwrap_or("unknown").to_owned();
         for wrong in verified.wrong.iter_mut().skip(wrong_before) {
             wrong.push_str(&format!(
-                ": the server evicted {evicted} keys, for what it holds does not fit its maxmemory of {} bytes ({}); raise that,                  in its configuration too, and restore again",
+                ": the server evicted {}, for what it holds does not fit its maxmemory of {} bytes ({}); raise that, in its \
+                 configuration too, and restore again",
+                count(evicted, "key"),
                 of("maxmemory"),
                 of("maxmemory_policy")
             ));
