@@ -150,9 +150,14 @@ impl Elsewhere {
         let failed = |error| OperationError::target("list", held.path(), error);
         let (mut names, manifest) = (held.names().map_err(failed)?, self.manifest());
         names.retain(|name| *name != manifest && (all || self.is_its(name)));
-        names.retain(|name| held.look(name).is_ok_and(|seen| seen.is_some_and(|seen| !seen.is_dir())));
         names.sort();
-        Ok(names)
+        let mut parts = Vec::new();
+        for name in names {
+            let seen =
+                held.look(&name).map_err(|error| OperationError::target("look at", &held.path_of(&name), error))?;
+            parts.extend(seen.filter(|seen| !seen.is_dir()).map(|_| name));
+        }
+        Ok(parts)
     }
 
     /// Gives new files, which stand under the server's names in a directory below `new`, numbers that none has there, and
