@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::attempts::attempt;
 use super::key_drop;
 use super::source::{Captured, Source};
 use super::timeline::proof::{GoesOn, Hasher, Joint, Proof};
@@ -18,9 +19,6 @@ use crate::repository::{
     Alarm, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter, one_line,
 };
 use crate::store::Location;
-
-/// How often a session that was given up by a sweep, or met a damaged catalog, is begun anew on the same captured files.
-const ATTEMPTS: usize = 3;
 
 /// What is backed up, and how.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +73,8 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     }
     let captured = options.source.capture(&wanted, observer)?;
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
-    let report = store(repository, &captured, &dataset, options, observer);
+    // On the same captured files.
+    let report = attempt(repository, || store(repository, &captured, &dataset, options, observer));
     let left_behind = captured.tidy();
     let left_out = captured.capture.left;
     match report {
@@ -101,25 +100,8 @@ pub(super) fn own(repository: &Repository) -> Vec<Own> {
     all.into_iter().filter_map(|(path, whose)| Some(Own { path: path?, whose })).collect()
 }
 
-fn store(
-    repository: &Repository,
-    captured: &Captured,
-    dataset: &str,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<Report, OperationError> {
-    for _ in 1..ATTEMPTS {
-        match attempt(repository, captured, dataset, options, observer) {
-            Err(OperationError::Repository(RepositoryError::Fenced)) => {}
-            Err(OperationError::Repository(error)) if error.is_of_catalog() => repository.replace_catalog()?,
-            other => return other,
-        }
-    }
-    attempt(repository, captured, dataset, options, observer)
-}
-
 /// One session. When it fails its commit name gets a tombstone.
-fn attempt(
+fn store(
     repository: &Repository,
     captured: &Captured,
     dataset: &str,

@@ -1,6 +1,7 @@
 //! What redkeep does: one module for each command. Plain options in, a report out; the only place where the repository
 //! and Redis meet.
 
+mod attempts;
 pub mod backup;
 pub mod changes;
 pub mod check;

@@ -1,12 +1,10 @@
 //! `undelete`: a forgotten snapshot brought back, as a copy under a new name.
 
+use super::attempts::attempt;
 use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::Snapshot;
-use crate::repository::{Alarm, Repository, RepositoryError, SnapshotInfo, one_line};
-
-/// How often a session that was given up by a sweep is begun anew.
-const ATTEMPTS: usize = 3;
+use crate::repository::{Alarm, Repository, SnapshotInfo, one_line};
 
 /// Under which fact a copy names the forgotten snapshot it brings back.
 pub const UNDELETED_FROM: &str = "undeleted-from";
@@ -106,17 +104,10 @@ pub(super) fn commit_copy(
     observer: &dyn Observer,
     change: &dyn Fn(&mut Snapshot),
 ) -> Result<Copy, OperationError> {
-    for _ in 1..ATTEMPTS {
-        match attempt(repository, info, old, observer, change) {
-            Err(OperationError::Repository(RepositoryError::Fenced)) => {}
-            Err(OperationError::Repository(error)) if error.is_of_catalog() => repository.replace_catalog()?,
-            other => return other,
-        }
-    }
-    attempt(repository, info, old, observer, change)
+    attempt(repository, || commit_copy_once(repository, info, old, observer, change))
 }
 
-fn attempt(
+fn commit_copy_once(
     repository: &Repository,
     info: &SnapshotInfo,
     old: &Snapshot,

@@ -67,6 +67,22 @@ pub struct Settings {
     pub modules: Vec<PathBuf>,
 }
 
+impl Settings {
+    /// Of a server that loads nothing.
+    pub fn empty(directory: &Path, private: &Path, user: Option<(u32, u32)>) -> Settings {
+        Settings {
+            directory: directory.into(),
+            private: private.into(),
+            appendonly: false,
+            names: Names::default(),
+            databases: 16,
+            user,
+            renamed: Vec::new(),
+            modules: Vec::new(),
+        }
+    }
+}
+
 /// The fact that tells commands that were renamed: a line of words `NAME=NEW`.
 pub const RENAMED: &str = "server.renamed-commands";
 

@@ -126,7 +126,7 @@ fn commands_that_were_renamed_are_known_to_the_drill() {
 }
 
 /// A file of a module that came with the test servers.
-fn module(name: &str) -> PathBuf {
+pub fn module(name: &str) -> PathBuf {
     let program = ServerKind::Redis74.executable();
     let venv = program.parent().and_then(Path::parent).unwrap().join("venv");
     let files = walkdir::WalkDir::new(venv).into_iter().flatten();

@@ -296,6 +296,18 @@ pub fn plain(kind: ServerKind) -> Option<(Taken, Victim)> {
     Some((take(kind, Captured::Dump, &[]), victim))
 }
 
+/// Refused dry and in earnest, by a restore and by an undo.
+pub fn is_left_alone(victim: &mut Victim, taken: &Taken, words: &str) {
+    for dry_run in [true, false] {
+        victim.options.dry_run = dry_run;
+        refused(victim, taken, words, "nothing was touched");
+        let options = Options { dry_run, ..victim.options.clone() };
+        let error = undo_server(&options, &Silent).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    victim.options.dry_run = false;
+}
+
 /// What is refused leaves the server as it was, with the same process.
 pub fn refused(victim: &Victim, taken: &Taken, words: &str, hint: &str) {
     let before = (victim.server().info().number("process_id"), files(&victim.directory()));

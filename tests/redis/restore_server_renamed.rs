@@ -1,12 +1,11 @@
 //! Servers that call commands otherwise, and that have modules: their datasets are proved by a scratch server that does the
 //! same.
 
-use std::path::{Path, PathBuf};
-
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
 use redkeep::redis::host::Named;
 
+use crate::drill_surroundings::module;
 use crate::preflight::commands;
 use crate::restore_server::{Captured, Victim, refused, take};
 use crate::support::server::{ServerKind, wait_for};
@@ -67,14 +66,6 @@ fn a_stopped_server_whose_commands_are_renamed_is_restored_into() {
     });
     victim.restore(&own).unwrap_or_else(|error| panic!("{error} {:?}", error.hint()));
     own.held.assert_equal(&victim.holds(), "restored");
-}
-
-/// A file of a module that came with the test servers.
-fn module(name: &str) -> PathBuf {
-    let program = ServerKind::Redis74.executable();
-    let venv = program.parent().and_then(Path::parent).unwrap().join("venv");
-    let files = walkdir::WalkDir::new(venv).into_iter().flatten();
-    files.into_iter().find(|file| file.file_name() == name).expect("it is part of a test server").into_path()
 }
 
 #[test]

@@ -4,22 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use redkeep::operations::Silent;
-use redkeep::operations::restore::server::{Consent, Options, undo_server};
+use redkeep::operations::restore::server::{Consent, undo_server};
 
-use crate::restore_server::{Captured, Victim, plain, refused, take};
+use crate::restore_server::{Captured, Victim, is_left_alone, plain, refused, take};
 use crate::support::server::{ServerKind, wait_for};
-
-/// Refused dry and in earnest, by a restore and by an undo.
-fn is_left_alone(victim: &mut Victim, taken: &crate::restore_server::Taken, words: &str) {
-    for dry_run in [true, false] {
-        victim.options.dry_run = dry_run;
-        refused(victim, taken, words, "nothing was touched");
-        let options = Options { dry_run, ..victim.options.clone() };
-        let error = undo_server(&options, &Silent).unwrap_err();
-        assert!(error.to_string().contains(words), "{error}");
-    }
-    victim.options.dry_run = false;
-}
 
 /// LOCAL-24
 #[test]

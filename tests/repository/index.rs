@@ -3,70 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use redkeep::operations::list::{Filter, snapshots};
 use redkeep::repository::{Alarm, Places, Repository};
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
+use redkeep::store::{ObjectName, Store, StoreError};
 use tempfile::TempDir;
 
+use crate::read_all::Meddled;
 use crate::support::mini_writer::{self, MiniFile, MiniWriter, opaque};
 use crate::support::repository::*;
 use crate::support::stores::{RecordingStore, Verb};
-
-/// A store in which something else happens before an object below `index/` is read.
-struct Meddled<F> {
-    inner: Arc<dyn Store>,
-    before_get: F,
-}
-
-impl<F: Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync> Store for Meddled<F> {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        if name.as_str().starts_with("index/") {
-            (self.before_get)(&*self.inner, name)?;
-        }
-        self.inner.get(name, limit)
-    }
-
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.inner.get_range(name, offset, length)
-    }
-
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.inner.put(name, bytes)
-    }
-
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.inner.put_new(name, bytes)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.inner.list(prefix, after, each)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-}
 
 /// An object that is not stored.
 type Object = (ObjectName, Vec<u8>);
@@ -105,14 +50,14 @@ fn index_objects_that_are_merged_between_list_and_get_are_no_alarm() {
     let temp = TempDir::new().unwrap();
     let (store, small, (merged, bytes)) = two_indexes(&temp);
     let is_merged = AtomicBool::new(false);
-    let merge = move |store: &dyn Store, _: &ObjectName| {
-        if !is_merged.swap(true, Ordering::SeqCst) {
+    let merge = move |store: &dyn Store, name: &ObjectName| {
+        if name.as_str().starts_with("index/") && !is_merged.swap(true, Ordering::SeqCst) {
             store.put_new(&merged, bytes.clone().into())?;
             small.iter().try_for_each(|name| store.delete(name))?;
         }
         Ok(())
     };
-    let recording = RecordingStore::new(Arc::new(Meddled { inner: store, before_get: merge }));
+    let recording = RecordingStore::new(Meddled::new(&store, store.connections(), merge));
     let repository = open_mini(recording.clone());
     assert_eq!(snapshots(&repository, &Filter::default()).unwrap().1, []);
     assert_eq!(lists(&recording), 2);
@@ -132,7 +77,7 @@ fn an_index_object_that_is_listed_and_never_there_is_an_alarm_after_some_lists()
         true => Err(StoreError::NotFound { name: name.clone() }),
         false => Ok(()),
     };
-    let recording = RecordingStore::new(Arc::new(Meddled { inner: store, before_get: hide }));
+    let recording = RecordingStore::new(Meddled::new(&store, store.connections(), hide));
     let repository = open_mini(recording.clone());
     let alarms = snapshots(&repository, &Filter::default()).unwrap().1;
     assert!(matches!(&alarms[..], [Alarm::Index { object, .. }] if *object == small[0].to_string()), "{alarms:?}");

@@ -21,22 +21,24 @@ const CONNECTIONS: usize = 4;
 
 type BeforeGet = Box<dyn Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync>;
 
-/// A store of several connections, beside whose GETs something else happens.
-struct Wide {
+/// A store of so many connections, beside whose GETs something else happens.
+pub struct Meddled {
     inner: Arc<dyn Store>,
+    connections: usize,
     before_get: BeforeGet,
 }
 
-impl Wide {
-    fn new(
+impl Meddled {
+    pub fn new(
         inner: &Arc<dyn Store>,
+        connections: usize,
         before_get: impl Fn(&dyn Store, &ObjectName) -> Result<(), StoreError> + Send + Sync + 'static,
-    ) -> Arc<Wide> {
-        Arc::new(Wide { inner: inner.clone(), before_get: Box::new(before_get) })
+    ) -> Arc<Meddled> {
+        Arc::new(Meddled { inner: inner.clone(), connections, before_get: Box::new(before_get) })
     }
 }
 
-impl Store for Wide {
+impl Store for Meddled {
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         (self.before_get)(&*self.inner, name)?;
         self.inner.get(name, limit)
@@ -71,7 +73,7 @@ impl Store for Wide {
     }
 
     fn connections(&self) -> usize {
-        CONNECTIONS
+        self.connections
     }
 
     fn promises(&self) -> Promises {
@@ -147,7 +149,7 @@ fn as_many_objects_are_read_at_a_time_as_the_store_answers() {
         }
         Ok(())
     };
-    let repository = world.open(Wide::new(&world.store, together));
+    let repository = world.open(Meddled::new(&world.store, CONNECTIONS, together));
     assert_eq!(repository.refresh().unwrap(), []);
     assert_eq!((repository.snapshots().unwrap().len(), most.load(Ordering::SeqCst)), (12, 12));
 }
@@ -163,7 +165,7 @@ fn what_is_damaged_or_goes_between_list_and_get_is_told_in_the_order_of_the_name
         true => store.put(name, Bytes::from_static(b"redkeep, but nothing that it would write")),
         false => Ok(()),
     };
-    let repository = world.open(Wide::new(&world.store, damage));
+    let repository = world.open(Meddled::new(&world.store, CONNECTIONS, damage));
     for _ in 0..3 {
         let mut alarms = repository.rebuild_catalog().unwrap();
         alarms.retain(|alarm| matches!(alarm, Alarm::Snapshot { .. }));
@@ -174,7 +176,7 @@ fn what_is_damaged_or_goes_between_list_and_get_is_told_in_the_order_of_the_name
         true => store.delete(name),
         false => Ok(()),
     };
-    let repository = world.open(Wide::new(&world.store, delete));
+    let repository = world.open(Meddled::new(&world.store, CONNECTIONS, delete));
     let alarms = repository.refresh().unwrap();
     assert_eq!(alarms, alarms_of(told, "it is missing"), "listed, so that none of them is a gap as well");
 }
@@ -202,7 +204,7 @@ fn trouble_in_reaching_the_repository_is_told_for_the_first_object_it_meets() {
             false => Ok(()),
         }
     };
-    let repository = world.open(Wide::new(&world.store, fail));
+    let repository = world.open(Meddled::new(&world.store, CONNECTIONS, fail));
     match repository.refresh() {
         Err(RepositoryError::Store(error)) => assert!(error.to_string().contains(&names[4]), "{error}"),
         other => panic!("{other:?}"),
@@ -223,7 +225,7 @@ fn small_objects_that_go_between_list_and_get_are_no_damage() {
             true => store.delete(name),
             false => Ok(()),
         };
-        let repository = world.open(Wide::new(&world.store, delete));
+        let repository = world.open(Meddled::new(&world.store, CONNECTIONS, delete));
         let report = check(&repository, CheckDepth::Structure, &Silent).unwrap();
         assert!(report.is_sound(), "{prefix}: {report:?}");
         assert_eq!(world.below(prefix), [], "each was asked for");
@@ -240,7 +242,7 @@ fn small_objects_that_are_damaged_are_named_each() {
         for name in &damaged {
             world.store.put(name, Bytes::from_static(b"redkeep")).unwrap();
         }
-        let repository = world.open(Wide::new(&world.store, |_, _| Ok(())));
+        let repository = world.open(Meddled::new(&world.store, CONNECTIONS, |_, _| Ok(())));
         let report = check(&repository, CheckDepth::Structure, &Silent).unwrap();
         for name in &damaged {
             assert!(report.damage.iter().any(|damage| damage.object == name.as_str()), "{name}: {report:?}");

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use super::super::error::{Fault, RepositoryError};
-use super::super::objects::{Listed, read_each};
+use super::super::objects::read_each;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::survey::{StoreClock, not_whole};
@@ -101,22 +101,16 @@ fn others_are_quiet(session: &Session<'_>, clock: StoreClock) -> Result<bool, Re
     let burials: HashSet<Name> = repository.listed("burials/")?.into_iter().map(|of| of.name).collect();
     let mut leases = repository.listed("leases/")?;
     leases.retain(|of| of.name != Name::Lease(session.id()) && clock.age(of.modified) < quiet);
-    let (read, mut are_quiet) = (|of: &Listed| fence::read_lease(repository, &of.name), true);
-    read_each(
-        &*repository.store,
-        &leases,
-        |of| of.size,
-        read,
-        |of, lease| {
-            let is_sweep = match (lease?, of.name) {
-                (Some(lease), _) => lease.commit_name.starts_with("burials/"),
-                (None, Name::Lease(id)) => burials.contains(&Name::Burial(id)),
-                (None, _) => false,
-            };
-            are_quiet &= !is_sweep;
-            Ok(())
-        },
-    )?;
+    let mut are_quiet = true;
+    fence::each_lease(repository, &leases, |of, lease| {
+        let is_sweep = match (lease?, of.name) {
+            (Some(lease), _) => lease.commit_name.starts_with("burials/"),
+            (None, Name::Lease(id)) => burials.contains(&Name::Burial(id)),
+            (None, _) => false,
+        };
+        are_quiet &= !is_sweep;
+        Ok(())
+    })?;
     Ok(are_quiet)
 }
 

@@ -185,43 +185,47 @@ pub(in crate::repository) fn is_sweep_at_work(
 ) -> Result<bool, RepositoryError> {
     let clock = StoreClock::at(repository, own)?;
     let leases = repository.listed("leases/")?;
-    let (read, mut is_at_work) = (|of: &Listed| read_lease(repository, &of.name), false);
-    read_each(
-        &*repository.store,
-        &leases,
-        |of| of.size,
-        read,
-        |of, lease| {
-            let lease = match lease {
-                Err(error) if error.is_damage() => {
-                    is_at_work |= clock.age(of.modified) < repository.timing().abandoned;
-                    return Ok(());
-                }
-                other => other?,
-            };
-            let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
-            let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { return Ok(()) };
-            // A sweep buries nothing but what it stated.
-            let may_bury = lease.seen.as_ref().is_none_or(|seen| seen.iter().any(|id| lost.contains(id)));
-            let is_own = of.name == Name::Lease(own);
-            if is_at_work || is_own || !may_bury || decided(repository, &commit)? != Decided::No {
+    let mut is_at_work = false;
+    each_lease(repository, &leases, |of, lease| {
+        let lease = match lease {
+            Err(error) if error.is_damage() => {
+                is_at_work |= clock.age(of.modified) < repository.timing().abandoned;
                 return Ok(());
             }
-            if is_alive(repository, &lease, clock.age(of.modified)) {
-                is_at_work = true;
-                return Ok(());
-            }
-            match put_tombstone(&commit) {
-                Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        },
-    )?;
+            other => other?,
+        };
+        let commit = lease.as_ref().and_then(|lease| Name::parse(&lease.commit_name));
+        let (Some(lease), Some(commit @ Name::Burial(_))) = (lease, commit) else { return Ok(()) };
+        // A sweep buries nothing but what it stated.
+        let may_bury = lease.seen.as_ref().is_none_or(|seen| seen.iter().any(|id| lost.contains(id)));
+        let is_own = of.name == Name::Lease(own);
+        if is_at_work || is_own || !may_bury || decided(repository, &commit)? != Decided::No {
+            return Ok(());
+        }
+        if is_alive(repository, &lease, clock.age(of.modified)) {
+            is_at_work = true;
+            return Ok(());
+        }
+        match put_tombstone(&commit) {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    })?;
     Ok(is_at_work)
 }
 
 fn is_recorded(repository: &Repository, name: &Name) -> Result<bool, RepositoryError> {
     Ok(repository.losses()?.has(&name.to_string()))
+}
+
+/// Hands over each of these leases.
+pub(super) fn each_lease(
+    repository: &Repository,
+    leases: &[Listed],
+    each: impl FnMut(&Listed, Result<Option<Lease>, RepositoryError>) -> Result<(), RepositoryError>,
+) -> Result<(), RepositoryError> {
+    let read = |of: &Listed| read_lease(repository, &of.name);
+    read_each(&*repository.store, leases, |of| of.size, read, each)
 }
 
 /// A lease; `None` where it is gone, because another sweep saw its end.

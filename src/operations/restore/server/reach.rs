@@ -1,6 +1,8 @@
 //! The server that is meant: one that runs, or one that does not, with a stand-in that tells what its configuration makes of
 //! its program.
 
+use std::path::Path;
+
 use super::journal::Journals;
 use super::scratch::{BASE, Workroom};
 use super::target::Target;
@@ -10,7 +12,7 @@ use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::Stopped;
 use crate::redis::program::Program;
-use crate::redis::scratch::{Like, Loading, Names, Scratch, Settings};
+use crate::redis::scratch::{Like, Loading, Scratch, Settings};
 use crate::redis::server::{Server, config_files};
 
 /// Who can be asked about the server.
@@ -107,16 +109,7 @@ pub(super) fn start_like(
     go_on: &mut dyn FnMut(Loading) -> bool,
 ) -> Result<(Scratch, Workroom), OperationError> {
     let directory = Workroom::make(user)?;
-    let settings = Settings {
-        directory: directory.path().into(),
-        private: BASE.into(),
-        appendonly: false,
-        names: Names::default(),
-        databases: 16,
-        user,
-        renamed: Vec::new(),
-        modules: Vec::new(),
-    };
+    let settings = Settings::empty(directory.path(), Path::new(BASE), user);
     Ok((Scratch::stand_in(program, &settings, like, go_on)?, directory))
 }
 

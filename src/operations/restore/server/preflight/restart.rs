@@ -17,7 +17,7 @@ use crate::rdb::Header;
 use crate::redis::RedisError;
 use crate::redis::host::Start;
 use crate::redis::program::Program;
-use crate::redis::scratch::{Names, Scratch, Settings};
+use crate::redis::scratch::{Scratch, Settings};
 use crate::redis::server::{ConfigFile, Server, Users, acl_text};
 
 /// Compared elsewhere, or of the process and not of what it serves.
@@ -282,16 +282,7 @@ fn then(target: &Target, options: &Options, written: &ConfigFile) -> Result<BTre
     let program = Program::at(&program(target, options)?)?;
     let user = (rustix::process::geteuid().is_root() && target.owner.0 != 0).then_some(target.owner);
     let directory = Workroom::make(user)?;
-    let settings = Settings {
-        directory: directory.path().into(),
-        private: BASE.into(),
-        appendonly: false,
-        names: Names::default(),
-        databases: 16,
-        user,
-        renamed: Vec::new(),
-        modules: Vec::new(),
-    };
+    let settings = Settings::empty(directory.path(), Path::new(BASE), user);
     let scratch = Scratch::start(&program, &settings, &mut |_| true)?;
     let mut server = scratch.connect()?;
     let mut raw: BTreeMap<String, String> = BTreeMap::new();
