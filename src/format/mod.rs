@@ -6,6 +6,7 @@
 mod bytes;
 pub mod counts;
 pub mod databases;
+pub mod form;
 pub mod frame;
 pub mod ids;
 pub mod index;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::decode::{self, Decoder};
 
+use super::form::Form;
 use super::ids::{ObjectHash, UnixMillis};
-use super::limits::{FAULT_MAX, FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
+use super::limits::{FILES_MAX, PATH_MAX, SNAPSHOT_MAX};
 use super::recipe::{CANONICAL_RDB, LENGTH_BOUND, Part, Recipe, check_recipe};
 use super::summary::Summary;
 use super::{Malformed, decode_cbor, encode_cbor};
@@ -193,44 +194,6 @@ pub struct File {
     pub form: Option<Form>,
 }
 
-/// How much of a file that a server loads as RDB is stored in canonical form, and why not all of it.
-#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
-#[cbor(map)]
-pub struct Form {
-    /// How much.
-    #[n(0)]
-    pub state: FormState,
-    /// Why not all of it, for people.
-    #[n(1)]
-    pub why: Option<String>,
-}
-
-/// How much of a dump is stored in canonical form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
-#[cbor(index_only)]
-pub enum FormState {
-    /// All of it that is RDB.
-    #[n(0)]
-    Canonical,
-    /// What stands before the first thing that was not understood.
-    #[n(1)]
-    Prefix,
-    /// Nothing.
-    #[n(2)]
-    Opaque,
-}
-
-impl FormState {
-    /// A stable word for programs.
-    pub fn word(self) -> &'static str {
-        match self {
-            FormState::Canonical => "canonical",
-            FormState::Prefix => "prefix",
-            FormState::Opaque => "opaque",
-        }
-    }
-}
-
 impl File {
     /// The path as people see it.
     pub fn display_path(&self) -> String {
@@ -256,17 +219,10 @@ impl File {
         }
     }
 
-    /// SNAP-11: a form belongs to what a server loads as RDB, says why it is not all canonical, and is that of the recipe.
     fn check_form(&self) -> Result<(), &'static str> {
         let Some(form) = &self.form else { return Ok(()) };
         let has_canonical = self.recipe.iter().flatten().any(|part| part.method == CANONICAL_RDB);
-        let is_told = form.why.as_ref().is_some_and(|why| !why.is_empty() && why.len() <= FAULT_MAX);
-        let is_of_state = match form.state {
-            FormState::Canonical => has_canonical && form.why.is_none(),
-            FormState::Prefix => has_canonical && is_told,
-            FormState::Opaque => !has_canonical && is_told,
-        };
-        match matches!(self.role, Role::Dump | Role::Base | Role::SingleAof) && is_of_state {
+        match matches!(self.role, Role::Dump | Role::Base | Role::SingleAof) && form.fits(has_canonical) {
             true => Ok(()),
             false => Err("its form does not belong to it"),
         }

@@ -7,8 +7,9 @@ use rusqlite::{Row, params_from_iter};
 
 use super::{Catalog, timeline};
 use crate::format::counts::{ACCEPTED, CountedBy, FALLS, Fall, KeyCount, Seen, Uncounted, decode_falls};
+use crate::format::form::Form;
 use crate::format::object::SnapshotName;
-use crate::format::snapshot::{File, Form, PathBytes, Snapshot};
+use crate::format::snapshot::{File, PathBytes, Snapshot};
 use crate::format::summary::Summary;
 use crate::format::{UnixMillis, decode_cbor, encode_cbor};
 use crate::repository::error::RepositoryError;

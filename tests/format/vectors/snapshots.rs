@@ -1,9 +1,10 @@
 //! 10 snapshot and 11 sessions.
 
 use redkeep::crypto::keys::{self, Key};
+use redkeep::format::form::{Form, FormState};
 use redkeep::format::object::SnapshotName;
 use redkeep::format::session::{Condemned, Forgotten, Lease, Tombstone};
-use redkeep::format::snapshot::{File, FileKind, Form, FormState, Mark, Role, Snapshot, Warning};
+use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
 use redkeep::format::summary::{New, News, Summary};
 use redkeep::format::{Id16, ObjectHash, UnixMillis};
 use serde_json::{Value, json};
