@@ -203,16 +203,14 @@ fn split_paths(search: &OsStr) -> impl Iterator<Item = PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
     use crate::rdb::Family;
 
+    /// A child writes it: no other test's child holds it open for writing when it is run (ETXTBSY).
     fn program(directory: &Path, name: &str, says: &str) -> PathBuf {
         let path = directory.join(name);
-        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let write = "printf '#!/bin/sh\\necho \"%s\"\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"";
+        assert!(Command::new("sh").args(["-c", write]).arg(&path).arg(says).status().unwrap().success());
         path
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::configuration::{bare, write};
 use crate::place::{Place, Ran, fields, run};
+use crate::support::program::copy_program;
 
 const DATA: &str = "var/lib/redis";
 const CONF: &str = "etc/redis/redis.conf";
@@ -190,7 +191,7 @@ fn a_directory_that_may_not_be_read() {
     let place = place();
     let dump = place.path("root/var/lib/redis/dump.rdb");
     let program = place.path("redkeep");
-    fs::copy(assert_cmd::cargo::cargo_bin("redkeep"), &program).unwrap();
+    copy_program(&assert_cmd::cargo::cargo_bin("redkeep"), &program);
     let open = |path: &std::path::Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     open(program.parent().unwrap(), 0o755);
     let doctor = || {

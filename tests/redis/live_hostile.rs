@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::capture::{fact, materialise, materialise_clean};
 use crate::live::{as_backup_user, boot, live, live_at, of_mode, order, redis_7};
 use crate::support::keyspace::Keyspace;
+use crate::support::program::copy_program;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 fn ask(server: &RedisServer, line: &str) -> Option<String> {
@@ -234,7 +235,7 @@ impl Hidden {
         let data = dir.path().join("data");
         fs::create_dir(&data).unwrap();
         let program = dir.path().join("cached");
-        fs::copy(ServerKind::Redis7.executable(), &program).unwrap();
+        copy_program(&ServerKind::Redis7.executable(), &program);
         let mut command = Command::new(program);
         command.args(["--port", "0", "--save", "", "--dir"]).arg(&data).arg("--unixsocket").arg(dir.path().join("s"));
         let child = command.args(config).stdout(Stdio::null()).spawn().unwrap();

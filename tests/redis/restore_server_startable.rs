@@ -1,13 +1,13 @@
 //! What starts a server is tried before it is stopped, as far as that can be: what is sure to fail is refused.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
 
 use crate::restore_server::{Captured, Victim, is_left_alone, plain, refused, take};
+use crate::support::program::{copy_program, write_script};
 use crate::support::server::{ServerKind, wait_for};
 
 /// LOCAL-24
@@ -37,9 +37,8 @@ fn a_command_that_is_sure_to_fail_is_not_relied_on() {
     // Whatever a script does counts.
     fs::write(&config, text).unwrap();
     let script = victim.directory().join("start.sh");
-    fs::write(&script, format!("#!/bin/sh\nexec setsid --fork {} {}\n", kind.executable().display(), config.display()))
-        .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\nexec setsid --fork {} {}\n", kind.executable().display(), config.display());
+    write_script(&script, &text);
     victim.options.commands.start = Some(format!("{} >/dev/null 2>&1", script.display()));
     assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
     victim.old.assert_equal(&victim.holds(), "put back");
@@ -54,13 +53,13 @@ fn a_server_that_would_come_up_as_an_older_one_is_not_given_what_that_cannot_rea
     victim.shut_down();
     let place = tempfile::tempdir().unwrap();
     let (program, other) = (place.path().join("redis-server"), place.path().join("other"));
-    fs::copy(real(new), &program).unwrap();
+    copy_program(&real(new), &program);
     victim.options.program = Some(program.clone());
     let mut command = Command::new("setsid");
     command.arg("--fork").arg(&program).arg(victim.server().config_file());
     assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     wait_for("the server", || victim.is_running().then_some(()));
-    fs::copy(old.executable(), &other).unwrap();
+    copy_program(&old.executable(), &other);
     fs::rename(&other, &program).unwrap();
     for dry_run in [true, false] {
         victim.options.dry_run = dry_run;

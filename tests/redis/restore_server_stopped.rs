@@ -1,6 +1,5 @@
 //! A restore into a server that is stopped, or was never started: the same plan, proof and undo as for one that runs.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use redkeep::redis::host::Named;
 use crate::restore_server::{Captured, Victim, take};
 use crate::restore_server_program::Scene;
 use crate::support::equality::Fingerprint;
+use crate::support::program::write_script;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
 const KINDS: [ServerKind; 4] = [ServerKind::Redis62, ServerKind::Redis7, ServerKind::Redis82, ServerKind::Valkey9];
@@ -310,8 +310,7 @@ fn the_program_names_the_way_and_restores_by_a_unit_and_without_a_start() {
          start) setsid --fork {0} {config} >/dev/null 2>&1;;\n*) exit 1;;\nesac\n",
         program.display()
     );
-    std::fs::write(&systemctl, text).unwrap();
-    std::fs::set_permissions(&systemctl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&systemctl, &text);
     let mut command = scene.command(&["restore", "--server", "--server-unit", "my-cache.service", "--yes"]);
     let path = std::env::join_paths(
         [tools.clone()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),

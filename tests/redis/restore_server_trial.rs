@@ -7,6 +7,7 @@ use redkeep::operations::Silent;
 use redkeep::operations::restore::server::{Consent, undo_server};
 
 use crate::restore_server::{Captured, Victim, is_left_alone, plain, refused, take};
+use crate::support::program::copy_program;
 use crate::support::server::{ServerKind, wait_for};
 
 /// LOCAL-24
@@ -39,13 +40,13 @@ fn a_server_whose_program_was_upgraded_since_is_restored_into_and_told_so() {
     victim.shut_down();
     let place = tempfile::tempdir().unwrap();
     let (program, new) = (place.path().join("redis-server"), place.path().join("new"));
-    fs::copy(ServerKind::Redis7.executable(), &program).unwrap();
+    copy_program(&ServerKind::Redis7.executable(), &program);
     victim.options.program = Some(program.clone());
     let mut command = Command::new("setsid");
     command.arg("--fork").arg(&program).arg(victim.server().config_file());
     assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     wait_for("the server", || victim.is_running().then_some(()));
-    fs::copy(ServerKind::Redis7.executable(), &new).unwrap();
+    copy_program(&ServerKind::Redis7.executable(), &new);
     fs::rename(&new, &program).unwrap();
     let report = victim.restore(&taken).unwrap();
     assert!(report.notes.iter().any(|note| note.contains("was replaced since the server was started")), "{report:?}");

@@ -5,6 +5,7 @@
 pub mod equality;
 pub mod keyspace;
 pub mod mini_writer;
+pub mod program;
 pub mod repository;
 pub mod server;
 pub mod sim;
