@@ -120,14 +120,18 @@ impl Program {
 
 impl Demands {
     fn refuse(self, program: &Program) -> Result<(), RedisError> {
-        let path = program.path.display().to_string();
+        self.must_be_met(program.version, &program.path.display().to_string())
+    }
+
+    /// Refuses a server that cannot serve the dataset. `what` names the server.
+    pub fn must_be_met(self, version: ServerVersion, what: &str) -> Result<(), RedisError> {
         if let Some(header) = self.header {
-            program.version.must_read(header, &path)?;
+            version.must_read(header, what)?;
         }
-        match self.multi_part && !program.version.has_multi_part_aof() {
+        match self.multi_part && !version.has_multi_part_aof() {
             false => Ok(()),
             true => Err(RedisError::Server {
-                what: format!("{path} is {}, which cannot read an AOF of several files", program.version),
+                what: format!("{what} is {version}, which cannot read an AOF of several files"),
                 hint: format!("it takes {}", self.needed()),
             }),
         }

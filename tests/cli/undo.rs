@@ -26,7 +26,7 @@ fn as_json_it_tells_where_everything_is() {
     let dry = place.done(&["undo", "back", "--dry-run", "--json"]).json();
     let json = place.done(&["undo", "back", "--json"]).json();
     assert_eq!((&dry["from"], &dry["aside"], dry["dry_run"].as_bool()), (&json["from"], &json["aside"], Some(true)));
-    assert_eq!(fields(&json), ["aside", "dry_run", "from", "keys", "server", "target"]);
+    assert_eq!(fields(&json), ["aside", "dry_run", "from", "keys", "notes", "server", "steps", "target"]);
     assert!(json["aside"].is_string());
 }
 

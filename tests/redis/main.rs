@@ -46,6 +46,7 @@ mod restore_server_asides;
 mod restore_server_coming;
 mod restore_server_elsewhere;
 mod restore_server_fit;
+mod restore_server_goes_on;
 mod restore_server_gone;
 mod restore_server_hostile;
 mod restore_server_kills;

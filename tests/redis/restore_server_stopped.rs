@@ -16,7 +16,7 @@ use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 const KINDS: [ServerKind; 4] = [ServerKind::Redis62, ServerKind::Redis7, ServerKind::Redis82, ServerKind::Valkey9];
 
 /// Stops a server, and has it named by its configuration file from now on.
-fn stop(victim: &mut Victim) {
+pub fn stop(victim: &mut Victim) {
     let server = victim.server.as_mut().unwrap();
     server.stop();
     let named =
@@ -26,7 +26,7 @@ fn stop(victim: &mut Victim) {
 }
 
 /// Ends the server that redkeep started: it is no child of ours.
-fn end(server: &RedisServer) {
+pub fn end(server: &RedisServer) {
     let pid = server.info().number("process_id");
     redis::cmd("SHUTDOWN").arg("NOSAVE").query::<redis::Value>(&mut server.connection()).unwrap_err();
     crate::support::server::wait_for("its end", || {
@@ -193,7 +193,7 @@ fn a_server_that_was_never_started_is_restored_into_by_its_configuration_or_its_
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
+pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

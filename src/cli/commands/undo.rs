@@ -43,6 +43,7 @@ JSON:
    \"aside\": where what stood there is kept now, or null,
    \"server\": where the server answers again, or null,
    \"keys\": what it says it holds {\"db0\": number, …}, or null,
+   \"notes\": [text], \"steps\": of a server with --dry-run [text],
    \"dry_run\": bool}
   With --list, --remove and --remove-older:
   {\"target\": path, \"removed\": bool, \"asides\": [{\"path\", \"time\",
@@ -106,7 +107,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     if let Some(aside) = &aside {
         text.push_str(&format!("  what {kept} in {}\n", plain(aside)));
     }
-    Outcome::deed(text, &json::Undo { target, from, aside, server: None, keys: None, dry_run })
+    Outcome::deed(
+        text,
+        &json::Undo { target, from, aside, server: None, keys: None, notes: vec![], steps: vec![], dry_run },
+    )
 }
 
 /// What stands in the directory after an undo.
@@ -151,5 +155,6 @@ fn of_server(report: &ServerUndoReport, dry_run: bool) -> anyhow::Result<Outcome
     let by_name = |serves: &Serves| serves.keys.iter().map(|(number, keys)| (format!("db{number}"), *keys)).collect();
     let keys = report.serves.as_ref().map(by_name);
     let from = report.from.display().to_string();
-    Outcome::deed(text, &json::Undo { target, from, aside: Some(aside), server, keys, dry_run })
+    let (notes, steps) = (report.notes.clone(), report.steps.clone());
+    Outcome::deed(text, &json::Undo { target, from, aside: Some(aside), server, keys, notes, steps, dry_run })
 }

@@ -141,6 +141,8 @@ pub(crate) struct Undo {
     pub aside: Option<String>,
     pub server: Option<String>,
     pub keys: Option<BTreeMap<String, u64>>,
+    pub notes: Vec<String>,
+    pub steps: Vec<String>,
     pub dry_run: bool,
 }
 

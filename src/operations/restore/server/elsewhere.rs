@@ -257,6 +257,11 @@ impl Ground {
             .is_some_and(|(elsewhere, its)| its.path() == held.path() && name != elsewhere.manifest())
     }
 
+    /// The directory of AOF files that stands elsewhere, if that is its name in the data directory.
+    pub fn elsewhere(&self, name: &OsStr) -> Option<&Held> {
+        self.elsewhere.as_ref().filter(|(elsewhere, _)| elsewhere.name == name).map(|(_, held)| held)
+    }
+
     /// Both directories, the data directory last.
     pub fn directories(&self) -> impl Iterator<Item = &Held> {
         self.elsewhere.iter().map(|(_, held)| held).chain([&self.data])

@@ -199,7 +199,7 @@ impl Journal {
             }
             return Ok(());
         }
-        if self.is_undo && self.is_placed() {
+        if self.by_undo && self.is_placed() {
             return Ok(()); // It is in place.
         }
         let aside = |name: &OsStr| Ok::<_, OperationError>(ground.beside(name, &self.aside)?.map(|(aside, _)| aside));

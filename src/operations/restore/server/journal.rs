@@ -52,6 +52,9 @@ const STATES: [(State, &str); 4] = [
     (State::Done, "done"),
 ];
 
+/// `is_undo` and `by_undo` in a word.
+const UNDO: [((bool, bool), &[u8]); 3] = [((false, false), b"no"), ((true, true), b"yes"), ((false, true), b"undone")];
+
 /// Which directory a journal is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Site {
@@ -74,6 +77,8 @@ pub(super) struct Journal {
     pub snapshot: String,
     /// Whether what was there before is being put back.
     pub is_undo: bool,
+    /// Whether an undo does it: one of an undo puts the restored data back.
+    pub by_undo: bool,
     /// The directory in the data directory with which entries are exchanged.
     pub other: OsString,
     /// The name it has once all are.
@@ -343,7 +348,10 @@ impl Journal {
         line(&[b"server", self.server.as_bytes()]);
         line(&[b"state", state.as_bytes()]);
         line(&[b"snapshot", self.snapshot.as_bytes()]);
-        line(&[b"undo", if self.is_undo { b"yes" } else { b"no" }]);
+        line(&[
+            b"undo",
+            UNDO.iter().find(|(is, _)| *is == (self.is_undo, self.by_undo)).map_or(b"no", |(_, name)| name),
+        ]);
         let (user, group) = (self.owner.0.to_string(), self.owner.1.to_string());
         line(&[b"other", self.other.as_bytes(), self.aside.as_bytes(), user.as_bytes(), group.as_bytes()]);
         if let Some(carried) = &self.carried {
@@ -405,7 +413,8 @@ impl Journal {
         let state = next("state")?;
         let state = STATES.iter().find(|(_, name)| Some(name.as_bytes()) == state.first().map(Vec::as_slice))?.0;
         let snapshot = String::from_utf8(next("snapshot")?.into_iter().next()?).ok()?;
-        let is_undo = next("undo")?.first()? == b"yes";
+        let undo = next("undo")?;
+        let (is_undo, by_undo) = UNDO.iter().find(|(_, name)| Some(*name) == undo.first().map(Vec::as_slice))?.0;
         let others = next("other")?;
         let [other, aside, user, group] = others.as_slice() else { return None };
         let name = |word: &Vec<u8>| OsString::from_vec(word.clone());
@@ -438,6 +447,7 @@ impl Journal {
             state,
             snapshot,
             is_undo,
+            by_undo,
             other,
             aside,
             owner,

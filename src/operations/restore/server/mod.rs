@@ -16,6 +16,7 @@ mod plan;
 mod preflight;
 mod quiet;
 mod reach;
+mod readable;
 mod scratch;
 mod source;
 mod steps;
@@ -213,14 +214,17 @@ pub fn restore_into_server(
     let snapshot = identity(chosen, &plan, options);
     let finished =
         started.as_ref().is_some_and(|started| started.is_untouched && started.journal.has_placed(&snapshot));
+    // The files of a restore whose server did not come up stay: it is only started, and asked.
+    let goes_on = stopped.is_some() && options.starts && journals.has_in_place(&target.held, &snapshot)?;
     let mut notes = plan.notes.clone();
+    notes.extend(goes_on.then(|| GOES_ON.to_owned()));
     notes.extend(started.filter(|started| !started.is_untouched).map(|_| CHANGED_SINCE.to_owned()));
     notes.extend(journal::is_left_by_0_1(&target.held).then(|| LEFT_BY_0_1.to_owned()));
     let report = ServerReport {
         directory: target.directory.clone(),
         server: format!("{} at {}", target.program(), options.address),
         address: options.address.to_string(),
-        steps: plan.steps.clone(),
+        steps: if goes_on { plan::steps_of_start(&target).into() } else { plan.steps.clone() },
         notes,
         files: source.files.len() as u64,
         bytes: source.bytes(),
@@ -254,24 +258,20 @@ pub fn restore_into_server(
     let place = Place::lock(&target.held, journals)?.named(options).knowing(&target, options);
     if finished {
         // It was started by us, with what a killed restore of the same had put in place.
-        let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
-        let verified = ask(&mut server, &source.expected, &target, options, observer)?;
-        if verified.is_right() {
-            place.settle()?;
-        }
-        return Ok(ServerReport {
-            aside,
-            verified: Some(verified),
-            finished_earlier: true,
-            is_started: true,
-            ..report
-        });
+        return end(&place, &mut server, &source.expected, (&target, options), report, observer);
     }
     if !options.may_stop {
         return Err(OperationError::Refused {
             what: target.would_be_replaced(options),
             hint: "see what would be done with --dry-run, then say --yes".into(),
         });
+    }
+    if goes_on {
+        drop((server, stand_in));
+        let started = place.start(options, Some(&target.host.start), observer);
+        let ended = started
+            .and_then(|mut server| end(&place, &mut server, &source.expected, (&target, options), report, observer));
+        return ended.map_err(|error| place.explain(error));
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
@@ -301,6 +301,23 @@ pub fn restore_into_server(
         place.settle()?;
     }
     Ok(ServerReport { aside, cut, verified: Some(verified), made_good, is_started: true, ..report })
+}
+
+/// The end of a restore that was killed, or whose server did not come up, when all was in place.
+fn end(
+    place: &Place,
+    server: &mut Server,
+    expected: &Expected,
+    (target, options): (&Target, &Options),
+    report: ServerReport,
+    observer: &dyn Observer,
+) -> Result<ServerReport, OperationError> {
+    let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
+    let verified = ask(server, expected, target, options, observer)?;
+    if verified.is_right() {
+        place.settle()?;
+    }
+    Ok(ServerReport { aside, verified: Some(verified), finished_earlier: true, is_started: true, ..report })
 }
 
 /// What the files need of the server, without writing them. Of an AOF that is to be cut back only the whole is known: what
@@ -346,6 +363,10 @@ fn ask(
 
 /// What a restore says that finds something else in place than what an earlier one put there.
 const CHANGED_SINCE: &str = "an earlier restore did not see the server come up, and what it had put in place was changed since: it is restored anew";
+
+/// What one says that finds what it would put in place there already.
+const GOES_ON: &str =
+    "an earlier restore put all of it in place, and its server did not come up: the files stay, and it is only started";
 
 /// By what a server was started that an earlier, killed restore or undo had left stopped.
 struct Started {

@@ -52,7 +52,7 @@ impl Place {
         to: Option<UnixMillis>,
         appendonly: Option<bool>,
     ) -> Result<ServerUndoReport, OperationError> {
-        let report = ServerUndoReport { is_old: !journal.is_undo, ..self.report(journal) };
+        let report = ServerUndoReport { is_old: journal.is_undo == journal.is_begun_undo(), ..self.report(journal) };
         let Some(to) = to else { return journal.refuse_gone(&self.held).map(|()| report) };
         let Some(name) = self.beside.aside_of(Some(to))? else {
             return match journal.is_undo && journal.is_placed() {
@@ -86,6 +86,7 @@ impl Place {
             entries: Ground::of(&journal, &self.held)?.look(&name, main_last(&journal))?,
             state: State::Exchanging,
             is_undo: true,
+            by_undo: true,
             snapshot: PICKED.into(),
             other: name,
             aside: self.beside.aside(&self.unused_time(Some(&journal))?),

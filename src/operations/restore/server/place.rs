@@ -175,7 +175,8 @@ impl Place {
             self.finish(observer)?;
             return Ok(self.journal()?.and_then(|journal| journal.unfinished_aside()));
         }
-        if journal.is_undo {
+        // What it exchanges with was set aside, and is nobody's to remove.
+        if journal.by_undo {
             return Err(RedisError::Server {
                 what: "an undo was killed in its midst, and the server was started since".into(),
                 hint: format!("bring it to its end first: redkeep undo {} --yes", self.again_or(&journal.server)),
@@ -289,10 +290,10 @@ impl Place {
                 let start = journal.start.as_ref().map(|start| format!(", or start it: {start}")).unwrap_or_default();
                 format!("where it is stopped, run the same command again{start}")
             }
-            State::Exchanging | State::Placed | State::Done if journal.is_undo => format!(
-                "where its program cannot load these data, name one that can with --server-binary; another undo finishes \
-                 this one or, once that is in place, puts back what it replaced: look first with redkeep undo {} --dry-run",
-                self.again_or(&journal.server)
+            State::Exchanging | State::Placed | State::Done if journal.by_undo => format!(
+                "run the same command again, and it goes on: the files stay, and the server is started (where its program \
+                 cannot load them, name one that can with --server-binary); or go back, while it is stopped: redkeep undo \
+                 {directory} ends this undo without a start, and the same once more puts back what it replaced"
             ),
             State::Exchanging | State::Placed | State::Done => format!(
                 "run the same command again to finish; or put the old files back and start the server: redkeep undo \

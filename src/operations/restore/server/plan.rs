@@ -16,6 +16,7 @@ use super::target::{Names, Target};
 use super::{Consent, Method, Options, Ttl, preflight, quiet};
 use crate::format::counts::count;
 use crate::redis::RedisError;
+use crate::redis::host::Start;
 
 /// By which way a dataset gets into a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,19 +158,24 @@ fn steps(way: Way, source: &Source, target: &Target, entries: &[OsString], saves
     if !starts {
         return steps;
     }
-    steps.push(start(target));
-    let aof = if target.appendonly { "on" } else { "off" };
-    steps.push(format!("ask it: keys by database as in the snapshot, AOF {aof} as before, last writes without error"));
+    steps.extend(steps_of_start(target));
     steps
 }
 
 /// The steps of an undo, which has its files at hand.
-pub(super) fn steps_of_undo(target: &Target, options: &Options) -> Vec<String> {
+pub(super) fn steps_of_undo(target: &Target, is_there: bool, options: &Options) -> Vec<String> {
     let saves = target.host.is_running() && !target.appendonly && !options.consents.contains(&Consent::Unsaved);
     let mut steps: Vec<String> = saves.then(|| quiet::step(target)).into_iter().chain(stop(target)).collect();
-    steps.push("let the files change places with those that were set aside".into());
+    steps.extend(change_and_start(&target.host.start, is_there, options));
+    steps
+}
+
+/// Those that follow a stop. `is_there`: an earlier undo did the first of them.
+pub(super) fn change_and_start(start: &Start, is_there: bool, options: &Options) -> Vec<String> {
+    let change = "let the files change places with those that were set aside";
+    let mut steps: Vec<String> = (!is_there).then(|| change.into()).into_iter().collect();
     if options.starts {
-        steps.extend([start(target), "ask it: keys by database".into()]);
+        steps.extend([self::start(start), "ask it: keys by database".into()]);
     }
     steps
 }
@@ -180,8 +186,18 @@ fn stop(target: &Target) -> Option<String> {
     is_running.then(|| format!("stop the server: {stop}; wait until process {process} is gone"))
 }
 
-fn start(target: &Target) -> String {
-    format!("start the server: {}; wait until it has loaded", target.host.start)
+fn start(start: &Start) -> String {
+    format!("start the server: {start}; wait until it has loaded")
+}
+
+/// The steps of a restore that has its files in place already.
+pub(super) fn steps_of_start(target: &Target) -> [String; 2] {
+    [start(&target.host.start), ask(target)]
+}
+
+fn ask(target: &Target) -> String {
+    let aof = if target.appendonly { "on" } else { "off" };
+    format!("ask it: keys by database as in the snapshot, AOF {aof} as before, last writes without error")
 }
 
 fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<String> {

@@ -215,6 +215,7 @@ impl Place {
             state: State::Stopping,
             snapshot: restored.snapshot.into(),
             is_undo: false,
+            by_undo: false,
             other: self.beside.swap(&time, seen.inode()),
             aside: self.beside.aside(&time),
             owner: target.owner,

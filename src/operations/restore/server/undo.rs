@@ -10,7 +10,7 @@ use super::preflight::restart;
 use super::quiet::save_old;
 use super::reach::{self, Reached};
 use super::target::Target;
-use super::{Options, Place, pick};
+use super::{Options, Place, pick, readable};
 use crate::format::UnixMillis;
 use crate::held::Held;
 use crate::operations::{Observer, OperationError, Silent};
@@ -137,12 +137,17 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let nothing = || OperationError::NothingAside { path: target.directory.display().to_string() };
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside);
     let Some(journal) = journal else { return refuse_0_1(&target.held).and_then(|()| Err(nothing())) };
-    let notes = match stopped.is_some() {
-        true => Vec::new(),
-        false => restart::look(&mut server, &target, options, None)?,
-    };
+    let demands = place.demands(&journal, options.to)?;
+    readable::refuse(demands, &target, stopped.as_ref())?;
+    let mut notes = target.notes.clone();
+    notes.extend(target.host.lost());
+    if stopped.is_none() {
+        notes.extend(restart::look(&mut server, &target, options, demands.header)?);
+    }
     if options.dry_run {
-        let steps = plan::steps_of_undo(&target, options);
+        journal.refuse_other_main(&target)?;
+        let is_there = journal.is_there_already();
+        let steps = plan::steps_of_undo(&target, is_there, options);
         return Ok(ServerUndoReport {
             notes,
             steps,
@@ -163,7 +168,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
         let report = place
             .put_back(Some(target.host.start.clone()), options.to, Some(target.appendonly), observer)
             .map_err(|error| place.explain(error))?;
-        return place.serve_again(report, options, Some(&target.host.start), observer);
+        return place.serve_again(ServerUndoReport { notes, ..report }, options, Some(&target.host.start), observer);
     }
     let writes = save_old(&mut server, &target, options, observer)?;
     let start = target.host.start.clone();
@@ -190,12 +195,22 @@ fn undo_stopped(journals: &Journals, options: &Options, observer: &dyn Observer)
     let Some(site) = journals.unfinished(&options.address.to_string())? else { return Ok(Stopped::Unknown) };
     let place = Place::again(&site, options)?;
     let Some(journal) = place.journal()? else { return Ok(Stopped::Unknown) };
+    if options.dry_run {
+        return place.would_undo_stopped(&journal, options).map(Stopped::Undone);
+    }
     if journal.state == State::Stopping {
         place.start(options, None, observer).map_err(|error| place.explain(error))?;
         return Ok(Stopped::Started);
     }
     place.refuse_users_of()?;
-    let changed_since = journal.is_undo && journal.is_placed() && !journal.is_untouched(&place.held)?;
+    if !options.may_stop {
+        return Err(OperationError::Refused {
+            what: format!("the data of the stopped server in {} would be replaced", place.held.path().display()),
+            hint: "see what would be done with --dry-run, then say --yes".into(),
+        });
+    }
+    place.refuse_unreadable(&journal, options)?;
+    let changed_since = journal.is_there_already() && !journal.is_untouched(&place.held)?;
     let report = place.put_back(None, options.to, None, observer).map_err(|error| place.explain(error))?;
     let report = place.serve_again(report, options, None, observer)?;
     Ok(Stopped::Undone(ServerUndoReport { changed_since, ..report }))
@@ -223,8 +238,18 @@ impl Journal {
         self.state == State::Placed
     }
 
+    /// Whether an undo was begun, and nobody has asked its server yet: the next one goes on with it.
+    pub fn is_begun_undo(&self) -> bool {
+        self.by_undo && matches!(self.state, State::Exchanging | State::Placed)
+    }
+
+    /// Whether such an undo has put all in place: the server is only to be started, and asked.
+    pub fn is_there_already(&self) -> bool {
+        self.by_undo && self.is_placed()
+    }
+
     /// Of one that only says that the server is about to be stopped, what was done before.
-    fn last_done(self) -> Journal {
+    pub fn last_done(self) -> Journal {
         match self.before {
             Some(before) => *before,
             None => self,
@@ -283,7 +308,8 @@ impl Place {
     }
 
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
-    /// last. An undo that was killed is brought to its end; a restore that was killed first is. Removes nothing.
+    /// last. An undo that was killed, or whose server did not come up, is brought to its end; a restore that was killed
+    /// first is. Removes nothing.
     /// `to`: what was set aside in that second instead of the last.
     pub fn put_back(
         &self,
@@ -301,11 +327,11 @@ impl Place {
         if let Some(to) = to {
             return self.put_back_picked(journal, to, appendonly, observer);
         }
-        if !(journal.is_undo && journal.is_placed()) {
+        if !journal.is_there_already() {
             journal.refuse_gone(&self.held)?;
             let names = journal.names().into_iter().rev();
             journal.entries = Ground::of(&journal, &self.held)?.look(&journal.aside, names)?;
-            journal.is_undo = !journal.is_undo;
+            (journal.is_undo, journal.by_undo) = (!journal.is_undo, true);
             journal.state = State::Exchanging;
             self.journals.write(&journal)?;
             self.exchange(&mut journal, observer)?;

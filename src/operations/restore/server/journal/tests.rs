@@ -16,6 +16,7 @@ fn journal(start: Option<Start>) -> Journal {
         state: State::Exchanging,
         snapshot: "0123".into(),
         is_undo: true,
+        by_undo: true,
         other: ".redkeep-swap-1".into(),
         aside: OsString::from_vec(b"odd \n\xff".to_vec()),
         owner: (100, 200),
