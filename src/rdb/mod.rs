@@ -3,11 +3,12 @@
 //! This module reads the *structure* of one: where each value ends, never what it holds. Strings stay compressed,
 //! keys stay unread, and nothing is allocated by a length the file tells. The bytes are pulled through once and in
 //! order, so a file can be checked on its way into the repository; a thing the reader does not know is no fault of the
-//! file, and [`Finding`] keeps the two apart.
+//! file, and [`Finding`] keeps the two apart. [`lzf`] is how strings are compressed.
 
 mod aux_fields;
 mod coding;
 mod header;
+pub mod lzf;
 mod reader;
 mod source;
 mod structure;

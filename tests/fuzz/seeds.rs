@@ -48,6 +48,9 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "zstd" => [&text()[..1], &text()[..300], &[0; 70_000]].map(frame).to_vec(),
         "delta" => vec![[&text()[..64], &delta(&[&text()[..64]], &text()[10..100], 3).unwrap()[..]].concat()],
         "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
+        "lzf" => {
+            [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
+        }
         "scanner" | "cut" => SCANNED.iter().map(|text| text.to_vec()).collect(),
         "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
         _ => Vec::new(),
@@ -102,6 +105,12 @@ fn text() -> Vec<u8> {
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
     Compressor::new(3).unwrap().whole(bytes).unwrap()
+}
+
+fn lzf(text: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::new();
+    redkeep::rdb::lzf::Encoder::default().encode(text, &mut stored);
+    stored
 }
 
 fn preamble(dump: &[u8]) -> Vec<u8> {

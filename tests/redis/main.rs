@@ -34,6 +34,7 @@ mod live_impostors;
 mod live_kills;
 mod live_neighbour;
 mod live_truth;
+mod lzf;
 mod moments;
 mod moments_edges;
 mod preflight;

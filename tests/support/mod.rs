@@ -6,6 +6,7 @@ pub mod equality;
 pub mod keyspace;
 pub mod mini_writer;
 pub mod program;
+pub mod rdb_strings;
 pub mod repository;
 pub mod server;
 pub mod sim;

@@ -6,6 +6,7 @@ use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, delta as compress_delta, undelta};
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
+use redkeep::rdb::lzf::{Encoder, decode as decode_lzf};
 use redkeep::rdb::{Structure, looks_like_rdb, read_header, read_preamble, read_structure};
 
 /// Sizes of pieces that make no difference.
@@ -87,6 +88,24 @@ pub fn rdb(bytes: &[u8]) {
     assert_eq!(structure.is_whole() && structure.trailing == 0, preamble.is_whole() && trailing.is_empty());
     assert_eq!(read_header(bytes).is_some(), looks_like_rdb(bytes));
     assert_eq!(structure.header.is_some(), looks_like_rdb(bytes));
+}
+
+/// As long as promised, or refused; and the same bytes as a string are encoded so that they come back.
+pub fn lzf(bytes: &[u8]) {
+    for length in [0, 1, 21, 500, bytes.len(), 88 * bytes.len(), usize::MAX] {
+        let mut plain = b"before".to_vec();
+        match decode_lzf(bytes, length, &mut plain) {
+            Ok(()) => assert_eq!(plain.len(), 6 + length),
+            Err(_) => assert_eq!(plain, b"before"),
+        }
+        assert!(plain.starts_with(b"before"));
+    }
+    let (mut stored, mut plain) = (Vec::new(), Vec::new());
+    if Encoder::default().encode(bytes, &mut stored) {
+        assert!(stored.len() + 4 <= bytes.len());
+        decode_lzf(&stored, bytes.len(), &mut plain).unwrap();
+        assert_eq!(plain, bytes);
+    }
 }
 
 /// Pieces of any size give the same answer; what stands before the cut is whole by itself.

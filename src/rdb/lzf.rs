@@ -1,0 +1,248 @@
+//! LZF is how servers compress strings in an RDB file: runs of literal bytes, and copies of what stands up to 8192 bytes
+//! before.
+//!
+//! The encoder makes the very bytes the servers make (liblzf 3.6 with a hash table of 65,536 places, in every server
+//! since Redis 3.2). So a string can be kept decoded and still come back as it was. Dumps of older servers end their
+//! strings otherwise now and then; whoever relies on the encoder compares.
+//!
+//! | first byte | what follows | what it is |
+//! |---|---|---|
+//! | `000lllll` | l + 1 bytes | these bytes |
+//! | `lllooooo` | `oooooooo` | l + 2 bytes (l of 1 to 6), beginning o + 1 before the end of what is there |
+//! | `111ooooo` | `llllllll oooooooo` | l + 9 bytes, beginning there |
+
+/// Bytes a run of literals may have.
+const RUN: usize = 32;
+/// How far back a copy may begin.
+const REACH: u32 = 1 << 13;
+/// Bytes the longest copy has, made of three.
+const COPY: usize = 264;
+/// The shortest copy.
+const GROUP: usize = 3;
+/// Places of the hash table.
+const PLACES: usize = 1 << 16;
+
+/// Servers do not try to compress a string that is no longer.
+const WORTH: usize = 20;
+/// Bytes that compression has to gain, or servers store the string as it is.
+const GAIN: usize = 4;
+
+/// Why bytes are not LZF of a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// No LZF can decode to so much: nothing was decoded.
+    #[error("{stored} bytes of LZF do not decode to {length}")]
+    Impossible {
+        /// Bytes of LZF.
+        stored: usize,
+        /// Bytes promised.
+        length: usize,
+    },
+    /// It ends within a run or a copy.
+    #[error("the LZF is cut off")]
+    Cut,
+    /// It copies from before the beginning.
+    #[error("the LZF copies from before its beginning, at {at}")]
+    Before {
+        /// Decoded bytes by then.
+        at: usize,
+    },
+    /// It decodes to another length than promised.
+    #[error("the LZF does not decode to {length} bytes")]
+    Length {
+        /// Bytes promised.
+        length: usize,
+    },
+}
+
+/// Appends what `stored` decodes to, which has to be exactly `length` bytes. Where it is refused `out` is as before.
+///
+/// Memory: `length` bytes, and nothing before these can be: at most 88 for each byte stored.
+pub fn decode(stored: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    if length > stored.len().saturating_mul(COPY / GROUP) {
+        return Err(Undecodable::Impossible { stored: stored.len(), length });
+    }
+    let from = out.len();
+    out.reserve(length);
+    let decoded = decode_onto(stored, from, length, out);
+    if decoded.is_err() {
+        out.truncate(from);
+    }
+    decoded
+}
+
+fn decode_onto(mut rest: &[u8], from: usize, length: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    let end = from + length;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = behind;
+        let (high, low) = (usize::from(first >> 5), usize::from(first & 31));
+        if high == 0 {
+            let (run, behind) = rest.split_at_checked(low + 1).ok_or(Undecodable::Cut)?;
+            rest = behind;
+            if run.len() > end - out.len() {
+                return Err(Undecodable::Length { length });
+            }
+            out.extend_from_slice(run);
+            continue;
+        }
+        let mut next = || -> Result<usize, Undecodable> {
+            let (&byte, behind) = rest.split_first().ok_or(Undecodable::Cut)?;
+            rest = behind;
+            Ok(usize::from(byte))
+        };
+        let copied = if high == 7 { 9 + next()? } else { 2 + high };
+        let distance = (low << 8 | next()?) + 1;
+        if copied > end - out.len() {
+            return Err(Undecodable::Length { length });
+        }
+        let begin = out.len().checked_sub(distance).filter(|begin| *begin >= from);
+        copy(out, begin.ok_or(Undecodable::Before { at: out.len() - from })?, copied);
+    }
+    if out.len() == end { Ok(()) } else { Err(Undecodable::Length { length }) }
+}
+
+/// Appends `count` bytes beginning at `begin`, those among them that are appended by this too.
+fn copy(out: &mut Vec<u8>, begin: usize, mut count: usize) {
+    while count > 0 {
+        let there = count.min(out.len() - begin);
+        out.extend_from_within(begin..begin + there);
+        count -= there;
+    }
+}
+
+/// Encodes strings; keeps a table of 256 KiB between them.
+///
+/// The table holds where each group of three bytes was last met, by a hash of the group. The servers' is on the stack,
+/// with whatever was there before. It cannot matter: a place is looked up only after the first group that hashes to it
+/// and can match was noted. Here places of earlier strings are told apart by `base`, and nothing has to be cleared.
+pub struct Encoder {
+    /// `base` and the position of a group.
+    places: Box<[u32; PLACES]>,
+    /// What the position 0 of this string is in the table: above all that earlier strings noted.
+    base: u32,
+}
+
+impl Default for Encoder {
+    fn default() -> Encoder {
+        let places = vec![0; PLACES].into_boxed_slice().try_into();
+        Encoder { places: places.unwrap_or_else(|_| unreachable!("it is that long")), base: 0 }
+    }
+}
+
+impl Encoder {
+    /// Appends the LZF of a string, where a server would store it so; tells whether it did. Else `out` is as before.
+    pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        plain.len() > WORTH && self.encode_within(plain, plain.len() - GAIN, out)
+    }
+
+    /// The same in at most `room` bytes, without regard to whether it is worth it. Like the servers' encoder it gives up
+    /// a few bytes too early at times.
+    fn encode_within(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
+        let Ok(length) = u32::try_from(plain.len()) else { return false };
+        if self.base.checked_add(length).is_none() {
+            *self = Encoder::default();
+        }
+        let from = out.len();
+        let fits = self.encode_onto(plain, room, out);
+        self.base += length;
+        if !fits {
+            out.truncate(from);
+        }
+        fits
+    }
+
+    fn encode_onto(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
+        let from = out.len();
+        // The first literal that is not written, and where the search is.
+        let (mut literal, mut at) = (0, 0);
+        while let Some(group) = group(plain, at) {
+            let Some(before) = self.note(group, at).filter(|before| self::group(plain, *before) == Some(group)) else {
+                at += 1;
+                continue;
+            };
+            let runs = plain.get(literal..at).unwrap_or_default();
+            if out.len() - from + length_of_runs(runs.len()) + GROUP + 1 >= room {
+                return false;
+            }
+            write_runs(runs, out);
+            let copied = same(plain, before, at);
+            write_copy(at - before - 1, copied, out);
+            at += copied;
+            literal = at;
+            if plain.len() - at < GROUP {
+                break;
+            }
+            // Of the groups that begin in what is copied only the last two are noted, which reach beyond it.
+            for noted in [at - 2, at - 1] {
+                if let Some(group) = self::group(plain, noted) {
+                    self.note(group, noted);
+                }
+            }
+        }
+        // Room for the head of one more run, be it needed or not, and for the bytes that are too few for a group.
+        let literals = at - literal;
+        if out.len() - from + literals + literals / RUN + 1 + GROUP > room {
+            return false;
+        }
+        write_runs(plain.get(literal..).unwrap_or_default(), out);
+        true
+    }
+
+    /// Notes where a group is met, and gives where one of its hash was met last, if a copy can begin there: within reach
+    /// and, as the servers have it, not at the very beginning.
+    #[inline]
+    fn note(&mut self, group: u32, at: usize) -> Option<usize> {
+        let hash = (group >> 8).wrapping_sub(group.wrapping_mul(5)) as u16;
+        let place = self.places.get_mut(usize::from(hash))?;
+        let now = self.base + at as u32;
+        let before = std::mem::replace(place, now);
+        (before > self.base && now - before <= REACH).then(|| (before - self.base) as usize)
+    }
+}
+
+/// The three bytes at a position.
+#[inline]
+fn group(plain: &[u8], at: usize) -> Option<u32> {
+    let &[a, b, c] = plain.get(at..)?.first_chunk::<GROUP>()?;
+    Some(u32::from_be_bytes([0, a, b, c]))
+}
+
+/// How many bytes at `at` equal those at `before`, as far as the servers look: 264, and two bytes less than there are. Their
+/// loop begins with three, and takes the first 19 without looking where more than 18 bytes are left.
+#[inline]
+fn same(plain: &[u8], before: usize, at: usize) -> usize {
+    let most = match plain.len() - at - 2 {
+        0..=2 => 3,
+        17 | 18 => 19,
+        other => other.min(COPY),
+    };
+    let [there, here] = [before, at].map(|from| plain.get(from..from + most).unwrap_or_default());
+    let mut words = there.chunks_exact(8).zip(here.chunks_exact(8));
+    let equal = 8 * words.position(|(there, here)| there != here).unwrap_or(most / 8);
+    let mut rest = there.iter().zip(here).skip(equal);
+    equal + rest.position(|(there, here)| there != here).unwrap_or(most - equal)
+}
+
+/// Bytes that so many literals take.
+fn length_of_runs(literals: usize) -> usize {
+    literals + literals.div_ceil(RUN)
+}
+
+fn write_runs(literals: &[u8], out: &mut Vec<u8>) {
+    for run in literals.chunks(RUN) {
+        out.push(run.len() as u8 - 1);
+        out.extend_from_slice(run);
+    }
+}
+
+/// `back` is one less than the distance.
+fn write_copy(back: usize, length: usize, out: &mut Vec<u8>) {
+    let [high, low] = (back as u16).to_be_bytes();
+    match length - 2 {
+        short @ ..7 => out.extend_from_slice(&[(short as u8) << 5 | high, low]),
+        long => out.extend_from_slice(&[7 << 5 | high, (long - 7) as u8, low]),
+    }
+}
+
+#[cfg(test)]
+mod tests;
