@@ -6,7 +6,7 @@
 //! | layer | modules | what it is |
 //! |---|---|---|
 //! | L0 ground | [`mod@format`], [`chunker`], [`compress`], [`crypto`], [`rdb`], [`aof`] | pure functions on bytes |
-//! | L1 store | [`store`]; `held` | whole objects by name; a directory of this host held by its descriptor |
+//! | L1 store | [`store`]; `held`; [`spill`] | whole objects by name; a directory of this host held by its descriptor; what does not fit in memory |
 //! | L2 | [`repository`], [`redis`] | what is kept; what is captured. Neither knows the other |
 //! | L3 operations | [`operations`] | backup, restore, verify, check …: the only place where the two meet |
 //! | L4 cli | [`cli`] | arguments, text and JSON, progress, exit codes |
@@ -24,4 +24,5 @@ pub mod operations;
 pub mod rdb;
 pub mod redis;
 pub mod repository;
+pub mod spill;
 pub mod store;

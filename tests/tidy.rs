@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Modules by layer, lowest first.
 const LAYERS: [&[&str]; 5] = [
     &["format", "chunker", "compress", "crypto", "rdb", "aof"],
-    &["store", "held"],
+    &["store", "held", "spill"],
     &["repository", "redis"],
     &["operations"],
     &["cli"],

@@ -2,6 +2,7 @@
 //! and what it is bound to, are bytes to it.
 
 pub mod keys;
+pub mod numbered;
 pub mod passphrase;
 pub mod seal;
 

@@ -10,6 +10,7 @@ mod full;
 mod local;
 mod locations;
 mod sim;
+mod spill;
 
 use std::sync::Arc;
 
