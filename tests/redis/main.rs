@@ -44,6 +44,7 @@ mod restore_progress;
 mod restore_remnants;
 mod restore_server;
 mod restore_server_asides;
+mod restore_server_built;
 mod restore_server_coming;
 mod restore_server_elsewhere;
 mod restore_server_fit;

@@ -150,9 +150,13 @@ impl CommandLine {
             (Some(rest), None) => rest,
             (None, file) => vec![file?],
         };
-        let output = Output::of(process);
+        Some(CommandLine { arguments, ..CommandLine::without_words(program, process.directory()?, process) })
+    }
+
+    /// All but the arguments, as a process has it.
+    pub(super) fn without_words(program: PathBuf, directory: PathBuf, process: &Process) -> CommandLine {
         let (user, surroundings) = (process.user, process.surroundings());
-        Some(CommandLine { program, arguments, directory: process.directory()?, user, output, surroundings })
+        CommandLine { program, arguments: Vec::new(), directory, user, output: Output::of(process), surroundings }
     }
 
     /// Starts a process in a session of its own, which outlives redkeep. The server it becomes may be another one.

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Commands;
 use super::command_line::{CommandLine, Started};
 use super::process::Process;
+use super::{Commands, built};
 use crate::held::open_file;
 use crate::redis::RedisError;
 use crate::redis::program::without_secrets;
@@ -67,7 +67,7 @@ pub(super) fn of(
     let kept = keeper(process, server, info);
     let stop = commands.stop.clone().map(Stop::Command);
     let start = commands.start.clone().map(Start::Command);
-    let plain = |start: Option<Start>| {
+    let mut plain = |start: Option<Start>| {
         let line = || CommandLine::of(process, info).map(Start::Process);
         if let Some(gone) = process.program().filter(|path| start.is_none() && !path.exists()) {
             return Err(RedisError::Server {
@@ -75,11 +75,10 @@ pub(super) fn of(
                 hint: "put it there again, or say how the server is started with --start-command".into(),
             });
         }
-        start.or_else(line).ok_or_else(|| RedisError::Server {
-            what: "the server was started without a configuration file, and what it was started with cannot be seen"
-                .into(),
-            hint: "say how it is started with --start-command".into(),
-        })
+        match start.or_else(line) {
+            Some(start) => Ok(start),
+            None => built::of(commands.built.as_ref(), process, server, info).map(Start::Process),
+        }
     };
     Ok(match kept {
         Some((kept_stop, kept_start)) => (stop.unwrap_or(kept_stop), start.unwrap_or(kept_start)),

@@ -5,6 +5,7 @@
 //! straight back. A plain process is told SHUTDOWN NOSAVE, and started again with the program and the configuration file
 //! that it said it runs with; its command line is of no use, because servers write over it.
 
+mod built;
 mod command_line;
 mod manager;
 mod named;
@@ -14,6 +15,7 @@ mod startable;
 mod surroundings;
 mod trust;
 
+pub(crate) use built::is_same_value;
 pub use command_line::{CommandLine, Ended, Output, Started};
 pub use manager::{Start, Stop, is_secret};
 pub use named::{Named, Stopped};
@@ -44,6 +46,8 @@ pub struct Commands {
     pub start: Option<String>,
     /// How long it may take to end.
     pub patience: Option<Duration>,
+    /// How it would be started by what a person names of it: for one that shows nothing of how it was.
+    pub built: Option<CommandLine>,
 }
 
 /// A running server of this host, and the way to stop it and start it again.

@@ -161,6 +161,14 @@ impl Stopped {
         })
     }
 
+    /// How it is started where that takes no configuration file and nobody else.
+    pub fn built(&self) -> Option<CommandLine> {
+        match &self.host.start {
+            Start::Process(line) if self.config.is_none() => Some(line.clone()),
+            _ => None,
+        }
+    }
+
     /// Where it will listen, by its settings, with the login of another address.
     pub fn address(&self, login: &Address) -> Result<Address, RedisError> {
         let of = |name: &str| self.settings.directives.get(name).map(String::as_str).filter(|value| !value.is_empty());

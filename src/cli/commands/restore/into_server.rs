@@ -159,7 +159,7 @@ impl AServer {
         let address = self.login.of(context)?(named.as_deref().unwrap_or(USUAL).parse()?);
         let state = context.places()?.state;
         let (stop, start) = (self.stop_command.clone(), self.start_command.clone());
-        let commands = Commands { stop, start, patience: self.stop_timeout };
+        let commands = Commands { stop, start, patience: self.stop_timeout, built: None };
         Ok(Options {
             commands,
             may_stop: self.yes,

@@ -10,7 +10,7 @@ use super::{Options, Started, connect};
 use crate::held::Held;
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::Stopped;
+use crate::redis::host::{Commands, Stopped};
 use crate::redis::program::Program;
 use crate::redis::scratch::{Like, Loading, Scratch, Settings};
 use crate::redis::server::{Server, config_files};
@@ -44,7 +44,8 @@ pub(super) fn settle(options: &Options) -> Result<(Options, Option<Stopped>), Op
     let concluded = stopped.concluded.iter().map(|(name, value)| format!(" --server-setting {name}={value}"));
     let again = [options.again.clone()].into_iter().chain(concluded).collect();
     let program = Some(stopped.program.path.clone());
-    Ok((Options { address, program, again, ..options.clone() }, Some(stopped)))
+    let commands = Commands { built: stopped.built(), ..options.commands.clone() };
+    Ok((Options { address, program, again, commands, ..options.clone() }, Some(stopped)))
 }
 
 /// Finds the server, whether it runs or not.

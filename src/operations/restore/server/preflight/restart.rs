@@ -15,7 +15,7 @@ use crate::operations::restore::server::target::Target;
 use crate::operations::restore::server::{Consent, Options};
 use crate::rdb::Header;
 use crate::redis::RedisError;
-use crate::redis::host::Start;
+use crate::redis::host::{Start, is_same_value};
 use crate::redis::program::Program;
 use crate::redis::scratch::{Scratch, Settings};
 use crate::redis::server::{ConfigFile, Server, Users, acl_text};
@@ -231,7 +231,7 @@ fn settings(
         }
     };
     for (name, now) in now.iter().filter(|(name, _)| !SKIPPED.contains(&name.as_str())) {
-        let Some(then) = then.get(name).filter(|then| !is_same(now, then)) else { continue };
+        let Some(then) = then.get(name).filter(|then| !is_same_value(now, then)) else { continue };
         match name.as_str() {
             name if begins(name, GUARDS) => lost.push(name.into()),
             "maxclients" if is_lowered(target, now) => {}
@@ -243,30 +243,6 @@ fn settings(
 
 fn is_secret(name: &str) -> bool {
     ["pass", "auth", "user", "secret", "token", "key-file"].iter().any(|word| name.contains(word))
-}
-
-/// Whether two values are one: with units or without, in any case, with any blanks.
-fn is_same(one: &str, other: &str) -> bool {
-    let words = |text: &str| text.split_whitespace().map(bytes).collect::<Vec<_>>();
-    words(one) == words(other)
-}
-
-/// `1gb` as bytes; what is no number of bytes in lower case.
-fn bytes(word: &str) -> String {
-    let lower = word.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit: Option<u64> = match lower.get(digits.len()..).unwrap_or_default() {
-        "" | "b" => Some(1),
-        "k" => Some(1000),
-        "kb" => Some(1 << 10),
-        "m" => Some(1_000_000),
-        "mb" => Some(1 << 20),
-        "g" => Some(1_000_000_000),
-        "gb" => Some(1 << 30),
-        _ => None,
-    };
-    let number = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    number.map_or(lower, |number| number.to_string())
 }
 
 /// A server has fewer clients than its file says where it may not open as many files.
@@ -310,18 +286,4 @@ fn then(target: &Target, options: &Options, written: &ConfigFile) -> Result<BTre
     // Names that it does not know are passed over later: only what the server says it has is compared.
     then.extend(raw);
     Ok(then)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_value_has_many_spellings() {
-        for (one, other) in [("900mb", "943718400"), ("1GB", "1073741824"), ("1g", "1000000000"), ("YES", "yes")] {
-            assert!(is_same(one, other), "{one} {other}");
-        }
-        assert!(is_same("3600 1  300 100", "3600 1 300 100") && is_same("", " "));
-        assert!(!is_same("1gb", "1g") && !is_same("", "0") && !is_same("a b", "ab"));
-    }
 }
