@@ -16,11 +16,13 @@ use rustix::io::{Errno, retry_on_intr};
 
 mod reader;
 mod removal;
+mod room;
 mod seen;
 mod stamp;
 mod way;
 
 pub(crate) use reader::Reader;
+pub(crate) use room::{Room, abandoned};
 pub(crate) use seen::Seen;
 pub use stamp::FileStamp;
 pub(crate) use way::{open_again, open_file};

@@ -10,24 +10,21 @@
 //! is read back is a regular file or nothing.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::RedisError;
 use super::program::Program;
 use super::scratch_log;
 use super::server::{Address, Info, Server};
 use crate::aof::append_word;
-use crate::held::{Held, give};
+use crate::held::{Held, Room, give};
 use crate::redis::program::{lacks, without_secrets};
 
 /// For how long a server that is loading may show no progress. A value is read whole between two signs of life.
@@ -165,7 +162,7 @@ pub struct Loading {
 pub struct Scratch {
     child: Child,
     /// Removed with all that is in it.
-    _private: TempDir,
+    _private: Room,
     held: Held,
     run: Held,
     program: Program,
@@ -363,14 +360,13 @@ fn end_of(mut file: File) -> Option<Vec<u8>> {
 }
 
 /// For its user only, and with a path short enough for a socket.
-fn private_directory(settings: &Settings) -> Result<TempDir, RedisError> {
+fn private_directory(settings: &Settings) -> Result<Room, RedisError> {
     let fits = |base: &&Path| base.as_os_str().len() + "/redkeep-XXXXXX/run/".len() + SOCKET.len() < SOCKET_PATH;
     // A socket's path is handed on as text.
     let is_text = |base: &&Path| base.is_absolute() && base.to_str().is_some();
     let own = Some(settings.private.as_path()).filter(|_| settings.user.is_none());
     let base = own.filter(fits).filter(is_text).unwrap_or(Path::new("/tmp"));
-    let made = tempfile::Builder::new().prefix("redkeep-").permissions(Permissions::from_mode(0o700)).tempdir_in(base);
-    made.map_err(|error| RedisError::io("make a directory in", base, error))
+    Room::make("", base).map_err(|error| RedisError::io("make a directory in", base, error))
 }
 
 fn config_text(program: &Program, settings: &Settings, like: Option<&Like>, private: &Path) -> Vec<u8> {

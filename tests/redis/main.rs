@@ -62,6 +62,7 @@ mod restore_server_stopped;
 mod restore_server_traps;
 mod restore_server_trial;
 mod scratch;
+mod scratch_left;
 mod secrets;
 mod servers;
 #[path = "../support/mod.rs"]

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::configured::ServerFile;
-use super::{Finding, Report};
+use super::{Finding, Report, below};
+use crate::held::abandoned;
 
 pub(super) fn look(root: &Path, servers: &[ServerFile], report: &mut Report) {
     let value = |path: &str| fs::read_to_string(root.join(path)).ok();
@@ -19,6 +20,14 @@ pub(super) fn look(root: &Path, servers: &[ServerFile], report: &mut Report) {
             advice,
         )),
         None => report.notes.push("vm.overcommit_memory cannot be read".into()),
+    }
+    let left = abandoned(&below(root, Path::new("/tmp")));
+    let left: Vec<String> = left.iter().map(|left| left.path().display().to_string()).collect();
+    if !left.is_empty() {
+        report.notes.push(format!(
+            "killed restores or drills of this user left {}: the next restore into a server removes that",
+            left.join(", ")
+        ));
     }
     let pages = value("sys/kernel/mm/transparent_hugepage/enabled");
     // From 6.2 on servers switch them off for themselves, unless they are told not to.

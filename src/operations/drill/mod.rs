@@ -11,8 +11,7 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::PathBuf;
 
 use super::list::Chosen;
@@ -21,6 +20,7 @@ use super::{Observer, OperationError};
 use crate::format::note::Drill;
 use crate::format::object::SnapshotName;
 use crate::format::{KeysDigest, UnixMillis};
+use crate::held::Room;
 use crate::redis::RedisError;
 use crate::redis::program::{Places, Program};
 use crate::redis::scratch::{Loading, Scratch, Settings};
@@ -217,8 +217,7 @@ fn serve(
     let scratch = options.scratch.canonicalize();
     let scratch = scratch.map_err(|error| OperationError::target("find", &options.scratch, error))?;
     // Nobody else gets at the files before all of them are given away.
-    let private = Permissions::from_mode(0o700);
-    let made = tempfile::Builder::new().prefix("redkeep-drill-").permissions(private).tempdir_in(&scratch);
+    let made = Room::make("drill-", &scratch);
     let directory = made.map_err(|error| OperationError::target("make a directory in", &scratch, error))?;
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };

@@ -1,15 +1,12 @@
 //! Ways that take a scratch server: what the target's own program makes of the files, in the staging directory.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use super::Options;
 use super::arrange::{arrange, dress};
@@ -18,7 +15,7 @@ use super::source::{Expected, Form, Source};
 use super::steps::WORK;
 use super::target::{Names, Target};
 use crate::aof::{is_temporary, manifest_name};
-use crate::held::{Held, replaced};
+use crate::held::{Held, Room, replaced};
 use crate::operations::restore::Needs;
 use crate::operations::restore::beside::make;
 use crate::operations::{Observer, OperationError};
@@ -33,14 +30,13 @@ const LOOK: Duration = Duration::from_millis(20);
 /// An empty directory for a scratch server to work in. It is the server's user's, and the one around it the caller's.
 pub(super) struct Workroom {
     work: Held,
-    _around: TempDir,
+    _around: Room,
 }
 
 impl Workroom {
     /// Makes one for a scratch server of this user, where it has another one than the caller.
     pub fn make(user: Option<(u32, u32)>) -> Result<Workroom, OperationError> {
-        let private = Permissions::from_mode(0o700);
-        let made = tempfile::Builder::new().prefix("redkeep-").permissions(private).tempdir_in(BASE);
+        let made = Room::make("", BASE.as_ref());
         let around = made.map_err(|error| OperationError::target("make a directory in", BASE.as_ref(), error))?;
         let failed = |error| OperationError::target("give away", around.path(), error);
         let held = Held::open(around.path()).map_err(failed)?;
