@@ -2,7 +2,7 @@
 
 use super::{Observer, OperationError};
 use crate::repository::{Repository, RepositoryError};
-pub use crate::repository::{StoredAgain, SweepOptions as Options, SweepReport as Report, Waiting};
+pub use crate::repository::{StoredAgain, SweepOptions as Options, SweepReport as Report, Waiting, YoungToReseal};
 
 /// What a prune did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -69,7 +69,7 @@ pub use seen_files::SeenFile;
 pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo, SlotState};
 pub use stream::StreamWriter;
-pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting};
+pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting, YoungToReseal};
 pub use usage::Used;
 
 use catalog::Catalog;

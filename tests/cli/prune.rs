@@ -65,7 +65,8 @@ fn as_json_it_gives_what_was_done() {
             "snapshots",
             "stored_again",
             "unused_bytes",
-            "waiting"
+            "waiting",
+            "young_to_reseal"
         ]
     );
     assert_eq!((&json["deleted_packs"], &json["deleted_snapshots"]), (&1.into(), &1.into()));
@@ -93,4 +94,26 @@ fn what_cannot_be_meant_is_refused() {
     let place = Place::with_repository();
     place.ends(2, &["prune", "--grace", "soon"]).says("24h, 30d or 90m");
     place.ends(2, &["prune", "--max-unused", "120"]).says("between 0 and 100");
+}
+
+#[test]
+fn packs_of_older_keys_that_are_too_young_to_be_stored_again_are_told() {
+    let place = Place::with_repository();
+    place.backup();
+    place.done(&["key", "rotate"]);
+    assert!(place.done(&["prune"]).text().contains("nothing to do"), "nobody asked for it");
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let text = place.done(&[&["prune", "--reseal"], dry_run].concat()).text();
+        assert!(
+            text.contains("sealed by older keys, too young yet") && text.contains("again in 23 h 59 min"),
+            "{text}"
+        );
+        assert!(!text.contains("nothing to do"), "{text}");
+    }
+    let json = place.done(&["prune", "--reseal", "--json"]).json();
+    let (young, packs) = (&json["young_to_reseal"], json["packs"].as_u64());
+    assert!(young["packs"].as_u64() == packs && packs > Some(0) && young["seconds"].as_u64() > Some(80_000), "{json}");
+    let json = place.done(&["prune", "--reseal", "--grace", "0", "--json"]).json();
+    assert!(json["young_to_reseal"].is_null() && json["condemned_packs"].as_u64() == packs, "{json}");
+    assert!(place.done(&["prune", "--reseal"]).text().contains("nothing to do"), "all is sealed by the newest");
 }

@@ -12,7 +12,7 @@ use crate::cli::human::{count, duration, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::operations::OperationError;
-use crate::operations::prune::{Options, Pruned, Report, Waiting, prune};
+use crate::operations::prune::{Options, Pruned, Report, Waiting, YoungToReseal, prune};
 use crate::repository::Repository;
 
 /// Give back the space of what no snapshot needs any more
@@ -27,6 +27,7 @@ Examples:
   redkeep prune
   redkeep prune --dry-run
   redkeep prune --grace 0       # at once; for a repository on a local disk
+  redkeep prune --reseal        # some days after redkeep key rotate
 
 JSON:
   {\"dry_run\": bool, \"packs\": number, \"pack_bytes\", \"snapshots\",
@@ -35,12 +36,14 @@ JSON:
    \"deleted_packs\", \"deleted_bytes\", \"deleted_indexes\",
    \"deleted_snapshots\", \"removed_leases\", \"short_of_space\": text or null,
    \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
-     \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}]}
+     \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}],
+   \"young_to_reseal\": {\"packs\", \"seconds\"}, or null}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     rule: Rule,
-    /// Store again what is sealed by older keys than the newest, after `redkeep key rotate`
+    /// Store again what is sealed by older keys than the newest, after `redkeep key rotate`; packs younger than the grace
+    /// time wait for it, and are told
     #[arg(long)]
     reseal: bool,
     /// Say what would be done, and change nothing
@@ -157,9 +160,17 @@ fn text(report: &Report, dry_run: bool) -> String {
     for waiting in &report.waiting {
         text.push_str(&told(waiting));
     }
+    if let Some(YoungToReseal { packs, left }) = report.young_to_reseal {
+        let (packs, left) = (count(packs, "pack"), duration(left.as_millis() as u64));
+        text.push_str(&format!(
+            "{packs} sealed by older keys, too young yet: prune --reseal stores all again in {left}\n"
+        ));
+    }
     let unused = size(report.unused_bytes);
     text.push_str(&match report.condemned_packs + report.deleted_packs + report.deleted_snapshots {
-        0 if report.waiting.is_empty() => format!("nothing to do; {unused} unneeded in packs that stay\n"),
+        0 if report.waiting.is_empty() && report.young_to_reseal.is_none() => {
+            format!("nothing to do; {unused} unneeded in packs that stay\n")
+        }
         _ => format!("{unused} unneeded in packs that stay\n"),
     });
     text
@@ -203,6 +214,13 @@ struct Json {
     removed_leases: u64,
     short_of_space: Option<String>,
     waiting: Vec<WaitingFor>,
+    young_to_reseal: Option<Young>,
+}
+
+#[derive(Serialize)]
+struct Young {
+    packs: u64,
+    seconds: u64,
 }
 
 #[derive(Serialize)]
@@ -250,6 +268,9 @@ impl Json {
             removed_leases: report.removed_leases,
             short_of_space: short_of_space.clone(),
             waiting: report.waiting.iter().map(waiting).collect(),
+            young_to_reseal: report
+                .young_to_reseal
+                .map(|young| Young { packs: young.packs, seconds: young.left.as_secs() }),
         }
     }
 }

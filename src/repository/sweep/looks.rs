@@ -1,12 +1,14 @@
 //! A sweep looks at everything: what is needed, whether any of it is lost, and which packs are worth keeping.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::super::catalog::Rescued;
 use super::super::error::RepositoryError;
 use super::super::{Repository, lock};
 use super::liveness::Needed;
 use super::plan::{Plan, Policy, plan};
+use super::report::YoungToReseal;
 use super::survey::{StoreClock, Survey};
 use super::{SweepOptions, SweepReport, rescue};
 use crate::format::object::SnapshotName;
@@ -111,6 +113,11 @@ impl Repository {
             reseal_below: if options.reseal { self.keyring().epoch() } else { 0 },
         };
         let mut plan = plan(&uses, &judged, policy);
+        let young = uses.iter().filter(|of| of.epoch < policy.reseal_below && !judged(&of.pack));
+        let ages = young.filter_map(|of| survey.packs.get(&of.pack)).map(|listed| listed.age);
+        let left: Vec<Duration> = ages.map(|age| youngest.saturating_sub(age)).collect();
+        report.young_to_reseal =
+            left.iter().max().map(|longest| YoungToReseal { packs: left.len() as u64, left: *longest });
         // Nothing needed is in what nobody can read: that was seen before.
         let read: HashSet<ObjectHash> = uses.iter().map(|of| of.pack).collect();
         let is_rest = |pack: &ObjectHash| !read.contains(pack) && !survey.condemned.contains(pack) && judged(pack);

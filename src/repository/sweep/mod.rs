@@ -26,7 +26,7 @@ use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Burial, Condemned};
 use crate::format::{ChunkId, Id16, ObjectHash};
 use bury::Standing;
-pub use report::{StoredAgain, SweepReport, Waiting};
+pub use report::{StoredAgain, SweepReport, Waiting, YoungToReseal};
 use rescue::Rescue;
 use survey::{Condemnation, StoreClock, Survey};
 

@@ -41,6 +41,15 @@ pub struct StoredAgain {
     pub stored_bytes: u64,
 }
 
+/// Packs sealed by older keys that are to be stored again, and are too young to be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct YoungToReseal {
+    /// How many.
+    pub packs: u64,
+    /// For how long the youngest of them stays.
+    pub left: Duration,
+}
+
 /// What a sweep did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SweepReport {
@@ -74,6 +83,8 @@ pub struct SweepReport {
     pub removed_leases: u64,
     /// What is waited for.
     pub waiting: Vec<Waiting>,
+    /// What is left to be sealed by the newest keys, where that was asked for.
+    pub young_to_reseal: Option<YoungToReseal>,
 }
 
 impl SweepReport {
