@@ -279,5 +279,8 @@ fn damage_of(alarm: &Alarm) -> Damage {
         Alarm::NotNoted { .. } => "catalog".into(),
         Alarm::NotRemembered { .. } => "state".into(),
     };
-    Damage { object, problem: alarm.to_string() }
+    // Its name stands beside it.
+    let text = alarm.to_string();
+    let problem = text.strip_prefix(&format!("{object} ")).map(|rest| format!("it {rest}"));
+    Damage { object, problem: problem.unwrap_or(text) }
 }

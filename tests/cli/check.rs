@@ -108,3 +108,14 @@ fn a_missing_pack_is_told_once() {
     let json = place.ends(4, &["check", "--read-data", "--json"]).json();
     assert_eq!(json["damage"].as_array().unwrap().len(), 1, "{json}");
 }
+
+#[test]
+fn a_missing_snapshot_is_named_once() {
+    let place = Place::with_snapshot();
+    fs::remove_file(objects(&place, "snapshots").remove(0)).unwrap();
+    for arguments in [&["check"][..], &["check", "--repair"]] {
+        let text = place.ends(4, arguments).text();
+        let line = text.lines().find(|line| line.starts_with("damaged: snapshots/")).unwrap();
+        assert!(line.matches("snapshots/").count() == 1 && line.contains(": it is missing: "), "{line}");
+    }
+}

@@ -325,7 +325,11 @@ fn what_restores_keep_aside_is_told_with_what_an_undo_needs() {
     };
     assert_eq!(note(), None, "what was set aside of another target");
     restore(&target);
+    let only = note().unwrap().to_string();
+    assert!(only.contains("kept in 1 place, ") && only.contains(" KiB: an undo needs"), "{only}");
+    assert!(!only.contains("what else there is"), "{only}");
     let newest = restore(&target).as_str().unwrap().to_owned();
     let note = note().unwrap().to_string();
+    assert!(note.contains("what else there is can be removed"), "{note}");
     assert!(note.contains("kept in 2 places") && note.contains(&format!("an undo needs {newest}")), "{note}");
 }

@@ -144,7 +144,8 @@ fn nothing_is_forgotten_while_a_snapshot_is_missing_or_cannot_be_read() {
 fn forgotten_snapshots_are_listed_with_the_time_until_which_they_are_there() {
     let (place, ids) = with_snapshots(2);
     place.ends(0, &["snapshots", "--forgotten"]).says("note: no forgotten snapshot fits");
-    place.done(&["forget", &ids[0]]);
+    let text = place.done(&["forget", &ids[0]]).text();
+    assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{text:?}");
     let text = place.done(&["snapshots", "--forgotten"]).text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["ID", "TIME", "DATASET", "UNTIL", "WHY"]);

@@ -41,6 +41,11 @@ fn the_help_of_every_command_has_an_example_and_its_json() {
         let help = place.done(&[&words[..], &["--help"]].concat()).text();
         let examples = help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{command}: {help}"));
         assert!(examples.contains(&format!("redkeep {command}")), "{command}: {examples}");
+        // What follows the examples has a heading of its own, and no line is longer than a screen is wide.
+        let blocks: Vec<&str> = examples.trim_end().split("\n\n").skip(1).collect();
+        assert!(blocks.iter().all(|block| !block.starts_with("  redkeep ")), "{command}: {examples}");
+        let json = examples.split("\nJSON").nth(1).unwrap_or_default();
+        assert!(json.lines().all(|line| line.chars().count() <= 90), "{command}: {json}");
         if !["key", "schedule", "completions"].contains(&command) {
             assert!(examples.contains("\nJSON") && examples.contains("  {\""), "{command}: {examples}");
         }

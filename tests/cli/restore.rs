@@ -269,3 +269,21 @@ fn a_disk_that_is_too_small_is_a_failure_and_no_wrong_usage() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     ran.says("bytes free, the snapshot needs ").says("hint: ");
 }
+
+#[test]
+fn a_dump_alone_comes_without_the_directory_of_the_aof() {
+    let place = Place::new();
+    for directory in ["appendonlydir", "aof", "kept"] {
+        fs::create_dir(place.data().join(directory)).unwrap();
+    }
+    let aof = |path: &str, bytes: &[u8]| fs::write(place.data().join("aof").join(path), bytes).unwrap();
+    aof("appendonly.aof.1.incr.aof", b"*1\r\n$4\r\nPING\r\n");
+    aof("appendonly.aof.manifest", b"file appendonly.aof.1.incr.aof seq 1 type i\n");
+    place.done(&["init"]);
+    place.backup();
+    place.done(&["restore", "--target", "dump", "--from", "rdb"]);
+    assert!(place.path("dump/dump.rdb").is_file() && place.path("dump/kept").is_dir());
+    assert!(!place.path("dump/appendonlydir").exists() && !place.path("dump/aof").exists());
+    place.done(&["restore", "--target", "all"]);
+    assert_eq!(tree(&place.path("all")), tree(&place.data()), "without a choice all comes back");
+}

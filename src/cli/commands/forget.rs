@@ -232,9 +232,10 @@ fn what(arguments: &Arguments) -> Result<What, UsageError> {
 }
 
 fn text(report: &Report, zone: Option<&str>) -> String {
-    let mut text: String = report.datasets.iter().map(|dataset| of_dataset(dataset, report.dry_run, zone)).collect();
+    let datasets = report.datasets.iter().map(|dataset| of_dataset(dataset, report.dry_run, zone));
+    let mut text = datasets.collect::<Vec<String>>().join("\n");
     if let (Some(zone), false) = (zone, report.datasets.is_empty()) {
-        text.push_str(&format!("hours, days, weeks, months and years are those of {zone}\n"));
+        text.push_str(&format!("\nhours, days, weeks, months and years are those of {zone}\n"));
     }
     text
 }
@@ -257,7 +258,7 @@ fn of_dataset(dataset: &Dataset, dry_run: bool, zone: Option<&str>) -> String {
     };
     let all = count((kept + forgotten) as u64, "snapshot");
     let loss = dataset.timeline.as_ref().filter(|_| forgotten > 0).map(|loss| format!("{}\n", gone(loss)));
-    format!("{name}: {did} {forgotten} of {all}\n{}{uncounted}{}\n", table(head, rows), loss.unwrap_or_default())
+    format!("{name}: {did} {forgotten} of {all}\n{}{uncounted}{}", table(head, rows), loss.unwrap_or_default())
 }
 
 /// What of the timeline goes, in words.

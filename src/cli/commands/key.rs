@@ -59,7 +59,6 @@ Examples:
   redkeep key add --label cron --new-password-file /etc/redkeep/password
   head -c 32 /dev/urandom > safe.key
   redkeep key add --label 'in the safe' --new-key-file safe.key
-
   redkeep key add --recovery --label 'in the safe'
 
 JSON:

@@ -33,7 +33,8 @@ JSON:
    null as those of datasets where something needed cannot be read,
    \"datasets\": [{\"dataset\", \"snapshots\": number, \"restored_bytes\",
      \"stored_bytes\", \"stored\", \"table_bytes\": as in redkeep backup,
-     \"forms\": the same, of the newest snapshot, \"unique_bytes\", \"shared_bytes\", \"newest\": time or null,
+     \"forms\": the same, of the newest snapshot, \"unique_bytes\",
+     \"shared_bytes\", \"newest\": time or null,
      \"keys\": of the newest snapshot, or null where it is not known}],
    \"alarms\": [{\"code\", \"message\"}]}
 ")]

@@ -85,10 +85,11 @@ fn tell_aside(here: &Path, directory: &Path, state: Option<&Path>, report: &mut 
     let places = count(kept.len() as u64, "place");
     if let Some(needed) = kept.last() {
         report.notes.push(format!(
-            "what restores into {} replaced is kept in {places}, {}: an undo needs {}; what else there is can be removed",
+            "what restores into {} replaced is kept in {places}, {}: an undo needs {}{}",
             directory.display(),
             mebibytes(bytes),
-            needed.display()
+            needed.display(),
+            if kept.len() > 1 { "; what else there is can be removed" } else { "" }
         ));
     }
 }
@@ -250,5 +251,9 @@ fn free(path: &Path) -> io::Result<u64> {
 
 /// A size, for people.
 fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
+    match bytes {
+        0 => "0 KiB".into(),
+        1..0x10_0000 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("{} MiB", bytes >> 20),
+    }
 }

@@ -238,7 +238,20 @@ fn select(chosen: &Chosen, from: Option<From>) -> Result<Vec<&File>, OperationEr
             what: format!("the snapshot holds no {what}"),
             hint: "leave out --from, or choose another snapshot".into(),
         }),
-        None => Ok(snapshot.files.iter().filter(wanted).collect()),
+        None => {
+            let files = snapshot.files.iter().filter(wanted);
+            // The directory of the AOF's files is of no use without them.
+            let is_emptied = |file: &File| {
+                let below = |other: &&File| {
+                    other.path.strip_prefix(file.path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
+                };
+                let is_left = |other: &File| other.kind != FileKind::Directory && wanted(&other);
+                let mut all = snapshot.files.iter().filter(below).peekable();
+                let is_usual = file.path.as_slice() == b"appendonlydir" && from.is_some();
+                (all.peek().is_some() || is_usual) && !all.any(is_left)
+            };
+            Ok(files.filter(|file| from.is_none() || file.kind != FileKind::Directory || !is_emptied(file)).collect())
+        }
     }
 }
 
