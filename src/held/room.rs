@@ -1,4 +1,4 @@
-//! LOCAL-32: a scratch directory, for as long as it takes. A file in it is locked while its process lives: so whoever
+//! LOCAL-33: a scratch directory, for as long as it takes. A file in it is locked while its process lives: so whoever
 //! makes the next one knows those whose process was killed, and removes them.
 
 use std::ffi::{OsStr, OsString};

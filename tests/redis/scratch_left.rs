@@ -61,7 +61,7 @@ impl Drop for Stuck {
     }
 }
 
-/// LOCAL-32
+/// LOCAL-33
 #[test]
 fn what_a_killed_drill_left_is_told_and_removed_by_the_next_one_and_that_of_a_living_one_stays() {
     let Some(scene) = Scene::new(&[]) else { return };
