@@ -203,7 +203,11 @@ impl Encoder {
 /// The three bytes at a position.
 #[inline]
 fn group(plain: &[u8], at: usize) -> Option<u32> {
-    let &[a, b, c] = plain.get(at..)?.first_chunk::<GROUP>()?;
+    let rest = plain.get(at..)?;
+    if let Some(&four) = rest.first_chunk::<4>() {
+        return Some(u32::from_be_bytes(four) >> 8);
+    }
+    let &[a, b, c] = rest.first_chunk::<GROUP>()?;
     Some(u32::from_be_bytes([0, a, b, c]))
 }
 
@@ -217,10 +221,15 @@ fn same(plain: &[u8], before: usize, at: usize) -> usize {
         other => other.min(COPY),
     };
     let [there, here] = [before, at].map(|from| plain.get(from..from + most).unwrap_or_default());
-    let mut words = there.chunks_exact(8).zip(here.chunks_exact(8));
-    let equal = 8 * words.position(|(there, here)| there != here).unwrap_or(most / 8);
-    let mut rest = there.iter().zip(here).skip(equal);
-    equal + rest.position(|(there, here)| there != here).unwrap_or(most - equal)
+    let [there, here] = [there, here].map(<[u8]>::as_chunks::<8>);
+    for (place, (there, here)) in there.0.iter().zip(here.0).enumerate() {
+        let differing = u64::from_le_bytes(*there) ^ u64::from_le_bytes(*here);
+        if differing != 0 {
+            return 8 * place + differing.trailing_zeros() as usize / 8;
+        }
+    }
+    let equal = there.1.iter().zip(here.1).take_while(|(there, here)| there == here).count();
+    8 * there.0.len() + equal
 }
 
 /// Bytes that so many literals take.

@@ -12,27 +12,66 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
-impl<'a> Record<'a> {
-    /// The first of some encoded records, and how many bytes it takes: the length of its key, that of its payload, both.
-    pub(super) fn first_of(encoded: &'a [u8]) -> Option<(Record<'a>, usize)> {
-        let mut reader = Reader::new("record", encoded);
-        let (key, payload) = (reader.varint().ok()?, reader.varint().ok()?);
-        let key = reader.take(usize::try_from(key).ok()?).ok()?;
-        let payload = reader.take(usize::try_from(payload).ok()?).ok()?;
-        Some((Record { key, payload }, encoded.len() - reader.remaining()))
-    }
-
-    /// Bytes it takes.
+impl Record<'_> {
+    /// Bytes it takes, encoded.
     pub(super) fn length(self) -> usize {
         let digits = |length: usize| (usize::BITS - (length | 1).leading_zeros()).div_ceil(7) as usize;
         digits(self.key.len()) + digits(self.payload.len()) + self.key.len() + self.payload.len()
     }
 
-    pub(super) fn encode(self, out: &mut Vec<u8>) {
+    /// The length of its key, that of its payload, both.
+    fn encode(self, out: &mut Vec<u8>) {
         put_varint(out, self.key.len() as u64);
         put_varint(out, self.payload.len() as u64);
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.payload);
+    }
+}
+
+/// Where an encoded record is in some bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    begin: usize,
+    key: usize,
+    payload: usize,
+    pub(super) end: usize,
+}
+
+impl Place {
+    /// That of the record that begins there, if all of it is there.
+    pub(super) fn of(bytes: &[u8], begin: usize) -> Option<Place> {
+        let encoded = bytes.get(begin..)?;
+        let (key_length, behind) = length(encoded)?;
+        let (payload_length, behind) = length(behind)?;
+        let key = bytes.len() - behind.len();
+        let payload = key.checked_add(key_length)?;
+        let end = payload.checked_add(payload_length).filter(|end| *end <= bytes.len())?;
+        Some(Place { begin, key, payload, end })
+    }
+
+    pub(super) fn record(self, bytes: &[u8]) -> Record<'_> {
+        let payload = bytes.get(self.payload..self.end).unwrap_or_default();
+        Record { key: self.key(bytes), payload }
+    }
+
+    pub(super) fn key(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.key..self.payload).unwrap_or_default()
+    }
+
+    pub(super) fn encoded(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.begin..self.end).unwrap_or_default()
+    }
+}
+
+/// The length that some bytes begin with, and what is behind it.
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes.split_first()? {
+        (short @ ..0x80, behind) => Some((usize::from(*short), behind)),
+        _ => {
+            let mut reader = Reader::new("record", bytes);
+            let length = usize::try_from(reader.varint().ok()?).ok()?;
+            Some((length, bytes.get(bytes.len() - reader.remaining()..)?))
+        }
     }
 }
 
@@ -62,11 +101,6 @@ impl Buffer {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Records held.
-    pub(super) fn count(&self) -> usize {
-        self.entries.len()
     }
 
     /// Bytes held.
@@ -117,18 +151,23 @@ impl Buffer {
         self.entries.sort_unstable();
     }
 
-    /// The record at a place of the order, encoded; `None` behind the last.
-    pub(super) fn encoded(&self, place: usize) -> Option<&[u8]> {
-        let bytes = at(&self.pieces, *self.entries.get(place)?);
-        bytes.get(..Record::first_of(bytes)?.1)
+    /// The bytes that the record of this number, in the order there is, begins. None behind the last.
+    pub(super) fn bytes(&self, nth: usize) -> &[u8] {
+        self.entries.get(nth).map(|entry| at(&self.pieces, *entry)).unwrap_or_default()
     }
 
-    /// The rank of the record at a place of the order.
-    pub(super) fn rank(&self, place: usize) -> Option<u64> {
-        self.entries.get(place).map(|entry| entry.rank)
+    /// The records in the order there is, encoded.
+    pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.entries.iter().map(|entry| at(&self.pieces, *entry));
+        bytes.map(|bytes| Place::of(bytes, 0).unwrap_or_default().encoded(bytes))
     }
 
-    /// Sorted by rank: the first place of this rank or a higher one.
+    /// The rank of the record of this number, in the order there is.
+    pub(super) fn rank(&self, nth: usize) -> Option<u64> {
+        self.entries.get(nth).map(|entry| entry.rank)
+    }
+
+    /// Sorted by rank: the number of the first record of this rank or a higher one.
     pub(super) fn first_of_rank(&self, rank: u64) -> usize {
         self.entries.partition_point(|entry| entry.rank < rank)
     }
@@ -140,8 +179,8 @@ fn at(pieces: &[Vec<u8>], entry: Entry) -> &[u8] {
 
 /// The key of a record from one of its bytes on.
 fn key(pieces: &[Vec<u8>], entry: Entry, from: usize) -> &[u8] {
-    let record = Record::first_of(at(pieces, entry));
-    record.and_then(|(record, _)| record.key.get(from..)).unwrap_or_default()
+    let bytes = at(pieces, entry);
+    Place::of(bytes, 0).and_then(|place| place.key(bytes).get(from..)).unwrap_or_default()
 }
 
 /// Bytes of the key in a rank. The eighth byte of it says how many there were, and tells a key that ends from one that goes

@@ -3,11 +3,10 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::Usage;
-use super::buffer::{Buffer, Record};
+use super::buffer::{Buffer, Place, Record};
 use super::error::SpillError;
 use super::run::{Run, RunReader};
 use super::scratch::ScratchFile;
@@ -26,14 +25,14 @@ pub struct Sorted {
 
 impl Sorted {
     pub(super) fn of_buffer(buffer: Buffer, usage: Usage) -> Sorted {
-        let first = Source { from: From::Memory(buffer, 0), record: 0..0, key: 0..0, order: 0 };
+        let first = Source { from: From::Memory(buffer, 0), place: Place::default(), order: 0 };
         // Of memory there is nothing that could fail.
         Sorted::of([first].into(), usage).unwrap_or_else(|_| unreachable!("nothing is read"))
     }
 
     pub(super) fn of_runs(file: &Arc<ScratchFile>, runs: &[Run], usage: Usage) -> Result<Sorted, SpillError> {
         let readers = runs.iter().map(|run| RunReader::new(file.clone(), run.clone()));
-        let source = |(order, reader)| Source { from: From::Sealed(reader), record: 0..0, key: 0..0, order };
+        let source = |(order, reader)| Source { from: From::Sealed(reader), place: Place::default(), order };
         Sorted::of(readers.enumerate().map(source).collect(), usage)
     }
 
@@ -68,11 +67,16 @@ impl Sorted {
 
     /// The next record; `None` behind the last. After an error there is no next one.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SpillError> {
-        let encoded = self.next_encoded()?;
-        Ok(encoded.and_then(Record::first_of).map(|(record, _)| record))
+        Ok(self.next_source()?.map(|source| source.place.record(source.bytes())))
     }
 
+    /// The same, encoded.
     pub(super) fn next_encoded(&mut self) -> Result<Option<&[u8]>, SpillError> {
+        Ok(self.next_source()?.map(|source| source.place.encoded(source.bytes())))
+    }
+
+    /// The source that has the next record.
+    fn next_source(&mut self) -> Result<Option<&Source>, SpillError> {
         if std::mem::take(&mut self.is_taken)
             && let Err(error) = self.advance()
         {
@@ -83,7 +87,7 @@ impl Sorted {
             return Err(SpillError::Broken);
         }
         self.is_taken = true;
-        Ok(self.sources.peek().map(|source| source.encoded()))
+        Ok(self.sources.peek().map(|source| &**source))
     }
 
     fn advance(&mut self) -> Result<(), SpillError> {
@@ -109,15 +113,14 @@ impl Sorted {
 /// Where records come from, with one that is looked at.
 struct Source {
     from: From,
-    /// That record, and its key, in the bytes they are in.
-    record: Range<usize>,
-    key: Range<usize>,
+    /// Where that record is in [`Source::bytes`].
+    place: Place,
     /// Which of the sources it is, by when its records came.
     order: usize,
 }
 
 enum From {
-    /// With the place of the next record.
+    /// With the number of the record after this one.
     Memory(Buffer, usize),
     Sealed(RunReader),
 }
@@ -125,30 +128,26 @@ enum From {
 impl Source {
     /// Goes on to the next record; false behind the last.
     fn advance(&mut self) -> Result<bool, SpillError> {
-        let record = match &mut self.from {
+        let place = match &mut self.from {
             From::Memory(buffer, next) => {
                 *next += 1;
-                buffer.encoded(*next - 1).map(|record| 0..record.len())
+                Place::of(buffer.bytes(*next - 1), 0)
             }
             From::Sealed(reader) => reader.advance()?,
         };
-        let Some(record) = record else { return Ok(false) };
-        self.record = record;
-        let Some((first, length)) = Record::first_of(self.encoded()) else { return Err(SpillError::Broken) };
-        let end = length - first.payload.len();
-        self.key = end - first.key.len()..end;
-        Ok(true)
+        self.place = place.unwrap_or_default();
+        Ok(place.is_some())
     }
 
-    fn encoded(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         match &self.from {
-            From::Memory(buffer, next) => buffer.encoded(*next - 1).unwrap_or_default(),
-            From::Sealed(reader) => reader.frame().get(self.record.clone()).unwrap_or_default(),
+            From::Memory(buffer, next) => buffer.bytes(*next - 1),
+            From::Sealed(reader) => reader.frame(),
         }
     }
 
     fn key(&self) -> &[u8] {
-        self.encoded().get(self.key.clone()).unwrap_or_default()
+        self.place.key(self.bytes())
     }
 
     fn held(&self) -> usize {

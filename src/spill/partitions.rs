@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::{Buffer, Record};
+use super::buffer::{Buffer, Place, Record};
 use super::error::SpillError;
 use super::run::{Run, RunReader, RunWriter};
 use super::scratch::{Scratch, ScratchFile};
@@ -85,12 +85,11 @@ impl<'a> Partitions<'a> {
 /// Writes a run for each group of a sorted buffer.
 fn runs(buffer: &Buffer, file: &ScratchFile, budget: Budget) -> Result<Vec<(u64, Run)>, SpillError> {
     let mut runs = Vec::new();
-    let mut place = 0;
-    while let Some(group) = buffer.rank(place) {
+    let mut records = buffer.encoded().enumerate().peekable();
+    while let Some(group) = records.peek().and_then(|(nth, _)| buffer.rank(*nth)) {
         let mut writer = RunWriter::new(file, budget.frame());
-        while buffer.rank(place) == Some(group) {
-            writer.add(buffer.encoded(place).unwrap_or_default())?;
-            place += 1;
+        while let Some((_, record)) = records.next_if(|(nth, _)| buffer.rank(*nth) == Some(group)) {
+            writer.add(record)?;
         }
         runs.push((group, writer.finish()?));
     }
@@ -112,12 +111,12 @@ impl Grouped {
         if partition >= self.count {
             return Err(SpillError::NoPartition { partition, count: self.count });
         }
-        let place = self.buffer.first_of_rank(partition as u64);
+        let next = self.buffer.first_of_rank(partition as u64);
         let (file, runs) = match &self.spilled {
             Some(spilled) => (Some(&spilled.file), spilled.groups.get(partition).map_or(&[][..], Vec::as_slice)),
             None => (None, &[][..]),
         };
-        Ok(Group { buffer: &self.buffer, place, rank: partition as u64, file, runs: runs.iter(), reader: None })
+        Ok(Group { buffer: &self.buffer, next, rank: partition as u64, file, runs: runs.iter(), reader: None })
     }
 
     /// For tests that do something to it.
@@ -135,7 +134,8 @@ impl Grouped {
 /// The records of one group.
 pub struct Group<'a> {
     buffer: &'a Buffer,
-    place: usize,
+    /// The record that comes next, of those in memory.
+    next: usize,
     rank: u64,
     file: Option<&'a Arc<ScratchFile>>,
     runs: std::slice::Iter<'a, Run>,
@@ -150,7 +150,7 @@ impl Group<'_> {
                 && let Some(place) = reader.advance()?
             {
                 let frame = self.reader.as_ref().map_or(&[][..], RunReader::frame);
-                return Ok(frame.get(place).and_then(Record::first_of).map(|(record, _)| record));
+                return Ok(Some(place.record(frame)));
             }
             match (self.runs.next(), self.file) {
                 (Some(run), Some(file)) => self.reader = Some(RunReader::new(file.clone(), run.clone())),
@@ -158,11 +158,11 @@ impl Group<'_> {
             }
         }
         self.reader = None;
-        if self.buffer.rank(self.place) != Some(self.rank) {
+        if self.buffer.rank(self.next) != Some(self.rank) {
             return Ok(None);
         }
-        self.place += 1;
-        let record = self.buffer.encoded(self.place - 1).and_then(Record::first_of);
-        Ok(record.map(|(record, _)| record))
+        let bytes = self.buffer.bytes(self.next);
+        self.next += 1;
+        Ok(Place::of(bytes, 0).map(|place| place.record(bytes)))
     }
 }

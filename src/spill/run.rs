@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::Record;
+use super::buffer::Place;
 use super::error::SpillError;
 use super::scratch::{Frame, ScratchFile};
 use crate::crypto::numbered::TAG;
@@ -94,8 +94,8 @@ impl RunReader {
         self.frame.capacity()
     }
 
-    /// The place of the next record in [`RunReader::frame`]; `None` behind the last. Where it fails, it fails again.
-    pub(super) fn advance(&mut self) -> Result<Option<std::ops::Range<usize>>, SpillError> {
+    /// Where the next record is in [`RunReader::frame`]; `None` behind the last. Where it fails, it fails again.
+    pub(super) fn advance(&mut self) -> Result<Option<Place>, SpillError> {
         if self.at == self.frame.len() {
             let Some(frame) = self.run.get(self.next) else { return Ok(None) };
             self.at = 0;
@@ -106,14 +106,12 @@ impl RunReader {
             }
             self.next += 1;
         }
-        let record = Record::first_of(self.frame.get(self.at..).unwrap_or_default());
-        let Some((_, length)) = record else {
+        let Some(place) = Place::of(&self.frame, self.at) else {
             let frame = self.run.get(self.next - 1).copied();
             return Err(frame.map_or(SpillError::Broken, |frame| self.file.changed(frame, "half a record")));
         };
-        let begin = self.at;
-        self.at += length;
-        Ok(Some(begin..self.at))
+        self.at = place.end;
+        Ok(Some(place))
     }
 
     /// The frame that is held.

@@ -103,8 +103,8 @@ impl<'a> Sorter<'a> {
         };
         let mut writer = RunWriter::new(&spilled.file, self.budget.frame());
         let mut most = 0;
-        for place in 0..self.buffer.count() {
-            writer.add(self.buffer.encoded(place).unwrap_or_default())?;
+        for record in self.buffer.encoded() {
+            writer.add(record)?;
             most = most.max(writer.held());
         }
         spilled.runs.push(writer.finish()?);
