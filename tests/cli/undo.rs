@@ -25,7 +25,10 @@ fn as_json_it_tells_where_everything_is() {
     assert!(would.contains("would hold again what it held before the last restore"), "{would}");
     let dry = place.done(&["undo", "back", "--dry-run", "--json"]).json();
     let json = place.done(&["undo", "back", "--json"]).json();
-    assert_eq!((&dry["from"], &dry["aside"], dry["dry_run"].as_bool()), (&json["from"], &json["aside"], Some(true)));
+    assert_eq!((&dry["from"], dry["dry_run"].as_bool()), (&json["from"], Some(true)));
+    // Both have the time at which they were said.
+    let later = |json: &serde_json::Value| json["aside"].as_str().unwrap() > json["from"].as_str().unwrap();
+    assert!(later(&dry) && later(&json), "{dry} {json}");
     assert_eq!(fields(&json), ["aside", "dry_run", "from", "keys", "notes", "server", "steps", "target"]);
     assert!(json["aside"].is_string());
 }
@@ -138,6 +141,33 @@ fn what_a_server_has_aside_is_listed_and_removed_and_the_server_goes_on() {
     place.done(&["undo", &of, "--remove", "2020-01-02T00:00:00Z", "--yes"]);
     assert!(!aside("20200102T000000Z").exists());
     assert_eq!(server.info().number("process_id"), process);
+}
+
+#[test]
+fn what_an_undo_set_aside_is_as_old_as_the_undo() {
+    let place = Place::with_snapshot();
+    let all = || place.done(&["undo", "back", "--list", "--json"]).json()["asides"].as_array().unwrap().clone();
+    let path = |aside: &serde_json::Value| std::path::PathBuf::from(aside["path"].as_str().unwrap());
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/before"), "x").unwrap();
+    place.done(&["restore", "--target", "back", "--replace-anything"]);
+    // A restore of long ago, and what was written since.
+    fs::rename(path(&all()[0]), place.path(".redkeep-aside-back-20200101T000000Z")).unwrap();
+    fs::write(place.path("back/since"), "x").unwrap();
+    let undone = place.done(&["undo", "back", "--json"]).json();
+    assert!(undone["from"].as_str().unwrap().ends_with("-20200101T000000Z"), "{undone}");
+    let [aside] = &all()[..] else { panic!("{:?}", all()) };
+    assert!(aside["path"] == undone["aside"] && path(aside).join("since").exists(), "{aside}");
+    assert!(aside["time"].as_str().unwrap() > "2026", "{aside}");
+
+    place.done(&["restore", "--target", "back", "--replace-anything"]);
+    assert!(place.done(&["undo", "back", "--remove-older", "1h", "--yes"]).text().contains("nothing is removed"));
+    place.done(&["undo", "back"]);
+    assert!(place.path("back/before").exists());
+    place.done(&["undo", "back"]);
+    assert!(!place.path("back/before").exists(), "an undo of the undo");
+    place.done(&["undo", "back", "--to", all()[0]["time"].as_str().unwrap()]);
+    assert!(place.path("back/since").exists());
 }
 
 #[test]

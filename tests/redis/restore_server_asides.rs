@@ -1,12 +1,14 @@
 //! What several restores set aside in a server's directory: each can be picked, and each pick can be undone.
 
+use std::path::{Path, PathBuf};
+
 use redkeep::format::UnixMillis;
 use redkeep::operations::restore::server::{directory_of, undo_directory, undo_server};
 use redkeep::operations::restore::{Aside, Removal, asides, remove_asides};
-use redkeep::operations::{OperationError, Silent};
+use redkeep::operations::{Observer, OperationError, Silent};
 
 use crate::restore_server::{Captured, Victim, refused, take, take_with};
-use crate::restore_server_hostile::order;
+use crate::restore_server_hostile::{get, killed, order};
 use crate::support::keyspace::Keyspace;
 use crate::support::server::ServerKind;
 
@@ -55,6 +57,120 @@ fn each_of_several_asides_is_picked_by_its_time_and_a_plain_undo_goes_back() {
         undo_server(&victim.options, &Silent).unwrap();
         first.held.assert_equal(&victim.holds(), "what the first restore put there");
     }
+}
+
+/// LOCAL-13
+#[test]
+fn what_an_undo_set_aside_is_as_old_as_the_undo() {
+    for (kind, lines) in [(ServerKind::Redis7, &["appendonly yes"][..]), (ServerKind::Redis62, &["appendonly no"])] {
+        if kind.is_skipped() {
+            continue;
+        }
+        let taken = take(kind, Captured::Dump, &[]);
+        let mut victim = Victim::start(kind, lines);
+        victim.restore(&taken).unwrap();
+        let only = |what: &str| match <[Aside; 1]>::try_from(kept(&victim)) {
+            Ok([aside]) => aside,
+            Err(all) => panic!("{what}: {all:?}"),
+        };
+        let restored = only("restored");
+        order(victim.server(), "SET since 1");
+        let undone = undo_server(&victim.options, &Silent).unwrap();
+        let now = only("undone");
+        assert_eq!((&undone.from, &undone.aside), (&restored.path, &now.path));
+        assert!(now.time > restored.time && now.is_next, "{now:?}");
+        victim.old.assert_equal(&victim.holds(), "what stood there before");
+
+        victim.restore(&taken).unwrap();
+        let after_the_restore = Removal::Before(UnixMillis(restored.time.0 + 1000));
+        assert_eq!(remove_asides(&victim.directory(), after_the_restore, victim.state()).unwrap(), []);
+        undo_server(&victim.options, &Silent).unwrap();
+        victim.old.assert_equal(&victim.holds(), "before the second restore");
+        let redone = undo_server(&victim.options, &Silent).unwrap();
+        taken.held.assert_equal(&victim.holds(), "an undo of the undo");
+        assert!(redone.aside > redone.from && kept(&victim)[1].path == redone.aside, "{redone:?}");
+        victim.options.to = Some(now.time);
+        undo_server(&victim.options, &Silent).unwrap();
+        assert_eq!(get(victim.server(), "since").as_deref(), Some("1"), "what was written before the undo");
+    }
+}
+
+/// LOCAL-13
+#[test]
+fn what_a_killed_undo_is_about_to_put_back_does_not_go_for_its_age() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &["appendonly yes"]);
+    victim.restore(&taken).unwrap();
+    victim.restore(&taken).unwrap();
+    let oldest = kept(&victim)[0].clone();
+    victim.options.to = Some(oldest.time);
+    killed("putting appendonlydir in place", |observer| drop(undo_server(&victim.options, observer)));
+    assert!(kept(&victim)[0].is_next, "{:?}", kept(&victim));
+    let gone = remove_asides(&victim.directory(), Removal::Before(UnixMillis(u64::MAX)), victim.state()).unwrap();
+    assert!(gone.iter().all(|aside| aside.path != oldest.path) && oldest.path.is_dir(), "{gone:?}");
+    undo_server(&victim.options, &Silent).unwrap();
+    victim.old.assert_equal(&victim.holds(), "what stood there before both");
+}
+
+/// Takes the names aside of these seconds and the next ones.
+fn plant(directory: &Path, name: &str) {
+    for seconds in -5..30 {
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        let planted = directory.join(format!(".redkeep-aside-{name}-{}", time.strftime("%Y%m%dT%H%M%SZ")));
+        // One that is there already is taken, too.
+        let _ = std::os::unix::fs::symlink("/nowhere", planted);
+    }
+}
+
+/// Takes them at the last moment.
+struct Plants(PathBuf);
+
+impl Observer for Plants {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        if what == "setting the old files aside" {
+            plant(&self.0, "dataset");
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// LOCAL-9 LOCAL-13
+#[test]
+fn a_name_aside_that_the_owner_of_the_directory_took_stops_neither_a_restore_nor_an_undo() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let victim = Victim::start(kind, &["appendonly yes"]);
+    let plants = Plants(victim.directory());
+    let aside = victim.restore_watched(&taken, &plants).unwrap().aside.unwrap();
+    assert!(aside.join("appendonlydir").is_dir());
+    for expected in [&victim.old, &taken.held] {
+        let report = undo_server(&victim.options, &plants).unwrap();
+        assert!(report.aside.join("appendonlydir").is_dir() && !report.aside.is_symlink(), "{report:?}");
+        expected.assert_equal(&victim.holds(), "each was put back");
+    }
+
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let target = place.join("target");
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join("dump.rdb"), "old").unwrap();
+    plant(&place, "target");
+    let options = redkeep::operations::restore::Options::new(target.clone());
+    redkeep::operations::restore::restore(&taken.repository, &taken.chosen, &options, &Silent).unwrap();
+    plant(&place, "target");
+    let report = redkeep::operations::restore::undo(&target, None).unwrap();
+    assert_eq!(std::fs::read(target.join("dump.rdb")).unwrap(), b"old");
+    assert!(report.aside.is_some_and(|aside| aside.is_dir() && !aside.is_symlink()));
 }
 
 #[test]

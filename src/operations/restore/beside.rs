@@ -12,9 +12,11 @@
 //! tell which. What follows the target's name is read whole or the name is not ours: `data` and `data-6380` in one
 //! directory never take each other's for their own.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::iter::successors;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,10 @@ const SWAP: &str = ".redkeep-swap-";
 const ASIDE: &str = ".redkeep-aside-";
 /// How the time in a name is written, in UTC.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// Between two of them.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+/// How often a name is looked for that somebody takes right before.
+const TRIES: usize = 100;
 const TIME_LENGTH: usize = "20261122T143416Z".len();
 /// Bytes of a target's name to which everything in the longest name above can be added.
 pub(super) const NAME_LENGTH: usize = 255 - SWAP.len() - TIME_LENGTH - "--18446744073709551615".len();
@@ -109,7 +115,12 @@ impl Beside {
 
     /// Whether a name is one that something set aside, or about to be, has here.
     pub fn is_other(&self, name: &OsStr) -> bool {
-        self.suffix(name, ASIDE).is_some_and(is_time) || self.suffix(name, SWAP).and_then(swap_suffix).is_some()
+        self.is_aside(name) || self.suffix(name, SWAP).and_then(swap_suffix).is_some()
+    }
+
+    /// Whether a name is one that something set aside has here.
+    pub fn is_aside(&self, name: &OsStr) -> bool {
+        self.suffix(name, ASIDE).is_some_and(is_time)
     }
 
     /// What restores into this target replaced, the oldest first, with its time.
@@ -182,9 +193,47 @@ impl Beside {
         for beside in others.iter().chain([self]) {
             newest = newest.max(beside.asides()?.pop().and_then(|(time, _)| parse_time(&time)));
         }
-        let after = newest.and_then(|time| time.checked_add(SignedDuration::from_secs(1)).ok());
+        let after = newest.and_then(|time| time.checked_add(SECOND).ok());
         let now = Timestamp::now();
-        Ok(after.map_or(now, |after| after.max(now)).strftime(TIME).to_string())
+        self.free_from(after.map_or(now, |after| after.max(now)), others)
+    }
+
+    /// The first time from this one on of which nothing has a name aside, here or there, whatever it is: whoever owns the
+    /// directory around may have put anything there.
+    fn free_from(&self, time: Timestamp, others: &[Beside]) -> Result<String, OperationError> {
+        let mut taken = HashSet::new();
+        for beside in others.iter().chain([self]) {
+            let names = beside.parent.names();
+            let names = names.map_err(|error| OperationError::target("list", beside.parent.path(), error))?;
+            taken.extend(names.iter().filter_map(|name| beside.suffix(name, ASIDE)).map(str::to_owned));
+        }
+        let times = successors(Some(time), |time| time.checked_add(SECOND).ok());
+        let mut texts = times.map(|time| time.strftime(TIME).to_string());
+        Ok(texts.find(|text| !taken.contains(text)).unwrap_or_else(|| time.strftime(TIME).to_string()))
+    }
+
+    /// The same for a name aside that was chosen before.
+    pub fn free_aside(&self, name: &OsStr, others: &[Beside]) -> Result<OsString, OperationError> {
+        match self.suffix(name, ASIDE).and_then(parse_time) {
+            Some(time) => Ok(self.aside(&self.free_from(time, others)?)),
+            None => Ok(name.to_owned()),
+        }
+    }
+
+    /// Gives something beside the target a name aside of this time, or of the next one that nobody takes.
+    pub fn set_aside(&self, from: &OsStr, time: &str) -> Result<OsString, OperationError> {
+        let mut name = self.aside(time);
+        for _ in 0..TRIES {
+            name = self.free_aside(&name, &[])?;
+            match self.parent.rename_new(from, &self.parent, &name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                renamed => {
+                    let failed = |error| OperationError::target("create", &self.path_of(&name), error);
+                    return renamed.map(|()| name.clone()).map_err(failed);
+                }
+            }
+        }
+        self.rename_new(from, &name).map(|()| name)
     }
 
     /// Locks the target for one restore or undo.

@@ -193,7 +193,7 @@ impl Target {
         self.look()?;
         let claim = Claim { target: self, _lock: lock };
         for (name, time) in claim.swaps(Exchanged::Done)? {
-            claim.target.beside.rename_new(&name, &claim.target.beside.aside(&time))?;
+            claim.target.beside.set_aside(&name, &time)?;
         }
         Ok(claim)
     }
@@ -279,16 +279,16 @@ impl Claim {
             return Err(error);
         }
         self.target.refuse_other(beside.name(), ours)?;
-        let aside = beside.aside(&time);
-        beside.rename_new(&swap, &aside)?;
+        let aside = beside.set_aside(&swap, &time)?;
         beside.sync()?;
         Ok((Some(beside.path_of(&aside)), mode))
     }
 }
 
 /// LOCAL-9: puts back what the last restore into a directory replaced, by one exchange. What stood there is then kept
-/// in its stead, so that doing it twice changes nothing. Removes nothing. `to`: what was set aside in that second instead;
-/// what stood there is then what was set aside last.
+/// in its stead, so that doing it twice changes nothing. Removes nothing. `to`: what was set aside in that second instead.
+/// What was put back leaves its name to what stood there, and has the time of this undo by then: nothing is ever kept under
+/// an earlier time than it was set aside at, wherever this is killed.
 pub fn undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, OperationError> {
     let Claim { target, _lock } = Target::find(target)?.claim()?;
     let beside = &target.beside;
@@ -297,16 +297,18 @@ pub fn undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport, Operati
     let seen = seen.map_err(|error| OperationError::target("look at", &beside.path_of(&from), error))?;
     let old = seen.filter(Seen::is_dir).ok_or_else(|| target.nothing_aside(to))?.id();
     target.refuse_change()?;
-    let kept = target.kept(&from, to)?;
-    match &kept {
-        Some(kept) => {
-            exchange((beside.parent(), &from), (beside.parent(), beside.name()), &target.path)?;
-            if *kept != from {
-                beside.rename_new(&from, kept)?;
+    let kept = match target.kept()? {
+        Some(time) => {
+            let kept = beside.set_aside(&from, &time)?;
+            if let Err(error) = exchange((beside.parent(), &kept), (beside.parent(), beside.name()), &target.path) {
+                // Where even that fails, it is kept as what was set aside last.
+                let _ = beside.rename_new(&kept, &from);
+                return Err(error);
             }
+            Some(kept)
         }
-        None => beside.rename_new(&from, beside.name())?,
-    }
+        None => beside.rename_new(&from, beside.name()).map(|()| None)?,
+    };
     target.refuse_other(beside.name(), old)?;
     beside.sync()?;
     let (from, aside) = (beside.path_of(&from), kept.map(|kept| beside.path_of(&kept)));
@@ -318,7 +320,7 @@ pub fn look_at_undo(target: &Path, to: Option<UnixMillis>) -> Result<UndoReport,
     let target = Target::find(target)?;
     target.refuse_users()?;
     let from = target.picked(to)?;
-    let aside = target.kept(&from, to)?.map(|kept| target.beside.path_of(&kept));
+    let aside = target.kept()?.map(|time| target.beside.path_of(&target.beside.aside(&time)));
     Ok(UndoReport { from: target.beside.path_of(&from), target: target.path, aside })
 }
 
@@ -331,13 +333,9 @@ impl Target {
         nothing_aside(&self.path, to)
     }
 
-    /// The name that an undo keeps what stands there under, where anything does.
-    fn kept(&self, from: &OsStr, to: Option<UnixMillis>) -> Result<Option<OsString>, OperationError> {
-        Ok(match (self.exists(), to) {
-            (false, _) => None,
-            (true, None) => Some(from.to_owned()),
-            (true, Some(_)) => Some(self.beside.aside(&self.beside.unused_time(&[])?)),
-        })
+    /// The time that an undo keeps what stands there under, where anything does: the latest, and of now.
+    fn kept(&self) -> Result<Option<String>, OperationError> {
+        self.exists().then(|| self.beside.unused_time(&[])).transpose()
     }
 }
 

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use super::elsewhere::{Ground, clash};
 use super::journal::{Entry, Journal, Journals, Placed, State};
+use super::place::beside;
 use crate::held::Held;
-use crate::operations::restore::beside::{exchange, rename_new, sync_directory};
+use crate::operations::restore::beside::{Beside, exchange, rename_new, sync_directory};
 use crate::operations::{Observer, OperationError};
 
 /// The inode of what stands there.
@@ -287,6 +288,7 @@ impl Journal {
             }
             if self.other != self.aside {
                 observer.begin("setting the old files aside", None);
+                self.take_free_name(&ground, journals)?;
                 for directory in ground.directories() {
                     self.set_aside(directory)?;
                 }
@@ -319,6 +321,24 @@ impl Journal {
         }
         self.state = State::Placed;
         journals.write(self)
+    }
+
+    /// The owner of the directory may have taken the name aside meanwhile: then it is another one, as long as nothing has it
+    /// anywhere.
+    fn take_free_name(&mut self, ground: &Ground, journals: &Journals) -> Result<(), OperationError> {
+        let mut all: Vec<Beside> = ground.directories().map(beside).collect();
+        for directory in ground.directories() {
+            if inside(directory, &self.other)?.is_none() {
+                return Ok(());
+            }
+        }
+        let Some(first) = all.pop() else { return Ok(()) };
+        let free = first.free_aside(&self.aside, &all)?;
+        if free != self.aside {
+            self.aside = free;
+            journals.write(self)?;
+        }
+        Ok(())
     }
 
     /// What was exchanged gets its name aside. From then on it is the server's user's own, as what is in it.

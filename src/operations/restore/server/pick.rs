@@ -53,7 +53,16 @@ impl Place {
         appendonly: Option<bool>,
     ) -> Result<ServerUndoReport, OperationError> {
         let report = ServerUndoReport { is_old: journal.is_undo == journal.is_begun_undo(), ..self.report(journal) };
-        let Some(to) = to else { return journal.refuse_gone(&self.held).map(|()| report) };
+        let aside =
+            || Ok::<_, OperationError>(self.held.path_of(&self.beside.aside(&self.unused_time(Some(journal))?)));
+        let Some(to) = to else {
+            journal.refuse_gone(&self.held)?;
+            return match journal.is_begun_undo() {
+                // It is brought to its end.
+                true => Ok(ServerUndoReport { from: self.held.path_of(&journal.other), ..report }),
+                false => Ok(ServerUndoReport { aside: aside()?, ..report }),
+            };
+        };
         let Some(name) = self.beside.aside_of(Some(to))? else {
             return match journal.is_undo && journal.is_placed() {
                 true => Ok(self.report(journal)),
@@ -61,8 +70,13 @@ impl Place {
             };
         };
         self.fitting(journal, &name, appendonly)?;
-        let aside = self.held.path_of(&self.beside.aside(&self.unused_time(Some(journal))?));
-        Ok(ServerUndoReport { from: self.held.path_of(&name), aside, is_old: true, is_picked: true, ..report })
+        Ok(ServerUndoReport {
+            from: self.held.path_of(&name),
+            aside: aside()?,
+            is_old: true,
+            is_picked: true,
+            ..report
+        })
     }
 
     /// LOCAL-22: exchanges what the server loads, last, and the rest of its files before that with what was picked, and gives

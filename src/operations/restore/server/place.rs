@@ -54,7 +54,15 @@ pub(in crate::operations::restore) fn beside_elsewhere(directory: &Held, state: 
 pub(in crate::operations::restore) fn needed_by_undo(directory: &Held, state: Option<&Path>) -> Option<PathBuf> {
     let journals = Journals::existing(state).ok().flatten()?;
     let journal = journals.read(&Site::of(directory).ok()?).ok().flatten()?;
-    Some(directory.path_of(&journal.before.map_or(journal.aside, |before| before.aside)))
+    let journal = match journal.before {
+        Some(before) => *before,
+        None => journal,
+    };
+    let is_there = |name: &OsStr| directory.look(name).is_ok_and(|seen| seen.is_some());
+    // In the midst of an undo what it puts back has the name yet under which that was set aside.
+    let has_begun = journal.state == State::Exchanging && is_there(&journal.other);
+    let needed = journal.carried.unwrap_or(if has_begun { journal.other } else { journal.aside });
+    Some(directory.path_of(&needed))
 }
 
 impl Place {

@@ -1,6 +1,7 @@
 //! `undo` after a restore into a server: the old files change places with the restored ones again, by the journal.
 
 use std::ffi::OsStr;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use super::elsewhere::Ground;
@@ -308,9 +309,9 @@ impl Place {
     }
 
     /// LOCAL-13: exchanges the entries with those set aside, in the opposite order, so that what the server loads changes
-    /// last. An undo that was killed, or whose server did not come up, is brought to its end; a restore that was killed
-    /// first is. Removes nothing.
-    /// `to`: what was set aside in that second instead of the last.
+    /// last. What stood there gets the time of this undo. An undo that was killed, or whose server did not come up, is brought
+    /// to its end; a restore that was killed first is. Removes nothing. `to`: what was set aside in that second instead of the
+    /// last.
     pub fn put_back(
         &self,
         start: Option<Start>,
@@ -321,6 +322,7 @@ impl Place {
         let nothing = || OperationError::NothingAside { path: self.held.path().display().to_string() };
         let mut journal = self.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
         journal.start = start.or(journal.start);
+        let mut from = journal.other.clone();
         if journal.state == State::Exchanging {
             self.exchange(&mut journal, observer)?;
         }
@@ -331,12 +333,15 @@ impl Place {
             journal.refuse_gone(&self.held)?;
             let names = journal.names().into_iter().rev();
             journal.entries = Ground::of(&journal, &self.held)?.look(&journal.aside, names)?;
+            let aside = self.beside.aside(&self.unused_time(Some(&journal))?);
+            journal.other = mem::replace(&mut journal.aside, aside);
+            from = journal.other.clone();
             (journal.is_undo, journal.by_undo) = (!journal.is_undo, true);
             journal.state = State::Exchanging;
             self.journals.write(&journal)?;
             self.exchange(&mut journal, observer)?;
         }
-        Ok(self.report(&journal))
+        Ok(ServerUndoReport { from: self.held.path_of(&from), ..self.report(&journal) })
     }
 
     /// Where nothing that the server loads was exchanged it goes on with what it held; the error says what stands there.
