@@ -3,7 +3,7 @@
 //! This module reads the *structure* of one: where each value ends, never what it holds. Strings stay compressed,
 //! keys stay unread, and nothing is allocated by a length the file tells. The bytes are pulled through once and in
 //! order, so a file can be checked on its way into the repository; a thing the reader does not know is no fault of the
-//! file, and [`Finding`] keeps the two apart. [`lzf`] is how strings are compressed.
+//! file, and [`Finding`] keeps the two apart. Who wants to know where each record is gets it as a [`Stretch`]. [`lzf`] is how strings are compressed.
 
 mod aux_fields;
 mod coding;
@@ -11,6 +11,7 @@ mod header;
 pub mod lzf;
 mod reader;
 mod source;
+mod stretch;
 mod structure;
 mod value;
 
@@ -21,5 +22,6 @@ mod tests;
 
 pub use aux_fields::Aux;
 pub use header::{Family, HEADER_PEEK, Header, Peek, looks_like_rdb, read_header};
-pub use reader::{read_preamble, read_structure};
+pub use reader::{read_preamble, read_preamble_stretches, read_stretches, read_structure};
+pub use stretch::{Stretch, What};
 pub use structure::{Checksum, Database, Finding, Module, Structure, TypeCounts};

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use super::coding::{Cause, Step, Stop};
 use super::header::{Family, Header};
 use super::source::{BUFFER, CHECKSUM, Source};
+use super::stretch::{Stretch, What};
 use super::structure::{Checksum, DATABASES_MAX, Database, Finding, Structure};
 use super::value::{Kind, Known, may_lose_fields, skip_module_parts, skip_value};
 
@@ -12,17 +13,17 @@ pub(super) const OPCODE_AUX: u8 = 250;
 
 /// The first byte that is no type of a value.
 const OPCODES: u8 = 241;
-const OPCODE_NO_EVICT: u8 = 241;
+pub(super) const OPCODE_NO_EVICT: u8 = 241;
 const OPCODE_HASH_TEMPLATE: u8 = 242;
-const OPCODE_243: u8 = 243;
+pub(super) const OPCODE_243: u8 = 243;
 const OPCODE_SLOT_INFO: u8 = 244;
 const OPCODE_FUNCTION2: u8 = 245;
 const OPCODE_MODULE_AUX: u8 = 247;
-const OPCODE_IDLE: u8 = 248;
-const OPCODE_FREQ: u8 = 249;
+pub(super) const OPCODE_IDLE: u8 = 248;
+pub(super) const OPCODE_FREQ: u8 = 249;
 const OPCODE_RESIZEDB: u8 = 251;
-const OPCODE_EXPIRETIME_MS: u8 = 252;
-const OPCODE_EXPIRETIME: u8 = 253;
+pub(super) const OPCODE_EXPIRETIME_MS: u8 = 252;
+pub(super) const OPCODE_EXPIRETIME: u8 = 253;
 const OPCODE_SELECTDB: u8 = 254;
 const OPCODE_EOF: u8 = 255;
 
@@ -37,8 +38,14 @@ const OPCODE_EOF: u8 = 255;
 /// eight. If they agree, the file is as its server wrote it and it is the reader that lacks knowledge: the finding is
 /// [`Finding::NotUnderstood`]. If they disagree, and are not the zero of `rdbchecksum no`, it is
 /// [`Finding::Suspect`].
-pub fn read_structure<R: Read>(mut input: R) -> io::Result<Structure> {
-    Walk::new(&mut input, false).run(&mut |_| {})
+pub fn read_structure<R: Read>(input: R) -> io::Result<Structure> {
+    read_stretches(input, &mut |_| {})
+}
+
+/// The same, and hands on each record and each opcode as soon as its end is known. None is handed on that could not be
+/// followed to its end; that the file is damaged may turn out later.
+pub fn read_stretches<R: Read>(mut input: R, each: &mut dyn FnMut(Stretch)) -> io::Result<Structure> {
+    Walk::new(&mut input, false, each).run(&mut |_| {})
 }
 
 /// Reads an AOF that begins as an RDB file, and hands every byte after the checksum to `trailing`, in order.
@@ -46,13 +53,24 @@ pub fn read_structure<R: Read>(mut input: R) -> io::Result<Structure> {
 /// As [`read_structure`], with one difference: where something is not understood, the checksum is looked for after every
 /// byte that may be the EOF mark. Where none is right the file is suspect, unless the zero of `rdbchecksum no` stands
 /// there: nothing is handed to `trailing` then, and `end` is `None`.
-pub fn read_preamble<R: Read>(mut input: R, trailing: &mut dyn FnMut(&[u8])) -> io::Result<Structure> {
-    Walk::new(&mut input, true).run(trailing)
+pub fn read_preamble<R: Read>(input: R, trailing: &mut dyn FnMut(&[u8])) -> io::Result<Structure> {
+    read_preamble_stretches(input, &mut |_| {}, trailing)
+}
+
+/// The same, and hands on what [`read_stretches`] does.
+pub fn read_preamble_stretches<R: Read>(
+    mut input: R,
+    each: &mut dyn FnMut(Stretch),
+    trailing: &mut dyn FnMut(&[u8]),
+) -> io::Result<Structure> {
+    Walk::new(&mut input, true, each).run(trailing)
 }
 
 /// What is known between two records.
 struct Walk<'a> {
     source: Source<'a>,
+    /// Takes what was followed to its end.
+    each: &'a mut dyn FnMut(Stretch),
     structure: Structure,
     /// Commands may follow the checksum.
     preamble: bool,
@@ -70,9 +88,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(input: &'a mut dyn Read, preamble: bool) -> Self {
+    fn new(input: &'a mut dyn Read, preamble: bool, each: &'a mut dyn FnMut(Stretch)) -> Self {
         Self {
             source: Source::new(input, BUFFER),
+            each,
             structure: Structure::empty(),
             preamble,
             family: Family::Redis,
@@ -110,9 +129,18 @@ impl<'a> Walk<'a> {
             match self.source.byte()? {
                 OPCODE_EOF => return Ok(()),
                 mark if mark < OPCODES => self.record(mark)?,
-                opcode => self.event(opcode)?,
+                opcode => {
+                    self.event(opcode)?;
+                    self.pass(What::of_opcode(opcode, self.family));
+                }
             }
         }
+    }
+
+    /// Hands on what was read since the last time.
+    #[inline]
+    fn pass(&mut self, what: What) {
+        (self.each)(Stretch { begin: self.at, end: self.source.offset(), what });
     }
 
     /// A key and its value.
@@ -123,12 +151,14 @@ impl<'a> Walk<'a> {
         };
         self.within = kind.name();
         self.source.skip_string()?;
+        let value = self.source.offset();
         skip_value(&mut self.source, type_byte, self.family, &mut self.known)?;
         self.counts.keys += 1;
         self.counts.expiring += u64::from(self.expires);
         self.counts.volatile += u64::from(!self.expires && may_lose_fields(type_byte, self.family));
         kind.count(&mut self.counts.types);
         self.expires = false;
+        self.pass(What::Record { type_byte, value, database: self.database });
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redkeep::format::snapshot::Role;
-use redkeep::rdb::{Checksum, Finding, Structure, looks_like_rdb, read_structure};
+use redkeep::rdb::{Checksum, Finding, Structure, What, looks_like_rdb, read_stretches, read_structure};
 use redkeep::redis::inspect;
 
 fn samples() -> PathBuf {
@@ -46,6 +46,37 @@ fn every_dump_is_understood_to_its_end_and_counted_by_type() {
         seen += 1;
     }
     assert!(seen >= 40, "{seen}");
+}
+
+#[test]
+fn the_stretches_of_every_dump_are_all_of_it_and_each_record_is_one_by_itself() {
+    const TEMPLATE: u8 = 242;
+    let counts = fs::read_to_string(samples().join("counts.txt")).unwrap();
+    let mut records = 0;
+    for name in counts.lines().skip(1).map(|line| line.split(' ').next().unwrap()) {
+        let bytes = fs::read(samples().join(name)).unwrap();
+        let (magic, mut at) = (&bytes[..9], 9);
+        // What hashes of a template need before them.
+        let mut templates = Vec::new();
+        let structure = read_stretches(bytes.as_slice(), &mut |stretch| {
+            assert_eq!(stretch.begin, at, "{name}");
+            at = stretch.end;
+            let inside = &bytes[stretch.begin as usize..stretch.end as usize];
+            match stretch.what {
+                What::Event { opcode: TEMPLATE } => templates.extend_from_slice(inside),
+                What::Event { .. } | What::Prefix { .. } => {}
+                What::Record { type_byte, .. } => {
+                    assert_eq!(inside[0], type_byte, "{name}");
+                    let alone = [magic, &templates, inside, b"\xff", &[0; 8]].concat();
+                    let alone = read_structure(alone.as_slice()).unwrap();
+                    assert_eq!((alone.finding.clone(), alone.keys()), (Finding::Whole, 1), "{name}");
+                    records += 1;
+                }
+            }
+        });
+        assert_eq!(structure.unwrap().end, Some(at + 9), "{name}");
+    }
+    assert!(records > 5000, "{records}");
 }
 
 #[test]
