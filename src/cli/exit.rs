@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_moment_that_cannot_be_restored_ends_with_8() {
         let tag = crate::format::ids::DatasetTag([0; 8]);
-        let oldest = SnapshotName { tag, time: UnixMillis(0), session: Id16([0; 16]) };
+        let oldest = SnapshotName { tag, place: 1, sequence: 1, time: UnixMillis(0), session: Id16([0; 16]) };
         assert_eq!(code(OperationError::NoMoment { oldest }), 8);
         let at = UnixMillis(0);
         assert_eq!(

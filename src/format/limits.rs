@@ -18,6 +18,10 @@ pub const SNAPSHOT_MAX: u64 = 64 << 20;
 pub const SMALL_MAX: u64 = 1 << 20;
 /// A condemned object, bytes.
 pub const CONDEMNED_MAX: u64 = 16 << 20;
+/// A ledger, bytes.
+pub const LEDGER_MAX: u64 = 16 << 20;
+/// Sequence and place of a snapshot: what fits into its name.
+pub const SEQUENCE_MAX: u64 = 9_999_999_999;
 /// A note, bytes.
 pub const NOTE_MAX: u64 = 64 << 20;
 /// A text of a note: what is wrong with a pack or a drill, which server, bytes.

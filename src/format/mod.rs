@@ -11,6 +11,7 @@ pub mod frame;
 pub mod ids;
 pub mod index;
 pub mod keys;
+pub mod ledger;
 pub mod limits;
 pub mod list;
 pub mod local;

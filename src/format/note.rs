@@ -246,7 +246,8 @@ mod tests {
 
     fn drill() -> Drill {
         let tag = crate::format::ids::DatasetTag([1; 8]);
-        let snapshot = SnapshotName { tag, time: UnixMillis(7), session: crate::format::Id16([2; 16]) };
+        let snapshot =
+            SnapshotName { tag, place: 1, sequence: 1, time: UnixMillis(7), session: crate::format::Id16([2; 16]) };
         Drill::new(snapshot, "Redis 7.0.15", 12, None, Some(KeysDigest([3; 20])))
     }
 

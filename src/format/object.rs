@@ -33,11 +33,13 @@ pub enum Kind {
     Tombstone = 11,
     /// A seal epoch is in force.
     Epoch = 12,
+    /// What records and tombstones of a dataset said.
+    Ledger = 13,
 }
 
 impl Kind {
     /// All kinds, by number.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -50,6 +52,7 @@ impl Kind {
         Kind::Note,
         Kind::Tombstone,
         Kind::Epoch,
+        Kind::Ledger,
     ];
 
     /// The kind with a number.
@@ -72,15 +75,20 @@ impl Kind {
             Kind::Note => "note",
             Kind::Tombstone => "tombstone",
             Kind::Epoch => "epoch",
+            Kind::Ledger => "ledger",
         }
     }
 }
 
-/// Name of a snapshot object: `snapshots/<tag>/<time>-<session>`. Sorts by dataset, then time.
+/// Name of a snapshot object: `snapshots/<tag>/<place>-<sequence>-<time>-<session>`. Sorts as the snapshots of a dataset do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotName {
     /// The dataset's tag.
     pub tag: DatasetTag,
+    /// Where it stands in the order of the dataset.
+    pub place: u64,
+    /// Its number in the dataset.
+    pub sequence: u64,
     /// When the session began.
     pub time: UnixMillis,
     /// The session, which is the snapshot's id.
@@ -101,7 +109,7 @@ pub enum Name {
     Pack(ObjectHash),
     /// `index/<hash>`
     Index(ObjectHash),
-    /// `snapshots/<tag>/<time>-<session>`
+    /// `snapshots/<tag>/<place>-<sequence>-<time>-<session>`
     Snapshot(SnapshotName),
     /// `leases/<session>`
     Lease(Id16),
@@ -109,8 +117,10 @@ pub enum Name {
     Condemned(Id16),
     /// `burials/<session>`
     Burial(Id16),
-    /// `forgotten/<session>`
-    Forgotten(Id16),
+    /// `forgotten/<tag>/<place>-<sequence>-<time>-<session>`, of a snapshot.
+    Forgotten(SnapshotName),
+    /// `forgotten/<tag>/<id>`
+    Ledger(DatasetTag, Id16),
     /// `notes/<id>`
     Note(Id16),
     /// `epochs/<number>`
@@ -133,11 +143,14 @@ impl Name {
                 hash.parse().ok().map(Name::Pack)
             }
             "index" => rest.parse().ok().map(Name::Index),
-            "snapshots" => SnapshotName::parse(text).map(Name::Snapshot),
+            "snapshots" => SnapshotName::parse_rest(rest).map(Name::Snapshot),
             "leases" => rest.parse().ok().map(Name::Lease),
             "condemned" => rest.parse().ok().map(Name::Condemned),
             "burials" => rest.parse().ok().map(Name::Burial),
-            "forgotten" => rest.parse().ok().map(Name::Forgotten),
+            "forgotten" => SnapshotName::parse_rest(rest).map(Name::Forgotten).or_else(|| {
+                let (tag, id) = rest.split_once('/')?;
+                Some(Name::Ledger(tag.parse().ok()?, id.parse().ok()?))
+            }),
             "notes" => rest.parse().ok().map(Name::Note),
             "epochs" => {
                 (rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
@@ -159,6 +172,7 @@ impl Name {
             Name::Condemned(_) => kind == Kind::Condemned,
             Name::Burial(_) => matches!(kind, Kind::Burial | Kind::Tombstone),
             Name::Forgotten(_) => kind == Kind::Forgotten,
+            Name::Ledger(..) => kind == Kind::Ledger,
             Name::Note(_) => kind == Kind::Note,
             Name::Epoch(_) => kind == Kind::Epoch,
         }
@@ -176,7 +190,8 @@ impl fmt::Display for Name {
             Name::Lease(id) => write!(f, "leases/{id}"),
             Name::Condemned(id) => write!(f, "condemned/{id}"),
             Name::Burial(id) => write!(f, "burials/{id}"),
-            Name::Forgotten(id) => write!(f, "forgotten/{id}"),
+            Name::Forgotten(name) => write!(f, "forgotten/{}", Rest(name)),
+            Name::Ledger(tag, id) => write!(f, "forgotten/{tag}/{id}"),
             Name::Note(id) => write!(f, "notes/{id}"),
             Name::Epoch(number) => write!(f, "epochs/{number:010}"),
         }
@@ -186,20 +201,36 @@ impl fmt::Display for Name {
 impl SnapshotName {
     /// The name in its written form, read back.
     pub fn parse(text: &str) -> Option<SnapshotName> {
-        let (tag, rest) = text.strip_prefix("snapshots/")?.split_once('/')?;
-        let (time, session) = rest.split_once('-')?;
-        (time.len() == 15 && time.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
-        Some(SnapshotName {
-            tag: tag.parse().ok()?,
-            time: UnixMillis(time.parse().ok()?),
-            session: session.parse().ok()?,
-        })
+        SnapshotName::parse_rest(text.strip_prefix("snapshots/")?)
+    }
+
+    fn parse_rest(text: &str) -> Option<SnapshotName> {
+        let (tag, rest) = text.split_once('/')?;
+        let mut fields = rest.splitn(4, '-');
+        let mut number = |digits: usize| {
+            let field = fields.next()?;
+            let fits = field.len() == digits && field.bytes().all(|b| b.is_ascii_digit());
+            fits.then(|| field.parse::<u64>().ok())?
+        };
+        let (place, sequence, time) = (number(10)?, number(10)?, number(15)?);
+        let session = fields.next()?.parse().ok()?;
+        Some(SnapshotName { tag: tag.parse().ok()?, place, sequence, time: UnixMillis(time), session })
+    }
+}
+
+/// A snapshot's name without its folder.
+struct Rest<'n>(&'n SnapshotName);
+
+impl fmt::Display for Rest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SnapshotName { tag, place, sequence, time, session } = self.0;
+        write!(f, "{tag}/{place:010}-{sequence:010}-{:015}-{session}", time.0)
     }
 }
 
 impl fmt::Display for SnapshotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "snapshots/{}/{:015}-{}", self.tag, self.time.0, self.session)
+        write!(f, "snapshots/{}", Rest(self))
     }
 }
 
@@ -244,7 +275,7 @@ impl Sizes {
 const BUCKET_RULE: u64 = 1;
 
 /// The draft of format version 0 that these readers and writers speak.
-const DRAFT: u64 = 3;
+const DRAFT: u64 = 4;
 
 /// What `config` holds: drawn when the repository is created, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -409,7 +440,8 @@ mod tests {
     fn names_have_one_written_form_and_others_are_ignored() {
         let session = Id16([0xab; 16]);
         let hash = ObjectHash([0xcd; 32]);
-        let snapshot = SnapshotName { tag: DatasetTag([1; 8]), time: UnixMillis(1_790_000_000_123), session };
+        let time = UnixMillis(1_790_000_000_123);
+        let snapshot = SnapshotName { tag: DatasetTag([1; 8]), place: 7, sequence: 12, time, session };
         let names = [
             Name::Config,
             Name::Slot(session),
@@ -419,14 +451,21 @@ mod tests {
             Name::Lease(session),
             Name::Condemned(session),
             Name::Burial(session),
-            Name::Forgotten(session),
+            Name::Forgotten(snapshot),
+            Name::Ledger(DatasetTag([1; 8]), session),
             Name::Note(session),
             Name::Epoch(7),
         ];
         for name in names {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
-        assert_eq!(snapshot.to_string(), format!("snapshots/0101010101010101/001790000000123-{session}"));
+        let rest = format!("0101010101010101/0000000007-0000000012-001790000000123-{session}");
+        assert_eq!(snapshot.to_string(), format!("snapshots/{rest}"));
+        assert_eq!(Name::Forgotten(snapshot).to_string(), format!("forgotten/{rest}"));
+        let later = |place, sequence| SnapshotName { place, sequence, time: UnixMillis(0), ..snapshot };
+        for other in [later(8, 0), later(7, 13), later(100, 100)] {
+            assert!(other > snapshot && other.to_string() > snapshot.to_string(), "names sort as the snapshots do");
+        }
         for other in [
             "",
             "reserve",
@@ -435,6 +474,11 @@ mod tests {
             "keys/",
             "config/x",
             "snapshots/x/y",
+            "snapshots/0101010101010101/001790000000123-00000000000000000000000000000000",
+            "snapshots/0101010101010101/0000000001-0000000001-001790000000123",
+            "snapshots/0101010101010101/0000000001-+000000001-001790000000123-00000000000000000000000000000000",
+            "snapshots/0101010101010101/000000001-0000000001-001790000000123-00000000000000000000000000000000",
+            "forgotten/00000000000000000000000000000000",
             "index/../config",
             "epochs/7",
             "epochs/4294967296",

@@ -10,8 +10,10 @@ use proptest::sample::Index as Place;
 use proptest::test_runner::RngSeed;
 
 use super::frame::Method;
+use super::ids::DatasetTag;
 use super::index::{Index, IndexedPack};
 use super::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
+use super::ledger::Ledger;
 use super::list::{ListEntry, decode_list};
 use super::object::{Config, Kind, Name, Sizes, SnapshotName};
 use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, decode_trailer, encode_trailer};
@@ -25,7 +27,7 @@ use super::{ChunkId, Id16, Malformed, ObjectHash, UnixMillis};
 /// A decoder by name: what it decodes, encoded again.
 type Decoder = (&'static str, fn(&[u8]) -> Result<Vec<u8>, Malformed>);
 
-const DECODERS: [Decoder; 13] = [
+const DECODERS: [Decoder; 14] = [
     ("header", |bytes| Header::decode(bytes).map(|(header, rest)| [&header.encode(), rest].concat())),
     ("config", |bytes| Config::decode(bytes).map(|config| config.encode())),
     ("bag", |bytes| Bag::decode(bytes).map(|bag| bag.encode().to_vec())),
@@ -38,6 +40,7 @@ const DECODERS: [Decoder; 13] = [
     ("tombstone", |bytes| Tombstone::decode(bytes).map(|tombstone| tombstone.encode())),
     ("condemned", |bytes| Condemned::decode(bytes).map(|condemned| condemned.encode())),
     ("forgotten", |bytes| Forgotten::decode(bytes).map(|forgotten| forgotten.encode())),
+    ("ledger", |bytes| Ledger::decode(DatasetTag([7; 8]), bytes).map(|ledger| ledger.encode())),
     ("list", |bytes| list(bytes, true)),
 ];
 
@@ -136,6 +139,10 @@ fn examples() -> [Vec<u8>; DECODERS.len()] {
     };
     let pack = IndexedPack { pack: ObjectHash([2; 32]), size: 99_999, epoch: 300, salt: [4; 32], footer: footer() };
     let lease = Lease { session: id, commit_name: "snapshots/x".into(), seen: Some(vec![id, id]), heartbeat: time };
+    let name = |place| SnapshotName { tag: DatasetTag([7; 8]), place, sequence: 3, time, session: id };
+    let entries_of = |places: &[u64]| places.iter().map(|place| (name(*place), time)).collect();
+    let forgotten = BTreeMap::from([("retention".into(), entries_of(&[1, 2]))]);
+    let ledger = Ledger { forgotten, void: entries_of(&[9]) };
     let mut list = Vec::new();
     entries().iter().for_each(|entry| entry.encode(&mut list));
     [
@@ -151,6 +158,7 @@ fn examples() -> [Vec<u8>; DECODERS.len()] {
         Tombstone { session: id, time }.encode(),
         Condemned { session: id, packs: vec![ObjectHash([1; 32]); 3] }.encode(),
         Forgotten { snapshot: "snapshots/x".into(), time, reason: "retention".into() }.encode(),
+        ledger.encode(),
         list,
     ]
 }

@@ -147,6 +147,7 @@ fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alar
         Alarm::Index { .. }
         | Alarm::Packs { .. }
         | Alarm::Forgotten { .. }
+        | Alarm::Late { .. }
         | Alarm::State { .. }
         | Alarm::NotNoted { .. }
         | Alarm::NotRemembered { .. } => None,
@@ -154,7 +155,7 @@ fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alar
 }
 
 /// A lost snapshot that may be the one that is meant, rather than the one that was chosen among those that are left:
-/// what is older than asked for must not be taken for it. Its place among them is told by the time in its name.
+/// what is older than asked for must not be taken for it. Its place among them is told by its name.
 fn lost_instead<'a>(
     chosen: Result<&&SnapshotInfo, &OperationError>,
     selector: &Selector,
@@ -168,7 +169,7 @@ fn lost_instead<'a>(
     };
     // One of another dataset may be meant as long as none is named.
     let instead = |name: &SnapshotName| match chosen {
-        Ok(chosen) => name.tag != chosen.name.tag || name.time >= chosen.name.time,
+        Ok(chosen) => name.tag != chosen.name.tag || *name >= chosen.name,
         Err(_) => true,
     };
     let by_id = matches!(selector, Selector::Id(_));

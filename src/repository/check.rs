@@ -11,7 +11,7 @@ use super::error::{Fault, RepositoryError};
 use super::losses::Losses;
 use super::opening::{Alarm, ReadCondemned};
 use super::{Repository, epochs, lock, slots};
-use crate::format::limits::{CONDEMNED_MAX, SMALL_MAX};
+use crate::format::limits::{CONDEMNED_MAX, LEDGER_MAX, SMALL_MAX};
 use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, ObjectHash};
 
@@ -164,7 +164,7 @@ impl Repository {
     fn unreadable_objects(&self, condemned: &ReadCondemned) -> Result<Vec<(Name, Fault)>, RepositoryError> {
         let mut unreadable = condemned.unreadable.clone();
         unreadable.extend(self.refresh_notes()?);
-        for (prefix, limit) in [("forgotten/", SMALL_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
+        for (prefix, limit) in [("forgotten/", LEDGER_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
             for (of, read) in self.read_all(prefix, limit, &|_, _, _| Ok(()))? {
                 match read {
                     Ok(()) | Err(Fault::Missing) => {}
@@ -270,9 +270,10 @@ fn damage_in(error: RepositoryError) -> Result<Damage, RepositoryError> {
 
 fn damage_of(alarm: &Alarm) -> Damage {
     let object = match alarm {
-        Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } | Alarm::Forgotten { object, .. } => {
-            object.clone()
-        }
+        Alarm::Index { object, .. }
+        | Alarm::Snapshot { object, .. }
+        | Alarm::Forgotten { object, .. }
+        | Alarm::Late { object } => object.clone(),
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
         Alarm::Packs { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),

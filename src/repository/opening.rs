@@ -19,7 +19,7 @@ use crate::format::pack::TRAILER;
 use crate::format::sealing::{HEADER, Header};
 use crate::format::session::Condemned;
 use crate::format::snapshot::Snapshot;
-use crate::format::{Id16, ObjectHash, UnixMillis};
+use crate::format::{Id16, Malformed, ObjectHash, UnixMillis};
 
 /// Something that should be in the repository and is not, or cannot be read. Every command says so and ends with 3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,14 @@ pub enum Alarm {
         object: String,
         /// Why.
         fault: String,
+    },
+    /// A snapshot stands where its session was given up.
+    #[error(
+        "{object} was stored after its session had been given up: what it needs may be gone, and it does not count; back up again"
+    )]
+    Late {
+        /// The object.
+        object: String,
     },
     /// A snapshot names a predecessor that is gone.
     #[error("{missing} is missing: {snapshot} of dataset {dataset} follows it, and it was not forgotten on purpose")]
@@ -104,7 +112,12 @@ impl Alarm {
                 Some(object)
             }
             Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
-            Alarm::Packs { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } => None,
+            // It is there, and can be read.
+            Alarm::Late { .. }
+            | Alarm::Packs { .. }
+            | Alarm::State { .. }
+            | Alarm::NotNoted { .. }
+            | Alarm::NotRemembered { .. } => None,
         }
     }
 }
@@ -126,8 +139,8 @@ const BATCH: usize = 256 << 10;
 const SNAPSHOT: u64 = 256 << 10;
 /// What is reckoned for a pack's table that is read.
 const FOOTER: u64 = 1 << 20;
-/// How often `index/` is listed until nothing that it shows is gone.
-const LOOKS: u32 = 4;
+/// How often `index/` or `forgotten/` is listed until nothing that it shows is gone.
+pub(super) const LOOKS: u32 = 4;
 
 impl Repository {
     /// Brings the catalog to exactly what LIST shows, and says what is missing.
@@ -136,7 +149,7 @@ impl Repository {
     pub fn refresh(&self) -> Result<Vec<Alarm>, RepositoryError> {
         let refresh = || {
             let mut alarms = self.refresh_index()?;
-            alarms.extend(self.refresh_snapshots("snapshots/")?);
+            alarms.extend(self.refresh_snapshots(None)?);
             self.without_recorded(alarms)
         };
         self.with_catalog(refresh)
@@ -281,13 +294,15 @@ impl Repository {
         self.read_one(&Name::Index(hash), INDEX_MAX, &decode_index)
     }
 
-    /// The snapshot part of [`Repository::refresh`], for one dataset (`snapshots/<tag>/`) or all.
+    /// The snapshot part of [`Repository::refresh`], for one dataset or all.
     ///
     /// FORGET-4: what was forgotten raises no alarm, whatever became of it.
-    pub(super) fn refresh_snapshots(&self, prefix: &str) -> Result<Vec<Alarm>, RepositoryError> {
+    pub(super) fn refresh_snapshots(&self, of: Option<DatasetTag>) -> Result<Vec<Alarm>, RepositoryError> {
+        let below = |folder: &str| of.map_or(format!("{folder}/"), |tag| format!("{folder}/{tag}/"));
+        let prefix = &below("snapshots")[..];
         let entries = self.listed(prefix)?;
         let listed: HashSet<String> = entries.iter().map(|of| of.name.to_string()).collect();
-        let records = self.refresh_forgotten()?;
+        let records = self.refresh_forgotten(&below("forgotten"))?;
         let forgotten = records.snapshots();
         let have = lock(&self.catalog).snapshot_names()?;
         let gone: Vec<String> =
@@ -301,11 +316,13 @@ impl Repository {
             let (Name::Snapshot(name), object) = (of.name, of.name.to_string()) else { return Ok(()) };
             match read {
                 Ok(snapshot) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
-                Err(_) if forgotten.contains(&object) => {}
+                Err(_) if forgotten.contains(&object) || records.void.contains(&name) => {}
                 Err(fault) => alarms.push(Alarm::Snapshot { object, fault: fault.to_string() }),
             }
             Ok(())
         })?;
+        let late = lock(&self.catalog).late_snapshots()?.into_iter().map(|name| name.to_string());
+        alarms.extend(late.filter(|name| name.starts_with(prefix)).map(|object| Alarm::Late { object }));
         let infos = lock(&self.catalog).snapshots()?;
         let infos = infos.iter().filter(|info| info.name.to_string().starts_with(prefix));
         alarms.extend(gaps(infos.clone(), &listed, &forgotten));
@@ -323,6 +340,9 @@ impl Repository {
             let (Name::Snapshot(name), Kind::Snapshot) = (name, kind) else { return Ok(None) };
             let snapshot = Snapshot::decode(&plaintext)?;
             self.keyring().check_tag(name.tag, &snapshot.dataset)?;
+            if (snapshot.place(), snapshot.sequence) != (name.place, name.sequence) {
+                return Err(Malformed::new("snapshot", "of another place or sequence than its name").into());
+            }
             Ok(Some(snapshot))
         }
     }

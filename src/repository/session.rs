@@ -16,7 +16,7 @@ use super::state::Head;
 use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::format::ids::DatasetTag;
-use crate::format::limits::{CONDEMNED_MAX, SNAPSHOT_MAX};
+use crate::format::limits::{CONDEMNED_MAX, SEQUENCE_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
@@ -61,20 +61,27 @@ pub struct Committed {
 impl Repository {
     /// Begins a session that may commit one snapshot of a dataset, and brings the catalog to what is there now.
     ///
-    /// SESS-3: the lease first, then each LIST once, in this order; then the lease again, with what was seen condemned.
+    /// SESS-3: what the name is made of, the lease, then each LIST once, in this order; then the lease again, with what was
+    /// seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
-        self.begin_at(dataset, self.ambient.now())
+        self.begin_at(dataset, self.ambient.now(), None)
     }
 
-    /// Begins a session that may commit a copy of a snapshot, with the time of its capture in the name.
+    /// Begins a session that may commit a copy of a snapshot, with its place and the time of its capture in the name.
     pub fn begin_copy(&self, of: &Snapshot) -> Result<Session<'_>, RepositoryError> {
-        self.begin_at(&of.dataset, of.begin)
+        self.begin_at(&of.dataset, of.begin, Some(of.place()))
     }
 
-    fn begin_at(&self, dataset: &str, time: UnixMillis) -> Result<Session<'_>, RepositoryError> {
+    fn begin_at(&self, dataset: &str, time: UnixMillis, place: Option<u64>) -> Result<Session<'_>, RepositoryError> {
         let tag = self.keyring().tag(dataset);
-        let mut session = self.announce(time, |session| Goal::Snapshot(SnapshotName { tag, time, session }))?;
-        match session.look_around(tag) {
+        let alarms = self.refresh_snapshots(Some(tag))?;
+        let newest = self.newest(&tag.to_string())?;
+        let sequence = newest.as_ref().map_or(1, |head| head.sequence.saturating_add(1).min(SEQUENCE_MAX));
+        let place = place.unwrap_or(sequence);
+        let name = |session| SnapshotName { tag, place, sequence, time, session };
+        let mut session = self.announce(time, |session| Goal::Snapshot(name(session)))?;
+        (session.newest, session.alarms) = (newest, alarms);
+        match session.look_around() {
             Ok(()) => Ok(session),
             Err(error) => Err(session.give_up(error)),
         }
@@ -126,16 +133,15 @@ impl Repository {
 }
 
 impl Session<'_> {
-    fn look_around(&mut self, tag: DatasetTag) -> Result<(), RepositoryError> {
+    fn look_around(&mut self) -> Result<(), RepositoryError> {
         let repository = self.repository;
         let (ids, condemned) = repository.condemned()?;
-        self.alarms = repository.refresh_index()?;
+        let mut alarms = repository.refresh_index()?;
         let (lost, stored_at) = repository.prove_packs(&condemned)?;
-        self.alarms.extend(lost);
         self.stored_at = stored_at;
-        self.alarms.extend(repository.refresh_snapshots(&format!("snapshots/{tag}/"))?);
-        self.alarms = repository.without_recorded(std::mem::take(&mut self.alarms))?;
-        self.newest = repository.newest(&tag.to_string())?;
+        alarms.extend(lost);
+        alarms.append(&mut self.alarms);
+        self.alarms = repository.without_recorded(alarms)?;
         self.state_seen(ids)
     }
 
@@ -181,9 +187,14 @@ impl Session<'_> {
         &self.alarms
     }
 
-    /// SNAP-2: one more than the largest sequence number seen in the dataset.
+    /// The number in the dataset that its snapshot will have.
+    ///
+    /// SNAP-2: one more than the largest that was seen when it began.
     pub fn sequence(&self) -> u64 {
-        self.newest.as_ref().map_or(1, |head| head.sequence.saturating_add(1))
+        match self.goal {
+            Goal::Snapshot(name) => name.sequence,
+            Goal::Burial => unreachable!("a sweep's session is not handed out"),
+        }
     }
 
     /// The dataset's newest snapshot, listed or remembered.
@@ -276,13 +287,30 @@ impl Session<'_> {
         if let Err(malformed) = snapshot.check() {
             return Err(self.fail(RepositoryError::Limit(malformed.to_string())));
         }
+        if (snapshot.place(), snapshot.sequence) != (name.place, name.sequence) {
+            let why =
+                format!("a snapshot of place {} and sequence {} under {name}", snapshot.place(), snapshot.sequence);
+            return Err(self.fail(RepositoryError::Limit(why)));
+        }
         let (repository, encoded) = (self.repository, snapshot.encode());
         self.put_commit(Kind::Snapshot, &encoded, SNAPSHOT_MAX)?;
+        self.look_whether_void(&name)?;
         // From here on the snapshot exists: what this host fails to note is said, and is no failure of the backup.
         let head = Head { sequence: snapshot.sequence, name: name.to_string() };
         let remembered = lock(&repository.state).remember_head(repository.id(), &name.tag.to_string(), &head);
         let noted = lock(&repository.catalog).add_snapshot(&name, Some(snapshot));
         Ok(Committed { name, not_noted: remembered.and(noted).err() })
+    }
+
+    /// SESS-9: whoever slept may have come so late that its tombstone was taken into a ledger.
+    fn look_whether_void(&self, name: &SnapshotName) -> Result<(), RepositoryError> {
+        if self.is_late() {
+            let records = self.repository.refresh_forgotten(&format!("forgotten/{}/", name.tag))?;
+            if records.void.contains(name) {
+                return Err(RepositoryError::Fenced);
+            }
+        }
+        Ok(())
     }
 
     /// Puts a sweep's burial: from then on its packs may be deleted.

@@ -23,6 +23,7 @@
 #![allow(clippy::print_stdout, reason = "schedules are shown to whoever asks with --nocapture")]
 
 mod backup;
+mod ledgers;
 mod search;
 mod state;
 mod steps;

@@ -61,8 +61,8 @@ pub fn sample(root: &Path) -> MiniWriter {
     let gone = writer.snapshot_name(1);
     writer.forget(&gone);
     writer.tombstone(2);
-    writer.snapshot(4, 3, Some(&writer.snapshot_name(3)), &files);
-    writer.snapshot(3, 2, Some(&gone), &files[..2]);
+    writer.snapshot(4, Some(&writer.snapshot_name(3)), &files);
+    writer.snapshot(3, Some(&gone), &files[..2]);
     writer.put("packs/aa/.tmp-1", b"left by a store");
     writer
 }
@@ -102,8 +102,8 @@ pub fn read_all(reader: Result<SecondReader, String>) -> Result<Files, String> {
 }
 
 pub fn expected() -> Files {
-    let mut files: Files = contents().into_iter().map(|(path, bytes)| ((3, path.to_string()), bytes)).collect();
-    files.insert((2, "appendonlydir/a.aof".into()), contents()["appendonlydir/a.aof"].clone());
+    let mut files: Files = contents().into_iter().map(|(path, bytes)| ((4, path.to_string()), bytes)).collect();
+    files.insert((3, "appendonlydir/a.aof".into()), contents()["appendonlydir/a.aof"].clone());
     files
 }
 
@@ -132,8 +132,8 @@ fn snapshots_are_in_order_and_tombstones_skipped() {
     let writer = sample(root.path());
     let snapshots = SecondReader::open(root.path(), PASSWORD).unwrap().snapshots().unwrap();
     let [older, newer]: [SnapshotView; 2] = snapshots.try_into().unwrap();
-    assert_eq!((older.sequence, older.id, &older.name), (2, hex(&[3; 16]), &writer.snapshot_name(3)));
-    assert_eq!((newer.sequence, newer.dataset.as_str(), newer.previous), (3, "sessions", Some(older.name.clone())));
+    assert_eq!((older.sequence, older.id, &older.name), (3, hex(&[3; 16]), &writer.snapshot_name(3)));
+    assert_eq!((newer.sequence, newer.dataset.as_str(), newer.previous), (4, "sessions", Some(older.name.clone())));
     assert_eq!((newer.facts["server"].as_str(), newer.tags), ("8.0", vec!["daily".to_string()]));
     assert_eq!(newer.warnings, [("changed".to_string(), b"x".to_vec(), "it did".to_string())]);
     let [first, last] = [newer.files.first().unwrap(), newer.files.last().unwrap()];

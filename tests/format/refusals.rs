@@ -29,7 +29,7 @@ fn refused(reason: &str, write: impl FnOnce(&MiniWriter)) {
 
 /// A snapshot of one file with this recipe.
 fn one_file(writer: &MiniWriter, content: &[u8], recipe: Vec<u8>) {
-    writer.snapshot(1, 1, None, &[MiniFile::file("dump.rdb", content, recipe)]);
+    writer.snapshot(1, None, &[MiniFile::file("dump.rdb", content, recipe)]);
 }
 
 /// A file that is one chunk, stored in `pack`.
@@ -233,7 +233,7 @@ fn lengths_and_hashes_that_disagree_are_refused() {
     refused("what its hash says", |writer| {
         stored(writer);
         let file = MiniFile::file("dump.rdb", short, opaque(50, 0, writer.entry(&chunk), false));
-        writer.snapshot(1, 1, None, &[MiniFile { size: 50, ..file }]);
+        writer.snapshot(1, None, &[MiniFile { size: 50, ..file }]);
     });
 }
 
@@ -262,7 +262,7 @@ fn chunks_of_a_list_that_are_not_what_is_said_of_them_are_refused() {
 /// OBJ-6
 #[test]
 fn another_draft_of_the_format_is_refused() {
-    for draft in [None, Some(1), Some(2), Some(4)] {
+    for draft in [None, Some(2), Some(3), Some(5)] {
         refused("draft", |writer| writer.config_of_draft([16384, 65536, 262144], draft));
     }
 }
@@ -287,7 +287,7 @@ fn parts_are_put_together_in_order() {
 fn paths_that_leave_the_directory_are_refused() {
     let with = |reason: &str, paths: &[&str]| {
         let files: Vec<MiniFile> = paths.iter().map(|path| MiniFile::link(path, "x")).collect();
-        refused(reason, |writer| writer.snapshot(1, 1, None, &files));
+        refused(reason, |writer| writer.snapshot(1, None, &files));
     };
     for path in ["", "/etc", "..", "a/..", "./a", "a//b", "a/", "a\0b", &"x".repeat(4097)] {
         with("leaves the directory", &[path]);
@@ -298,7 +298,7 @@ fn paths_that_leave_the_directory_are_refused() {
     with("not unique", &["b", "a"]);
     refused("do not go with its kind", |writer| {
         let file = MiniFile { target: None, ..MiniFile::link("a", "b") };
-        writer.snapshot(1, 1, None, &[file]);
+        writer.snapshot(1, None, &[file]);
     });
 }
 
@@ -307,9 +307,9 @@ fn paths_that_leave_the_directory_are_refused() {
 fn configuration_elsewhere_than_below_its_directory_is_refused() {
     let of_config = |path: &str| MiniFile { role: 7, ..MiniFile::directory(path) };
     let below = [of_config(".redkeep-config"), of_config(".redkeep-config/etc")];
-    verdict(|writer| writer.snapshot(1, 1, None, &below)).unwrap();
+    verdict(|writer| writer.snapshot(1, None, &below)).unwrap();
     for path in ["etc", ".redkeep-configuration"] {
-        refused("configuration at", |writer| writer.snapshot(1, 1, None, &[of_config(path)]));
+        refused("configuration at", |writer| writer.snapshot(1, None, &[of_config(path)]));
     }
 }
 

@@ -4,6 +4,7 @@
 mod bytes;
 mod cbor;
 mod chunks;
+mod ledger;
 mod limits;
 mod note;
 mod pack;
@@ -21,9 +22,11 @@ pub use sweep::{BurialView, CondemnedView};
 use bytes::{Outcome, hex, list, read, unhex};
 use cbor::Map;
 use chunks::{Chunks, pack_name};
-use limits::{CHUNK_MAX, CONDEMNED_MAX, INDEX_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use ledger::LedgerView;
+use limits::{CHUNK_MAX, CONDEMNED_MAX, INDEX_MAX, LEDGER_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use pack::Pack;
-use seal::{BURIAL, CONDEMNED, CONFIG, FORGOTTEN, Header, INDEX, Keys, NOTE, SNAPSHOT, TOMBSTONE, keyed};
+use seal::{BURIAL, CONDEMNED, CONFIG, FORGOTTEN, Header, INDEX, Keys, LEDGER, NOTE, SNAPSHOT, TOMBSTONE, keyed};
+use snapshot::Named;
 
 /// An opened repository.
 pub struct SecondReader {
@@ -72,11 +75,14 @@ impl SecondReader {
     pub fn snapshots(&self) -> Result<Vec<SnapshotView>, String> {
         let mut snapshots = Vec::new();
         for name in list(&self.root, "snapshots")? {
-            let Some((tag, _, session)) = snapshot::snapshot_name(&name) else { continue };
-            let view = self.snapshot(&name, tag, session).map_err(|error| format!("{name}: {error}"))?;
+            let Some(named) = Named::read(&name, "snapshots") else { continue };
+            let view = self.snapshot(&name, &named).map_err(|error| format!("{name}: {error}"))?;
             // SESS-8
             snapshots.extend(view);
         }
+        // LEDGER-2
+        let void = self.said()?.void;
+        snapshots.retain(|snapshot| !void.contains(&snapshot.name));
         // SNAP-2
         snapshots.sort_by(|a, b| {
             (&a.dataset, a.place, a.sequence, &a.name).cmp(&(&b.dataset, b.place, b.sequence, &b.name))
@@ -87,13 +93,27 @@ impl SecondReader {
     /// Snapshots whose previous one is neither listed nor recorded as forgotten (SNAP-3).
     pub fn alarms(&self, snapshots: &[SnapshotView]) -> Result<Vec<String>, String> {
         let mut known: BTreeSet<String> = snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
-        for name in list(&self.root, "forgotten")? {
-            if name.strip_prefix("forgotten/").and_then(unhex::<16>).is_some() {
-                known.insert(self.forgotten(&name).map_err(|error| format!("{name}: {error}"))?);
-            }
-        }
+        known.extend(self.said()?.forgotten);
         let missing = |view: &&SnapshotView| view.previous.as_ref().is_some_and(|name| !known.contains(name));
         Ok(snapshots.iter().filter(missing).map(|view| view.name.clone()).collect())
+    }
+
+    /// What all records and ledgers say together.
+    fn said(&self) -> Result<LedgerView, String> {
+        let mut said = LedgerView::default();
+        for name in list(&self.root, "forgotten")? {
+            let at = |error| format!("{name}: {error}");
+            if let Some(named) = Named::read(&name, "forgotten") {
+                said.forgotten.push(self.forgotten(&name, &named).map_err(at)?);
+            } else if let Some(tag) = ledger_tag(&name) {
+                let object = read(&self.root, &name, LEDGER_MAX)?;
+                let opened = self.keys.open_object(&object, &name, &[LEDGER]);
+                let ledger = opened.and_then(|(_, plaintext)| LedgerView::read(tag, &plaintext)).map_err(at)?;
+                said.forgotten.extend(ledger.forgotten);
+                said.void.extend(ledger.void);
+            }
+        }
+        Ok(said)
     }
 
     /// All notes of a sort that it knows, by their names.
@@ -197,7 +217,7 @@ impl SecondReader {
             map.required(1, cbor::uint)?;
             map.required(8, cbor::text)?;
             // OBJ-6
-            if map.optional(9, cbor::uint)? != Some(3) {
+            if map.optional(9, cbor::uint)? != Some(4) {
                 return Err("it is of another draft of the format".into());
             }
             // OBJ-7
@@ -243,7 +263,7 @@ impl SecondReader {
     }
 
     /// A snapshot, or nothing where a tombstone stands.
-    fn snapshot(&self, name: &str, tag: [u8; 8], session: &str) -> Outcome<Option<SnapshotView>> {
+    fn snapshot(&self, name: &str, named: &Named) -> Outcome<Option<SnapshotView>> {
         let object = read(&self.root, name, SNAPSHOT_MAX)?;
         // SNAP-1
         let (object, last) = object.split_last_chunk::<32>().ok_or("shorter than its final hash")?;
@@ -259,13 +279,18 @@ impl SecondReader {
                 Ok(None)
             });
         }
-        let view = SnapshotView::read(&plaintext, name, session)?;
+        let view = SnapshotView::read(&plaintext, name, &hex(&named.session))?;
+        // SNAP-7
+        if (view.place, view.sequence) != (named.place, named.sequence) {
+            return Err("a snapshot of another place or sequence than its name".into());
+        }
+        let tag = named.tag;
         // KEY-4
         let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.keys.chunk_id);
         if keyed(&tag_key, view.dataset.as_bytes())[..8] != tag {
             return Err(format!("a snapshot of dataset {:?} under the tag {}", view.dataset, hex(&tag)));
         }
-        let same_dataset = |previous| snapshot::snapshot_name(previous).is_some_and(|(other, _, _)| other == tag);
+        let same_dataset = |previous| Named::read(previous, "snapshots").is_some_and(|other| other.tag == tag);
         if !view.previous.as_deref().is_none_or(same_dataset) {
             return Err("its previous snapshot is not of its dataset".into());
         }
@@ -273,14 +298,25 @@ impl SecondReader {
     }
 
     /// The snapshot that a record says was forgotten.
-    fn forgotten(&self, name: &str) -> Outcome<String> {
+    fn forgotten(&self, name: &str, named: &Named) -> Outcome<String> {
         let object = read(&self.root, name, SMALL_MAX)?;
         let (_, plaintext) = self.keys.open_object(&object, name, &[FORGOTTEN])?;
         cbor::whole(&plaintext, |decoder| {
             let map = Map::read(decoder)?;
             map.required(1, cbor::uint)?;
             map.required(2, cbor::text)?;
-            map.required(0, cbor::text)
+            // FORGET-1
+            match map.required(0, cbor::text)? {
+                snapshot if snapshot == named.name() => Ok(snapshot),
+                other => Err(format!("a record of {other}")),
+            }
         })
     }
+}
+
+/// The tag in the name of a ledger.
+fn ledger_tag(name: &str) -> Option<[u8; 8]> {
+    let (tag, id) = name.strip_prefix("forgotten/")?.split_once('/')?;
+    unhex::<16>(id)?;
+    unhex(tag)
 }

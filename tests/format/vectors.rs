@@ -90,6 +90,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "tombstone" => snapshots::tombstone(vector),
         "condemned" => snapshots::condemned(vector),
         "forgotten" => snapshots::forgotten(vector),
+        "ledger" => snapshots::ledger(vector),
         "note" => notes::note(vector),
         other => panic!("{}: nothing checks the kind {other:?}", vector.name),
     }

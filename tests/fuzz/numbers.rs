@@ -7,6 +7,7 @@ use std::process::Command;
 use assert_cmd::cargo::cargo_bin;
 use redkeep::format::UnixMillis;
 use redkeep::format::ids::ObjectHash;
+use redkeep::format::limits::SEQUENCE_MAX;
 use redkeep::format::recipe::{Part, Stream};
 use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
 use redkeep::format::summary::{New, Summary};
@@ -62,7 +63,7 @@ fn snapshot(number: u64) -> Snapshot {
     let time = UnixMillis(number);
     Snapshot {
         dataset: "sessions".into(),
-        sequence: number,
+        sequence: number.min(SEQUENCE_MAX),
         previous: None,
         begin: time,
         end: UnixMillis(u64::MAX - number),
@@ -85,7 +86,7 @@ fn snapshot(number: u64) -> Snapshot {
             millis: number,
             new: Some((0..6).map(|kind| (kind, New { chunks: number, bytes: number, stored: number })).collect()),
         },
-        place: Some(number),
+        place: Some(number.min(SEQUENCE_MAX)),
     }
 }
 
@@ -98,7 +99,9 @@ fn no_command_panics_over_numbers_at_their_ends() {
         std::fs::write(root.path().join("data/file"), b"content").unwrap();
         let writer = MiniWriter::create(root.path().join("repository"));
         for session in [3, 4, 5] {
-            let name = writer.snapshot_name(session);
+            let (name, place) = (writer.snapshot_name(session), number.min(SEQUENCE_MAX));
+            let numbers = [session, session].map(|number| format!("{number:010}")).join("-");
+            let name = name.replacen(&numbers, &format!("{place:010}-{place:010}"), 1);
             writer.put_hashed(&name, SNAPSHOT, &snapshot(number).encode());
         }
         let id = "03".repeat(16);

@@ -128,9 +128,10 @@ fn fill(writer: &MiniWriter) -> MiniPack {
     ];
     let gone = writer.snapshot_name(1);
     writer.forget(&gone);
+    writer.ledger(8, &[1], &[9]);
     writer.tombstone(2);
-    writer.snapshot(3, 2, Some(&gone), &files);
-    writer.snapshot(4, 3, Some(&writer.snapshot_name(3)), &files[..2]);
+    writer.snapshot(3, Some(&gone), &files);
+    writer.snapshot(4, Some(&writer.snapshot_name(3)), &files[..2]);
     writer.condemn(&[[7; 32]]);
     let (id, time) = (Id16([5; 16]), UnixMillis(1_790_000_000_000));
     let put = |name: Name, kind: Kind, plaintext: Vec<u8>| {

@@ -63,6 +63,7 @@ fn stats_of_snapshots_that_claim_all_bytes_there_are_stop_at_the_largest_number(
     (snapshot.summary.bytes, snapshot.summary.stored_bytes) = (u64::MAX, u64::MAX);
     let writer = MiniWriter::create(root.path().join("repository"));
     for session in [3, 4, 5] {
+        snapshot.sequence = session.into();
         writer.put_hashed(&writer.snapshot_name(session), SNAPSHOT, &snapshot.encode());
     }
     let secret = password(mini_writer::PASSWORD);

@@ -16,7 +16,7 @@ use redkeep::operations::{OperationError, Silent, tag, undelete};
 use redkeep::repository::{Alarm, Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
 
-use crate::support::mini_writer::{self, MiniWriter, hex};
+use crate::support::mini_writer::{self, MiniWriter};
 use crate::support::repository::*;
 use crate::support::stores::{FAULTS, Fault, FaultyStore, RecordingStore, Verb};
 
@@ -31,7 +31,7 @@ fn take(repository: &Repository, data: &Path, count: u64) -> Vec<SnapshotName> {
 }
 
 fn record_of(name: &SnapshotName) -> ObjectName {
-    format!("forgotten/{}", name.session).parse().unwrap()
+    name.to_string().replacen("snapshots/", "forgotten/", 1).parse().unwrap()
 }
 
 fn delete(store: &Arc<dyn Store>, name: &SnapshotName) {
@@ -435,15 +435,15 @@ fn a_record_that_cannot_be_read_forgets_nothing_and_is_an_alarm() {
 
 /// FORGET-1
 #[test]
-fn a_record_under_the_name_of_another_session_is_refused() {
+fn a_record_under_the_name_of_another_snapshot_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (hands, root) = (Hands::new(54), temp.path().join("repository"));
     let writer = MiniWriter::create(root.clone());
-    writer.snapshot(1, 1, None, &[]);
+    writer.snapshot(1, None, &[]);
     let credential = password(mini_writer::PASSWORD);
     let repository =
         Repository::open(local(&root), credential, hands.ambient("alpha"), Places::default(), None).unwrap();
-    writer.forget_under(&hex(&[9; 16]), &writer.snapshot_name(1));
+    writer.forget_under(&writer.snapshot_name(9), &writer.snapshot_name(1));
     let alarms = repository.refresh().unwrap();
     assert!(matches!(&alarms[..], [Alarm::Forgotten { .. }]), "{alarms:?}");
     writer.forget(&writer.snapshot_name(1));

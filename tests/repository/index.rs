@@ -24,7 +24,7 @@ fn two_indexes(temp: &TempDir) -> (Arc<dyn Store>, Vec<ObjectName>, Object) {
     let packs = chunks.each_ref().map(|chunk| writer.pack(&[writer.whole(0, &[chunk])]));
     let list = chunks.iter().flat_map(|chunk| writer.entry(chunk)).collect();
     let content = chunks.concat();
-    writer.snapshot(1, 1, None, &[MiniFile::file("dump.rdb", &content, opaque(600, 0, list, false))]);
+    writer.snapshot(1, None, &[MiniFile::file("dump.rdb", &content, opaque(600, 0, list, false))]);
     writer.index(&packs);
     let store = local(temp.path());
     let merged = store.entries("index/").unwrap().remove(0).name;

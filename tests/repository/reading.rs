@@ -85,7 +85,7 @@ impl Days {
         let lists = self.writer.pack(&[self.writer.whole(0, &[&list])]);
         self.writer.index(&[&self.packs[..], &[lists]].concat());
         let file = MiniFile::file("dump.rdb", &content, opaque(content.len(), 1, self.writer.entry(&list), false));
-        self.writer.snapshot(1, 1, None, &[file]);
+        self.writer.snapshot(1, None, &[file]);
         content
     }
 }
@@ -147,7 +147,7 @@ fn deltas_deeper_than_allowed_are_refused_even_where_their_bases_were_read_befor
             let list = chunks.iter().flat_map(|chunk| writer.entry(chunk)).collect();
             MiniFile::file(name, &chunks.concat(), opaque(60 * chunks.len(), 0, list, false))
         };
-        writer.snapshot(1, 1, None, &[file("all", &chunks), file("last", &chunks[links..])]);
+        writer.snapshot(1, None, &[file("all", &chunks), file("last", &chunks[links..])]);
         let (_, repository) = open_mini(temp.path(), &Hands::new(44));
         let chosen = latest(&repository, "sessions").unwrap();
         let elsewhere = TempDir::new().unwrap();

@@ -257,8 +257,8 @@ fn what_a_forgotten_snapshot_loses_is_recorded_and_not_missed() {
     let file = |path: &str, content: &[u8]| {
         MiniFile::file(path, content, mini_writer::opaque(content.len(), 0, writer.entry(content), false))
     };
-    writer.snapshot(5, 1, None, &[file("gone", &gone), file("there", &there)]);
-    writer.snapshot(6, 2, Some(&writer.snapshot_name(5)), &[file("there", &there)]);
+    writer.snapshot(5, None, &[file("gone", &gone), file("there", &there)]);
+    writer.snapshot(6, Some(&writer.snapshot_name(5)), &[file("there", &there)]);
     let credential = password(mini_writer::PASSWORD);
     let repository = Repository::open(local(&root), credential, hands.ambient("a"), Places::default(), None).unwrap();
     let found = check(&repository, CheckDepth::Data, &Silent).unwrap();

@@ -35,26 +35,26 @@ fn a_backup_makes_these_calls_and_no_others() {
     assert_eq!(budget(&store), ["get config", "list keys/", "get keys/"]);
     back_up(&repository, temp.path(), "d").unwrap();
     let begin = [
+        "list snapshots/",
+        "list forgotten/",
         "put leases/",
         "list condemned/",
         "list index/",
         "list packs/",
-        "list snapshots/",
-        "list forgotten/",
         "put leases/",
     ];
     assert_eq!(budget(&store), [&begin[..], &["put packs/", "put index/", "put_new snapshots/"]].concat());
     // Unchanged: no pack, no index object, one snapshot.
     back_up(&repository, temp.path(), "d").unwrap();
     assert_eq!(budget(&store), [&begin[..], &["get snapshots/", "put_new snapshots/"]].concat());
-    // The same on a host that knows nothing: it reads the index object, the snapshots, and the newest again for what its files
-    // were made of; nothing else.
+    // The same on a host that knows nothing: it reads the snapshots, the index object, and the newest snapshot again for what
+    // its files were made of; nothing else.
     let other = open(store.clone(), &hands).unwrap();
     store.drain();
     back_up(&other, temp.path(), "d").unwrap();
     let mut calls = budget(&store);
     calls.retain(|call| call.starts_with("get "));
-    assert_eq!(calls, ["get index/", "get snapshots/", "get snapshots/", "get snapshots/"]);
+    assert_eq!(calls, ["get snapshots/", "get snapshots/", "get index/", "get snapshots/"]);
     store.drain();
     let chosen = latest(&other, "d").unwrap();
     restore_to(&other, &chosen, &temp.path().join("out")).unwrap();
@@ -202,10 +202,12 @@ fn a_fenced_session_does_not_commit_and_the_next_one_does() {
     fs::write(data.join("dump"), text(1000, 1)).unwrap();
     let root = temp.path().join("repository");
     let (writer, repository) = writer_and_repository(&root, &hands);
-    let snapshot = back_up(&repository, &data, "sessions").unwrap().snapshot;
+    let mut snapshot = back_up(&repository, &data, "sessions").unwrap().snapshot;
     let session = repository.begin("sessions").unwrap();
+    snapshot.sequence = session.sequence();
     let (folder, _) = writer.snapshot_name(0).rsplit_once('/').map(|(f, n)| (f.to_string(), n.to_string())).unwrap();
-    let commit_name = format!("{folder}/{:015}-{}", session.begin().0, session.id());
+    let number = session.sequence();
+    let commit_name = format!("{folder}/{number:010}-{number:010}-{:015}-{}", session.begin().0, session.id());
     let plaintext = map(&[(0, bytes(&[8; 16])), (1, uint(5))]);
     writer.put_hashed(&commit_name, TOMBSTONE, &plaintext);
     assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
@@ -220,7 +222,8 @@ fn a_session_that_slept_too_long_does_not_commit() {
     let (hands, temp) = (Hands::new(5), tempfile::tempdir().unwrap());
     fs::write(temp.path().join("dump"), text(1000, 1)).unwrap();
     let repository = create(memory(), &hands);
-    let snapshot = back_up(&repository, temp.path(), "d").unwrap().snapshot;
+    let mut snapshot = back_up(&repository, temp.path(), "d").unwrap().snapshot;
+    snapshot.sequence = 2;
     let session = repository.begin("d").unwrap();
     hands.pass(Duration::from_secs(31 * 60));
     assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));

@@ -106,13 +106,13 @@ fn forget(repository: &Repository, report: &Backup) {
 type Hook = Box<dyn FnMut(Verb, &str) + Send>;
 
 /// A store beside whose calls something else happens.
-struct Hooked {
+pub(crate) struct Hooked {
     inner: Arc<SimStore>,
     hook: Mutex<Hook>,
 }
 
 impl Hooked {
-    fn new(inner: Arc<SimStore>, hook: impl FnMut(Verb, &str) + Send + 'static) -> Arc<Hooked> {
+    pub(crate) fn new(inner: Arc<SimStore>, hook: impl FnMut(Verb, &str) + Send + 'static) -> Arc<Hooked> {
         Arc::new(Hooked { inner, hook: Mutex::new(Box::new(hook)) })
     }
 

@@ -20,6 +20,7 @@ pub const SNAPSHOT: Kind = (5, "snapshot");
 pub const CONDEMNED: Kind = (7, "condemned");
 pub const FORGOTTEN: Kind = (9, "forgotten");
 pub const TOMBSTONE: Kind = (11, "tombstone");
+pub const LEDGER: Kind = (13, "ledger");
 
 pub const PASSWORD: &str = "correct horse";
 
@@ -247,7 +248,7 @@ impl MiniWriter {
     }
 
     pub fn config(&self, sizes: [u64; 3]) {
-        self.config_of_draft(sizes, Some(3));
+        self.config_of_draft(sizes, Some(4));
     }
 
     pub fn config_of_draft(&self, sizes: [u64; 3], draft: Option<u64>) {
@@ -386,11 +387,12 @@ impl MiniWriter {
         self.put(&format!("index/{}", blake3::hash(&object).to_hex()), &object);
     }
 
-    /// A name below `snapshots/` of the dataset `sessions`, whose session is `session` sixteen times.
+    /// A name below `snapshots/` of the dataset `sessions`, whose place and sequence are `session`, and whose session is it
+    /// sixteen times.
     pub fn snapshot_name(&self, session: u8) -> String {
         let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.chunk_id_key);
         let tag = hex(&keyed(&tag_key, b"sessions", 8));
-        format!("snapshots/{tag}/001790000000000-{}", hex(&[session; 16]))
+        format!("snapshots/{tag}/{session:010}-{session:010}-001790000000000-{}", hex(&[session; 16]))
     }
 
     /// Stores an object below `snapshots/`, with its final hash.
@@ -399,12 +401,12 @@ impl MiniWriter {
         self.put(name, &[object.as_slice(), blake3::hash(&object).as_bytes()].concat());
     }
 
-    /// Stores a snapshot of the dataset `sessions`.
-    pub fn snapshot(&self, session: u8, sequence: u64, previous: Option<&str>, files: &[MiniFile]) {
+    /// Stores a snapshot of the dataset `sessions`, with the sequence that is in its name.
+    pub fn snapshot(&self, session: u8, previous: Option<&str>, files: &[MiniFile]) {
         let facts = [vec![0xa1], text("server"), text("8.0")].concat();
         let mark = map(&[(0, bytes(b"x")), (1, uint(2)), (2, uint(3))]);
         let warning = map(&[(0, text("changed")), (1, bytes(b"x")), (2, text("it did"))]);
-        let mut fields = vec![(0, text("sessions")), (1, uint(sequence))];
+        let mut fields = vec![(0, text("sessions")), (1, uint(session.into()))];
         fields.extend(previous.map(|name| (2, text(name))));
         fields.extend([(3, uint(1)), (4, uint(2)), (6, text("host")), (7, bytes(b"/var/lib/redis")), (8, facts)]);
         fields.push((9, array(&files.iter().map(MiniFile::cbor).collect::<Vec<_>>())));
@@ -429,14 +431,34 @@ impl MiniWriter {
 
     /// Records that a snapshot was forgotten.
     pub fn forget(&self, snapshot: &str) {
-        let (_, session) = snapshot.rsplit_once('-').unwrap();
-        self.forget_under(session, snapshot);
+        self.forget_under(snapshot, snapshot);
     }
 
-    /// Records that a snapshot was forgotten, under the name of a session.
-    pub fn forget_under(&self, session: &str, snapshot: &str) {
-        let name = format!("forgotten/{session}");
+    /// Records that a snapshot was forgotten, under the name of another.
+    pub fn forget_under(&self, of: &str, snapshot: &str) {
+        let name = of.replacen("snapshots/", "forgotten/", 1);
         let plaintext = map(&[(0, text(snapshot)), (1, uint(5)), (2, text("retention"))]);
         self.put(&name, &self.object(&name, FORGOTTEN, &plaintext));
+    }
+
+    /// Stores a ledger of the dataset `sessions`: snapshots that were forgotten, and names that are void, by their sessions.
+    pub fn ledger(&self, id: u8, forgotten: &[u8], void: &[u8]) {
+        let folder = self.snapshot_name(0).replacen("snapshots/", "forgotten/", 1);
+        let name = format!("{}/{}", folder.rsplit_once('/').unwrap().0, hex(&[id; 16]));
+        let entry = |session: &u8| {
+            let number = || uint((*session).into());
+            map(&[
+                (0, number()),
+                (1, number()),
+                (2, uint(1_790_000_000_000)),
+                (3, bytes(&[*session; 16])),
+                (4, uint(5)),
+            ])
+        };
+        let entries = |sessions: &[u8]| array(&sessions.iter().map(entry).collect::<Vec<_>>());
+        let group = map(&[(0, text("retention")), (1, entries(forgotten))]);
+        let groups = if forgotten.is_empty() { vec![] } else { vec![group] };
+        let plaintext = map(&[(0, array(&groups)), (1, entries(void))]);
+        self.put(&name, &self.object(&name, LEDGER, &plaintext));
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Forgotten { .. } => "forgotten",
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
+            Alarm::Late { .. } => "late",
             Alarm::State { .. } => "state",
             Alarm::NotNoted { .. } => "not_noted",
             Alarm::NotRemembered { .. } => "not_remembered",

@@ -186,7 +186,7 @@ fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
         | Alarm::Forgotten { .. }
         | Alarm::Gap { .. }
         | Alarm::Rollback { .. } => true,
-        Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } => false,
+        Alarm::Late { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } => false,
     };
     let alarms: Vec<Alarm> = alarms.iter().filter(is_lack).cloned().collect();
     if alarms.is_empty() { Ok(()) } else { Err(OperationError::Lacking { alarms }) }

@@ -199,7 +199,13 @@ mod tests {
     use crate::format::timeline::Reach;
 
     fn name(number: u8) -> SnapshotName {
-        SnapshotName { tag: DatasetTag([0; 8]), time: UnixMillis(number.into()), session: Id16([number; 16]) }
+        SnapshotName {
+            tag: DatasetTag([0; 8]),
+            place: number.into(),
+            sequence: number.into(),
+            time: UnixMillis(number.into()),
+            session: Id16([number; 16]),
+        }
     }
 
     fn span(number: u8, (begin, end): (u64, u64), precision: Precision, continues: Option<u8>) -> Span {

@@ -7,7 +7,13 @@ use crate::format::Id16;
 use crate::format::ids::DatasetTag;
 
 fn name(number: u8) -> SnapshotName {
-    SnapshotName { tag: DatasetTag([0; 8]), time: UnixMillis(number.into()), session: Id16([number; 16]) }
+    SnapshotName {
+        tag: DatasetTag([0; 8]),
+        place: number.into(),
+        sequence: number.into(),
+        time: UnixMillis(number.into()),
+        session: Id16([number; 16]),
+    }
 }
 
 /// A snapshot that holds what lies between two seconds.

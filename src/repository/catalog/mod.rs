@@ -28,6 +28,7 @@ use crate::format::Id16;
 use crate::format::local::CATALOG_FILE;
 
 pub use forgotten::ForgottenRecord;
+pub(super) use forgotten::Said;
 pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use packs::{ChunkPlace, PackTotals};
@@ -38,7 +39,7 @@ pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 13;
+const SCHEMA: i64 = 14;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;
@@ -68,8 +69,11 @@ CREATE TABLE spans (snapshot TEXT PRIMARY KEY, dataset TEXT NOT NULL, place INTE
     sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE marks (snapshot TEXT NOT NULL, number INTEGER NOT NULL, path BLOB NOT NULL, offset INTEGER NOT NULL,
     time INTEGER NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (snapshot, number)) STRICT, WITHOUT ROWID;
-CREATE TABLE forgotten (session BLOB PRIMARY KEY, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
-    sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+-- What records and ledgers say, by their object names; without a reason: that the name is void.
+CREATE TABLE forgotten (source TEXT NOT NULL, snapshot TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT,
+    sum BLOB NOT NULL) STRICT;
+CREATE INDEX forgotten_by_source ON forgotten (source);
+CREATE INDEX forgotten_by_snapshot ON forgotten (snapshot);
 CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 -- Files that a snapshot was made from, by dataset.
 CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,

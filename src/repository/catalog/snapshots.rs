@@ -112,6 +112,18 @@ impl Catalog {
         Ok(self.rows()?.into_iter().map(|(info, _)| info.name.to_string()).collect())
     }
 
+    /// Names at which tombstones stand.
+    pub fn tombstones(&self) -> Result<HashSet<SnapshotName>, RepositoryError> {
+        Ok(self.rows()?.into_iter().filter(|(_, is_tombstone)| *is_tombstone).map(|(info, _)| info.name).collect())
+    }
+
+    /// Names of snapshots that stand at void names.
+    pub fn late_snapshots(&self) -> Result<Vec<SnapshotName>, RepositoryError> {
+        let void = self.void()?;
+        let rows = self.rows()?.into_iter().filter(|(info, is_tombstone)| !is_tombstone && void.contains(&info.name));
+        Ok(rows.map(|(info, _)| info.name).collect())
+    }
+
     /// Drops snapshots that are no longer listed.
     pub fn drop_snapshots(&mut self, gone: &[String]) -> Result<(), RepositoryError> {
         self.write(|transaction| {
@@ -139,11 +151,13 @@ impl Catalog {
         })
     }
 
-    /// All snapshots by dataset, place, sequence and name; tombstones left out.
+    /// All snapshots by dataset, place, sequence and name; tombstones left out, and what stands at void names.
     ///
-    /// SESS-8: a tombstone is no snapshot.
+    /// SESS-8: a tombstone is no snapshot. LEDGER-2: nor is what came after it.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RepositoryError> {
-        Ok(self.rows()?.into_iter().filter(|(_, is_tombstone)| !is_tombstone).map(|(info, _)| info).collect())
+        let void = self.void()?;
+        let counts = |(info, is_tombstone): &(SnapshotInfo, bool)| !is_tombstone && !void.contains(&info.name);
+        Ok(self.rows()?.into_iter().filter(counts).map(|(info, _)| info).collect())
     }
 
     /// All rows, and which are tombstones. Names and listings come from this one query, so that a row that a damaged

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::super::error::{RepositoryError, one_line};
 use super::super::objects::{Listed, read_each};
 use super::super::session::Session;
-use super::super::{Repository, object_name};
+use super::super::{Repository, lock, object_name};
 use super::survey::{Decided, StoreClock, decided};
 use super::{SweepReport, Waiting};
 use crate::format::limits::SMALL_MAX;
@@ -41,7 +41,8 @@ pub(super) fn fence(
     for prefix in ["snapshots/", "burials/"] {
         commits.extend(repository.listed(prefix)?.into_iter().map(|of| (of.name, of.modified)));
     }
-    let (fence, mut fenced) = (Fence { session, clock, due, commits }, Fenced::default());
+    let void = lock(&repository.catalog).void()?;
+    let (fence, mut fenced) = (Fence { session, clock, due, commits, void }, Fenced::default());
     let mut leases = repository.listed("leases/")?;
     leases.retain(|of| of.name != Name::Lease(session.id()));
     let read = |of: &Listed| Announced::read(repository, &of.name);
@@ -91,6 +92,8 @@ struct Fence<'f> {
     due: &'f [Id16],
     /// When what stands at commit names was stored.
     commits: HashMap<Name, Option<SystemTime>>,
+    /// Names at which nothing counts.
+    void: HashSet<SnapshotName>,
 }
 
 impl Fence<'_> {
@@ -151,9 +154,9 @@ impl Fence<'_> {
             PutNew::Exclusive => true,
             PutNew::Settled | PutNew::None => self.age(&commit).is_some_and(|age| age >= 2 * lag),
         };
-        // A snapshot counts as a root at once, whoever wins its name in the end.
+        // A snapshot counts as a root at once, whoever wins its name in the end; but none at a name that is void.
         if let Decided::Snapshot(name) = found {
-            fenced.roots.push(name);
+            fenced.roots.extend(Some(name).filter(|name| !self.void.contains(name)));
         }
         let is_settled = is_final && self.age(&commit).is_some_and(|age| age >= lag);
         // The lease of a burial goes with it: until then its session may still delete.

@@ -7,6 +7,7 @@
 
 pub(super) mod bury;
 pub(super) mod fence;
+mod fold;
 pub(super) mod liveness;
 mod looks;
 mod notes;
@@ -208,6 +209,7 @@ impl Repository {
         let missed = self.store_what_lacks(phase, &survey, &condemned, report)?;
         session.condemn(plan.packs)?;
         self.delete_expired(session, &survey, report)?;
+        fold::fold(session, clock, options.grace, report)?;
         bury::unname_gone(session, clock, report)?;
         bury::merge_indexes(session, report)?;
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;

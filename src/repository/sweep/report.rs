@@ -79,6 +79,8 @@ pub struct SweepReport {
     pub deleted_indexes: u64,
     /// Forgotten snapshots deleted.
     pub deleted_snapshots: u64,
+    /// Records of forgotten snapshots and tombstones that went into ledgers.
+    pub folded: u64,
     /// Leases of ended sessions removed.
     pub removed_leases: u64,
     /// What is waited for.
@@ -103,6 +105,7 @@ impl SweepReport {
             deleted_bytes: self.deleted_bytes + next.deleted_bytes,
             deleted_indexes: self.deleted_indexes + next.deleted_indexes,
             deleted_snapshots: self.deleted_snapshots + next.deleted_snapshots,
+            folded: self.folded + next.folded,
             removed_leases: self.removed_leases + next.removed_leases,
             ..next
         }

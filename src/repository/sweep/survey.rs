@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::super::catalog::ForgottenRecord;
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::losses::Losses;
 use super::super::objects::Listed;
@@ -99,7 +98,7 @@ impl Survey {
         let condemned = read.into_iter().flat_map(|of| of.packs).collect();
         let mut alarms = repository.refresh_index()?;
         let packs = listed_packs(repository, clock)?;
-        alarms.extend(repository.refresh_snapshots("snapshots/")?);
+        alarms.extend(repository.refresh_snapshots(None)?);
         let forgotten = forgotten(repository, clock)?;
         let alarms = repository.without_recorded(alarms)?;
         let refusals = alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string).collect();
@@ -154,7 +153,11 @@ fn forbids(alarm: &Alarm) -> bool {
         | Alarm::Gap { .. }
         | Alarm::Rollback { .. }
         | Alarm::Forgotten { .. } => true,
-        Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } | Alarm::Packs { .. } => false,
+        Alarm::Late { .. }
+        | Alarm::State { .. }
+        | Alarm::NotNoted { .. }
+        | Alarm::NotRemembered { .. }
+        | Alarm::Packs { .. } => false,
     }
 }
 
@@ -194,16 +197,19 @@ fn listed_packs(
 /// How long ago each snapshot was forgotten, by the younger of the store's and the writer's time.
 fn forgotten(repository: &Repository, clock: StoreClock) -> Result<HashMap<SnapshotName, Duration>, RepositoryError> {
     let UnixMillis(now) = repository.ambient.now();
-    let entries = repository.store.entries("forgotten/")?;
-    let modified: HashMap<String, Option<SystemTime>> =
-        entries.into_iter().map(|entry| (entry.name.as_str().to_owned(), entry.modified)).collect();
-    let age = |record: ForgottenRecord| {
-        let told = Duration::from_millis(now.saturating_sub(record.time.0));
-        let modified = modified.get(&Name::Forgotten(record.snapshot.session).to_string()).copied().flatten();
-        let age = if modified.is_some() { clock.age(modified).min(told) } else { told };
-        (record.snapshot, age)
-    };
-    Ok(repository.forgotten()?.into_iter().map(age).collect())
+    let listed = repository.listed("forgotten/")?;
+    let modified: HashMap<Name, Option<SystemTime>> = listed.into_iter().map(|of| (of.name, of.modified)).collect();
+    let mut ages: HashMap<SnapshotName, Duration> = HashMap::new();
+    for (source, said) in lock(&repository.catalog).said()? {
+        let by_store = modified.get(&source).copied().flatten().map(|modified| clock.age(Some(modified)));
+        for of in said.iter().filter(|of| of.reason.is_some()) {
+            let told = Duration::from_millis(now.saturating_sub(of.time.0));
+            let age = by_store.map_or(told, |by_store| by_store.min(told));
+            let known = ages.entry(of.snapshot).or_insert(age);
+            *known = age.max(*known);
+        }
+    }
+    Ok(ages)
 }
 
 /// What stands at a commit name.

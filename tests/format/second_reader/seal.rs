@@ -24,6 +24,7 @@ pub(super) const BURIAL: u8 = 8;
 pub(super) const FORGOTTEN: u8 = 9;
 pub(super) const NOTE: u8 = 10;
 pub(super) const TOMBSTONE: u8 = 11;
+pub(super) const LEDGER: u8 = 13;
 
 /// The first 64 bytes of an object.
 pub(super) struct Header {
@@ -180,6 +181,7 @@ impl Keys {
             CONDEMNED => "redkeep 2026-11 seal condemned",
             BURIAL => "redkeep 2026-11 seal burial",
             FORGOTTEN => "redkeep 2026-11 seal forgotten",
+            LEDGER => "redkeep 2026-11 seal ledger",
             NOTE => "redkeep 2026-11 seal note",
             TOMBSTONE => "redkeep 2026-11 seal tombstone",
             other => return Err(format!("no key for kind {other}")),

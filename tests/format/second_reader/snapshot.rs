@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::Decoder;
 
-use super::bytes::{Outcome, unhex};
+use super::bytes::{Outcome, hex, unhex};
 use super::cbor::{self, Map};
 use super::limits::{FAULT_MAX, FILES_MAX, LEVELS_MAX, LIST_INLINE_MAX, PATH_MAX};
 
@@ -81,14 +81,42 @@ pub(super) struct Stream {
     pub(super) labelled: bool,
 }
 
-/// The tag, time and session in a name below `snapshots/`.
-pub(super) fn snapshot_name(name: &str) -> Option<([u8; 8], &str, &str)> {
-    // OBJ-1
-    let (tag, last) = name.strip_prefix("snapshots/")?.split_once('/')?;
-    let (time, session) = last.split_once('-')?;
-    unhex::<16>(session)?;
-    let decimal = time.len() == 15 && time.bytes().all(|byte| byte.is_ascii_digit());
-    if decimal { Some((unhex(tag)?, time, session)) } else { None }
+/// What the name of a snapshot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    pub(super) tag: [u8; 8],
+    pub(super) place: u64,
+    pub(super) sequence: u64,
+    pub(super) time: u64,
+    pub(super) session: [u8; 16],
+}
+
+impl Named {
+    /// From a name below `snapshots/` or, of a record, below `forgotten/`.
+    pub(super) fn read(name: &str, folder: &str) -> Option<Named> {
+        // OBJ-1
+        let (tag, last) = name.strip_prefix(folder)?.strip_prefix('/')?.split_once('/')?;
+        let fields: Vec<&str> = last.split('-').collect();
+        let [place, sequence, time, session] = fields[..] else { return None };
+        let number = |text: &str, digits: usize| {
+            let decimal = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+            if decimal { text.parse::<u64>().ok() } else { None }
+        };
+        let (tag, session) = (unhex(tag)?, unhex(session)?);
+        Some(Named {
+            tag,
+            place: number(place, 10)?,
+            sequence: number(sequence, 10)?,
+            time: number(time, 15)?,
+            session,
+        })
+    }
+
+    /// The name of the snapshot.
+    pub(super) fn name(&self) -> String {
+        let Named { tag, place, sequence, time, session } = self;
+        format!("snapshots/{}/{place:010}-{sequence:010}-{time:015}-{}", hex(tag), hex(session))
+    }
 }
 
 impl SnapshotView {

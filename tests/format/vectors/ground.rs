@@ -63,20 +63,24 @@ pub fn about_read(vector: &Vector) -> Result<(), String> {
 fn build_name(fields: Fields<'_>) -> Name {
     let id = || Id16(fields.array("id"));
     let hash = || ObjectHash(fields.array("hash"));
+    let snapshot = || SnapshotName {
+        tag: DatasetTag(fields.array("tag")),
+        place: fields.number("place"),
+        sequence: fields.number("sequence"),
+        time: UnixMillis(fields.number("time")),
+        session: Id16(fields.array("session")),
+    };
     match fields.text("object") {
         "config" => Name::Config,
         "slot" => Name::Slot(id()),
         "pack" => Name::Pack(hash()),
         "index" => Name::Index(hash()),
-        "snapshot" => Name::Snapshot(SnapshotName {
-            tag: DatasetTag(fields.array("tag")),
-            time: UnixMillis(fields.number("time")),
-            session: Id16(fields.array("session")),
-        }),
+        "snapshot" => Name::Snapshot(snapshot()),
         "lease" => Name::Lease(id()),
         "condemned" => Name::Condemned(id()),
         "burial" => Name::Burial(id()),
-        "forgotten" => Name::Forgotten(id()),
+        "forgotten" => Name::Forgotten(snapshot()),
+        "ledger" => Name::Ledger(DatasetTag(fields.array("tag")), id()),
         "note" => Name::Note(id()),
         "epoch" => Name::Epoch(fields.small("number")),
         other => panic!("no object {other}"),

@@ -2,6 +2,8 @@
 
 use redkeep::crypto::keys::{self, Key};
 use redkeep::format::form::{Form, FormState};
+use redkeep::format::ids::DatasetTag;
+use redkeep::format::ledger::Ledger;
 use redkeep::format::object::SnapshotName;
 use redkeep::format::session::{Condemned, Forgotten, Lease, Tombstone};
 use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
@@ -115,13 +117,14 @@ pub fn snapshot(vector: &Vector) -> Result<(), String> {
     vector.codec(build_snapshot, Snapshot::encode, Snapshot::decode)
 }
 
-/// SNAP-7: a snapshot's dataset belongs to the tag in its name.
+/// SNAP-7: a snapshot's dataset belongs to the tag in its name, and place and sequence are the name's.
 pub fn snapshot_at(vector: &Vector) -> Result<(), String> {
     let fields = vector.input();
     let snapshot = Snapshot::decode(&fields.bytes("bytes")).unwrap();
     let name = SnapshotName::parse(fields.text("name")).unwrap();
     let tag = keys::dataset_tag(&Key::new(fields.array("chunk_id_key")), &snapshot.dataset);
-    vector.answer(if tag == name.tag.0 { Ok(json!({ "dataset": snapshot.dataset })) } else { Err("another tag") })
+    let is_its_own = (tag, snapshot.place(), snapshot.sequence) == (name.tag.0, name.place, name.sequence);
+    vector.answer(if is_its_own { Ok(json!({ "dataset": snapshot.dataset })) } else { Err("another name") })
 }
 
 pub fn lease(vector: &Vector) -> Result<(), String> {
@@ -157,4 +160,21 @@ pub fn forgotten(vector: &Vector) -> Result<(), String> {
         reason: fields.text("reason").into(),
     };
     vector.codec(build, Forgotten::encode, Forgotten::decode)
+}
+
+pub fn ledger(vector: &Vector) -> Result<(), String> {
+    let tag = DatasetTag(vector.input().array("tag"));
+    let entry = |fields: Fields<'_>| {
+        let (place, sequence) = (fields.number("place"), fields.number("sequence"));
+        let (time, session) = (UnixMillis(fields.number("time")), Id16(fields.array("session")));
+        (SnapshotName { tag, place, sequence, time, session }, UnixMillis(fields.number("since")))
+    };
+    let build = |fields: Fields<'_>| Ledger {
+        forgotten: fields
+            .structures("forgotten")
+            .map(|group| (group.text("reason").into(), group.structures("entries").map(entry).collect()))
+            .collect(),
+        void: fields.structures("void").map(entry).collect(),
+    };
+    vector.codec(build, Ledger::encode, |bytes| Ledger::decode(tag, bytes))
 }

@@ -6,6 +6,7 @@ use std::fmt::{Debug, Display};
 use redkeep::aof::{Manifest, is_temporary, parse_timestamp};
 use redkeep::format::ids::DatasetTag;
 use redkeep::format::keys::{About, Bag, EpochRecord, Slot};
+use redkeep::format::ledger::Ledger;
 use redkeep::format::note::Note;
 use redkeep::format::object::{Config, Kind, Name};
 use redkeep::format::pack::{self, Footer};
@@ -183,6 +184,11 @@ pub fn burial(bytes: &[u8]) {
 
 pub fn forgotten(bytes: &[u8]) {
     fills(bytes, Forgotten::decode, Forgotten::encode);
+}
+
+pub fn ledger(bytes: &[u8]) {
+    let decode = |bytes: &[u8]| Ledger::decode(DatasetTag([7; 8]), bytes);
+    fills(bytes, decode, Ledger::encode);
 }
 
 pub fn note(bytes: &[u8]) {
