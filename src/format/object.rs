@@ -261,7 +261,7 @@ impl Sizes {
     }
 
     /// OBJ-5: even, ascending, from 64 bytes to CHUNK_MAX, the mean a power of two.
-    fn checked(self) -> Result<Sizes, Malformed> {
+    pub fn checked(self) -> Result<Sizes, Malformed> {
         let even = [self.min, self.mean, self.max].iter().all(|size| size % 2 == 0);
         if even && self.mean.is_power_of_two() {
             self.in_order()

@@ -147,7 +147,7 @@ fn get_config(store: &dyn Store) -> Result<Option<Vec<u8>>, RepositoryError> {
 }
 
 impl Repository {
-    /// Makes a repository in an empty store, with one slot.
+    /// Makes a repository in an empty store, with one slot, whose files are cut at the usual sizes.
     pub fn create(
         store: Arc<dyn Store>,
         credential: Credential,
@@ -156,6 +156,20 @@ impl Repository {
         ambient: Ambient,
         places: Places,
     ) -> Result<Repository, RepositoryError> {
+        Repository::create_with(store, credential, label, cost, ambient, places, object::Sizes::FILES)
+    }
+
+    /// Makes one whose files are cut at other sizes: `config` says which, and every writer goes by them.
+    pub fn create_with(
+        store: Arc<dyn Store>,
+        credential: Credential,
+        label: &str,
+        cost: Argon2Cost,
+        ambient: Ambient,
+        places: Places,
+        files: object::Sizes,
+    ) -> Result<Repository, RepositoryError> {
+        let files = files.checked().map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
         let location = store.location();
         // Slots alone are what a killed `init` leaves.
         match get_config(&*store) {
@@ -166,7 +180,7 @@ impl Repository {
         let config = Config {
             repository: ambient.id(),
             created: ambient.now(),
-            files: object::Sizes::FILES,
+            files,
             buckets: object::Sizes::BUCKETS,
             made_by: env!("CARGO_PKG_VERSION").into(),
         };

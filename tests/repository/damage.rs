@@ -58,15 +58,29 @@ fn single(name: &ObjectName, left: Option<Vec<u8>>) -> Changes {
 #[test]
 fn a_damaged_pack_is_named_and_costs_what_was_in_it() {
     let sample = Sample::new(1);
+    let mut methods = Vec::new();
     for name in sample.packs() {
         let size = sample.bytes(&name).len();
-        for (fate, left) in fates(sample.bytes(&name)) {
-            // Without reading bodies a pack shows its size, which a flipped bit leaves as it was.
-            let same_size = left.as_ref().is_some_and(|left| left.len() == size);
-            let seen = Seen { plain: !same_size, data: true, by_backup: !same_size };
+        let mut all = fates(sample.bytes(&name));
+        let frames = sample.frames(&name);
+        for frame in &frames {
+            let damaged = flipped(sample.bytes(&name), frame.middle());
+            all.push((format!("flipped in a frame of method {}", frame.method), Some(damaged)));
+            methods.push(frame.method);
+        }
+        let lists = &frames.last().unwrap().bytes;
+        for (fate, left) in all {
+            // Without reading bodies a pack shows its size, which a flipped bit leaves as it was, and its lists.
+            let same_size = left.as_ref().filter(|left| left.len() == size);
+            let place = same_size.map(|left| (0..size).find(|at| left[*at] != sample.bytes(&name)[*at]).unwrap());
+            let plain = place.is_none_or(|place| lists.contains(&place));
+            let seen = Seen { plain, data: true, by_backup: same_size.is_none() };
             examine(&sample, &format!("{name} {fate}"), &single(&name, left), seen);
         }
     }
+    // Of each pack its contents and lists, whole or compressed, and deltas of all but the first.
+    methods.sort_unstable();
+    assert!(methods.len() >= 8 && methods.contains(&1) && methods.ends_with(&[2, 2]), "{methods:?}");
     let [older, .., newer] = &sample.packs()[..] else { panic!("several packs") };
     for (fate, changes) in exchanges(&sample, older, newer) {
         let seen = Seen { plain: true, data: true, by_backup: true };

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use redkeep::format::object::Sizes;
+use redkeep::repository::{Places, Repository, RepositoryError};
+
 use crate::support::repository::*;
 
 /// A directory with files of many sizes: around chunk borders, empty, large, in subdirectories.
@@ -46,4 +49,18 @@ fn two_runs_give_the_same_bytes() {
     };
     let (one, two) = (objects(), objects());
     assert_eq!(one.iter().map(|(n, _)| n).collect::<Vec<_>>(), two.iter().map(|(n, _)| n).collect::<Vec<_>>());
+}
+
+/// OBJ-5
+#[test]
+fn a_repository_is_cut_at_the_sizes_it_was_made_with_and_none_is_made_with_others_than_readers_accept() {
+    let (hands, store) = (Hands::new(2), memory());
+    for (min, mean, max) in [(62, 128, 256), (64, 64, 256), (64, 96, 256), (64, 128, 2 << 20)] {
+        let (secret, ambient, sizes) = (password(PASSWORD), hands.ambient("alpha"), Sizes { min, mean, max });
+        let made = Repository::create_with(store.clone(), secret, "first", CHEAP, ambient, Places::default(), sizes);
+        assert!(matches!(made, Err(RepositoryError::Limit(_))), "{sizes:?}");
+    }
+    assert_eq!(store.entries("").unwrap(), []);
+    create_tiny(store.clone(), &hands);
+    assert_eq!(open(store, &hands).unwrap().config().files, TINY);
 }

@@ -1,5 +1,6 @@
 //! Repositories of their own, with time and randomness that tests decide.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,12 +8,14 @@ use std::time::Duration;
 
 use redkeep::format::UnixMillis;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
+use redkeep::format::object::Sizes;
+use redkeep::format::snapshot::Snapshot;
 use redkeep::operations::backup::{self, Options, Report};
 use redkeep::operations::list::{Chosen, Selector, choose};
 use redkeep::operations::source::Source;
 use redkeep::operations::{OperationError, Silent, restore};
 use redkeep::repository::{Ambient, Credential, Places, Repository, RepositoryError};
-use redkeep::store::{Intent, Location, Store};
+use redkeep::store::{Intent, Location, ObjectName, Store};
 
 /// As cheap as Argon2 gets: what it costs is not tested here.
 pub const CHEAP: Argon2Cost = Argon2Cost { memory: 8, passes: 1, lanes: 1 };
@@ -116,6 +119,88 @@ pub fn create(store: Arc<dyn Store>, hands: &Hands) -> Repository {
     Repository::create(store, password(PASSWORD), "first", CHEAP, hands.ambient("alpha"), Places::default()).unwrap()
 }
 
+/// Chunks so small that a file of some kilobytes has a list in chunks, and a changed stretch of it is stored as deltas.
+pub const TINY: Sizes = Sizes { min: 64, mean: 128, max: 256 };
+
+/// Makes a repository in a store whose files are cut into [`TINY`] chunks, and opens it.
+pub fn create_tiny(store: Arc<dyn Store>, hands: &Hands) -> Repository {
+    let (credential, ambient) = (password(PASSWORD), hands.ambient("alpha"));
+    Repository::create_with(store, credential, "first", CHEAP, ambient, Places::default(), TINY).unwrap()
+}
+
+/// In how many ways chunks are stored, counted in a host's catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Forms {
+    /// Frames that are compressed.
+    pub zstd: u64,
+    /// Deltas.
+    pub deltas: u64,
+    /// Deltas one of whose bases is itself a delta.
+    pub on_deltas: u64,
+}
+
+/// The catalog of the one repository that a host has below a directory.
+fn catalog(cache: &Path) -> rusqlite::Connection {
+    let found = walkdir::WalkDir::new(cache).into_iter().map(Result::unwrap);
+    let catalog = found.into_iter().find(|entry| entry.file_name() == "catalog.db").unwrap().into_path();
+    rusqlite::Connection::open(catalog).unwrap()
+}
+
+/// Where a sealed frame lies in a pack.
+#[derive(Clone, Debug)]
+pub struct FramePlace {
+    pub pack: ObjectName,
+    /// Its bytes in the pack.
+    pub bytes: Range<usize>,
+    /// As the specification numbers it.
+    pub method: u8,
+}
+
+/// All frames, by a host's catalog, pack by pack.
+pub fn frames(cache: &Path) -> Vec<FramePlace> {
+    let connection = catalog(cache);
+    let sql =
+        "SELECT lower(hex(p.hash)), f.offset, f.offset + f.sealed, f.method FROM frames f JOIN packs p ON p.id = f.pack
+        ORDER BY f.pack, f.ordinal";
+    let mut rows = connection.prepare(sql).unwrap();
+    let frames = rows.query_map([], |row| {
+        let hash: String = row.get(0)?;
+        let pack = format!("packs/{}/{hash}", &hash[..2]).parse().unwrap();
+        let bytes = row.get::<_, i64>(1)? as usize..row.get::<_, i64>(2)? as usize;
+        Ok(FramePlace { pack, bytes, method: row.get(3)? })
+    });
+    frames.unwrap().map(Result::unwrap).collect()
+}
+
+impl FramePlace {
+    /// In the midst of it.
+    pub fn middle(&self) -> usize {
+        self.bytes.start + self.bytes.len() / 2
+    }
+}
+
+impl Forms {
+    /// Of the one repository whose catalog is below a directory.
+    pub fn below(cache: &Path) -> Forms {
+        let connection = catalog(cache);
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() as u64;
+        Forms {
+            zstd: count("SELECT count(*) FROM frames WHERE method = 1"),
+            deltas: count("SELECT count(*) FROM chunks WHERE bases IS NOT NULL"),
+            on_deltas: count(
+                "SELECT count(*) FROM chunks d WHERE bases IS NOT NULL AND EXISTS (SELECT 1 FROM chunks b
+                 WHERE b.bases IS NOT NULL AND substr(b.id, 1, 8) IN (substr(d.bases, 1, 8), substr(d.bases, 9, 8)))",
+            ),
+        }
+    }
+}
+
+/// Levels of lists above the lowest, of a file of a snapshot.
+pub fn levels(snapshot: &Snapshot, path: &str) -> u8 {
+    let file = snapshot.files.iter().find(|file| &file.path[..] == path.as_bytes()).unwrap();
+    file.content().unwrap().1[0].content().unwrap().levels
+}
+
 /// Opens the repository in a store, on a host that remembers nothing.
 pub fn open(store: Arc<dyn Store>, hands: &Hands) -> Result<Repository, RepositoryError> {
     open_at(store, hands, "alpha", Places::default())
@@ -160,6 +245,12 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 pub fn text(length: usize, seed: u64) -> Vec<u8> {
     let words = noise(length, seed);
     words.iter().map(|byte| b"etaoin shrdlu\n{}\":,0123456789abcdefg"[usize::from(*byte) % 36]).collect()
+}
+
+/// Lines that resemble each other, so that chunks of them are smaller together.
+pub fn lines(length: usize, seed: u64) -> Vec<u8> {
+    let line = |number: u64| format!("session:{seed}:{number} user {} was seen at the gate\n", number * 7919 % 97);
+    (0..length as u64 / 30).flat_map(|number| line(number).into_bytes()).take(length).collect()
 }
 
 /// Every path below a directory with its content (directories: `None`), sorted.

@@ -5,28 +5,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::support::repository::{noise, text};
+use crate::support::repository::{lines, noise};
 
 /// One state of a data directory.
 pub type Version = u64;
+
+/// The file that changes a little each time.
+pub const DRIFTING_FILE: &str = "drifting";
+/// Its bytes.
+const DRIFTING: usize = 10_000;
 
 /// The file that says which version a directory is.
 pub const NUMBER: &str = "number";
 
 /// The files of a version. Some are the same in every version, some in two, some in none other, and one changes a little
-/// each time.
+/// each time: at a place of its own, and at one that all versions change, so that deltas follow on deltas. Cut into tiny
+/// chunks, its list is one in chunks.
 pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
-    let mut drifting = noise(30_000, 0);
+    let mut drifting = noise(DRIFTING, 0);
     for earlier in 0..=version {
-        let place = (earlier * 7919 % 29_000) as usize;
-        drifting[place..place + 50].copy_from_slice(&noise(50, 1000 + earlier));
+        let place = earlier as usize * 7919 % (DRIFTING - 20);
+        drifting[place..place + 20].copy_from_slice(&noise(20, 1000 + earlier));
+        drifting[DRIFTING / 2..DRIFTING / 2 + 16].copy_from_slice(&noise(16, 5000 + earlier));
     }
     BTreeMap::from([
         (NUMBER, version.to_string().into_bytes()),
-        ("same", text(9_000, 0)),
-        ("shared", noise(8_000, 2000 + version / 2)),
-        ("own", noise(8_000, 3000 + version)),
-        ("drifting", drifting),
+        ("same", lines(900, 0)),
+        ("shared", noise(600, 2000 + version / 2)),
+        ("own", lines(1_500, 1 + version)),
+        (DRIFTING_FILE, drifting),
     ])
 }
 

@@ -34,7 +34,7 @@ impl Trial {
     fn new(disk: &Path) -> Trial {
         let (hands, history, directory) = (Hands::new(1), temporary(), temporary());
         let data = Directories::below(directory.path());
-        let repository = create(local(history.path()), &hands);
+        let repository = create_tiny(local(history.path()), &hands);
         for version in 0..3 {
             back_up(&repository, &data.of(version), "d").unwrap();
         }

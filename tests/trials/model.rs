@@ -4,7 +4,7 @@
 //!
 //! By hand: `REDKEEP_TEST_SEQUENCES=2000 cargo test --release --test trials model`, five minutes on a core. Seen on
 //! 2026-11-25: 2,000 sequences of 40 steps, none of which lost anything. With a tag that forgets before it commits the
-//! copy, it fails within 60.
+//! copy, it fails within 60; and within 40 with a search for known chunks that a circle of deltas uses up.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use redkeep::operations::check::{CheckDepth, check};
-use redkeep::operations::{Silent, keys};
+use redkeep::operations::{OperationError, Silent, keys};
+use redkeep::repository::{Fault as Damage, RepositoryError};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, copy};
@@ -188,9 +189,8 @@ impl World {
             [held.join().unwrap(), second]
         });
         for (result, work) in results.into_iter().zip([work, other]) {
-            // What a reader was about to read may go meanwhile; a backup has to succeed all the same.
-            if let (Err(error), Work::BackUp { .. }) = (result, work) {
-                panic!("{pair:?}: {error:?}");
+            if let Err(error) = result {
+                assert!(is_of_the_other(work, &error), "{pair:?}: {error:?}");
             }
         }
     }
@@ -209,9 +209,26 @@ impl World {
     }
 }
 
-/// As many as REDKEEP_TEST_SEQUENCES says, else 100, or 2,000 with REDKEEP_TEST_LONG.
+/// Whether a work may fail so because another one was done in its midst, and time passed: who slept does not commit, what a
+/// reader was about to read may be gone, and of two changes of keys one gives way. A backup begins anew by itself.
+fn is_of_the_other(work: Work, error: &Failure) -> bool {
+    use RepositoryError::{Damaged, Fenced, Rotating, Slot};
+    let of_repository = match error.downcast_ref() {
+        Some(OperationError::Repository(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    match work {
+        Work::BackUp { .. } => false,
+        Work::Prune | Work::Undelete { .. } | Work::Tag { .. } => matches!(of_repository, Some(Fenced)),
+        Work::Rotate => matches!(of_repository, Some(Rotating(_) | Slot(_))),
+        Work::Forget { .. } => false,
+        Work::Check { .. } => matches!(of_repository, Some(Damaged { source: Damage::Missing, .. })),
+    }
+}
+
+/// As many as REDKEEP_TEST_SEQUENCES says, else 80, or 2,000 with REDKEEP_TEST_LONG.
 fn sequences() -> u32 {
-    let usual = if is_long() { 2_000 } else { 100 };
+    let usual = if is_long() { 2_000 } else { 80 };
     std::env::var("REDKEEP_TEST_SEQUENCES").map_or(usual, |number| number.parse().unwrap())
 }
 

@@ -18,31 +18,37 @@ type Run = fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>;
 pub struct Operation {
     pub name: &'static str,
     pub run: Run,
+    /// Folders in which objects come (`+`) or go (`-`) when nothing stops it, on every kind of store.
+    pub does: &'static [&'static str],
     /// Whether it has to succeed however long it was held.
     pub is_backup: bool,
 }
 
-const fn backup(name: &'static str, run: Run) -> Operation {
-    Operation { name, run, is_backup: true }
+const fn backup(name: &'static str, does: &'static [&'static str], run: Run) -> Operation {
+    Operation { name, run, does, is_backup: true }
 }
 
-const fn other(name: &'static str, run: Run) -> Operation {
-    Operation { name, run, is_backup: false }
+const fn other(name: &'static str, does: &'static [&'static str], run: Run) -> Operation {
+    Operation { name, run, does, is_backup: false }
 }
+
+/// What a backup of something new does.
+const STORES: &[&str] = &["+index", "+leases", "+packs", "+snapshots"];
 
 /// A dataset that was never backed up.
 pub const FIRST_BACKUP: Operation =
-    backup("first backup", |world, host, store| world.back_up(&host.open(store)?, "new", 7).map(drop));
+    backup("first backup", STORES, |world, host, store| world.back_up(&host.open(store)?, "new", 7).map(drop));
 
 /// A dataset that was backed up before, and changed since.
 pub const BACKUP: Operation =
-    backup("backup", |world, host, store| world.back_up(&host.open(store)?, "old", 5).map(drop));
+    backup("backup", STORES, |world, host, store| world.back_up(&host.open(store)?, "old", 5).map(drop));
 
 /// A dataset that was backed up before, and did not change.
-pub const UNCHANGED_BACKUP: Operation =
-    backup("unchanged backup", |world, host, store| world.back_up(&host.open(store)?, "old", 3).map(drop));
+pub const UNCHANGED_BACKUP: Operation = backup("unchanged backup", &["+leases", "+snapshots"], |world, host, store| {
+    world.back_up(&host.open(store)?, "old", 3).map(drop)
+});
 
-pub const RESTORE: Operation = other("restore", |_, host, store| {
+pub const RESTORE: Operation = other("restore", &[], |_, host, store| {
     let (repository, target) = (host.open(store)?, temporary());
     let chosen = choose(&repository, &Selector::Latest(0), Some("old"))?;
     let options = restore::Options::new(target.path().join("out"));
@@ -51,34 +57,37 @@ pub const RESTORE: Operation = other("restore", |_, host, store| {
 });
 
 pub const CHECK: Operation =
-    other("check", |_, host, store| Ok(check(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?));
+    other("check", &["+notes"], |_, host, store| Ok(check(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?));
 
 /// Another key slot with the same password, so that who opens the repository may meet either.
-pub const ADD_KEY: Operation = other("key add", |_, host, store| {
+pub const ADD_KEY: Operation = other("key add", &["+keys"], |_, host, store| {
     Ok(keys::add(&host.open(store)?, &password(PASSWORD), "second", CHEAP).map(drop)?)
 });
 
-pub const CHANGE_KEY: Operation =
-    other("key passwd", |_, host, store| Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?));
+pub const CHANGE_KEY: Operation = other("key passwd", &["+keys", "-keys"], |_, host, store| {
+    Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?)
+});
 
 /// All slots there are open with the one password.
-pub const ROTATE: Operation =
-    other("key rotate", |_, host, store| Ok(keys::rotate(&host.open(store)?, &[], false, CHEAP).map(drop)?));
+pub const ROTATE: Operation = other("key rotate", &["+epochs", "+keys", "-keys"], |_, host, store| {
+    Ok(keys::rotate(&host.open(store)?, &[], false, CHEAP).map(drop)?)
+});
 
-pub const FORGET: Operation = other("forget", |world, host, store| {
+pub const FORGET: Operation = other("forget", &["+forgotten"], |world, host, store| {
     let repository = host.open(store)?;
     let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
     world.forget(&repository, &oldest)
 });
 
-pub const PRUNE: Operation = other("prune", |world, host, store| world.prune(&host.open(store)?).map(drop));
+pub const PRUNE: Operation =
+    other("prune", &["+index", "+packs", "-snapshots"], |world, host, store| world.prune(&host.open(store)?).map(drop));
 
-pub const REPAIR: Operation = other("check --repair", |_, host, store| {
+pub const REPAIR: Operation = other("check --repair", &["+burials", "+leases", "+notes"], |_, host, store| {
     Ok(repair::repair(&host.open(store)?, CheckDepth::Data, &Silent).map(drop)?)
 });
 
 /// Forgets a snapshot, and has it back.
-pub const UNDELETE: Operation = other("undelete", |world, host, store| {
+pub const UNDELETE: Operation = other("undelete", &["+forgotten", "+leases", "+snapshots"], |world, host, store| {
     let repository = host.open(store)?;
     let oldest = world.oldest(&repository, "old").ok_or("nothing is left to forget")?;
     world.forget(&repository, &oldest)?;
@@ -88,7 +97,7 @@ pub const UNDELETE: Operation = other("undelete", |world, host, store| {
 });
 
 /// Another snapshot takes the place of the tagged one.
-pub const TAG: Operation = other("tag", |world, host, store| {
+pub const TAG: Operation = other("tag", &["+forgotten", "+leases", "+snapshots"], |world, host, store| {
     let repository = host.open(store)?;
     let oldest = world.oldest(&repository, "old").ok_or("nothing is left to tag")?;
     world.tag(&repository, &oldest, "kept".into())

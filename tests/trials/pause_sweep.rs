@@ -80,6 +80,7 @@ fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, 
 /// Whether the operation ended without a call to hold.
 fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, place: &str) -> bool {
     let paused = PausableStore::new(run.store.clone(), n);
+    let before = run.store.names();
     thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
             let result = (held.run)(run, &run.host("alpha"), paused.clone());
@@ -94,8 +95,13 @@ fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, plac
         }
         paused.release();
         let result = sleeper.join().unwrap();
-        if held.is_backup {
+        if held.is_backup || call.is_none() {
             result.unwrap_or_else(|error| panic!("{place} ({call:?}): {error:?}"));
+        }
+        if call.is_none() {
+            let done = effects(&before, &run.store.names());
+            let lacks = held.does.iter().find(|does| !done.iter().any(|done| done == *does));
+            assert_eq!(lacks, None, "{place}: when it is not held it does {done:?}");
         }
         call.is_none()
     })
@@ -164,11 +170,11 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
 
 #[test]
 fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
-    sweep_pairs(&[STRICT], 7);
+    sweep_pairs(&[STRICT], 11);
 }
 
 #[test]
 fn an_operation_held_anywhere_on_a_store_that_lags_costs_nothing() {
     let lags: Vec<Kind> = kinds().filter(|kind| kind.lag > Duration::ZERO).collect();
-    sweep_pairs(&lags, 29);
+    sweep_pairs(&lags, 41);
 }

@@ -17,7 +17,7 @@ use redkeep::store::{Promises, PutNew, Store, Timing};
 use tempfile::TempDir;
 
 use crate::content::{Directories, NUMBER, Version, files};
-use crate::support::repository::{CHEAP, Hands, PASSWORD, copy, password};
+use crate::support::repository::{CHEAP, Hands, PASSWORD, TINY, copy, password};
 use crate::support::sim::{Listing, SimStore};
 
 /// What an operation fails with.
@@ -96,7 +96,7 @@ impl World {
         let homes = temporary();
         let credential = password(PASSWORD);
         let ambient = hands.ambient("alpha");
-        Repository::create(store.clone(), credential, "first", CHEAP, ambient, Places::default()).unwrap();
+        Repository::create_with(store.clone(), credential, "first", CHEAP, ambient, Places::default(), TINY).unwrap();
         hands.pass(kind.lag);
         World {
             store,

@@ -62,22 +62,32 @@ impl Sample {
         let data = temp.path().join("data");
         fs::create_dir_all(data.join("sub")).unwrap();
         fs::write(data.join("empty"), b"").unwrap();
-        fs::write(data.join("first"), noise(200_000, seed)).unwrap();
-        let slot = create(store.clone(), &hands).current_slot();
+        fs::write(data.join("first"), [noise(3_000, seed), lines(2_000, seed)].concat()).unwrap();
+        let slot = create_tiny(store.clone(), &hands).current_slot();
         let open = |from: &Path| open_at(store.clone(), &hands, "alpha", places(from)).unwrap();
         open(&temp.path().join("kept")).add_slot(&password(SECOND), "second", CHEAP).unwrap();
         let mut taken: Vec<Taken> = Vec::new();
-        // Of different sizes, so that exchanged packs differ in theirs.
-        for (number, name, size) in [(1, "second", 120_000), (2, "second", 90_000), (3, "sub/third", 150_000)] {
-            fs::write(data.join(name), noise(size, seed * 100 + number)).unwrap();
+        // Its list is one in chunks, and what changes in it is stored as deltas on deltas.
+        let mut second = noise(11_000, seed * 100);
+        for number in 1..=3 {
+            for place in [1_000, 4_000] {
+                second[place..place + 16].copy_from_slice(&noise(16, seed * 100 + number + place as u64));
+            }
+            fs::write(data.join("second"), &second).unwrap();
+            // Of different sizes, so that exchanged packs differ in theirs.
+            let third = [noise(400 * number as usize, seed * 100 + number), lines(900, number)].concat();
+            fs::write(data.join("sub/third"), third).unwrap();
             let before = names(&*store, "");
             let report = back_up(&open(&temp.path().join("kept")), &data, "d").unwrap();
             let objects = names(&*store, "").into_iter().filter(|name| !before.contains(name)).collect();
             taken.push(Taken { name: report.name, tree: tree(&data), objects });
+            assert_eq!(levels(&report.snapshot, "second"), 1);
             if number == 1 {
                 copy(&temp.path().join("kept"), &temp.path().join("stale"));
             }
         }
+        let forms = Forms::below(&temp.path().join("kept"));
+        assert!(forms.zstd >= 2 && forms.deltas >= 4 && forms.on_deltas >= 2, "{forms:?}");
         let objects = names(&*store, "").into_iter().map(|name| (name.clone(), store.get(&name, u64::MAX).unwrap()));
         let slot = format!("keys/{slot}").parse().unwrap();
         Sample { objects: objects.collect(), hands, temp, taken, slot, cells: AtomicUsize::new(0) }
@@ -90,6 +100,13 @@ impl Sample {
     /// An object's bytes before the damage.
     pub fn bytes(&self, name: &ObjectName) -> &[u8] {
         &self.objects.iter().find(|(have, _)| have == name).unwrap().1
+    }
+
+    /// The frames of a pack; the last one is of lists.
+    pub fn frames(&self, pack: &ObjectName) -> Vec<FramePlace> {
+        let mut frames = frames(&self.temp.path().join("kept"));
+        frames.retain(|frame| frame.pack == *pack);
+        frames
     }
 
     pub fn below(&self, prefix: &str) -> Vec<ObjectName> {
