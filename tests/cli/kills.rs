@@ -2,11 +2,12 @@
 //! and what comes next goes on from there: LOCAL-7, LOCAL-8, LOCAL-9. Whatever else is killed, every snapshot that was
 //! reported restores bit for bit.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, noise, tree};
+use crate::place::{Place, noise, objects, tree};
 
 type Tree = Vec<(PathBuf, Vec<u8>)>;
 
@@ -110,36 +111,66 @@ fn a_killed_undo_was_done_or_was_not_and_can_be_repeated() {
 /// A repository that is used by commands which are killed, and what each reported snapshot has to hold.
 struct Used {
     place: Place,
-    reported: Vec<(String, Tree)>,
+    /// Those that nobody began to forget.
+    reported: VecDeque<(String, Tree)>,
     changes: u64,
 }
 
 const BACKUP: &[&str] = &["backup", "data", "--dataset", "sessions"];
-/// What is killed in turn; a grace time of 0 leaves pruning no reason to wait but a session that may be alive.
-const KILLED: &[&[&str]] =
-    &[BACKUP, &["prune", "--grace", "0", "--max-unused", "0"], &["check", "--read-data", "--repair"]];
+/// After a second what was condemned is due, and what was forgotten is no root any more.
+const PRUNE: &[&str] = &["prune", "--grace", "1s", "--max-unused", "0"];
+const REPAIR: &[&str] = &["check", "--read-data", "--repair"];
+
+/// Parts of a time that do not repeat.
+fn part(of: Duration, round: u32) -> Duration {
+    of * (round * 37 % 101) / 100
+}
 
 impl Used {
     fn new() -> Used {
-        let mut used = Used { place: Place::with_repository(), reported: Vec::new(), changes: 0 };
+        let place = Place::with_tiny_repository();
+        fs::write(place.data().join("modules/table.bin"), noise(1, 40_000)).unwrap();
+        let mut used = Used { place, reported: VecDeque::new(), changes: 0 };
         for _ in 0..9 {
             used.back_up();
         }
         used
     }
 
-    /// Some files are replaced, one by one in turn.
+    /// A file is replaced, one of five in turn, and a few bytes of a long one.
     fn change(&mut self) {
         self.changes += 1;
         let path = self.place.data().join(format!("modules/{}", self.changes % 5));
-        fs::write(path, noise(self.changes, 200_000)).unwrap();
+        fs::write(path, [noise(self.changes, 4_000), b"of text, and again ".repeat(100)].concat()).unwrap();
+        let path = self.place.data().join("modules/table.bin");
+        let mut table = fs::read(&path).unwrap();
+        for start in [10_000, 10_000 + self.changes as usize * 500 % 29_000] {
+            table[start..start + 20].copy_from_slice(&noise(self.changes, 20));
+        }
+        fs::write(path, table).unwrap();
     }
 
     /// A backup that is not killed, and remembered.
     fn back_up(&mut self) {
         self.change();
         let id = self.place.backup();
-        self.reported.push((id, tree(&self.place.data())));
+        self.reported.push_back((id, tree(&self.place.data())));
+    }
+
+    /// A day and more passes, by the clock of the store: of a local one the times of its files.
+    fn age(&self) {
+        for path in objects(&self.place, "") {
+            let file = fs::File::open(path).unwrap();
+            let modified = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(modified - Duration::from_secs(30 * 60 * 60)).unwrap();
+        }
+    }
+
+    /// How long it takes when it is not killed.
+    fn time(&self, arguments: &[&str]) -> Duration {
+        let begin = Instant::now();
+        self.place.ends(0, arguments);
+        begin.elapsed()
     }
 
     fn kill(&self, arguments: &[&str], after: Duration) {
@@ -159,6 +190,25 @@ impl Used {
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert!(names.filter(|name| name.starts_with(".redkeep-")).count() <= 1);
     }
+
+    /// The oldest is forgotten by two commands: one that is timed, of another one, and one that is killed.
+    fn forget(&mut self, round: u32) {
+        let [(first, _), (second, _)] = [(); 2].map(|()| self.reported.pop_front().unwrap());
+        let whole = self.time(&["forget", &first]);
+        self.kill(&["forget", &second], part(whole, round));
+    }
+
+    /// Condemns what nobody needs, waits until it is due, and is killed while it is buried. Answers with whether something
+    /// was due, and whether the one that was killed had begun to bury or delete it.
+    fn prune(&self, round: u32) -> (bool, bool) {
+        self.age();
+        let whole = self.time(PRUNE);
+        self.age();
+        let look = || ["condemned", "burials", "packs", "index"].map(|folder| objects(&self.place, folder));
+        let before = look();
+        self.kill(PRUNE, part(whole, round));
+        (!before[0].is_empty(), look() != before)
+    }
 }
 
 /// For 15 seconds, or 15 minutes with `REDKEEP_TEST_LONG`.
@@ -167,20 +217,26 @@ fn whatever_is_killed_every_reported_snapshot_restores() {
     let seconds = if std::env::var_os("REDKEEP_TEST_LONG").is_some() { 15 * 60 } else { 15 };
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut used = Used::new();
-    let mut round = 0;
-    while round < 2 || Instant::now() < end {
-        for arguments in KILLED {
-            let begin = Instant::now();
-            used.place.ends(0, arguments);
-            let whole = begin.elapsed();
-            used.change();
-            // Any moment of it: parts of the time that do not repeat.
-            used.kill(arguments, whole * (round * 37 % 101) / 100);
+    let (mut round, mut due, mut begun) = (0, 0, 0);
+    while round < 4 || Instant::now() < end {
+        let whole = used.time(BACKUP);
+        used.change();
+        used.kill(BACKUP, part(whole, round));
+        used.forget(round);
+        let (is_due, has_begun) = used.prune(round);
+        (due, begun) = (due + u32::from(is_due), begun + u32::from(has_begun));
+        let whole = used.time(REPAIR);
+        used.kill(REPAIR, part(whole, round));
+        for _ in 0..3 {
+            used.back_up();
         }
-        used.back_up();
         used.assert_restores((round as usize * 7) % used.reported.len());
         round += 1;
     }
+    assert_eq!(due, round, "in each round packs were due to be buried");
+    assert!(begun > 0, "none of {round} was killed while it buried or deleted");
+    used.age();
+    used.place.ends(0, PRUNE);
     used.place.ends(0, &["check", "--read-data"]);
     for number in 0..used.reported.len() {
         used.assert_restores(number);

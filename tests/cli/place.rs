@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
+use redkeep::format::keys::{Argon2Cost, SecretKind};
+use redkeep::format::object::Sizes;
+use redkeep::repository::{Ambient, Credential, Places, Repository};
+use redkeep::store::Intent;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,6 +42,20 @@ impl Place {
     pub fn with_repository() -> Place {
         let place = Place::new();
         place.done(&["init"]);
+        place
+    }
+
+    /// The same with a repository whose files are cut into tiny chunks, so that there are lists in chunks, deltas and frames
+    /// that are compressed.
+    pub fn with_tiny_repository() -> Place {
+        let place = Place::new();
+        let location = place.repository().display().to_string().parse().unwrap();
+        let store = redkeep::store::open(&location, Intent::Create).unwrap();
+        let secret = Credential { kind: SecretKind::Password, secret: b"correct horse".to_vec().into() };
+        let (cost, tiny) = (Argon2Cost { memory: 8, passes: 1, lanes: 1 }, Sizes { min: 64, mean: 128, max: 256 });
+        Repository::create_with(store, secret, "first", cost, Ambient::system(), Places::default(), tiny).unwrap();
+        // From here on this host knows it.
+        place.ends(0, &["snapshots"]);
         place
     }
 
