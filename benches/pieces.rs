@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use redkeep::chunker::{Chunker, Sizes};
-use redkeep::compress::{Compressor, Decompressor, delta, undelta};
+use redkeep::compress::{Compressor, Decompressor, DeltaCompressor, undelta};
 use redkeep::crypto::keys::{Key, chunk_id};
 use redkeep::crypto::seal::Sealer;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
@@ -110,10 +110,11 @@ fn deltas(criterion: &mut Criterion) {
     let (before, after) = base.split_at(CHUNK / 2);
     let mut chunk = [before, &noise(64, 6), after].concat();
     chunk.iter_mut().step_by(CHUNK / 36).for_each(|byte| *byte ^= 1);
-    let made = delta(&[&base], &chunk, 3).unwrap();
+    let mut compressor = DeltaCompressor::new(3).unwrap();
+    let made = compressor.delta(&base, &chunk).unwrap();
     let mut group = criterion.benchmark_group("delta");
     group.throughput(Throughput::Bytes(chunk.len() as u64));
-    group.bench_function("make", |bencher| bencher.iter(|| delta(&[black_box(&base)], &chunk, 3)));
+    group.bench_function("make", |bencher| bencher.iter(|| compressor.delta(black_box(&base), &chunk)));
     group.bench_function("apply", |bencher| bencher.iter(|| undelta(&[black_box(&base)], &made, chunk.len())));
     group.finish();
 }

@@ -1,10 +1,12 @@
 //! zstd whole, and zstd against bases. Rules: format-spec/06-frames.md. Decoding takes the promised length and
 //! refuses more or less.
 
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat, InBuffer, OutBuffer};
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat, InBuffer, OutBuffer, ResetDirective};
 
 /// Window that covers two bases and a chunk of 1 MiB each: 2^22 bytes.
 const DELTA_WINDOW_LOG: u32 = 22;
+/// The least that zstd takes.
+const DELTA_WINDOW_LOG_MIN: u32 = 10;
 
 /// Bytes that are not what a compressor of ours wrote, or not as long as promised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,23 +58,50 @@ const FITTED_FROM: usize = 256 << 10;
 /// thousandth smaller; on other text a tenth faster and no larger.
 const FITTED: [u32; 3] = [15, 16, 6];
 
-/// DELTA-1: one zstd frame of `chunk`, without magic number, against the plaintext of its bases, in order.
-pub fn delta(bases: &[&[u8]], chunk: &[u8], level: i32) -> Result<Vec<u8>, CannotCompress> {
-    let prefix = bases.concat();
-    let mut context = CCtx::try_create().ok_or(CannotCompress("no memory for zstd's tables"))?;
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(chunk.len()));
-    let result = (|| {
-        context.set_parameter(CParameter::CompressionLevel(level))?;
-        context.set_parameter(CParameter::WindowLog(DELTA_WINDOW_LOG))?;
-        context.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
-        context.set_parameter(CParameter::Format(FrameFormat::Magicless))?;
-        context.set_parameter(CParameter::ContentSizeFlag(false))?;
-        context.ref_prefix(&prefix)?;
-        context.compress2(&mut out, chunk)
-    })();
-    match result {
-        Ok(_) => Ok(out),
-        Err(code) => Err(CannotCompress(zstd_safe::get_error_name(code))),
+/// Makes deltas one after the other, and keeps zstd's tables between them: about 1 MiB. What they are made against has to
+/// be there as long.
+pub struct DeltaCompressor<'p> {
+    context: CCtx<'p>,
+    level: i32,
+}
+
+/// Up to this level deltas are made by [`DELTA_FAST`].
+const DELTA_FAST_UP_TO: i32 = 3;
+/// Level, hash log and shortest match: nearly all of a delta is long matches, for which a second table and long distance
+/// matching take three times as long. On a day of a dump this stores 3 % less than they do, on noise in noise 0.4 % more.
+const DELTA_FAST: (i32, u32, u32) = (1, 17, 6);
+
+impl<'p> DeltaCompressor<'p> {
+    /// A compressor at a zstd level, 1 to 19.
+    pub fn new(level: i32) -> Result<DeltaCompressor<'p>, CannotCompress> {
+        let context = CCtx::try_create().ok_or(CannotCompress("no memory for zstd's tables"))?;
+        Ok(DeltaCompressor { context, level })
+    }
+
+    /// DELTA-1: one zstd frame of `chunk`, without magic number, against the plaintext of its bases, in order.
+    pub fn delta(&mut self, bases: &'p [u8], chunk: &[u8]) -> Result<Vec<u8>, CannotCompress> {
+        let mut out = Vec::with_capacity(zstd_safe::compress_bound(chunk.len()));
+        let is_fast = self.level <= DELTA_FAST_UP_TO;
+        let (level, hash_log, min_match) = if is_fast { DELTA_FAST } else { (self.level, 0, 0) };
+        let window_log =
+            (bases.len() + chunk.len()).next_power_of_two().ilog2().clamp(DELTA_WINDOW_LOG_MIN, DELTA_WINDOW_LOG);
+        let context = &mut self.context;
+        let result = (|| {
+            context.reset(ResetDirective::SessionAndParameters)?;
+            context.set_parameter(CParameter::CompressionLevel(level))?;
+            context.set_parameter(CParameter::WindowLog(window_log))?;
+            context.set_parameter(CParameter::HashLog(hash_log))?;
+            context.set_parameter(CParameter::MinMatch(min_match))?;
+            context.set_parameter(CParameter::EnableLongDistanceMatching(!is_fast))?;
+            context.set_parameter(CParameter::Format(FrameFormat::Magicless))?;
+            context.set_parameter(CParameter::ContentSizeFlag(false))?;
+            context.ref_prefix(bases)?;
+            context.compress2(&mut out, chunk)
+        })();
+        match result {
+            Ok(_) => Ok(out),
+            Err(code) => Err(CannotCompress(zstd_safe::get_error_name(code))),
+        }
     }
 }
 
@@ -173,8 +202,19 @@ mod tests {
         let (a, b) = (text(100_000, 1), text(100_000, 2));
         let mut chunk = [&a[50_000..], &b[..60_000]].concat();
         chunk[70_000] ^= 1;
-        let delta = delta(&[&a, &b], &chunk, 3).unwrap();
-        assert!(delta.len() < 1000, "{} bytes", delta.len());
+        let both = [&a[..], &b].concat();
+        for level in [1, 3, 6, 19] {
+            let mut compressor = DeltaCompressor::new(level).unwrap();
+            let delta = compressor.delta(&both, &chunk).unwrap();
+            assert!(delta.len() < 1000, "{} bytes", delta.len());
+            assert_eq!(
+                compressor.delta(&b, &b),
+                DeltaCompressor::new(level).unwrap().delta(&b, &b),
+                "tables left over"
+            );
+            assert_eq!(undelta(&[&a, &b], &delta, chunk.len()), Ok(chunk.clone()));
+        }
+        let delta = DeltaCompressor::new(3).unwrap().delta(&both, &chunk).unwrap();
         assert_eq!(undelta(&[&a, &b], &delta, chunk.len()), Ok(chunk.clone()));
         assert_ne!(undelta(&[&b, &a], &delta, chunk.len()), Ok(chunk.clone()));
         assert!(undelta(&[&a, &b], &delta, chunk.len() - 1).is_err());

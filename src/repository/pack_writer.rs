@@ -1,15 +1,17 @@
 //! Filling one pack: frames are sealed as they come, the table last. Layout: format-spec/07-pack.md.
 
+use std::collections::HashMap;
+
 use super::error::Fault;
 use super::keyring::Keyring;
 use crate::crypto::seal::Sealer;
-use crate::format::ObjectHash;
 use crate::format::frame::Method;
 use crate::format::index::IndexedPack;
 use crate::format::object::{Kind, Name};
 use crate::format::pack::{ChunkRow, Footer, FrameRow, encode_trailer};
 use crate::format::sealing::{FOOTER, Header, SEAL_OVERHEAD};
 use crate::format::summary::Holds;
+use crate::format::{ChunkId, ObjectHash};
 
 /// Writers close a pack when it has this many bytes.
 pub const PACK_TARGET: usize = 16 << 20;
@@ -27,7 +29,12 @@ pub struct FrameBody {
     pub chunks: Vec<ChunkRow>,
     /// What they hold.
     pub holds: Holds,
+    /// Of deltas: the hash of each, which was decoded to its chunk by whoever made it.
+    pub proofs: Vec<DeltaHash>,
 }
+
+/// BLAKE3 of a delta.
+pub type DeltaHash = [u8; 32];
 
 /// A pack being filled. Dropped without `finish` it stores nothing. Memory: the pack.
 pub struct PackWriter {
@@ -36,6 +43,7 @@ pub struct PackWriter {
     bytes: Vec<u8>,
     footer: Footer,
     footer_len: usize,
+    proofs: HashMap<ChunkId, DeltaHash>,
 }
 
 /// Most bytes a frame and a chunk take in the table (id and length; of a delta its length and two bases more).
@@ -49,6 +57,8 @@ pub struct FinishedPack {
     pub bytes: Vec<u8>,
     /// Its name, size and table.
     pub indexed: IndexedPack,
+    /// The hashes of the deltas in it that were decoded to their chunks.
+    pub proofs: HashMap<ChunkId, DeltaHash>,
 }
 
 impl PackWriter {
@@ -59,7 +69,8 @@ impl PackWriter {
         let header = keyring.header(Kind::Pack, salt);
         let mut bytes = Vec::with_capacity(PACK_TARGET + PACK_SLACK);
         bytes.extend_from_slice(&header.encode());
-        Ok(PackWriter { sealer: keyring.sealer(&header)?, header, bytes, footer: Footer::default(), footer_len: 0 })
+        let (sealer, footer) = (keyring.sealer(&header)?, Footer::default());
+        Ok(PackWriter { sealer, header, bytes, footer, footer_len: 0, proofs: HashMap::new() })
     }
 
     /// Seals a frame behind the others.
@@ -69,6 +80,7 @@ impl PackWriter {
         self.sealer.seal(Some(self.footer.frames.len() as u32), &aad, &frame.bytes, &mut self.bytes);
         let row = if frame.method == Method::Delta { DELTA_ROW } else { CHUNK_ROW };
         self.footer_len += FRAME_ROW + row * frame.chunks.len();
+        self.proofs.extend(frame.chunks.iter().map(|chunk| chunk.id).zip(frame.proofs));
         self.footer.frames.push(FrameRow { method: frame.method, sealed: sealed as u32, chunks: frame.chunks });
     }
 
@@ -98,7 +110,7 @@ impl PackWriter {
         let pack = ObjectHash(hasher.update_rayon(&self.bytes).finalize().into());
         let Header { epoch, salt, .. } = self.header;
         let indexed = IndexedPack { pack, size: self.bytes.len() as u64, epoch, salt, footer: self.footer };
-        FinishedPack { bytes: self.bytes, indexed }
+        FinishedPack { bytes: self.bytes, indexed, proofs: self.proofs }
     }
 
     /// A pack's name follows from its bytes and is not part of its AAD.

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redkeep::compress::{Compressor, delta};
+use redkeep::compress::{Compressor, DeltaCompressor};
 use redkeep::format::keys::EpochRecord;
 use redkeep::format::session::Burial;
 use redkeep::format::{Id16, ObjectHash, UnixMillis, recovery};
@@ -46,7 +46,11 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "burial" => vec![burial().encode()],
         "recovery" => vec![recovery::write(&std::array::from_fn(|place| place as u8)).as_bytes().to_vec(), vec![7; 26]],
         "zstd" => [&text()[..1], &text()[..300], &[0; 70_000]].map(frame).to_vec(),
-        "delta" => vec![[&text()[..64], &delta(&[&text()[..64]], &text()[10..100], 3).unwrap()[..]].concat()],
+        "delta" => {
+            let base = &text()[..64];
+            let delta = DeltaCompressor::new(3).unwrap().delta(base, &text()[10..100]).unwrap();
+            vec![[base, &delta].concat()]
+        }
         "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()

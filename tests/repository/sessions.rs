@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redkeep::operations::OperationError;
-use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
+use redkeep::repository::{Alarm, Intake, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
 use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
 use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
@@ -87,6 +87,45 @@ fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
     let report = back_up(&again, temp.path(), "d").unwrap();
     assert!(report.snapshot.summary.new_bytes >= 20 << 20, "nothing of the failed session counts as known");
     assert_eq!((report.snapshot.sequence, report.alarms), (1, vec![]));
+}
+
+/// LOCAL-3
+#[test]
+fn no_other_process_of_the_host_takes_from_a_session_what_it_has_stored() {
+    let (hands, temp) = (Hands::new(3), tempfile::tempdir().unwrap());
+    let store = memory();
+    create(store.clone(), &hands);
+    let here = || {
+        let places = Places { cache: Some(temp.path().join("cache")), state: None };
+        open_at(store.clone(), &hands, "alpha", places).unwrap()
+    };
+    let (repository, content) = (here(), noise(40 << 20, 1));
+    let session = repository.begin("d").unwrap();
+    let put = |intake: &mut Intake<'_>| {
+        let mut stream = StreamWriter::new(&repository);
+        content.chunks(1 << 20).try_for_each(|piece| stream.write(intake, piece))?;
+        stream.finish(intake)
+    };
+    let ((), stored) = session
+        .store(IntakeOptions::default(), &|| false, |intake| {
+            put(intake)?;
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while store.entries("packs/").unwrap().len() < 2 {
+                assert!(Instant::now() < deadline, "two packs are full");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let other = here();
+            other.refresh().unwrap();
+            assert_eq!(other.totals().unwrap().packs, 0, "what no index object names is nobody else's");
+            put(intake)?;
+            Ok::<(), RepositoryError>(())
+        })
+        .unwrap();
+    let (whole, new) = (40 << 20, stored.total().bytes);
+    assert!((whole..whole + (1 << 20)).contains(&new), "known to the session, as nobody dropped it: {new}");
+    let other = here();
+    other.refresh().unwrap();
+    assert_eq!(other.totals().unwrap().packs, stored.packs, "and everybody's once it is indexed");
 }
 
 /// A store in which a sweep puts a tombstone just before the first commit arrives.

@@ -2,8 +2,8 @@
 
 use rusqlite::{CachedStatement, params};
 
-use super::Catalog;
 use super::packs::{prefix_range, split_bases};
+use super::{Catalog, own};
 use crate::format::frame::BASE_PREFIX;
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
 use crate::format::{ChunkId, ObjectHash};
@@ -51,7 +51,7 @@ impl Catalog {
     pub fn lineage(&self, id: &ChunkId) -> Result<Option<Lineage>, RepositoryError> {
         self.run(|connection| {
             let prefix = id.0.first_chunk::<BASE_PREFIX>().copied().unwrap_or_default();
-            let mut forms = connection.prepare_cached(FORMS)?;
+            let mut forms = [connection.prepare_cached(FORMS)?, connection.prepare_cached(own::FORMS)?];
             let lineage = follow(&mut forms, prefix_range(&prefix), DELTA_DEPTH_MAX, &mut { DELTA_CLOSURE_MAX })?;
             Ok(lineage.filter(|(found, _)| found == id).map(|(_, lineage)| lineage))
         })
@@ -60,12 +60,17 @@ impl Catalog {
 
 /// The chunk within a range of ids and its lineage, with `depth` more deltas and `left` more chunks to follow.
 fn follow(
-    query: &mut CachedStatement<'_>,
+    stored: &mut [CachedStatement<'_>],
     (low, high): ([u8; 16], [u8; 16]),
     depth: usize,
     left: &mut usize,
 ) -> rusqlite::Result<Option<(ChunkId, Lineage)>> {
-    let forms = query.query_map(params![low, high], read_form)?.collect::<rusqlite::Result<Vec<Form>>>()?;
+    let mut forms: Vec<Form> = Vec::new();
+    for query in &mut *stored {
+        let found = query.query_map(params![low, high], read_form)?;
+        forms.append(&mut found.collect::<rusqlite::Result<_>>()?);
+    }
+    forms.sort_by_key(|(_, delta, _, usable)| (!usable, delta.is_some()));
     let Some((root, delta, bases, usable)) = forms.first().cloned() else { return Ok(None) };
     if !usable || forms.iter().any(|(other, ..)| other.id != root.id) {
         return Ok(None);
@@ -79,7 +84,7 @@ fn follow(
     for base in split_bases(&bases.unwrap_or_default()) {
         let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
         *left = fewer;
-        let Some((_, of_base)) = follow(query, prefix_range(&base), depth, left)? else { return Ok(None) };
+        let Some((_, of_base)) = follow(stored, prefix_range(&base), depth, left)? else { return Ok(None) };
         lineage.depth = lineage.depth.max(1 + of_base.depth);
         lineage.closure += 1 + of_base.closure;
         lineage.deltas += of_base.deltas;

@@ -9,6 +9,7 @@ mod forgotten;
 mod lineage;
 mod live;
 mod notes;
+mod own;
 mod packs;
 mod seen;
 mod snapshots;
@@ -84,7 +85,7 @@ CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";
 
 /// An open catalog. Its connection has temporary tables of its own: `usable` (this session's proof that packs exist),
-/// `needed` (what a sweep keeps), `wanted` (the plan of a restore), `followed` (the progress of a check).
+/// `own_…` (packs of this session that no index object names yet), `needed` (what a sweep keeps), `wanted` (the plan of a restore), `followed` (the progress of a check).
 ///
 /// Memory: [`CACHE_KIB`] of pages of the file and as much of the temporary tables, however large they are.
 pub(super) struct Catalog {
@@ -162,7 +163,8 @@ impl Catalog {
                 // Negative: KiB, not pages.
                 connection.pragma_update(Some(database), "cache_size", -CACHE_KIB)?;
             }
-            connection.execute_batch("CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)")
+            connection.execute_batch("CREATE TEMP TABLE IF NOT EXISTS usable (pack INTEGER PRIMARY KEY)")?;
+            connection.execute_batch(own::TABLES)
         })?;
         Ok(fits)
     }

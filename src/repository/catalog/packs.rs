@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
-use super::Catalog;
+use super::{Catalog, own};
 use crate::format::frame::{BASE_PREFIX, BasePrefix, Method};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, PACK_MAX};
@@ -72,12 +72,11 @@ impl Catalog {
         })
     }
 
-    /// Drops index objects that are no longer listed, and with them the packs no other one names. Also drops the
-    /// packs of every session.
-    ///
-    /// LOCAL-3: what a session stored is nobody's until an index object names it.
+    /// Drops index objects that are no longer listed, and with them the packs no other one names, and what this
+    /// connection has of packs of its own.
     pub fn drop_sources(&mut self, gone: &[String]) -> Result<(), RepositoryError> {
         self.write(|transaction| {
+            own::clear(transaction)?;
             for name in gone {
                 transaction
                     .execute("DELETE FROM named WHERE source = (SELECT id FROM sources WHERE name = ?1)", [name])?;
@@ -108,13 +107,16 @@ impl Catalog {
                 for pack in index.packs {
                     let id = add_pack(transaction, &pack, &mut rows)?;
                     insert.execute(params![source, id])?;
+                    if own::give_up(transaction, &pack.pack)? {
+                        transaction.execute("INSERT OR IGNORE INTO temp.usable VALUES (?1)", [id])?;
+                    }
                 }
             }
             insert_chunks(transaction, rows)
         })
     }
 
-    /// Adds a pack that this session stored, or read the footer of; it is usable from now on only if `usable`.
+    /// Adds a pack whose footer was read; it is usable from now on only if `usable`.
     pub fn add_pack(&mut self, pack: &IndexedPack, usable: bool) -> Result<(), RepositoryError> {
         self.write(|transaction| {
             let mut rows = Vec::new();
@@ -136,6 +138,7 @@ impl Catalog {
     ) -> Result<(), RepositoryError> {
         self.write(|transaction| {
             transaction.execute("DELETE FROM temp.usable", [])?;
+            own::clear(transaction)?;
             let mut insert = transaction.prepare("INSERT INTO temp.usable VALUES (?1)")?;
             let sql = "SELECT id, hash, size FROM packs WHERE id IN (SELECT pack FROM named)";
             let mut query = transaction.prepare(sql)?;
@@ -218,7 +221,10 @@ impl Catalog {
             let sql =
                 format!("SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id");
             let mut query = connection.prepare_cached(&sql)?;
-            query.query_map([&id.0[..]], read_place)?.collect()
+            let mut places = query.query_map([&id.0[..]], read_place)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            places.extend(own::places(connection, id)?);
+            places.sort_by_key(|place| place.delta.is_some());
+            Ok(places)
         })
     }
 
@@ -229,7 +235,11 @@ impl Catalog {
             let sql = "SELECT DISTINCT id FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
             let mut query = connection.prepare_cached(sql)?;
             let rows = query.query_map(params![low, high, DELTA_CLOSURE_MAX as i64], |row| Ok(ChunkId(row.get(0)?)))?;
-            rows.collect()
+            let mut ids = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            ids.extend(own::with_prefix(connection, (low, high))?);
+            ids.sort_unstable();
+            ids.dedup();
+            Ok(ids)
         })
     }
 
@@ -297,7 +307,7 @@ impl Catalog {
 }
 
 /// A row of `chunks`, in its order.
-type ChunkValues = ([u8; 16], i64, u32, u32, u32, Option<u32>, Option<Vec<u8>>);
+pub(super) type ChunkValues = ([u8; 16], i64, u32, u32, u32, Option<u32>, Option<Vec<u8>>);
 
 fn add_pack(transaction: &Transaction<'_>, pack: &IndexedPack, rows: &mut Vec<ChunkValues>) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO packs (hash, size, epoch, salt) VALUES (?1, ?2, ?3, ?4)
@@ -309,15 +319,20 @@ fn add_pack(transaction: &Transaction<'_>, pack: &IndexedPack, rows: &mut Vec<Ch
         return transaction.query_row("SELECT id FROM packs WHERE hash = ?1", [pack.pack.0], |row| row.get(0));
     };
     let mut insert = transaction.prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    add_frames(&mut insert, pack, id, rows)?;
+    Ok(id)
+}
+
+/// Inserts the frames of a pack, and gives the rows of its chunks.
+pub(super) fn add_frames(
+    insert: &mut CachedStatement<'_>,
+    pack: &IndexedPack,
+    id: i64,
+    rows: &mut Vec<ChunkValues>,
+) -> rusqlite::Result<()> {
     for ((ordinal, frame), offset) in (0u32..).zip(&pack.footer.frames).zip(pack.footer.frame_offsets()) {
-        insert.execute(params![
-            id,
-            ordinal,
-            offset as i64,
-            frame.sealed,
-            frame.method as u8,
-            frame.plaintext() as i64
-        ])?;
+        let plaintext = frame.plaintext() as i64;
+        insert.execute(params![id, ordinal, offset as i64, frame.sealed, frame.method as u8, plaintext])?;
         let mut position = 0;
         for chunk in &frame.chunks {
             let (delta, bases) = match &chunk.delta {
@@ -328,13 +343,17 @@ fn add_pack(transaction: &Transaction<'_>, pack: &IndexedPack, rows: &mut Vec<Ch
             position += delta.unwrap_or(chunk.length);
         }
     }
-    Ok(id)
+    Ok(())
 }
 
 /// Sorted, so that SQLite appends to its tree instead of searching it.
-fn insert_chunks(transaction: &Transaction<'_>, mut rows: Vec<ChunkValues>) -> rusqlite::Result<()> {
-    rows.sort_unstable_by_key(|row| (row.0, row.1));
+fn insert_chunks(transaction: &Transaction<'_>, rows: Vec<ChunkValues>) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    add_chunks(&mut insert, rows)
+}
+
+pub(super) fn add_chunks(insert: &mut CachedStatement<'_>, mut rows: Vec<ChunkValues>) -> rusqlite::Result<()> {
+    rows.sort_unstable_by_key(|row| (row.0, row.1));
     for (id, pack, frame, position, length, delta, bases) in rows {
         insert.execute(params![id, pack, frame, position, length, delta, bases])?;
     }
@@ -354,13 +373,10 @@ pub(super) fn split_bases(bases: &[u8]) -> Vec<BasePrefix> {
 }
 
 fn is_known(connection: &Connection, id: &ChunkId) -> rusqlite::Result<bool> {
-    let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id = ?1";
-    let mut whole = connection.prepare_cached(sql)?;
-    let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
-    let prefixed = connection.prepare_cached(sql)?;
-    let forms = read_bases(whole.query([&id.0[..]])?)?;
+    let mut stored = Forms::new(connection)?;
+    let forms = stored.between((id.0, id.0))?;
     let path = vec![id.0.first_chunk().copied().unwrap_or_default()];
-    let mut search = Search { prefixed, path, is_in_circle: false, within: None };
+    let mut search = Search { stored, path, is_in_circle: false, within: None };
     let found = search.spends(&forms, DELTA_DEPTH_MAX, DELTA_CLOSURE_MAX)?;
     if !search.is_in_circle {
         return Ok(found.is_some());
@@ -372,6 +388,26 @@ fn is_known(connection: &Connection, id: &ChunkId) -> rusqlite::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// How chunks are stored in usable packs, and in this session's own.
+struct Forms<'c> {
+    usable: CachedStatement<'c>,
+    own: CachedStatement<'c>,
+}
+
+impl<'c> Forms<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Forms<'c>> {
+        let sql = "SELECT c.bases FROM chunks c JOIN temp.usable u ON u.pack = c.pack WHERE c.id BETWEEN ?1 AND ?2";
+        Ok(Forms { usable: connection.prepare_cached(sql)?, own: connection.prepare_cached(own::BASES)? })
+    }
+
+    /// Of all chunks in a range of ids.
+    fn between(&mut self, (low, high): ([u8; 16], [u8; 16])) -> rusqlite::Result<Vec<Option<Vec<BasePrefix>>>> {
+        let mut forms = read_bases(self.usable.query(params![low, high])?)?;
+        forms.append(&mut read_bases(self.own.query(params![low, high])?)?);
+        Ok(forms)
+    }
 }
 
 /// How a chunk is stored in usable packs: `None` whole, else its bases.
@@ -388,7 +424,7 @@ pub(super) fn read_bases(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<O
 /// to where it came from, and there may be more ways than can be tried: then the shortest is looked for, step by step, and
 /// what cannot be decoded within so many steps is asked for once. Readers look in the same way.
 struct Search<'c> {
-    prefixed: CachedStatement<'c>,
+    stored: Forms<'c>,
     /// What is decoded by what it leads to, the chunk that is asked for first.
     path: Vec<BasePrefix>,
     is_in_circle: bool,
@@ -425,8 +461,7 @@ impl Search<'_> {
             if spent > closure || self.is_vain(base, depth) {
                 return Ok(None);
             }
-            let (low, high) = prefix_range(base);
-            let forms = read_bases(self.prefixed.query(params![low, high])?)?;
+            let forms = self.stored.between(prefix_range(base))?;
             self.path.push(*base);
             let left = if self.within.is_some() { DELTA_CLOSURE_MAX } else { closure - spent };
             let of_base = self.spends(&forms, depth, left)?;

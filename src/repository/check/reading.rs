@@ -128,7 +128,7 @@ impl Repository {
         let epoch = Header::decode(&object).map_or(0, |(header, _)| header.epoch);
         let keyring = self.keyring_for(epoch)?;
         let bases = |_: ChunkId, bases: &[_], delta: &[u8], length| {
-            reader.undelta(bases, delta, length).map_err(|error| Fault::Bases(error.to_string()))
+            reader.undelta(bases, delta, length).map(Some).map_err(|error| Fault::Bases(error.to_string()))
         };
         let found = check_pack(&keyring, pack, &object, &bases).map_err(damaged)?;
         // What the index claims of a pack has to be what the pack says itself.

@@ -1,8 +1,9 @@
-//! The workers of the way in: frames are compressed as their kind asks.
+//! The workers of the way in: changed chunks are tried as deltas, frames are compressed as their kind asks.
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{Frame, Kind};
+use super::deltas::Deltas;
+use super::{Frame, Job, Kind};
 use crate::compress::{CannotCompress, Compressor};
 use crate::format::frame::Method;
 use crate::repository::pack_writer::FrameBody;
@@ -16,10 +17,17 @@ const SAMPLE_PIECE: usize = 256;
 /// A frame's ticket, and the frame compressed or why it could not be.
 pub(super) type Compressed = (u64, Result<FrameBody, CannotCompress>);
 
-/// A worker: compresses frames until there are no more, or nobody takes them.
-pub(super) fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<Compressed>) {
+/// A worker: does jobs until there are no more, or nobody takes what it compressed.
+pub(super) fn do_jobs(level: i32, deltas: &Deltas<'_>, from: &Receiver<Job>, to: &Sender<Compressed>) {
     let mut compressors = Compressor::new(TRY).and_then(|quick| Ok((quick, Compressor::new(level)?)));
-    for frame in from {
+    for job in from {
+        let frame = match job {
+            Job::Frame(frame) => frame,
+            Job::Changed(changed) => {
+                deltas.answer(changed);
+                continue;
+            }
+        };
         let ticket = frame.ticket;
         let body = match &mut compressors {
             Ok((quick, slow)) => compress_frame(quick, slow, frame),
@@ -32,18 +40,19 @@ pub(super) fn compress(level: i32, from: &Receiver<Frame>, to: &Sender<Compresse
 }
 
 fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -> Result<FrameBody, CannotCompress> {
-    let Frame { plaintext, chunks, kind, holds, .. } = frame;
+    let Frame { plaintext, chunks, kind, holds, proofs, .. } = frame;
+    let body = |method, bytes| FrameBody { method, bytes, chunks, holds, proofs };
     if kind == Kind::Delta {
-        return Ok(FrameBody { method: Method::Delta, bytes: plaintext, chunks, holds });
+        return Ok(body(Method::Delta, plaintext));
     }
     // What looks random byte by byte may still repeat itself: only what a first try cannot make smaller is left as it is.
     if kind == Kind::Dense && quick.whole(&plaintext)?.len() >= plaintext.len() - plaintext.len() / 64 {
-        return Ok(FrameBody { method: Method::Plain, bytes: plaintext, chunks, holds });
+        return Ok(body(Method::Plain, plaintext));
     }
     let compressed = slow.whole(&plaintext)?;
     Ok(match compressed.len() < plaintext.len() {
-        true => FrameBody { method: Method::Zstd, bytes: compressed, chunks, holds },
-        false => FrameBody { method: Method::Plain, bytes: plaintext, chunks, holds },
+        true => body(Method::Zstd, compressed),
+        false => body(Method::Plain, plaintext),
     })
 }
 
@@ -83,7 +92,7 @@ mod tests {
 
     fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
         let chunks = vec![ChunkRow { id: ChunkId([1; 16]), length: plaintext.len() as u32, delta: None }];
-        Frame { ticket: 0, kind, holds: Holds::Opaque, plaintext, chunks }
+        Frame { ticket: 0, kind, holds: Holds::Opaque, plaintext, chunks, proofs: Vec::new() }
     }
 
     fn compressed(kind: Kind, plaintext: Vec<u8>) -> FrameBody {

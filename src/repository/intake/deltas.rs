@@ -1,13 +1,15 @@
 //! When a chunk is stored as a delta, and against what: the writer's policy of format-spec/06-frames.md.
 
-use crate::compress::delta;
+use super::trials::{Changed, ChangedChunk, Tried};
+use crate::compress::{CannotCompress, DeltaCompressor, undelta};
 use crate::format::UnixMillis;
 use crate::format::frame::BasePrefix;
 use crate::format::list::ListEntry;
 use crate::repository::catalog::Lineage;
 use crate::repository::chunk_reader::ChunkReader;
-use crate::repository::error::RepositoryError;
+use crate::repository::error::{Fault, RepositoryError};
 use crate::repository::lock;
+use crate::repository::pack_writer::DeltaHash;
 use crate::repository::session::Session;
 
 /// Deltas on deltas before the next one goes back to the whole chunk at their root.
@@ -16,22 +18,20 @@ const STEPS: usize = 7;
 const CLOSURE: usize = 32;
 /// A whole chunk older than this gets no more deltas: a lost pack reaches back no further.
 const ROOT_AGE: u64 = 45 * 24 * 60 * 60 * 1000;
-/// After this many attempts in vain, only one chunk in as many is tried, until one succeeds.
-const PATIENCE: u32 = 16;
-
-/// DELTA-6: makes deltas. Memory: the bases of one, and zstd's tables for it.
+/// DELTA-6: makes deltas, in the workers. Memory: the bases of the chunks that are tried together (at most 16 times two),
+/// and zstd's tables for one delta.
 pub(super) struct Deltas<'s> {
     session: &'s Session<'s>,
     reader: &'s ChunkReader<'s>,
     level: i32,
-    in_vain: u32,
-    asked: u32,
 }
 
 /// A chunk as a delta.
 pub(super) struct Delta {
     pub bytes: Vec<u8>,
     pub bases: Vec<BasePrefix>,
+    /// Of `bytes`, which were decoded to the chunk.
+    pub hash: DeltaHash,
 }
 
 /// Bases that may be used, and what the chunk would cost with them and without.
@@ -45,37 +45,64 @@ struct Plan {
 }
 
 impl<'s> Deltas<'s> {
-    /// None made yet.
+    /// A maker of deltas against what the session can read.
     pub fn new(session: &'s Session<'s>, reader: &'s ChunkReader<'s>, level: i32) -> Self {
-        Deltas { session, reader, level, in_vain: 0, asked: 0 }
+        Deltas { session, reader, level }
     }
 
-    /// The chunk as a delta against what was at its place, where that is worth it.
-    pub fn against(&mut self, old: &[ListEntry], chunk: &[u8]) -> Result<Option<Delta>, RepositoryError> {
-        if old.is_empty() || self.rests() {
-            return Ok(None);
-        }
+    /// Tries changed chunks, and answers.
+    pub fn answer(&self, changed: Changed) {
+        let Changed { bytes, chunks, answer } = changed;
+        let tried = self.deltas(&bytes, &chunks);
+        let tried = tried.map(|deltas| Tried { bytes, chunks: chunks.into_iter().zip(deltas).collect() });
+        // Fails where the caller has failed, who then asks for nothing.
+        let _ = answer.send(tried);
+    }
+
+    /// Each chunk as a delta against what was at its place, where that is worth it. Everything is read first: zstd's
+    /// tables are kept from one delta to the next, and refer to it.
+    fn deltas(&self, bytes: &[u8], chunks: &[ChangedChunk]) -> Result<Vec<Option<Delta>>, RepositoryError> {
+        let plans = chunks.iter().map(|chunk| self.prepare(&chunk.old)).collect::<Result<Vec<_>, _>>()?;
+        let no_memory = |error: CannotCompress| RepositoryError::Limit(error.to_string());
+        let mut compressor = DeltaCompressor::new(self.level).map_err(no_memory)?;
+        let mut rest = bytes;
+        chunks
+            .iter()
+            .zip(&plans)
+            .map(|(chunk, prepared)| {
+                let (bytes, after) = rest.split_at_checked(chunk.length as usize).unwrap_or((rest, &[]));
+                rest = after;
+                let Some((plan, bases)) = prepared else { return Ok(None) };
+                let mut delta = compressor.delta(bases, bytes).map_err(no_memory)?;
+                if !plan.is_worth(delta.len() as u64, bytes.len() as u64) {
+                    return Ok(None);
+                }
+                delta.shrink_to_fit();
+                let decoded = undelta(&[bases], &delta, bytes.len());
+                if decoded.is_ok_and(|decoded| decoded == bytes) {
+                    let (hash, bases) = (blake3::hash(&delta).into(), plan.prefixes());
+                    return Ok(Some(Delta { bytes: delta, bases, hash }));
+                }
+                let object = format!("a delta of chunk {} (before it was stored)", chunk.id);
+                Err(RepositoryError::damaged(object, Fault::WrongChunk(chunk.id)))
+            })
+            .collect()
+    }
+
+    /// What a delta may be made against, and its plaintext, in order.
+    fn prepare(&self, old: &[ListEntry]) -> Result<Option<(Plan, Vec<u8>)>, RepositoryError> {
         let Some(plan) = self.plan(old)? else { return Ok(None) };
-        let mut plaintexts = Vec::with_capacity(plan.bases.len());
+        let mut plaintext = Vec::new();
         for base in &plan.bases {
             match self.reader.chunk(&base.id, base.length) {
-                Ok(bytes) => plaintexts.push(bytes),
+                Ok(bytes) if plaintext.is_empty() => plaintext = bytes,
+                Ok(bytes) => plaintext.extend_from_slice(&bytes),
                 // Damage that was there before is for check to tell; this chunk does without.
                 Err(error) if error.is_damage() => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
-        let prefix: Vec<&[u8]> = plaintexts.iter().map(Vec::as_slice).collect();
-        let bytes = delta(&prefix, chunk, self.level).map_err(|error| RepositoryError::Limit(error.to_string()))?;
-        let is_worth_it = plan.is_worth(bytes.len() as u64, chunk.len() as u64);
-        self.in_vain = if is_worth_it { 0 } else { self.in_vain.saturating_add(1) };
-        let prefix_of = |entry: &ListEntry| entry.id.0.first_chunk().copied().unwrap_or_default();
-        Ok(is_worth_it.then(|| Delta { bytes, bases: plan.bases.iter().map(prefix_of).collect() }))
-    }
-
-    fn rests(&mut self) -> bool {
-        self.asked = self.asked.wrapping_add(1);
-        self.in_vain >= PATIENCE && !self.asked.is_multiple_of(PATIENCE)
+        Ok(Some((plan, plaintext)))
     }
 
     /// A step on what was there before, or, where that is the last of its row, a leap back to its roots.
@@ -119,6 +146,11 @@ impl<'s> Deltas<'s> {
 }
 
 impl Plan {
+    /// How the bases are named.
+    fn prefixes(&self) -> Vec<BasePrefix> {
+        self.bases.iter().map(|entry| entry.id.0.first_chunk().copied().unwrap_or_default()).collect()
+    }
+
     /// Whether a delta of `delta` bytes takes at most half of what the chunk would take whole, and all deltas to be read
     /// for it no more than that: then a restore reads at most twice as much. Whole, it would take about the same share
     /// of its length as its roots do.

@@ -3,20 +3,25 @@
 //! Five stages joined by bounded channels, all inside [`Session::store`]:
 //!
 //! ```text
-//! caller: name, look up, delta, gather   workers: compress   packer: seal, in order   checker: decode again
+//! caller: name, look up, gather   workers: deltas, compress   packer: seal, in order   checker: decode again
 //! finisher: store, catalog, index
 //! ```
+//!
+//! What changed is tried as deltas by the workers, and comes back to the caller in the order in which it was put: one
+//! place gathers all frames, and two runs make the same packs.
 //!
 //! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
 //! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one
 //! being filled, one being checked, one being stored) and one decoded frame a core: below 165 MiB with 8 workers, below
 //! 95 MiB with two, whatever is backed up. Where deltas are made their reader's caches come on top (see
-//! [`ChunkReader`]), and 8 MiB of zstd's tables and the bases of each delta being made or checked.
+//! [`ChunkReader`]), 2 W + 1 groups of 512 KiB that are tried, and for each worker 1 MiB of zstd's tables and the bases of
+//! one group: with chunks of the usual sizes 1 MiB, at most 8.
 
 mod compressing;
 mod deltas;
 mod packing;
 mod storing;
+mod trials;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -25,14 +30,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use self::compressing::{compress, is_dense};
-use self::deltas::Deltas;
+use self::compressing::{do_jobs, is_dense};
+use self::deltas::{Delta, Deltas};
 use self::packing::{Packer, check_packs};
 use self::storing::Finisher;
 pub(super) use self::storing::{INDEX_CHUNKS, INDEX_EVERY};
+use self::trials::{Changed, ChangedChunk, Trials};
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::lock;
+use super::pack_writer::DeltaHash;
 use super::session::Session;
 use crate::format::ChunkId;
 use crate::format::list::ListEntry;
@@ -99,12 +106,23 @@ struct Frame {
     holds: Holds,
     plaintext: Vec<u8>,
     chunks: Vec<ChunkRow>,
+    /// Of deltas, the hash of each.
+    proofs: Vec<DeltaHash>,
+}
+
+/// What a worker does.
+enum Job {
+    /// Compresses a frame.
+    Frame(Frame),
+    /// Tries chunks as deltas.
+    Changed(Changed),
 }
 
 #[derive(Default)]
 struct Gathering {
     plaintext: Vec<u8>,
     chunks: Vec<ChunkRow>,
+    proofs: Vec<DeltaHash>,
 }
 
 impl Gathering {
@@ -123,11 +141,11 @@ pub struct Intake<'s> {
     pub(super) reader: &'s ChunkReader<'s>,
     flying: &'s Mutex<HashSet<ChunkId>>,
     stop: &'s (dyn Fn() -> bool + Sync),
-    frames: Sender<Frame>,
+    jobs: Sender<Job>,
     tickets: Receiver<()>,
     next: u64,
     gatherings: BTreeMap<Sort, Gathering>,
-    deltas: Deltas<'s>,
+    trials: Trials,
 }
 
 impl Intake<'_> {
@@ -154,13 +172,52 @@ impl Intake<'_> {
         bytes: &[u8],
         old: &[ListEntry],
     ) -> Result<(), RepositoryError> {
-        let length = bytes.len() as u32;
-        if let Some(delta) = self.deltas.against(old, bytes)? {
-            let row = DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases };
-            return self.gather((holds, Kind::Delta), &delta.bytes, ChunkRow { id, length, delta: Some(row) });
+        if !self.trials.wants(old) {
+            return self.put_whole(holds, id, bytes);
         }
+        match self.trials.add(holds, id, bytes, old) {
+            true => self.try_changed(),
+            false => Ok(()),
+        }
+    }
+
+    fn put_whole(&mut self, holds: Holds, id: ChunkId, bytes: &[u8]) -> Result<(), RepositoryError> {
         let kind = if is_dense(bytes) { Kind::Dense } else { Kind::Whole };
-        self.gather((holds, kind), bytes, ChunkRow { id, length, delta: None })
+        self.gather((holds, kind), bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })
+    }
+
+    /// Sends off what was gathered to be tried, and takes back what is more than may be under way.
+    fn try_changed(&mut self) -> Result<(), RepositoryError> {
+        if let Some(changed) = self.trials.group() {
+            self.jobs.send(Job::Changed(changed)).map_err(|_| RepositoryError::Interrupted)?;
+        }
+        while self.trials.are_many() {
+            self.take_tried()?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the group that was sent off first. Answers whether there was one.
+    fn take_tried(&mut self) -> Result<bool, RepositoryError> {
+        let Some(answer) = self.trials.next() else { return Ok(false) };
+        let tried = answer?;
+        let mut rest = &tried.bytes[..];
+        for (ChangedChunk { holds, id, length, .. }, delta) in tried.chunks {
+            let (bytes, after) = rest.split_at_checked(length as usize).unwrap_or((rest, &[]));
+            rest = after;
+            match delta {
+                Some(delta) => self.gather_delta(holds, ChunkRow { id, length, delta: None }, delta)?,
+                None => self.put_whole(holds, id, bytes)?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn gather_delta(&mut self, holds: Holds, chunk: ChunkRow, delta: Delta) -> Result<(), RepositoryError> {
+        let (sort, row) = ((holds, Kind::Delta), DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases });
+        self.gather(sort, &delta.bytes, ChunkRow { delta: Some(row), ..chunk })?;
+        self.gatherings.entry(sort).or_default().proofs.push(delta.hash);
+        Ok(())
     }
 
     /// Whether a chunk has to be stored, which the caller then does: the repository does not know it, and it is not on
@@ -195,18 +252,20 @@ impl Intake<'_> {
     }
 
     fn close_frame(&mut self, (holds, kind): Sort) -> Result<(), RepositoryError> {
-        let Gathering { plaintext, chunks, .. } = self.gatherings.remove(&(holds, kind)).unwrap_or_default();
+        let Gathering { plaintext, chunks, proofs } = self.gatherings.remove(&(holds, kind)).unwrap_or_default();
         if chunks.is_empty() {
             return Ok(());
         }
-        let frame = Frame { ticket: self.next, kind, holds, plaintext, chunks };
+        let frame = Frame { ticket: self.next, kind, holds, plaintext, chunks, proofs };
         self.next += 1;
         // A closed channel means that a later stage failed; its error is the one that is reported.
         self.tickets.recv().map_err(|_| RepositoryError::Interrupted)?;
-        self.frames.send(frame).map_err(|_| RepositoryError::Interrupted)
+        self.jobs.send(Job::Frame(frame)).map_err(|_| RepositoryError::Interrupted)
     }
 
     fn flush(&mut self) -> Result<(), RepositoryError> {
+        self.try_changed()?;
+        while self.take_tried()? {}
         let sorts: Vec<Sort> = self.gatherings.keys().copied().collect();
         sorts.into_iter().try_for_each(|sort| self.close_frame(sort))
     }
@@ -223,21 +282,23 @@ impl Session<'_> {
     ) -> Result<(T, Stored), E> {
         let workers = options.workers.clamp(1, WORKERS_LIMIT);
         let flying = Mutex::new(HashSet::new());
-        let under_way = 4 * workers;
-        let (frames, to_compress) = bounded(under_way);
+        let (under_way, tried) = (4 * workers, 2 * workers);
+        // Room for all that may be under way: a job never waits for a worker, only for its ticket or its turn.
+        let (jobs, to_do) = bounded(under_way + tried + 1);
         let (compressed, to_pack) = bounded(under_way);
         let (packs, to_check) = bounded(0);
         let (checked, to_store) = bounded(0);
         let (give_back, tickets) = bounded(under_way);
         (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
         let reader = ChunkReader::small(self.repository);
+        let deltas = Deltas::new(self, &reader, options.level);
         thread::scope(|scope| {
             for _ in 0..workers {
-                let (from, to) = (to_compress.clone(), compressed.clone());
-                scope.spawn(move || compress(options.level, &from, &to));
+                let (from, to, deltas) = (to_do.clone(), compressed.clone(), &deltas);
+                scope.spawn(move || do_jobs(options.level, deltas, &from, &to));
             }
             // Only the workers hold these ends: when the caller's end closes, the stages end one after the other.
-            drop((to_compress, compressed));
+            drop((to_do, compressed));
             let (end, ended) = bounded::<()>(0);
             scope.spawn(move || self.pulse(&ended));
             let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
@@ -248,11 +309,11 @@ impl Session<'_> {
                 reader: &reader,
                 flying: &flying,
                 stop,
-                frames,
+                jobs,
                 tickets,
                 next: 0,
                 gatherings: BTreeMap::new(),
-                deltas: Deltas::new(self, &reader, options.level),
+                trials: Trials::new(tried),
             };
             let result = work(&mut intake).and_then(|value| Ok(intake.flush().map(|()| value)?));
             drop((intake, end));

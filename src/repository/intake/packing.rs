@@ -84,24 +84,27 @@ impl<'s> Packer<'s> {
     }
 }
 
-/// Reads every pack the way a restore will, before it is stored; deltas against bases read from the store.
+/// Reads every pack the way a restore will, before it is stored. A delta that was decoded to its chunk when it was made
+/// is not decoded again: that what opening yields are the bytes that were decoded then is shown by their hash.
 pub(super) fn check_packs(
     session: &Session<'_>,
     reader: &ChunkReader<'_>,
     from: Receiver<FinishedPack>,
     to: Sender<FinishedPack>,
 ) -> Result<(), RepositoryError> {
-    let bases = |_: ChunkId, bases: &[BasePrefix], delta: &[u8], length| {
-        reader.undelta(bases, delta, length).map_err(|error| Fault::Bases(one_line(&error)))
-    };
     for pack in from {
         let name = Name::Pack(pack.indexed.pack);
+        let bases = |id: ChunkId, bases: &[BasePrefix], delta: &[u8], length| match pack.proofs.get(&id) {
+            Some(proof) if blake3::hash(delta) == *proof => Ok(None),
+            Some(_) => Err(Fault::WrongChunk(id)),
+            None => reader.undelta(bases, delta, length).map(Some).map_err(|error| Fault::Bases(one_line(&error))),
+        };
         let checked = check_parts(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
         let checked =
             checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;
         // What an index object will say of the pack is what was read back, not what was meant.
         // Fails when the finisher has failed, which reports why.
-        to.send(FinishedPack { bytes: pack.bytes, indexed: checked }).map_err(|_| RepositoryError::Interrupted)?;
+        to.send(FinishedPack { indexed: checked, ..pack }).map_err(|_| RepositoryError::Interrupted)?;
     }
     Ok(())
 }

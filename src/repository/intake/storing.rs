@@ -50,7 +50,7 @@ impl<'s> Finisher<'s> {
         repository.store.put(&object_name(&name), pack.bytes.into())?;
         self.packs += 1;
         self.bytes += pack.indexed.size;
-        lock(&repository.catalog).add_pack(&pack.indexed, true)?;
+        lock(&repository.catalog).add_own_pack(&pack.indexed)?;
         let mut flying = lock(self.flying);
         for chunk in pack.indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
             flying.remove(&chunk.id);

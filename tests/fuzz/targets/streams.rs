@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
-use redkeep::compress::{Decompressor, delta as compress_delta, undelta};
+use redkeep::compress::{Decompressor, DeltaCompressor, undelta};
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
 use redkeep::rdb::lzf::{Encoder, decode as decode_lzf};
@@ -53,7 +53,8 @@ pub fn delta(bytes: &[u8]) {
             if let Ok(plaintext) = undelta(bases, stored, length) {
                 assert_eq!(plaintext.len(), length);
                 assert!(undelta(bases, stored, length - 1).is_err());
-                let written = compress_delta(bases, &plaintext, 1).unwrap();
+                let prefix = bases.concat();
+                let written = DeltaCompressor::new(1).unwrap().delta(&prefix, &plaintext).unwrap();
                 assert_eq!(undelta(bases, &written, length), Ok(plaintext));
             }
         }
