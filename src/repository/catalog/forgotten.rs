@@ -75,8 +75,12 @@ impl Catalog {
 
     /// Names at which nothing counts.
     pub fn void(&self) -> Result<HashSet<SnapshotName>, RepositoryError> {
-        let said = self.said()?.into_values().flatten();
-        Ok(said.filter(|of| of.reason.is_none()).map(|of| of.snapshot).collect())
+        self.run(|connection| {
+            let sql = "SELECT source, snapshot, time, reason, sum FROM forgotten WHERE reason IS NULL";
+            let mut query = connection.prepare_cached(sql)?;
+            let read = |row: &Row<'_>| sqlite::check_sum(row, COLUMN_COUNT).and_then(|()| read_row(row));
+            query.query_map([], |row| Ok(read(row)?.1.snapshot))?.collect()
+        })
     }
 
     /// Drops what objects say that are no longer listed, and adds what new ones do.

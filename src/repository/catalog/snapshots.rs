@@ -120,6 +120,9 @@ impl Catalog {
     /// Names of snapshots that stand at void names.
     pub fn late_snapshots(&self) -> Result<Vec<SnapshotName>, RepositoryError> {
         let void = self.void()?;
+        if void.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows = self.rows()?.into_iter().filter(|(info, is_tombstone)| !is_tombstone && void.contains(&info.name));
         Ok(rows.map(|(info, _)| info.name).collect())
     }
