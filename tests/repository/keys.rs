@@ -466,11 +466,11 @@ fn a_store_that_cannot_decide_between_two_rotations_is_not_rotated() {
 fn a_change_of_slots_killed_at_any_call_leaves_the_password_or_its_successor() {
     type Change = fn(&Repository) -> Result<(), OperationError>;
     let changes: [Change; 3] = [
-        |repository| redkeep::operations::keys::passwd(repository, &password(THIRD), CHEAP).map(drop),
-        |repository| redkeep::operations::keys::add(repository, &password(THIRD), "", CHEAP).map(drop),
+        |repository| redkeep::operations::slots::passwd(repository, &password(THIRD), CHEAP).map(drop),
+        |repository| redkeep::operations::slots::add(repository, &password(THIRD), "", CHEAP).map(drop),
         |repository| {
             let own = repository.current_slot().to_string();
-            redkeep::operations::keys::remove(repository, &own, true).map(drop)
+            redkeep::operations::slots::remove(repository, &own, true).map(drop)
         },
     ];
     let base = World::new(11);

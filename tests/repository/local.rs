@@ -179,7 +179,7 @@ fn slots_are_added_changed_and_removed_without_a_moment_in_which_nothing_opens()
     let open =
         |text: &str| Repository::open(recording.clone(), password(text), hands.ambient("b"), Places::default(), None);
     recording.drain();
-    let (old, new) = redkeep::operations::keys::passwd(&repository, &password("second"), CHEAP).unwrap();
+    let (old, new) = redkeep::operations::slots::passwd(&repository, &password("second"), CHEAP).unwrap();
     let calls: Vec<String> = recording.drain().iter().map(ToString::to_string).collect();
     let at = |call: String| calls.iter().position(|have| *have == call).unwrap();
     assert!(at(format!("put_new keys/{new}")) < at(format!("delete keys/{old}")));
@@ -191,9 +191,9 @@ fn slots_are_added_changed_and_removed_without_a_moment_in_which_nothing_opens()
     let slots = second.slots().unwrap();
     assert_eq!(slots.iter().filter(|slot| slot.label.as_deref() == Some("for Anna")).count(), 1);
     assert_eq!(slots.iter().filter(|slot| slot.current).count(), 1);
-    let refused = redkeep::operations::keys::remove(&second, &new.to_string(), false);
+    let refused = redkeep::operations::slots::remove(&second, &new.to_string(), false);
     assert!(matches!(refused, Err(OperationError::Refused { .. })), "the slot in use stays unless told otherwise");
-    redkeep::operations::keys::remove(&second, &new.to_string(), true).unwrap();
+    redkeep::operations::slots::remove(&second, &new.to_string(), true).unwrap();
     open("third").unwrap();
 }
 

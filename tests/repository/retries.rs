@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redkeep::operations::check::CheckDepth;
 use redkeep::operations::list::Selector;
-use redkeep::operations::{Silent, keys, prune, repair, tag};
+use redkeep::operations::{Silent, prune, repair, slots, tag};
 use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
 use crate::support::repository::*;
@@ -72,8 +72,8 @@ fn whatever_is_put_may_be_put_twice() {
     assert_eq!((pruned.deleted_snapshots, pruned.condemned_packs, pruned.deleted_packs), (1, 1, 1), "{pruned:?}");
     let id = Selector::Latest(0);
     tag::tag(&repository, &id, Some("d"), &tag::Options { add: vec!["kept".into()], remove: vec![] }, &Silent).unwrap();
-    keys::add(&repository, &password("second"), "for Anna", CHEAP).unwrap();
-    keys::rotate(&repository, &[password("second")], false, CHEAP).unwrap();
+    slots::add(&repository, &password("second"), "for Anna", CHEAP).unwrap();
+    slots::rotate(&repository, &[password("second")], false, CHEAP).unwrap();
     // A lost pack: repair writes a note of it, and condemns it.
     back_up(3);
     let lost = objects.entries("packs/").unwrap().remove(0).name;

@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use redkeep::operations::check::{CheckDepth, check};
-use redkeep::operations::{OperationError, Silent, keys};
+use redkeep::operations::{OperationError, Silent, slots};
 use redkeep::repository::{Fault as Damage, RepositoryError};
 use redkeep::store::Store;
 
@@ -146,7 +146,7 @@ impl World {
                 }
             }
             Work::Prune => drop(self.prune(&repository)?),
-            Work::Rotate => drop(keys::rotate(&repository, &[], false, CHEAP)?),
+            Work::Rotate => drop(slots::rotate(&repository, &[], false, CHEAP)?),
             Work::Check { data } => {
                 let depth = if data { CheckDepth::Data } else { CheckDepth::Structure };
                 drop(check(&repository, depth, &Silent)?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, choose};
-use redkeep::operations::{Silent, keys, repair, restore};
+use redkeep::operations::{Silent, repair, restore, slots};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, password};
@@ -61,16 +61,16 @@ pub const CHECK: Operation =
 
 /// Another key slot with the same password, so that who opens the repository may meet either.
 pub const ADD_KEY: Operation = other("key add", &["+keys"], |_, host, store| {
-    Ok(keys::add(&host.open(store)?, &password(PASSWORD), "second", CHEAP).map(drop)?)
+    Ok(slots::add(&host.open(store)?, &password(PASSWORD), "second", CHEAP).map(drop)?)
 });
 
 pub const CHANGE_KEY: Operation = other("key passwd", &["+keys", "-keys"], |_, host, store| {
-    Ok(keys::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?)
+    Ok(slots::passwd(&host.open(store)?, &password(PASSWORD), CHEAP).map(drop)?)
 });
 
 /// All slots there are open with the one password.
 pub const ROTATE: Operation = other("key rotate", &["+epochs", "+keys", "-keys"], |_, host, store| {
-    Ok(keys::rotate(&host.open(store)?, &[], false, CHEAP).map(drop)?)
+    Ok(slots::rotate(&host.open(store)?, &[], false, CHEAP).map(drop)?)
 });
 
 pub const FORGET: Operation = other("forget", &["+forgotten"], |world, host, store| {

@@ -14,7 +14,7 @@ use crate::cli::{json, output, secrets};
 use super::key::{RECOVERY, recovery_text};
 use crate::format::keys::Argon2Cost;
 use crate::operations::init::{Ground, init};
-use crate::operations::keys;
+use crate::operations::slots;
 use crate::repository::Ambient;
 
 /// Make a repository
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let ground = Ground::prepare(&context.location()?)?;
     let credential = secrets::first_credential(context)?;
     let ambient = Ambient::system();
-    let recovery = arguments.recovery_key.then(|| keys::recovery_key(&ambient));
+    let recovery = arguments.recovery_key.then(|| slots::recovery_key(&ambient));
     let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
     let report = init(Arc::clone(&ground.store), credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
     let mut text = format!(

@@ -13,7 +13,7 @@ use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, secrets, time};
 use crate::format::Id16;
 use crate::format::keys::{Argon2Cost, SecretKind};
-use crate::operations::keys;
+use crate::operations::slots;
 use crate::repository::{Credential, Repository, RepositoryError, SlotInfo, SlotState, one_line};
 
 /// Manage the passwords and key files the repository opens with
@@ -171,17 +171,17 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         Command::Add { label, recovery: true, .. } => add_recovery(&repository, &label.unwrap_or_default()),
         Command::Add { new, label, recovery: false } => {
             let label = label.unwrap_or_default();
-            let added = keys::add(&repository, &new.credential(context)?, &label, Argon2Cost::DEFAULT)?;
+            let added = slots::add(&repository, &new.credential(context)?, &label, Argon2Cost::DEFAULT)?;
             let text = format!("added key slot {}\n", short(&added));
             Outcome::deed(text, &json::key::Change { added: Some(added.to_string()), ..Default::default() })
         }
         Command::Remove { slot, even_current } => {
-            let removed = keys::remove(&repository, &slot, even_current)?;
+            let removed = slots::remove(&repository, &slot, even_current)?;
             let text = format!("removed key slot {}\n", short(&removed));
             Outcome::deed(text, &json::key::Change { removed: Some(removed.to_string()), ..Default::default() })
         }
         Command::Passwd { new } => {
-            let (removed, added) = keys::passwd(&repository, &new.credential(context)?, Argon2Cost::DEFAULT)?;
+            let (removed, added) = slots::passwd(&repository, &new.credential(context)?, Argon2Cost::DEFAULT)?;
             let text = format!("key slot {} takes the place of {}\n", short(&added), short(&removed));
             let (added, removed) = (Some(added.to_string()), Some(removed.to_string()));
             Outcome::deed(text, &json::key::Change { added, removed, recovery_key: None })
@@ -190,7 +190,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
 }
 
 fn list(repository: &Repository) -> anyhow::Result<Outcome> {
-    let slots = keys::list(repository)?;
+    let slots = slots::list(repository)?;
     let head = [("ID", Left), ("KIND", Left), ("LABEL", Left), ("CREATED", Left), ("HOST", Left), ("", Left)];
     let epoch = repository.current_epoch();
     let row = |slot: &SlotInfo| {
@@ -219,9 +219,9 @@ fn list(repository: &Repository) -> anyhow::Result<Outcome> {
 
 fn add_recovery(repository: &Repository, label: &str) -> anyhow::Result<Outcome> {
     output::to_somebody().context(UNWRITTEN)?;
-    let (key, credential) = keys::recovery_key(repository.ambient());
+    let (key, credential) = slots::recovery_key(repository.ambient());
     let label = if label.is_empty() { RECOVERY } else { label };
-    let added = keys::add(repository, &credential, label, Argon2Cost::DEFAULT)?;
+    let added = slots::add(repository, &credential, label, Argon2Cost::DEFAULT)?;
     let text = format!("added key slot {}\n{}", short(&added), recovery_text(&key));
     let (added, recovery_key) = (Some(added.to_string()), Some(key.to_string()));
     Outcome::secret(text, &json::key::Change { added, removed: None, recovery_key })
@@ -248,7 +248,7 @@ fn rotate(
         None if drop_others => Vec::new(),
         None => ask_others(repository, context)?,
     };
-    let done = keys::rotate(repository, &keep, drop_others, Argon2Cost::DEFAULT)?;
+    let done = slots::rotate(repository, &keep, drop_others, Argon2Cost::DEFAULT)?;
     let (added, removed) = (count(done.added.len() as u64, "new key slot"), done.removed.len());
     let text = format!("epoch {} of the master key seals from now on; {added}, {removed} removed\n", done.epoch);
     let ids = |ids: &[Id16]| ids.iter().map(Id16::to_string).collect();
@@ -266,7 +266,8 @@ fn rotate(
 /// The password of every other slot, one by one.
 fn ask_others(repository: &Repository, context: &Context) -> anyhow::Result<Vec<Credential>> {
     let mut keep = Vec::new();
-    for slot in keys::list(repository)?.iter().filter(|slot| !slot.current && slot.secret == Some(SecretKind::Password))
+    for slot in
+        slots::list(repository)?.iter().filter(|slot| !slot.current && slot.secret == Some(SecretKind::Password))
     {
         let label = plain(slot.label.as_deref().unwrap_or("unreadable label")).to_string();
         let prompt = format!("password of key slot {} ({label}), empty to give none: ", short(&slot.id));

@@ -1,25 +1,21 @@
-//! `backup`: one snapshot of a live server, or of a data directory.
+//! `backup`: one snapshot of a live server, or of a data directory. Each file of it is stored by `file`, its content by what
+//! knows its form: so far all as they are, by `opaque`.
 
-use std::collections::BTreeMap;
-use std::io;
+mod file;
+mod opaque;
 
 use super::attempts::attempt;
 use super::key_drop;
 use super::source::{Captured, Source};
-use super::timeline::proof::{GoesOn, Hasher, Joint, Proof};
+use super::timeline::proof::Proof;
 use super::{Observer, OperationError};
-use crate::format::form::{Form, FormState};
-use crate::format::limits::FAULT_MAX;
 use crate::format::object::SnapshotName;
-use crate::format::recipe::Part;
-use crate::format::snapshot::{File, FileKind, Role, Snapshot, Warning};
+use crate::format::snapshot::{FileKind, Snapshot, Warning};
 use crate::format::summary::Summary;
-use crate::held::FileStamp;
-use crate::redis::{Capture, CaptureOptions, CapturedFile, Content, LeftOut, Own, RedisError, Whose};
-use crate::repository::{
-    Alarm, Intake, IntakeOptions, Repository, RepositoryError, SeenFile, Session, Stored, StreamWriter, one_line,
-};
+use crate::redis::{CaptureOptions, CapturedFile, LeftOut, Own, Whose};
+use crate::repository::{Alarm, IntakeOptions, Repository, SeenFile, Session, Stored, one_line};
 use crate::store::Location;
+use file::{Earlier, StoredFile, prefix, store_file};
 
 /// What is backed up, and how.
 #[derive(Debug, Clone, Default)]
@@ -148,200 +144,6 @@ fn store(
         left_behind: None,
         left_out: LeftOut::default(),
     })
-}
-
-/// The dataset's previous snapshot, which the new one builds on.
-struct Earlier<'a> {
-    session: &'a Session<'a>,
-    capture: &'a Capture,
-    snapshot: Option<Snapshot>,
-    read_all: bool,
-}
-
-impl Earlier<'_> {
-    fn file(&self, path: &[u8]) -> Option<&File> {
-        self.snapshot.as_ref()?.files.iter().find(|old| old.path.as_slice() == path)
-    }
-
-    /// A file's earlier version: of the same path, or, where the server gave it another name, the only one of its role
-    /// whose path is gone.
-    fn version(&self, file: &CapturedFile) -> Option<&File> {
-        let is_left = |old: &&File| {
-            old.role == file.role && self.capture.files.iter().all(|other| other.path != old.path.as_slice())
-        };
-        match (self.file(&file.path), file.role) {
-            (Some(same), _) => Some(same),
-            (None, Role::Dump | Role::Base | Role::SingleAof) => {
-                let mut left = self.snapshot.as_ref()?.files.iter().filter(is_left);
-                left.next().filter(|_| left.next().is_none())
-            }
-            (None, Role::Incr | Role::Manifest | Role::History | Role::Other | Role::Config) => None,
-        }
-    }
-
-    /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
-    fn joint(&self, file: &CapturedFile) -> Option<Joint> {
-        self.snapshot.as_ref().and_then(|previous| Joint::of(previous, file))
-    }
-
-    /// The file of the previous snapshot that a captured one certainly still is, and what its content showed.
-    fn unchanged(
-        &self,
-        intake: &Intake<'_>,
-        captured: &CapturedFile,
-        stamp: &FileStamp,
-    ) -> Result<Option<(&File, Facts)>, RepositoryError> {
-        let is_it = |old: &&File| {
-            (old.kind, old.role, old.size) == (FileKind::File, captured.role, stamp.size()) && old.hash.is_some()
-        };
-        let Some(old) = self.file(&captured.path).filter(is_it).filter(|_| !self.read_all) else { return Ok(None) };
-        let (Some(recipe), Some(facts)) = (&old.recipe, self.session.seen(&captured.path, stamp)?) else {
-            return Ok(None);
-        };
-        Ok(intake.knows(recipe)?.then_some((old, facts)))
-    }
-}
-
-/// What the content of a file showed.
-type Facts = BTreeMap<String, String>;
-
-/// A file of the snapshot, and what reading it showed.
-struct StoredFile {
-    file: File,
-    facts: Facts,
-    /// Taken over from the previous snapshot.
-    unread: bool,
-    /// Whether the previous snapshot's AOF goes on in it.
-    continues: GoesOn,
-    /// For the next backup, where the file stood still.
-    seen: Option<SeenFile>,
-}
-
-fn store_file(
-    repository: &Repository,
-    intake: &mut Intake<'_>,
-    captured: &CapturedFile,
-    earlier: &Earlier<'_>,
-    observer: &dyn Observer,
-) -> Result<StoredFile, OperationError> {
-    let file = describe(captured);
-    if captured.kind != FileKind::File {
-        return Ok(StoredFile {
-            file,
-            facts: BTreeMap::new(),
-            unread: false,
-            continues: GoesOn::default(),
-            seen: None,
-        });
-    }
-    let stamp = stamp(captured);
-    if let Some(stamp) = &stamp
-        && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
-    {
-        observer.advance(old.size);
-        let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
-        let File { size, hash, recipe, suspect, form, .. } = old.clone();
-        let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
-        let file = File { size, hash, recipe, suspect, form, ..file };
-        return Ok(StoredFile { file, facts, unread: true, continues, seen });
-    }
-    let (file, facts, continues) = read_file(repository, intake, captured, earlier, file, observer)?;
-    // The same stamp before and after, and all of the file: then these are its bytes.
-    let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
-    let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
-    Ok(StoredFile { file, facts, unread: false, continues, seen })
-}
-
-/// What tells whether a file is touched, where that can be told.
-fn stamp(captured: &CapturedFile) -> Option<FileStamp> {
-    let Content::Open { file, length } = &captured.content else { return None };
-    let stamp = FileStamp::of(file).ok().flatten()?;
-    length.is_none_or(|length| length == stamp.size()).then_some(stamp)
-}
-
-fn read_file(
-    repository: &Repository,
-    intake: &mut Intake<'_>,
-    captured: &CapturedFile,
-    earlier: &Earlier<'_>,
-    mut file: File,
-    observer: &dyn Observer,
-) -> Result<(File, Facts, GoesOn), OperationError> {
-    let recipe = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
-    let mut stream = StreamWriter::after(repository, recipe);
-    let mut hasher = Hasher::new(earlier.joint(captured));
-    let mut failed = None;
-    let read = captured.read(&mut |bytes| {
-        hasher.update(bytes);
-        observer.advance(bytes.len() as u64);
-        stream.write(intake, bytes).map_err(|error| {
-            failed = Some(error);
-            io::Error::other("the repository failed")
-        })
-    });
-    let reading = match (read, failed) {
-        (Err(RedisError::Sink(_)), Some(error)) => return Err(error.into()),
-        (read, _) => read?,
-    };
-    let content = stream.finish(intake)?;
-    file.size = reading.length;
-    let (hash, continues) = hasher.finish();
-    file.hash = Some(hash);
-    file.recipe = Some(vec![Part::opaque(content)]);
-    file.form = form(file.role, &reading.facts);
-    file.suspect = reading.suspect;
-    Ok((file, reading.facts, continues))
-}
-
-/// How a file that a server loads as RDB is stored, and why so.
-fn form(role: Role, facts: &Facts) -> Option<Form> {
-    if !matches!(role, Role::Dump | Role::Base | Role::SingleAof) {
-        return None;
-    }
-    let mut why = match (facts.get("not-understood"), facts.contains_key("rdb.version")) {
-        (Some(what), _) => what.clone(),
-        (None, true) => concat!("redkeep ", env!("CARGO_PKG_VERSION"), " stores dumps as they are").into(),
-        (None, false) => "it does not begin as an RDB file does".into(),
-    };
-    why.truncate(why.floor_char_boundary(FAULT_MAX));
-    Some(Form { state: FormState::Opaque, why: Some(why) })
-}
-
-fn describe(captured: &CapturedFile) -> File {
-    File {
-        path: captured.path.clone().into(),
-        kind: captured.kind,
-        mode: captured.mode,
-        uid: captured.uid,
-        gid: captured.gid,
-        user: captured.user.clone(),
-        group: captured.group.clone(),
-        mtime: captured.mtime,
-        mtime_nanos: captured.mtime_nanos,
-        size: 0,
-        hash: None,
-        recipe: None,
-        target: match &captured.content {
-            Content::Link(target) => Some(target.clone().into()),
-            Content::None | Content::Bytes(_) | Content::Open { .. } => None,
-        },
-        role: captured.role,
-        suspect: None,
-        form: None,
-    }
-}
-
-/// Under which word of the snapshot's facts stands what reading a file showed.
-fn prefix(role: Role) -> &'static str {
-    match role {
-        Role::Dump => "dump",
-        Role::Base => "base",
-        Role::Incr => "incr",
-        Role::SingleAof => "aof-file",
-        Role::Manifest => "manifest",
-        Role::Config => "config",
-        Role::Other | Role::History => "other",
-    }
 }
 
 fn assemble(

@@ -1,0 +1,159 @@
+//! A file of a backup: taken over where it certainly is what it was, else read and stored.
+
+use std::collections::BTreeMap;
+
+use super::opaque::read_file;
+use crate::format::snapshot::{File, FileKind, Role, Snapshot};
+use crate::held::FileStamp;
+use crate::operations::timeline::proof::{GoesOn, Joint};
+use crate::operations::{Observer, OperationError};
+use crate::redis::{Capture, CapturedFile, Content};
+use crate::repository::{Intake, Repository, RepositoryError, SeenFile, Session};
+
+/// The dataset's previous snapshot, which the new one builds on.
+pub(super) struct Earlier<'a> {
+    pub session: &'a Session<'a>,
+    pub capture: &'a Capture,
+    pub snapshot: Option<Snapshot>,
+    /// Whether nothing is taken over.
+    pub read_all: bool,
+}
+
+impl Earlier<'_> {
+    fn file(&self, path: &[u8]) -> Option<&File> {
+        self.snapshot.as_ref()?.files.iter().find(|old| old.path.as_slice() == path)
+    }
+
+    /// A file's earlier version: of the same path, or, where the server gave it another name, the only one of its role
+    /// whose path is gone.
+    pub fn version(&self, file: &CapturedFile) -> Option<&File> {
+        let is_left = |old: &&File| {
+            old.role == file.role && self.capture.files.iter().all(|other| other.path != old.path.as_slice())
+        };
+        match (self.file(&file.path), file.role) {
+            (Some(same), _) => Some(same),
+            (None, Role::Dump | Role::Base | Role::SingleAof) => {
+                let mut left = self.snapshot.as_ref()?.files.iter().filter(is_left);
+                left.next().filter(|_| left.next().is_none())
+            }
+            (None, Role::Incr | Role::Manifest | Role::History | Role::Other | Role::Config) => None,
+        }
+    }
+
+    /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
+    pub fn joint(&self, file: &CapturedFile) -> Option<Joint> {
+        self.snapshot.as_ref().and_then(|previous| Joint::of(previous, file))
+    }
+
+    /// The file of the previous snapshot that a captured one certainly still is, and what its content showed.
+    fn unchanged(
+        &self,
+        intake: &Intake<'_>,
+        captured: &CapturedFile,
+        stamp: &FileStamp,
+    ) -> Result<Option<(&File, Facts)>, RepositoryError> {
+        let is_it = |old: &&File| {
+            (old.kind, old.role, old.size) == (FileKind::File, captured.role, stamp.size()) && old.hash.is_some()
+        };
+        let Some(old) = self.file(&captured.path).filter(is_it).filter(|_| !self.read_all) else { return Ok(None) };
+        let (Some(recipe), Some(facts)) = (&old.recipe, self.session.seen(&captured.path, stamp)?) else {
+            return Ok(None);
+        };
+        Ok(intake.knows(recipe)?.then_some((old, facts)))
+    }
+}
+
+/// What the content of a file showed.
+pub(super) type Facts = BTreeMap<String, String>;
+
+/// A file of the snapshot, and what reading it showed.
+pub(super) struct StoredFile {
+    pub file: File,
+    pub facts: Facts,
+    /// Taken over from the previous snapshot.
+    pub unread: bool,
+    /// Whether the previous snapshot's AOF goes on in it.
+    pub continues: GoesOn,
+    /// For the next backup, where the file stood still.
+    pub seen: Option<SeenFile>,
+}
+
+/// Stores a file.
+pub(super) fn store_file(
+    repository: &Repository,
+    intake: &mut Intake<'_>,
+    captured: &CapturedFile,
+    earlier: &Earlier<'_>,
+    observer: &dyn Observer,
+) -> Result<StoredFile, OperationError> {
+    let file = describe(captured);
+    if captured.kind != FileKind::File {
+        return Ok(StoredFile {
+            file,
+            facts: BTreeMap::new(),
+            unread: false,
+            continues: GoesOn::default(),
+            seen: None,
+        });
+    }
+    let stamp = stamp(captured);
+    if let Some(stamp) = &stamp
+        && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
+    {
+        observer.advance(old.size);
+        let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
+        let File { size, hash, recipe, suspect, form, .. } = old.clone();
+        let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
+        let file = File { size, hash, recipe, suspect, form, ..file };
+        return Ok(StoredFile { file, facts, unread: true, continues, seen });
+    }
+    let (file, facts, continues) = read_file(repository, intake, captured, earlier, file, observer)?;
+    // The same stamp before and after, and all of the file: then these are its bytes.
+    let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
+    let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
+    Ok(StoredFile { file, facts, unread: false, continues, seen })
+}
+
+/// What tells whether a file is touched, where that can be told.
+fn stamp(captured: &CapturedFile) -> Option<FileStamp> {
+    let Content::Open { file, length } = &captured.content else { return None };
+    let stamp = FileStamp::of(file).ok().flatten()?;
+    length.is_none_or(|length| length == stamp.size()).then_some(stamp)
+}
+
+fn describe(captured: &CapturedFile) -> File {
+    File {
+        path: captured.path.clone().into(),
+        kind: captured.kind,
+        mode: captured.mode,
+        uid: captured.uid,
+        gid: captured.gid,
+        user: captured.user.clone(),
+        group: captured.group.clone(),
+        mtime: captured.mtime,
+        mtime_nanos: captured.mtime_nanos,
+        size: 0,
+        hash: None,
+        recipe: None,
+        target: match &captured.content {
+            Content::Link(target) => Some(target.clone().into()),
+            Content::None | Content::Bytes(_) | Content::Open { .. } => None,
+        },
+        role: captured.role,
+        suspect: None,
+        form: None,
+    }
+}
+
+/// Under which word of the snapshot's facts stands what reading a file showed.
+pub(super) fn prefix(role: Role) -> &'static str {
+    match role {
+        Role::Dump => "dump",
+        Role::Base => "base",
+        Role::Incr => "incr",
+        Role::SingleAof => "aof-file",
+        Role::Manifest => "manifest",
+        Role::Config => "config",
+        Role::Other | Role::History => "other",
+    }
+}
