@@ -7,7 +7,7 @@ use redkeep::operations::restore::server::Consent;
 
 use crate::restore_server::{Captured, Taken, Victim, refused, take_with};
 use crate::support::equality::Fingerprint;
-use crate::support::repository::{Hands, back_up, create, latest, memory};
+use crate::support::repository::{Hands, back_up, create, latest, local};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 fn kinds() -> impl Iterator<Item = ServerKind> {
@@ -32,10 +32,11 @@ pub fn commands(kind: ServerKind, config: &[&str], lines: &[&str]) -> Taken {
     }
     let held = Fingerprint::of(&server);
     server.stop();
-    let repository = create(memory(), &Hands::new(1));
+    let location = tempfile::tempdir().unwrap();
+    let repository = create(local(location.path()), &Hands::new(1));
     back_up(&repository, dir.path(), "commands").unwrap();
     let chosen = latest(&repository, "commands").unwrap();
-    Taken { repository, chosen, held }
+    Taken { repository, chosen, held, location }
 }
 
 /// The dry run says the same as the restore.

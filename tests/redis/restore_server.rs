@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::equality::{Fingerprint, KeyState, Place};
 use crate::support::keyspace::Keyspace;
-use crate::support::repository::{Hands, back_up, create, latest, memory};
+use crate::support::repository::{Hands, back_up, create, latest, local};
 use crate::support::server::{Info, RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// A snapshot of a server's directory, and what the server held.
@@ -22,6 +22,8 @@ pub struct Taken {
     pub repository: Repository,
     pub chosen: Chosen,
     pub held: Fingerprint,
+    /// Where the repository is.
+    pub location: TempDir,
 }
 
 /// In which form a dataset is captured.
@@ -61,10 +63,11 @@ pub fn take_with(kind: ServerKind, captured: Captured, extra: &[&str], fill: imp
         Captured::Dump => server.stop_saving(),
         Captured::Aof => server.stop(),
     }
-    let repository = create(memory(), &Hands::new(1));
+    let location = tempfile::tempdir().unwrap();
+    let repository = create(local(location.path()), &Hands::new(1));
     back_up(&repository, dir.path(), "sessions").unwrap();
     let chosen = latest(&repository, "sessions").unwrap();
-    Taken { repository, chosen, held }
+    Taken { repository, chosen, held, location }
 }
 
 /// A server that is restored into, and holds something else. Started by redkeep, it is no child of this process.
