@@ -31,10 +31,14 @@ pub struct Seen {
     pub by_backup: bool,
 }
 
-/// Everything that is asked of a damaged copy, by every host. Answers with how many files are lost.
+/// Everything that is asked of a damaged copy: of damage in a frame by every host, of other damage by one of them, another
+/// in each cell, or by every one with REDKEEP_TEST_LONG. Answers with how many files are lost.
 pub fn examine(sample: &Sample, label: &str, changes: &Changes, seen: Seen) -> usize {
     let mut lost = 0;
-    for host in [Host::Stranger, Host::Kept, Host::Stale] {
+    let hosts = [Host::Stranger, Host::Kept, Host::Stale];
+    let turn = label.bytes().map(usize::from).sum::<usize>() % hosts.len();
+    let all = label.contains("in a frame") || std::env::var_os("REDKEEP_TEST_LONG").is_some();
+    for host in hosts.into_iter().enumerate().filter(|(at, _)| all || *at == turn).map(|(_, host)| host) {
         let label = format!("{label}, {host:?}");
         let case = Case { sample, label: &label, changes };
         lost = case.reads(&sample.cell(host, changes), seen);
