@@ -17,15 +17,23 @@ pub enum Method {
     Zstd = 1,
     /// One delta for each chunk.
     Delta = 2,
+    /// One delta of copies and insertions for each chunk, in one zstd frame.
+    Copies = 3,
 }
 
 impl Method {
+    /// Whether its chunks are deltas.
+    pub fn has_deltas(self) -> bool {
+        matches!(self, Method::Delta | Method::Copies)
+    }
+
     /// FRAME-3: a method nobody defined is refused.
     pub fn from_number(number: u8) -> Result<Method, Malformed> {
         match number {
             0 => Ok(Method::Plain),
             1 => Ok(Method::Zstd),
             2 => Ok(Method::Delta),
+            3 => Ok(Method::Copies),
             other => Err(Malformed::new("frame", format!("unknown method {other}"))),
         }
     }
@@ -38,7 +46,7 @@ mod tests {
     /// FRAME-3
     #[test]
     fn an_unknown_method_is_refused() {
-        assert_eq!(Method::from_number(2), Ok(Method::Delta));
-        assert!(Method::from_number(3).is_err());
+        assert_eq!(Method::from_number(3), Ok(Method::Copies));
+        assert!(Method::from_number(4).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! bytes from outside, checks lengths before it allocates, and fails with [`Malformed`].
 
 mod bytes;
+pub mod columns;
+pub mod copies;
 pub mod counts;
 pub mod databases;
 pub mod form;

@@ -121,8 +121,7 @@ fn encode_chunk(out: &mut Vec<u8>, chunk: &ChunkRow) {
     out.extend_from_slice(&chunk.id.0);
     put_varint(out, u64::from(chunk.length));
     if let Some(delta) = &chunk.delta {
-        put_varint(out, u64::from(delta.length));
-        out.push(delta.bases.len() as u8);
+        put_varint(out, 2 * u64::from(delta.length) + u64::from(delta.bases.len() > 1));
         delta.bases.iter().for_each(|base| out.extend_from_slice(base));
     }
 }
@@ -150,7 +149,7 @@ fn decode_frame(reader: &mut Reader<'_>) -> Result<FrameRow, Malformed> {
     let fills = frame.plaintext() + SEAL_OVERHEAD as u64 == u64::from(sealed);
     match method {
         Method::Plain | Method::Delta if !fills => Err(reader.malformed("chunks do not fill their frame")),
-        Method::Plain | Method::Delta | Method::Zstd => Ok(frame),
+        Method::Plain | Method::Delta | Method::Zstd | Method::Copies => Ok(frame),
     }
 }
 
@@ -160,15 +159,15 @@ fn decode_chunk(reader: &mut Reader<'_>, method: Method) -> Result<ChunkRow, Mal
     if length == 0 {
         return Err(reader.malformed("a chunk without bytes"));
     }
-    if method != Method::Delta {
+    if !method.has_deltas() {
         return Ok(ChunkRow { id, length, delta: None });
     }
-    let delta_length = reader.varint_max("length of a delta", FRAME_MAX)? as u32;
-    let count = reader.u8()?;
-    if delta_length == 0 || !(1..=2).contains(&count) {
-        return Err(reader.malformed("a delta without bytes, or not with one or two bases"));
+    let told = reader.varint_max("length of a delta, doubled", 2 * FRAME_MAX + 1)?;
+    let delta_length = (told >> 1) as u32;
+    if delta_length == 0 {
+        return Err(reader.malformed("a delta without bytes"));
     }
-    let bases = (0..count).map(|_| reader.array()).collect::<Result<_, _>>()?;
+    let bases = (0..=told & 1).map(|_| reader.array()).collect::<Result<_, _>>()?;
     Ok(ChunkRow { id, length, delta: Some(DeltaRow { length: delta_length, bases }) })
 }
 
@@ -225,6 +224,7 @@ mod tests {
                     sealed: 60,
                     chunks: vec![delta(4, 9, &[[1; 8]]), delta(5, 9, &[[1; 8], [2; 8]])],
                 },
+                FrameRow { method: Method::Copies, sealed: 45, chunks: vec![delta(6, 9, &[[1; 8]])] },
             ],
         }
     }
@@ -233,13 +233,13 @@ mod tests {
     #[test]
     fn a_footer_comes_back_as_written_and_offsets_follow_from_lengths() {
         assert_eq!(Footer::decode(&footer().encode()), Ok(footer()));
-        assert_eq!(footer().frame_offsets().collect::<Vec<_>>(), [64, 564, 611]);
+        assert_eq!(footer().frame_offsets().collect::<Vec<_>>(), [64, 564, 611, 671]);
     }
 
     /// PACK-1
     #[test]
     fn parts_that_do_not_fill_the_pack_are_refused() {
-        let size = 64 + 500 + 47 + 60 + 3 + 200 + 16;
+        let size = 64 + 500 + 47 + 60 + 45 + 3 + 200 + 16;
         assert_eq!(footer().check_size(size, 200), Ok(()));
         assert!(footer().check_size(size + 1, 200).is_err());
     }
@@ -255,8 +255,9 @@ mod tests {
             plain(vec![chunk(1, 5)], 46),
             plain(vec![chunk(1, CHUNK_MAX as u32 + 1)], 1_048_617),
             with(FrameRow { method: Method::Zstd, sealed: 99, chunks: (0..5).map(|i| chunk(i, 1 << 20)).collect() }),
-            with(FrameRow { method: Method::Delta, sealed: 50, chunks: vec![delta(1, 5, &[])] }),
-            with(FrameRow { method: Method::Delta, sealed: 50, chunks: vec![delta(1, 5, &[[1; 8]; 3])] }),
+            with(FrameRow { method: Method::Delta, sealed: 51, chunks: vec![delta(1, 5, &[[1; 8]])] }),
+            with(FrameRow { method: Method::Copies, sealed: 50, chunks: vec![delta(1, 0, &[[1; 8]])] }),
+            with(FrameRow { method: Method::Copies, sealed: 40, chunks: vec![delta(1, 5, &[[1; 8]])] }),
         ];
         for footer in bad {
             assert!(Footer::decode(&footer.encode()).is_err(), "{footer:?}");

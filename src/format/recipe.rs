@@ -17,6 +17,57 @@ pub const CANONICAL_RDB: u64 = 1;
 /// Role of the one stream of an opaque part.
 pub const ROLE_CONTENT: u64 = 0;
 
+/// What a stream of a canonical part holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnRole {
+    /// What stands between records: databases, functions, other metadata.
+    Events = 1,
+    /// Opcodes before records.
+    Shapes = 2,
+    /// Records in the order of their keys.
+    Buckets = 3,
+    /// In which order they stood in the file.
+    Order = 4,
+    /// How long each was there.
+    Lengths = 5,
+    /// Strings too long for a bucket.
+    LargeStrings = 6,
+    /// Elements of collections too long for a bucket.
+    LargeCollections = 7,
+    /// Last accesses.
+    Idle = 8,
+    /// Frequencies of access.
+    Frequencies = 9,
+    /// Strings that were written otherwise than a server writes them.
+    Forms = 10,
+}
+
+impl ColumnRole {
+    /// All of them.
+    pub const ALL: [ColumnRole; 10] = [
+        ColumnRole::Events,
+        ColumnRole::Shapes,
+        ColumnRole::Buckets,
+        ColumnRole::Order,
+        ColumnRole::Lengths,
+        ColumnRole::LargeStrings,
+        ColumnRole::LargeCollections,
+        ColumnRole::Idle,
+        ColumnRole::Frequencies,
+        ColumnRole::Forms,
+    ];
+
+    /// The role with a number.
+    pub fn from_number(number: u64) -> Option<ColumnRole> {
+        ColumnRole::ALL.into_iter().find(|role| *role as u64 == number)
+    }
+
+    /// Whether its lists carry labels.
+    pub fn is_labelled(self) -> bool {
+        matches!(self, ColumnRole::Buckets | ColumnRole::LargeCollections)
+    }
+}
+
 /// A sequence of bytes stored as chunks.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
@@ -90,7 +141,29 @@ impl Part {
             }
             (OPAQUE, Some(stream)) if stream.length == self.length && self.streams.len() == 1 => Ok(stream),
             (OPAQUE, _) => Err(Malformed::new("recipe", "an opaque part whose stream does not fit it")),
+            (CANONICAL_RDB, _) => {
+                self.check_canonical()?;
+                Err(Malformed::new("recipe", "method 1 needs a newer redkeep"))
+            }
             (method, _) => Err(Malformed::new("recipe", format!("method {method} needs a newer redkeep"))),
+        }
+    }
+
+    /// RECIPE-7: a canonical part has its buckets, labels where they belong, and no stream that nobody defined.
+    pub fn check_canonical(&self) -> Result<(), Malformed> {
+        let malformed = |why: String| Err(Malformed::new("recipe", why));
+        for (role, stream) in &self.streams {
+            match ColumnRole::from_number(*role) {
+                None => return malformed(format!("stream {role} of a canonical part needs a newer redkeep")),
+                Some(of) if of.is_labelled() != stream.has_labels() => {
+                    return malformed(format!("stream {role} of a canonical part has labels or lacks them"));
+                }
+                Some(_) => {}
+            }
+        }
+        match self.streams.contains_key(&(ColumnRole::Buckets as u64)) && self.parameters.is_some() {
+            true => Ok(()),
+            false => malformed("a canonical part without buckets or parameters".into()),
         }
     }
 }
@@ -135,7 +208,35 @@ mod tests {
         assert!(Part { length: 6, ..Part::opaque(stream(5)) }.content().is_err());
         let told = Part { parameters: Some(Vec::new()), ..Part::opaque(stream(5)) };
         assert!(told.content().is_err());
-        let later = Part { method: CANONICAL_RDB, ..Part::opaque(stream(5)) };
-        assert_eq!(later.content().map_err(|e| e.why), Err("method 1 needs a newer redkeep".into()));
+        let later = Part { method: 7, ..Part::opaque(stream(5)) };
+        assert_eq!(later.content().map_err(|e| e.why), Err("method 7 needs a newer redkeep".into()));
+    }
+
+    /// RECIPE-4, RECIPE-7
+    #[test]
+    fn a_canonical_part_with_streams_that_nobody_defined_is_refused_by_their_number() {
+        let of = |role: ColumnRole| Stream { labelled: role.is_labelled().then_some(true), ..stream(1) };
+        let streams = ColumnRole::ALL.into_iter().map(|role| (role as u64, of(role))).collect();
+        let part = Part { method: CANONICAL_RDB, length: 9, streams, parameters: Some(vec![1]) };
+        assert_eq!(part.check_canonical(), Ok(()));
+        assert_eq!(part.content().map_err(|e| e.why), Err("method 1 needs a newer redkeep".into()));
+        let refused = |change: &dyn Fn(&mut Part)| {
+            let mut other = part.clone();
+            change(&mut other);
+            other.content().unwrap_err().why
+        };
+        for unknown in [0, 11] {
+            let why = refused(&|part| drop(part.streams.insert(unknown, stream(1))));
+            assert_eq!(why, format!("stream {unknown} of a canonical part needs a newer redkeep"));
+        }
+        for without in [&|part: &mut Part| drop(part.streams.remove(&3)), &|part: &mut Part| part.parameters = None]
+            as [&dyn Fn(&mut Part); 2]
+        {
+            assert_eq!(refused(without), "a canonical part without buckets or parameters");
+        }
+        for (role, labelled) in [(3, None), (4, Some(true)), (7, Some(false))] {
+            let why = refused(&|part| drop(part.streams.insert(role, Stream { labelled, ..stream(1) })));
+            assert_eq!(why, format!("stream {role} of a canonical part has labels or lacks them"));
+        }
     }
 }

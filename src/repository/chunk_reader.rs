@@ -16,7 +16,8 @@ use super::runs::runs;
 use super::stream::walk;
 use super::{Repository, lock, object_name};
 use crate::compress::undelta;
-use crate::format::frame::BasePrefix;
+use crate::format::copies::apply_copies;
+use crate::format::frame::{BasePrefix, Method};
 use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, FRAME_MAX};
 use crate::format::list::ListEntry;
 use crate::format::object::Name;
@@ -260,12 +261,19 @@ impl<'r> ChunkReader<'r> {
     }
 
     /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole.
-    pub(super) fn undelta(&self, bases: &[BasePrefix], delta: &[u8], length: u32) -> Result<Vec<u8>, RepositoryError> {
+    pub(super) fn undelta(
+        &self,
+        method: Method,
+        bases: &[BasePrefix],
+        delta: &[u8],
+        length: u32,
+    ) -> Result<Vec<u8>, RepositoryError> {
         let no_base = || RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()));
         let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
         let (plaintexts, ..) = search(|budget| self.bases(bases, budget, no_base, too_far))?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
-        undelta(&prefix, delta, length as usize).map_err(|error| RepositoryError::damaged("a delta", error))
+        decode_delta(method, &prefix, delta, length as usize)
+            .map_err(|error| RepositoryError::damaged("a delta", error))
     }
 
     /// Every place is tried: damage in one is not yet a loss.
@@ -323,7 +331,7 @@ impl<'r> ChunkReader<'r> {
         let (plaintexts, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
         let length = place.length.min(CHUNK_MAX as u32) as usize;
-        let bytes = undelta(&prefix, delta, length).map_err(|error| place.fault(error))?;
+        let bytes = decode_delta(place.method, &prefix, delta, length).map_err(|error| place.fault(error))?;
         Ok(Decoded { bytes: Arc::new(bytes), depth, closure })
     }
 
@@ -393,6 +401,14 @@ impl<'r> ChunkReader<'r> {
     }
 }
 
+/// A delta's plaintext, as the method of its frame wants it.
+fn decode_delta(method: Method, bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
+    match method {
+        Method::Copies => Ok(apply_copies(bases, delta, length)?),
+        Method::Plain | Method::Zstd | Method::Delta => Ok(undelta(bases, delta, length)?),
+    }
+}
+
 /// Why a delta is not followed to its bases.
 fn is_too_far(error: &RepositoryError) -> bool {
     matches!(error, RepositoryError::Damaged { source: Fault::Bases(why), .. } if why == TOO_FAR)
@@ -401,9 +417,9 @@ fn is_too_far(error: &RepositoryError) -> bool {
 const TOO_FAR: &str = "in a circle, or deeper than allowed";
 
 impl ChunkPlace {
-    /// Bytes its frame takes in a cache: deltas stay as they are.
+    /// Bytes its frame takes in a cache.
     fn kept(&self) -> usize {
-        if self.delta.is_some() { self.sealed as usize } else { self.frame_plaintext as usize }
+        self.frame_plaintext as usize
     }
 
     /// Damage at this place, naming pack, offset and chunk.

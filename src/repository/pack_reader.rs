@@ -9,9 +9,9 @@ use crate::crypto::seal::Sealer;
 use crate::format::frame::{BasePrefix, Method};
 use crate::format::index::IndexedPack;
 use crate::format::object::{Kind, Name};
-use crate::format::pack::{Footer, FrameRow, TRAILER, decode_trailer};
+use crate::format::pack::{ChunkRow, Footer, FrameRow, TRAILER, decode_trailer};
 use crate::format::sealing::{FOOTER, HEADER, Header};
-use crate::format::{ChunkId, Malformed, ObjectHash};
+use crate::format::{Malformed, ObjectHash};
 
 /// Opens frames of one pack.
 pub struct PackReader<'k> {
@@ -47,13 +47,12 @@ impl<'k> PackReader<'k> {
         Ok(footer)
     }
 
-    /// The plaintext of a sealed frame: decoded chunks, or the deltas of a delta frame. `length` is that of all its
-    /// chunks decoded.
+    /// The plaintext of a sealed frame: decoded chunks, or the deltas of a delta frame. `length` is that of all of them.
     pub fn frame(&self, ordinal: u32, method: Method, sealed: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
         let aad = self.header.aad(&self.name, ordinal, sealed.len());
         let body = self.sealer.open(&aad, sealed)?;
         match method {
-            Method::Zstd => Ok(Decompressor::default().whole(&body, length)?),
+            Method::Zstd | Method::Copies => Ok(Decompressor::default().whole(&body, length)?),
             Method::Plain if body.len() != length => {
                 Err(Malformed::new("frame", format!("{} bytes instead of {length}", body.len())).into())
             }
@@ -73,7 +72,7 @@ impl<'k> PackReader<'k> {
             match &chunk.delta {
                 None => self.keyring.check_chunk(chunk.id, bytes)?,
                 Some(delta) => {
-                    if let Some(plaintext) = bases(chunk.id, &delta.bases, bytes, chunk.length)? {
+                    if let Some(plaintext) = bases(row.method, chunk, &delta.bases, bytes)? {
                         self.keyring.check_chunk(chunk.id, &plaintext)?;
                     }
                 }
@@ -83,9 +82,9 @@ impl<'k> PackReader<'k> {
     }
 }
 
-/// Decodes a delta: chunk, its bases, the delta, the promised length. `None`: these very bytes were decoded before, to
-/// this chunk.
-pub type Bases<'a> = dyn Fn(ChunkId, &[BasePrefix], &[u8], u32) -> Result<Option<Vec<u8>>, Fault> + Sync + 'a;
+/// Decodes a delta: the method of its frame, its chunk, the bases, the delta. `None`: these very bytes were decoded before,
+/// to this chunk.
+pub type Bases<'a> = dyn Fn(Method, &ChunkRow, &[BasePrefix], &[u8]) -> Result<Option<Vec<u8>>, Fault> + Sync + 'a;
 
 /// Length of the sealed footer of a pack of `size` bytes, from its last bytes.
 pub fn footer_length(trailer: &[u8], size: u64) -> Result<u32, Fault> {
@@ -135,7 +134,6 @@ mod tests {
     use crate::compress::Compressor;
     use crate::format::Id16;
     use crate::format::keys::Bag;
-    use crate::format::pack::ChunkRow;
     use crate::format::summary::Holds;
 
     fn keyring() -> Keyring {
@@ -143,7 +141,7 @@ mod tests {
         Keyring::new(Id16([9; 16]), bag)
     }
 
-    fn no_bases(_: ChunkId, _: &[BasePrefix], _: &[u8], _: u32) -> Result<Option<Vec<u8>>, Fault> {
+    fn no_bases(_: Method, _: &ChunkRow, _: &[BasePrefix], _: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         Err(Fault::Bases("none here".into()))
     }
 
@@ -151,7 +149,7 @@ mod tests {
         let plaintext = chunks.concat();
         let bytes = match method {
             Method::Zstd => Compressor::new(3).unwrap().whole(&plaintext).unwrap(),
-            Method::Plain | Method::Delta => plaintext,
+            Method::Plain | Method::Delta | Method::Copies => plaintext,
         };
         let rows = chunks.iter().map(|c| ChunkRow { id: keyring.chunk_id(c), length: c.len() as u32, delta: None });
         FrameBody { method, bytes, chunks: rows.collect(), holds: Holds::Opaque, proofs: Vec::new() }

@@ -78,7 +78,7 @@ impl PackWriter {
         let sealed = frame.bytes.len() + SEAL_OVERHEAD;
         let aad = self.header.aad(&self.name_for_aad(), self.footer.frames.len() as u32, sealed);
         self.sealer.seal(Some(self.footer.frames.len() as u32), &aad, &frame.bytes, &mut self.bytes);
-        let row = if frame.method == Method::Delta { DELTA_ROW } else { CHUNK_ROW };
+        let row = if frame.method.has_deltas() { DELTA_ROW } else { CHUNK_ROW };
         self.footer_len += FRAME_ROW + row * frame.chunks.len();
         self.proofs.extend(frame.chunks.iter().map(|chunk| chunk.id).zip(frame.proofs));
         self.footer.frames.push(FrameRow { method: frame.method, sealed: sealed as u32, chunks: frame.chunks });

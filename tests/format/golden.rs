@@ -1,7 +1,7 @@
 //! Repositories of each format version, kept as they were written: every later redkeep reads them.
 //!
 //! `v0` holds two snapshots that redkeep took of a server's directory, and a third by a writer of its own, with deltas of
-//! one and two bases, padding, labels, two levels of lists, a tombstone, a forgotten record and a ledger. `v0-swept` was written by
+//! both kinds and of one and two bases, padding, labels, two levels of lists, a tombstone, a forgotten record and a ledger. `v0-swept` was written by
 //! redkeep alone: five days with deltas, two of them and eight hours forgotten, swept and folded, a rotation of the keys between, so that objects
 //! of two epochs stand in it, and the note of a check. `v0-condemned` was written by redkeep alone: six days, three of them
 //! forgotten; one condemnation still waits, another is buried, one of its two packs deleted, and there the sweep died; a

@@ -29,7 +29,7 @@ fn texts() -> [Vec<u8>; 3] {
     [first, second, third]
 }
 
-/// Writes the sample: two packs, deltas of one and two bases, a labelled stream, a list of two levels.
+/// Writes the sample: two packs, deltas of both kinds, of one and of two bases, a labelled stream, a list of two levels.
 pub fn sample(root: &Path) -> MiniWriter {
     let writer = MiniWriter::create(root.to_path_buf());
     let [first, second, third] = texts();
@@ -41,7 +41,7 @@ pub fn sample(root: &Path) -> MiniWriter {
         writer.whole(1, &[right, &upper]),
         writer.deltas(&[(&[&first], &second)]),
     ]);
-    let later = writer.pack(&[writer.deltas(&[(&[&second, &first], &third)])]);
+    let later = writer.pack(&[writer.copies(&[(&[&second, &first], &third)])]);
     writer.index(&[earlier.clone(), later]);
     writer.index(&[earlier]);
     let all = contents();

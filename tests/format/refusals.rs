@@ -54,7 +54,7 @@ fn footers_that_break_a_rule_are_refused() {
     footer_refused("leftover", |_, table| table.push(0));
     footer_refused("do not fill", |_, table| table[0] = 4);
     footer_refused("too early", |_, table| table[1] = 2);
-    footer_refused("unknown frame method 3", |_, table| table[2] = 3);
+    footer_refused("unknown frame method 4", |_, table| table[2] = 4);
     footer_refused("holds chunks of", |_, table| table[3] -= 1);
     footer_refused("without chunks", |_, table| table[4] = 0);
     footer_refused("a chunk of 0 bytes", |_, table| table[21] = 0);

@@ -176,6 +176,10 @@ impl SecondReader {
         let mut content = Vec::new();
         for part in recipe {
             // RECIPE-4, RECIPE-5
+            if part.method == 1 {
+                // RECIPE-7
+                part.check_canonical()?;
+            }
             if part.method != 0 {
                 let name = if part.method == 1 { "canonical RDB" } else { "unknown" };
                 return Err(format!("rebuilding method {} ({name}) is not supported", part.method));

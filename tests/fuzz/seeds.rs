@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redkeep::compress::{Compressor, DeltaCompressor};
+use redkeep::format::copies::Copies;
 use redkeep::format::keys::EpochRecord;
 use redkeep::format::session::Burial;
 use redkeep::format::{Id16, ObjectHash, UnixMillis, recovery};
@@ -50,6 +51,13 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
             let base = &text()[..64];
             let delta = DeltaCompressor::new(3).unwrap().delta(base, &text()[10..100]).unwrap();
             vec![[base, &delta].concat()]
+        }
+        "copies" => {
+            let mut copies = Copies::default();
+            copies.insert(&text()[70..75]);
+            copies.copy(3, 9);
+            copies.copy(40, 5);
+            vec![[&text()[..64], &copies.finish()].concat()]
         }
         "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
         "lzf" => {

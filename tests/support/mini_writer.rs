@@ -149,6 +149,31 @@ pub fn zstd(plaintext: &[u8]) -> Vec<u8> {
 }
 
 /// A delta: a zstd frame without its magic number.
+/// A delta of copies and insertions: what begins with 16 bytes that the bases have is copied as far as it goes.
+pub fn copies(bases: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    let (mut steps, mut literals, mut at, mut inserted, mut end) = (Vec::new(), Vec::new(), 0, 0, 0i64);
+    while at < plaintext.len() {
+        let window = plaintext.get(at..at + 16);
+        match window.and_then(|window| bases.windows(16).position(|other| other == window)) {
+            Some(place) => {
+                let same = bases[place..].iter().zip(&plaintext[at..]).take_while(|(one, other)| one == other).count();
+                let distance = place as i64 - end;
+                let zigzag = if distance < 0 { (-distance) as u64 * 2 - 1 } else { distance as u64 * 2 };
+                steps.extend([varint(inserted), varint(same as u64), varint(zigzag)].concat());
+                (at, inserted, end) = (at + same, 0, (place + same) as i64);
+            }
+            None => {
+                literals.push(plaintext[at]);
+                (at, inserted) = (at + 1, inserted + 1);
+            }
+        }
+    }
+    if inserted > 0 {
+        steps.extend([varint(inserted), varint(0)].concat());
+    }
+    [varint(steps.len() as u64), steps, literals].concat()
+}
+
 pub fn delta(prefix: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
     let mut context = zstd_safe::CCtx::create();
@@ -175,8 +200,7 @@ pub fn footer(padding: u64, frames: &[MiniFrame]) -> Vec<u8> {
             bytes.extend(chunk.id);
             bytes.extend(varint(chunk.length));
             if let Some((length, bases)) = &chunk.delta {
-                bytes.extend(varint(*length));
-                bytes.push(bases.len() as u8);
+                bytes.extend(varint(2 * *length + u64::from(bases.len() == 2)));
                 bytes.extend(bases.concat());
             }
         }
@@ -346,6 +370,20 @@ impl MiniWriter {
             frame.chunks.push(MiniChunk { id: self.id(chunk), length: chunk.len() as u64, delta: delta_row });
             frame.plaintext.extend(delta);
         }
+        frame
+    }
+
+    /// A frame of deltas of copies and insertions, compressed together.
+    pub fn copies(&self, deltas: &[(&[&[u8]], &[u8])]) -> MiniFrame {
+        let mut frame = MiniFrame { method: 3, plaintext: Vec::new(), chunks: Vec::new() };
+        for (bases, chunk) in deltas {
+            let delta = copies(&bases.concat(), chunk);
+            let names = bases.iter().map(|base| self.id(base)[..8].try_into().unwrap()).collect();
+            let delta_row = Some((delta.len() as u64, names));
+            frame.chunks.push(MiniChunk { id: self.id(chunk), length: chunk.len() as u64, delta: delta_row });
+            frame.plaintext.extend(delta);
+        }
+        frame.plaintext = zstd(&frame.plaintext);
         frame
     }
 

@@ -8,8 +8,9 @@ use crate::format::index::IndexedPack;
 use crate::format::limits::PACK_MAX;
 use crate::format::note::{Body, Read};
 use crate::format::object::Name;
+use crate::format::pack::ChunkRow;
 use crate::format::sealing::Header;
-use crate::format::{ChunkId, Malformed, ObjectHash, UnixMillis};
+use crate::format::{Malformed, ObjectHash, UnixMillis};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::{Fault, RepositoryError, one_line};
 use crate::repository::notes::PackHistory;
@@ -127,8 +128,11 @@ impl Repository {
         let reader = ChunkReader::new(self);
         let epoch = Header::decode(&object).map_or(0, |(header, _)| header.epoch);
         let keyring = self.keyring_for(epoch)?;
-        let bases = |_: ChunkId, bases: &[_], delta: &[u8], length| {
-            reader.undelta(bases, delta, length).map(Some).map_err(|error| Fault::Bases(error.to_string()))
+        let bases = |method, chunk: &ChunkRow, bases: &[_], delta: &[u8]| {
+            reader
+                .undelta(method, bases, delta, chunk.length)
+                .map(Some)
+                .map_err(|error| Fault::Bases(error.to_string()))
         };
         let found = check_pack(&keyring, pack, &object, &bases).map_err(damaged)?;
         // What the index claims of a pack has to be what the pack says itself.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::compressing::Compressed;
-use crate::format::ChunkId;
-use crate::format::frame::BasePrefix;
+use crate::format::frame::{BasePrefix, Method};
 use crate::format::limits::FOOTER_MAX;
 use crate::format::object::Name;
+use crate::format::pack::ChunkRow;
 use crate::format::sealing::SEAL_OVERHEAD;
 use crate::format::summary::{New, News};
 use crate::repository::chunk_reader::ChunkReader;
@@ -94,11 +94,15 @@ pub(super) fn check_packs(
 ) -> Result<(), RepositoryError> {
     for pack in from {
         let name = Name::Pack(pack.indexed.pack);
-        let bases = |id: ChunkId, bases: &[BasePrefix], delta: &[u8], length| match pack.proofs.get(&id) {
-            Some(proof) if blake3::hash(delta) == *proof => Ok(None),
-            Some(_) => Err(Fault::WrongChunk(id)),
-            None => reader.undelta(bases, delta, length).map(Some).map_err(|error| Fault::Bases(one_line(&error))),
-        };
+        let bases =
+            |method: Method, chunk: &ChunkRow, bases: &[BasePrefix], delta: &[u8]| match pack.proofs.get(&chunk.id) {
+                Some(proof) if blake3::hash(delta) == *proof => Ok(None),
+                Some(_) => Err(Fault::WrongChunk(chunk.id)),
+                None => reader
+                    .undelta(method, bases, delta, chunk.length)
+                    .map(Some)
+                    .map_err(|error| Fault::Bases(one_line(&error))),
+            };
         let checked = check_parts(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
         let checked =
             checked.map_err(|fault| RepositoryError::damaged(format!("{name} (before it was stored)"), fault))?;

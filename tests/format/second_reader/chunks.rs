@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::bytes::{Cursor, Outcome, hex, read};
 use super::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, LABEL_MAX, PACK_MAX};
-use super::pack::{Chunk, DELTA, Frame, PLAIN, Pack};
+use super::pack::{COPIES, Chunk, DELTA, Frame, PLAIN, Pack};
 use super::seal::{Header, Keys, PACK, keyed};
 use super::snapshot::Stream;
 use zstd_safe::{DParameter, FrameFormat, InBuffer, OutBuffer};
@@ -70,6 +70,35 @@ fn undelta(delta: &[u8], prefix: &[u8], length: u64) -> Outcome<Vec<u8>> {
         true => Ok(plaintext),
         false => Err("not one delta of this length".into()),
     }
+}
+
+/// Carries out the steps of a delta of copies and insertions (DELTA-7).
+fn copied(delta: &[u8], bases: &[u8], length: u64) -> Outcome<Vec<u8>> {
+    let mut cursor = Cursor::new(delta);
+    let count = cursor.varint()?;
+    let mut steps = Cursor::new(cursor.take(count)?);
+    let (mut plaintext, mut end) = (Vec::new(), 0i128);
+    while !steps.is_empty() {
+        let (insert, copy) = (steps.varint()?, steps.varint()?);
+        if insert.checked_add(copy).is_none_or(|more| more == 0 || more > length - plaintext.len() as u64) {
+            return Err(format!("a step of {insert} and {copy} bytes"));
+        }
+        plaintext.extend(cursor.take(insert)?);
+        if copy == 0 && steps.is_empty() {
+            break;
+        }
+        if copy == 0 {
+            return Err("a step without a copy before the last".into());
+        }
+        let distance = i128::from(steps.varint()?);
+        let place = end + if distance % 2 == 0 { distance / 2 } else { -(distance / 2) - 1 };
+        end = place + i128::from(copy);
+        let range = usize::try_from(place).ok().zip(usize::try_from(end).ok());
+        let bytes = range.and_then(|(place, end)| bases.get(place..end)).ok_or("a copy from outside the bases")?;
+        plaintext.extend(bytes);
+    }
+    cursor.finish()?;
+    if plaintext.len() as u64 == length { Ok(plaintext) } else { Err("not one delta of this length".into()) }
 }
 
 fn told(code: usize) -> String {
@@ -213,7 +242,7 @@ impl Chunks {
         }
         self.measure(id, path)?;
         let mut places = self.places(id)?.to_vec();
-        places.sort_by_key(|place| self.at(*place).is_ok_and(|(frame, _)| frame.method == DELTA));
+        places.sort_by_key(|place| self.at(*place).is_ok_and(|(_, chunk)| !chunk.bases.is_empty()));
         path.push(*id);
         let mut refusal = String::new();
         for place in places {
@@ -248,9 +277,11 @@ impl Chunks {
             let right = plaintext.len() as u64 == chunk.length && keyed(&keys.chunk_id, &plaintext)[..16] == chunk.id;
             if right { Ok(plaintext) } else { Err("its bytes are not what its id says".to_string()) }
         };
-        if frame.method != DELTA {
-            return checked(stored.to_vec());
-        }
+        let apply = match frame.method {
+            DELTA => undelta,
+            COPIES => copied,
+            _ => return checked(stored.to_vec()),
+        };
         self.measure_place(place, path)?;
         let mut refusal = String::new();
         // DELTA-1: the bases in the order given. DELTA-2: all that a name may mean, until the id agrees.
@@ -268,7 +299,7 @@ impl Chunks {
             prefixes = longer;
         }
         for prefix in prefixes {
-            match undelta(stored, &prefix, chunk.length).and_then(checked) {
+            match apply(stored, &prefix, chunk.length).and_then(checked) {
                 Ok(plaintext) => return Ok(plaintext),
                 Err(error) => refusal = error,
             }
@@ -293,7 +324,7 @@ impl Chunks {
             keys.open_part(&header, "", ordinal, &sealed).map_err(|error| format!("frame {place}: {error}"))?;
         let bytes = Rc::new(match frame.method {
             PLAIN | DELTA => opened,
-            _ => unzstd(&opened, frame.decoded)?,
+            _ => unzstd(&opened, frame.stored)?,
         });
         if kept.len() == FRAMES_KEPT {
             kept.remove(0);

@@ -10,6 +10,7 @@ const FOOTER_ORDINAL: u32 = 0xffff_ffff;
 pub(super) const PLAIN: u8 = 0;
 pub(super) const ZSTD: u8 = 1;
 pub(super) const DELTA: u8 = 2;
+pub(super) const COPIES: u8 = 3;
 
 /// A pack as its footer describes it.
 #[derive(PartialEq)]
@@ -18,13 +19,14 @@ pub(super) struct Pack {
     pub(super) frames: Vec<Frame>,
 }
 
-/// One sealed part; `offset` counts from the start of the object, `decoded` is the sum of the chunks' lengths.
+/// One sealed part; `offset` counts from the start of the object, `stored` is the sum of what its chunks take in it: of their lengths, or
+/// of those of their deltas.
 #[derive(PartialEq)]
 pub(super) struct Frame {
     pub(super) method: u8,
     pub(super) offset: u64,
     pub(super) sealed: u64,
-    pub(super) decoded: u64,
+    pub(super) stored: u64,
     pub(super) chunks: Vec<Chunk>,
 }
 
@@ -88,7 +90,7 @@ impl Frame {
     fn read(cursor: &mut Cursor<'_>, offset: u64) -> Outcome<Frame> {
         let method = cursor.u8()?;
         // FRAME-3
-        if ![PLAIN, ZSTD, DELTA].contains(&method) {
+        if ![PLAIN, ZSTD, DELTA, COPIES].contains(&method) {
             return Err(format!("unknown frame method {method}"));
         }
         let sealed = cursor.varint()?;
@@ -97,11 +99,10 @@ impl Frame {
         if count == 0 {
             return Err("a frame without chunks".into());
         }
-        let (mut chunks, mut decoded, mut stored) = (Vec::new(), 0, 0u64);
+        let (mut chunks, mut stored) = (Vec::new(), 0u64);
         for _ in 0..count {
             // PACK-5
             let chunk = Chunk::read(cursor, stored, method)?;
-            decoded += chunk.length;
             stored = stored.checked_add(chunk.stored).ok_or("deltas beyond 64 bits")?;
             // FRAME-1
             if stored > FRAME_MAX {
@@ -110,10 +111,10 @@ impl Frame {
             chunks.push(chunk);
         }
         let plaintext = sealed.checked_sub(SEAL_OVERHEAD).ok_or("a frame shorter than its seal")?;
-        if method != ZSTD && plaintext != stored {
+        if plaintext == 0 || ([PLAIN, DELTA].contains(&method) && plaintext != stored) {
             return Err(format!("a frame of {plaintext} bytes holds chunks of {stored}"));
         }
-        Ok(Frame { method, offset, sealed, decoded, chunks })
+        Ok(Frame { method, offset, sealed, stored, chunks })
     }
 }
 
@@ -126,13 +127,13 @@ impl Chunk {
             return Err(format!("a chunk of {length} bytes"));
         }
         let (mut stored, mut bases) = (length, Vec::new());
-        if method == DELTA {
-            stored = cursor.varint()?;
-            let count = cursor.u8()?;
-            if !(1..=2).contains(&count) {
-                return Err(format!("a delta with {count} bases"));
+        if [DELTA, COPIES].contains(&method) {
+            let told = cursor.varint()?;
+            stored = told / 2;
+            if stored == 0 {
+                return Err("a delta without bytes".into());
             }
-            for _ in 0..count {
+            for _ in 0..=told % 2 {
                 bases.push(cursor.array()?);
             }
         }

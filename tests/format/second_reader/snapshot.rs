@@ -243,6 +243,21 @@ impl FileView {
 }
 
 impl Part {
+    /// RECIPE-7
+    pub(super) fn check_canonical(&self) -> Outcome<()> {
+        for (role, stream) in &self.streams {
+            if !(1..=10).contains(role) || stream.labelled != [3, 7].contains(role) {
+                return Err(format!(
+                    "stream {role} of method 1 (canonical RDB) is not known, or not labelled as it should be"
+                ));
+            }
+        }
+        match self.streams.contains_key(&3) && self.parameters.is_some() {
+            true => Ok(()),
+            false => Err("a part of method 1 (canonical RDB) without buckets or parameters".into()),
+        }
+    }
+
     fn read(decoder: &mut Decoder<'_>) -> Outcome<Part> {
         let map = Map::read(decoder)?;
         Ok(Part {

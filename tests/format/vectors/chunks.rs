@@ -3,6 +3,7 @@
 use redkeep::chunker::{BucketCutter, Chunker, Sizes};
 use redkeep::compress::{Decompressor, undelta};
 use redkeep::crypto::keys::{self, Key};
+use redkeep::format::copies::apply_copies;
 use redkeep::format::frame::Method;
 use serde_json::json;
 
@@ -79,6 +80,7 @@ pub fn method(vector: &Vector) -> Result<(), String> {
         Method::Plain => "plain",
         Method::Zstd => "zstd",
         Method::Delta => "delta",
+        Method::Copies => "copies",
     };
     vector.answer(method.map(|method| json!({ "method": name(method) })))
 }
@@ -92,10 +94,20 @@ pub fn zstd(vector: &Vector) -> Result<(), String> {
 
 /// Decoding alone, and the id of what it yields.
 pub fn delta(vector: &Vector) -> Result<(), String> {
+    decoded(vector, |bases, delta, length| undelta(bases, delta, length).map_err(|error| error.to_string()))
+}
+
+pub fn copies(vector: &Vector) -> Result<(), String> {
+    decoded(vector, |bases, delta, length| apply_copies(bases, delta, length).map_err(|error| error.to_string()))
+}
+
+type Decode = fn(&[&[u8]], &[u8], usize) -> Result<Vec<u8>, String>;
+
+fn decoded(vector: &Vector, decode: Decode) -> Result<(), String> {
     let fields = vector.input();
     let bases: Vec<Vec<u8>> = fields.list("bases").iter().map(bytes).collect();
     let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
-    let decoded = undelta(&bases, &fields.bytes("delta"), fields.small("length")).map_err(|error| error.to_string());
+    let decoded = decode(&bases, &fields.bytes("delta"), fields.small("length"));
     vector.answer(decoded.and_then(|plaintext| match id_of(fields, &plaintext) == fields.array("id") {
         true => Ok(json!({ "plaintext": hex(&plaintext) })),
         false => Err("another chunk".into()),

@@ -68,7 +68,7 @@ fn build_frame(frame: Fields<'_>, chunk_id_key: &Key) -> FrameRow {
     let method = Method::from_number(frame.small("method")).unwrap();
     let mut chunks: Vec<ChunkRow> = Vec::new();
     for (place, plaintext) in frame.list("chunks").iter().map(bytes).enumerate() {
-        let delta = (method == Method::Delta).then(|| {
+        let delta = method.has_deltas().then(|| {
             let bases = frame.list("bases")[place].as_array().unwrap().iter().map(bytes);
             let prefix = |base: Vec<u8>| *id(&base).0.first_chunk().unwrap();
             let length = frame.list("deltas")[place].as_u64().unwrap() as u32;

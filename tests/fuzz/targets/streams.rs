@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, DeltaCompressor, undelta};
+use redkeep::format::columns::{Shapes, decode_forms, encode_forms};
+use redkeep::format::copies::apply_copies;
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
 use redkeep::rdb::lzf::{Encoder, decode as decode_lzf};
@@ -32,6 +34,27 @@ pub fn list(bytes: &[u8]) {
     }
 }
 
+/// RECIPE-8: what is accepted covers all records, and is written the same.
+pub fn shapes(bytes: &[u8]) {
+    for records in [0, 1, 6, 300, u64::MAX] {
+        if let Ok(shapes) = Shapes::decode(bytes, records) {
+            assert_eq!(shapes.runs.iter().map(|run| run.records).sum::<u64>(), records);
+            assert!(shapes.runs.iter().all(|run| run.shape < shapes.shapes.len()));
+            assert_eq!(shapes.encode(), bytes);
+        }
+    }
+}
+
+/// RECIPE-9: places ascend, lie among the strings, and are written the same.
+pub fn forms(bytes: &[u8]) {
+    for strings in [0, 1, 301, u64::MAX] {
+        if let Ok(forms) = decode_forms(bytes, strings) {
+            assert!(forms.is_sorted_by(|one, next| one.0 < next.0) && forms.iter().all(|(place, _)| *place < strings));
+            assert_eq!(encode_forms(&forms), bytes);
+        }
+    }
+}
+
 /// FRAME-2: as long as promised, or refused.
 pub fn zstd(bytes: &[u8]) {
     let mut decompressor = Decompressor::default();
@@ -56,6 +79,20 @@ pub fn delta(bytes: &[u8]) {
                 let prefix = bases.concat();
                 let written = DeltaCompressor::new(1).unwrap().delta(&prefix, &plaintext).unwrap();
                 assert_eq!(undelta(bases, &written, length), Ok(plaintext));
+            }
+        }
+    }
+}
+
+/// DELTA-7: as long as promised and no longer than the promise whatever the steps say; the first bytes are the base.
+pub fn copies(bytes: &[u8]) {
+    let (base, stored) = bytes.split_at(bytes.len().min(64));
+    for bases in [&[base][..], &[&base[..base.len() / 2], &base[base.len() / 2..]], &[]] {
+        for length in [0, 1, 19, 90, 4096, CHUNK_MAX as usize] {
+            if let Ok(plaintext) = apply_copies(bases, stored, length) {
+                assert_eq!(plaintext.len(), length);
+                assert!(apply_copies(bases, stored, length + 1).is_err());
+                assert!(apply_copies(bases, &[stored, &[0]].concat(), length).is_err(), "a byte left over is accepted");
             }
         }
     }
