@@ -11,6 +11,35 @@
 //! | L3 operations | [`operations`] | backup, restore, verify, check …: the only place where the two meet |
 //! | L4 cli | [`cli`] | arguments, text and JSON, progress, exit codes |
 
+//!
+//! # The way of one byte in
+//!
+//! 1. [`redis`] opens every file of one consistent state (`redis::server::capture` asks a live server for it,
+//!    `redis::directory` takes a directory as it is) and hands over what it reads, piece by piece, looking at its
+//!    structure ([`rdb`], [`aof`]) as it goes by.
+//! 2. `operations::backup` passes each piece to the file's hasher and to a [`repository::StreamWriter`]. A file that was
+//!    not touched since the previous snapshot is not read at all: its recipe is taken over.
+//! 3. The stream writer gathers a MiB and cuts it where its content says ([`chunker`]); each chunk gets its id, a keyed
+//!    hash. A chunk that the catalog knows, or that is on its way, goes no further than into the list of the stream.
+//! 4. A new one goes into the [`repository::Intake`]: as a delta where the file's previous version had something like it at
+//!    its place, else whole. Chunks of one sort are gathered in a frame; workers compress frames ([`compress`]), the packer
+//!    seals them ([`crypto`]) in order into a pack of 16 MiB and closes it with its sealed table.
+//! 5. The checker opens and decodes every frame of the pack as a restore will, and compares the ids. Then the pack is put
+//!    into the [`store`], its chunks are known to the catalog, and an index object names it.
+//! 6. Lists of chunks that are too long for the recipe take the same way as chunks. At last the session puts the snapshot,
+//!    which holds the recipes: from then on the byte is kept.
+//!
+//! # The way of one byte out
+//!
+//! 1. A snapshot is chosen from the catalog, read from the store, opened and checked; `operations::restore` plans files.
+//! 2. Packs are read once each, in their order: the chunks that files want are noted in the catalog with their places, and
+//!    near frames come by one read. Chunks that are deltas, and everything else that is read by itself, come through the
+//!    [`repository::ChunkReader`], which follows bases no further than its limits, and tries each place a chunk is stored in.
+//! 3. A frame is opened (a seal that does not hold is damage), decoded to the length its table promises and no further,
+//!    and each chunk compared with its id.
+//! 4. Chunks are written to their places in files of a staging directory beside the target. These are read back and their
+//!    hashes compared with the snapshot's; only then they are put in place of what was there.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed"))]
 
 pub mod aof;

@@ -11,7 +11,7 @@ use super::{Repository, object_name};
 use crate::format::object::{Kind, Name};
 use crate::store::{Store, StoreError};
 
-/// Stores bytes under a name that nobody else has reason to use. Refused, it looks what is there: own bytes are an own put
+/// OBJ-8: stores bytes under a name that nobody else has reason to use. Refused, it looks what is there: own bytes are an own put
 /// whose first answer was lost, so that the store client repeated it.
 pub(super) fn put_own(store: &dyn Store, name: &Name, bytes: Vec<u8>) -> Result<(), StoreError> {
     let (at, bytes) = (object_name(name), Bytes::from(bytes));
@@ -182,6 +182,22 @@ mod tests {
 
     fn trouble(number: u64) -> RepositoryError {
         RepositoryError::Limit(number.to_string())
+    }
+
+    /// OBJ-8
+    #[test]
+    fn a_put_that_is_refused_is_done_where_its_own_bytes_are_there_and_an_error_where_others_are() {
+        let place = tempfile::tempdir().unwrap();
+        let location = crate::store::Location::Local(place.path().join("repository"));
+        let store = crate::store::open(&location, crate::store::Intent::Create).unwrap();
+        let name = Name::Note(crate::format::Id16([7; 16]));
+        let put = |bytes: &[u8]| put_own(&*store, &name, bytes.to_vec());
+        put(b"own").unwrap();
+        put(b"own").unwrap();
+        for other in [&b"two"[..], b"ow", b"longer", b""] {
+            assert!(matches!(put(other), Err(StoreError::Exists { .. })), "{other:?}");
+        }
+        assert_eq!(&store.get(&object_name(&name), 9).unwrap()[..], b"own");
     }
 
     #[test]

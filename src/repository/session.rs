@@ -282,6 +282,8 @@ impl Session<'_> {
     /// Commits the session's snapshot: the only moment from which it exists. Everything it needs was stored before.
     ///
     /// SESS-4: `put_new` under the one commit name.
+    ///
+    /// INV-3: before it there is no snapshot, after it a whole one.
     pub fn commit(self, snapshot: &Snapshot) -> Result<Committed, RepositoryError> {
         let Goal::Snapshot(name) = self.goal else { unreachable!("a sweep's session is not handed out") };
         if let Err(malformed) = snapshot.check() {

@@ -66,6 +66,7 @@ fn nothing_is_lost(setup: Setup) {
     assert!(found.exhausted, "{setup:?}: cut off after {} states", found.states);
 }
 
+/// INV-1
 #[test]
 fn one_backup_and_one_sweep_lose_nothing_with_any_lag_and_put_new() {
     for put_new in KINDS {
@@ -76,6 +77,7 @@ fn one_backup_and_one_sweep_lose_nothing_with_any_lag_and_put_new() {
     }
 }
 
+/// INV-2
 #[test]
 fn a_condemnation_gone_on_with_loses_nothing() {
     for put_new in KINDS {

@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// SESS-4, SNAP-1
+/// SESS-4, SNAP-1, INV-3
 #[test]
 fn a_first_backup_that_dies_anywhere_loses_nothing() {
     sweep(FIRST_BACKUP, 12);
@@ -175,7 +175,7 @@ fn an_undelete_or_a_tag_that_dies_anywhere_loses_nothing() {
     sweep(TAG, 12);
 }
 
-/// SWEEP-2, SWEEP-5, SWEEP-8, SWEEP-9, SWEEP-10
+/// SWEEP-2, SWEEP-5, SWEEP-8, SWEEP-9, SWEEP-10, INV-4
 #[test]
 fn a_prune_that_dies_anywhere_loses_nothing() {
     sweep_after(history, PRUNE, 20, &["+condemned", "+index", "+packs", "-leases", "-snapshots"]);

@@ -272,7 +272,7 @@ impl Intake<'_> {
 }
 
 impl Session<'_> {
-    /// Runs `work` with an open way in. When this returns, everything `work` put is stored and named by an index
+    /// INV-1: runs `work` with an open way in. When this returns, everything `work` put is stored and named by an index
     /// object; when it fails, nothing refers to what was stored.
     pub fn store<T, E: From<RepositoryError>>(
         &self,

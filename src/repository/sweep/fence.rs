@@ -1,4 +1,5 @@
-//! W1: no session that may still use a condemned pack is left undecided. Rules: format-spec/16-sweep.md.
+//! W1: no session that may still use a condemned pack is left undecided. INV-4: one that was killed holds up nothing for
+//! longer than its lease may be silent. Rules: format-spec/16-sweep.md.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};

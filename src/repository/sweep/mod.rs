@@ -1,7 +1,7 @@
 //! The sweep: what no snapshot needs any more is condemned, waited for, buried and deleted, beside running backups and
 //! other sweeps, without a lock. Rules: format-spec/16-sweep.md.
 //!
-//! Losing nothing rests on three things: a pack is used by a writer only while no condemnation names it; no session that
+//! INV-2: losing nothing rests on three things: a pack is used by a writer only while no condemnation names it; no session that
 //! may have missed a condemnation is left undecided when it is buried; and what is needed is computed again, from fresh
 //! LISTs, just before. Memory: 64 MiB of SQLite and ids, and that of the way in when something is stored again.
 
