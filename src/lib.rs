@@ -10,7 +10,6 @@
 //! | L2 | [`repository`], [`redis`] | what is kept; what is captured. Neither knows the other |
 //! | L3 operations | [`operations`] | backup, restore, verify, check …: the only place where the two meet |
 //! | L4 cli | [`cli`] | arguments, text and JSON, progress, exit codes |
-
 //!
 //! # The way of one byte in
 //!
@@ -21,11 +20,13 @@
 //!    not touched since the previous snapshot is not read at all: its recipe is taken over.
 //! 3. The stream writer gathers a MiB and cuts it where its content says ([`chunker`]); each chunk gets its id, a keyed
 //!    hash. A chunk that the catalog knows, or that is on its way, goes no further than into the list of the stream.
-//! 4. A new one goes into the [`repository::Intake`]: as a delta where the file's previous version had something like it at
-//!    its place, else whole. Chunks of one sort are gathered in a frame; workers compress frames ([`compress`]), the packer
-//!    seals them ([`crypto`]) in order into a pack of 16 MiB and closes it with its sealed table.
-//! 5. The checker opens and decodes every frame of the pack as a restore will, and compares the ids. Then the pack is put
-//!    into the [`store`], its chunks are known to the catalog, and an index object names it.
+//! 4. A new one goes into the [`repository::Intake`]. Where the file's previous version had something like it at its place,
+//!    workers make a delta, decode it and compare; else it is stored whole. Chunks of one sort are gathered in a frame;
+//!    workers compress frames ([`compress`]), the packer seals them ([`crypto`]) in order into a pack of 16 MiB and closes
+//!    it with its sealed table.
+//! 5. The checker opens every frame of the pack, decodes it as a restore will and compares the ids; of a delta it compares
+//!    the hash with that of what was decoded when it was made. Then the pack is put into the [`store`], its chunks are
+//!    known to the catalog, and an index object names it.
 //! 6. Lists of chunks that are too long for the recipe take the same way as chunks. At last the session puts the snapshot,
 //!    which holds the recipes: from then on the byte is kept.
 //!
