@@ -21,6 +21,7 @@ mod key;
 mod kills;
 mod ls;
 mod man;
+mod memory;
 mod messages;
 mod moments;
 mod nowhere;
