@@ -66,7 +66,7 @@ impl Watch {
                 } else if events.contains(ReadFlags::ACCESS) && opened.insert(event.wd(), false) == Some(true) {
                     match (is_top, top) {
                         (true, _) => count("list", top),
-                        (false, "snapshots") => count("list", "snapshots of a dataset"),
+                        (false, "snapshots" | "forgotten") => count("list", &format!("{top} of a dataset")),
                         (false, _) => {}
                     }
                 }
@@ -111,8 +111,11 @@ fn a_command_makes_these_calls_and_no_others() {
     let change = |seed| fs::write(place.data().join("modules/table.bin"), noise(seed, 40_000)).unwrap();
     change(1);
     place.done(BACKUP);
+    place.done(BACKUP);
+    // Its folder is there from now on.
+    place.done(&["forget", "latest~1"]);
     let opens = [("get config", 1), ("get keys", 1), ("list keys", 1)];
-    let looks = [("list index", 1), ("list forgotten", 1), ("list snapshots of a dataset", 1)];
+    let looks = [("list index", 1), ("list forgotten of a dataset", 1), ("list snapshots of a dataset", 1)];
     let of = |others: &[(&'static str, usize)]| [&opens[..], &looks[..], others].concat();
     let begins = [("list condemned", 1), ("list packs", 1), ("put leases", 2), ("get snapshots", 2)];
     let unchanged = of(&[&begins[..], &[("put snapshots", 1)]].concat());
@@ -122,12 +125,10 @@ fn a_command_makes_these_calls_and_no_others() {
     let stores = [("get packs", 2), ("put packs", 1), ("put index", 1)];
     assert_calls(&place, BACKUP, &[&unchanged[..], &stores[..]].concat());
     assert_calls(&place, BACKUP, &unchanged);
-    let lists = ("list snapshots", 1);
-    assert_calls(
-        &place,
-        &["restore", "latest", "--target", "back"],
-        &of(&[lists, ("get snapshots", 1), ("get packs", 3)]),
-    );
-    assert_calls(&place, &["snapshots"], &of(&[lists, ("list notes", 1)]));
-    assert_calls(&place, &["forget", "--keep-last", "1"], &of(&[lists, ("put forgotten", 3)]));
+    let lists = [("list snapshots", 1), ("list forgotten", 1)];
+    let looks = |others: &[(&'static str, usize)]| of(&[&lists[..], others].concat());
+    let restores = looks(&[("get snapshots", 1), ("get packs", 3)]);
+    assert_calls(&place, &["restore", "latest", "--target", "back"], &restores);
+    assert_calls(&place, &["snapshots"], &looks(&[("list notes", 1)]));
+    assert_calls(&place, &["forget", "--keep-last", "1"], &looks(&[("put forgotten", 3)]));
 }
