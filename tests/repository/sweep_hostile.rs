@@ -2,6 +2,7 @@
 //! does between two of its calls, and what a listing shows late.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -332,6 +333,51 @@ fn two_sweeps_that_merge_index_objects_leave_every_pack_named() {
         assert!(found.is_sound() && found.unindexed_packs == 0, "call {at}: {found:?}");
     };
     (1..110).for_each(run);
+}
+
+/// SWEEP-2: what is committed, or goes, between two LISTs of a sweep is no loss: a backup whose packs were stored after
+/// `packs/` was listed; a snapshot whose time was not over yet for the one sweep, and is for another.
+#[test]
+fn a_backup_and_a_sweep_beside_any_call_of_a_sweep_are_no_loss() {
+    let prepared = World::new(713);
+    let repository = create_tiny(prepared.store.clone(), &prepared.hands);
+    let newest = noise(10_000, 1);
+    let old = prepared.back_up(&repository, &noise(10_000, 2));
+    prepared.back_up(&repository, &newest);
+    forget(&repository, &old);
+    prepared.hands.pass(DAY - MINUTE);
+    let mut bytes = newest.clone();
+    bytes[5_000..5_016].copy_from_slice(&noise(16, 3));
+    // Answers whether the sweep made that call.
+    let run = |is_sweep: bool, at: usize| {
+        let hands = prepared.hands.fork();
+        let world = World { store: prepared.store.fork(&hands), hands, temp: tempfile::tempdir().unwrap() };
+        let (beside, hands, data) = (world.store.clone(), world.hands.clone(), world.temp.path().join("new"));
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("file"), &bytes).unwrap();
+        let (mut calls, is_made) = (0, Arc::new(AtomicBool::new(false)));
+        let made = is_made.clone();
+        let hooked = Hooked::new(world.store.clone(), move |_, _| {
+            calls += 1;
+            if calls == at {
+                made.store(true, Ordering::SeqCst);
+                hands.pass(2 * MINUTE);
+                let repository = open_at(beside.clone(), &hands.another(9, 0), "beta", Places::default()).unwrap();
+                match is_sweep {
+                    true => drop(prune(&repository, &OVERNIGHT, &Silent).unwrap()),
+                    false => drop(back_up(&repository, &data, "d").unwrap()),
+                }
+            }
+        });
+        let result = prune(&open(hooked, &world.hands).unwrap(), &OVERNIGHT, &Silent);
+        assert!(result.is_ok(), "beside call {at}, a sweep: {is_sweep}: {result:?}");
+        let is_made = is_made.load(Ordering::SeqCst);
+        world.assert_latest(if is_made && !is_sweep { &bytes } else { &newest });
+        is_made
+    };
+    for is_sweep in [false, true] {
+        assert!((1..).take_while(|at| run(is_sweep, *at)).count() > 30);
+    }
 }
 
 /// SWEEP-15: looking at everything takes longer than a lease lasts.

@@ -11,15 +11,15 @@ use super::plan::{Plan, Policy, plan};
 use super::report::YoungToReseal;
 use super::survey::{StoreClock, Survey};
 use super::{SweepOptions, SweepReport, rescue};
-use crate::format::object::SnapshotName;
+use crate::format::object::{Name, SnapshotName};
 use crate::format::{ChunkId, ObjectHash};
 
 /// How often a repository is looked at that changes meanwhile.
 const LOOKS: usize = 4;
 
 impl Repository {
-    /// Lists everything, finds what is needed, and refuses what has to be refused. An index object that was put after
-    /// `index/` was listed is no lost one: what looks so is looked at again.
+    /// Lists everything, finds what is needed, and refuses what has to be refused. What was put or deleted between two of
+    /// the LISTs is no loss: what looks so is looked at again.
     pub(super) fn look_at_all(
         &self,
         options: &SweepOptions,
@@ -27,8 +27,17 @@ impl Repository {
         roots: &[SnapshotName],
         go_on: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<Survey, RepositoryError> {
+        let why = "needed chunks are only in packs that no index object names: an index object is lost";
+        let mut refusal = Ok(());
         for _ in 0..LOOKS {
             let survey = self.look(options, clock, roots, go_on)?;
+            refusal = survey.refuse();
+            if refusal.is_err() {
+                match self.is_outdated(&survey)? {
+                    true => continue,
+                    false => break,
+                }
+            }
             let except = |_: &ObjectHash, is_named: bool| !is_named;
             let sizes = survey.recorded_sizes(self)?;
             lock(&self.catalog).use_listed(&sizes, &except)?;
@@ -38,10 +47,20 @@ impl Repository {
                 return Ok(survey);
             }
         }
-        let reason = "needed chunks are only in packs that no index object names: an index object is lost".into();
-        Err(RepositoryError::NotWhole { reasons: vec![reason] })
+        refusal.and(Err(RepositoryError::NotWhole { reasons: vec![why.into()] }))
     }
 
+    /// Whether a pack came since `packs/` was listed, which may hold what a snapshot needs that was committed beside this
+    /// sweep; or a root went, whose time was over for another sweep.
+    fn is_outdated(&self, survey: &Survey) -> Result<bool, RepositoryError> {
+        if self.listed_packs()?.keys().any(|pack| !survey.packs.contains_key(pack)) {
+            return Ok(true);
+        }
+        let there: HashSet<Name> = self.listed("snapshots/")?.into_iter().map(|of| of.name).collect();
+        Ok(survey.roots.iter().any(|root| !there.contains(&Name::Snapshot(*root))))
+    }
+
+    /// One look, and in the survey why what is needed is not there whole.
     fn look(
         &self,
         options: &SweepOptions,
@@ -65,7 +84,6 @@ impl Repository {
             let why = format!("{} needed chunks are in no listed pack, among them {first}", lost.len());
             survey.refusals.push(why);
         }
-        survey.refuse()?;
         Ok(survey)
     }
 
