@@ -133,6 +133,10 @@ pub fn create_tiny(store: Arc<dyn Store>, hands: &Hands) -> Repository {
 pub struct Forms {
     /// Frames that are compressed.
     pub zstd: u64,
+    /// Frames of deltas by zstd.
+    pub by_zstd: u64,
+    /// Frames of deltas of copies and insertions.
+    pub by_copies: u64,
     /// Deltas.
     pub deltas: u64,
     /// Deltas one of whose bases is itself a delta.
@@ -186,6 +190,8 @@ impl Forms {
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() as u64;
         Forms {
             zstd: count("SELECT count(*) FROM frames WHERE method = 1"),
+            by_zstd: count("SELECT count(*) FROM frames WHERE method = 2"),
+            by_copies: count("SELECT count(*) FROM frames WHERE method = 3"),
             deltas: count("SELECT count(*) FROM chunks WHERE bases IS NOT NULL"),
             on_deltas: count(
                 "SELECT count(*) FROM chunks d WHERE bases IS NOT NULL AND EXISTS (SELECT 1 FROM chunks b

@@ -19,14 +19,15 @@ const DRIFTING: usize = 10_000;
 pub const NUMBER: &str = "number";
 
 /// The files of a version. Some are the same in every version, some in two, some in none other, and one changes a little
-/// each time: at a place of its own, and at one that all versions change, so that deltas follow on deltas. Cut into tiny
-/// chunks, its list is one in chunks.
+/// each time: at a place of its own, and at two that all versions change, so that deltas follow on deltas. One of the two
+/// is written over, in the other one bytes move. Cut into tiny chunks, its list is one in chunks.
 pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
     let mut drifting = noise(DRIFTING, 0);
     for earlier in 0..=version {
         let place = earlier as usize * 7919 % (DRIFTING - 20);
         drifting[place..place + 20].copy_from_slice(&noise(20, 1000 + earlier));
         drifting[DRIFTING / 2..DRIFTING / 2 + 16].copy_from_slice(&noise(16, 5000 + earlier));
+        drifting[DRIFTING / 4..DRIFTING / 4 + 200].rotate_left(61);
     }
     BTreeMap::from([
         (NUMBER, version.to_string().into_bytes()),

@@ -19,6 +19,7 @@ pub fn history(world: &World) {
     assert!(reports.iter().all(|report| levels(&report.snapshot, DRIFTING_FILE) > 0), "lists in chunks");
     let forms = Forms::below(&world.host("alpha").cache().0);
     assert!(forms.zstd >= 2 && forms.deltas >= 20 && forms.on_deltas >= 10, "{forms:?}");
+    assert!(forms.by_zstd >= 2 && forms.by_copies >= 2, "{forms:?}");
     (FORGET.run)(world, &world.host("alpha"), world.store.clone()).unwrap();
     world.hands.pass(DAYS);
 }

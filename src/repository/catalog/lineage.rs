@@ -16,7 +16,7 @@ pub struct Lineage {
     pub depth: usize,
     /// Chunks that are decoded before it, each as often as a reader decodes it.
     pub closure: usize,
-    /// Bytes of the deltas among them, its own included.
+    /// Bytes of the deltas among them, its own included: of each its share of its sealed frame.
     pub deltas: u64,
     /// The whole chunks among them; itself, where it is whole.
     pub roots: Vec<Root>,
@@ -80,7 +80,8 @@ fn follow(
         return Ok(Some((id, Lineage { depth: 0, closure: 0, deltas: 0, roots: vec![root] })));
     };
     let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
-    let mut lineage = Lineage { depth: 0, closure: 0, deltas: u64::from(delta), roots: Vec::new() };
+    let deltas = u64::from(delta) * root.sealed / root.plaintext.max(1);
+    let mut lineage = Lineage { depth: 0, closure: 0, deltas, roots: Vec::new() };
     for base in split_bases(&bases.unwrap_or_default()) {
         let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
         *left = fewer;

@@ -45,6 +45,10 @@ fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -
     if kind == Kind::Delta {
         return Ok(body(Method::Delta, plaintext));
     }
+    if kind == Kind::Copies {
+        let compressor = if is_dense(&plaintext) { quick } else { slow };
+        return Ok(body(Method::Copies, compressor.whole(&plaintext)?));
+    }
     // What looks random byte by byte may still repeat itself: only what a first try cannot make smaller is left as it is.
     if kind == Kind::Dense && quick.whole(&plaintext)?.len() >= plaintext.len() - plaintext.len() / 64 {
         return Ok(body(Method::Plain, plaintext));

@@ -1,8 +1,10 @@
 //! When a chunk is stored as a delta, and against what: the writer's policy of format-spec/06-frames.md.
 
 use super::trials::{Changed, ChangedChunk, Tried};
+use super::{Kind, aligned};
 use crate::compress::{CannotCompress, DeltaCompressor, undelta};
 use crate::format::UnixMillis;
+use crate::format::copies::apply_copies;
 use crate::format::frame::BasePrefix;
 use crate::format::list::ListEntry;
 use crate::repository::catalog::Lineage;
@@ -28,6 +30,7 @@ pub(super) struct Deltas<'s> {
 
 /// A chunk as a delta.
 pub(super) struct Delta {
+    pub kind: Kind,
     pub bytes: Vec<u8>,
     pub bases: Vec<BasePrefix>,
     /// Of `bytes`, which were decoded to the chunk.
@@ -73,15 +76,17 @@ impl<'s> Deltas<'s> {
                 let (bytes, after) = rest.split_at_checked(chunk.length as usize).unwrap_or((rest, &[]));
                 rest = after;
                 let Some((plan, bases)) = prepared else { return Ok(None) };
-                let mut delta = compressor.delta(bases, bytes).map_err(no_memory)?;
-                if !plan.is_worth(delta.len() as u64, bytes.len() as u64) {
+                let (kind, mut delta) = match aligned::delta(bases, bytes) {
+                    Some(delta) => (Kind::Copies, delta),
+                    None => (Kind::Delta, compressor.delta(bases, bytes).map_err(no_memory)?),
+                };
+                if !plan.is_worth(kind, delta.len() as u64, bytes.len() as u64) {
                     return Ok(None);
                 }
                 delta.shrink_to_fit();
-                let decoded = undelta(&[bases], &delta, bytes.len());
-                if decoded.is_ok_and(|decoded| decoded == bytes) {
+                if is_right(kind, bases, &delta, bytes) {
                     let (hash, bases) = (blake3::hash(&delta).into(), plan.prefixes());
-                    return Ok(Some(Delta { bytes: delta, bases, hash }));
+                    return Ok(Some(Delta { kind, bytes: delta, bases, hash }));
                 }
                 let object = format!("a delta of chunk {} (before it was stored)", chunk.id);
                 Err(RepositoryError::damaged(object, Fault::WrongChunk(chunk.id)))
@@ -153,10 +158,20 @@ impl Plan {
 
     /// Whether a delta of `delta` bytes takes at most half of what the chunk would take whole, and all deltas to be read
     /// for it no more than that: then a restore reads at most twice as much. Whole, it would take about the same share
-    /// of its length as its roots do.
-    fn is_worth(&self, delta: u64, length: u64) -> bool {
-        let whole = length * self.stored / self.decoded.max(1);
+    /// of its length as its roots do; so does a delta that is compressed with its frame.
+    fn is_worth(&self, kind: Kind, delta: u64, length: u64) -> bool {
+        let share = |length: u64| length * self.stored / self.decoded.max(1);
+        let whole = share(length);
+        let delta = if kind == Kind::Copies { share(delta) } else { delta };
         delta * 2 <= whole && self.before + delta <= whole
+    }
+}
+
+/// Whether a delta decodes to its chunk.
+fn is_right(kind: Kind, bases: &[u8], delta: &[u8], chunk: &[u8]) -> bool {
+    match kind {
+        Kind::Copies => apply_copies(&[bases], delta, chunk.len()).is_ok_and(|decoded| decoded == chunk),
+        _ => undelta(&[bases], delta, chunk.len()).is_ok_and(|decoded| decoded == chunk),
     }
 }
 
@@ -167,9 +182,12 @@ mod tests {
     #[test]
     fn a_delta_is_worth_it_up_to_half_of_the_whole_and_a_whole_of_deltas() {
         let plan = |before| Plan { bases: Vec::new(), before, stored: 40_000, decoded: 80_000 };
-        assert!(plan(0).is_worth(20_000, 80_000));
-        assert!(!plan(0).is_worth(20_001, 80_000));
-        assert!(plan(30_000).is_worth(10_000, 80_000));
-        assert!(!plan(30_001).is_worth(10_000, 80_000));
+        let zstd = |before, delta| plan(before).is_worth(Kind::Delta, delta, 80_000);
+        assert!(zstd(0, 20_000) && !zstd(0, 20_001));
+        assert!(zstd(30_000, 10_000) && !zstd(30_001, 10_000));
+        // It becomes half as long with its frame.
+        let copies = |before, delta| plan(before).is_worth(Kind::Copies, delta, 80_000);
+        assert!(copies(0, 40_001) && !copies(0, 40_002));
+        assert!(copies(30_000, 20_001) && !copies(30_001, 20_000));
     }
 }

@@ -17,6 +17,7 @@
 //! [`ChunkReader`]), 2 W + 1 groups of 512 KiB that are tried, and for each worker 1 MiB of zstd's tables and the bases of
 //! one group: with chunks of the usual sizes 1 MiB, at most 8.
 
+mod aligned;
 mod compressing;
 mod deltas;
 mod packing;
@@ -97,7 +98,19 @@ enum Kind {
     Whole,
     /// Whole, and they look random.
     Dense,
+    /// Deltas by zstd against their bases.
     Delta,
+    /// Deltas of copies and insertions.
+    Copies,
+}
+
+impl Kind {
+    fn gathers(self) -> usize {
+        match self {
+            Kind::Whole | Kind::Dense => GATHER,
+            Kind::Delta | Kind::Copies => GATHER_DELTAS,
+        }
+    }
 }
 
 struct Frame {
@@ -127,7 +140,7 @@ struct Gathering {
 
 impl Gathering {
     fn has_room(&self, kind: Kind, stored: usize) -> bool {
-        self.plaintext.len() + stored <= if kind == Kind::Delta { GATHER_DELTAS } else { GATHER }
+        self.plaintext.len() + stored <= kind.gathers()
     }
 }
 
@@ -214,7 +227,7 @@ impl Intake<'_> {
     }
 
     fn gather_delta(&mut self, holds: Holds, chunk: ChunkRow, delta: Delta) -> Result<(), RepositoryError> {
-        let (sort, row) = ((holds, Kind::Delta), DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases });
+        let (sort, row) = ((holds, delta.kind), DeltaRow { length: delta.bytes.len() as u32, bases: delta.bases });
         self.gather(sort, &delta.bytes, ChunkRow { delta: Some(row), ..chunk })?;
         self.gatherings.entry(sort).or_default().proofs.push(delta.hash);
         Ok(())

@@ -111,6 +111,7 @@ impl Trials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repository::intake::Kind;
 
     #[test]
     fn after_sixteen_attempts_in_vain_one_chunk_in_sixteen_is_tried_until_one_succeeds() {
@@ -120,7 +121,8 @@ mod tests {
         let mut answer = |succeeds: bool| {
             let full: Vec<bool> = (0..CHUNKS_TOGETHER).map(|_| trials.add(Holds::Opaque, id, b"chunk", &old)).collect();
             let Changed { bytes, chunks, answer } = trials.group().unwrap();
-            let delta = || succeeds.then(|| Delta { bytes: Vec::new(), bases: Vec::new(), hash: [0; 32] });
+            let delta =
+                || succeeds.then(|| Delta { kind: Kind::Delta, bytes: Vec::new(), bases: Vec::new(), hash: [0; 32] });
             let tried = Tried { bytes, chunks: chunks.into_iter().map(|chunk| (chunk, delta())).collect() };
             answer.send(Ok(tried)).unwrap();
             assert!(trials.next().is_some_and(|answer| answer.is_ok()) && trials.group().is_none());

@@ -73,6 +73,8 @@ impl Sample {
             for place in [1_000, 4_000] {
                 second[place..place + 16].copy_from_slice(&noise(16, seed * 100 + number + place as u64));
             }
+            // What moves is a delta of the other kind.
+            second[7_000..7_200].rotate_left(61);
             fs::write(data.join("second"), &second).unwrap();
             // Of different sizes, so that exchanged packs differ in theirs.
             let third = [noise(400 * number as usize, seed * 100 + number), lines(900, number)].concat();
@@ -88,6 +90,7 @@ impl Sample {
         }
         let forms = Forms::below(&temp.path().join("kept"));
         assert!(forms.zstd >= 2 && forms.deltas >= 4 && forms.on_deltas >= 2, "{forms:?}");
+        assert!(forms.by_zstd >= 1 && forms.by_copies >= 1, "{forms:?}");
         let objects = names(&*store, "").into_iter().map(|name| (name.clone(), store.get(&name, u64::MAX).unwrap()));
         let slot = format!("keys/{slot}").parse().unwrap();
         Sample { objects: objects.collect(), hands, temp, taken, slot, cells: AtomicUsize::new(0) }
