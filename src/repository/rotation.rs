@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::error::RepositoryError;
+use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
 use super::slots::{self, Found};
 use super::{Credential, Repository, epochs};
@@ -115,15 +115,24 @@ impl Repository {
         }
     }
 
-    /// Tries every secret on every slot. Each has to open one.
+    /// Tries every secret on every slot. Each has to open one. A slot that is gone by now counts for nothing: another one
+    /// may have taken its place, and whether a secret opens that is not known.
     fn survey_slots<'c>(
         &self,
         credentials: &[&'c Credential],
         survey: &mut Survey,
     ) -> Result<Vec<Kept<'c>>, RepositoryError> {
         let mut kept: Vec<Option<Kept<'c>>> = credentials.iter().map(|_| None).collect();
+        let mut is_any_gone = false;
         for id in slots::list(&*self.store)? {
-            match self.find_opener(id, credentials)? {
+            let opener = match self.find_opener(id, credentials) {
+                Err(error) if is_gone(&error) => {
+                    is_any_gone = true;
+                    continue;
+                }
+                other => other?,
+            };
+            match opener {
                 None if slots::is_torn(&*self.store, id, self.id(), self.current_epoch())? => {
                     survey.superseded.push(id)
                 }
@@ -139,7 +148,10 @@ impl Repository {
                 }
             }
         }
-        let wrong = || RepositoryError::WrongSecret { location: self.location() };
+        let wrong = || match is_any_gone {
+            true => at_work(),
+            false => RepositoryError::WrongSecret { location: self.location() },
+        };
         kept.into_iter().map(|kept| kept.ok_or_else(wrong)).collect()
     }
 
@@ -156,7 +168,7 @@ impl Repository {
         Ok(credentials.get(place).map(|credential| Kept { credential, bag, epoch, label }))
     }
 
-    /// Which of the secrets opens a slot. None opens a damaged one.
+    /// Which of the secrets opens a slot. None opens a damaged one; one that is gone is an error.
     fn find_opener(
         &self,
         id: Id16,
@@ -164,7 +176,7 @@ impl Repository {
     ) -> Result<Option<(usize, Found, Bag)>, RepositoryError> {
         let found = match slots::read(&*self.store, id, self.id()) {
             Ok(found) => found,
-            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) if error.is_damage() && !is_gone(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         for (place, credential) in credentials.iter().enumerate() {
@@ -212,7 +224,8 @@ impl Repository {
         added: &mut Vec<Id16>,
     ) -> Result<(), RepositoryError> {
         for Kept { credential, label, .. } in kept {
-            added.push(slots::put(&*self.store, &self.ambient, keyring, credential, label, cost)?);
+            let put = slots::put(&*self.store, &self.ambient, keyring, credential, label, cost);
+            added.push(put.map_err(|error| if is_gone(&error) { at_work() } else { error })?);
         }
         Ok(())
     }
@@ -229,11 +242,12 @@ impl Repository {
             if added.contains(&id) || survey.has(id) {
                 continue;
             }
-            match self.find_opener(id, credentials)? {
-                Some((_, found, _)) if found.header.epoch >= keyring.epoch() => {
-                    let what = "another rotation of the master key is at work: nothing was changed";
-                    return Err(RepositoryError::Rotating(what.into()));
-                }
+            let opener = match self.find_opener(id, credentials) {
+                Err(error) if is_gone(&error) => continue,
+                other => other?,
+            };
+            match opener {
+                Some((_, found, _)) if found.header.epoch >= keyring.epoch() => return Err(at_work()),
                 Some(_) => survey.superseded.push(id),
                 None if slots::is_torn(&*self.store, id, self.id(), self.current_epoch())? => {
                     survey.superseded.push(id)
@@ -260,6 +274,15 @@ fn once<'c>(credentials: impl Iterator<Item = &'c Credential>) -> Vec<&'c Creden
         }
     }
     once
+}
+
+/// Whether a slot that was listed, or put, is gone by now.
+fn is_gone(error: &RepositoryError) -> bool {
+    matches!(error, RepositoryError::Damaged { source: Fault::Missing, .. })
+}
+
+fn at_work() -> RepositoryError {
+    RepositoryError::Rotating("another rotation of the master key is at work: nothing was changed".into())
 }
 
 fn refuse_others(survey: &Survey, drop_others: bool) -> Result<(), RepositoryError> {

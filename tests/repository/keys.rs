@@ -225,8 +225,7 @@ fn of_two_rotations_at_once_one_wins_or_none_wherever_the_other_is_held() {
             pausing.release();
             let first = first.join().unwrap();
             let refused = |error: &RepositoryError| {
-                matches!(error, RepositoryError::Rotating(_) | RepositoryError::WrongSecret { .. })
-                    || error.is_damage()
+                matches!(error, RepositoryError::Rotating(_))
                     || error.to_string().contains("opens with none of the secrets")
             };
             for outcome in [&first, &second] {
