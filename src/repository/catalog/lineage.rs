@@ -4,7 +4,7 @@ use rusqlite::{CachedStatement, params};
 
 use super::packs::{prefix_range, split_bases};
 use super::{Catalog, own};
-use crate::format::frame::BASE_PREFIX;
+use crate::format::frame::{BASE_PREFIX, BasePrefix};
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
 use crate::format::{ChunkId, ObjectHash};
 use crate::repository::error::RepositoryError;
@@ -58,7 +58,8 @@ impl Catalog {
     }
 }
 
-/// The chunk within a range of ids and its lineage, with `depth` more deltas and `left` more chunks to follow.
+/// The chunk within a range of ids and its lineage, with `depth` more deltas and `left` more chunks to follow. Of its deltas
+/// the first one counts that can be followed to its end: bases of another may be gone.
 fn follow(
     stored: &mut [CachedStatement<'_>],
     (low, high): ([u8; 16], [u8; 16]),
@@ -71,27 +72,42 @@ fn follow(
         forms.append(&mut found.collect::<rusqlite::Result<_>>()?);
     }
     forms.sort_by_key(|(_, delta, _, usable)| (!usable, delta.is_some()));
-    let Some((root, delta, bases, usable)) = forms.first().cloned() else { return Ok(None) };
-    if !usable || forms.iter().any(|(other, ..)| other.id != root.id) {
+    let Some((Root { id, .. }, ..)) = forms.first().cloned() else { return Ok(None) };
+    if forms.iter().any(|(other, ..)| other.id != id) {
         return Ok(None);
     }
-    let id = root.id;
-    let Some(delta) = delta else {
-        return Ok(Some((id, Lineage { depth: 0, closure: 0, deltas: 0, roots: vec![root] })));
-    };
-    let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
-    let deltas = u64::from(delta) * root.sealed / root.plaintext.max(1);
-    let mut lineage = Lineage { depth: 0, closure: 0, deltas, roots: Vec::new() };
-    for base in split_bases(&bases.unwrap_or_default()) {
+    for (root, delta, bases, _) in forms.into_iter().filter(|(.., usable)| *usable) {
+        let Some(delta) = delta else {
+            return Ok(Some((id, Lineage { depth: 0, closure: 0, deltas: 0, roots: vec![root] })));
+        };
+        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
+        let share = u64::from(delta) * root.sealed / root.plaintext.max(1);
+        if let Some(lineage) = follow_delta(stored, share, &split_bases(&bases.unwrap_or_default()), depth, left)? {
+            return Ok(Some((id, lineage)));
+        }
+    }
+    Ok(None)
+}
+
+/// The lineage of a delta of so many bytes; `None` where one of its bases has none.
+fn follow_delta(
+    stored: &mut [CachedStatement<'_>],
+    delta: u64,
+    bases: &[BasePrefix],
+    depth: usize,
+    left: &mut usize,
+) -> rusqlite::Result<Option<Lineage>> {
+    let mut lineage = Lineage { depth: 0, closure: 0, deltas: delta, roots: Vec::new() };
+    for base in bases {
         let Some(fewer) = left.checked_sub(1) else { return Ok(None) };
         *left = fewer;
-        let Some((_, of_base)) = follow(stored, prefix_range(&base), depth, left)? else { return Ok(None) };
+        let Some((_, of_base)) = follow(stored, prefix_range(base), depth, left)? else { return Ok(None) };
         lineage.depth = lineage.depth.max(1 + of_base.depth);
         lineage.closure += 1 + of_base.closure;
         lineage.deltas += of_base.deltas;
         lineage.roots.extend(of_base.roots);
     }
-    Ok(Some((id, lineage)))
+    Ok(Some(lineage))
 }
 
 fn read_form(row: &rusqlite::Row<'_>) -> rusqlite::Result<Form> {

@@ -263,23 +263,31 @@ impl Catalog {
         })
     }
 
-    /// Where to read a chunk that is to be stored again: whole before delta.
+    /// Where to read a chunk that is to be stored again: whole before delta, and of deltas one whose bases are there.
     pub fn rescued(&self, id: &ChunkId, is_list: bool) -> Result<Option<Rescued>, RepositoryError> {
-        self.run(|connection| {
+        let forms: Vec<Rescued> = self.run(|connection| {
             let sql = "SELECT c.pack, c.frame, c.position, c.length, c.bases FROM chunks c WHERE c.id = ?1
-                ORDER BY c.delta NOTNULL, c.pack LIMIT 1";
+                ORDER BY c.delta NOTNULL, c.pack";
             let mut query = connection.prepare_cached(sql)?;
-            let mut rows = query.query([&id.0[..]])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            let bases: Option<Vec<u8>> = row.get(4)?;
-            Ok(Some(Rescued {
-                place: (row.get(0)?, row.get(1)?, row.get(2)?),
-                id: *id,
-                length: row.get(3)?,
-                is_list,
-                bases: bases.map(|bases| split_bases(&bases)),
-            }))
-        })
+            let forms = query.query_map([&id.0[..]], |row| {
+                let bases: Option<Vec<u8>> = row.get(4)?;
+                Ok(Rescued {
+                    place: (row.get(0)?, row.get(1)?, row.get(2)?),
+                    id: *id,
+                    length: row.get(3)?,
+                    is_list,
+                    bases: bases.map(|bases| split_bases(&bases)),
+                })
+            })?;
+            forms.collect()
+        })?;
+        for form in &forms {
+            let gone = form.bases.iter().flatten().map(|base| Ok(self.with_prefix(base)?.is_empty()));
+            if !gone.collect::<Result<Vec<_>, RepositoryError>>()?.contains(&true) {
+                return Ok(Some(form.clone()));
+            }
+        }
+        Ok(forms.into_iter().next())
     }
 
     /// Which packs each index object names.

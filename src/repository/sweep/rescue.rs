@@ -12,6 +12,8 @@ use super::super::lock;
 use super::super::session::Session;
 use super::{Hands, SweepOptions, SweepReport};
 use crate::format::ChunkId;
+use crate::format::frame::BasePrefix;
+use crate::format::limits::DELTA_CLOSURE_MAX;
 use crate::format::list::ListEntry;
 use crate::format::summary::Holds;
 
@@ -53,8 +55,8 @@ pub(super) struct Rescue<'a> {
 /// be read, as was recorded.
 ///
 /// SWEEP-13: what was recorded as lost is stored again like anything else where it can be read.
-/// SWEEP-12: whole chunks first, then deltas, each after its bases. A base that nobody needs is not stored again: the first
-/// delta on it is stored whole, and the others against that one.
+/// SWEEP-12: whole chunks first, then deltas, each after its bases. A base that nobody needs is not stored again: deltas on
+/// it are made against what it was made against. Where it was whole, the first is stored whole, the others against that one.
 pub(super) fn store_again(
     with: Rescue<'_>,
     chunks: Vec<Rescued>,
@@ -64,7 +66,7 @@ pub(super) fn store_again(
     let mut unreadable = HashSet::new();
     let mut left: HashSet<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
     let mut heirs: HashMap<ChunkId, ListEntry> = HashMap::new();
-    let copy = |chunk| Ok(Copy { bases: bases_of(repository, &chunk)?, chunk });
+    let copy = |chunk| Ok(Copy { bases: bases_of(repository, &chunk, &left)?, chunk });
     let mut later: Vec<Copy> = chunks.into_iter().map(copy).collect::<Result<_, RepositoryError>>()?;
     while !later.is_empty() {
         let (mut now, mut rest) = (Vec::new(), Vec::new());
@@ -74,15 +76,9 @@ pub(super) fn store_again(
                 None => rest.push(copy),
             }
         }
-        // A circle is no delta at all: what is in it cannot be read, and was missed before, or is recorded.
+        // A circle, of the forms that were found first: one of them is read in another way, or was recorded as lost.
         if now.is_empty() {
-            let (recorded, missed): (Vec<_>, Vec<_>) =
-                rest.iter().map(|copy| copy.chunk.id).partition(|id| with.lost.contains(id));
-            if let Some(chunk) = missed.first() {
-                return Err(RepositoryError::UnknownChunk { chunk: *chunk });
-            }
-            unreadable.extend(recorded);
-            break;
+            now.push((rest.remove(0).chunk, Vec::new()));
         }
         store_round(with, &now, report, &mut unreadable)?;
         for (chunk, _) in &now {
@@ -93,14 +89,27 @@ pub(super) fn store_again(
     Ok(unreadable)
 }
 
-/// The chunks a delta is made against.
-fn bases_of(repository: &Repository, chunk: &Rescued) -> Result<Vec<ListEntry>, RepositoryError> {
+/// The chunks a delta is made against: its bases, and in the place of one that goes and was a delta itself, the bases of
+/// that one.
+fn bases_of(
+    repository: &Repository,
+    chunk: &Rescued,
+    left: &HashSet<ChunkId>,
+) -> Result<Vec<ListEntry>, RepositoryError> {
     let catalog = lock(&repository.catalog);
-    let mut bases = Vec::new();
-    for prefix in chunk.bases.iter().flatten() {
-        for id in catalog.with_prefix(prefix)? {
-            let length = catalog.rescued(&id, false)?.map_or(0, |found| found.length);
-            bases.push(ListEntry { id, length, label: None });
+    let (mut bases, mut seen) = (Vec::new(), HashSet::from([chunk.id]));
+    let mut open: Vec<BasePrefix> = chunk.bases.iter().flatten().rev().copied().collect();
+    while let Some(prefix) = open.pop() {
+        for id in catalog.with_prefix(&prefix)? {
+            if seen.len() > DELTA_CLOSURE_MAX || !seen.insert(id) {
+                continue;
+            }
+            let found = catalog.rescued(&id, false)?;
+            let length = found.as_ref().map_or(0, |found| found.length);
+            match found.and_then(|found| found.bases) {
+                Some(older) if !left.contains(&id) && !catalog.is_known(&id)? => open.extend(older.into_iter().rev()),
+                Some(_) | None => bases.push(ListEntry { id, length, label: None }),
+            }
         }
     }
     Ok(bases)
