@@ -37,6 +37,14 @@ impl ForgottenRecords {
         self.records.iter().map(|record| record.snapshot.to_string()).collect()
     }
 
+    /// Takes out what was forgotten, and what nothing counts of.
+    pub fn explain(&self, lost: &mut Vec<(SnapshotName, Fault)>) {
+        if !lost.is_empty() {
+            let forgotten: HashSet<SnapshotName> = self.records.iter().map(|record| record.snapshot).collect();
+            lost.retain(|(name, _)| !forgotten.contains(name) && !self.void.contains(name));
+        }
+    }
+
     /// FORGET-3: one that cannot be read is an alarm in every command.
     pub fn alarms(&self) -> impl Iterator<Item = Alarm> {
         let alarm =

@@ -296,31 +296,39 @@ impl Repository {
 
     /// The snapshot part of [`Repository::refresh`], for one dataset or all.
     ///
-    /// FORGET-4: what was forgotten raises no alarm, whatever became of it.
+    /// FORGET-4: what was forgotten raises no alarm, whatever became of it. What is gone between LIST and GET may have been
+    /// forgotten, or its tombstone folded, since records were listed: they are listed again.
     pub(super) fn refresh_snapshots(&self, of: Option<DatasetTag>) -> Result<Vec<Alarm>, RepositoryError> {
         let below = |folder: &str| of.map_or(format!("{folder}/"), |tag| format!("{folder}/{tag}/"));
         let prefix = &below("snapshots")[..];
         let entries = self.listed(prefix)?;
         let listed: HashSet<String> = entries.iter().map(|of| of.name.to_string()).collect();
-        let records = self.refresh_forgotten(&below("forgotten"))?;
-        let forgotten = records.snapshots();
+        let mut records = self.refresh_forgotten(&below("forgotten"))?;
         let have = lock(&self.catalog).snapshot_names()?;
         let gone: Vec<String> =
             have.iter().filter(|name| name.starts_with(prefix) && !listed.contains(*name)).cloned().collect();
         lock(&self.catalog).drop_snapshots(&gone)?;
-        let mut alarms: Vec<Alarm> =
-            lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
-        alarms.extend(records.alarms());
+        let mut lost = Vec::new();
         let new = others(entries, |of| have.contains(&of.name.to_string()));
         self.read_listed(&new, SNAPSHOT_MAX, &self.decode_snapshot(), |of, read| {
-            let (Name::Snapshot(name), object) = (of.name, of.name.to_string()) else { return Ok(()) };
-            match read {
-                Ok(snapshot) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
-                Err(_) if forgotten.contains(&object) || records.void.contains(&name) => {}
-                Err(fault) => alarms.push(Alarm::Snapshot { object, fault: fault.to_string() }),
+            match (of.name, read) {
+                (Name::Snapshot(name), Ok(snapshot)) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,
+                (Name::Snapshot(name), Err(fault)) => lost.push((name, fault)),
+                _ => {}
             }
             Ok(())
         })?;
+        records.explain(&mut lost);
+        if lost.iter().any(|(_, fault)| matches!(fault, Fault::Missing)) {
+            records = self.refresh_forgotten(&below("forgotten"))?;
+            records.explain(&mut lost);
+        }
+        let forgotten = records.snapshots();
+        let mut alarms: Vec<Alarm> =
+            lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
+        alarms.extend(records.alarms());
+        let lost = lost.into_iter().map(|(name, fault)| (name.to_string(), fault.to_string()));
+        alarms.extend(lost.map(|(object, fault)| Alarm::Snapshot { object, fault }));
         let late = lock(&self.catalog).late_snapshots()?.into_iter().map(|name| name.to_string());
         alarms.extend(late.filter(|name| name.starts_with(prefix)).map(|object| Alarm::Late { object }));
         let infos = lock(&self.catalog).snapshots()?;

@@ -323,6 +323,23 @@ fn tombstones_that_nobody_needs_any_more_are_folded() {
     assert_eq!(repository.forgotten().unwrap(), [], "a void name was not forgotten");
 }
 
+/// LEDGER-3: tombstones are listed, and folded before they are read.
+#[test]
+fn a_reader_that_lists_a_tombstone_and_finds_it_folded_is_not_alarmed() {
+    let world = world(1011, 2);
+    give_up_sessions(&world, 9);
+    world.hands.pass(DAY + HOUR);
+    let (store, hands, is_folded) = (world.store.clone(), world.hands.clone(), AtomicBool::new(false));
+    let hooked = Hooked::new(world.store.clone(), move |verb, name| {
+        if verb == Verb::Get && name.starts_with("snapshots/") && !is_folded.swap(true, Ordering::SeqCst) {
+            let report = prune(&open(store.clone(), &hands).unwrap(), &AT_ONCE, &Silent).unwrap().report;
+            assert_eq!(report.folded, 9);
+        }
+    });
+    let alarms = open(hooked, &world.hands).unwrap().refresh().unwrap();
+    assert_eq!((alarms, world.below("snapshots/").len()), (vec![], 2));
+}
+
 /// A session sleeps in the middle of its commit until its tombstone was put and folded: the name is free, and void.
 ///
 /// SESS-9, LEDGER-2, SWEEP-1
