@@ -53,13 +53,11 @@ fn kinds() -> impl Iterator<Item = Kind> {
 /// Holds one operation at its n-th call, for every n, while another one and what comes after it run to their end. With a
 /// stride only each so many-th call is tried, and which ones is another for each pair and kind of store. Answers with how
 /// many were tried.
-fn sweep(held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) -> u64 {
-    let mut world = World::new(kind);
-    history(&world);
-    world.grace = pace.grace;
+fn sweep(world: &World, held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) -> u64 {
     let mut tried = 0;
     for n in (first % stride..).step_by(stride as usize) {
         let mut run = world.fork();
+        run.grace = pace.grace;
         let place = format!("{} held at call {n} during {}, {kind:?}, {pace:?}", held.name, other.name);
         let is_over = hold(&run, held, other, n, pace, &place);
         run.has_slept = true;
@@ -153,10 +151,12 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
     let stride = if is_long() { 1 } else { stride };
     let (mut pairs, mut calls) = (0, 0);
     for kind in kinds {
+        let world = World::new(*kind);
+        history(&world);
         for held in operations(*kind) {
             for other in operations(*kind) {
                 for pace in paces(*kind) {
-                    calls += sweep(held, other, *kind, pace, pairs, stride);
+                    calls += sweep(&world, held, other, *kind, pace, pairs, stride);
                     pairs += 1;
                 }
                 if is_long() {
