@@ -47,6 +47,7 @@ mod restore_server_asides;
 mod restore_server_built;
 mod restore_server_coming;
 mod restore_server_elsewhere;
+mod restore_server_faults;
 mod restore_server_fit;
 mod restore_server_goes_on;
 mod restore_server_gone;

@@ -269,9 +269,8 @@ pub fn restore_into_server(
     if goes_on {
         drop((server, stand_in));
         let started = place.start(options, Some(&target.host.start), observer);
-        let ended = started
-            .and_then(|mut server| end(&place, &mut server, &source.expected, (&target, options), report, observer));
-        return ended.map_err(|error| place.explain(error));
+        let mut server = started.map_err(|error| place.explain(error))?;
+        return end(&place, &mut server, &source.expected, (&target, options), report, observer);
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
@@ -313,7 +312,7 @@ fn end(
     observer: &dyn Observer,
 ) -> Result<ServerReport, OperationError> {
     let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
-    let verified = ask(server, expected, target, options, observer)?;
+    let verified = ask(server, expected, target, options, observer).map_err(|error| place.explain(error))?;
     if verified.is_right() {
         place.settle()?;
     }

@@ -17,6 +17,7 @@ use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::{Ended, Start, Started};
 use crate::redis::server::Server;
+use crate::repository::one_line;
 
 /// The data directory of a server, locked for one restore or undo.
 pub(super) struct Place {
@@ -277,8 +278,12 @@ impl Place {
         }
     }
 
-    /// The restore is over.
+    /// The restore is over. Where that cannot be written down, what is in place is told.
     pub fn settle(&self) -> Result<(), OperationError> {
+        self.note_done().map_err(|error| self.explain(error))
+    }
+
+    fn note_done(&self) -> Result<(), OperationError> {
         if let Some(journal) = self.journal()? {
             // How the server is started may hold a password, and is not needed any more.
             self.journals.write(&Journal { state: State::Done, start: None, ..journal })?;
@@ -309,13 +314,24 @@ impl Place {
                 self.again_or(&journal.server)
             ),
         });
-        let what = format!("{error}; {standing}");
-        match error {
-            OperationError::Redis(RedisError::Stopped { .. } | RedisError::Interrupted) => {
-                RedisError::Stopped { what, hint }.into()
-            }
-            _ => RedisError::Server { what, hint }.into(),
+        saying(&error, standing, hint)
+    }
+}
+
+/// The same error where the server goes on with the old data.
+pub(super) fn started_again(error: OperationError) -> OperationError {
+    let hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+    saying(&error, "the server was started again with what it held", format!("{hint}then run the same command again"))
+}
+
+/// An error, with its causes, and what came of it.
+fn saying(error: &OperationError, more: &str, hint: String) -> OperationError {
+    let what = format!("{}; {more}", one_line(error));
+    match error {
+        OperationError::Redis(RedisError::Stopped { .. } | RedisError::Interrupted) => {
+            RedisError::Stopped { what, hint }.into()
         }
+        _ => RedisError::Server { what, hint }.into(),
     }
 }
 

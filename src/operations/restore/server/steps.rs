@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::elsewhere::{Ground, Locked, is_mounted};
 use super::exchanges::inside;
 use super::journal::{Entry, Journal, State};
+use super::place::started_again;
 use super::plan::{Plan, Way};
 use super::quiet::{Writes, save_old};
 use super::source::{Expected, Source};
@@ -155,10 +156,10 @@ impl Place {
         match target.host.start.run() {
             Ok(_) if journal.state == State::Stopping => {
                 self.journals.forget_stopping(&self.site)?;
-                Err(error)
+                Err(started_again(error))
             }
             // What was to be exchanged stays, and the next restore clears it away.
-            Ok(_) => Err(error),
+            Ok(_) => Err(started_again(error)),
             Err(_) => Err(self.explain(error)),
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::elsewhere::Ground;
 use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1};
+use super::place::started_again;
 use super::plan::{self, entries};
 use super::preflight::restart;
 use super::quiet::save_old;
@@ -356,12 +357,7 @@ impl Place {
         }
         // Where it stays, the next restore or undo removes it.
         let _ = self.journals.forget_stopping(&self.site);
-        let hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
-        RedisError::Server {
-            what: format!("{error}; the server was started again with what it held"),
-            hint: format!("{hint}then run the same command again"),
-        }
-        .into()
+        started_again(error)
     }
 
     pub fn report(&self, journal: &Journal) -> ServerUndoReport {
