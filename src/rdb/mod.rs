@@ -3,7 +3,8 @@
 //! This module reads the *structure* of one: where each value ends, never what it holds. Strings stay compressed,
 //! keys stay unread, and nothing is allocated by a length the file tells. The bytes are pulled through once and in
 //! order, so a file can be checked on its way into the repository; a thing the reader does not know is no fault of the
-//! file, and [`Finding`] keeps the two apart. Who wants to know where each record is gets it as a [`Stretch`]. [`lzf`] is how strings are compressed.
+//! file, and [`Finding`] keeps the two apart. Who wants to know where each record is gets it as a [`Stretch`]. [`strings`] takes strings apart;
+//! [`lzf`] is how they are compressed.
 
 mod aux_fields;
 mod coding;
@@ -12,6 +13,7 @@ pub mod lzf;
 mod reader;
 mod source;
 mod stretch;
+pub mod strings;
 mod structure;
 mod value;
 

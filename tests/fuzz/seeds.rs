@@ -63,6 +63,7 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
         }
+        "string" => STRINGS.iter().map(|text| text.to_vec()).collect(),
         "scanner" | "cut" => SCANNED.iter().map(|text| text.to_vec()).collect(),
         "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
         _ => Vec::new(),
@@ -128,6 +129,13 @@ fn lzf(text: &[u8]) -> Vec<u8> {
 fn preamble(dump: &[u8]) -> Vec<u8> {
     [dump, SCANNED[0]].concat()
 }
+
+const STRINGS: [&[u8]; 4] = [
+    b"\x05hello",
+    b"\x40\x24hello hello hello hello hello hello",
+    b"\xc2\x15\xcd\x5b\x07",
+    b"\xc3\x0c\x41\xf4\x01aa\xe0\xff\x00\xe0\xdf\x00\x01aa",
+];
 
 const SCANNED: [&[u8]; 3] = [
     b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n",

@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     target("copies", &["copies"], streams::copies, 20_000),
     target("rdb", &[], streams::rdb, 2_000),
     target("lzf", &[], streams::lzf, 10_000),
+    target("string", &[], streams::string, 10_000),
     target("scanner", &[], streams::scanner, 10_000),
     target("cut", &[], streams::cut, 5_000),
     target("manifest", &[], codecs::manifest, 20_000),

@@ -59,8 +59,8 @@ fn event(opcode: u8, is_valkey: bool) -> &'static str {
     }
 }
 
-/// Hands on every string of a dump, keys and AUX fields included.
-pub fn strings<'a>(dump: &'a [u8], each: &mut dyn FnMut(Stored<'a>)) {
+/// Hands on every string of a dump, keys and AUX fields included, with all bytes that it is stored as.
+pub fn strings<'a>(dump: &'a [u8], each: &mut dyn FnMut(Stored<'a>, &'a [u8])) {
     let mut walk = Walk { dump, at: 9, templates: HashMap::new(), each };
     let is_valkey = dump.starts_with(b"VALKEY");
     loop {
@@ -80,7 +80,7 @@ struct Walk<'a, 'b> {
     at: usize,
     /// Fields of each template of hashes.
     templates: HashMap<u64, u64>,
-    each: &'b mut dyn FnMut(Stored<'a>),
+    each: &'b mut dyn FnMut(Stored<'a>, &'a [u8]),
 }
 
 impl<'a> Walk<'a, '_> {
@@ -107,6 +107,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn string(&mut self) {
+        let begin = self.at;
         let stored = match self.dump[self.at] {
             mark @ 0xc0..=0xc2 => {
                 self.take(1 + (1 << (mark & 3)));
@@ -122,7 +123,7 @@ impl<'a> Walk<'a, '_> {
                 Stored::Plain(self.take(length as usize))
             }
         };
-        (self.each)(stored);
+        (self.each)(stored, &self.dump[begin..self.at]);
     }
 
     fn read(&mut self, mut shape: &str) {

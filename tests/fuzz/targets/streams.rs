@@ -9,6 +9,7 @@ use redkeep::format::copies::apply_copies;
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
 use redkeep::rdb::lzf::{Encoder, decode as decode_lzf};
+use redkeep::rdb::strings::{StringForm, Strings, text_of};
 use redkeep::rdb::{Structure, looks_like_rdb, read_header, read_preamble, read_structure};
 
 /// Sizes of pieces that make no difference.
@@ -143,6 +144,20 @@ pub fn lzf(bytes: &[u8]) {
         assert!(stored.len() + 4 <= bytes.len());
         decode_lzf(&stored, bytes.len(), &mut plain).unwrap();
         assert_eq!(plain, bytes);
+    }
+}
+
+/// RSTR-1: what is a string comes back byte for byte from what is kept of it.
+pub fn string(bytes: &[u8]) {
+    let (mut strings, mut kept, mut again, mut text) = (Strings::default(), Vec::new(), Vec::new(), Vec::new());
+    let is_known = text_of(bytes, &mut text);
+    match strings.decode(bytes, &mut kept) {
+        Ok((form, length)) => {
+            strings.encode(form, &kept, &mut again);
+            assert_eq!(again, bytes[..length]);
+            assert!(form == StringForm::Verbatim || (is_known == Ok(true) && text == kept));
+        }
+        Err(error) => assert_eq!((is_known, kept, text), (Err(error), vec![], vec![])),
     }
 }
 
