@@ -79,7 +79,8 @@ fn an_undo_whose_program_knows_no_aof_of_several_files_is_refused() {
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let (directory, program) = (Some(victim.directory()), Some(old.executable()));
     *victim.named() = Named { directory, settings, program, ..Named::default() };
-    undo_is_refused(&mut victim, "which cannot read an AOF of several files", "it takes Redis 7.0");
+    let hint = "it takes Redis 7.0 or Valkey 7.2 or newer: name that with --server-binary";
+    undo_is_refused(&mut victim, "which cannot read an AOF of several files", hint);
 }
 
 #[test]

@@ -305,7 +305,8 @@ impl Place {
             }
             State::Exchanging | State::Placed | State::Done if journal.by_undo => format!(
                 "run the same command again, and it goes on: the files stay, and the server is started (where its program \
-                 cannot load them, name one that can with --server-binary); or go back, while it is stopped: redkeep undo \
+                 cannot load them, name one that can with --server-binary, beside --server-config, --server-unit or \
+                 --server-dir); or go back, while it is stopped: redkeep undo \
                  {directory} ends this undo without a start, and the same once more puts back what it replaced"
             ),
             State::Exchanging | State::Placed | State::Done => format!(

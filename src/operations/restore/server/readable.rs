@@ -37,7 +37,13 @@ pub(super) fn refuse(demands: Demands, target: &Target, stopped: Option<&Stopped
     let program = stopped.map(|stopped| stopped.program.path.display().to_string());
     let version = stopped.map(|stopped| stopped.program.version).or_else(|| ServerVersion::of(&target.info));
     let what = program.as_deref().unwrap_or("the server");
-    version.map_or(Ok(()), |version| demands.must_be_met(version, what))
+    let met = version.map_or(Ok(()), |version| demands.must_be_met(version, what));
+    met.map_err(|error| match error {
+        RedisError::Server { what, hint } if program.is_some() => {
+            RedisError::Server { what, hint: format!("{hint}: name that with --server-binary") }
+        }
+        other => other,
+    })
 }
 
 impl Place {
