@@ -15,7 +15,8 @@ const VIEW: usize = 128;
 /// The chunks of a file's previous version. Unchanged chunks say where in it the new version is; between them, places
 /// follow from lengths. Memory: [`VIEW`] list entries twice, and a list chunk for each level.
 pub(super) struct Previous {
-    streams: VecDeque<Stream>,
+    /// Streams of plain content that were not begun, and their places in the previous version.
+    streams: VecDeque<(u64, Stream)>,
     lists: Option<Lists>,
     view: VecDeque<Old>,
     /// Bytes of the previous version up to the end of the view.
@@ -40,10 +41,15 @@ impl Old {
 }
 
 impl Previous {
-    /// The version of a recipe. One with parts in another form than plain content offers nothing.
-    pub fn new(recipe: &[Part]) -> Previous {
-        let streams: Option<VecDeque<Stream>> = recipe.iter().map(|part| part.content().ok().cloned()).collect();
-        Previous { streams: streams.unwrap_or_default(), lists: None, view: VecDeque::new(), read: 0, shift: 0 }
+    /// The version that these parts rebuild, from the first one's begin. A part in another form than plain content
+    /// offers nothing.
+    pub fn new(parts: &[Part]) -> Previous {
+        let (mut streams, mut begin) = (VecDeque::new(), 0u64);
+        for part in parts {
+            streams.extend(part.content().ok().map(|stream| (begin, stream.clone())));
+            begin = begin.saturating_add(part.length);
+        }
+        Previous { streams, lists: None, view: VecDeque::new(), read: 0, shift: 0 }
     }
 
     /// Whether some of it was read already.
@@ -114,7 +120,8 @@ impl Previous {
                 self.lists = Some(lists);
                 return Ok(Some(entry));
             }
-            let Some(stream) = self.streams.pop_front() else { return Ok(None) };
+            let Some((begin, stream)) = self.streams.pop_front() else { return Ok(None) };
+            self.read = begin;
             self.lists = Some(Lists::new(&stream)?);
         }
     }
@@ -140,6 +147,15 @@ mod tests {
 
     fn ids(entries: &[ListEntry]) -> Vec<u8> {
         entries.iter().map(|entry| entry.id.0[0]).collect()
+    }
+
+    #[test]
+    fn a_part_in_another_form_offers_nothing_and_keeps_its_place() {
+        let content = |length| Part::opaque(Stream { length, levels: 0, top: Vec::new(), labelled: None });
+        let canonical = Part { method: 1, ..content(500) };
+        let previous = Previous::new(&[content(20), canonical, content(30), content(7)]);
+        let places: Vec<_> = previous.streams.iter().map(|(begin, stream)| (*begin, stream.length)).collect();
+        assert_eq!(places, [(0, 20), (520, 30), (550, 7)]);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use super::Repository;
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::intake::Intake;
+use super::list_writer::ListWriter;
 use super::lists::{ListChunk, Lists};
 use super::previous::Previous;
 use crate::chunker::Chunker;
 use crate::format::Malformed;
-use crate::format::limits::LEVELS_MAX;
-use crate::format::list::{ListCutter, ListEnd, ListEntry, ListPiece};
+use crate::format::list::ListEntry;
 use crate::format::recipe::{Part, Stream};
 use crate::format::summary::Holds;
 
@@ -21,8 +21,7 @@ pub struct StreamWriter {
     length: u64,
     /// Bytes that were cut into chunks.
     cut: u64,
-    /// Lists that are being written, the lowest first.
-    levels: Vec<ListCutter>,
+    lists: ListWriter,
     previous: Previous,
 }
 
@@ -37,12 +36,13 @@ impl StreamWriter {
             buffer: Vec::new(),
             length: 0,
             cut: 0,
-            levels: vec![ListCutter::default()],
+            lists: ListWriter::new(),
             previous: Previous::new(&[]),
         }
     }
 
-    /// An empty stream of content that is expected to resemble an earlier version's: what changed is stored against it.
+    /// An empty stream of content that is expected to resemble these parts of an earlier version: what changed is stored
+    /// against them.
     pub fn after(repository: &Repository, previous: &[Part]) -> StreamWriter {
         StreamWriter { previous: Previous::new(previous), ..StreamWriter::new(repository) }
     }
@@ -74,7 +74,7 @@ impl StreamWriter {
                 intake.put_content(Holds::Opaque, id, chunk, &old)?;
             }
             self.cut += chunk.len() as u64;
-            self.add_entry(intake, 0, &ListEntry { id, length: chunk.len() as u32, label: None })?;
+            self.lists.add(intake, &ListEntry { id, length: chunk.len() as u32, label: None })?;
             rest = after;
         }
         let done = buffer.len() - rest.len();
@@ -83,47 +83,10 @@ impl StreamWriter {
         Ok(())
     }
 
-    fn add_entry(&mut self, intake: &mut Intake<'_>, level: usize, entry: &ListEntry) -> Result<(), RepositoryError> {
-        if self.levels.len() == level {
-            self.levels.push(ListCutter::default());
-        }
-        let Some(list) = self.levels.get_mut(level) else { unreachable!("levels grow one at a time") };
-        let pieces = list.push(entry);
-        self.put_pieces(intake, level, pieces)
-    }
-
-    /// Stores pieces of a list as chunks, which the list above names.
-    fn put_pieces(
-        &mut self,
-        intake: &mut Intake<'_>,
-        level: usize,
-        pieces: Vec<ListPiece>,
-    ) -> Result<(), RepositoryError> {
-        pieces.into_iter().try_for_each(|ListPiece { bytes, label, .. }| {
-            let id = intake.put_list(&bytes)?;
-            self.add_entry(intake, level + 1, &ListEntry { id, length: bytes.len() as u32, label })
-        })
-    }
-
     /// Ends the stream.
-    ///
-    /// STREAM-1: lists that do not fit inline become chunks of the level above, up to LEVELS_MAX.
     pub fn finish(mut self, intake: &mut Intake<'_>) -> Result<Stream, RepositoryError> {
         self.cut_content(intake, 0)?;
-        let mut level = 0;
-        loop {
-            let Some(list) = self.levels.get_mut(level) else { unreachable!("the level below has cut into it") };
-            match std::mem::take(list).finish() {
-                ListEnd::Top(top) => {
-                    let levels = u8::try_from(level).ok().filter(|levels| *levels <= LEVELS_MAX);
-                    let levels =
-                        levels.ok_or_else(|| RepositoryError::Limit("a file too long for its lists".into()))?;
-                    return Ok(Stream { length: self.length, levels, top, labelled: None });
-                }
-                ListEnd::Pieces(pieces) => self.put_pieces(intake, level, pieces)?,
-            }
-            level += 1;
-        }
+        self.lists.finish(intake, self.length, None)
     }
 }
 

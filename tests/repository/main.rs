@@ -11,6 +11,7 @@ mod deltas;
 mod forget;
 mod index;
 mod keys;
+mod labelled;
 mod ledgers;
 mod local;
 mod read_all;
