@@ -132,26 +132,24 @@ impl Default for Encoder {
 impl Encoder {
     /// Appends the LZF of a string, where a server would store it so; tells whether it did. Else `out` is as before.
     pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
-        plain.len() > WORTH && self.encode_within(plain, plain.len() - GAIN, out)
-    }
-
-    /// The same in at most `room` bytes, without regard to whether it is worth it. Like the servers' encoder it gives up
-    /// a few bytes too early at times.
-    fn encode_within(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
         let Ok(length) = u32::try_from(plain.len()) else { return false };
+        if plain.len() <= WORTH {
+            return false;
+        }
         if self.base.checked_add(length).is_none() {
             *self = Encoder::default();
         }
         let from = out.len();
-        let fits = self.encode_onto(plain, room, out);
+        let gains = self.encode_onto(plain, out);
         self.base += length;
-        if !fits {
+        if !gains {
             out.truncate(from);
         }
-        fits
+        gains
     }
 
-    fn encode_onto(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
+    /// Appends the LZF, or a part of it where it does not gain what it has to.
+    fn encode_onto(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
         let from = out.len();
         // The first literal that is not written, and where the search is.
         let (mut literal, mut at) = (0, 0);
@@ -160,11 +158,7 @@ impl Encoder {
                 at += 1;
                 continue;
             };
-            let runs = plain.get(literal..at).unwrap_or_default();
-            if out.len() - from + length_of_runs(runs.len()) + GROUP + 1 >= room {
-                return false;
-            }
-            write_runs(runs, out);
+            write_runs(plain.get(literal..at).unwrap_or_default(), out);
             let copied = same(plain, before, at);
             write_copy(at - before - 1, copied, out);
             at += copied;
@@ -179,9 +173,10 @@ impl Encoder {
                 }
             }
         }
-        // Room for the head of one more run, be it needed or not, and for the bytes that are too few for a group.
+        // The servers' encoder wants room for the head of one more run and for three literals, be they needed or not. It looks
+        // for room at other places too, but finds none there only where it would find none here.
         let literals = at - literal;
-        if out.len() - from + literals + literals / RUN + 1 + GROUP > room {
+        if out.len() - from + literals + literals / RUN + 1 + GROUP + GAIN > plain.len() {
             return false;
         }
         write_runs(plain.get(literal..).unwrap_or_default(), out);
@@ -230,11 +225,6 @@ fn same(plain: &[u8], before: usize, at: usize) -> usize {
     }
     let equal = there.1.iter().zip(here.1).take_while(|(there, here)| there == here).count();
     8 * there.0.len() + equal
-}
-
-/// Bytes that so many literals take.
-fn length_of_runs(literals: usize) -> usize {
-    literals + literals.div_ceil(RUN)
 }
 
 fn write_runs(literals: &[u8], out: &mut Vec<u8>) {

@@ -68,14 +68,13 @@ impl ScratchFile {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Seals a frame and appends it. Where that fails the file is as it was, but the frame's plaintext is gone.
+    /// Seals a frame and appends it. Where that fails its plaintext is gone, and a part of it may stand behind the file's
+    /// [`ScratchFile::length`].
     pub(super) fn append(&self, frame: &mut Vec<u8>) -> Result<Frame, SpillError> {
         let number = self.sealer.seal(frame);
         let written = Frame { offset: self.length(), number, length: frame.len() };
-        if let Err(error) = self.file.write_all_at(frame, written.offset) {
-            self.cut(written.offset);
-            return Err(SpillError::failed("write to", &self.directory, error));
-        }
+        let done = self.file.write_all_at(frame, written.offset);
+        done.map_err(|error| SpillError::failed("write to", &self.directory, error))?;
         self.length.store(written.offset + frame.len() as u64, Ordering::Relaxed);
         frame.clear();
         Ok(written)

@@ -294,6 +294,15 @@ fn a_group_whose_frame_was_changed_fails_again_and_the_others_are_whole() {
 }
 
 #[test]
+fn sorters_and_what_they_sorted_can_be_handed_to_other_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Sorter<'_>>();
+    is_send::<Sorted>();
+    is_send::<Partitions<'_>>();
+    is_send::<Group<'_>>();
+}
+
+#[test]
 fn sorting_goes_on_where_keys_are_alike_for_very_long() {
     let nowhere = scratch(Path::new("/nowhere"));
     let record = |number: u32| {

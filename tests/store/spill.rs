@@ -21,12 +21,19 @@ fn payload(number: u32) -> [u8; 80] {
     payload
 }
 
+/// About as many bytes as a run of this budget takes.
+const RUN: u64 = 44 << 10;
+
 /// Takes records with `push` on a disk that something else fills, up to the one that is refused; then that one and all
 /// others once the disk has room.
-fn filled(ballast: &Path, mut push: impl FnMut(u32) -> Result<(), SpillError>) -> bool {
+fn filled(scratch: &Scratch, ballast: &Path, mut push: impl FnMut(u32) -> Result<(), SpillError>) -> bool {
     let mut was_full = false;
     for number in 0..RECORDS {
+        let free = scratch.free().unwrap();
         let Err(error) = push(number) else { continue };
+        // A run was written before, or all the room that was taken is given back.
+        let taken = free - scratch.free().unwrap();
+        assert!(taken == 0 || taken >= RUN, "{taken} bytes are not given back");
         assert!(!was_full, "{number} is refused by an empty disk: {error}");
         assert!(matches!(error, SpillError::Full { .. }), "{error:?}");
         assert!(error.hint().is_some());
@@ -52,7 +59,10 @@ fn refuses_and_loses_none(disk: &Path) {
     for kibibytes in [2000, 1900, 1700, 1600, 1500, 1400] {
         fs::write(&ballast, vec![1; kibibytes << 10]).unwrap();
         let mut sorter = Sorter::new(&scratch, BUDGET);
-        assert!(filled(&ballast, |number| sorter.push(&key(number), &payload(number))), "{kibibytes} KiB are no harm");
+        assert!(
+            filled(&scratch, &ballast, |number| sorter.push(&key(number), &payload(number))),
+            "{kibibytes} KiB are no harm"
+        );
         let mut sorted = sorter.finish().unwrap();
         for number in &expected {
             let record = sorted.next_record().unwrap().unwrap();
@@ -76,7 +86,7 @@ fn refuses_and_groups(disk: &Path) {
         fs::write(&ballast, vec![1; kibibytes << 10]).unwrap();
         let mut partitions = Partitions::new(&scratch, GROUPS as usize, BUDGET);
         let push = |number| partitions.push((number % GROUPS) as usize, &key(number), &payload(number));
-        assert!(filled(&ballast, push), "{kibibytes} KiB are no harm");
+        assert!(filled(&scratch, &ballast, push), "{kibibytes} KiB are no harm");
         let grouped = partitions.finish().unwrap();
         for partition in 0..GROUPS {
             let mut group = grouped.group(partition as usize).unwrap();

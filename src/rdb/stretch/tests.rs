@@ -106,6 +106,8 @@ fn databases_and_what_stands_before_a_key_are_told_apart() {
     let of = |bytes: &[u8]| stretches(bytes).0.first().map(|stretch| stretch.what);
     assert_eq!(of(b"REDIS0013\xf3\x00"), Some(prefix(243)));
     assert_eq!(of(b"VALKEY080\xf3\x01s\x00"), Some(event(243)));
+    // To Valkey 241 is nothing.
+    assert_eq!(of(b"VALKEY080\xf1\x00\x01k\x01v"), None);
 }
 
 #[test]

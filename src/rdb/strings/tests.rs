@@ -49,10 +49,17 @@ fn what_servers_write_is_usual_and_its_text_is_all_there_is_to_keep() {
     for (stored, text) in usual {
         assert_eq!(taken_apart(stored), (StringForm::Usual, text.to_vec()), "{}", stored.escape_ascii());
     }
-    for length in [63, 64, 16_383, 16_384, 100_000] {
+    let heads: [(usize, &[u8]); 5] = [
+        (63, b"\x3f"),
+        (64, b"\x40\x40"),
+        (16_383, b"\x7f\xff"),
+        (16_384, b"\x80\x00\x00\x40\x00"),
+        (100_000, b"\x80\x00\x01\x86\xa0"),
+    ];
+    for (length, head) in heads {
         let mut noise = vec![0; length];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
-        assert_eq!(taken_apart(&plain(&noise)), (StringForm::Usual, noise));
+        assert_eq!(taken_apart(&[head, &noise].concat()), (StringForm::Usual, noise));
     }
 }
 
