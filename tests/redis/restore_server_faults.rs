@@ -96,8 +96,7 @@ fn sweep(scene: &Scene, fault: &Fault, arguments: &[&str], wanted: &Fingerprint,
 /// LOCAL-12 LOCAL-13
 #[test]
 fn after_a_rename_or_a_write_that_failed_the_data_are_whole_and_the_same_command_finishes() {
-    if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
-        assert!(!is_thorough(), "strace is not installed");
+    if std::env::var("REDKEEP_TEST_SKIP").is_ok_and(|parts| parts.split(',').any(|part| part == "strace")) {
         return;
     }
     let (faults, configurations) = if is_thorough() { (3, 2) } else { (2, 1) };
