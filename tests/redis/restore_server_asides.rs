@@ -12,7 +12,7 @@ use crate::restore_server_hostile::{get, killed, order};
 use crate::support::keyspace::Keyspace;
 use crate::support::server::ServerKind;
 
-fn kept(victim: &Victim) -> Vec<Aside> {
+pub fn kept(victim: &Victim) -> Vec<Aside> {
     asides(&victim.directory(), victim.state()).unwrap()
 }
 

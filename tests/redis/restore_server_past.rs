@@ -6,6 +6,7 @@ use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
 
 use crate::restore_server::{Captured, Taken, Victim, take};
+use crate::restore_server_asides::kept;
 use crate::restore_server_hostile::{get, killed, order};
 use crate::support::server::{ServerKind, wait_for};
 
@@ -26,7 +27,7 @@ fn a_server_that_lived_on_after_a_killed_restore_is_restored_anew_and_told_so() 
     }
     for (captured, lines) in [(Captured::Aof, &["appendonly yes"][..]), (Captured::Dump, &[])] {
         let taken = take(kind, captured, &[]);
-        let victim = Victim::start(kind, lines);
+        let mut victim = Victim::start(kind, lines);
         killed("waiting for the server", |observer| drop(victim.restore_watched(&taken, observer)));
         victim.start_by_hand();
         order(victim.server(), "FLUSHALL");
@@ -39,6 +40,21 @@ fn a_server_that_lived_on_after_a_killed_restore_is_restored_anew_and_told_so() 
         assert!(!report.finished_earlier && report.verified.unwrap().is_right(), "{captured:?}");
         assert!(report.notes.iter().any(|note| note.contains("changed since")), "{:?}", report.notes);
         taken.held.assert_equal(&victim.holds(), "restored anew");
+        // What was written in between is told, and is to be had.
+        let between = kept(&victim).into_iter().find(|aside| !aside.is_next).unwrap();
+        let named = between.path.display().to_string();
+        assert!(
+            report.notes.iter().any(|note| note.contains(&named) && note.contains("undo --to 20")),
+            "{:?}",
+            report.notes
+        );
+        victim.options.to = Some(between.time);
+        assert_eq!(undo_server(&victim.options, &Silent).unwrap().from, between.path);
+        assert_eq!(get(victim.server(), "dirty").as_deref(), Some("1"), "{captured:?}");
+        victim.options.to = None;
+        undo_server(&victim.options, &Silent).unwrap();
+        taken.held.assert_equal(&victim.holds(), "and back");
+        victim.options.to = kept(&victim).iter().map(|aside| aside.time).min();
         assert!(undo_server(&victim.options, &Silent).unwrap().is_old);
         victim.old.assert_equal(&victim.holds(), "what stood there before both");
     }

@@ -304,6 +304,11 @@ pub(super) fn moment_of(text: &str) -> Option<u64> {
     parse_time(text).and_then(|time| u64::try_from(time.as_millisecond()).ok())
 }
 
+/// The time in a name, as a person gives it (RFC 3339).
+pub(super) fn spelt(text: &str) -> Option<String> {
+    parse_time(text).map(|time| time.to_string())
+}
+
 fn is_time(text: &str) -> bool {
     parse_time(text).is_some()
 }

@@ -248,7 +248,7 @@ pub fn restore_into_server(
         true => Vec::new(),
         false => preflight::restart::look(&mut server, &target, options, source.header)?,
     };
-    let report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
+    let mut report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
     if options.dry_run {
         let main = elsewhere.as_ref().filter(|(elsewhere, _)| elsewhere.is_main);
         target.refuse_full_disk(main.map_or(&target.held, |(_, held)| held), plan.way.bytes(source.bytes()))?;
@@ -274,6 +274,7 @@ pub fn restore_into_server(
     }
     // A server that runs may hold anything by now, whatever a killed restore had put in place for it.
     let carried = place.leave_earlier(observer)?;
+    let is_carried = carried.is_some();
     let place = place.with(elsewhere.map(Locked::new).transpose()?);
     let prepared = place.clearing(|| {
         let prepared = place.prepare(repository, &source, (&mut server, &target), &plan, options, observer)?;
@@ -288,6 +289,9 @@ pub fn restore_into_server(
     })?;
     let aside = place.journal()?.map(|journal| target.held.path_of(&journal.aside));
     let steps::Prepared { expected, cut, made_good, .. } = prepared;
+    if is_carried {
+        report.notes.extend(place.kept_between()?);
+    }
     if !options.starts {
         place.settle()?;
         return Ok(ServerReport { aside, cut, made_good, ..report });

@@ -12,7 +12,7 @@ use super::target::Target;
 use super::verify::wait_serving;
 use super::{Options, steps};
 use crate::held::Held;
-use crate::operations::restore::beside::{Beside, Lock};
+use crate::operations::restore::beside::{Beside, Lock, spelt};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
 use crate::redis::host::{Ended, Start, Started};
@@ -196,6 +196,20 @@ impl Place {
         self.journals.forget_all(&self.site)?;
         journal.remove_new(&self.held)?;
         Ok(journal.carried)
+    }
+
+    /// What stood there between a killed restore and this one, which an undo passes over.
+    pub fn kept_between(&self) -> Result<Option<String>, OperationError> {
+        let Some(journal) = self.journal()? else { return Ok(None) };
+        let newest = self.beside.asides()?.pop().filter(|(_, name)| *name != journal.aside);
+        Ok(newest.map(|(time, name)| {
+            let time = spelt(&time).unwrap_or(time);
+            format!(
+                "an undo puts back what stood there before the restore that was not finished; what was there since is kept in {}: \
+                 `undo --to {time}` puts that back",
+                self.held.path_of(&name).display()
+            )
+        }))
     }
 
     /// Brings the exchanges of a journal to their end, and marks the directory.
