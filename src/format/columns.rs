@@ -186,6 +186,7 @@ mod tests {
             assert!(Shapes::decode(bad, 1).is_err() && Shapes::decode(bad, 2).is_err(), "{bad:?}");
         }
         assert_eq!(Shapes::decode(&[0], 0), Ok(Shapes::default()));
+        assert!(Shapes::decode(&[1, 0, 0, 0], 0).is_err(), "a run of no records");
     }
 
     /// RECIPE-9

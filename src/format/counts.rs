@@ -309,7 +309,12 @@ mod tests {
 
     fn count(facts: &str, files: Vec<File>) -> KeyCount {
         let fact = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
-        KeyCount::of(&Snapshot {
+        let facts = facts.split_whitespace().filter_map(fact).collect();
+        KeyCount::of(&Snapshot { facts, files, ..snapshot() })
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
             dataset: "d".into(),
             sequence: 1,
             previous: None,
@@ -318,15 +323,15 @@ mod tests {
             moment: None,
             host: "h".into(),
             directory: Vec::new(),
-            facts: facts.split_whitespace().filter_map(fact).collect(),
-            files,
+            facts: Default::default(),
+            files: Vec::new(),
             marks: Vec::new(),
             warnings: Vec::new(),
             tags: Vec::new(),
             made_by: "0".into(),
             summary: Summary::default(),
             place: None,
-        })
+        }
     }
 
     fn of(facts: &str, files: &[(Role, u64)]) -> KeyCount {
@@ -387,6 +392,18 @@ mod tests {
         for facts in ["", "authoritative=none dump.keys=5"] {
             assert_eq!(of(facts, &[]), KeyCount::Unknown(Uncounted::NoDataset), "{facts}");
         }
+    }
+
+    /// The bounds belong to what a server can have had.
+    #[test]
+    fn a_dump_of_as_many_keys_as_its_server_had_at_least_or_at_most_is_its_own() {
+        let other = |keys: u64| {
+            let facts = [("dump.keys", keys), (LEAST_KEYS, 5), (MOST_KEYS, 7)];
+            let facts = facts.map(|(name, value)| (name.into(), value.to_string()));
+            other_keys(&Snapshot { facts: facts.into(), ..snapshot() })
+        };
+        assert_eq!([5, 6, 7].map(other), [None; 3]);
+        assert_eq!([4, 8].map(other), [4, 8].map(|keys| Some((keys, 5, 7))));
     }
 
     fn seen(place: u64, keys: impl Into<Option<u64>>) -> Seen<'static> {

@@ -216,6 +216,9 @@ mod tests {
         put_varint(&mut huge, CHUNK_MAX + 1);
         assert!(decode_list(&huge, false).is_err());
         assert!(decode_list(&[&[1; 16][..], &[0]].concat(), false).is_err(), "a chunk without bytes");
+        let labelled = |bytes: u64| ListEntry { label: Some(vec![b'k'; bytes as usize]), ..entry(1, false) };
+        assert!(decode_list(&encoded(&[labelled(LABEL_MAX)]), true).is_ok());
+        assert!(decode_list(&encoded(&[labelled(LABEL_MAX + 1)]), true).is_err());
     }
 
     /// LIST-2
@@ -236,6 +239,13 @@ mod tests {
         let plain = |count: usize| (0..count).map(|number| entry(2 * number, false)).collect::<Vec<_>>();
         assert_eq!(cut(&plain(20)), [0; 0], "short enough to be the top list");
         assert_eq!(cut(&plain(1300)), [512, 512, 276]);
+        // 17 bytes for a short chunk, 18 for a longer one: a top list of exactly 1024 bytes, and one of a byte more.
+        let of = |longer: usize| {
+            (0..60).map(move |n| ListEntry { length: if n < longer { 200 } else { 1 }, ..entry(1, false) })
+        };
+        assert_eq!(encoded(&of(4).collect::<Vec<_>>()).len(), LIST_INLINE_MAX);
+        assert_eq!(cut(&of(4).collect::<Vec<_>>()), [0; 0]);
+        assert_eq!(cut(&of(5).collect::<Vec<_>>()), [60]);
         let mut entries = plain(600);
         for place in [31, 32, 33, 200, 231, 232] {
             entries[place] = border(place);

@@ -396,6 +396,43 @@ mod tests {
         assert_eq!(Config::decode(&config().encode()), Ok(config()));
     }
 
+    /// SEAL-1
+    #[test]
+    fn under_each_name_stands_its_own_kind_and_no_other() {
+        let (id, hash, tag) = (Id16([1; 16]), ObjectHash([2; 32]), DatasetTag([3; 8]));
+        let snapshot = SnapshotName { tag, place: 1, sequence: 1, time: UnixMillis(5), session: id };
+        let table: [(Name, &[Kind]); 12] = [
+            (Name::Config, &[Kind::Config]),
+            (Name::Slot(id), &[Kind::Slot]),
+            (Name::Pack(hash), &[Kind::Pack]),
+            (Name::Index(hash), &[Kind::Index]),
+            (Name::Snapshot(snapshot), &[Kind::Snapshot, Kind::Tombstone]),
+            (Name::Lease(id), &[Kind::Lease]),
+            (Name::Condemned(id), &[Kind::Condemned]),
+            (Name::Burial(id), &[Kind::Burial, Kind::Tombstone]),
+            (Name::Forgotten(snapshot), &[Kind::Forgotten]),
+            (Name::Ledger(tag, id), &[Kind::Ledger]),
+            (Name::Note(id), &[Kind::Note]),
+            (Name::Epoch(7), &[Kind::Epoch]),
+        ];
+        for (name, allowed) in table {
+            for kind in Kind::ALL {
+                assert_eq!(name.allows(kind), allowed.contains(&kind), "{kind:?} as {name}");
+            }
+            assert_eq!(Name::parse(&name.to_string()), Some(name));
+        }
+    }
+
+    /// OBJ-3
+    #[test]
+    fn a_pack_stands_in_the_folder_of_its_first_two_digits() {
+        let hash = ObjectHash([0xab; 32]);
+        assert_eq!(Name::parse(&format!("packs/ab/{hash}")), Some(Name::Pack(hash)));
+        for folder in ["", "a", "aba", "ba", "AB"] {
+            assert_eq!(Name::parse(&format!("packs/{folder}/{hash}")), None, "{folder}");
+        }
+    }
+
     /// OBJ-6
     #[test]
     fn a_config_of_another_draft_is_told_from_a_malformed_one() {

@@ -249,14 +249,18 @@ mod tests {
     fn tables_that_break_a_rule_are_refused() {
         let with = |frame: FrameRow| Footer { padding: 0, frames: vec![frame] };
         let plain = |chunks: Vec<ChunkRow>, sealed| with(FrameRow { method: Method::Plain, sealed, chunks });
+        let nothing = DeltaRow { length: 0, bases: vec![[1; 8]] };
+        let without_bytes = ChunkRow { delta: Some(nothing), ..chunk(1, 5) };
         let bad = [
             plain(vec![], 41),
+            with(FrameRow { method: Method::Zstd, sealed: 99, chunks: vec![] }),
             plain(vec![chunk(1, 0)], 41),
             plain(vec![chunk(1, 5)], 46),
             plain(vec![chunk(1, CHUNK_MAX as u32 + 1)], 1_048_617),
             with(FrameRow { method: Method::Zstd, sealed: 99, chunks: (0..5).map(|i| chunk(i, 1 << 20)).collect() }),
             with(FrameRow { method: Method::Delta, sealed: 51, chunks: vec![delta(1, 5, &[[1; 8]])] }),
             with(FrameRow { method: Method::Copies, sealed: 50, chunks: vec![delta(1, 0, &[[1; 8]])] }),
+            with(FrameRow { method: Method::Copies, sealed: 50, chunks: vec![without_bytes] }),
             with(FrameRow { method: Method::Copies, sealed: 40, chunks: vec![delta(1, 5, &[[1; 8]])] }),
         ];
         for footer in bad {
@@ -267,6 +271,8 @@ mod tests {
             assert!(Footer::decode(&good[..cut]).is_err(), "cut at {cut}");
         }
         assert!(Footer::decode(&[good, vec![0]].concat()).is_err());
+        let long = Footer::decode(&vec![0; FOOTER_MAX as usize + 1]).map_err(|malformed| malformed.why);
+        assert_eq!(long, Err("longer than FOOTER_MAX".into()));
     }
 
     /// PACK-2, PACK-3
@@ -276,6 +282,10 @@ mod tests {
         assert_eq!(decode_trailer(&good, 10_000), Ok(500));
         assert!(decode_trailer(&good, 579).is_err());
         assert!(decode_trailer(&good, PACK_MAX + 1).is_err());
+        assert!(decode_trailer(&[&good[..], &[0]].concat(), 10_000).is_err());
+        let longest = FOOTER_MAX as u32 + SEAL_OVERHEAD as u32;
+        assert_eq!(decode_trailer(&encode_trailer(longest), PACK_MAX), Ok(longest));
+        assert!(decode_trailer(&encode_trailer(longest + 1), PACK_MAX).is_err());
         for place in 0..TRAILER {
             let mut bad = good;
             bad[place] ^= 1;

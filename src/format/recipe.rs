@@ -200,12 +200,21 @@ mod tests {
     fn a_recipe_that_does_not_fit_its_file_or_is_of_an_unknown_method_is_refused() {
         let recipe = vec![Part::opaque(stream(5)), Part::opaque(stream(7))];
         assert_eq!(check_recipe(&recipe, 12), Ok(()));
-        assert!(check_recipe(&recipe, 13).is_err());
+        assert!(check_recipe(&recipe, 13).is_err() && check_recipe(&recipe, 11).is_err());
         assert!(check_recipe(&[Part::opaque(stream(u64::MAX))], u64::MAX).is_err());
         assert!(check_recipe(&[Part::opaque(Stream { levels: 5, ..stream(1) })], 1).is_err());
-        assert!(check_recipe(&[Part::opaque(Stream { top: vec![0; 8193], ..stream(1) })], 1).is_err());
+        let of_top = |length| check_recipe(&[Part::opaque(Stream { top: vec![0; length], ..stream(1) })], 1);
+        assert!(of_top(LIST_INLINE_MAX).is_ok() && of_top(LIST_INLINE_MAX + 1).is_err());
+        // Each bound by itself: of the part, and of a stream that the part does not show.
+        let too_long = Part { length: LENGTH_BOUND + 1, ..Part::opaque(stream(1)) };
+        assert!(check_recipe(&[too_long], LENGTH_BOUND + 1).is_err());
+        let too_long = Part { length: 1, ..Part::opaque(stream(LENGTH_BOUND + 1)) };
+        assert!(check_recipe(&[too_long], 1).is_err());
         assert_eq!(Part::opaque(stream(5)).content(), Ok(&stream(5)));
         assert!(Part { length: 6, ..Part::opaque(stream(5)) }.content().is_err());
+        let mut two = Part::opaque(stream(5));
+        two.streams.insert(1, stream(5));
+        assert!(two.content().is_err());
         let told = Part { parameters: Some(Vec::new()), ..Part::opaque(stream(5)) };
         assert!(told.content().is_err());
         let later = Part { method: 7, ..Part::opaque(stream(5)) };

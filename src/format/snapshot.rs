@@ -359,12 +359,16 @@ mod tests {
             mtime_nanos: 7,
             size: 0,
             hash: is_file.then_some(ObjectHash([3; 32])),
-            recipe: is_file.then(|| vec![Part::opaque(Stream { length: 0, levels: 0, top: vec![], labelled: None })]),
+            recipe: is_file.then(|| vec![Part::opaque(stream())]),
             target: (kind == FileKind::Link).then(|| b"x".to_vec().into()),
             role: Role::Other,
             suspect: None,
             form: None,
         }
+    }
+
+    fn stream() -> Stream {
+        Stream { length: 0, levels: 0, top: vec![], labelled: None }
     }
 
     fn snapshot(files: Vec<File>) -> Snapshot {
@@ -414,12 +418,15 @@ mod tests {
     /// SNAP-4
     #[test]
     fn paths_that_leave_the_directory_or_collide_are_refused() {
-        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "a\0b"] {
+        let long = "x".repeat(PATH_MAX + 1);
+        assert!(check_path(&long.as_bytes()[1..]).is_ok());
+        for path in ["", "/etc/passwd", "..", "a/..", "../x", "a/../b", "a//b", "a/", ".", "a\0b", &long] {
             let bad = snapshot(vec![file("a", FileKind::Directory), file(path, FileKind::File)]);
             assert!(Snapshot::decode(&bad.encode()).is_err(), "{path:?}");
         }
         for files in [
             vec![file("a", FileKind::File), file("a", FileKind::File)],
+            vec![file("b", FileKind::File), file("a", FileKind::File)],
             vec![file("a/b", FileKind::File)],
             vec![file("a", FileKind::Link), file("a/b", FileKind::File)],
         ] {
@@ -431,13 +438,64 @@ mod tests {
     #[test]
     fn fields_that_do_not_belong_to_a_kind_are_refused() {
         let recipe_of = |kind| File { recipe: Some(vec![]), ..file("a", kind) };
-        for bad in
-            [recipe_of(FileKind::Directory), recipe_of(FileKind::Link), File { size: 1, ..file("a", FileKind::Link) }]
-        {
+        let of_size = |kind| File { size: 1, ..file("a", kind) };
+        let to = |bytes| File { target: Some(vec![b'x'; bytes].into()), ..file("a", FileKind::Link) };
+        assert!(Snapshot::decode(&snapshot(vec![to(PATH_MAX)]).encode()).is_ok());
+        for bad in [
+            recipe_of(FileKind::Directory),
+            recipe_of(FileKind::Link),
+            of_size(FileKind::Directory),
+            of_size(FileKind::Link),
+            to(PATH_MAX + 1),
+        ] {
             assert!(Snapshot::decode(&snapshot(vec![bad]).encode()).is_err());
         }
         let no_recipe = File { recipe: None, ..file("a", FileKind::File) };
         assert!(Snapshot::decode(&snapshot(vec![no_recipe]).encode()).is_err());
+    }
+
+    /// SNAP-11
+    #[test]
+    fn a_form_that_does_not_belong_to_its_file_is_refused() {
+        use crate::format::form::FormState::{Canonical, Opaque, Prefix};
+        use crate::format::limits::FAULT_MAX;
+        let of = |role, is_canonical: bool, state, why: Option<&str>| {
+            let form = Some(Form { state, why: why.map(str::to_owned) });
+            let recipe = vec![Part { method: u64::from(is_canonical), length: 0, ..Part::opaque(stream()) }];
+            let file = File { role, form, recipe: Some(recipe), ..file("a", FileKind::File) };
+            snapshot(vec![file]).check().is_ok()
+        };
+        let (longest, why) = ("x".repeat(FAULT_MAX), Some("too large"));
+        for role in [Role::Dump, Role::Base, Role::SingleAof] {
+            assert!(of(role, true, Canonical, None) && of(role, true, Prefix, why) && of(role, false, Opaque, why));
+        }
+        for role in [Role::Other, Role::Manifest, Role::Incr, Role::History] {
+            assert!(!of(role, false, Opaque, why), "{role:?}");
+        }
+        assert!(of(Role::Dump, false, Opaque, Some(&longest)));
+        for (is_canonical, state, why) in [
+            (false, Canonical, None),
+            (true, Canonical, why),
+            (false, Prefix, why),
+            (true, Prefix, None),
+            (true, Prefix, Some("")),
+            (true, Opaque, why),
+            (false, Opaque, None),
+            (false, Opaque, Some(&*format!("{longest}x"))),
+        ] {
+            assert!(!of(Role::Dump, is_canonical, state, why), "{is_canonical} {state:?}");
+        }
+    }
+
+    #[test]
+    fn more_bytes_or_files_than_a_snapshot_may_have_are_refused() {
+        let why = |outcome: Result<(), Malformed>| outcome.unwrap_err().to_string();
+        let long = Snapshot::decode(&vec![0; SNAPSHOT_MAX as usize + 1]).map(drop);
+        assert!(why(long).contains("longer than SNAPSHOT_MAX"));
+        let files = (0..=FILES_MAX).map(|number| file(&format!("{number:06}"), FileKind::Directory)).collect();
+        let many = snapshot(files);
+        assert!(why(many.check()).contains("above FILES_MAX"));
+        assert!(why(Snapshot::decode(&many.encode()).map(drop)).contains("more files than FILES_MAX"));
     }
 
     /// SNAP-9

@@ -79,6 +79,8 @@ fn what_a_snapshot_holds_follows_from_its_facts_and_marks() {
     assert_eq!(of(&[ctime], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
     assert_eq!(of(&[ctime], Some(2_345_678)), reach(1_000_000, 2_345_678, Precision::Marks, None));
     assert_eq!(of(&[ctime, stamps], None), reach(1_000_000, 2_000_510, Precision::Second, None));
+    let later = (LAST_TIMESTAMP, "2500");
+    assert_eq!(of(&[ctime, later], None), reach(1_000_000, 2_500_000, Precision::Second, None));
     let off = ("server.aof-timestamps", "no");
     assert_eq!(of(&[ctime, stamps, off], None), reach(1_000_000, 2_000_510, Precision::Marks, None));
     let from = (ANNOTATED_FROM, "1400");
@@ -156,6 +158,26 @@ fn marks_are_those_of_the_base_of_what_is_continued_and_of_the_end() {
     assert_eq!(third.marks.last(), Some(&mark("a/x.10.incr.aof", 70, 9_000_000)));
 }
 
+/// TIME-6
+#[test]
+fn marks_of_bytes_that_a_file_does_not_have_or_that_stand_behind_a_damage_are_dropped() {
+    let mut first = multi_part(&[("base.ctime", "1000")]);
+    complete(&mut first, None, &Seen::default());
+    let begin = mark("a/x.9.incr.aof", 0, 1_000_000);
+    first.marks.extend([mark("a/x.9.incr.aof", 20, 1_100_000), mark("a/x.9.incr.aof", 21, 1_200_000)]);
+    // A file of the same name that is shorter is another file.
+    let mut second = multi_part(&[("base.ctime", "1000")]);
+    (second.files[1].size, second.files[2].size) = (60, 20);
+    complete(&mut second, Some(("name", &first)), &Seen::default());
+    let kept = [begin.clone(), mark("a/x.9.incr.aof", 20, 1_100_000)];
+    assert_eq!(second.marks, [&kept[..], &[mark("a/x.10.incr.aof", 60, 2_000_510)]].concat());
+
+    let mut third = multi_part(&[("base.ctime", "1000")]);
+    let damage = Damage { path: b"a/x.9.incr.aof".to_vec(), offset: 20, second: None };
+    complete(&mut third, Some(("name", &first)), &Seen { damage: Some(damage), ..Seen::default() });
+    assert_eq!(third.marks, kept);
+}
+
 #[test]
 fn a_single_aof_is_known_from_behind_its_rdb_file_or_from_its_first_mark() {
     let single = |facts: &[(&str, &str)]| {
@@ -179,6 +201,7 @@ fn a_moment_stands_for_the_last_mark_whose_second_it_reaches() {
     let marks = [mark("a", 0, 1_000_900), mark("a", 5, 1_007_000), mark("a", 9, 1_007_400)];
     let offset = |second| mark_at(&marks, end_of(second)).map(|mark| mark.offset);
     assert_eq!([999, 1000, 1006, 1007, 2000].map(offset), [None, Some(0), Some(0), Some(9), Some(9)]);
+    assert_eq!(mark_at(&marks, UnixMillis(1_007_000)), Some(&marks[1]), "in the very millisecond");
 }
 
 fn stamped(timestamps: &[u64]) -> Seen {
