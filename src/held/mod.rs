@@ -253,7 +253,8 @@ fn caller() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn is_ours(user: u32) -> bool {
+/// Whether a user is root or the caller.
+pub(crate) fn is_ours(user: u32) -> bool {
     [0, caller()].contains(&user)
 }
 

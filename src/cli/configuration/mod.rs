@@ -7,9 +7,9 @@ mod profile;
 pub(in crate::cli) mod values;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::exit::UsageError;
+use crate::held::{Reader, is_ours};
 pub(crate) use profile::Profile;
 use values::has_scheme;
 pub(crate) use values::password_in_url;
@@ -229,12 +230,30 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, Usage
             "{shown} holds a password and can be read by every user of this host; change that with: chmod o-r {shown}"
         ));
     }
-    if mode & 0o002 != 0 {
-        warnings.push(format!(
-            "{shown} can be written by every user of this host, who can so run commands as you; change that with: chmod o-w {shown}"
-        ));
-    }
+    warnings.extend(writers(path, &metadata).map(|(who, way)| {
+        format!("{shown} can be written by {who}, who can so run commands as you; change that with: {way} {shown}")
+    }));
     Ok(Some(text))
+}
+
+/// Who but root and this user can write a file, or put another one in its place, and what changes that.
+fn writers(path: &Path, file: &Metadata) -> Option<(String, &'static str)> {
+    if !file.is_file() {
+        return None;
+    }
+    let name = |uid: u32| match uzers::get_user_by_uid(uid) {
+        Some(user) => format!("the user {}", user.name().display()),
+        None => format!("the user {uid}"),
+    };
+    match file.permissions().mode() {
+        mode if mode & 0o002 != 0 => return Some(("every user of this host".into(), "chmod o-w")),
+        _ if !is_ours(file.uid()) => return Some((name(file.uid()), "chown root")),
+        _ if Reader::writer_of(file).is_some() => return Some(("its group".into(), "chmod g-w")),
+        _ => {}
+    }
+    let directory = fs::canonicalize(path).ok()?.parent()?.metadata().ok()?;
+    let is_anothers = !is_ours(directory.uid());
+    is_anothers.then(|| (format!("{}, whose directory it is in", name(directory.uid())), "move it elsewhere:"))
 }
 
 /// A file, or the line that cannot be meant and why.

@@ -146,6 +146,26 @@ fn a_file_that_others_can_read_is_told_where_it_holds_a_password() {
 }
 
 #[test]
+fn a_file_of_another_user_or_in_his_directory_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (dir, paths) = written(&[("redkeep.toml", DAILY)]);
+    let warnings = || Configuration::of_places(&paths).ok().unwrap().warnings;
+    assert_eq!(warnings(), [""; 0]);
+    for (path, words) in
+        [(dir.path(), "whose directory it is in"), (&paths[0], "redkeep.toml can be written by the user ")]
+    {
+        std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+        let warnings = warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains(words) && warnings[0].contains("as you"), "{warnings:?}");
+    }
+    std::os::unix::fs::chown(&paths[0], Some(0), Some(65_534)).unwrap();
+    fs::set_permissions(&paths[0], fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(warnings()[0].contains("by its group"), "{:?}", warnings());
+}
+
+#[test]
 fn a_password_in_a_url_is_seen() {
     assert!(password_in_url("redis = \"redis://:secret@host\"") && password_in_url("redis://a:b@h/0"));
     for line in ["redis://user@host", "redis://host:6379", "# redis://a:b@h", "unix:///run/redis.sock", "a:b@h"] {
