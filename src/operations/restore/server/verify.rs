@@ -164,6 +164,9 @@ impl Verified {
         let least = wanted.saturating_sub(expiring);
         let held = count(keys, "key");
         let line = match keys {
+            _ if and_commands && wanted == 0 => {
+                format!("{held} after the commands of the AOF, of which nobody counted how many they leave")
+            }
             _ if and_commands => format!("{held} after the commands of the AOF, {wanted} in its base"),
             _ if keys == wanted => format!("{held}, as in the snapshot"),
             _ if keys > wanted => format!("{held}, {} more than in the snapshot: clients write", keys - wanted),
@@ -242,5 +245,8 @@ mod tests {
         assert!(judged(10, false) && judged(7, false) && judged(12, false));
         assert!(!judged(6, false) && !judged(0, false));
         assert!(judged(6, true));
+        let mut verified = Verified::default();
+        verified.judge(0, 50, 0, 0, true);
+        assert!(verified.is_right() && verified.lines[0].contains("nobody counted"), "{:?}", verified.lines);
     }
 }
