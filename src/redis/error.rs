@@ -95,6 +95,8 @@ pub enum RedisError {
         source: Box<dyn std::error::Error + Send + Sync>,
         /// What to do about it.
         hint: String,
+        /// The server is there, and TLS was not agreed on.
+        is_tls: bool,
     },
     /// A server does not know the user or the password.
     #[error("the server at {address} refuses the login: {message}")]

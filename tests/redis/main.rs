@@ -69,3 +69,4 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod tls_stopped;

@@ -18,16 +18,16 @@ use rustls::sign::CertifiedKey;
 use crate::restore_server_program::Scene;
 use crate::support::server::{Listen, RedisServer, ServerKind, ServerOptions};
 
-const REQUEST: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-const LOCAL: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+pub const REQUEST: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+pub const LOCAL: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost";
 
-fn openssl(place: &Path, words: &[&str]) {
+pub fn openssl(place: &Path, words: &[&str]) {
     let made = Command::new("openssl").args(words).current_dir(place).output().unwrap();
     assert!(made.status.success(), "{words:?}: {}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// A certificate signed by itself, of version 3: `NAME.pem` and `NAME.key`.
-fn sign_itself(place: &Path, name: &str, common: &str, extensions: &[&str]) {
+pub fn sign_itself(place: &Path, name: &str, common: &str, extensions: &[&str]) {
     let (key, pem, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={common}"));
     let mut words: Vec<&str> = REQUEST.split(' ').chain(["-x509", "-days", "30"]).collect();
     words.extend(["-keyout", &key, "-out", &pem, "-subj", &subject]);

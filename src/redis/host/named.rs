@@ -13,10 +13,11 @@ use super::manager::{NAMES, SCRIPTS, SYSTEMD, Start, Stop};
 use super::process::Process;
 use super::surroundings::Surroundings;
 use super::{Commands, ENDING, Host, trust};
+use crate::held::Reader;
 use crate::redis::RedisError;
 use crate::redis::program::{Program, is_trusted};
 use crate::redis::scratch::Like;
-use crate::redis::server::{Address, ConfigFile, config_files};
+use crate::redis::server::{Address, ConfigFile, config_files, refuse_foreseen};
 
 /// Names under which programs of servers are installed.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -186,6 +187,12 @@ impl Stopped {
             }
         };
         Ok(login.elsewhere(&named)?.with_known_password(of("requirepass"), "requirepass of its configuration"))
+    }
+
+    /// Refuses an address at which nobody will be let in, by its settings.
+    pub fn refuse_foreseen(&self, address: &Address) -> Result<(), RedisError> {
+        let groups = groups(self.owner.0).unwrap_or_else(|| vec![self.owner.1]);
+        refuse_foreseen(address, &self.settings, &self.directory, &Reader::new(self.owner.0, groups))
     }
 
     /// What commands are called that were renamed: the usual name, and the other one.

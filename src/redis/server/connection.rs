@@ -187,8 +187,8 @@ fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> Redis
 fn lost(address: &Address, trouble: Trouble) -> RedisError {
     match trouble {
         Trouble::Interrupted => RedisError::Interrupted,
-        Trouble::Broken { what, hint } => {
-            RedisError::Connection { address: address.to_string(), source: what.into(), hint: hint.into() }
+        Trouble::Broken { what, hint, is_tls } => {
+            RedisError::Connection { address: address.to_string(), source: what.into(), hint: hint.into(), is_tls }
         }
     }
 }

@@ -48,9 +48,10 @@ pub fn find_nearby(with: &dyn Fn(Address) -> Address) -> Result<Address, RedisEr
     }
     match nobody {
         // Nobody said where it is: what else was tried is not guessed.
-        RedisError::Connection { address, source, .. } => Err(RedisError::Connection {
+        RedisError::Connection { address, source, is_tls, .. } => Err(RedisError::Connection {
             address,
             source,
+            is_tls,
             hint: "is it running? the usual sockets and configuration files of this host lead to no server either: say where it \
                    is with --redis"
                 .into(),

@@ -42,7 +42,7 @@ pub(super) fn config(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
 /// itself among the trusted, byte for byte, whatever it says of its use and of whatever version it is. Its dates, its name and
 /// the signature of the handshake count in both cases.
 #[derive(Debug)]
-struct Trust {
+pub(super) struct Trust {
     /// What is trusted.
     trusted: Vec<CertificateDer<'static>>,
     /// `None` where nothing is.
@@ -51,7 +51,7 @@ struct Trust {
 }
 
 impl Trust {
-    fn of(tls: &Tls) -> Result<Trust, String> {
+    pub(super) fn of(tls: &Tls) -> Result<Trust, String> {
         let provider: CryptoProvider = ring::default_provider();
         let algorithms = provider.signature_verification_algorithms;
         let (trusted, roots) = roots(tls)?;
@@ -145,7 +145,8 @@ fn roots(tls: &Tls) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), Str
     Ok((given, roots))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file, one at least.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| format!("a certificate cannot be read: {error}"))?;
     match certificates.is_empty() {

@@ -15,6 +15,8 @@ pub(super) enum Trouble {
         what: String,
         /// What to do about it.
         hint: &'static str,
+        /// One of the two did not agree to TLS: trying again does not help.
+        is_tls: bool,
     },
 }
 
@@ -31,7 +33,7 @@ const ALERT: [u8; 2] = [0x15, 0x03];
 
 impl Trouble {
     pub(super) fn broken(what: impl Into<String>, hint: &'static str) -> Trouble {
-        Trouble::Broken { what: what.into(), hint }
+        Trouble::Broken { what: what.into(), hint, is_tls: false }
     }
 
     /// It went away before it had answered anything.
@@ -90,7 +92,7 @@ impl Trouble {
 
     /// TLS did not come about.
     pub(super) fn of_tls(error: &Error) -> Trouble {
-        Trouble::broken(error.to_string(), hint_of(error))
+        Trouble::Broken { what: error.to_string(), hint: hint_of(error), is_tls: true }
     }
 }
 
@@ -110,7 +112,7 @@ impl From<io::Error> for Trouble {
 }
 
 /// What to do where TLS does not come about.
-fn hint_of(error: &Error) -> &'static str {
+pub(super) fn hint_of(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(error) => hint_of_certificate(error),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {

@@ -115,6 +115,9 @@ pub(super) fn start_like(
 }
 
 fn stand_in(options: &Options, stopped: Stopped, observer: &dyn Observer) -> Result<Reached, OperationError> {
+    if options.starts {
+        stopped.refuse_foreseen(&options.address)?;
+    }
     let seen = Held::open(&stopped.directory).and_then(|held| held.seen());
     let seen = seen.map_err(|error| OperationError::target("open", &stopped.directory, error))?;
     super::super::place::refuse_users_of(&stopped.directory, seen.id()).map_err(|error| RedisError::Server {

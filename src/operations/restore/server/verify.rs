@@ -18,6 +18,8 @@ use crate::redis::server::{Address, Info, Server};
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long nobody may be there: a server takes connections before it loads its data.
 const ABSENCE: Duration = Duration::from_secs(30);
+/// How long one that answers may not agree to TLS: it has loaded its certificates before it listens.
+const DISAGREEMENT: Duration = Duration::from_secs(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,37 +40,46 @@ pub(super) fn wait_serving(
     go_on: &mut dyn FnMut() -> Result<(), RedisError>,
 ) -> Result<Server, RedisError> {
     let mut last = (String::new(), Instant::now());
+    let log = || "look at its log".to_owned();
     let mut logins = logins.iter();
     let mut address = address.clone();
     loop {
         go_on()?;
-        let (state, patience) = match Server::connect(&address).and_then(|mut server| Ok((server.info()?, server))) {
-            Ok((info, server)) if !info.is_loading() => return Ok(server),
-            // Loading without a word while one large value is read.
-            Ok((info, _)) => (format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")), SILENCE),
-            // Its password was in none of its files, and went with the old process, as a person agreed to.
-            Err(RedisError::Login { message, .. }) if address.has_password() && has_no_password(&message) => {
-                address = address.without_login();
-                continue;
-            }
-            // It has the password of its files again.
-            Err(error @ RedisError::Login { .. }) => match logins.next() {
-                Some(login) => {
-                    address = login.clone();
+        let (state, hint, patience) =
+            match Server::connect(&address).and_then(|mut server| Ok((server.info()?, server))) {
+                Ok((info, server)) if !info.is_loading() => return Ok(server),
+                // Loading without a word while one large value is read.
+                Ok((info, _)) => {
+                    (format!("loading: {} bytes", info.get("loading_loaded_bytes").unwrap_or("0")), log(), SILENCE)
+                }
+                // Its password was in none of its files, and went with the old process, as a person agreed to.
+                Err(RedisError::Login { message, .. }) if address.has_password() && has_no_password(&message) => {
+                    address = address.without_login();
                     continue;
                 }
-                None => return Err(error),
-            },
-            Err(error @ RedisError::Connection { .. }) => (error.to_string(), ABSENCE),
-            Err(error) => (error.to_string(), SILENCE),
-        };
+                // It has the password of its files again.
+                Err(error @ RedisError::Login { .. }) => match logins.next() {
+                    Some(login) => {
+                        address = login.clone();
+                        continue;
+                    }
+                    None => return Err(error),
+                },
+                Err(RedisError::Connection { source, hint, is_tls: true, .. }) => {
+                    (format!("TLS is not agreed on: {source}"), hint, DISAGREEMENT)
+                }
+                Err(RedisError::Connection { ref address, ref source, .. }) => {
+                    (format!("no answer from the server at {address}: {source}"), log(), ABSENCE)
+                }
+                Err(error) => (error.to_string(), log(), SILENCE),
+            };
         if state != last.0 {
             last = (state, Instant::now());
         }
         if last.1.elapsed() > patience {
             return Err(RedisError::Server {
                 what: format!("the server was started and does not serve: {}", last.0),
-                hint: "look at its log".into(),
+                hint,
             });
         }
         thread::sleep(LOOK);
