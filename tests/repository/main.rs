@@ -9,6 +9,7 @@ mod check;
 mod damage;
 mod deltas;
 mod forget;
+mod forget_refused;
 mod index;
 mod keys;
 mod labelled;
