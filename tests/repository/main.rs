@@ -23,5 +23,6 @@ mod round_trip;
 mod sessions;
 mod sweep;
 mod sweep_hostile;
+mod sweep_waits;
 mod timeline;
 mod unread;

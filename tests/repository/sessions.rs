@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use redkeep::format::limits::SNAPSHOT_MAX;
+use redkeep::format::snapshot::Snapshot;
 use redkeep::operations::OperationError;
 use redkeep::repository::{Alarm, Intake, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
 use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
 use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
 use crate::support::repository::*;
-use crate::support::stores::{FAULTS, FaultyStore, RecordingStore};
+use crate::support::sim::SimStore;
+use crate::support::stores::{FAULTS, FaultyStore, RecordingStore, Verb};
+use crate::sweep_hostile::Hooked;
 
 /// Calls as `verb folder/`, names below a folder left out.
 fn budget(store: &RecordingStore) -> Vec<String> {
@@ -79,6 +83,7 @@ fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
     });
     assert!(matches!(failed, Err(RepositoryError::Interrupted)));
     session.give_up(());
+    assert_eq!(store.entries("snapshots/").unwrap().len(), 1, "the tombstone");
     assert!(!store.entries("packs/").unwrap().is_empty());
     assert_eq!(store.entries("index/").unwrap().len(), 0);
     let again = open_at(store.clone(), &hands, "alpha", places).unwrap();
@@ -271,6 +276,54 @@ fn a_session_that_slept_too_long_does_not_commit() {
     session.keep_alive().unwrap();
     hands.pass(Duration::from_secs(29 * 60));
     assert!(session.commit(&snapshot).is_ok(), "a heartbeat in between keeps it alive");
+    // No heartbeat hides that it slept.
+    let session = repository.begin("d").unwrap();
+    hands.pass(Duration::from_secs(31 * 60));
+    assert!(matches!(session.keep_alive(), Err(RepositoryError::Fenced)));
+    snapshot.sequence = 3;
+    assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
+}
+
+/// SESS-6: between its lease and what it saw condemned, or while the lease was put.
+#[test]
+fn a_session_that_slept_while_it_began_does_not_begin() {
+    for (slow, prefix) in [(Verb::Put, "leases/"), (Verb::List, "packs/")] {
+        let hands = Hands::new(7);
+        let store = SimStore::strict(&hands);
+        create(store.clone(), &hands);
+        let (sleeper, mut is_first) = (hands.clone(), true);
+        let hooked = Hooked::new(store, move |verb, name| {
+            if is_first && verb == slow && name.starts_with(prefix) {
+                is_first = false;
+                sleeper.pass(Duration::from_secs(31 * 60));
+            }
+        });
+        let repository = open_at(hooked, &hands, "alpha", Places::default()).unwrap();
+        assert!(matches!(repository.begin("d").err(), Some(RepositoryError::Fenced)), "{prefix}");
+    }
+}
+
+/// SNAP-4, SNAP-7: no reader would take it.
+#[test]
+fn what_no_reader_would_take_is_not_committed() {
+    let (hands, temp) = (Hands::new(8), tempfile::tempdir().unwrap());
+    fs::write(temp.path().join("dump"), text(1000, 1)).unwrap();
+    let store = memory();
+    let repository = create(store.clone(), &hands);
+    let first = back_up(&repository, temp.path(), "d").unwrap().snapshot;
+    let next = Snapshot { sequence: 2, previous: None, ..first };
+    let mut twice = next.clone();
+    twice.files.push(twice.files[0].clone());
+    let mut long = next.clone();
+    long.facts.insert("long".into(), "x".repeat(SNAPSHOT_MAX as usize));
+    let elsewhere = [Snapshot { sequence: 3, ..next.clone() }, Snapshot { place: Some(1), ..next.clone() }];
+    for (number, wrong) in [twice, long].into_iter().chain(elsewhere).enumerate() {
+        let session = repository.begin("d").unwrap();
+        assert!(matches!(session.commit(&wrong).err(), Some(RepositoryError::Limit(_))), "{number}");
+    }
+    assert_eq!(repository.refresh().unwrap(), []);
+    assert_eq!(repository.snapshots().unwrap().len(), 1);
+    repository.begin("d").unwrap().commit(&next).unwrap();
 }
 
 /// SESS-2
