@@ -1,7 +1,7 @@
 //! From the files of a snapshot to those a server loads, in the staging directory: names, manifest, one file out of many.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -227,7 +227,13 @@ struct Like(Option<(bool, u32)>);
 
 impl Like {
     fn of(directory: &Held, name: &OsStr) -> Like {
-        Like(directory.look(name).ok().flatten().map(|seen| (seen.is_dir(), seen.mode())))
+        let Some(seen) = directory.look(name).ok().flatten() else { return Like(None) };
+        if !seen.is_link() {
+            return Like(Some((seen.is_dir(), seen.mode())));
+        }
+        // A link's own mode says nothing. That of what it leads to is somebody's word, and opens nothing to others.
+        let file = fs::metadata(directory.reached().join(name)).ok().filter(fs::Metadata::is_file);
+        Like(Some((false, file.map_or(0o600, |file| file.mode() & 0o640))))
     }
 
     /// Its mode, if it is of the same kind: its owner can always read and write.

@@ -242,6 +242,7 @@ pub fn restore_into_server(
     target.refuse(&mut server, &source, options)?;
     let elsewhere = target.elsewhere()?;
     let standing = elsewhere.as_ref().map(|(elsewhere, held)| elsewhere.note(&target.held, held));
+    let standing = standing.or_else(|| plan::note_of_link(&plan, &target));
     let report = ServerReport { notes: report.notes.iter().cloned().chain(standing).collect(), ..report };
     // One that is stopped, or was started by us, has nothing that a restart would lose.
     let lost = match finished || stopped.is_some() {

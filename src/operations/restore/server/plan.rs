@@ -238,6 +238,14 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
     notes
 }
 
+/// That what the server loads is found through a link, which is set aside.
+pub(super) fn note_of_link(plan: &Plan, target: &Target) -> Option<String> {
+    let name = plan.entries.first()?;
+    let there = std::fs::read_link(target.held.reached().join(name)).ok()?;
+    let name = name.to_string_lossy();
+    Some(format!("{name} is a link to {}: the link is set aside, and {name} stands in its place", there.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

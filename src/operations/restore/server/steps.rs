@@ -1,6 +1,7 @@
 //! The steps that change something: the new files are made ready, the server is stopped, the files change places.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use super::elsewhere::{Ground, Locked, is_mounted};
@@ -10,8 +11,8 @@ use super::place::started_again;
 use super::plan::{Plan, Way};
 use super::quiet::{Writes, save_old};
 use super::source::{Expected, Source};
-use super::target::Target;
-use super::{Options, Place, arrange, preflight, scratch};
+use super::target::{Target, refuse_suspect};
+use super::{Consent, Options, Place, arrange, preflight, scratch};
 use crate::format::snapshot::File;
 use crate::held::Held;
 use crate::operations::restore::beside::{MOUNTED, NEW_PLACE, exchange, make, rename_new};
@@ -73,6 +74,9 @@ impl Place {
         let fetched = || fetch(repository, source, staging, target, observer);
         let (files, made_good) = second_look(repository, |_| true, fetched)?;
         let cut = options.goal.as_ref().map(|goal| cut_back(source, &files, goal, observer)).transpose()?;
+        if let Some(cut) = cut.as_ref().filter(|_| !options.consents.contains(&Consent::Suspect)) {
+            refuse_uncut(source, &files, cut)?;
+        }
         let mut needs = Needs::default();
         if !source.is_known_by_facts() {
             observer.begin("looking at what the files need", None);
@@ -321,6 +325,18 @@ pub(super) struct Restored<'a> {
 fn cut_back(source: &Source, files: &Held, goal: &Goal, observer: &dyn Observer) -> Result<Cut, OperationError> {
     let all: Vec<&File> = source.files.iter().collect();
     cut_held(files, &all, &goal.by_name(), observer)
+}
+
+/// Refuses what is suspect and still there: what was cut was read again, and is whole.
+fn refuse_uncut(source: &Source, files: &Held, cut: &Cut) -> Result<(), OperationError> {
+    for file in source.files.iter().filter(|file| file.path[..] != cut.path[..]) {
+        let name = OsStr::from_bytes(&file.path);
+        let seen = files.look(name).map_err(|error| OperationError::target("look at", &files.path_of(name), error))?;
+        if seen.is_some() {
+            refuse_suspect(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the files of the dataset to a directory, for the caller only, and compares them.

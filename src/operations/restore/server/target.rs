@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::elsewhere::{self, Elsewhere};
 use super::source::Source;
 use super::{Consent, Options, preflight};
+use crate::format::snapshot::{File, Role};
 use crate::held::{Held, Reader};
 use crate::operations::OperationError;
 use crate::redis::RedisError;
@@ -236,9 +237,10 @@ impl Target {
         if self.info.is_loading() {
             return refuse("the server is still loading its data".into(), "wait until it serves");
         }
-        if let Some((path, why)) = source.suspects().first().filter(|_| !may(Consent::Suspect)) {
-            let what = format!("{path} in the snapshot was suspect when it was stored: {why}");
-            return refuse(what, "choose another snapshot, or look at it with redkeep verify; or say: --force suspect");
+        // What is to be cut back is looked at when it is.
+        let is_cut = |file: &File| options.goal.is_some() && matches!(file.role, Role::Incr | Role::SingleAof);
+        if !may(Consent::Suspect) {
+            source.files.iter().filter(|file| !is_cut(file)).try_for_each(refuse_suspect)?;
         }
         preflight::by_facts(self, source, options)
     }
@@ -270,6 +272,19 @@ impl Target {
         let hint = "the old files stay until the new ones are complete: free some space first".into();
         Err(RedisError::Server { what, hint }.into())
     }
+}
+
+/// Refuses a file whose content was suspect when it was stored.
+pub(super) fn refuse_suspect(file: &File) -> Result<(), RedisError> {
+    let Some(why) = &file.suspect else { return Ok(()) };
+    let nearest = match file.role {
+        Role::Incr | Role::SingleAof => "; --at now --nearest ends before what is not whole",
+        _ => "",
+    };
+    Err(RedisError::Server {
+        what: format!("{} in the snapshot was suspect when it was stored: {why}", file.display_path()),
+        hint: format!("choose another snapshot, or look at it with redkeep verify; or say: --force suspect{nearest}"),
+    })
 }
 
 /// Holds the directory the server works in. A server says where that is and what its files are called, and may say anything:
