@@ -14,7 +14,8 @@ use signal_hook::{flag, low_level};
 use super::exit::{Code, Stopped};
 use super::human::size;
 use super::outcome::{print_error, to_stderr};
-use crate::operations::Observer;
+use crate::operations::{Observer, OperationError};
+use crate::redis::RedisError;
 
 const WITH_TOTAL: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 const WITHOUT_TOTAL: &str = "{msg} {spinner}";
@@ -33,6 +34,8 @@ pub(crate) struct Progress {
     at_once: Arc<AtomicBool>,
     /// Whether the answer is being printed: who ends the program after that says nothing more on standard output.
     is_answered: Arc<Mutex<bool>>,
+    /// What a person has to do if the program ends where it is.
+    left: Arc<Mutex<String>>,
 }
 
 impl Progress {
@@ -42,7 +45,9 @@ impl Progress {
         let bar = ProgressBar::hidden();
         let (stop, at_once) = (Arc::default(), Arc::new(AtomicBool::new(true)));
         let is_answered = Arc::default();
-        let end = End { is_json, bar: bar.clone(), is_answered: Arc::clone(&is_answered), begun: Arc::default() };
+        let left: Arc<Mutex<String>> = Arc::default();
+        let (answered, behind) = (Arc::clone(&is_answered), Arc::clone(&left));
+        let end = End { is_json, bar: bar.clone(), is_answered: answered, left: behind, begun: Arc::default() };
         for signal in [SIGINT, SIGTERM] {
             flag::register_conditional_shutdown(signal, Code::Interrupted as i32, Arc::clone(&end.begun))?;
             flag::register(signal, Arc::clone(&stop))?;
@@ -57,7 +62,7 @@ impl Progress {
             }
         })?;
         let clock = (verbose > 1).then(Instant::now);
-        Ok(Progress { bar, is_shown, is_verbose: verbose > 0, is_quiet, clock, stop, at_once, is_answered })
+        Ok(Progress { bar, is_shown, is_verbose: verbose > 0, is_quiet, clock, stop, at_once, is_answered, left })
     }
 
     /// From now on the first signal asks the work to stop in good order, and the second ends the program.
@@ -109,6 +114,7 @@ struct End {
     is_json: bool,
     bar: ProgressBar,
     is_answered: Arc<Mutex<bool>>,
+    left: Arc<Mutex<String>>,
     /// Whether it has begun: what it prints may have to wait for its reader, and the next signal does not.
     begun: Arc<AtomicBool>,
 }
@@ -119,13 +125,18 @@ impl End {
         // Held to the end, so that the answer of the command does not come behind this one.
         let is_answered = lock(&self.is_answered);
         self.bar.finish_and_clear();
-        print_error(&Stopped.into(), self.is_json && !*is_answered);
+        let hint = lock(&self.left).clone();
+        let error = match hint.is_empty() {
+            true => Stopped.into(),
+            false => OperationError::from(RedisError::Stopped { what: Stopped.to_string(), hint }).into(),
+        };
+        print_error(&error, self.is_json && !*is_answered);
         low_level::exit(Code::Interrupted as i32)
     }
 }
 
-fn lock(is_answered: &Mutex<bool>) -> MutexGuard<'_, bool> {
-    is_answered.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for Progress {
@@ -163,6 +174,10 @@ impl Observer for Progress {
         }
     }
 
+    fn leaves(&self, what: &str) {
+        what.clone_into(&mut lock(&self.left));
+    }
+
     fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
@@ -180,6 +195,10 @@ impl Observer for Hidden<'_> {
 
     fn remark(&self, what: &str) {
         self.0.remark(what);
+    }
+
+    fn leaves(&self, what: &str) {
+        self.0.leaves(what);
     }
 
     fn advance(&self, _: u64) {}

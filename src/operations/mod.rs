@@ -39,6 +39,8 @@ pub trait Observer: Sync {
     fn say(&self, _how: &str) {}
     /// Something a person who waits has to hear, whether or not it is shown how the work stands.
     fn remark(&self, _what: &str) {}
+    /// What a person has to do if the program ends now, and not in good order; empty where there is nothing.
+    fn leaves(&self, _what: &str) {}
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
     /// Whether the user asked to stop.

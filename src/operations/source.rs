@@ -56,7 +56,8 @@ impl Source {
         observer.begin("capturing", None);
         let interrupted = || observer.interrupted();
         let (say, note) = (|how: &str| observer.say(how), |what: &str| observer.remark(what));
-        let watch = Watch { say: &say, note: &note, interrupted: &interrupted };
+        let leaves = |what: &str| observer.leaves(what);
+        let watch = Watch { say: &say, note: &note, leaves: &leaves, interrupted: &interrupted };
         let server = Server::connect(&source.address)?;
         let live = capture_server(server, &source.options, files, &watch)?;
         let LiveCapture { capture, moment, marks, made } = live;

@@ -141,7 +141,7 @@ fn with_its_configuration_no_file_is_captured_that_the_servers_user_may_not_read
     }
     place.write("redis.conf", &text, OWNER, 0o600);
     let options = LiveOptions { with_config: true, ..LiveOptions::default() };
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
     let capture = capture_server(server, &options, &CaptureOptions::default(), &watch).unwrap().capture;
     let paths: Vec<_> = capture.files.iter().map(|file| String::from_utf8_lossy(&file.path).into_owned()).collect();
     let has = |name: &str| paths.iter().any(|path| path.ends_with(name));

@@ -140,7 +140,7 @@ fn a_dump_that_was_made_for_a_capture_is_removed_where_it_was_made_and_nowhere_e
     fs::create_dir(at("other")).unwrap();
     let server = RedisServer::start(ServerKind::Redis7, &at("data"));
     let connected = Server::connect(&server.url().parse().unwrap()).unwrap();
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
     let captured = capture_server(connected, &LiveOptions::default(), &CaptureOptions::default(), &watch).unwrap();
     let made = captured.made.expect("a server that saves nothing by itself");
     // Hard links, so that nothing but the directory tells one from the other.
@@ -165,7 +165,7 @@ fn a_pipe_in_place_of_a_dump_is_no_dump_and_is_not_waited_for() {
     let server = RedisServer::start(ServerKind::Redis7, dir.path());
     let dump = dir.path().join("dump.rdb");
     rustix::fs::mknodat(rustix::fs::CWD, &dump, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
     let capture = |no_save: bool| {
         let connected = Server::connect(&server.url().parse().unwrap()).unwrap();
         let options = LiveOptions { no_save, mode: Mode::Rdb, ..LiveOptions::default() };

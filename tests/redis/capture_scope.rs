@@ -14,7 +14,7 @@ use crate::support::server::RedisServer;
 use crate::support::small_disk::on_a_small_disk;
 
 fn captured_with(server: &RedisServer, mode: Mode, files: &CaptureOptions) -> Capture {
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
     let address = as_backup_user(server);
     capture_server(Server::connect(&address).unwrap(), &of_mode(mode), files, &watch).unwrap().capture
 }

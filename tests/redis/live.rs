@@ -30,7 +30,7 @@ pub fn as_backup_user(server: &RedisServer) -> Address {
 }
 
 pub fn live_at(address: &Address, options: &LiveOptions) -> Result<LiveCapture, RedisError> {
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
     capture_server(Server::connect(address)?, options, &CaptureOptions::default(), &watch)
 }
 

@@ -96,7 +96,7 @@ fn an_interrupted_capture_leaves_no_dump_that_would_be_loaded() {
         looks.set(looks.get() + 1);
         server.info().get("rdb_bgsave_in_progress") == Some("1")
     };
-    let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &interrupted };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &interrupted };
     let server_of = Server::connect(&address).unwrap();
     let ended = capture_server(server_of, &of_mode(Mode::Rdb), &CaptureOptions::default(), &watch);
     assert!(matches!(ended, Err(RedisError::Interrupted)), "{ended:?}");
@@ -144,7 +144,7 @@ fn a_pattern_that_leaves_out_the_dataset_is_refused_at_once() {
     let begun = std::time::Instant::now();
     for (mode, pattern) in [(Mode::Aof, "*.incr.aof"), (Mode::Aof, "appendonlydir"), (Mode::Rdb, "*.rdb")] {
         let files = CaptureOptions { exclude: vec![pattern.into()], ..CaptureOptions::default() };
-        let watch = Watch { say: &|_| {}, note: &|_| {}, interrupted: &|| false };
+        let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &|_| {}, interrupted: &|| false };
         let error = capture_server(Server::connect(&address).unwrap(), &of_mode(mode), &files, &watch).unwrap_err();
         assert!(error.to_string().contains("pattern leaves"), "{pattern}: {error}");
     }

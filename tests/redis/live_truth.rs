@@ -283,7 +283,7 @@ fn noted(
 ) -> (Result<LiveCapture, RedisError>, Vec<String>) {
     let notes = RefCell::new(Vec::new());
     let note = |what: &str| notes.borrow_mut().push(what.to_owned());
-    let watch = Watch { say: &|_| {}, note: &note, interrupted };
+    let watch = Watch { say: &|_| {}, leaves: &|_| {}, note: &note, interrupted };
     let connected = Server::connect(&as_backup_user(server)).unwrap();
     let captured = capture_server(connected, options, &CaptureOptions::default(), &watch);
     (captured, notes.into_inner())

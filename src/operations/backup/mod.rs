@@ -73,6 +73,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     // On the same captured files.
     let report = attempt(repository, || store(repository, &captured, &dataset, options, observer));
     let left_behind = captured.tidy();
+    observer.leaves("");
     let left_out = captured.capture.left;
     match report {
         Ok(report) => Ok(Report { left_behind, left_out, ..report }),

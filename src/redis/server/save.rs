@@ -122,6 +122,12 @@ impl<'a> Saver<'a> {
                 Request::Failed => return Err(self.failed(server, &room)),
             };
             self.had_dump = Some(before.is_some());
+            if before.is_none() && self.place.keeps_no_dumps() {
+                let (dump, told) = (dump.display(), self.place.how_to_delete());
+                (self.watch.leaves)(&format!(
+                    "{dump}, which the server would load when it starts, will appear: {told}"
+                ));
+            }
             if self.lost == 0 {
                 self.first_keys = info.keys();
             }

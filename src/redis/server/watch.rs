@@ -16,6 +16,8 @@ pub struct Watch<'a> {
     pub say: &'a dyn Fn(&str),
     /// Takes what a person has to hear at once, whatever else is shown.
     pub note: &'a dyn Fn(&str),
+    /// Takes what a person has to do if the program ends now, and not in good order; empty where there is nothing.
+    pub leaves: &'a dyn Fn(&str),
     /// Whether the user asked to stop.
     pub interrupted: &'a dyn Fn() -> bool,
 }

@@ -9,6 +9,7 @@ use crate::held::Held;
 use crate::redis::RedisError;
 use crate::redis::server::address::Address;
 use crate::redis::server::connection::Server;
+use crate::redis::server::discovery::Place;
 use crate::redis::server::dump_file::DumpStamp;
 use crate::redis::server::save::Saver;
 
@@ -57,12 +58,22 @@ impl MadeDump {
     }
 }
 
-impl Live<'_> {
+impl Place {
     /// Whether the server itself said that it never saves by itself.
-    fn keeps_no_dumps(&self) -> bool {
-        self.place.is_asked && self.place.setting("save").is_some_and(str::is_empty)
+    pub(in crate::redis::server) fn keeps_no_dumps(&self) -> bool {
+        self.is_asked && self.setting("save").is_some_and(str::is_empty)
     }
 
+    /// What to do about a dump that could not be taken away.
+    pub(in crate::redis::server) fn how_to_delete(&self) -> String {
+        format!(
+            "delete {} once INFO persistence says rdb_bgsave_in_progress:0, unless you want to keep it",
+            self.dump().display()
+        )
+    }
+}
+
+impl Live<'_> {
     /// LIVE-5: does what may ask for a dump, and tells which one is there only because of it: one that the server would not have made
     /// by itself, in a place where there was none right before the request. If it comes to nothing, or is interrupted, such a
     /// dump does not stay: its save is waited for, since it cannot be stopped.
@@ -77,22 +88,25 @@ impl Live<'_> {
         let directory = directory.map_err(|error| RedisError::io("open", &self.place.directory, error))?;
         let made = |stamp: DumpStamp| MadeDump { directory, path: self.place.dump(), stamp, address };
         let done = work(server, &mut saver);
-        let is_ours = saver.had_dump == Some(false) && self.keeps_no_dumps();
+        let is_ours = saver.had_dump == Some(false) && self.place.keeps_no_dumps();
         match done {
             Ok((done, stamp)) => Ok((done, stamp.filter(|_| is_ours).map(made))),
             Err(error) if !is_ours => Err(error),
-            Err(error) => Err(match self.take_away(server, made) {
-                Ok(()) => error,
-                Err(left) => match error {
-                    RedisError::Interrupted => {
-                        RedisError::Stopped { what: format!("interrupted; {left}"), hint: self.delete() }
+            Err(error) => {
+                let taken = self.take_away(server, made);
+                (self.watch.leaves)("");
+                Err(match (taken, error) {
+                    (Ok(()), error) => error,
+                    (Err(left), RedisError::Interrupted) => {
+                        let what = format!("interrupted; {left}");
+                        RedisError::Stopped { what, hint: self.place.how_to_delete() }
                     }
-                    other => {
-                        (self.watch.note)(&format!("{left}: {}", self.delete()));
+                    (Err(left), other) => {
+                        (self.watch.note)(&format!("{left}: {}", self.place.how_to_delete()));
                         other
                     }
-                },
-            }),
+                })
+            }
         }
     }
 
@@ -114,14 +128,6 @@ impl Live<'_> {
         let there = DumpStamp::of_path(&self.place.dump());
         let removed = there.and_then(|there| there.map_or(Ok(()), |(stamp, _)| made(stamp).remove()));
         removed.map_err(|error| format!("{path}, which the server would load when it starts, is still there: {error}"))
-    }
-
-    /// What to do about a dump that could not be taken away.
-    fn delete(&self) -> String {
-        format!(
-            "delete {} once INFO persistence says rdb_bgsave_in_progress:0, unless you want to keep it",
-            self.place.dump().display()
-        )
     }
 }
 
