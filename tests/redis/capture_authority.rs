@@ -196,6 +196,25 @@ fn before_7_0_an_open_file_proves_nothing_while_a_rewrite_goes_on_that_is_later_
     assert_verdict(&capture(dir.path()), STALE);
 }
 
+/// Its AOF and the file of the rewrite are often made within one tick of the kernel's clock.
+#[test]
+fn before_7_0_an_aof_is_doubtful_until_the_first_rewrite_has_written_it() {
+    if ServerKind::Redis62.is_skipped() {
+        return;
+    }
+    for _ in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = RedisServer::start(ServerKind::Redis62, dir.path());
+        Keyspace::new(1, 50).fill(&server);
+        run(&server, "SAVE");
+        switch_on_slowly(&server);
+        let has = |name: &str| names(dir.path()).iter().any(|found| found.starts_with(name));
+        wait_for("the rewrite", || (has("temp-rewriteaof-") && has("appendonly.aof")).then_some(()));
+        assert_verdict(&capture(dir.path()), STALE);
+        kill_with_children(&mut server);
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }

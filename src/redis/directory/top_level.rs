@@ -127,7 +127,8 @@ impl Candidate {
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !is_mine;
         // The time it has by now: a server that writes to it shows that soon after a rewrite began.
         let written = self.file.metadata().map_or(self.written(), |now| (now.mtime(), now.mtime_nsec()));
-        let rewrite = rewrites_since(data_directory, written).any(|(name, rewrite)| {
+        let is_empty = self.file.metadata().is_ok_and(|now| now.len() == 0);
+        let rewrite = rewrites_since(data_directory, written, is_empty).any(|(name, rewrite)| {
             // Where processes can be seen, one that nobody writes to is a leftover.
             !matches!(sight, Sight::Written(_)) || matches!(look(id, rewrite, &name), Sight::Written(_))
         });
@@ -142,14 +143,16 @@ pub(super) fn saved(first: &[u8]) -> Option<i64> {
     rdb::read_header(first).and_then(|peek| peek.aux.ctime).and_then(|saved| i64::try_from(saved).ok())
 }
 
-/// Rewrites, under way or left behind, that began after this moment: name and identity of their files.
-fn rewrites_since(directory: &Path, written: (i64, i64)) -> impl Iterator<Item = (Vec<u8>, FileId)> {
+/// Rewrites, under way or left behind, that began after this moment: name and identity of their files. The first rewrite of
+/// a server before 7.0 begins within the tick of the kernel's clock in which it makes its AOF, which stays empty until then.
+fn rewrites_since(directory: &Path, written: (i64, i64), is_empty: bool) -> impl Iterator<Item = (Vec<u8>, FileId)> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
         let name = entry.file_name().into_vec();
         let is_rewrite = name.starts_with(b"temp-rewriteaof-") && is_unfinished_save(&name);
         let metadata = entry.metadata().ok().filter(|_| is_rewrite)?;
-        (began(&metadata)? > written).then(|| (name, FileId::of(&metadata)))
+        let began = began(&metadata)?;
+        (began > written || is_empty && began == written).then(|| (name, FileId::of(&metadata)))
     })
 }
 

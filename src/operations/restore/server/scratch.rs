@@ -122,6 +122,7 @@ pub(super) fn convert(
             .collect(),
         and_commands: false,
         asked: source.expected.asked.clone(),
+        had: source.expected.had,
     };
     scratch.stop()?;
     let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user);

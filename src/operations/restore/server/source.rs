@@ -53,6 +53,8 @@ pub(super) struct Expected {
     pub and_commands: bool,
     /// What the server counted when its AOF was captured, by database; nothing where it was not asked.
     pub asked: Option<BTreeMap<u64, Asked>>,
+    /// Keys of all databases that the captured server had, as it said beside the capture.
+    pub had: Option<u64>,
 }
 
 /// Keys of one database, as the server counted them around the end of a captured AOF.
@@ -180,7 +182,7 @@ impl Expected {
         // The server counted what is in the AOF that it wrote.
         let is_another = form == Form::Single && snapshot.files.iter().any(|file| file.role == Role::Manifest);
         let asked = asked(snapshot).filter(|_| form != Form::Dump && !is_another);
-        Expected { databases: counted.collect(), and_commands, asked }
+        Expected { databases: counted.collect(), and_commands, asked, had: number("server.keys".into()) }
     }
 }
 

@@ -123,6 +123,9 @@ pub(super) fn ask(
             None => verified.judge(number, keys, wanted, expiring.saturating_add(can_go), expected.and_commands),
         }
     }
+    if found.values().all(|database| database.keys == 0) {
+        verified.judge_nothing(expected);
+    }
     if evicted > 0 {
         let of = |name: &str| info.get(name).unwrap_or("unknown").to_owned();
         for wrong in verified.wrong.iter_mut().skip(wrong_before) {
@@ -167,6 +170,16 @@ impl Verified {
         }
         if target.is_master() && info.get("role") != Some("master") {
             self.wrong.push("the server is a replica now: its master replaces what was restored".into());
+        }
+    }
+
+    /// It holds no key: that is told, and is wrong where it cannot be what was captured.
+    fn judge_nothing(&mut self, expected: &Expected) {
+        let is_counted = !expected.databases.is_empty() || expected.asked.is_some();
+        if let Some(had) = expected.had.filter(|had| *had > 0 && !is_counted) {
+            self.wrong.push(format!("the server holds no keys, the captured one had {had}"));
+        } else if self.lines.is_empty() {
+            self.lines.push("no keys".into());
         }
     }
 
@@ -256,6 +269,12 @@ mod tests {
         assert!(judged(10, false) && judged(7, false) && judged(12, false));
         assert!(!judged(6, false) && !judged(0, false));
         assert!(judged(6, true));
+        let nothing = |had| {
+            let mut verified = Verified::default();
+            verified.judge_nothing(&Expected { had, ..Expected::default() });
+            (verified.is_right(), verified.lines.len())
+        };
+        assert_eq!((nothing(None), nothing(Some(0)), nothing(Some(350))), ((true, 1), (true, 1), (false, 0)));
         let mut verified = Verified::default();
         verified.judge(0, 50, 0, 0, true);
         assert!(verified.is_right() && verified.lines[0].contains("nobody counted"), "{:?}", verified.lines);
