@@ -284,3 +284,39 @@ fn without_any_put_new_a_silent_session_is_waited_for_a_day() {
     assert!(matches!(report.waiting[..], [Waiting::Settling { .. }]), "{report:?}");
     assert_eq!(world.sweep(&AT_ONCE).deleted_packs, 1);
 }
+
+/// SWEEP-1: by the younger of both times, so that a clock that is behind takes nobody's grace away.
+#[test]
+fn what_a_host_forgot_whose_clock_is_behind_stays_for_grace() {
+    let world = World::local(729);
+    let old = world.back_up("d", 1);
+    let behind = world.sleeper(&world.hands.another(9, -10 * DAY.as_millis() as i64));
+    behind.forget(&old.name, "test").unwrap();
+    let overnight = Options { grace: DAY, ..AT_ONCE };
+    assert_eq!(world.sweep(&overnight).deleted_snapshots, 0);
+    world.hands.pass(DAY + MINUTE);
+    assert_eq!(world.sweep(&overnight).deleted_snapshots, 1);
+}
+
+/// SWEEP-2: though nobody seems to need what they tell of.
+#[test]
+fn a_condemnation_a_record_or_an_index_that_cannot_be_read_stops_sweeps() {
+    for prefix in ["condemned/", "forgotten/", "index/"] {
+        let world = World::local(730);
+        let old = world.back_up("d", 1);
+        let sleeper = world.sleeper(&world.hands);
+        let missed = sleeper.begin("other").unwrap();
+        world.forget(&old);
+        if prefix == "condemned/" {
+            assert_eq!(world.sweep(&AT_ONCE).condemned_packs, 1);
+        }
+        missed.give_up(());
+        let name = &world.store.entries(prefix).unwrap()[0].name;
+        world.store.put(name, b"damaged".as_slice().into()).unwrap();
+        let repository = world.sleeper(&world.hands);
+        let Err(OperationError::Repository(error)) = prune(&repository, &AT_ONCE, &Silent) else {
+            panic!("{prefix} was passed over");
+        };
+        assert!(error.is_damage() && world.packs() == 1, "{prefix}: {error}");
+    }
+}
