@@ -150,7 +150,10 @@ impl Target {
         match free >= bytes.saturating_add(SPARE) {
             true => Ok(()),
             false => Err(OperationError::NoRoom {
-                what: format!("{} has {free} bytes free, the snapshot needs {bytes}", parent.path().display()),
+                what: format!(
+                    "{} has {free} bytes free, the snapshot needs {bytes}, and {SPARE} are to stay free",
+                    parent.path().display()
+                ),
                 hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
                     .into(),
             }),

@@ -268,7 +268,10 @@ impl Target {
         if free >= bytes.saturating_add(SPARE) {
             return Ok(());
         }
-        let what = format!("{} has {free} bytes free, the restore needs {bytes}", path.display());
+        let what = format!(
+            "{} has {free} bytes free, the restore needs {bytes}, and {SPARE} are to stay free",
+            path.display()
+        );
         let hint = "the old files stay until the new ones are complete: free some space first".into();
         Err(RedisError::Server { what, hint }.into())
     }

@@ -86,6 +86,14 @@ pub(super) fn wait_serving(
     }
 }
 
+/// Where the keys went that are not there.
+fn where_to(expiring: u64, evicted: u64) -> String {
+    match evicted {
+        0 => format!("where {expiring} could expire: they did since"),
+        _ => format!("of which the server evicted up to {evicted}; {expiring} could expire"),
+    }
+}
+
 /// Whether a server that refuses a password says that it has none; before 6.0 in other words.
 fn has_no_password(message: &str) -> bool {
     ["without any password configured", "no password is set"].iter().any(|words| message.contains(words))
@@ -117,10 +125,9 @@ pub(super) fn ask(
         let (wanted, expiring) = expected.databases.get(&number).copied().unwrap_or((0, 0));
         let can_go = if may_evict { evicted } else { 0 };
         let asked = expected.asked.as_ref().map(|asked| asked.get(&number).copied().unwrap_or_default());
-        let asked = asked.map(|asked| Asked { expiring: asked.expiring.saturating_add(can_go), ..asked });
-        match asked.filter(|asked| expected.and_commands || keys < asked.fewest()) {
-            Some(asked) => verified.judge_asked(number, keys, asked),
-            None => verified.judge(number, keys, wanted, expiring.saturating_add(can_go), expected.and_commands),
+        match asked.filter(|asked| expected.and_commands || keys < asked.fewest().saturating_sub(can_go)) {
+            Some(asked) => verified.judge_asked(number, keys, asked, can_go),
+            None => verified.judge(number, keys, wanted, (expiring, can_go), expected.and_commands),
         }
     }
     if found.values().all(|database| database.keys == 0) {
@@ -183,9 +190,9 @@ impl Verified {
         }
     }
 
-    /// Keys that had an expiry may be gone; clients may have written already.
-    fn judge(&mut self, number: u64, keys: u64, wanted: u64, expiring: u64, and_commands: bool) {
-        let least = wanted.saturating_sub(expiring);
+    /// Keys that had an expiry, and so many that the server evicted, may be gone; clients may have written already.
+    fn judge(&mut self, number: u64, keys: u64, wanted: u64, (expiring, evicted): (u64, u64), and_commands: bool) {
+        let least = wanted.saturating_sub(expiring.saturating_add(evicted));
         let held = count(keys, "key");
         let line = match keys {
             _ if and_commands && wanted == 0 => {
@@ -194,10 +201,9 @@ impl Verified {
             _ if and_commands => format!("{held} after the commands of the AOF, {wanted} in its base"),
             _ if keys == wanted => format!("{held}, as in the snapshot"),
             _ if keys > wanted => format!("{held}, {} more than in the snapshot: clients write", keys - wanted),
-            _ if keys >= least => format!(
-                "{held}, {} fewer than in the snapshot, where {expiring} could expire: they did since",
-                wanted - keys
-            ),
+            _ if keys >= least => {
+                format!("{held}, {} fewer than in the snapshot, {}", wanted - keys, where_to(expiring, evicted))
+            }
             _ => {
                 let line = format!("db{number}: {held}, the snapshot has {wanted}, {expiring} of which can expire");
                 self.wrong.push(line);
@@ -208,7 +214,7 @@ impl Verified {
     }
 
     /// The same, of what the server counted when its AOF was captured.
-    fn judge_asked(&mut self, number: u64, keys: u64, asked: Asked) {
+    fn judge_asked(&mut self, number: u64, keys: u64, asked: Asked, evicted: u64) {
         let Asked { least, most, expiring } = asked;
         let held = count(keys, "key");
         let line = match keys {
@@ -216,10 +222,13 @@ impl Verified {
                 format!("{held}, {} more than the captured server counted: clients write", keys - most)
             }
             _ if keys >= least => format!("{held}, as the captured server counted"),
-            _ if keys >= asked.fewest() => format!(
-                "{held}, {} fewer than the captured server counted, where {expiring} could expire: they did since",
-                least - keys
-            ),
+            _ if keys >= asked.fewest().saturating_sub(evicted) => {
+                format!(
+                    "{held}, {} fewer than the captured server counted, {}",
+                    least - keys,
+                    where_to(expiring, evicted)
+                )
+            }
             _ => {
                 self.wrong.push(format!(
                     "db{number}: {held}, the captured server counted {least}, {expiring} of which can expire"
@@ -251,7 +260,7 @@ mod tests {
     fn after_the_commands_of_an_aof_the_keys_are_those_that_the_server_counted() {
         let judged = |keys| {
             let mut verified = Verified::default();
-            verified.judge_asked(0, keys, Asked { least: 10, most: 12, expiring: 3 });
+            verified.judge_asked(0, keys, Asked { least: 10, most: 12, expiring: 3 }, 0);
             (verified.is_right(), verified.lines.pop().unwrap_or_default())
         };
         assert!(judged(10).1.contains("as the captured server") && judged(12).1.contains("as the captured server"));
@@ -263,7 +272,7 @@ mod tests {
     fn keys_that_can_have_expired_may_be_missing_and_no_others() {
         let judged = |keys, and_commands| {
             let mut verified = Verified::default();
-            verified.judge(0, keys, 10, 3, and_commands);
+            verified.judge(0, keys, 10, (3, 0), and_commands);
             verified.is_right()
         };
         assert!(judged(10, false) && judged(7, false) && judged(12, false));
@@ -276,7 +285,13 @@ mod tests {
         };
         assert_eq!((nothing(None), nothing(Some(0)), nothing(Some(350))), ((true, 1), (true, 1), (false, 0)));
         let mut verified = Verified::default();
-        verified.judge(0, 50, 0, 0, true);
+        verified.judge(0, 50, 0, (0, 0), true);
         assert!(verified.is_right() && verified.lines[0].contains("nobody counted"), "{:?}", verified.lines);
+        verified.judge(0, 7, 10, (0, 3), false);
+        verified.judge_asked(0, 8, Asked { least: 10, most: 12, expiring: 1 }, 1);
+        let is_told = |line: &&String| line.contains("of which the server evicted");
+        assert_eq!(verified.lines.iter().filter(is_told).count(), 2, "{:?}", verified.lines);
+        verified.judge(0, 6, 10, (0, 3), false);
+        assert!(!verified.is_right());
     }
 }
