@@ -402,7 +402,7 @@ impl<'r> ChunkReader<'r> {
 }
 
 /// A delta's plaintext, as the method of its frame wants it.
-fn decode_delta(method: Method, bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
+pub(super) fn decode_delta(method: Method, bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
     match method {
         Method::Copies => Ok(apply_copies(bases, delta, length)?),
         Method::Plain | Method::Zstd | Method::Delta => Ok(undelta(bases, delta, length)?),

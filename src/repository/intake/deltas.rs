@@ -2,13 +2,12 @@
 
 use super::trials::{Changed, ChangedChunk, Tried};
 use super::{Kind, aligned};
-use crate::compress::{CannotCompress, DeltaCompressor, undelta};
+use crate::compress::{CannotCompress, DeltaCompressor};
 use crate::format::UnixMillis;
-use crate::format::copies::apply_copies;
-use crate::format::frame::BasePrefix;
+use crate::format::frame::{BasePrefix, Method};
 use crate::format::list::ListEntry;
 use crate::repository::catalog::Lineage;
-use crate::repository::chunk_reader::ChunkReader;
+use crate::repository::chunk_reader::{ChunkReader, decode_delta};
 use crate::repository::error::{Fault, RepositoryError};
 use crate::repository::lock;
 use crate::repository::pack_writer::DeltaHash;
@@ -76,15 +75,16 @@ impl<'s> Deltas<'s> {
                 let (bytes, after) = rest.split_at_checked(chunk.length as usize).unwrap_or((rest, &[]));
                 rest = after;
                 let Some((plan, bases)) = prepared else { return Ok(None) };
-                let (kind, mut delta) = match aligned::delta(bases, bytes) {
-                    Some(delta) => (Kind::Copies, delta),
-                    None => (Kind::Delta, compressor.delta(bases, bytes).map_err(no_memory)?),
+                let (kind, method, mut delta) = match aligned::delta(bases, bytes) {
+                    Some(delta) => (Kind::Copies, Method::Copies, delta),
+                    None => (Kind::Delta, Method::Delta, compressor.delta(bases, bytes).map_err(no_memory)?),
                 };
                 if !plan.is_worth(kind, delta.len() as u64, bytes.len() as u64) {
                     return Ok(None);
                 }
                 delta.shrink_to_fit();
-                if is_right(kind, bases, &delta, bytes) {
+                let decoded = decode_delta(method, &[bases], &delta, bytes.len());
+                if decoded.is_ok_and(|decoded| decoded == bytes) {
                     let (hash, bases) = (blake3::hash(&delta).into(), plan.prefixes());
                     return Ok(Some(Delta { kind, bytes: delta, bases, hash }));
                 }
@@ -164,14 +164,6 @@ impl Plan {
         let whole = share(length);
         let delta = if kind == Kind::Copies { share(delta) } else { delta };
         delta * 2 <= whole && self.before + delta <= whole
-    }
-}
-
-/// Whether a delta decodes to its chunk.
-fn is_right(kind: Kind, bases: &[u8], delta: &[u8], chunk: &[u8]) -> bool {
-    match kind {
-        Kind::Copies => apply_copies(&[bases], delta, chunk.len()).is_ok_and(|decoded| decoded == chunk),
-        _ => undelta(&[bases], delta, chunk.len()).is_ok_and(|decoded| decoded == chunk),
     }
 }
 
