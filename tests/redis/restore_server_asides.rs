@@ -116,6 +116,28 @@ fn what_a_killed_undo_is_about_to_put_back_does_not_go_for_its_age() {
     victim.old.assert_equal(&victim.holds(), "what stood there before both");
 }
 
+#[test]
+fn where_what_the_next_undo_needs_was_removed_no_other_is_said_to_be_put_back() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let mut victim = Victim::start(kind, &[]);
+    victim.restore(&taken).unwrap();
+    victim.restore(&taken).unwrap();
+    let next = kept(&victim).into_iter().find(|aside| aside.is_next).unwrap();
+    let gone = remove_asides(&victim.directory(), Removal::At(next.time), victim.state()).unwrap();
+    assert_eq!(gone.iter().map(|aside| &aside.path).collect::<Vec<_>>(), [&next.path]);
+    let left = kept(&victim);
+    assert!(left.len() == 1 && !left[0].is_next, "{left:?}");
+    let error = undo_server(&victim.options, &Silent).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("redkeep undo --list")), "{error}");
+    victim.options.to = Some(left[0].time);
+    undo_server(&victim.options, &Silent).unwrap();
+    victim.old.assert_equal(&victim.holds(), "the one that is left");
+}
+
 /// Takes the names aside of these seconds and the next ones.
 fn plant(directory: &Path, name: &str) {
     for seconds in -5..30 {

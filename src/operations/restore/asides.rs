@@ -117,7 +117,9 @@ fn list<'a>(places: &'a [Beside], directory: &Path, state: Option<&Path>) -> Res
             };
             here.push(Kept { aside, place, name, elsewhere });
         }
-        if let (false, Some(newest)) = (here.iter().any(|kept| kept.aside.is_next), here.last_mut()) {
+        // Of a server its journal knows: where that was removed, an undo asks which one is meant.
+        let is_known = place.name() == server::DATASET && needed.is_some();
+        if let (false, false, Some(newest)) = (is_known, here.iter().any(|kept| kept.aside.is_next), here.last_mut()) {
             newest.aside.is_next = true;
         }
         all.extend(here);
