@@ -184,7 +184,10 @@ impl Verified {
     fn judge_nothing(&mut self, expected: &Expected) {
         let is_counted = !expected.databases.is_empty() || expected.asked.is_some();
         if let Some(had) = expected.had.filter(|had| *had > 0 && !is_counted) {
-            self.wrong.push(format!("the server holds no keys, the captured one had {had}"));
+            self.wrong.push(format!(
+                "the server holds no keys, the captured one had {had}: unless all of them expired since, restore another \
+                 snapshot, or this one with another --from"
+            ));
         } else if self.lines.is_empty() {
             self.lines.push("no keys".into());
         }
