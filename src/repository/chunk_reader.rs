@@ -43,6 +43,8 @@ pub struct ChunkReader<'r> {
     repository: &'r Repository,
     frames: Mutex<Cache<FrameKey, Plaintext>>,
     bases: Mutex<Cache<ChunkId, Decoded>>,
+    /// Held while a frame is read, by its number: what two threads want at once is read once.
+    reading: [Mutex<()>; 16],
     made_good: Mutex<BTreeMap<FrameKey, String>>,
 }
 
@@ -119,14 +121,14 @@ impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
         let (frames, bases) = (Mutex::new(Cache::new(FRAMES)), Mutex::new(Cache::new(BASES)));
-        ChunkReader { repository, frames, bases, made_good: Mutex::default() }
+        ChunkReader { repository, frames, bases, reading: Default::default(), made_good: Mutex::default() }
     }
 
     /// A reader for single chunks that are near each other, as the bases of what is being written: a quarter of the
     /// memory.
     pub(super) fn small(repository: &'r Repository) -> Self {
         let (frames, bases) = (Mutex::new(Cache::new(FRAMES / 4)), Mutex::new(Cache::new(BASES / 4)));
-        ChunkReader { repository, frames, bases, made_good: Mutex::default() }
+        ChunkReader { repository, frames, bases, reading: Default::default(), made_good: Mutex::default() }
     }
 
     /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
@@ -385,8 +387,14 @@ impl<'r> ChunkReader<'r> {
     }
 
     fn frame(&self, place: &ChunkPlace) -> Result<Plaintext, RepositoryError> {
-        let kept = lock(&self.frames).get(&(place.pack, place.frame));
-        if let Some(frame) = kept {
+        let kept = || lock(&self.frames).get(&(place.pack, place.frame));
+        if let Some(frame) = kept() {
+            return Ok(frame);
+        }
+        let turn = self.reading.get(place.frame as usize % self.reading.len());
+        let _turn = turn.map(lock);
+        // Whoever held it may have read this one.
+        if let Some(frame) = kept() {
             return Ok(frame);
         }
         let sealed = self.repository.read_pack(place.pack, place.frame_offset, u64::from(place.sealed))?;

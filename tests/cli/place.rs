@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use assert_cmd::cargo::cargo_bin;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
@@ -46,14 +48,17 @@ impl Place {
     }
 
     /// The same with a repository whose files are cut into tiny chunks, so that there are lists in chunks, deltas and frames
-    /// that are compressed.
+    /// that are compressed. Its keys are the same in each run, and so is where files are cut.
     pub fn with_tiny_repository() -> Place {
         let place = Place::new();
         let location = place.repository().display().to_string().parse().unwrap();
         let store = redkeep::store::open(&location, Intent::Create).unwrap();
         let secret = Credential { kind: SecretKind::Password, secret: b"correct horse".to_vec().into() };
         let (cost, tiny) = (Argon2Cost { memory: 8, passes: 1, lanes: 1 }, Sizes { min: 64, mean: 128, max: 256 });
-        Repository::create_with(store, secret, "first", cost, Ambient::system(), Places::default(), tiny).unwrap();
+        let drawn = AtomicU64::new(0);
+        let random = Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
+        let ambient = Ambient { random, ..Ambient::system() };
+        Repository::create_with(store, secret, "first", cost, ambient, Places::default(), tiny).unwrap();
         // From here on this host knows it.
         place.ends(0, &["snapshots"]);
         place
