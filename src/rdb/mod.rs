@@ -4,7 +4,7 @@
 //! keys stay unread, and nothing is allocated by a length the file tells. The bytes are pulled through once and in
 //! order, so a file can be checked on its way into the repository; a thing the reader does not know is no fault of the
 //! file, and [`Finding`] keeps the two apart. Who wants to know where each record is gets it as a [`Stretch`]. [`strings`] takes strings apart;
-//! [`lzf`] is how they are compressed.
+//! [`lzf`] is how they are compressed; [`values`] reads values, to show and to count them.
 
 mod aux_fields;
 mod coding;
@@ -16,6 +16,7 @@ mod stretch;
 pub mod strings;
 mod structure;
 mod value;
+pub mod values;
 
 #[cfg(test)]
 mod samples;
@@ -27,3 +28,4 @@ pub use header::{Family, HEADER_PEEK, Header, Peek, looks_like_rdb, read_header}
 pub use reader::{read_preamble, read_preamble_stretches, read_stretches, read_structure};
 pub use stretch::{Stretch, What};
 pub use structure::{Checksum, Database, Finding, Module, Structure, TypeCounts};
+pub use value::Kind;

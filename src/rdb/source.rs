@@ -13,7 +13,7 @@ pub(super) const BUFFER: usize = 256 * 1024;
 pub(super) const CHECKSUM: usize = 8;
 
 /// CRC-64 with Jones' polynomial, as the servers compute it.
-static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+pub(super) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
 /// An input, read through one buffer of fixed size.
 ///

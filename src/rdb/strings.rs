@@ -95,20 +95,21 @@ const MARK_INT16: u8 = 0xc1;
 const MARK_INT32: u8 = 0xc2;
 const MARK_LZF: u8 = 0xc3;
 
-enum Body<'a> {
+/// What is stored of a string.
+pub(super) enum Body<'a> {
     Plain(&'a [u8]),
     Number(i32),
     Lzf(&'a [u8], u64),
 }
 
 /// A string as it is stored, and where it ends.
-struct Parsed<'a> {
-    body: Body<'a>,
-    end: usize,
+pub(super) struct Parsed<'a> {
+    pub(super) body: Body<'a>,
+    pub(super) end: usize,
 }
 
 impl<'a> Parsed<'a> {
-    fn of(stored: &'a [u8]) -> Result<Parsed<'a>, NoString> {
+    pub(super) fn of(stored: &'a [u8]) -> Result<Parsed<'a>, NoString> {
         let mut rest = stored;
         let body = match *stored.first().ok_or(NoString)? {
             mark @ MARK_INT8..=MARK_INT32 => {
@@ -142,14 +143,14 @@ impl<'a> Parsed<'a> {
     }
 }
 
-fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], NoString> {
+pub(super) fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], NoString> {
     let length = usize::try_from(length).map_err(|_| NoString)?;
     let (taken, behind) = rest.split_at_checked(length).ok_or(NoString)?;
     *rest = behind;
     Ok(taken)
 }
 
-fn take_length(rest: &mut &[u8]) -> Result<u64, NoString> {
+pub(super) fn take_length(rest: &mut &[u8]) -> Result<u64, NoString> {
     let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     match take(rest, 1)? {
         &[short @ ..0x40] => Ok(u64::from(short)),
@@ -190,13 +191,13 @@ fn encode_number(number: i32, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_plain(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn encode_plain(text: &[u8], out: &mut Vec<u8>) {
     encode_length(text.len(), out);
     out.extend_from_slice(text);
 }
 
 /// In the fewest bytes.
-fn encode_length(length: usize, out: &mut Vec<u8>) {
+pub(super) fn encode_length(length: usize, out: &mut Vec<u8>) {
     match length {
         0..0x40 => out.push(length as u8),
         0x40..0x4000 => out.extend_from_slice(&(length as u16 | 0x4000).to_be_bytes()),

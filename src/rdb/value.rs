@@ -10,9 +10,10 @@ use super::header::Family;
 use super::source::Source;
 use super::structure::{MODULES_MAX, Module, TEMPLATES_MAX, TypeCounts};
 
-/// The answer of the TYPE command for a value.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
+/// The answer of the TYPE command for a value; `Other` is what only special builds and KeyDB have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the TYPE command")]
+pub enum Kind {
     String,
     List,
     Set,
@@ -26,7 +27,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The kind of values with this type byte; `None` if it is not known in this family.
-    pub(super) fn of(type_byte: u8, family: Family) -> Option<Self> {
+    pub fn of(type_byte: u8, family: Family) -> Option<Self> {
         Some(match (type_byte, family) {
             (0, _) => Self::String,
             (1 | 10 | 14 | 18, _) => Self::List,

@@ -56,7 +56,8 @@ impl Place {
         let secret = Credential { kind: SecretKind::Password, secret: b"correct horse".to_vec().into() };
         let (cost, tiny) = (Argon2Cost { memory: 8, passes: 1, lanes: 1 }, Sizes { min: 64, mean: 128, max: 256 });
         let drawn = AtomicU64::new(0);
-        let random = Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
+        let random =
+            Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
         let ambient = Ambient { random, ..Ambient::system() };
         Repository::create_with(store, secret, "first", cost, ambient, Places::default(), tiny).unwrap();
         // From here on this host knows it.

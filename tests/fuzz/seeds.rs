@@ -63,6 +63,11 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
         }
+        "value" => samples::SAMPLES
+            .iter()
+            .flat_map(|sample| values(&sample.bytes()))
+            .chain(OLD_VALUES.map(<[u8]>::to_vec))
+            .collect(),
         "string" => STRINGS.iter().map(|text| text.to_vec()).collect(),
         "scanner" | "cut" => SCANNED.iter().map(|text| text.to_vec()).collect(),
         "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
@@ -129,6 +134,30 @@ fn lzf(text: &[u8]) -> Vec<u8> {
 fn preamble(dump: &[u8]) -> Vec<u8> {
     [dump, SCANNED[0]].concat()
 }
+
+/// Each value of a dump behind its type and whose it is.
+fn values(dump: &[u8]) -> Vec<Vec<u8>> {
+    let family = u8::from(dump.starts_with(b"VALKEY"));
+    let mut values = Vec::new();
+    redkeep::rdb::read_stretches(dump, &mut |stretch| {
+        if let redkeep::rdb::What::Record { type_byte, value, .. } = stretch.what {
+            values.push([&[type_byte, family], &dump[value as usize..stretch.end as usize]].concat());
+        }
+    })
+    .unwrap();
+    values
+}
+
+/// Values of types that those servers do not write.
+const OLD_VALUES: [&[u8]; 7] = [
+    b"\x01\x00\x03\x01a\xc0\xff\x00",
+    b"\x03\x00\x04\x01a\x041e22\x01b\xfd\x01c\xfe\x01d\xff",
+    b"\x09\x00\x11\x02\x01a\x03\x02foo..\x01b\x00\x00\xff",
+    b"\x0d\x00\x10\x10\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x01a\x03\xf2\xff",
+    b"\x1c\x00\x02\x01\x05\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\x07\x00\x01a",
+    b"\x1e\x00\x0e\x0e\x00\x00\x00\x03\x00\x05\x01\x81a\x02\x01\x01\xff",
+    b"\x20\x00\x05\x01a\xc0\x07",
+];
 
 const STRINGS: [&[u8]; 4] = [
     b"\x05hello",

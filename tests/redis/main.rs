@@ -73,3 +73,5 @@ mod servers;
 mod support;
 mod tls;
 mod tls_stopped;
+mod values;
+mod values_samples;

@@ -7,6 +7,7 @@ pub mod keyspace;
 pub mod mini_writer;
 pub mod program;
 pub mod rdb_strings;
+pub mod records;
 pub mod repository;
 pub mod server;
 pub mod sim;

@@ -1,0 +1,173 @@
+//! A value is read to be shown and to be counted: its elements come one at a time, decoded, whatever form they are stored in.
+//!
+//! Nothing of this is on the way into the repository or out of it: there values stay as they are in the file. What is read
+//! here is the bytes of one value as in the file, behind its type and its key. They may be anything: each length is checked
+//! against what is left, compressed text is refused where it promises more than it can hold, and the time it takes goes
+//! with the bytes there are and what they decode to. Memory is that of the largest string in the value, decoded: a packed
+//! form is one string.
+
+mod each;
+mod measure;
+mod packed;
+mod payload;
+mod raw;
+mod score;
+mod stream;
+mod templates;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::header::Family;
+use super::structure::Module;
+use super::value::Kind;
+use raw::Raw;
+
+pub use payload::{NoPayload, least_version};
+pub use raw::LONGEST_TEXT;
+pub use score::score_text;
+pub use stream::{Consumer, Group, StreamFacts, StreamId};
+pub use templates::{HASH_TEMPLATE, Templates};
+
+/// A value as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    /// The type as the file has it.
+    pub type_byte: u8,
+    /// Whose file it is: some types are two.
+    pub family: Family,
+    /// The bytes behind the key.
+    pub raw: &'a [u8],
+    /// What the file has of them; only hashes of Redis 8.10 need one.
+    pub templates: &'a Templates,
+}
+
+/// The name of a field and what it is set to.
+pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// A part of a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Item<'a> {
+    /// All of a string.
+    Text(&'a [u8]),
+    /// An element of a list, in order, or of a set, in the order of the file.
+    Element(&'a [u8]),
+    /// An element of a sorted set, in the order of the file: servers write small ones ascending, large ones descending.
+    Member {
+        /// What it is.
+        member: &'a [u8],
+        /// May be infinite; [`score_text`] makes it readable.
+        score: f64,
+    },
+    /// A field of a hash, in the order of the file.
+    Field {
+        /// Its name.
+        name: &'a [u8],
+        /// What it is set to.
+        value: &'a [u8],
+        /// When it goes, in milliseconds since the epoch; it may have gone already.
+        expires: Option<u64>,
+    },
+    /// Fields of a hash of hashes follow (Valkey 9.2), those of this path.
+    Path(&'a [u8]),
+    /// An element of an array, at its place; places ascend.
+    Placed {
+        /// Its index.
+        index: u64,
+        /// What it is; a number as text.
+        element: &'a [u8],
+    },
+    /// An entry of a stream, in order.
+    Entry {
+        /// Its name.
+        id: StreamId,
+        /// Names and values, in order.
+        fields: &'a [Pair<'a>],
+    },
+    /// What is known of a stream, behind all its entries.
+    Stream(StreamFacts),
+    /// A consumer group of a stream; its consumers follow.
+    Group(Group<'a>),
+    /// A consumer of the group before.
+    Consumer(Consumer<'a>),
+    /// All of a module's value: only the module can read it.
+    Module(&'a Module),
+}
+
+/// How much there is of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    /// What STRLEN's siblings LLEN, SCARD, ZCARD, HLEN, XLEN, ARCOUNT and VCARD answer, fields that have gone included; 1 for strings
+    /// and for what cannot be looked into.
+    pub elements: u64,
+    /// Bytes in the file, if nothing in it were compressed.
+    pub bytes: u64,
+}
+
+/// Why a value is not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The bytes are not those of a value of this type.
+    #[error("{0}")]
+    Broken(&'static str),
+    /// The bytes may be right: it is the reader that does not know them.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl<'a> Value<'a> {
+    /// What kind of value it is; `None` if the type is not known.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::of(self.type_byte, self.family)
+    }
+
+    /// What TYPE answers: for a module's value the name of the module; `None` if the type is not known.
+    pub fn type_name(&self) -> Option<String> {
+        let name = match self.kind()? {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Zset => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+            Kind::Array => "array",
+            Kind::Module => return Some(self.module()?.name),
+            Kind::Other => "other",
+        };
+        Some(name.to_owned())
+    }
+
+    /// The module that wrote it, if one did.
+    pub fn module(&self) -> Option<Module> {
+        let id = (self.kind()? == Kind::Module).then(|| Raw::of(self.raw).length())?;
+        Some(Module::from_id(id.ok()?))
+    }
+
+    /// Hands on its parts, one after the other, until told to stop. An error may come after parts have been handed on: those
+    /// are right, if the bytes are.
+    pub fn each(&self, give: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Result<(), Unreadable> {
+        each::each(self, give)
+    }
+
+    /// How much there is of it. Elements are not decoded: of a packed form it is its head that counts.
+    pub fn measure(&self) -> Result<Measure, Unreadable> {
+        measure::measure(self)
+    }
+
+    /// What is known of a stream beside its entries, which are passed over: [`Item::Stream`], then groups and consumers.
+    pub fn each_of_stream(&self, give: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Result<(), Unreadable> {
+        each::each_of_stream(self, give)
+    }
+
+    /// What RESTORE takes to make this value: the type, the bytes as in the file, `version` of the format, a checksum. DUMP
+    /// answers the same on a server that would save the value so.
+    ///
+    /// A server takes no version above its own (and Valkey none of those that only Redis has); what a value looks like does
+    /// not depend on it, so [`least_version`] is the one that most servers take. A hash of a template becomes a plain one.
+    pub fn payload(&self, version: u16) -> Result<Vec<u8>, NoPayload> {
+        payload::payload(self, version)
+    }
+}

@@ -1,0 +1,48 @@
+//! Values of dumps, read to be shown.
+
+use std::ops::ControlFlow;
+
+use redkeep::rdb::Family;
+use redkeep::rdb::values::{Item, Templates, Value};
+
+/// A value behind its type and whose it is: what is handed on to the end is measured alike, and goes into a payload.
+pub fn value(bytes: &[u8]) {
+    let [type_byte, family, raw @ ..] = bytes else { return };
+    let (type_byte, family) = (*type_byte, if family % 2 == 0 { Family::Redis } else { Family::Valkey });
+    let mut templates = Templates::default();
+    templates.add(b"\x05\x02\x01a\x01b").unwrap();
+    let _ = templates.add(raw);
+    let value = Value { type_byte, family, raw, templates: &templates };
+    let (mut elements, mut paths, mut text) = (0_u64, 0_u64, 0_u64);
+    let ended = value.each(&mut |item| {
+        match item {
+            Item::Text(bytes) | Item::Element(bytes) | Item::Member { member: bytes, .. } => text += bytes.len() as u64,
+            Item::Path(_) => paths += 1,
+            Item::Entry { fields, .. } => assert!(fields.len() <= 88 * raw.len()),
+            Item::Field { .. }
+            | Item::Placed { .. }
+            | Item::Stream(_)
+            | Item::Group(_)
+            | Item::Consumer(_)
+            | Item::Module(_) => {}
+        }
+        elements += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(text <= 88 * raw.len() as u64 + 20 * elements);
+    let measured = value.measure();
+    let payload = value.payload(11);
+    if ended.is_ok() {
+        let measure = measured.unwrap();
+        match (type_byte, family) {
+            (7 | 15 | 19 | 21 | 26 | 27, _) => {}
+            (23, Family::Valkey) => assert_eq!(measure.elements, paths),
+            _ => assert_eq!(measure.elements, elements),
+        }
+        assert!(measure.bytes >= raw.len() as u64);
+        let payload = payload.unwrap();
+        assert_eq!(payload[payload.len() - 10..payload.len() - 8], [11, 0]);
+        assert!([30, 32].contains(&type_byte) || payload[1..].starts_with(raw));
+    }
+    let _ = value.each_of_stream(&mut |_| ControlFlow::Continue(()));
+}
