@@ -4,8 +4,8 @@
 //! taken. A LIST shows each change for certain only LAG ticks after it, and before that each change by itself or not; `put_new`
 //! is of one of three kinds; a heartbeat may be found STALE at any time; a put or a repeated delete may arrive late (I1).
 //! After every step each snapshot that counts must be decodable from packs that exist and that index objects name.
-//! Not in it: three or more of a kind, paged LIST, S3's copies, merging of small packs, key rotation, an unknown outcome of B4,
-//! failures of single calls, liveness.
+//! Not in it: three or more of a kind, paged LIST, S3's copies, merging of small packs, key rotation, liveness. Smaller models of their
+//! own have the folding of records (`ledgers`), the merging of index objects (`merging`) and requests that end with an error (`putting`).
 //!
 //! `weakened` takes one correction of the protocol back at a time and finds the schedule that then loses something:
 //! `cargo test --test explorer weakened -- --nocapture` prints them all.
@@ -24,6 +24,8 @@
 
 mod backup;
 mod ledgers;
+mod merging;
+mod putting;
 mod search;
 mod state;
 mod steps;

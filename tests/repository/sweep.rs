@@ -247,6 +247,26 @@ fn small_packs_and_index_objects_are_merged() {
     assert_eq!(repository.snapshots().unwrap().len(), 9);
 }
 
+/// SWEEP-11: what was merged goes once no LIST can show neither it nor what replaces it, and is not merged again before.
+#[test]
+fn where_listings_lag_what_was_merged_goes_when_every_listing_shows_its_replacement() {
+    let (hands, data, lag) = (Hands::new(11), Data::new(), Duration::from_secs(600));
+    let promises = Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(lag) };
+    let store: Arc<SimStore> = SimStore::new(&hands, promises, Listing::PutsLate);
+    let repository = create(store.clone(), &hands);
+    let indexes = || store.names().iter().filter(|name| name.starts_with("index/")).count();
+    for day in 0..8 {
+        data.back_up(&repository, &noise(100_000, day));
+        hands.pass(lag);
+    }
+    // The packs are too young to be judged; first the small ones are merged, and LISTs show by what after LAG.
+    for (left, deleted) in [(9, 0), (9, 0), (1, 8), (1, 0)] {
+        assert_eq!((swept(&repository, &options()).deleted_indexes, indexes()), (deleted, left));
+        hands.pass(lag + Duration::from_secs(60));
+    }
+    data.assert_latest(&repository, &noise(100_000, 7));
+}
+
 /// SWEEP-12, DELTA-4: ten versions of a file, each a little changed; the oldest is forgotten and its pack goes.
 #[test]
 fn deltas_stay_deltas_when_the_chunk_at_their_root_goes() {

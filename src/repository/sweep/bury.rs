@@ -198,10 +198,14 @@ pub(super) fn unname_gone(
 
 /// Replaces many small index objects by few.
 ///
-/// SWEEP-11: where LAG is not 0, the small ones are deleted by a later sweep, which sees what replaces them. Of those
-/// that name the same packs the older go: what replaces is younger than what it replaces, so that no two sweeps, each for
-/// the sake of the other's, delete both.
-pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> Result<(), RepositoryError> {
+/// SWEEP-11: where LAG is not 0, the small ones are deleted by a later sweep, once every LIST shows what replaces them. Of
+/// those that name the same packs the older go: what replaces is younger than what it replaces, so that no two sweeps,
+/// each for the sake of the other's, delete both.
+pub(super) fn merge_indexes(
+    session: &Session<'_>,
+    clock: StoreClock,
+    report: &mut SweepReport,
+) -> Result<(), RepositoryError> {
     let repository = session.repository;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
@@ -221,23 +225,30 @@ pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> 
         )?;
         entries = there;
     }
-    let mut youngest: HashMap<ObjectHash, SystemTime> = HashMap::new();
+    let settled = 2 * repository.timing().lag;
+    // The youngest that names each pack, and the youngest of those that every LIST shows.
+    let (mut youngest, mut youngest_shown) = (HashMap::new(), HashMap::new());
     for entry in &entries {
         let (Some(packs), Some(time)) = (naming.get(entry.name.as_str()), entry.modified) else { continue };
+        let is_shown = clock.age(Some(time)) >= settled;
         for pack in packs {
-            let known = youngest.entry(*pack).or_insert(time);
-            *known = time.max(*known);
+            raise(&mut youngest, *pack, time);
+            if is_shown {
+                raise(&mut youngest_shown, *pack, time);
+            }
         }
     }
     let mut small: Vec<String> = Vec::new();
     for entry in entries.iter().filter(|entry| entry.size < SMALL) {
         let name = entry.name.as_str();
         let (Some(hash), Some(packs)) = (index_hash(name), naming.get(name)) else { continue };
-        let is_older = |pack: &ObjectHash| entry.modified.is_some_and(|time| youngest.get(pack) > Some(&time));
-        if packs.iter().all(is_older) {
+        let is_older_than = |times: &Youngest| {
+            entry.modified.is_some_and(|time| packs.iter().all(|pack| times.get(pack) > Some(&time)))
+        };
+        if is_older_than(&youngest_shown) {
             repository.store.delete(&object_name(&Name::Index(hash)))?;
             report.deleted_indexes += 1;
-        } else {
+        } else if !is_older_than(&youngest) {
             small.push(name.to_owned());
         }
     }
@@ -245,4 +256,12 @@ pub(super) fn merge_indexes(session: &Session<'_>, report: &mut SweepReport) -> 
         true => replace_indexes(session, &small, &|_| false, repository.timing().lag.is_zero(), report),
         false => Ok(()),
     }
+}
+
+/// Times of the youngest index objects that name packs.
+type Youngest = HashMap<ObjectHash, SystemTime>;
+
+fn raise(times: &mut Youngest, pack: ObjectHash, time: SystemTime) {
+    let known = times.entry(pack).or_insert(time);
+    *known = time.max(*known);
 }

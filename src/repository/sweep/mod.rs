@@ -211,7 +211,7 @@ impl Repository {
         self.delete_expired(session, &survey, report)?;
         fold::fold(session, clock, options.grace, report)?;
         bury::unname_gone(session, clock, report)?;
-        bury::merge_indexes(session, report)?;
+        bury::merge_indexes(session, clock, report)?;
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
         self.remove_leases(&fenced.ended, report)?;
         notes::remove_done(session, &missed)?;
