@@ -2,11 +2,12 @@
 //! manifest holds together.
 //!
 //! [`Manifest`] reads and writes the manifest, [`Scanner`] finds where the last complete command ends, so that a copy
-//! of a growing file can be cut there, [`CutFinder`] where an earlier moment ends, [`UseFinder`] what the commands ask of a server. An older single file may begin as an RDB file: its reader hands what follows to
-//! a scanner.
+//! of a growing file can be cut there, [`CutFinder`] where an earlier moment ends, [`UseFinder`] what the commands ask of a server,
+//! [`Lookup`] what became of a key. An older single file may begin as an RDB file: its reader hands what follows to a scanner.
 
 mod commands;
 mod cutting;
+mod lookup;
 mod manifest;
 mod names;
 mod quoting;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use commands::{Commands, Ending};
 pub use cutting::{Aim, CutFinder, CutPoint, Found, FoundCommand};
+pub use lookup::{Expiry, Fate, Lookup, Obstacle};
 pub use manifest::{Entry, FileType, MANIFEST_MAX, Malformed, Manifest};
 pub use names::{aof_of_temporary, is_temporary, is_unfinished_save, manifest_name};
 pub(crate) use quoting::append_word;

@@ -2,6 +2,7 @@
 
 use super::commands::{Commands, Ending};
 use super::cutting::Seek;
+use super::lookup;
 use super::timestamps::{Timestamp, parse_timestamp};
 use super::uses::Follower;
 
@@ -58,6 +59,8 @@ pub struct Scanner {
     given: Option<u64>,
     /// What the commands ask of a server is looked for.
     uses: Option<Box<Follower>>,
+    /// A key is followed.
+    looking: Option<Box<lookup::Follower>>,
 }
 
 /// What has to come next.
@@ -161,6 +164,7 @@ impl Scanner {
             seek: None,
             given: None,
             uses: None,
+            looking: None,
         }
     }
 
@@ -177,6 +181,16 @@ impl Scanner {
     /// A scanner that also notes what the commands ask of a server.
     pub(super) fn using(uses: Follower) -> Self {
         Self { uses: Some(Box::new(uses)), ..Self::default() }
+    }
+
+    /// A scanner that also follows a key.
+    pub(super) fn looking(follower: lookup::Follower) -> Self {
+        Self { looking: Some(Box::new(follower)), ..Self::default() }
+    }
+
+    /// Who follows the key.
+    pub(super) fn take_looking(&mut self) -> Option<Box<lookup::Follower>> {
+        self.looking.take()
     }
 
     /// What the commands ask of a server.
@@ -321,6 +335,9 @@ impl Scanner {
         if let Some(uses) = &mut self.uses {
             uses.begin_command();
         }
+        if let Some(looking) = &mut self.looking {
+            looking.begin_command(begin);
+        }
         self.state = State::Argument;
     }
 
@@ -332,6 +349,9 @@ impl Scanner {
         }
         if let Some(uses) = &mut self.uses {
             uses.begin_argument();
+        }
+        if let Some(looking) = &mut self.looking {
+            looking.begin_argument(length);
         }
         self.state = if length == 0 { State::Return } else { State::Body(length) };
     }
@@ -348,6 +368,9 @@ impl Scanner {
         }
         if let Some(uses) = &mut self.uses {
             uses.see(body);
+        }
+        if let Some(looking) = &mut self.looking {
+            looking.see(body);
         }
         let left = left - used as u64;
         if left > 0 {
@@ -399,6 +422,9 @@ impl Scanner {
         }
         if let Some(uses) = &mut self.uses {
             uses.end_command();
+        }
+        if let Some(looking) = &mut self.looking {
+            looking.end_command();
         }
         let Some((begin, tally)) = &mut self.open else {
             if self.name.is(b"multi") {

@@ -69,6 +69,7 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
             .chain(OLD_VALUES.map(<[u8]>::to_vec))
             .collect(),
         "string" => STRINGS.iter().map(|text| text.to_vec()).collect(),
+        "lookup" => SCANNED.iter().chain(&FOLLOWED).map(|text| text.to_vec()).collect(),
         "scanner" | "cut" => SCANNED.iter().map(|text| text.to_vec()).collect(),
         "manifest" => MANIFESTS.iter().map(|text| text.to_vec()).collect(),
         _ => Vec::new(),
@@ -170,6 +171,12 @@ const SCANNED: [&[u8]; 3] = [
     b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n",
     b"#TS:1790000000\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n#TS:1790000001\r\n*1\r\n$4\r\nEXEC\r\n*1\r\n$4\r\nPING\r\n",
     b"*1\n$4\nPING\r\n*2\r\n$0\r\n\r\n$3\r\na\r\n\r\n*1\r\n$5\r\nmulti\r\n*1\r\n$7\r\nDISCARD\r\n",
+];
+
+const FOLLOWED: [&[u8]; 3] = [
+    b"*5\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n5\r\n$4\r\nPXAT\r\n$2\r\n77\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*3\r\n$6\r\nAPPEND\r\n$1\r\na\r\n$1\r\nb\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"*5\r\n$4\r\nMSET\r\n$1\r\nb\r\n$1\r\na\r\n$1\r\na\r\n$1\r\nb\r\n*3\r\n$7\r\nPEXPIRE\r\n$1\r\na\r\n$1\r\n9\r\n*1\r\n$7\r\nFLUSHDB\r\n",
 ];
 
 const MANIFESTS: [&[u8]; 3] = [

@@ -55,5 +55,6 @@ pub const TARGETS: &[Target] = &[
     target("value", &[], values::value, 20_000),
     target("scanner", &[], streams::scanner, 10_000),
     target("cut", &[], streams::cut, 5_000),
+    target("lookup", &[], values::lookup, 10_000),
     target("manifest", &[], codecs::manifest, 20_000),
 ];

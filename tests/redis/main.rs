@@ -8,6 +8,7 @@
 )]
 
 mod anothers_words;
+mod aof_lookup;
 mod capture;
 mod capture_authority;
 mod capture_choice;

@@ -1,7 +1,8 @@
-//! Values of dumps, read to be shown.
+//! Values of dumps, read to be shown, and keys followed through commands.
 
 use std::ops::ControlFlow;
 
+use redkeep::aof::{Expiry, Fate, Lookup};
 use redkeep::rdb::Family;
 use redkeep::rdb::values::{Item, Templates, Value};
 
@@ -45,4 +46,27 @@ pub fn value(bytes: &[u8]) {
         assert!([30, 32].contains(&type_byte) || payload[1..].starts_with(raw));
     }
     let _ = value.each_of_stream(&mut |_| ControlFlow::Continue(()));
+}
+
+/// Pieces of any size give the same answer; what a key is set to was there.
+pub fn lookup(bytes: &[u8]) {
+    let before = Fate::Kept { value: Some(b"4".to_vec()), expiry: Expiry::Never };
+    for begin in [Fate::Untouched, Fate::Gone, before] {
+        let follow = |size: usize| {
+            let mut lookup = Lookup::starting_from(begin.clone(), 0, b"a", 100);
+            bytes.chunks(size).for_each(|piece| lookup.push(piece));
+            lookup.finish()
+        };
+        let fate = follow(usize::MAX);
+        for size in [1, 7] {
+            assert_eq!(follow(size), fate);
+        }
+        match fate {
+            Fate::Kept { value: Some(value), .. } => assert!(value.len() <= bytes.len() + 21),
+            Fate::Untold(obstacle) => {
+                assert!(obstacle.file == 0 && obstacle.offset >= 100 && obstacle.offset < 100 + bytes.len() as u64);
+            }
+            Fate::Untouched | Fate::Gone | Fate::Kept { value: None, .. } => {}
+        }
+    }
 }
