@@ -1,6 +1,8 @@
 //! The steps of a backup, B1 to B4, and of an undelete, which is a backup that has only chunks that are known.
 
-use crate::state::{A, B, Backing, Backup, Commit, DELTA_B, Object, PutNew, Setup, State, UNDELETE, Variant, WHOLE_B};
+use crate::state::{
+    A, B, Backing, Backup, Commit, DELTA_B, Memory, Object, PutNew, Setup, State, UNDELETE, Variant, WHOLE_B,
+};
 use crate::state::{backup_session, known, session_index, session_pack};
 use crate::steps::{Actor, Steps};
 use crate::store::{listings, put_new};
@@ -47,6 +49,7 @@ impl Step<'_> {
             Backing::ListCondemned | Backing::ListCondemnedAgain => self.list_condemned(),
             Backing::ListIndex => self.list_index(),
             Backing::ListPacks => self.list_packs(),
+            Backing::StatPacks => self.stat_packs(),
             Backing::ListSnapshots => self.list_snapshots(),
             Backing::Heartbeat => self.heartbeat(),
             Backing::PutPack => self.put_pack(),
@@ -90,23 +93,59 @@ impl Step<'_> {
             let mut me = self.me();
             me.named = self.state.named(shown);
             me.next = if self.setup.is(Variant::IndexFirst) { Backing::ListCondemned } else { Backing::ListPacks };
+            if self.setup.carries {
+                me.index = shown;
+                self.carry_over(me);
+            }
             self.add("B2 LISTs index/", shown, *self.state, me);
         }
     }
 
+    /// Where condemned/ shows what it showed at the host's last LIST of packs/, and index/ no object less, the packs named then
+    /// are there still: whoever deletes one deletes first what names it. Those of new index objects are looked at by name. Once
+    /// in a while packs/ is LISTed all the same.
+    fn carry_over(&mut self, mut me: Backup) {
+        let (memory, index) = (self.state.memory, me.index);
+        let lacks = memory.index & !index != 0 && !self.setup.is(Variant::CarriedNotCompared);
+        if me.seen != memory.condemned || lacks {
+            return;
+        }
+        me.next = Backing::StatPacks;
+        if index & !memory.index == 0 {
+            let usable = memory.packs & me.named & !self.state.doomed(me.seen);
+            self.plan(&mut me, usable);
+        }
+        self.add("B2 carries the proof of packs over", index, *self.state, me);
+    }
+
+    fn stat_packs(&mut self) {
+        let (mut state, mut me) = (*self.state, self.me());
+        let new = state.named(me.index & !state.memory.index);
+        let there = if self.setup.is(Variant::CarriedNewUnproved) { new } else { new & state.existing_packs() };
+        state.memory.index |= me.index;
+        state.memory.packs |= there;
+        let usable = state.memory.packs & me.named & !state.doomed(me.seen);
+        self.plan(&mut me, usable);
+        self.add("B2 looks at packs of new index objects by name", there, state, me);
+    }
+
     fn list_packs(&mut self) {
         for shown in listings(&self.state.packs, self.setup.lag) {
-            let mut me = self.me();
+            let (mut state, mut me) = (*self.state, self.me());
+            if self.setup.carries {
+                let proved = if self.setup.is(Variant::CarriedUnnamed) { shown } else { shown & me.named };
+                state.memory = Memory { condemned: me.seen, index: me.index, packs: proved };
+            }
             let usable = me.named & shown & !self.state.doomed(me.seen);
             self.plan(&mut me, usable);
-            self.add("B2 LISTs packs/", shown, *self.state, me);
+            self.add("B2 LISTs packs/", shown, state, me);
         }
     }
 
     /// I3: what is not known by the usable packs will be stored.
     fn plan(&self, me: &mut Backup, usable: u16) {
         me.content = to_store(known(self.state.held(usable), self.setup));
-        me.named = 0;
+        (me.named, me.index) = (0, 0);
         me.next = match self.setup.variant {
             Variant::SnapshotProves => Backing::ListSnapshots,
             Variant::SeenLater => Backing::ListCondemnedAgain,

@@ -52,8 +52,22 @@ pub enum Variant {
     PutRepeated,
     SnapshotProves,
     GoneByList,
+    CarriedUnnamed,
+    CarriedNewUnproved,
+    CarriedNotCompared,
     Revived,
     NoBurial,
+}
+
+/// What there is at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Two packs, and an index object that names both.
+    Packs,
+    /// Nothing.
+    Nothing,
+    /// Two packs, each condemned by another prune; each chunk is whole.
+    Condemned,
 }
 
 /// Who works on what kind of store.
@@ -72,6 +86,9 @@ pub struct Setup {
     pub put_new: PutNew,
     /// Whether the put of a pack may end with its outcome unknown (I1).
     pub unknown: bool,
+    /// All sessions of backups are of one host, which carries the proof of packs over from one session to the next.
+    pub carries: bool,
+    pub begin: Begin,
     /// An earlier prune has condemned pack 0, long ago.
     pub condemned: bool,
     /// Whether the sweeps condemn anew; otherwise they only go on with what is condemned.
@@ -154,6 +171,7 @@ pub enum Backing {
     ListCondemned,
     ListIndex,
     ListPacks,
+    StatPacks,
     ListSnapshots,
     ListCondemnedAgain,
     Heartbeat,
@@ -177,6 +195,8 @@ pub struct Backup {
     pub seen: u8,
     /// Packs that index objects name.
     pub named: u16,
+    /// These index objects, where a proof is carried over.
+    pub index: u16,
     /// What it has to store.
     pub content: u8,
     /// Whether its pack was sealed again under a new name.
@@ -240,6 +260,14 @@ pub struct Sweep {
     pub timer: u8,
 }
 
+/// What a host remembers of its last LISTs of condemned/, index/ and packs/: the packs that were named and listed.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    pub condemned: u8,
+    pub index: u16,
+    pub packs: u16,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct State {
     pub packs: [Object; PACKS],
@@ -262,6 +290,8 @@ pub struct State {
     pub again: u16,
     pub backups: [Backup; BACKUPS + 1],
     pub sweeps: [Sweep; SWEEPS],
+    /// Of the host, where a proof is carried over.
+    pub memory: Memory,
 }
 
 /// The actor of `State::backups` that only undeletes.
@@ -303,11 +333,20 @@ impl State {
     pub fn start(setup: &Setup) -> State {
         let mut state = State::default();
         let old = Object::old(setup.settled());
-        (state.packs[0], state.content[0]) = (old, WHOLE_A);
-        (state.packs[1], state.content[1]) = (old, DELTA_B);
-        (state.index[0], state.names[0]) = (old, 0b11);
-        if setup.condemned {
+        let is_condemned = setup.begin == Begin::Condemned;
+        if setup.begin != Begin::Nothing {
+            (state.packs[0], state.content[0]) = (old, WHOLE_A);
+            (state.packs[1], state.content[1]) = (old, if is_condemned { WHOLE_B } else { DELTA_B });
+            (state.index[0], state.names[0]) = (old, 0b11);
+        }
+        if setup.carries && setup.begin != Begin::Nothing {
+            state.memory = Memory { condemned: setup.condemned.into(), index: 0b1, packs: 0b11 };
+        }
+        if setup.condemned || is_condemned {
             (state.condemned[0], state.doomed[0]) = (old, 0b01);
+        }
+        if is_condemned {
+            (state.condemned[1], state.doomed[1]) = (old, 0b10);
         }
         for backup in &mut state.backups[setup.backups..] {
             backup.next = Backing::Ended;
@@ -341,10 +380,10 @@ impl State {
     }
 
     /// Everything in a row of words: the same words, the same state.
-    pub fn words(&self) -> [u64; 15] {
-        let mut bytes = [0; 120];
+    pub fn words(&self) -> [u64; 17] {
+        let mut bytes = [0; 136];
         let mut at = bytes.iter_mut();
-        let mut put = |value: u8| *at.next().expect("a state has at most 120 bytes") = value;
+        let mut put = |value: u8| *at.next().expect("a state has at most 136 bytes") = value;
         self.packs.iter().for_each(|pack| put(pack.0));
         self.content.iter().for_each(|content| put(*content));
         self.index.iter().chain(&self.condemned).chain(&self.leases).for_each(|object| put(object.0));
@@ -355,7 +394,7 @@ impl State {
             put(backup.next as u8 | backup.attempt << 5 | u8::from(backup.resealed) << 6);
             put(backup.timer | backup.flight << 4);
             put(backup.seen | backup.content << 4);
-            backup.named.to_le_bytes().into_iter().for_each(&mut put);
+            backup.named.to_le_bytes().into_iter().chain(backup.index.to_le_bytes()).for_each(&mut put);
         }
         for sweep in &self.sweeps {
             [sweep.next as u8, sweep.target | sweep.missing << 4, sweep.todo, sweep.roots]
@@ -365,10 +404,12 @@ impl State {
             sweep.index.to_le_bytes().into_iter().for_each(&mut put);
             sweep.packs.to_le_bytes().into_iter().for_each(&mut put);
         }
-        for set in self.names.iter().chain(&self.doomed).chain([&self.again]) {
+        let Memory { condemned, index, packs } = self.memory;
+        put(condemned);
+        for set in self.names.iter().chain(&self.doomed).chain([&self.again, &index, &packs]) {
             set.to_le_bytes().into_iter().for_each(&mut put);
         }
-        let mut words = [0; 15];
+        let mut words = [0; 17];
         for (word, eight) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
         }

@@ -1,7 +1,7 @@
 //! The protocol with one of its corrections taken back. Each test names in words a schedule that loses a snapshot; the search has to find one.
 
 use crate::search::search;
-use crate::state::{PutNew, Setup, Variant};
+use crate::state::{Begin, PutNew, Setup, Variant};
 use crate::{BOUND, ONE_EACH};
 
 /// With the variant a chunk is gone or a reported commit overwritten; without it nothing is lost in as many states.
@@ -110,4 +110,27 @@ fn pack_called_gone_by_a_list() {
 #[test]
 fn session_revived_by_a_heartbeat() {
     is_lost(Setup { lag: 1, put_new: PutNew::Overwrites, variant: Variant::Revived, ..ONE_EACH });
+}
+
+/// A backup has stored a pack and pauses; a session beside it LISTs packs/, and the host remembers all that it shows; a sweep condemns the pack,
+/// fences the backup and deletes; the backup names its pack, is refused, starts over and takes the pack for proved.
+#[test]
+fn proof_carried_over_of_packs_that_nothing_named() {
+    let beside = Setup { undelete: true, begin: Begin::Nothing, ..ONE_EACH };
+    is_lost(Setup { carries: true, variant: Variant::CarriedUnnamed, ..beside });
+}
+
+/// The same, where the packs of new index objects are not looked at by name.
+#[test]
+fn proof_carried_over_without_a_look_at_what_is_new() {
+    let first = Setup { begin: Begin::Nothing, ..ONE_EACH };
+    is_lost(Setup { carries: true, variant: Variant::CarriedNewUnproved, ..first });
+}
+
+/// Two sweeps bury different packs; the slower one puts an index object that names what the other one has deleted by then, and ends.
+#[test]
+fn proof_carried_over_whatever_index_shows() {
+    let (undelete, begin) = (true, Begin::Condemned);
+    let two = Setup { backups: 0, undelete, sweeps: 2, begin, condemns: false, ..ONE_EACH };
+    is_lost(Setup { carries: true, variant: Variant::CarriedNotCompared, ..two });
 }
