@@ -16,6 +16,15 @@ pub(super) fn open_falls(infos: &[SnapshotInfo]) -> Vec<Fall> {
     falls
 }
 
+/// Why nothing is to be forgotten of a dataset unasked: of each fall that nobody has settled, what is lost and where it is.
+pub fn told_falls(repository: &Repository, dataset: &str) -> Result<Vec<String>, RepositoryError> {
+    let infos = repository.kept_snapshots()?;
+    let infos: Vec<SnapshotInfo> = infos.into_iter().filter(|info| info.dataset == dataset).collect();
+    let falls = open_falls(&infos);
+    let full = |fall: &Fall| infos.iter().find(|info| info.place == fall.full);
+    Ok(falls.iter().filter_map(|fall| Some(told(full(fall)?, fall.had, fall.left))).collect())
+}
+
 /// Warns of a dump with other keys than the server has that was asked for it.
 pub(super) fn tell_another_dump(now: &mut Snapshot) {
     let Some((keys, least, most)) = other_keys(now) else { return };
@@ -56,15 +65,15 @@ pub(super) fn carry(repository: &Repository, now: &mut Snapshot) -> Result<(), R
 }
 
 fn warning(before: &SnapshotInfo, had: u64, left: u64) -> Warning {
+    Warning { code: KEY_DROP.into(), path: Vec::new().into(), message: told(before, had, left) }
+}
+
+fn told(before: &SnapshotInfo, had: u64, left: u64) -> String {
     let id = before.name.session.to_string();
     let id = id.get(..8).unwrap_or(&id);
-    Warning {
-        code: KEY_DROP.into(),
-        path: Vec::new().into(),
-        message: format!(
-            "{}, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: redkeep tag \
-             latest --accept-drop",
-            count(left, "key")
-        ),
-    }
+    format!(
+        "{}, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: redkeep tag \
+         latest --accept-drop",
+        count(left, "key")
+    )
 }

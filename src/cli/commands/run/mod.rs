@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Takes a backup, forgets, prunes and checks, as a profile of the configuration says, and prints one line. It ends with
 /// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; the check is done all the
 /// same. Where the backup finds the repository's disk full and the profile prunes, it forgets and prunes first and tries
-/// again. Where the new snapshot has less than half of the keys of the one before it, nothing is forgotten either. `redkeep schedule install PROFILE` has it run every day. While a run of the profile is at work on this host,
+/// again. Where a snapshot of the dataset has less than half of the keys of the one before it, and nobody has said that this was meant (`redkeep tag latest --accept-drop`), nothing is forgotten either, and each run that would forget warns. `redkeep schedule install PROFILE` has it run every day. While a run of the profile is at work on this host,
 /// another ends with 5 at once.
 ///
 /// The configuration is TOML. What is said at the top counts for all; what a profile says of it comes first. Relative

@@ -12,8 +12,9 @@ use crate::cli::exit::{Code, Stopped};
 use crate::cli::human::size;
 use crate::cli::outcome::{self, Outcome};
 use crate::operations::backup::{Options, Report};
+use crate::operations::forget::Options as ForgetOptions;
 use crate::operations::hooks::{self, HookError};
-use crate::operations::key_drop::KEY_DROP;
+use crate::operations::key_drop::{KEY_DROP, told_falls};
 use crate::operations::list::{Selector, choose};
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
 use crate::operations::{self, OperationError, stats};
@@ -44,7 +45,7 @@ pub(super) struct Steps {
     pub warnings: Vec<String>,
     /// The new snapshot's id.
     pub snapshot: Option<String>,
-    /// Whether it has less than half of the keys of the one before it.
+    /// Whether it has less than half of the keys of the one before it, which was told then.
     keys_fell: bool,
     /// What the backup cost.
     pub backup: Option<BackupNumbers>,
@@ -102,8 +103,8 @@ impl Steps {
     /// that deleted anything. What the policy keeps last is kept: no new snapshot is needed for it.
     fn make_room(&mut self, profile: &Profile, dataset: &str, repository: &Repository, context: &Context) -> bool {
         let Some(rule) = &profile.prune.0 else { return false };
-        if let Some(options) = forget_options(profile, dataset).filter(|_| !is_after_a_fall(repository, dataset)) {
-            self.step("forget", || forget::done(repository, &options, context));
+        if let Some(options) = forget_options(profile, dataset) {
+            self.forget(repository, dataset, &options, context);
         }
         let pruned = self.step("prune", || prune::done(repository, &rule.options(), context));
         let deleted = pruned.map_or(0, |report| report.deleted_bytes);
@@ -142,14 +143,7 @@ impl Steps {
     ) {
         if let Some(options) = forget_options(profile, dataset) {
             match repository.filter(|_| self.is_fine()) {
-                // The night on which the keys fell is no night for forgetting: somebody has to look first.
-                Some(_) if self.keys_fell => {
-                    let why = "nothing was forgotten, for the keys fell by more than half";
-                    self.step("forget", || Ok(((), Outcome::nothing().in_short(why.into()).with_code(Code::Warnings))));
-                }
-                Some(repository) => {
-                    self.step("forget", || forget::done(repository, &options, context));
-                }
+                Some(repository) => self.forget(repository, dataset, &options, context),
                 None => self.skip("forget"),
             }
         }
@@ -161,6 +155,26 @@ impl Steps {
                 None => self.skip("prune"),
             }
         }
+    }
+
+    /// While a fall of the keys is not settled, whichever profile met it, nothing is forgotten: somebody has to look first.
+    fn forget(&mut self, repository: &Repository, dataset: &str, options: &ForgetOptions, context: &Context) {
+        let falls = match told_falls(repository, dataset) {
+            Ok(falls) => falls,
+            Err(error) => {
+                self.step::<()>("forget", || Err(OperationError::from(error).into()));
+                return;
+            }
+        };
+        if falls.is_empty() && !self.keys_fell {
+            self.step("forget", || forget::done(repository, options, context));
+            return;
+        }
+        let why = "nothing was forgotten, for the keys fell by more than half";
+        self.step("forget", || Ok(((), Outcome::nothing().in_short(why.into()).with_code(Code::Warnings))));
+        // The backup has told its own.
+        let told = falls.len().saturating_sub(usize::from(self.keys_fell));
+        self.warnings.extend(falls.into_iter().take(told));
     }
 
     fn check(&mut self, profile: &Profile, repository: Option<&Repository>, context: &Context) {
@@ -248,13 +262,6 @@ pub(super) fn variables(profile: &str, dataset: &str, context: &Context) -> Vec<
 /// Whether a backup found no room in the repository.
 fn is_out_of_room(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(OperationError::Repository(error)) if error.is_full())
-}
-
-/// Whether the newest snapshot of the dataset is one before which the keys fell, or that cannot be told: somebody has to
-/// look first.
-fn is_after_a_fall(repository: &Repository, dataset: &str) -> bool {
-    let of_dataset = repository.kept_snapshots().map(|infos| infos.into_iter().rfind(|info| info.dataset == dataset));
-    of_dataset.map_or(true, |newest| newest.is_some_and(|info| info.falls.is_none_or(|falls| !falls.is_empty())))
 }
 
 fn of_hook(error: HookError) -> anyhow::Error {
