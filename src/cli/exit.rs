@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(code(OperationError::NothingAside { path: text() }), 1);
         assert_eq!(code(OperationError::NoSnapshot { what: text() }), 1);
         let source = RepositoryError::UnknownChunk { chunk: ChunkId([0; 16]) };
-        assert_eq!(code(OperationError::NotWhole { snapshot: Id16([0; 16]), source }), 1);
+        assert_eq!(code(OperationError::NotWhole { snapshot: Id16([0; 16]), is_forgotten: false, source }), 1);
         assert_eq!(repository(RepositoryError::AlreadyThere { location: text() }), 1);
         assert_eq!(repository(RepositoryError::Limit(text())), 1);
     }

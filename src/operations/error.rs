@@ -75,6 +75,8 @@ pub enum OperationError {
     NotWhole {
         /// Its id.
         snapshot: Id16,
+        /// Whether it is a forgotten one.
+        is_forgotten: bool,
         /// The file and the chunk.
         source: RepositoryError,
     },
@@ -211,10 +213,17 @@ impl OperationError {
             OperationError::Forgotten { is_there: false, .. } => {
                 Some("it is no longer in the repository; list those that are with: redkeep snapshots".into())
             }
-            OperationError::NotWhole { .. } => Some(
-                "if a prune is on its way to delete it, restore it now while it is there; else run: redkeep check"
-                    .into(),
-            ),
+            // A sweep stores again what is condemned and needed; a forgotten snapshot needs it for the time of the grace.
+            OperationError::NotWhole { is_forgotten, .. } => {
+                let (prune, grace) = match is_forgotten {
+                    true => ("redkeep prune --grace 30d", ", with a grace that is longer than it has been forgotten"),
+                    false => ("redkeep prune", ""),
+                };
+                Some(format!(
+                    "a prune may be on its way to delete what it needs: run {prune}{grace}, which stores that again, and then \
+                     the same again; where it is not there any more, run: redkeep check"
+                ))
+            }
             OperationError::Lacking { .. } => {
                 Some("see what is lost with: redkeep check; then record it with: redkeep check --repair".into())
             }

@@ -4,7 +4,7 @@ use super::attempts::attempt;
 use super::{Observer, OperationError};
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::Snapshot;
-use crate::repository::{Alarm, Repository, SnapshotInfo, one_line};
+use crate::repository::{Alarm, ForgottenRecord, Repository, SnapshotInfo, one_line};
 
 /// Under which fact a copy names the forgotten snapshot it brings back.
 pub const UNDELETED_FROM: &str = "undeleted-from";
@@ -118,7 +118,9 @@ fn commit_copy_once(
     let mut snapshot = match session.copy(old, &|| observer.interrupted()) {
         Ok(snapshot) => snapshot,
         Err(error) if error.is_damage() => {
-            let error = OperationError::NotWhole { snapshot: info.name.session, source: error };
+            let is_it = |records: Vec<ForgottenRecord>| records.iter().any(|record| record.snapshot == info.name);
+            let is_forgotten = repository.forgotten().is_ok_and(is_it);
+            let error = OperationError::NotWhole { snapshot: info.name.session, is_forgotten, source: error };
             return Err(session.give_up(error));
         }
         Err(error) => return Err(session.give_up(error.into())),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use redkeep::format::UnixMillis;
@@ -12,8 +13,8 @@ use redkeep::operations::changes::since_previous;
 use redkeep::operations::forget::policy::{Policy, Reason};
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::{Filter, Selector, choose, dump};
-use redkeep::operations::{OperationError, Silent, tag, undelete};
-use redkeep::repository::{Alarm, Places, Repository, RepositoryError};
+use redkeep::operations::{OperationError, Silent, prune, tag, undelete};
+use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
 
 use crate::support::mini_writer::{self, MiniWriter};
@@ -150,15 +151,24 @@ fn a_snapshot_with_a_chunk_that_is_not_known_is_not_committed_again() {
     repository.forget(&names[0], "r").unwrap();
     // It can be read still: a condemned pack is there until it is buried. That is no reason to rely on it.
     assert_eq!(dumped(&repository, &names[0]), noise(50_000, 1));
-    for error in [undo(&repository, &names[0]).err().unwrap(), add_tag(&repository, &names[1], "a").err().unwrap()] {
-        let OperationError::NotWhole { source: RepositoryError::InFile { path, source }, .. } = &error else {
+    let errors = [undo(&repository, &names[0]).err().unwrap(), add_tag(&repository, &names[1], "a").err().unwrap()];
+    for (error, words) in errors.iter().zip(["redkeep prune --grace 30d", "run redkeep prune,"]) {
+        let OperationError::NotWhole { source: RepositoryError::InFile { path, source }, .. } = error else {
             panic!("{error:?}")
         };
         assert_eq!(path, "dump");
         assert!(matches!(**source, RepositoryError::UnknownChunk { .. }), "{source:?}");
-        assert!(error.hint().unwrap().contains("restore it now"));
+        assert!(error.hint().unwrap().contains(words), "{:?}", error.hint());
     }
     assert_eq!(kept(&repository), names[1..]);
+    // As the hint says.
+    let intake = IntakeOptions { level: 1, workers: 1 };
+    let grace = Duration::from_secs(30 * 24 * 3600);
+    let options = prune::Options { grace, max_unused: 0.05, max_rewrite: None, reseal: false, dry_run: false, intake };
+    prune::prune(&repository, &options, &Silent).unwrap();
+    assert!(!undo(&repository, &names[0]).unwrap().was_there);
+    let tagged = add_tag(&repository, &names[1], "a").unwrap().new;
+    assert_eq!(dumped(&repository, &tagged), noise(50_000, 2));
 }
 
 /// FORGET-7
