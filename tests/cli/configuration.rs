@@ -89,6 +89,25 @@ fn one_that_others_can_read_is_warned_about_where_it_holds_a_password() {
 }
 
 #[test]
+fn one_in_the_directory_of_another_user_can_be_replaced_by_him() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::with_snapshot();
+    let path = write(&place.path("his/redkeep.toml"), "");
+    std::os::unix::fs::chown(place.path("his"), Some(65534), None).unwrap();
+    let ran = place.ends(0, &["snapshots", "--config", path.to_str().unwrap()]);
+    ran.says("redkeep.toml can be replaced by the user nobody, who owns ").says("who can so run commands as you");
+    ran.says("; move it into a directory that belongs to root or to you");
+    std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+    let ran = place.ends(0, &["snapshots", "--config", path.to_str().unwrap()]);
+    ran.says(&format!(
+        "can be written by the user nobody, who can so run commands as you; change that with: chown root {}",
+        path.display()
+    ));
+}
+
+#[test]
 fn what_is_no_file_is_not_called_writable_by_everybody() {
     let place = Place::with_snapshot();
     place.done(&["snapshots", "--config", "/dev/null"]);

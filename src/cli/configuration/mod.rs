@@ -230,30 +230,47 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Option<String>, Usage
             "{shown} holds a password and can be read by every user of this host; change that with: chmod o-r {shown}"
         ));
     }
-    warnings.extend(writers(path, &metadata).map(|(who, way)| {
-        format!("{shown} can be written by {who}, who can so run commands as you; change that with: {way} {shown}")
+    warnings.extend(writers(path, &metadata).map(|Writers { who, what, way }| {
+        format!("{shown} can be {what} by {who}, who can so run commands as you; {way}")
     }));
     Ok(Some(text))
 }
 
-/// Who but root and this user can write a file, or put another one in its place, and what changes that.
-fn writers(path: &Path, file: &Metadata) -> Option<(String, &'static str)> {
+/// Who but root and this user can write a file, or put another one in its place.
+struct Writers {
+    who: String,
+    /// What they can do with it.
+    what: &'static str,
+    /// What changes that.
+    way: String,
+}
+
+fn writers(path: &Path, file: &Metadata) -> Option<Writers> {
     if !file.is_file() {
         return None;
     }
+    let written = |who: String, command: &str| {
+        let way = format!("change that with: {command} {}", path.display());
+        Some(Writers { who, what: "written", way })
+    };
     let name = |uid: u32| match uzers::get_user_by_uid(uid) {
         Some(user) => format!("the user {}", user.name().display()),
         None => format!("the user {uid}"),
     };
     match file.permissions().mode() {
-        mode if mode & 0o002 != 0 => return Some(("every user of this host".into(), "chmod o-w")),
-        _ if !is_ours(file.uid()) => return Some((name(file.uid()), "chown root")),
-        _ if Reader::writer_of(file).is_some() => return Some(("its group".into(), "chmod g-w")),
+        mode if mode & 0o002 != 0 => return written("every user of this host".into(), "chmod o-w"),
+        _ if !is_ours(file.uid()) => return written(name(file.uid()), "chown root"),
+        _ if Reader::writer_of(file).is_some() => return written("its group".into(), "chmod g-w"),
         _ => {}
     }
-    let directory = fs::canonicalize(path).ok()?.parent()?.metadata().ok()?;
-    let is_anothers = !is_ours(directory.uid());
-    is_anothers.then(|| (format!("{}, whose directory it is in", name(directory.uid())), "move it elsewhere:"))
+    let place = fs::canonicalize(path).ok()?;
+    let directory = place.parent()?;
+    let owner = directory.metadata().ok()?.uid();
+    (!is_ours(owner)).then(|| Writers {
+        who: format!("{}, who owns {}", name(owner), directory.display()),
+        what: "replaced",
+        way: "move it into a directory that belongs to root or to you, such as /etc, and name it with --config".into(),
+    })
 }
 
 /// A file, or the line that cannot be meant and why.
