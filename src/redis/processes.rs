@@ -4,7 +4,8 @@
 //! host or above the container. What is not seen proves nothing.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,11 +29,11 @@ pub(super) enum Sight {
 }
 
 /// Looks for a process that holds the file open for writing, or else for a server whose working directory is the data
-/// directory. `name` is the name of the file: only descriptors of that name are looked into.
-pub(super) fn look(directory: FileId, file: FileId, name: &[u8]) -> Sight {
+/// directory. `names` are those of the file: only descriptors of these names are looked into.
+pub(super) fn look(directory: FileId, file: FileId, names: &[&[u8]]) -> Sight {
     let mut server = None;
     for process in processes() {
-        let Some(held) = process.holds_for_writing(file, name) else { continue };
+        let Some(held) = process.holds_for_writing(file, names) else { continue };
         if held {
             return Sight::Written(process.id);
         }
@@ -76,9 +77,9 @@ impl ServerProcess {
         super::host::Process::find(self.0.id).map_or_else(Reader::nobody, |process| process.reader())
     }
 
-    /// Whether it holds a file open for writing.
-    pub(super) fn writes(&self, file: FileId, name: &[u8]) -> bool {
-        self.0.holds_for_writing(file, name) == Some(true)
+    /// Whether it holds a file open for writing, under one of these names.
+    pub(super) fn writes(&self, file: FileId, names: &[&[u8]]) -> bool {
+        self.0.holds_for_writing(file, names) == Some(true)
     }
 
     /// Whether its working directory, which is the data directory of a server, is this one.
@@ -131,10 +132,10 @@ impl Process {
     }
 
     /// `None` if it may not be looked into, or has ended.
-    fn holds_for_writing(&self, file: FileId, name: &[u8]) -> Option<bool> {
+    fn holds_for_writing(&self, file: FileId, names: &[&[u8]]) -> Option<bool> {
         let descriptors = fs::read_dir(self.path.join("fd")).ok()?;
         let held = |descriptor: DirEntry| {
-            has_name(&descriptor.path(), name)
+            has_name(&descriptor.path(), names)
                 && fs::metadata(descriptor.path()).is_ok_and(|metadata| FileId::of(&metadata) == file)
                 && self.is_for_writing(&descriptor.file_name())
         };
@@ -168,12 +169,24 @@ fn begin_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether a descriptor's link ends in this name; a removed file's has a mark behind it.
-fn has_name(descriptor: &Path, name: &[u8]) -> bool {
-    let Ok(target) = fs::read_link(descriptor) else { return false };
+/// Whether a descriptor's link ends in one of these names.
+fn has_name(descriptor: &Path, names: &[&[u8]]) -> bool {
+    name_of(descriptor).is_some_and(|name| names.iter().any(|one| *one == &*name))
+}
+
+/// The name in a descriptor's link; a removed file's has a mark behind it.
+fn name_of(descriptor: &Path) -> Option<Vec<u8>> {
+    let target = fs::read_link(descriptor).ok()?;
     let target = target.as_os_str().as_bytes();
     let target = target.strip_suffix(b" (deleted)").unwrap_or(target);
-    target.strip_suffix(name).is_some_and(|directory| directory.ends_with(b"/"))
+    target.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec)
+}
+
+/// The name of an open file where it stands, which is another than that of a link it was opened through.
+pub(super) fn own_name(file: &File) -> Vec<u8> {
+    let descriptor = Path::new(PROC).join("self/fd").join(file.as_raw_fd().to_string());
+    // Where it is not seen, no process is.
+    name_of(&descriptor).unwrap_or_default()
 }
 
 /// Of the octal flags of an open file, the lowest two bits are its access mode: 1 writes, 2 reads and writes.
@@ -198,8 +211,6 @@ pub(super) fn is_server_name(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -209,10 +220,10 @@ mod tests {
         let path = dir.path().join("a.aof.1.incr.aof");
         let writer = File::create(&path).unwrap();
         let file = FileId::of(&writer.metadata().unwrap());
-        let sight = || look(directory, file, b"a.aof.1.incr.aof");
+        let sight = || look(directory, file, &[b"other", b"a.aof.1.incr.aof"]);
         assert_eq!(sight(), Sight::Written(std::process::id()));
-        assert_eq!(look(directory, file, b"incr.aof"), Sight::Nothing, "another name");
-        assert_eq!(look(directory, directory, b"a.aof.1.incr.aof"), Sight::Nothing, "another file");
+        assert_eq!(look(directory, file, &[b"incr.aof"]), Sight::Nothing, "another name");
+        assert_eq!(look(directory, directory, &[b"a.aof.1.incr.aof"]), Sight::Nothing, "another file");
         let reader = File::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(sight(), Sight::Written(std::process::id()));

@@ -223,7 +223,7 @@ impl<'t> Opened<'t> {
             let now = fs::symlink_metadata(&one.place).ok().filter(|now| FileId::of(now) == one.file);
             let is_old = |now: fs::Metadata| now.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > RENAMED));
             is_whole
-                && match look(id, one.file, &one.path) {
+                && match look(id, one.file, &[&one.path]) {
                     Sight::Written(_) => false,
                     Sight::NotWritten(_) => now.is_some_and(is_old),
                     Sight::Nothing => now.is_some(),

@@ -22,7 +22,7 @@ use crate::aof::FileType;
 use crate::format::snapshot::{Role, Warning};
 use crate::held::FileStamp;
 use crate::redis::error::RedisError;
-use crate::redis::processes::{Sight, look};
+use crate::redis::processes::{Sight, look, own_name};
 
 /// Code of the warning about a manifest that its own server cannot read.
 pub const UNREADABLE: &str = "aof-manifest-unreadable";
@@ -254,8 +254,9 @@ impl AofSet {
             base = if part.entry.file_type == FileType::Base { part.metadata.len() } else { base };
         }
         let length = last.metadata.len();
-        let path = join(self.directory(), &last.entry.name);
-        Some(Measure { path, file: FileId::of(&last.metadata), length, before: all.saturating_sub(length), base })
+        let (path, own_name) = (join(self.directory(), &last.entry.name), own_name(&last.file));
+        let (file, before) = (FileId::of(&last.metadata), all.saturating_sub(length));
+        Some(Measure { path, own_name, file, length, before, base })
     }
 
     /// The `appendfilename` of the server.
@@ -277,7 +278,7 @@ impl AofSet {
     /// can be seen of this one any more.
     pub(super) fn state(&self, data_directory: FileId) -> Result<(AofState, bool), RedisError> {
         let sight = match self.last() {
-            Some(last) => look(data_directory, FileId::of(&last.metadata), &last.entry.name),
+            Some(last) => look(data_directory, FileId::of(&last.metadata), &[&last.entry.name, &own_name(&last.file)]),
             None => Sight::Nothing,
         };
         let mut traces = Vec::new();

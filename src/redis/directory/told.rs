@@ -24,6 +24,8 @@ pub(in crate::redis) struct Told {
 pub(in crate::redis) struct Measure {
     /// The file that grows, relative to the data directory.
     pub path: Vec<u8>,
+    /// Its name where it stands: another one where a link leads to it.
+    pub own_name: Vec<u8>,
     /// Which file it is.
     pub file: FileId,
     /// Its bytes.

@@ -13,7 +13,7 @@ use super::opened::FileId;
 use super::told::{Measure, Told};
 use crate::aof::is_unfinished_save;
 use crate::rdb;
-use crate::redis::processes::{Sight, look};
+use crate::redis::processes::{Sight, look, own_name};
 
 /// An open file that may be the dump or the single AOF.
 #[derive(Debug)]
@@ -84,13 +84,13 @@ pub(super) fn choose_told(candidates: Vec<Candidate>, told: &Told) -> Chosen {
 impl Candidate {
     /// How much of it there was when it was opened.
     pub(super) fn measure(&self) -> Measure {
-        let (path, file) = (self.path.clone(), FileId::of(&self.metadata));
-        Measure { path, file, length: self.metadata.len(), before: 0, base: 0 }
+        let (path, own_name, file) = (self.path.clone(), own_name(&self.file), FileId::of(&self.metadata));
+        Measure { path, own_name, file, length: self.metadata.len(), before: 0, base: 0 }
     }
 
     /// Whether a process is seen writing to it.
     pub(super) fn is_written(&self, id: FileId) -> bool {
-        matches!(look(id, FileId::of(&self.metadata), &self.path), Sight::Written(_))
+        matches!(look(id, FileId::of(&self.metadata), &[&self.path, &own_name(&self.file)]), Sight::Written(_))
     }
 
     /// The usual name, then what begins as it should, then the latest.
@@ -122,7 +122,7 @@ impl Candidate {
     pub(super) fn aof_state(&self, data_directory: &Path, id: FileId) -> (AofState, bool) {
         let mine = FileId::of(&self.metadata);
         let name = self.place.file_name().map_or(&[][..], |name| name.as_bytes());
-        let sight = look(id, mine, name);
+        let sight = look(id, mine, &[name, &own_name(&self.file)]);
         let is_mine = fs::metadata(&self.place).is_ok_and(|now| FileId::of(&now) == mine);
         let moved_on = matches!(sight, Sight::NotWritten(_)) && !is_mine;
         // The time it has by now: a server that writes to it shows that soon after a rewrite began.
@@ -130,7 +130,7 @@ impl Candidate {
         let is_empty = self.file.metadata().is_ok_and(|now| now.len() == 0);
         let rewrite = rewrites_since(data_directory, written, is_empty).any(|(name, rewrite)| {
             // Where processes can be seen, one that nobody writes to is a leftover.
-            !matches!(sight, Sight::Written(_)) || matches!(look(id, rewrite, &name), Sight::Written(_))
+            !matches!(sight, Sight::Written(_)) || matches!(look(id, rewrite, &[&name]), Sight::Written(_))
         });
         let traces = if rewrite { vec![Trace::RewriteSince] } else { Vec::new() };
         let path = self.path.clone();

@@ -411,7 +411,8 @@ mod tests {
         let of = |size: u64| state(&format!("aof_base_size:40\naof_current_size:{size}"));
         let (before, mark, written, after) = (of(100), of(110), of(150), of(160));
         let counted = Counted { before: &before, mark: &mark, written: &written, after: &after };
-        let second = |length: u64| Measure { path: Vec::new(), file, length, before: 40, base: 40 };
+        let second =
+            |length: u64| Measure { path: Vec::new(), own_name: Vec::new(), file, length, before: 40, base: 40 };
         assert_eq!(counted.compare(Some((file, 65)), &second(115)), Growth::Shown);
         assert_eq!(counted.compare(Some((file, 65)), &second(109)), Growth::Other);
         assert_eq!(counted.compare(Some((file, 59)), &second(115)), Growth::Other);

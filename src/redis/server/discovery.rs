@@ -102,7 +102,7 @@ impl Place {
     /// Whether its process holds a file of the AOF open for writing, where that can be looked into.
     pub(super) fn writes(&self, measure: &Measure) -> Option<bool> {
         let name = measure.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        self.process.as_ref().map(|process| process.writes(measure.file, name))
+        self.process.as_ref().map(|process| process.writes(measure.file, &[name, &measure.own_name]))
     }
 
     /// Where its process writes an AOF of these names, if that is another directory.

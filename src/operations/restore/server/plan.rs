@@ -10,6 +10,7 @@
 //! | AOF | off | [`Way::Scratch`] |
 
 use std::ffi::OsString;
+use std::fs;
 
 use super::source::{Form, Source};
 use super::target::{Names, Target};
@@ -241,9 +242,24 @@ fn notes(way: Way, source: &Source, target: &Target, options: &Options) -> Vec<S
 /// That what the server loads is found through a link, which is set aside.
 pub(super) fn note_of_link(plan: &Plan, target: &Target) -> Option<String> {
     let name = plan.entries.first()?;
-    let there = std::fs::read_link(target.held.reached().join(name)).ok()?;
-    let name = name.to_string_lossy();
-    Some(format!("{name} is a link to {}: the link is set aside, and {name} stands in its place", there.display()))
+    let place = target.held.reached().join(name);
+    let shown = name.to_string_lossy();
+    if let Ok(there) = fs::read_link(&place) {
+        let there = there.display();
+        return Some(format!("{shown} is a link to {there}: the link is set aside, and {shown} stands in its place"));
+    }
+    // Of the files of an AOF as well.
+    let entries = fs::read_dir(&place).ok()?.flatten();
+    let mut links: Vec<_> =
+        entries.filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?))).collect();
+    links.sort();
+    let (part, there) = links.first()?;
+    let more = if links.len() > 1 { format!(" (and {} more)", links.len() - 1) } else { String::new() };
+    Some(format!(
+        "{shown}/{} is a link to {}{more}: it is set aside with {shown}, and the new files stand in {shown} itself",
+        part.to_string_lossy(),
+        there.display()
+    ))
 }
 
 #[cfg(test)]
