@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -42,6 +42,13 @@ pub enum Stop {
     Shutdown,
     /// SHUTDOWN SAVE.
     ShutdownSaving,
+    /// SIGTERM.
+    Terminate {
+        /// Why not SHUTDOWN.
+        why: &'static str,
+        /// Whether the server saves what it holds once more then, where it tells that.
+        saves: Option<bool>,
+    },
 }
 
 /// How a server is started.
@@ -82,8 +89,29 @@ pub(super) fn of(
     };
     Ok(match kept {
         Some((kept_stop, kept_start)) => (stop.unwrap_or(kept_stop), start.unwrap_or(kept_start)),
-        None => (stop.unwrap_or(Stop::Shutdown), plain(start)?),
+        None => {
+            let start = plain(start)?;
+            (stop.unwrap_or_else(|| of_plain(server)), start)
+        }
     })
+}
+
+/// How a server is stopped that nobody keeps.
+fn of_plain(server: &mut Server) -> Stop {
+    match server.refuses_shutdown() {
+        None => Stop::Shutdown,
+        Some(why) => Stop::Terminate { why, saves: saves_at_sigterm(server) },
+    }
+}
+
+/// Whether a server saves once more when it is told to end by a signal: by its save points, unless it is set otherwise.
+fn saves_at_sigterm(server: &mut Server) -> Option<bool> {
+    let how = server.setting("shutdown-on-sigterm").ok().flatten().unwrap_or_default();
+    let mut words = how.split_whitespace();
+    match words.find_map(|word| [("save", true), ("nosave", false)].into_iter().find(|(name, _)| *name == word)) {
+        Some((_, saves)) => Some(saves),
+        None => server.setting("save").ok().flatten().map(|points| !points.is_empty()),
+    }
 }
 
 /// The unit or script that keeps a process.
@@ -130,8 +158,26 @@ impl Stop {
             Stop::Command(command) => run("sh", &["-c", command]),
             Stop::Shutdown => shut_down(server, "NOSAVE", process),
             Stop::ShutdownSaving => shut_down(server, "SAVE", process),
+            Stop::Terminate { .. } => terminate(process).map_err(|error| RedisError::Server {
+                what: format!("cannot stop the server, process {}, by a signal: {error}", process.id),
+                hint: "run redkeep as root or as the user of the server, or say how it is stopped with --stop-command"
+                    .into(),
+            }),
         }
     }
+
+    /// Whether the server can save once more when it is stopped so, with what clients wrote until then.
+    pub fn can_save(&self) -> bool {
+        match self {
+            Stop::Shutdown | Stop::ShutdownSaving | Stop::Terminate { saves: Some(true), .. } => true,
+            Stop::Terminate { .. } | Stop::Unit(_) | Stop::Script(_) | Stop::Command(_) => false,
+        }
+    }
+}
+
+fn terminate(process: &Process) -> io::Result<()> {
+    let id = i32::try_from(process.id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+    Ok(kill_process(id, Signal::TERM)?)
 }
 
 fn shut_down(server: &mut Server, how: &str, process: &Process) -> Result<(), RedisError> {
@@ -140,12 +186,9 @@ fn shut_down(server: &mut Server, how: &str, process: &Process) -> Result<(), Re
         Ok(_) | Err(RedisError::Connection { .. }) => Ok(()),
         // It could not save, and goes on.
         Err(error @ RedisError::Answer { .. }) if error.to_string().contains("Errors trying to SHUTDOWN") => Err(error),
-        // The user may not, or the command has another name. What it may save now is set aside afterwards.
-        Err(error) => {
-            let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
-            let sent = id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok());
-            if sent { Ok(()) } else { Err(error) }
-        }
+        // The user may not, or the command has another name, which was not told before. What it may save now is set aside
+        // afterwards.
+        Err(error) => terminate(process).map_err(|_| error),
     }
 }
 
@@ -203,6 +246,14 @@ impl fmt::Display for Stop {
             Stop::Command(command) => out.write_str(command),
             Stop::Shutdown => out.write_str("SHUTDOWN NOSAVE"),
             Stop::ShutdownSaving => out.write_str("SHUTDOWN SAVE"),
+            Stop::Terminate { why, saves } => {
+                let saves = match saves {
+                    Some(true) => "; it saves once more then, and that is set aside",
+                    Some(false) => "",
+                    None => "; it may save once more then, and that is set aside",
+                };
+                write!(out, "SIGTERM, for {why}{saves}")
+            }
         }
     }
 }

@@ -52,6 +52,19 @@ impl Server {
         Ok(unknown)
     }
 
+    /// Why this connection cannot shut the server down by SHUTDOWN, as far as that is told beforehand.
+    pub fn refuses_shutdown(&mut self) -> Option<&'static str> {
+        let name = self.address().command("SHUTDOWN").to_owned();
+        let unknown = self.unknown_commands([name.as_bytes()].into_iter());
+        if unknown.is_ok_and(|unknown| !unknown.is_empty()) {
+            return Some("SHUTDOWN is disabled, or renamed and not named by --renamed-command");
+        }
+        // Servers from 7.0 on tell what a user may do; some users may not ask.
+        let user = self.words(&["ACL", "WHOAMI"]).ok()?;
+        let told = self.words(&["ACL", "DRYRUN", &user, &name, "NOSAVE"]).ok()?;
+        (told != "OK").then_some("redkeep's user may not SHUTDOWN")
+    }
+
     /// The modules it has.
     pub fn loaded_modules(&mut self) -> Result<Vec<LoadedModule>, RedisError> {
         let mut ask = ::redis::pipe();

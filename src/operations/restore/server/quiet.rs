@@ -6,7 +6,6 @@ use super::target::Target;
 use super::{Consent, Options};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::host::Stop;
 use crate::redis::server::{HOLD_AGAIN, Server};
 
 /// How long a save may take.
@@ -44,7 +43,7 @@ pub(super) fn save_old(
     };
     let saved = save(server, target, writes, observer);
     saved.inspect_err(|_| writes.release(server))?;
-    if writes == Writes::Answered && target.host.stop != Stop::Shutdown {
+    if writes == Writes::Answered && !target.host.stop.can_save() {
         observer.remark("the server cannot hold clients back: what they write from now on until it is stopped is lost");
     }
     Ok(writes)
@@ -94,12 +93,12 @@ impl Writes {
 /// In the words of a plan.
 pub(super) fn step(target: &Target) -> String {
     let saves = "have the server save what it holds (SAVE), so that an undo brings all of it back";
-    match (target.version >= HOLDS_WRITES, &target.host.stop) {
+    match (target.version >= HOLDS_WRITES, target.host.stop.can_save()) {
         (true, _) => format!("hold back what clients write (CLIENT PAUSE), and {saves}"),
-        (false, Stop::Shutdown) => {
+        (false, true) => {
             format!("{saves}; it cannot hold back clients, and saves once more what they write when it is shut down")
         }
-        (false, _) => {
+        (false, false) => {
             format!("{saves}; it cannot hold back clients: what they write after the save until it is stopped is lost")
         }
     }
