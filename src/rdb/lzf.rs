@@ -71,6 +71,18 @@ pub fn decode(stored: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Und
     decoded
 }
 
+/// Appends the first `count` bytes of what `stored` decodes to, or all where it is shorter; what follows is not looked at.
+pub(super) fn decode_beginning(stored: &[u8], count: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    let from = out.len();
+    // No run and no copy is longer than this, so the one that goes beyond it begins behind what is wanted.
+    let decoded = decode_onto(stored, from, count + COPY, out);
+    out.truncate(from + count);
+    match decoded {
+        Ok(()) | Err(Undecodable::Length { .. }) => Ok(()),
+        Err(undecodable) => Err(undecodable),
+    }
+}
+
 fn decode_onto(mut rest: &[u8], from: usize, length: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
     let end = from + length;
     while let Some((&first, behind)) = rest.split_first() {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 
 use redis::Connection;
-use redkeep::rdb::read_header;
 use redkeep::rdb::values::{Group, Item, least_version};
+use redkeep::rdb::{Kind, read_header};
 use tempfile::TempDir;
 
 use crate::support::keyspace::Keyspace;
@@ -20,17 +20,17 @@ fn text(shown: impl ToString) -> Vec<u8> {
 }
 
 fn read(record: &Record) -> Shown {
-    let mut shown = Shown::new();
+    let (mut shown, is_stream) = (Shown::new(), record.value().kind() == Some(Kind::Stream));
     record.each(|item| match item {
         Item::Text(text) | Item::Element(text) => shown.push(vec![text.to_vec()]),
         Item::Member { member, score } => shown.push(vec![member.to_vec(), text(score)]),
+        Item::Field { name, value, .. } if is_stream => {
+            shown.last_mut().unwrap().extend([name.to_vec(), value.to_vec()]);
+        }
         Item::Field { name, value, expires } => {
             shown.push(vec![name.to_vec(), value.to_vec(), text(expires.map_or(-1, |at| at as i64))]);
         }
-        Item::Entry { id, fields } => {
-            let fields = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]);
-            shown.push([text(id)].into_iter().chain(fields).collect());
-        }
+        Item::Entry { id, .. } => shown.push(vec![text(id)]),
         Item::Stream(facts) => shown.push(vec![text(facts.length), text(facts.last), text(facts.groups)]),
         Item::Group(Group { name, last_delivered, pending, consumers, .. }) => {
             shown.push(vec![name.to_vec(), text(last_delivered), text(pending), text(consumers)]);
@@ -122,7 +122,7 @@ fn told(value: &redis::Value) -> Vec<u8> {
 }
 
 /// Values at the edges of every form.
-fn fill(server: &RedisServer) {
+fn edges(server: &RedisServer) {
     let numbers = [0, 1, -1, 12, 127, 128, -128, -129, 4095, -4096, 4096, 32_767, -32_769, 8_388_607, -8_388_609];
     let wide = [1 << 31, -(1 << 31), -(1_i64 << 31) - 1, i64::MAX, i64::MIN];
     let numbers: Vec<String> = numbers.iter().chain(&wide).map(ToString::to_string).collect();
@@ -165,6 +165,10 @@ fn fill(server: &RedisServer) {
         all.cmd(line.split(' ').next().unwrap()).arg(line.split(' ').skip(1).collect::<Vec<_>>());
     }
     all.exec(&mut server.connection()).unwrap();
+}
+
+fn fill(server: &RedisServer) {
+    edges(server);
     let kind = server.kind();
     let run = |line: &str| {
         let mut command = redis::Cmd::new();
@@ -187,12 +191,17 @@ fn fill(server: &RedisServer) {
     Keyspace::new(5, 700).fill(server);
 }
 
+/// What a server saves.
+fn save(server: &RedisServer) -> Vec<u8> {
+    redis::cmd("SAVE").exec(&mut server.connection()).unwrap();
+    fs::read(server.data().join("dump.rdb")).unwrap()
+}
+
 /// A server, what it saved, and the version of that.
 fn saved(kind: ServerKind, dir: &TempDir) -> (RedisServer, Vec<Record>, u16) {
     let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&["list-compress-depth 1"]));
     fill(&server);
-    redis::cmd("SAVE").exec(&mut server.connection()).unwrap();
-    let dump = fs::read(dir.path().join("dump.rdb")).unwrap();
+    let dump = save(&server);
     let version = read_header(&dump).unwrap().header.version;
     (server, records(&dump), version)
 }
@@ -298,4 +307,69 @@ fn values_go_over_to_every_server_that_knows_their_type() {
     go_over(ServerKind::Redis82, ServerKind::Redis7, 10, 600);
     go_over(ServerKind::Valkey9, ServerKind::Redis74, 12, 600);
     go_over(ServerKind::Redis74, ServerKind::Redis62, 9, 300);
+}
+
+fn digests(server: &RedisServer) -> HashMap<(u64, Vec<u8>), [u8; 32]> {
+    let digest = |record: Record| ((record.database, record.key.clone()), record.value().digest().unwrap());
+    records(&save(server)).into_iter().map(digest).collect()
+}
+
+#[test]
+fn values_have_the_digest_of_what_they_say_whatever_server_stores_them() {
+    let (mut first, mut types) = (None, Vec::new());
+    for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = TempDir::new().unwrap();
+        // Packed or not, by limits that differ.
+        let limit = if kind.is_7_or_later() { "hash-max-listpack-entries 3" } else { "hash-max-ziplist-entries 500" };
+        let mut server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&[limit]));
+        edges(&server);
+        Keyspace { field_expiry: false, ..Keyspace::new(9, 400) }.fill(&server);
+        let now = digests(&server);
+        types.extend(records(&save(&server)).iter().map(|record| record.type_byte));
+        server.stop_saving();
+        server.start_again();
+        assert!(now == digests(&server), "{} after a restart", kind.name());
+        let before = first.get_or_insert_with(|| now.clone());
+        let differing = before.iter().filter(|(key, digest)| now.get(*key) != Some(digest)).map(|(key, _)| key);
+        assert_eq!(differing.collect::<Vec<_>>(), Vec::<&(u64, Vec<u8>)>::new(), "{}", kind.name());
+        assert_eq!(now.len(), before.len());
+    }
+    types.sort_unstable();
+    types.dedup();
+    assert!(types.len() > 10, "{types:?}");
+}
+
+#[test]
+fn what_changes_a_value_changes_its_digest() {
+    if ServerKind::Redis82.is_skipped() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let server = RedisServer::start(ServerKind::Redis82, dir.path());
+    let mut connection = server.connection();
+    let mut run = |line: &str| {
+        let mut command = redis::Cmd::new();
+        command.arg(line.split(' ').collect::<Vec<_>>()).exec(&mut connection).unwrap();
+    };
+    for (make, changes) in [
+        ("SET k v", &["APPEND k w", "SET k w"][..]),
+        ("RPUSH k a b c", &["LSET k 1 a", "LPOP k", "RPUSH k c", "LMOVE k k LEFT RIGHT"]),
+        ("SADD k a b c", &["SREM k a", "SADD k d"]),
+        ("ZADD k 1 a 2 b", &["ZADD k 2 a", "ZREM k b", "ZADD k 2 c"]),
+        ("HSET k f v g w", &["HSET k f w", "HDEL k f", "HPEXPIREAT k 4102444800123 FIELDS 1 f", "HSET k h v"]),
+        (
+            "XADD k 1-1 f v",
+            &["XADD k 1-2 f v", "XDEL k 1-1", "XSETID k 7-7", "XGROUP CREATE k g 0", "XADD k 1-2 f v g w"],
+        ),
+    ] {
+        let mut seen = Vec::new();
+        for change in [None].into_iter().chain(changes.iter().map(Some)) {
+            run("FLUSHALL");
+            run(make);
+            change.into_iter().for_each(|change| run(change));
+            let digest = digests(&server).into_values().next().unwrap();
+            assert!(!seen.contains(&digest), "{make}, {change:?}");
+            seen.push(digest);
+        }
+    }
 }

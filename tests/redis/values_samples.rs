@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use redkeep::rdb::Kind;
 use redkeep::rdb::values::{Item, StreamId};
 use serde_json::Value as Json;
 
@@ -31,16 +32,18 @@ fn told(name: &str) -> HashMap<(u64, Vec<u8>), Json> {
 
 /// Elements that are handed on, as the server counts them: of a string its bytes. And of a stream its last name and groups.
 fn counted(record: &Record) -> (u64, Option<(String, u64)>) {
-    let (mut elements, mut stream, mut groups) = (0, None, 0);
+    let (mut elements, mut stream, mut groups, mut fields) = (0, None, 0, 0_u64);
     let mut last = StreamId::default();
     record.each(|item| match item {
         Item::Text(text) => elements += text.len() as u64,
-        Item::Entry { id, .. } => {
+        Item::Entry { id, fields: now } => {
+            assert_eq!(std::mem::replace(&mut fields, now), 0, "fields follow their entry");
             assert!(id > last, "entries ascend");
             last = id;
             elements += 1;
         }
         Item::Stream(facts) => {
+            assert_eq!(fields, 0);
             assert!(facts.last >= last && facts.length == elements);
             stream = Some((facts.last.to_string(), facts.groups));
         }
@@ -53,6 +56,7 @@ fn counted(record: &Record) -> (u64, Option<(String, u64)>) {
             assert_eq!(Some(module), record.value().module().as_ref());
             elements += 1;
         }
+        Item::Field { .. } if record.value().kind() == Some(Kind::Stream) => fields -= 1,
         Item::Element(_) | Item::Member { .. } | Item::Field { .. } | Item::Placed { .. } => elements += 1,
     });
     assert_eq!(stream.as_ref().map_or(0, |(_, groups)| *groups), groups);

@@ -147,3 +147,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_beginning_of_a_string_is_decoded_without_the_rest() {
+    for (plain, stored) in of_server() {
+        let stored = bytes(stored);
+        for count in [0, 1, 10, 40, plain.len(), plain.len() + 1] {
+            let mut out = b"before".to_vec();
+            assert_eq!(decode_beginning(&stored, count, &mut out), Ok(()));
+            assert_eq!(out, [b"before", &plain[..count.min(plain.len())]].concat());
+        }
+    }
+    for broken in [&b"\x05abc"[..], b"\x00a\xe0\xff", b"\x00a\x20\x05"] {
+        assert!(decode_beginning(broken, 10, &mut Vec::new()).is_err());
+    }
+}

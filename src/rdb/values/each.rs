@@ -187,27 +187,21 @@ fn expiring_field(raw: &mut Raw<'_>, earliest: Option<u64>, taker: &mut Taker<'_
 /// The number of a template, and values for its fields.
 fn packed_of_template(blob: &[u8], templates: &Templates, taker: &mut Taker<'_>) -> Step {
     let mut elements = Elements::of_listpack(blob)?;
-    for (name, value) in template_fields(&mut elements, templates)? {
-        taker.give(Item::Field { name, value: &value, expires: None })?;
+    for name in template_of(&mut elements, templates)? {
+        taker.give(Item::Field { name, value: &elements.need()?.text(), expires: None })?;
     }
-    Ok(())
+    Ok(end_of(&mut elements)?)
 }
 
-type NamedValues<'n, 'v> = Vec<(&'n [u8], Cow<'v, [u8]>)>;
-
-pub(super) fn template_fields<'n, 'v>(
-    elements: &mut Elements<'v>,
-    templates: &'n Templates,
-) -> Read<NamedValues<'n, 'v>> {
+/// The names of the fields whose values follow.
+pub(super) fn template_of<'n>(elements: &mut Elements<'_>, templates: &'n Templates) -> Read<&'n [Vec<u8>]> {
     let number = elements.need()?.number()?;
-    let number = u64::try_from(number).map_err(|_| Unreadable::Broken("a template below 0"))?;
-    let names = templates.need(number)?;
-    let mut fields = Vec::new();
-    for name in names {
-        fields.push((name.as_slice(), elements.need()?.text()));
-    }
+    templates.need(u64::try_from(number).map_err(|_| Unreadable::Broken("a template below 0"))?)
+}
+
+pub(super) fn end_of(elements: &mut Elements<'_>) -> Read<()> {
     match elements.next() {
-        None => Ok(fields),
+        None => Ok(()),
         Some(Err(unreadable)) => Err(unreadable),
         Some(Ok(_)) => Err(Unreadable::Broken("a hash has more values than its template has fields")),
     }

@@ -1,7 +1,7 @@
-//! A value is measured on a walk over its strings, of which only packed forms are decoded.
+//! A value is measured on a walk over its strings, of which only heads of packed forms are decoded.
 
 use super::each::{Part, module_part};
-use super::packed::{Elements, each_of_zipmap};
+use super::packed::{Head, each_of_zipmap};
 use super::raw::{Raw, Read};
 use super::stream::{Coding, measure_stream};
 use super::{Measure, Unreadable, Value};
@@ -41,19 +41,19 @@ fn count(value: &Value<'_>, raw: &mut Raw<'_>) -> Read<u64> {
             })?;
             Ok(fields)
         }
-        (10, _) => Elements::of_ziplist(&raw.string_noted()?)?.count_all(),
-        (11, _) => Elements::of_intset(&raw.string_noted()?)?.count_all(),
-        (12 | 13, _) => groups_of(2, Elements::of_ziplist(&raw.string_noted()?)?.count_all()?),
-        (14, _) => sum(raw, |raw| Elements::of_ziplist(&raw.string_noted()?)?.count_all()),
-        (16 | 17, _) => groups_of(2, Elements::of_listpack(&raw.string_noted()?)?.count_all()?),
+        (10, _) => raw.count_packed(Head::Ziplist),
+        (11, _) => raw.count_packed(Head::Intset),
+        (12 | 13, _) => groups_of(2, raw.count_packed(Head::Ziplist)?),
+        (14, _) => sum(raw, |raw| raw.count_packed(Head::Ziplist)),
+        (16 | 17, _) => groups_of(2, raw.count_packed(Head::Listpack)?),
         (18, _) => sum(raw, |raw| match raw.length()? {
             1 => raw.skip_string().map(|()| 1),
-            _ => Elements::of_listpack(&raw.string_noted()?)?.count_all(),
+            _ => raw.count_packed(Head::Listpack),
         }),
-        (20, _) => Elements::of_listpack(&raw.string_noted()?)?.count_all(),
+        (20, _) => raw.count_packed(Head::Listpack),
         (22, Family::Valkey) => raw.counted(|raw| raw.skip_strings(2).and_then(|()| raw.bytes::<8>().map(drop))),
         (22, Family::Redis) => raw.counted(expiring_field),
-        (23, Family::Redis) => groups_of(3, Elements::of_listpack(&raw.string_noted()?)?.count_all()?),
+        (23, Family::Redis) => groups_of(3, raw.count_packed(Head::Listpack)?),
         (23, Family::Valkey) => raw.counted(|raw| {
             raw.skip_string()?;
             raw.counted(|raw| raw.skip_strings(2)).map(drop)
@@ -64,11 +64,11 @@ fn count(value: &Value<'_>, raw: &mut Raw<'_>) -> Read<u64> {
         }
         (25, Family::Redis) => {
             raw.bytes::<8>()?;
-            groups_of(3, Elements::of_listpack(&raw.string_noted()?)?.count_all()?)
+            groups_of(3, raw.count_packed(Head::Listpack)?)
         }
         (28, Family::Redis) => count_array(raw),
         (30, Family::Redis) => {
-            let told = Elements::of_listpack(&raw.string_noted()?)?.count_all()?;
+            let told = raw.count_packed(Head::Listpack)?;
             told.checked_sub(1).ok_or(Unreadable::Broken("a hash of a template does not name it"))
         }
         (32, Family::Redis) => {

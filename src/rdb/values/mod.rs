@@ -6,6 +6,7 @@
 //! with the bytes there are and what they decode to. Memory is that of the largest string in the value, decoded: a packed
 //! form is one string.
 
+mod digest;
 mod each;
 mod measure;
 mod packed;
@@ -18,7 +19,6 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::header::Family;
@@ -45,9 +45,6 @@ pub struct Value<'a> {
     pub templates: &'a Templates,
 }
 
-/// The name of a field and what it is set to.
-pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
-
 /// A part of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Item<'a> {
@@ -62,13 +59,13 @@ pub enum Item<'a> {
         /// May be infinite; [`score_text`] makes it readable.
         score: f64,
     },
-    /// A field of a hash, in the order of the file.
+    /// A field of a hash, in the order of the file, or of an entry of a stream, in the order it was given.
     Field {
         /// Its name.
         name: &'a [u8],
         /// What it is set to.
         value: &'a [u8],
-        /// When it goes, in milliseconds since the epoch; it may have gone already.
+        /// When it goes, in milliseconds since the epoch; it may have gone already. Only fields of hashes do.
         expires: Option<u64>,
     },
     /// Fields of a hash of hashes follow (Valkey 9.2), those of this path.
@@ -80,12 +77,12 @@ pub enum Item<'a> {
         /// What it is; a number as text.
         element: &'a [u8],
     },
-    /// An entry of a stream, in order.
+    /// An entry of a stream, in order; its fields follow.
     Entry {
         /// Its name.
         id: StreamId,
-        /// Names and values, in order.
-        fields: &'a [Pair<'a>],
+        /// How many fields it has.
+        fields: u64,
     },
     /// What is known of a stream, behind all its entries.
     Stream(StreamFacts),
@@ -155,6 +152,13 @@ impl<'a> Value<'a> {
     /// How much there is of it. Elements are not decoded: of a packed form it is its head that counts.
     pub fn measure(&self) -> Result<Measure, Unreadable> {
         measure::measure(self)
+    }
+
+    /// A digest of what it holds: the same for values that say the same to whoever reads them, in whatever form, order or
+    /// version they are stored, and another one for others. When consumers were last seen does not count, nor what only
+    /// some versions know of a stream. Of a module's value the bytes count.
+    pub fn digest(&self) -> Result<[u8; 32], Unreadable> {
+        digest::digest(self)
     }
 
     /// What is known of a stream beside its entries, which are passed over: [`Item::Stream`], then groups and consumers.

@@ -30,6 +30,7 @@ impl<'a> Packed<'a> {
 }
 
 /// Elements of a packed form, one after the other. It ends behind the first error.
+#[derive(Clone)]
 pub(super) struct Elements<'a> {
     form: Form,
     rest: &'a [u8],
@@ -92,21 +93,6 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// How many there are. Costs nothing, unless there are more than a head can tell.
-    pub(super) fn count_all(self) -> Read<u64> {
-        match self.told {
-            Some(told) => Ok(told),
-            None => {
-                let mut count = 0;
-                for element in self {
-                    element?;
-                    count += 1;
-                }
-                Ok(count)
-            }
-        }
-    }
-
     /// The next element, where there has to be one.
     pub(super) fn need(&mut self) -> Read<Packed<'a>> {
         self.next().unwrap_or(Err(CUT))
@@ -136,6 +122,45 @@ impl<'a> Iterator for Elements<'a> {
         let element = self.take_next();
         self.ended = element.is_err();
         Some(element)
+    }
+}
+
+/// A form by its head: a blob may be all that is looked at of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Head {
+    Listpack,
+    Ziplist,
+    Intset,
+}
+
+impl Head {
+    /// As much of a blob as it takes.
+    pub(super) const LONGEST: usize = 10;
+
+    /// How many elements a blob of so many bytes has that begins with `head`; `None` if they have to be counted.
+    pub(super) fn count(self, mut head: &[u8], length: u64) -> Read<Option<u64>> {
+        let first = little(take(&mut head, 4)?);
+        let (told, least) = match self {
+            Self::Listpack => (little(take(&mut head, 2)?), 2),
+            Self::Ziplist => {
+                take(&mut head, 4)?;
+                (little(take(&mut head, 2)?), 2)
+            }
+            Self::Intset => return Ok(Some(little(take(&mut head, 4)?)).filter(|told| told * first + 8 == length)),
+        };
+        match told == u64::from(MANY) {
+            true => Ok(None),
+            false if first == length && told <= length / least => Ok(Some(told)),
+            false => Err(Unreadable::Broken("a packed form is not as long as it says")),
+        }
+    }
+
+    pub(super) fn elements(self, blob: &[u8]) -> Read<Elements<'_>> {
+        match self {
+            Self::Listpack => Elements::of_listpack(blob),
+            Self::Ziplist => Elements::of_ziplist(blob),
+            Self::Intset => Elements::of_intset(blob),
+        }
     }
 }
 

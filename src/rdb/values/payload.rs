@@ -1,6 +1,6 @@
 //! What RESTORE takes: a type, the bytes of a value as in the file, a version of the format and a checksum.
 
-use super::each::template_fields;
+use super::each::{end_of, template_of};
 use super::packed::Elements;
 use super::raw::Raw;
 use super::{Unreadable, Value};
@@ -48,14 +48,15 @@ fn packed_of_template(value: &Value<'_>, payload: &mut Vec<u8>) -> Result<(), Un
     let mut raw = Raw::of(value.raw);
     let blob = raw.string()?;
     raw.end()?;
-    let fields = template_fields(&mut Elements::of_listpack(&blob)?, value.templates)?;
+    let mut elements = Elements::of_listpack(&blob)?;
+    let names = template_of(&mut elements, value.templates)?;
     payload.push(HASH);
-    encode_length(fields.len(), payload);
-    for (name, value) in fields {
+    encode_length(names.len(), payload);
+    for name in names {
         encode_plain(name, payload);
-        encode_plain(&value, payload);
+        encode_plain(&elements.need()?.text(), payload);
     }
-    Ok(())
+    end_of(&mut elements)
 }
 
 /// The values stay as they are stored.

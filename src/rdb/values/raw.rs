@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use super::Unreadable;
+use super::packed::Head;
 use crate::rdb::lzf;
 use crate::rdb::strings::{Body, NoString, Parsed, take, take_length};
 
 /// Longest text of a compressed string that is decoded: what a server takes as a string unless it is told otherwise. Text that
 /// is stored as it is may be longer.
 pub const LONGEST_TEXT: u64 = 512 << 20;
+
+const UNDECODABLE: Unreadable = Unreadable::Broken("a compressed string does not decode");
 
 pub(super) type Read<T> = Result<T, Unreadable>;
 
@@ -64,6 +67,30 @@ impl<'a> Raw<'a> {
         let before = self.rest;
         self.skip_string()?;
         Raw::of(before).string()
+    }
+
+    /// How many elements a packed form has, of which no more is decoded than is needed; what it spared is noted.
+    pub(super) fn count_packed(&mut self, form: Head) -> Read<u64> {
+        let before = self.rest;
+        self.skip_string()?;
+        let mut head = Vec::new();
+        let (head, length) = match Parsed::of(before)?.body {
+            Body::Plain(text) => (text, text.len() as u64),
+            Body::Number(_) => return Err(Unreadable::Broken("a number stands in place of a packed form")),
+            Body::Lzf(stored, length) => {
+                lzf::decode_beginning(stored, Head::LONGEST, &mut head).map_err(|_| UNDECODABLE)?;
+                (head.as_slice(), length)
+            }
+        };
+        if let Some(count) = form.count(head, length)? {
+            return Ok(count);
+        }
+        let mut count = 0;
+        for element in form.elements(&Raw::of(before).string()?)? {
+            element?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// A string as it is stored.
@@ -123,6 +150,6 @@ fn decoded(stored: &[u8], length: u64) -> Read<Vec<u8>> {
         )));
     };
     let mut text = Vec::new();
-    lzf::decode(stored, fitting, &mut text).map_err(|_| Unreadable::Broken("a compressed string does not decode"))?;
+    lzf::decode(stored, fitting, &mut text).map_err(|_| UNDECODABLE)?;
     Ok(text)
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::each::{Step, Taker};
-use super::packed::{Elements, Packed};
+use super::packed::Elements;
 use super::raw::{Raw, Read};
-use super::{Item, Pair, Unreadable};
+use super::{Item, Unreadable};
 use crate::rdb::header::Family;
 
 /// The name of an entry.
@@ -149,9 +149,9 @@ fn node(first: &[u8], blob: &[u8], taker: &mut Taker<'_>) -> Step {
     let mut elements = Elements::of_listpack(blob)?;
     number(&mut elements)?;
     number(&mut elements)?;
-    let mut usual = Vec::new();
-    for _ in 0..number(&mut elements)? {
-        usual.push(elements.need()?);
+    let usual = Usual { count: number(&mut elements)?, names: elements.clone() };
+    for _ in 0..usual.count {
+        elements.need()?;
     }
     number(&mut elements)?;
     while let Some(flags) = elements.next() {
@@ -160,34 +160,38 @@ fn node(first: &[u8], blob: &[u8], taker: &mut Taker<'_>) -> Step {
     Ok(())
 }
 
+/// The fields of the first entry of a node, which others may have too.
+struct Usual<'a> {
+    count: i64,
+    names: Elements<'a>,
+}
+
 /// What follows the flags of an entry.
-fn entry(
-    flags: i64,
-    first: StreamId,
-    usual: &[Packed<'_>],
-    elements: &mut Elements<'_>,
-    taker: &mut Taker<'_>,
-) -> Step {
+fn entry(flags: i64, first: StreamId, usual: &Usual<'_>, elements: &mut Elements<'_>, taker: &mut Taker<'_>) -> Step {
     let id = StreamId {
         milliseconds: first.milliseconds.wrapping_add_signed(number(elements)?),
         sequence: first.sequence.wrapping_add_signed(number(elements)?),
     };
-    let mut fields: Vec<Pair<'_>> = Vec::new();
-    if flags & SAME_FIELDS == 0 {
-        for _ in 0..number(elements)? {
-            fields.push((elements.need()?.text(), elements.need()?.text()));
-        }
-    } else {
-        for name in usual {
-            fields.push((name.text(), elements.need()?.text()));
+    let mut names = (flags & SAME_FIELDS != 0).then(|| usual.names.clone());
+    let count = if names.is_some() { usual.count } else { number(elements)? };
+    let count = u64::try_from(count).map_err(|_| Unreadable::Broken("an entry with less than no fields"))?;
+    let is_there = flags & DELETED == 0;
+    if is_there {
+        taker.give(Item::Entry { id, fields: count })?;
+    }
+    for _ in 0..count {
+        let name = match &mut names {
+            Some(names) => names.need()?,
+            None => elements.need()?,
+        };
+        let value = elements.need()?;
+        if is_there {
+            taker.give(Item::Field { name: &name.text(), value: &value.text(), expires: None })?;
         }
     }
     // How many elements the entry takes, to go backwards.
-    number(elements)?;
-    match flags & DELETED {
-        0 => taker.give(Item::Entry { id, fields: &fields }),
-        _ => Ok(()),
-    }
+    number(elements).map(drop)?;
+    Ok(())
 }
 
 fn number(elements: &mut Elements<'_>) -> Read<i64> {

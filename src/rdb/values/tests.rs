@@ -11,6 +11,7 @@ use super::{Item, Measure, NoPayload, Templates, Unreadable, Value, least_versio
 use crate::rdb::Family::{self, Redis, Valkey};
 use crate::rdb::lzf::Encoder;
 use crate::rdb::samples::SAMPLES;
+use crate::rdb::values::templates::MOST_FIELDS;
 use crate::rdb::{Kind, What, read_stretches};
 
 /// Its parts as text, and how many elements it measures.
@@ -35,10 +36,7 @@ fn shown(item: Item<'_>) -> String {
         Item::Field { name, value, expires: Some(at) } => format!("{}={}@{at}", text(name), text(value)),
         Item::Path(path) => format!("/{}", text(path)),
         Item::Placed { index, element } => format!("[{index}]{}", text(element)),
-        Item::Entry { id, fields } => {
-            let fields = fields.iter().map(|(name, value)| format!("{}={}", text(name), text(value)));
-            format!("{id}({})", fields.collect::<Vec<_>>().join(","))
-        }
+        Item::Entry { id, fields } => format!("{id}({fields})"),
         Item::Stream(facts) => format!("{}..{}", facts.length, facts.last),
         Item::Group(group) => format!("group {}", text(group.name)),
         Item::Consumer(consumer) => format!("consumer {}", text(consumer.name)),
@@ -149,7 +147,7 @@ fn entries_of_a_stream_that_were_deleted_are_passed_over() {
     let id = [[0, 0, 0, 0, 0, 0, 0, 9], [0, 0, 0, 0, 0, 0, 0, 3]].concat();
     let blob = listpack(node, u16::MAX);
     let raw = [b"\x01\x10".as_slice(), &id, &[0x40], &blob, b"\x02\x10\x05\x00"].concat();
-    let told = "9-3(f=1) 16-5(g=3,h=4) 2..16-5";
+    let told = "9-3(1) f=1 16-5(2) g=3 h=4 2..16-5";
     assert_eq!(read(15, Redis, &raw), Ok((told.to_owned(), 2)));
     for end in 0..raw.len() {
         assert!(read(15, Redis, &raw[..end]).is_err(), "cut to {end}");
@@ -230,6 +228,19 @@ fn whoever_wants_no_more_gets_no_more() {
     });
     assert_eq!((ended, seen), (Ok(()), 2), "what is broken behind is not read");
     assert!(value.each_of_stream(&mut |_| ControlFlow::Continue(())).is_err());
+}
+
+#[test]
+fn templates_are_kept_up_to_a_bound() {
+    let mut templates = Templates::default();
+    templates.add(b"\x07\x02\x01a\x01b").unwrap();
+    assert_eq!(templates.fields(7), Some(&[b"a".to_vec(), b"b".to_vec()][..]));
+    assert_eq!(templates.fields(8), None);
+    assert!(templates.add(b"\x08\x02\x01a").is_err() && templates.add(b"\x08\x01\x01a\x01").is_err());
+    let count = (MOST_FIELDS as u32 + 1).to_be_bytes();
+    let many = [b"\x09\x80".as_slice(), &count, &vec![0; MOST_FIELDS + 1]].concat();
+    assert!(matches!(templates.add(&many), Err(Unreadable::Unknown(_))));
+    assert_eq!(templates.fields(9), None);
 }
 
 #[test]
