@@ -262,20 +262,21 @@ impl<'r> ChunkReader<'r> {
         Ok(frames)
     }
 
-    /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole.
+    /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole. [`Fault::Bases`] where what it
+    /// is made against cannot be had; any other fault is its own.
     pub(super) fn undelta(
         &self,
         method: Method,
         bases: &[BasePrefix],
         delta: &[u8],
         length: u32,
-    ) -> Result<Vec<u8>, RepositoryError> {
+    ) -> Result<Vec<u8>, Fault> {
         let no_base = || RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()));
         let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
-        let (plaintexts, ..) = search(|budget| self.bases(bases, budget, no_base, too_far))?;
+        let found = search(|budget| self.bases(bases, budget, no_base, too_far));
+        let (plaintexts, ..) = found.map_err(|error| Fault::Bases(one_line(&error)))?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
         decode_delta(method, &prefix, delta, length as usize)
-            .map_err(|error| RepositoryError::damaged("a delta", error))
     }
 
     /// Every place is tried: damage in one is not yet a loss.

@@ -11,6 +11,7 @@
 mod support;
 
 mod damage;
+mod damage_redkeep;
 mod golden;
 mod reading;
 mod refusals;

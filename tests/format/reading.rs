@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::second_reader::{SecondReader, SnapshotView};
-use crate::support::mini_writer::{MiniFile, MiniWriter, PASSWORD, hex, noise, opaque};
+use crate::support::mini_writer::{MiniFile, MiniFrame, MiniWriter, PASSWORD, hex, noise, opaque};
 
 /// What the sample's files hold.
 pub fn contents() -> BTreeMap<&'static str, Vec<u8>> {
@@ -31,17 +31,27 @@ fn texts() -> [Vec<u8>; 3] {
 
 /// Writes the sample: two packs, deltas of both kinds, of one and of two bases, a labelled stream, a list of two levels.
 pub fn sample(root: &Path) -> MiniWriter {
+    sample_with(root, &|_, _| {})
+}
+
+/// The same, where what is sealed of its frames is changed before: 0 is plain and holds bases and a list chunk, 1 is
+/// compressed and holds two, 2 is a delta by zstd, 3 one of copies.
+pub fn sample_with(root: &Path, change: &dyn Fn(usize, &mut Vec<u8>)) -> MiniWriter {
+    let frame = |number, mut frame: MiniFrame| {
+        change(number, &mut frame.plaintext);
+        frame
+    };
     let writer = MiniWriter::create(root.to_path_buf());
     let [first, second, third] = texts();
     let lists = [writer.entry(&third), writer.entry(&second)].concat();
     let (left, right) = lists.split_at(writer.entry(&third).len());
     let upper = [writer.entry(left), writer.entry(right)].concat();
     let earlier = writer.pack(&[
-        writer.whole(0, &[&first, left]),
-        writer.whole(1, &[right, &upper]),
-        writer.deltas(&[(&[&first], &second)]),
+        frame(0, writer.whole(0, &[&first, left])),
+        frame(1, writer.whole(1, &[right, &upper])),
+        frame(2, writer.deltas(&[(&[&first], &second)])),
     ]);
-    let later = writer.pack(&[writer.copies(&[(&[&second, &first], &third)])]);
+    let later = writer.pack(&[frame(3, writer.copies(&[(&[&second, &first], &third)]))]);
     writer.index(&[earlier.clone(), later]);
     writer.index(&[earlier]);
     let all = contents();

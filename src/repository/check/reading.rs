@@ -129,10 +129,7 @@ impl Repository {
         let epoch = Header::decode(&object).map_or(0, |(header, _)| header.epoch);
         let keyring = self.keyring_for(epoch)?;
         let bases = |method, chunk: &ChunkRow, bases: &[_], delta: &[u8]| {
-            reader
-                .undelta(method, bases, delta, chunk.length)
-                .map(Some)
-                .map_err(|error| Fault::Bases(error.to_string()))
+            reader.undelta(method, bases, delta, chunk.length).map(Some)
         };
         let found = check_pack(&keyring, pack, &object, &bases).map_err(damaged)?;
         // What the index claims of a pack has to be what the pack says itself.

@@ -12,7 +12,7 @@ use crate::format::pack::ChunkRow;
 use crate::format::sealing::SEAL_OVERHEAD;
 use crate::format::summary::{New, News};
 use crate::repository::chunk_reader::ChunkReader;
-use crate::repository::error::{Fault, RepositoryError, one_line};
+use crate::repository::error::{Fault, RepositoryError};
 use crate::repository::pack_reader::check_parts;
 use crate::repository::pack_writer::{FinishedPack, FrameBody, PACK_TARGET, PackWriter};
 use crate::repository::session::Session;
@@ -98,10 +98,7 @@ pub(super) fn check_packs(
             |method: Method, chunk: &ChunkRow, bases: &[BasePrefix], delta: &[u8]| match pack.proofs.get(&chunk.id) {
                 Some(proof) if blake3::hash(delta) == *proof => Ok(None),
                 Some(_) => Err(Fault::WrongChunk(chunk.id)),
-                None => reader
-                    .undelta(method, bases, delta, chunk.length)
-                    .map(Some)
-                    .map_err(|error| Fault::Bases(one_line(&error))),
+                None => reader.undelta(method, bases, delta, chunk.length).map(Some),
             };
         let checked = check_parts(&session.keyring, pack.indexed.pack, &pack.bytes, &bases);
         let checked =
