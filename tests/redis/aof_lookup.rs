@@ -1,14 +1,18 @@
 //! Keys followed through the append-only files of real servers: what is told of them is what the server answers.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
 use redis::Connection;
 use redkeep::aof::{Expiry, Fate, Lookup};
+use redkeep::rdb::values::Item;
 use tempfile::TempDir;
 
 use crate::support::keyspace::Random;
+use crate::support::records::{Record, records};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
+use crate::values_samples::{samples, told};
 
 const KEYS: u64 = 12;
 const DATABASES: [u64; 2] = [0, 3];
@@ -156,5 +160,90 @@ fn what_is_told_of_a_key_is_what_the_server_answers() {
         let told: usize = (0..histories).map(|seed| follow(kind, seed)).sum();
         let all = 2 * KEYS as usize * histories as usize;
         assert!(told > all / 3 && told < all, "{}: {told} of {all}", kind.name());
+    }
+}
+
+/// The string, if the key is one, and its expiry, as the dump at the beginning has them.
+fn before(record: &Record) -> Option<Fate> {
+    let mut value = None;
+    record.each(|item| {
+        if let Item::Text(text) = item {
+            value = Some(text.to_vec());
+        }
+    });
+    let expiry = record.expires.map_or(Expiry::Never, |at| Expiry::At(at as i64));
+    value.map(|value| Fate::Kept { value: Some(value), expiry })
+}
+
+/// Every key that the server told of at the end, and all that the dump at the beginning has: what is told of strings and of
+/// what is gone is right, and what is untouched is as it was.
+fn compare_with_the_end(server: &str, name: &str, dump: Option<&str>, files: &[&str]) -> (usize, usize) {
+    let directory = samples().join(server).join(name).join("appendonlydir");
+    let read = |file: &str| fs::read(directory.join(file)).unwrap();
+    let base: HashMap<(u64, Vec<u8>), Record> = dump
+        .map(|dump| records(&read(dump)))
+        .into_iter()
+        .flatten()
+        .map(|record| ((record.database, record.key.clone()), record))
+        .collect();
+    let files: Vec<Vec<u8>> = files.iter().map(|file| read(file)).collect();
+    let end = told(&format!("{server}/{name}.keys.json"));
+    let (mut strings, mut untouched) = (0, 0);
+    let places: BTreeSet<&(u64, Vec<u8>)> = end.keys().chain(base.keys()).collect();
+    for place in places {
+        let (database, key) = (place.0, place.1.as_slice());
+        let record = base.get(place);
+        let mut lookup = match record.map(before) {
+            Some(Some(string)) => Lookup::starting_from(string, database, key, 0),
+            Some(None) => Lookup::new(database, key, 0),
+            None => Lookup::starting_from(Fate::Gone, database, key, 0),
+        };
+        for (nth, file) in files.iter().enumerate() {
+            if nth > 0 {
+                lookup.next_file();
+            }
+            lookup.push(file);
+        }
+        let what = format!("{server}/{name}: {} of {database}", key.escape_ascii());
+        match (lookup.finish(), end.get(place)) {
+            (Fate::Gone, now) => assert!(now.is_none(), "{what}"),
+            (Fate::Kept { value: Some(text), expiry }, Some(now)) => {
+                let told = (now["type"].as_str(), now["length"].as_u64(), now["expires_at_ms"].as_i64());
+                let expires = match expiry {
+                    Expiry::At(at) => Some(at),
+                    Expiry::Never => None,
+                    Expiry::AsBefore | Expiry::AfterLoading(_) => panic!("{what}: {expiry:?}"),
+                };
+                assert_eq!((Some("string"), Some(text.len() as u64), expires), told, "{what}");
+                strings += 1;
+            }
+            (Fate::Untouched, Some(now)) => {
+                let record = record.unwrap();
+                assert_eq!(record.value().type_name().as_deref(), now["type"].as_str(), "{what}");
+                assert_eq!(Some(record.value().measure().unwrap().elements), now["length"].as_u64(), "{what}");
+                assert_eq!(record.expires, now["expires_at_ms"].as_u64(), "{what}");
+                untouched += 1;
+            }
+            (Fate::Kept { value: None, expiry: Expiry::At(at) }, Some(now)) => {
+                assert_eq!(Some(at), now["expires_at_ms"].as_i64(), "{what}");
+            }
+            (Fate::Untold(obstacle), _) => assert!(obstacle.command.is_some(), "{what}"),
+            (fate, now) => panic!("{what}: {fate:?}, {now:?}"),
+        }
+    }
+    (strings, untouched)
+}
+
+#[test]
+fn what_is_told_of_the_keys_of_the_samples_is_what_their_servers_held_at_the_end() {
+    for server in ["redis-8.2.3", "redis-unstable-e58041978", "valkey-9.1.2"] {
+        let (dump, increment, next) =
+            ("appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof", "appendonly.aof.3.incr.aof");
+        let after_dump = compare_with_the_end(server, "aof-rdb-base", Some(dump), &[increment]);
+        let of_two = compare_with_the_end(server, "aof-multi", Some(dump), &[increment, next]);
+        let from_nothing =
+            compare_with_the_end(server, "aof-resp-base", None, &["appendonly.aof.2.base.aof", increment]);
+        assert_eq!((after_dump.0, of_two.0, from_nothing), (115, 114, (115, 0)), "{server}: all their strings");
+        assert!(after_dump.1 > 30 && of_two.1 > 30, "{server}: {after_dump:?}, {of_two:?}");
     }
 }

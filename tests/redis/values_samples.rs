@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::support::records::{Record, records};
 
-fn samples() -> PathBuf {
+pub fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis/samples")
 }
 
@@ -19,11 +19,12 @@ fn dump(name: &str) -> Vec<Record> {
     records(&fs::read(samples().join(name)).unwrap())
 }
 
-/// A line for each key, bytes as Latin-1.
-fn told(name: &str) -> HashMap<(u64, Vec<u8>), Json> {
+/// By the server: each key of each database.
+pub fn told(name: &str) -> HashMap<(u64, Vec<u8>), Json> {
     let text = fs::read_to_string(samples().join(name)).unwrap();
     let keys: Vec<Json> = serde_json::from_str(&text).unwrap();
     let place = |key: &Json| {
+        // Bytes are Latin-1 there.
         let bytes = key["key"].as_str().unwrap().chars().map(|sign| u8::try_from(u32::from(sign)).unwrap());
         (key["db"].as_u64().unwrap(), bytes.collect())
     };
