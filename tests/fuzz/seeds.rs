@@ -59,7 +59,9 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
             copies.copy(40, 5);
             vec![[&text()[..64], &copies.finish()].concat()]
         }
-        "rdb" => samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect(),
+        "rdb" | "records" => {
+            samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect()
+        }
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
         }

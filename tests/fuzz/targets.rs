@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("rdb", &[], streams::rdb, 2_000),
     target("lzf", &[], streams::lzf, 10_000),
     target("string", &[], streams::string, 10_000),
+    target("records", &[], values::records, 2_000),
     target("value", &[], values::value, 20_000),
     target("scanner", &[], streams::scanner, 10_000),
     target("cut", &[], streams::cut, 5_000),

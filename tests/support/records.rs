@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use redkeep::rdb::strings::text_of;
-use redkeep::rdb::values::{HASH_TEMPLATE, Item, Templates, Value};
-use redkeep::rdb::{Family, What, read_header, read_stretches};
+use redkeep::rdb::Family;
+use redkeep::rdb::values::{Item, Templates, Value, read_records};
 
 /// A key with its value as it is stored.
 #[derive(Clone, Debug)]
@@ -37,23 +36,20 @@ impl Record {
 
 /// All of a dump that is whole.
 pub fn records(dump: &[u8]) -> Vec<Record> {
-    const EXPIRES: u8 = 252;
-    let family = read_header(dump).expect("it is a dump").header.family;
-    let (mut records, mut templates, mut expires) = (Vec::new(), Templates::default(), None);
-    let structure = read_stretches(dump, &mut |stretch| {
-        let inside = &dump[stretch.begin as usize + 1..stretch.end as usize];
-        match stretch.what {
-            What::Event { opcode: HASH_TEMPLATE } if family == Family::Redis => templates.add(inside).unwrap(),
-            What::Prefix { opcode: EXPIRES } => expires = Some(u64::from_le_bytes(inside.try_into().unwrap())),
-            What::Event { .. } | What::Prefix { .. } => {}
-            What::Record { type_byte, value, database } => {
-                let (stored, raw) = inside.split_at((value - stretch.begin - 1) as usize);
-                let (mut key, raw, expires, templates) = (Vec::new(), raw.to_vec(), expires.take(), templates.clone());
-                assert_eq!(text_of(stored, &mut key), Ok(true));
-                records.push(Record { database, key, type_byte, family, expires, raw, templates });
-            }
-        }
+    let mut records = Vec::new();
+    let structure = read_records(dump, usize::MAX, &mut |record| {
+        let value = record.value.as_ref().unwrap();
+        records.push(Record {
+            database: record.database,
+            key: record.key.clone().unwrap().into_owned(),
+            type_byte: value.type_byte,
+            family: value.family,
+            expires: record.expires,
+            raw: value.raw.to_vec(),
+            templates: value.templates.clone(),
+        });
+        ControlFlow::Continue(())
     });
-    assert!(structure.unwrap().reason().is_none());
+    assert!(structure.unwrap().unwrap().reason().is_none());
     records
 }

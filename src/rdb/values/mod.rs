@@ -12,6 +12,7 @@ mod measure;
 mod packed;
 mod payload;
 mod raw;
+mod records;
 mod score;
 mod stream;
 mod templates;
@@ -28,6 +29,7 @@ use raw::Raw;
 
 pub use payload::{NoPayload, least_version};
 pub use raw::LONGEST_TEXT;
+pub use records::{Record, read_preamble_records, read_records};
 pub use score::score_text;
 pub use stream::{Consumer, Group, StreamFacts, StreamId};
 pub use templates::{HASH_TEMPLATE, Templates};

@@ -3,8 +3,26 @@
 use std::ops::ControlFlow;
 
 use redkeep::aof::{Expiry, Fate, Lookup};
-use redkeep::rdb::Family;
-use redkeep::rdb::values::{Item, Templates, Value};
+use redkeep::rdb::values::{Item, Templates, Value, read_records};
+use redkeep::rdb::{Family, What, read_structure};
+
+/// Records are those of the structure, each with the same bytes if all of them are kept.
+pub fn records(bytes: &[u8]) {
+    let structure = read_structure(bytes).unwrap();
+    for longest in [0, 40, usize::MAX] {
+        let mut keys = 0;
+        let told = read_records(bytes, longest, &mut |record| {
+            if let (What::Record { value: at, .. }, Some(value)) = (record.stretch.what, record.value) {
+                assert_eq!(value.raw, &bytes[at as usize..record.stretch.end as usize]);
+            }
+            assert!(longest < usize::MAX || record.value.is_some());
+            keys += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(told.unwrap().as_ref(), Some(&structure));
+        assert_eq!(keys, structure.keys());
+    }
+}
 
 /// A value behind its type and whose it is: what is handed on to the end is measured alike, and goes into a payload.
 pub fn value(bytes: &[u8]) {
