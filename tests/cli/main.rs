@@ -31,6 +31,7 @@ mod prune;
 mod refusals;
 mod restore;
 mod restore_refused;
+mod restore_unset;
 mod run;
 mod schedule;
 mod schedule_trial;
