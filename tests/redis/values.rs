@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use redis::Connection;
-use redkeep::rdb::values::{Group, Item, least_version};
+use redkeep::rdb::values::{Group, Item, least_version, score_text};
 use redkeep::rdb::{Kind, read_header};
 use tempfile::TempDir;
 
@@ -75,7 +75,13 @@ impl Asking<'_> {
             other => panic!("a {other}"),
         };
         match kind.as_str() {
-            "zset" => shown.iter_mut().for_each(|member| member[1] = text(score(&member[1]))),
+            "zset" => shown.iter_mut().for_each(|member| {
+                let exactly = score(&member[1]);
+                // Older ones answer with 17 digits.
+                let is_shortest = self.server.kind().has_field_expiry();
+                assert!(!is_shortest || score_text(exactly).as_bytes() == member[1], "{}", member[1].escape_ascii());
+                member[1] = text(exactly);
+            }),
             "hash" => shown.iter_mut().for_each(|field| field.push(text(self.expiry(key, &field[0])))),
             _ => {}
         }
@@ -146,7 +152,33 @@ fn edges(server: &RedisServer) {
         fields.arg(word).arg(word);
         scored.arg(nth as f64 * 1e18 - 0.1).arg(word);
     }
-    for (nth, score) in ["0", "-0", "1e-300", "-inf", "inf", "0.1", "3", "1e21", "-9007199254740993"].iter().enumerate()
+    for (nth, score) in [
+        "0",
+        "-0",
+        "1e-300",
+        "-inf",
+        "inf",
+        "0.1",
+        "3",
+        "1e21",
+        "-9007199254740993",
+        "1e20",
+        "1.5e-7",
+        "0.000123456789",
+        "0.0012345678901",
+        "123456789012",
+        "1e17",
+        "12345e12",
+        "1e8",
+        "1e7",
+        "0.000001",
+        "-17.25",
+        "1.7976931348623157e308",
+        "123456789.123456789",
+        "5e-324",
+    ]
+    .iter()
+    .enumerate()
     {
         all.cmd("ZADD").arg("edges:scores").arg(score).arg(nth);
     }
@@ -307,6 +339,7 @@ fn values_go_over_to_every_server_that_knows_their_type() {
     go_over(ServerKind::Redis82, ServerKind::Redis7, 10, 600);
     go_over(ServerKind::Valkey9, ServerKind::Redis74, 12, 600);
     go_over(ServerKind::Redis74, ServerKind::Redis62, 9, 300);
+    go_over(ServerKind::Redis82, ServerKind::Valkey9, 11, 600);
 }
 
 fn digests(server: &RedisServer) -> HashMap<(u64, Vec<u8>), [u8; 32]> {

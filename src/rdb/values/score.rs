@@ -26,18 +26,24 @@ fn parse(text: &[u8]) -> Read<f64> {
     score.ok_or(Unreadable::Broken("a score is no number"))
 }
 
-/// A score in the fewest digits that say it, as newer servers answer: `3`, `0.1`, `1e+21`, `-inf`.
+/// A score in the fewest digits that say it, as servers answer since 7.2: `3`, `0.1`, `1e+21`, `-inf`.
 pub fn score_text(score: f64) -> String {
     if score.is_nan() {
         return "nan".to_owned();
     }
-    let size = score.abs();
-    if size.is_infinite() || size == 0.0 || (1e-6..1e21).contains(&size) {
-        return score.to_string();
+    // Whole numbers with all their digits, as far as servers take them for some; 0 with a minus keeps it.
+    if score.fract() == 0.0 && score.abs() <= (i64::MAX / 2) as f64 && score.to_bits() != (-0.0_f64).to_bits() {
+        return (score as i64).to_string();
     }
-    let text = format!("{score:e}");
-    match text.contains("e-") {
-        true => text,
-        false => text.replace('e', "e+"),
+    let scientific = format!("{score:e}");
+    let Some((digits, power)) = scientific.split_once('e') else { return scientific };
+    let (count, power) = (digits.bytes().filter(u8::is_ascii_digit).count() as i32, power.parse::<i32>().unwrap_or(0));
+    // Where the last digit is: before the point, or behind.
+    let last = power - (count - 1);
+    match last {
+        0.. if power < count + 7 => score.to_string(),
+        ..0 if last > -7 || power.abs() < 4 => score.to_string(),
+        _ if power < 0 => scientific,
+        _ => format!("{digits}e+{power}"),
     }
 }

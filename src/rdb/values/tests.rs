@@ -246,20 +246,7 @@ fn templates_are_kept_up_to_a_bound() {
 #[test]
 fn scores_are_written_in_the_fewest_digits_and_read_back() {
     let scores = [0.0, -0.0, 1.0, -17.5, 0.1, 1e20, 1e21, 1e300, 5e-324, 1e-6, 1.5e-7, f64::INFINITY, f64::MAX];
-    let told = [
-        "0",
-        "-0",
-        "1",
-        "-17.5",
-        "0.1",
-        "100000000000000000000",
-        "1e+21",
-        "1e+300",
-        "5e-324",
-        "0.000001",
-        "1.5e-7",
-        "inf",
-    ];
+    let told = ["0", "-0", "1", "-17.5", "0.1", "1e+20", "1e+21", "1e+300", "5e-324", "0.000001", "1.5e-7", "inf"];
     for (score, told) in scores.iter().zip(told) {
         assert_eq!(score_text(*score), told);
     }
