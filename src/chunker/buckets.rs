@@ -9,22 +9,26 @@ use super::Sizes;
 /// a record more or less moves those beside it.
 #[derive(Debug, Clone)]
 pub struct BucketCutter {
-    key: [u8; 32],
     sizes: Sizes,
     /// Bytes of the records since the last border.
     filled: usize,
 }
 
 impl BucketCutter {
-    /// A cutter before the first record, under the repository's key-hash key.
-    pub fn new(key: &[u8; 32], sizes: Sizes) -> BucketCutter {
-        BucketCutter { key: *key, sizes, filled: 0 }
+    /// A cutter before the first record.
+    pub fn new(sizes: Sizes) -> BucketCutter {
+        BucketCutter { sizes, filled: 0 }
     }
 
-    /// Whether a bucket ends before a record of `length` bytes (below 4 GiB) at `place`: its database, big-endian, and its
-    /// key.
-    pub fn is_border(&mut self, place: &[u8], length: usize) -> bool {
-        let is_border = self.filled > 0 && self.ends_before(place, length);
+    /// A bucket begins with a record of `length` bytes, whatever its hash says.
+    pub fn begin(&mut self, length: usize) {
+        self.filled = length;
+    }
+
+    /// Whether a bucket ends before a record of `length` bytes (below 4 GiB); `hash` is that of its place, which is its
+    /// database, big-endian, and its key.
+    pub fn is_border(&mut self, hash: u32, length: usize) -> bool {
+        let is_border = self.filled > 0 && self.ends_before(hash, length);
         if is_border {
             self.filled = 0;
         }
@@ -32,14 +36,12 @@ impl BucketCutter {
         is_border
     }
 
-    fn ends_before(&self, place: &[u8], length: usize) -> bool {
+    fn ends_before(&self, hash: u32, length: usize) -> bool {
         let Sizes { min, mean, max } = self.sizes;
         if self.filled.saturating_add(length) > max {
             return true;
         }
-        let [first, second, third, fourth, ..] = *blake3::keyed_hash(&self.key, place).as_bytes();
-        let hash = u64::from(u32::from_le_bytes([first, second, third, fourth]));
-        let (mean_bytes, length) = (mean as u64, (length as u64) << 32);
+        let (hash, mean_bytes, length) = (u64::from(hash), mean as u64, (length as u64) << 32);
         match self.filled {
             filled if filled < min => false,
             filled if filled < mean => hash * mean_bytes * 4 < length,
@@ -55,10 +57,11 @@ mod tests {
     const SIZES: Sizes = Sizes { min: 32 << 10, mean: 96 << 10, max: 256 << 10 };
 
     fn cut(records: &[(String, usize)]) -> Vec<(String, usize)> {
-        let (mut cutter, mut buckets) = (BucketCutter::new(&[7; 32], SIZES), Vec::new());
+        let (mut cutter, mut buckets) = (BucketCutter::new(SIZES), Vec::new());
         for (key, length) in records {
             let place = [&[0; 4], key.as_bytes()].concat();
-            if cutter.is_border(&place, *length) || buckets.is_empty() {
+            let hash = u32::from_le_bytes(*blake3::keyed_hash(&[7; 32], &place).as_bytes().first_chunk().unwrap());
+            if cutter.is_border(hash, *length) || buckets.is_empty() {
                 buckets.push((key.clone(), 0));
             }
             buckets.last_mut().unwrap().1 += length;

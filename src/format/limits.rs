@@ -38,10 +38,6 @@ pub const LEVELS_MAX: u8 = 4;
 pub const LIST_INLINE_MAX: usize = 1024;
 /// A label of a list entry, bytes: short enough that a list of one is a top list.
 pub const LABEL_MAX: u64 = 256;
-/// Shapes of what stands before the records of a dump.
-pub const SHAPES_MAX: u64 = 256;
-/// Opcodes before a record.
-pub const SHAPE_MAX: u64 = 16;
 /// Depth of a delta.
 pub const DELTA_DEPTH_MAX: usize = 32;
 /// Chunks to decode before a delta can be.

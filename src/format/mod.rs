@@ -4,7 +4,6 @@
 //! bytes from outside, checks lengths before it allocates, and fails with [`Malformed`].
 
 mod bytes;
-pub mod columns;
 pub mod copies;
 pub mod counts;
 pub mod databases;

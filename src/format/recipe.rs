@@ -22,39 +22,30 @@ pub const ROLE_CONTENT: u64 = 0;
 pub enum ColumnRole {
     /// What stands between records: databases, functions, other metadata.
     Events = 1,
-    /// Opcodes before records.
-    Shapes = 2,
     /// Records in the order of their keys.
     Buckets = 3,
     /// In which order they stood in the file.
     Order = 4,
-    /// How long each was there.
-    Lengths = 5,
-    /// Strings too long for a bucket.
-    LargeStrings = 6,
-    /// Elements of collections too long for a bucket.
-    LargeCollections = 7,
+    /// In which order the elements of collections stood there.
+    ElementOrder = 5,
+    /// Values too long for a bucket.
+    LargeValues = 6,
     /// Last accesses.
     Idle = 8,
     /// Frequencies of access.
     Frequencies = 9,
-    /// Strings that were written otherwise than a server writes them.
-    Forms = 10,
 }
 
 impl ColumnRole {
     /// All of them.
-    pub const ALL: [ColumnRole; 10] = [
+    pub const ALL: [ColumnRole; 7] = [
         ColumnRole::Events,
-        ColumnRole::Shapes,
         ColumnRole::Buckets,
         ColumnRole::Order,
-        ColumnRole::Lengths,
-        ColumnRole::LargeStrings,
-        ColumnRole::LargeCollections,
+        ColumnRole::ElementOrder,
+        ColumnRole::LargeValues,
         ColumnRole::Idle,
         ColumnRole::Frequencies,
-        ColumnRole::Forms,
     ];
 
     /// The role with a number.
@@ -64,7 +55,7 @@ impl ColumnRole {
 
     /// Whether its lists carry labels.
     pub fn is_labelled(self) -> bool {
-        matches!(self, ColumnRole::Buckets | ColumnRole::LargeCollections)
+        self == ColumnRole::Buckets
     }
 }
 
@@ -143,7 +134,7 @@ impl Part {
             (OPAQUE, _) => Err(Malformed::new("recipe", "an opaque part whose stream does not fit it")),
             (CANONICAL_RDB, _) => {
                 self.check_canonical()?;
-                Err(Malformed::new("recipe", "method 1 needs a newer redkeep"))
+                Err(Malformed::new("recipe", "a canonical part is not the content of one stream"))
             }
             (method, _) => Err(Malformed::new("recipe", format!("method {method} needs a newer redkeep"))),
         }
@@ -228,13 +219,13 @@ mod tests {
         let streams = ColumnRole::ALL.into_iter().map(|role| (role as u64, of(role))).collect();
         let part = Part { method: CANONICAL_RDB, length: 9, streams, parameters: Some(vec![1]) };
         assert_eq!(part.check_canonical(), Ok(()));
-        assert_eq!(part.content().map_err(|e| e.why), Err("method 1 needs a newer redkeep".into()));
+        assert_eq!(part.content().map_err(|e| e.why), Err("a canonical part is not the content of one stream".into()));
         let refused = |change: &dyn Fn(&mut Part)| {
             let mut other = part.clone();
             change(&mut other);
             other.content().unwrap_err().why
         };
-        for unknown in [0, 11] {
+        for unknown in [0, 2, 7, 10] {
             let why = refused(&|part| drop(part.streams.insert(unknown, stream(1))));
             assert_eq!(why, format!("stream {unknown} of a canonical part needs a newer redkeep"));
         }
@@ -243,7 +234,7 @@ mod tests {
         {
             assert_eq!(refused(without), "a canonical part without buckets or parameters");
         }
-        for (role, labelled) in [(3, None), (4, Some(true)), (7, Some(false))] {
+        for (role, labelled) in [(3, None), (4, Some(true)), (6, Some(true))] {
             let why = refused(&|part| drop(part.streams.insert(role, Stream { labelled, ..stream(1) })));
             assert_eq!(why, format!("stream {role} of a canonical part has labels or lacks them"));
         }

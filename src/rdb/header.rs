@@ -11,7 +11,7 @@ use super::source::Source;
 pub const HEADER_PEEK: usize = 4096;
 
 /// Length of the magic with its version.
-const MAGIC: usize = 9;
+pub(super) const MAGIC: usize = 9;
 
 /// Whose format it is. The two part ways above version 11: the same type number means different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Header {
 }
 
 impl Header {
-    fn parse(magic: &[u8; MAGIC]) -> Option<Self> {
+    pub(super) fn parse(magic: &[u8; MAGIC]) -> Option<Self> {
         let (family, digits) = if let Some(digits) = magic.strip_prefix(b"REDIS") {
             (Family::Redis, digits)
         } else {

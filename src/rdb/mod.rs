@@ -7,6 +7,7 @@
 //! [`lzf`] is how they are compressed; [`values`] reads values, to show and to count them.
 
 mod aux_fields;
+pub mod canonical;
 mod coding;
 mod header;
 pub mod lzf;

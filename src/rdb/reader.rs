@@ -7,12 +7,12 @@ use super::header::{Family, Header};
 use super::source::{BUFFER, CHECKSUM, Source};
 use super::stretch::{Stretch, What};
 use super::structure::{Checksum, DATABASES_MAX, Database, Finding, Structure};
-use super::value::{Kind, Known, may_lose_fields, skip_module_parts, skip_value};
+use super::value::{Kind, Known, may_lose_fields, pass_module_parts, pass_value};
 
 pub(super) const OPCODE_AUX: u8 = 250;
 
 /// The first byte that is no type of a value.
-const OPCODES: u8 = 241;
+pub(super) const OPCODES: u8 = 241;
 pub(super) const OPCODE_NO_EVICT: u8 = 241;
 const OPCODE_HASH_TEMPLATE: u8 = 242;
 pub(super) const OPCODE_243: u8 = 243;
@@ -25,7 +25,7 @@ const OPCODE_RESIZEDB: u8 = 251;
 pub(super) const OPCODE_EXPIRETIME_MS: u8 = 252;
 pub(super) const OPCODE_EXPIRETIME: u8 = 253;
 const OPCODE_SELECTDB: u8 = 254;
-const OPCODE_EOF: u8 = 255;
+pub(super) const OPCODE_EOF: u8 = 255;
 
 /// Reads a whole RDB file and reports its structure.
 ///
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         self.within = kind.name();
         self.source.skip_string()?;
         let value = self.source.offset();
-        skip_value(&mut self.source, type_byte, self.family, &mut self.known)?;
+        pass_value(&mut self.source, type_byte, self.family, &mut self.known)?;
         self.counts.keys += 1;
         self.counts.expiring += u64::from(self.expires);
         self.counts.volatile += u64::from(!self.expires && may_lose_fields(type_byte, self.family));
@@ -226,14 +226,14 @@ impl<'a> Walk<'a> {
         let id = self.source.length()?;
         self.known.see_module(id)?;
         self.source.skip_lengths(2)?;
-        skip_module_parts(&mut self.source)
+        pass_module_parts(&mut self.source)
     }
 
     /// What modules keep of the next key: a class of four bytes each, and its data.
     fn key_metadata(&mut self) -> Step<()> {
         for _ in 0..self.source.length()? {
             self.source.skip(4)?;
-            skip_module_parts(&mut self.source)?;
+            pass_module_parts(&mut self.source)?;
         }
         Ok(())
     }

@@ -90,6 +90,11 @@ pub fn text_of(stored: &[u8], text: &mut Vec<u8>) -> Result<bool, NoString> {
     Ok(Parsed::of(stored)?.text(text))
 }
 
+/// Bytes that the string takes which `stored` begins with.
+pub(super) fn length_of(stored: &[u8]) -> Result<usize, NoString> {
+    Ok(Parsed::of(stored)?.end)
+}
+
 const MARK_INT8: u8 = 0xc0;
 const MARK_INT16: u8 = 0xc1;
 const MARK_INT32: u8 = 0xc2;

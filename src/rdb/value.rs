@@ -1,4 +1,4 @@
-//! Values, by the type byte before their key: how to get past each.
+//! Values, by the type byte before their key: what each consists of.
 //!
 //! The forms are those of `rdb.h` and `rdb.c` of Redis up to version 16 of the format (8.12), of Valkey up to 81 (9.2) and
 //! of KeyDB 6.3.
@@ -77,114 +77,169 @@ pub(super) fn may_lose_fields(type_byte: u8, family: Family) -> bool {
     matches!((type_byte, family), (22, _) | (23..=25, Family::Redis))
 }
 
-/// Consumes one value.
+/// Whoever goes along a value from its first byte to its last: to get past it, or to write it down in another form.
+pub(super) trait Passage: Sized {
+    /// Passes a number.
+    fn length(&mut self) -> Step<u64>;
+    /// Passes a string in any form.
+    fn string(&mut self) -> Step<()>;
+    /// Passes bytes that stand for themselves.
+    fn fixed(&mut self, count: u64) -> Step<()>;
+    /// Passes one such byte.
+    fn byte(&mut self) -> Step<u8>;
+
+    fn lengths(&mut self, count: u64) -> Step<()> {
+        for _ in 0..count {
+            self.length()?;
+        }
+        Ok(())
+    }
+
+    fn strings(&mut self, count: u64) -> Step<()> {
+        for _ in 0..count {
+            self.string()?;
+        }
+        Ok(())
+    }
+
+    /// Passes a count and as many elements. The count costs nothing before the elements are there: each is at least a byte,
+    /// so the end of the input ends the loop.
+    #[inline]
+    fn counted(&mut self, element: impl Fn(&mut Self) -> Step<()>) -> Step<()> {
+        for _ in 0..self.length()? {
+            element(self)?;
+        }
+        Ok(())
+    }
+
+    /// The same, where the elements stand in the order of a hash table, which each start of a server draws anew.
+    #[inline]
+    fn unordered(&mut self, element: impl Fn(&mut Self) -> Step<()>) -> Step<()> {
+        self.counted(element)
+    }
+}
+
+impl Passage for Source<'_> {
+    #[inline]
+    fn length(&mut self) -> Step<u64> {
+        Source::length(self)
+    }
+
+    #[inline]
+    fn string(&mut self) -> Step<()> {
+        self.skip_string()
+    }
+
+    #[inline]
+    fn fixed(&mut self, count: u64) -> Step<()> {
+        self.skip(count)
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Step<u8> {
+        Source::byte(self)
+    }
+}
+
+/// Passes one value.
 #[inline]
-pub(super) fn skip_value(source: &mut Source<'_>, type_byte: u8, family: Family, known: &mut Known) -> Step<()> {
+pub(super) fn pass_value<P: Passage>(passage: &mut P, type_byte: u8, family: Family, known: &mut Known) -> Step<()> {
     match (type_byte, family) {
         // One string: plain, or a whole collection in a packed form (zipmap, ziplist, intset, listpack).
-        (0 | 9..=13 | 16 | 17 | 20, _) | (23 | 30, Family::Redis) => source.skip_string(),
-        (1 | 2 | 14, _) => counted(source, |source| source.skip_string()),
-        (3, _) => counted(source, skip_scored_member),
-        (4, _) => counted(source, |source| source.skip_strings(2)),
-        (5, _) => counted(source, |source| source.skip_string().and_then(|()| source.skip(8))),
+        (0 | 9..=13 | 16 | 17 | 20, _) | (23 | 30, Family::Redis) => passage.string(),
+        (1 | 14, _) => passage.counted(|passage| passage.string()),
+        (2, _) => passage.unordered(|passage| passage.string()),
+        (3, _) => passage.counted(pass_scored_member),
+        (4, _) => passage.unordered(|passage| passage.strings(2)),
+        (5, _) => passage.counted(|passage| passage.string().and_then(|()| passage.fixed(8))),
         (7, _) => {
-            known.see_module(source.length()?)?;
-            skip_module_parts(source)
+            known.see_module(passage.length()?)?;
+            pass_module_parts(passage)
         }
-        (15, _) => skip_stream(source, Coding::V5),
-        (18, _) => counted(source, skip_quicklist_node),
-        (19, _) => skip_stream(source, Coding::V7),
-        (21, _) => skip_stream(source, Coding::V72),
-        (26, Family::Redis) => skip_stream(source, Coding::V86),
-        (27, Family::Redis) => skip_stream(source, Coding::V88),
+        (15, _) => pass_stream(passage, Coding::V5),
+        (18, _) => passage.counted(pass_quicklist_node),
+        (19, _) => pass_stream(passage, Coding::V7),
+        (21, _) => pass_stream(passage, Coding::V72),
+        (26, Family::Redis) => pass_stream(passage, Coding::V86),
+        (27, Family::Redis) => pass_stream(passage, Coding::V88),
         // 22 is two formats: Valkey puts the expiry of a field after its value, Redis 7.4 before its release before
         // the field.
-        (22, Family::Valkey) => counted(source, |source| source.skip_strings(2).and_then(|()| source.skip(8))),
-        (22, Family::Redis) => counted(source, skip_expiring_field),
+        (22, Family::Valkey) => passage.unordered(|passage| passage.strings(2).and_then(|()| passage.fixed(8))),
+        (22, Family::Redis) => passage.unordered(pass_expiring_field),
         // 24 and 25 begin with the earliest expiry of a field.
-        (24, Family::Redis) => source.skip(8).and_then(|()| counted(source, skip_expiring_field)),
-        (25, Family::Redis) => source.skip(8).and_then(|()| source.skip_string()),
+        (24, Family::Redis) => passage.fixed(8).and_then(|()| passage.unordered(pass_expiring_field)),
+        (25, Family::Redis) => passage.fixed(8).and_then(|()| passage.string()),
         // A hash of hashes: paths, each with its fields.
-        (23, Family::Valkey) => counted(source, |source| {
-            source.skip_string()?;
-            counted(source, |source| source.skip_strings(2))
+        (23, Family::Valkey) => passage.counted(|passage| {
+            passage.string()?;
+            passage.counted(|passage| passage.strings(2))
         }),
-        (28, Family::Redis) => skip_array(source),
+        (28, Family::Redis) => pass_array(passage),
         // Values in the order of the fields of a template, which stood before the keys.
         (32, Family::Redis) => {
-            let template = source.length()?;
-            source.skip_strings(known.fields(template)?)
+            let template = passage.length()?;
+            passage.strings(known.fields(template)?)
         }
-        (33, Family::Redis) => source.skip_lengths(1),
+        (33, Family::Redis) => passage.lengths(1),
         // KeyDB's scripts by the clock: the script, two times, keys and arguments.
         (64, Family::Redis) => {
-            source.skip_string()?;
-            source.skip(16)?;
-            counted(source, |source| source.skip_string())?;
-            counted(source, |source| source.skip_string())
+            passage.string()?;
+            passage.fixed(16)?;
+            passage.counted(|passage| passage.string())?;
+            passage.counted(|passage| passage.string())
         }
         (other, _) => Err(Stop::unknown(format!("a value of type {other}"))),
     }
 }
 
-/// Consumes a count and as many elements. The count costs nothing before the elements are there: each is at least a
-/// byte, so the end of the input ends the loop.
-#[inline]
-fn counted(source: &mut Source<'_>, element: impl Fn(&mut Source<'_>) -> Step<()>) -> Step<()> {
-    for _ in 0..source.length()? {
-        element(source)?;
-    }
-    Ok(())
-}
-
 /// A member and its score in ASCII, or one of three marks for what is no number.
-fn skip_scored_member(source: &mut Source<'_>) -> Step<()> {
-    source.skip_string()?;
-    match source.byte()? {
+fn pass_scored_member<P: Passage>(passage: &mut P) -> Step<()> {
+    passage.string()?;
+    match passage.byte()? {
         253..=255 => Ok(()),
-        length => source.skip(u64::from(length)),
+        length => passage.fixed(u64::from(length)),
     }
 }
 
-fn skip_expiring_field(source: &mut Source<'_>) -> Step<()> {
-    source.length()?;
-    source.skip_strings(2)
+fn pass_expiring_field<P: Passage>(passage: &mut P) -> Step<()> {
+    passage.length()?;
+    passage.strings(2)
 }
 
-fn skip_quicklist_node(source: &mut Source<'_>) -> Step<()> {
-    match source.length()? {
-        1 | 2 => source.skip_string(),
+fn pass_quicklist_node<P: Passage>(passage: &mut P) -> Step<()> {
+    match passage.length()? {
+        1 | 2 => passage.string(),
         container => Err(Stop::unknown(format!("a list node in container {container}"))),
     }
 }
 
-/// Consumes what a module wrote: parts that each say what they are, up to the end mark.
-pub(super) fn skip_module_parts(source: &mut Source<'_>) -> Step<()> {
+/// Passes what a module wrote: parts that each say what they are, up to the end mark.
+pub(super) fn pass_module_parts<P: Passage>(passage: &mut P) -> Step<()> {
     loop {
-        match source.length()? {
+        match passage.length()? {
             0 => return Ok(()),
-            1 | 2 => source.skip_lengths(1)?,
-            3 => source.skip(4)?,
-            4 => source.skip(8)?,
-            5 => source.skip_string()?,
+            1 | 2 => passage.lengths(1)?,
+            3 => passage.fixed(4)?,
+            4 => passage.fixed(8)?,
+            5 => passage.string()?,
             other => return Err(Stop::unknown(format!("a module part of form {other}"))),
         }
     }
 }
 
-/// Consumes an array (Redis 8.8): how many elements, perhaps where the next one goes, then each with its place.
-fn skip_array(source: &mut Source<'_>) -> Step<()> {
-    let elements = source.length()?;
-    match source.length()? {
+/// Passes an array (Redis 8.8): how many elements, perhaps where the next one goes, then each with its place.
+fn pass_array<P: Passage>(passage: &mut P) -> Step<()> {
+    let elements = passage.length()?;
+    match passage.length()? {
         0 => {}
-        1 => source.skip_lengths(1)?,
+        1 => passage.lengths(1)?,
         other => return Err(Stop::unknown(format!("an array of form {other}"))),
     }
     for _ in 0..elements {
-        source.length()?;
-        match source.length()? {
-            0 | 3 => source.skip_string()?,
-            1 | 2 => source.skip(8)?,
+        passage.length()?;
+        match passage.length()? {
+            0 | 3 => passage.string()?,
+            1 | 2 => passage.fixed(8)?,
             other => return Err(Stop::unknown(format!("an array's element of form {other}"))),
         }
     }
@@ -201,39 +256,39 @@ enum Coding {
     V88,
 }
 
-fn skip_stream(source: &mut Source<'_>, coding: Coding) -> Step<()> {
+fn pass_stream<P: Passage>(passage: &mut P, coding: Coding) -> Step<()> {
     // Nodes: the first id in 16 bytes, and a listpack.
-    counted(source, |source| source.skip_strings(2))?;
+    passage.counted(|passage| passage.strings(2))?;
     // Length and last id; then first id, largest deleted id and the number of entries ever added.
-    source.skip_lengths(if coding >= Coding::V7 { 8 } else { 3 })?;
-    counted(source, |source| skip_stream_group(source, coding))?;
+    passage.lengths(if coding >= Coding::V7 { 8 } else { 3 })?;
+    passage.counted(|passage| pass_stream_group(passage, coding))?;
     if coding >= Coding::V86 {
         // What producers sent is not taken twice: for how long, how many of each, and by producer each message and its id.
-        source.skip_lengths(2)?;
-        counted(source, |source| {
-            source.skip_string()?;
-            counted(source, |source| source.skip_string().and_then(|()| source.skip_lengths(2)))
+        passage.lengths(2)?;
+        passage.counted(|passage| {
+            passage.string()?;
+            passage.counted(|passage| passage.string().and_then(|()| passage.lengths(2)))
         })?;
-        source.skip_lengths(2)?;
+        passage.lengths(2)?;
     }
     Ok(())
 }
 
-fn skip_stream_group(source: &mut Source<'_>, coding: Coding) -> Step<()> {
-    source.skip_string()?;
+fn pass_stream_group<P: Passage>(passage: &mut P, coding: Coding) -> Step<()> {
+    passage.string()?;
     // Last id delivered; then the number of entries read.
-    source.skip_lengths(if coding >= Coding::V7 { 3 } else { 2 })?;
+    passage.lengths(if coding >= Coding::V7 { 3 } else { 2 })?;
     // Pending entries: id in 16 raw bytes, time in 8, number of deliveries.
-    counted(source, |source| source.skip(16 + 8).and_then(|()| source.skip_lengths(1)))?;
-    counted(source, |source| {
-        source.skip_string()?;
+    passage.counted(|passage| passage.fixed(16 + 8).and_then(|()| passage.lengths(1)))?;
+    passage.counted(|passage| {
+        passage.string()?;
         // When the consumer was last seen; then when it was last active.
-        source.skip(if coding >= Coding::V72 { 16 } else { 8 })?;
-        counted(source, |source| source.skip(16))
+        passage.fixed(if coding >= Coding::V72 { 16 } else { 8 })?;
+        passage.counted(|passage| passage.fixed(16))
     })?;
     match coding >= Coding::V88 {
         // Entries that were handed back, each also pending.
-        true => counted(source, |source| source.skip(16)),
+        true => passage.counted(|passage| passage.fixed(16)),
         false => Ok(()),
     }
 }

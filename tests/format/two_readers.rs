@@ -213,7 +213,7 @@ fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt()
     let file = |path: &str, content: &[u8], chunk: &[u8]| {
         let top = writer.labelled_entry(chunk, b"\x00user:1");
         let stream = MiniStream { length: chunk.len() as u64, levels: 0, top, labelled: true };
-        MiniFile::file(path, content, mini_writer::recipe(&[(1, content.len() as u64, stream)]))
+        MiniFile::file(path, content, mini_writer::recipe(&[(7, content.len() as u64, stream)]))
     };
     writer.snapshot(
         3,
@@ -227,7 +227,7 @@ fn streams_of_an_unknown_method_are_followed_though_the_file_cannot_be_rebuilt()
     let chosen = choose(&repository, &Selector::Latest(0), None).unwrap();
     let refused = dump(&repository, &chosen.snapshot, b"dump.rdb", &mut Vec::new(), &Silent).unwrap_err();
     let cause = std::error::Error::source(&refused).map_or(refused.to_string(), ToString::to_string);
-    assert!(cause.contains("method 1"), "{refused}: {cause}");
+    assert!(cause.contains("method 7"), "{refused}: {cause}");
 }
 
 /// OBJ-6

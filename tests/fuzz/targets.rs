@@ -35,8 +35,6 @@ pub const TARGETS: &[Target] = &[
     target("index", &["index"], codecs::index, 20_000),
     target("recipe", &["recipe", "opaque part"], codecs::recipe, 20_000),
     target("list", &["list"], streams::list, 10_000),
-    target("shapes", &["shapes"], streams::shapes, 20_000),
-    target("forms", &["forms"], streams::forms, 20_000),
     target("snapshot", &["snapshot"], codecs::snapshot, 20_000),
     target("lease", &["lease"], codecs::lease, 20_000),
     target("tombstone", &["tombstone"], codecs::tombstone, 20_000),

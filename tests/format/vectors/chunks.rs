@@ -5,6 +5,7 @@ use redkeep::compress::{Decompressor, undelta};
 use redkeep::crypto::keys::{self, Key};
 use redkeep::format::copies::apply_copies;
 use redkeep::format::frame::Method;
+use redkeep::rdb::canonical::Hasher;
 use serde_json::json;
 
 use super::vector::{Fields, Vector, bytes};
@@ -40,14 +41,15 @@ fn content(fields: Fields<'_>) -> Vec<u8> {
 pub fn buckets(vector: &Vector) -> Result<(), String> {
     let fields = vector.input();
     let sizes = Sizes { min: fields.small("min"), mean: fields.small("mean"), max: fields.small("max") };
-    let mut cutter = BucketCutter::new(&fields.array("key_hash_key"), sizes);
+    let hasher = Hasher::new(fields.array("key_hash_key"));
+    let mut cutter = BucketCutter::new(sizes);
     let (mut number, mut borders) = (0u64, Vec::new());
     for run in fields.structures("runs") {
         let (least, more): (usize, usize) = (run.small("least"), run.small("more"));
         for of_run in 0..run.small("records") {
             let key = format!("{}{:06}", run.text("prefix"), of_run);
             let place = [&u32::to_be_bytes(run.small("database"))[..], key.as_bytes()].concat();
-            if cutter.is_border(&place, least + of_run * 7919 % (more + 1)) {
+            if cutter.is_border(hasher.hash(&place), least + of_run * 7919 % (more + 1)) {
                 borders.push(number);
             }
             number += 1;

@@ -1,7 +1,5 @@
 //! 09 recipes.
 
-use redkeep::format::columns::StringForm::{Int8, Int16, Int32, Lzf, Raw, Verbatim};
-use redkeep::format::columns::{Run, Shapes, decode_forms, decode_idle, encode_forms, encode_idle};
 use redkeep::format::list::{ListCutter, ListEnd, ListEntry, ListPiece, decode_list};
 use redkeep::format::recipe::{Part, Recipe, Stream, check_recipe};
 use redkeep::format::{ChunkId, Malformed};
@@ -91,37 +89,6 @@ pub fn recipe(vector: &Vector) -> Result<(), String> {
     };
     let build = |fields: Fields<'_>| build_recipe(fields.list("parts"));
     vector.codec(build, |recipe| minicbor::to_vec(recipe).unwrap(), decode)
-}
-
-/// Shapes of a dump, as a list of opcodes and runs.
-pub fn shapes(vector: &Vector) -> Result<(), String> {
-    let records = vector.input().number("records");
-    let build = |fields: Fields<'_>| Shapes {
-        shapes: fields.list("shapes").iter().map(bytes).collect(),
-        runs: fields
-            .structures("runs")
-            .map(|run| Run { shape: run.small("shape"), records: run.number("records") })
-            .collect(),
-    };
-    vector.codec(build, Shapes::encode, |stream| Shapes::decode(stream, records))
-}
-
-/// Strings with a form of their own, by their places.
-pub fn forms(vector: &Vector) -> Result<(), String> {
-    let strings = vector.input().number("strings");
-    let form = |fields: Fields<'_>| {
-        let all = [Raw, Int8, Int16, Int32, Lzf, Verbatim];
-        (fields.number("place"), all.into_iter().find(|form| *form as u64 == fields.number("form")).unwrap())
-    };
-    let build = |fields: Fields<'_>| fields.structures("forms").map(form).collect();
-    vector.codec(build, |forms: &Vec<_>| encode_forms(forms), |stream| decode_forms(stream, strings))
-}
-
-pub fn idle(vector: &Vector) -> Result<(), String> {
-    let (ctime, idle) = (vector.input().number("ctime"), vector.input().number("idle"));
-    let column = encode_idle(ctime, idle);
-    assert!(column.is_none_or(|column| decode_idle(ctime, column) == idle));
-    vector.answer(column.map(|column| json!({ "column": hex(&column) })).ok_or("an idle time above 32 bits"))
 }
 
 /// The streams of a part of method 1.

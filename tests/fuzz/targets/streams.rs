@@ -4,7 +4,6 @@ use std::io::{self, Read};
 
 use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, DeltaCompressor, undelta};
-use redkeep::format::columns::{Shapes, decode_forms, encode_forms};
 use redkeep::format::copies::apply_copies;
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
@@ -31,27 +30,6 @@ pub fn list(bytes: &[u8]) {
             entries.iter().for_each(|entry| entry.encode(&mut written));
             assert_eq!(written, bytes, "two forms of one list");
             assert!(decode_list(&[bytes, &[0]].concat(), labelled).is_err(), "a byte left over is accepted");
-        }
-    }
-}
-
-/// RECIPE-8: what is accepted covers all records, and is written the same.
-pub fn shapes(bytes: &[u8]) {
-    for records in [0, 1, 6, 300, u64::MAX] {
-        if let Ok(shapes) = Shapes::decode(bytes, records) {
-            assert_eq!(shapes.runs.iter().map(|run| run.records).sum::<u64>(), records);
-            assert!(shapes.runs.iter().all(|run| run.shape < shapes.shapes.len()));
-            assert_eq!(shapes.encode(), bytes);
-        }
-    }
-}
-
-/// RECIPE-9: places ascend, lie among the strings, and are written the same.
-pub fn forms(bytes: &[u8]) {
-    for strings in [0, 1, 301, u64::MAX] {
-        if let Ok(forms) = decode_forms(bytes, strings) {
-            assert!(forms.is_sorted_by(|one, next| one.0 < next.0) && forms.iter().all(|(place, _)| *place < strings));
-            assert_eq!(encode_forms(&forms), bytes);
         }
     }
 }

@@ -1,0 +1,407 @@
+//! A record of a dump: what stands before it, its key, its value; as it stands in the file, and as it is kept. Rules:
+//! format-spec/19-canonical-rdb.md.
+
+use super::super::coding::{Step, Stop};
+use super::super::header::Family;
+use super::super::reader::OPCODE_NO_EVICT;
+use super::super::reader::{OPCODE_243, OPCODE_AUX, OPCODE_EXPIRETIME, OPCODE_EXPIRETIME_MS, OPCODE_FREQ, OPCODE_IDLE};
+use super::super::strings::{StringForm, Strings, encode_length, take_length, text_of};
+use super::super::value::{Known, pass_value};
+use super::coding::{AsTheyStood, Stored, ToCanonical, ToFile, put_string, take_string};
+use super::{Hasher, NotCanonical, put_varint, take_varint};
+
+/// CANON-3: what the first byte of a kept record says beside the number of opcodes before it.
+const LARGE: u8 = 0x80;
+const AS_IT_STOOD: u8 = 0x40;
+const PREFIX_AS_IT_STOOD: u8 = 0x20;
+const HAS_ORDER: u8 = 0x10;
+const OPCODES: u8 = 0x0f;
+
+/// Where a record is in some bytes of a dump, and what belongs to it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordAt<'a> {
+    /// From the first opcode that belongs to it to the end of its value.
+    pub bytes: &'a [u8],
+    /// Where each of these opcodes ends, in `bytes`; the last one is where the type stands.
+    pub prefix: &'a [u32],
+    /// Where the value begins.
+    pub value: usize,
+    /// The database it is in.
+    pub database: u32,
+    /// How long its value is, where that was handed on already, and `bytes` end before it.
+    pub giant: Option<u64>,
+}
+
+/// What saves change without a write, and restarts: kept apart from the record.
+///
+/// RECIPE-8: last accesses in 32 bits, frequencies in one byte each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sides {
+    /// Last accesses: seconds since the epoch, modulo 2^32.
+    pub idle: Vec<u32>,
+    /// Frequencies of access.
+    pub frequencies: Vec<u8>,
+    /// The order of its elements, behind its length.
+    pub order: Vec<u8>,
+}
+
+/// A record as it is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Encoded {
+    /// By what it is sorted: its database, big-endian, and its key.
+    pub place: Vec<u8>,
+    /// What goes into the bucket.
+    pub body: Vec<u8>,
+    /// The value, where it is too long for a bucket.
+    pub large: Option<Vec<u8>>,
+    /// What is kept apart.
+    pub sides: Sides,
+}
+
+/// Makes records into what is kept of them. Memory: 256 KiB, and a few times the longest record.
+pub struct Encoder {
+    family: Family,
+    clock: u64,
+    limit: usize,
+    hasher: Hasher,
+    strings: Strings,
+    stood: Vec<(u32, u32)>,
+    again: Vec<u8>,
+}
+
+impl Encoder {
+    /// For a dump of this family, saved at `clock` (seconds since the epoch, 0 if it does not say); values that are kept in
+    /// more than `limit` bytes are large.
+    pub fn new(family: Family, clock: u64, limit: usize, hasher: Hasher) -> Encoder {
+        let (strings, stood, again) = (Strings::default(), Vec::new(), Vec::new());
+        Encoder { family, clock, limit, hasher, strings, stood, again }
+    }
+
+    /// CANON-1: what is kept of a record, proved by making the record of it again.
+    pub fn encode(&mut self, record: RecordAt<'_>) -> Result<Encoded, NotCanonical> {
+        let mut encoded = Encoded::default();
+        let value = self.value(record, &mut encoded)?;
+        let type_at = record.prefix.last().map_or(0, |end| *end as usize);
+        let mode = self.prefix(record, &mut encoded) | value.mode;
+        let key = record.bytes.get(type_at + 1..record.value).ok_or_else(Stop::ended)?;
+        encoded.body.push(*record.bytes.get(type_at).ok_or_else(Stop::ended)?);
+        let used = put_string(key, &mut self.strings, &mut encoded.body, &mut None)?;
+        let is_large = record.giant.is_some() || value.bytes.len() > self.limit;
+        match is_large {
+            true => put_varint(&mut encoded.body, record.giant.unwrap_or(value.bytes.len() as u64)),
+            false => encoded.body.extend_from_slice(&value.bytes),
+        }
+        if let Some(first) = encoded.body.first_mut() {
+            *first |= mode | if is_large { LARGE } else { 0 };
+        }
+        let kept = Kept::of(&encoded.body)?;
+        encoded.place = kept.place(record.database);
+        // Only the head: the value was proved by itself.
+        let mut again = std::mem::take(&mut self.again);
+        again.clear();
+        let mut strings = AsTheyStood { raw: key, stood: &[(0, used as u32)] };
+        let decoded = kept.head(self.clock, &encoded.sides, &mut strings, &mut again);
+        let is_same = decoded.is_ok() && record.bytes.get(..record.value) == Some(&again[..]);
+        self.again = again;
+        if !is_same {
+            return Err(Stop::broken("a key that does not come back").into());
+        }
+        encoded.large = (is_large && record.giant.is_none()).then_some(value.bytes);
+        Ok(encoded)
+    }
+
+    /// What stands before the type.
+    fn prefix(&self, record: RecordAt<'_>, encoded: &mut Encoded) -> u8 {
+        encoded.body.push(0);
+        let (from, sides) = (encoded.body.len(), &mut encoded.sides);
+        if put_prefix(record, self.clock, &mut encoded.body, sides).is_ok() {
+            return record.prefix.len() as u8;
+        }
+        encoded.body.truncate(from);
+        (sides.idle, sides.frequencies) = (Vec::new(), Vec::new());
+        let prefix = record.prefix.last().and_then(|end| record.bytes.get(..*end as usize)).unwrap_or_default();
+        put_varint(&mut encoded.body, prefix.len() as u64);
+        encoded.body.extend_from_slice(prefix);
+        PREFIX_AS_IT_STOOD
+    }
+
+    fn value(&mut self, record: RecordAt<'_>, encoded: &mut Encoded) -> Result<Value, NotCanonical> {
+        if record.giant.is_some() {
+            return Ok(Value { mode: AS_IT_STOOD, bytes: Vec::new() });
+        }
+        let type_at = record.prefix.last().map_or(0, |end| *end as usize);
+        let type_byte = *record.bytes.get(type_at).ok_or_else(Stop::ended)?;
+        let raw = record.bytes.get(record.value..).ok_or_else(Stop::ended)?;
+        let mut bytes = Vec::with_capacity(raw.len() + raw.len() / 2);
+        match self.canonical(type_byte, raw, &mut bytes, &mut encoded.sides.order) {
+            Ok(()) => {
+                let mode = if encoded.sides.order.is_empty() { 0 } else { HAS_ORDER };
+                Ok(Value { mode, bytes })
+            }
+            // What is not understood, or not written as servers write it, is kept as it stands.
+            Err(_) => {
+                encoded.sides.order.clear();
+                Ok(Value { mode: AS_IT_STOOD, bytes: raw.to_vec() })
+            }
+        }
+    }
+
+    /// The canonical form of a value, and the proof that it is one.
+    fn canonical(&mut self, type_byte: u8, raw: &[u8], bytes: &mut Vec<u8>, orders: &mut Vec<u8>) -> Step<()> {
+        self.stood.clear();
+        let (strings, stood, hasher) = (&mut self.strings, &mut self.stood, self.hasher);
+        let mut passage = ToCanonical { raw, at: 0, out: bytes, strings, stood, orders, hasher, name: None };
+        pass_value(&mut passage, type_byte, self.family, &mut Known::default())?;
+        if passage.at != raw.len() {
+            return Err(Stop::broken("bytes behind a value"));
+        }
+        let mut again = std::mem::take(&mut self.again);
+        again.clear();
+        let mut strings = AsTheyStood { raw, stood: &self.stood };
+        let proved = to_file(bytes, type_byte, self.family, orders, hasher, &mut strings, &mut again);
+        let is_same = proved.is_ok() && again == raw;
+        self.again = again;
+        match is_same {
+            true => Ok(()),
+            false => Err(Stop::broken("a value that does not come back")),
+        }
+    }
+}
+
+struct Value {
+    mode: u8,
+    bytes: Vec<u8>,
+}
+
+/// Opcodes, then what each has of its own.
+fn put_prefix(record: RecordAt<'_>, clock: u64, out: &mut Vec<u8>, sides: &mut Sides) -> Step<()> {
+    if record.prefix.len() > usize::from(OPCODES) {
+        return Err(Stop::unknown("very many opcodes before a key"));
+    }
+    let begins = std::iter::once(0).chain(record.prefix.iter().map(|end| *end as usize));
+    let parts =
+        begins.zip(record.prefix).map(|(begin, end)| record.bytes.get(begin..*end as usize).unwrap_or_default());
+    let parts: Vec<&[u8]> = parts.collect();
+    out.extend(parts.iter().filter_map(|part| part.first()));
+    for part in parts {
+        let (opcode, mut body) = part.split_first().ok_or_else(Stop::ended)?;
+        match *opcode {
+            OPCODE_EXPIRETIME_MS | OPCODE_EXPIRETIME | OPCODE_NO_EVICT => out.extend_from_slice(body),
+            OPCODE_FREQ => sides.frequencies.extend_from_slice(body),
+            OPCODE_IDLE => {
+                let (whole, seconds) = (body, take_length(&mut body).map_err(|_| Stop::ended())?);
+                let mut again = Vec::new();
+                encode_length(seconds as usize, &mut again);
+                if again != whole || seconds > u64::from(u32::MAX) {
+                    return Err(Stop::unknown("an idle time in more bytes than it needs"));
+                }
+                sides.idle.push(clock.wrapping_sub(seconds) as u32);
+            }
+            _ => {
+                put_varint(out, body.len() as u64);
+                out.extend_from_slice(body);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A kept record, taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    mode: u8,
+    opcodes: &'a [u8],
+    /// What the opcodes have of their own, or the prefix as it stood.
+    prefix: &'a [u8],
+    type_byte: u8,
+    form: StringForm,
+    key: &'a [u8],
+    /// Its value as it is kept, or how long that is.
+    value: &'a [u8],
+    large: Option<u64>,
+}
+
+impl<'a> Kept<'a> {
+    /// Takes one apart.
+    pub fn of(body: &'a [u8]) -> Result<Kept<'a>, NotCanonical> {
+        Ok(Self::parse(body)?)
+    }
+
+    fn parse(body: &'a [u8]) -> Step<Kept<'a>> {
+        let (mode, mut rest) = body.split_first().ok_or_else(Stop::ended)?;
+        let (opcodes, prefix) = match mode & PREFIX_AS_IT_STOOD {
+            0 => {
+                let opcodes = take(&mut rest, u64::from(mode & OPCODES))?;
+                let from = rest;
+                opcodes.iter().try_for_each(|opcode| pass_prefix(*opcode, &mut rest).map(drop))?;
+                (opcodes, from.get(..from.len() - rest.len()).unwrap_or_default())
+            }
+            _ if mode & OPCODES != 0 => return Err(Stop::broken("opcodes beside a prefix as it stood")),
+            _ => {
+                let length = take_varint(&mut rest)?;
+                (&[][..], take(&mut rest, length)?)
+            }
+        };
+        let type_byte = *take(&mut rest, 1)?.first().ok_or_else(Stop::ended)?;
+        let (form, key) = take_string(&mut rest)?;
+        let large = match mode & LARGE {
+            0 => None,
+            _ => Some(take_varint(&mut rest)?),
+        };
+        if large.is_some() && !rest.is_empty() {
+            return Err(Stop::broken("bytes behind a large record"));
+        }
+        Ok(Kept { mode: *mode, opcodes, prefix, type_byte, form, key, value: rest, large })
+    }
+
+    /// By what it is sorted: its database, big-endian, and its key, as it is stored where its text is not known.
+    pub fn place(&self, database: u32) -> Vec<u8> {
+        let mut place = database.to_be_bytes().to_vec();
+        let is_known = self.form == StringForm::Verbatim && text_of(self.key, &mut place) == Ok(true);
+        if !is_known {
+            place.extend_from_slice(self.key);
+        }
+        place
+    }
+
+    /// The type as the file has it.
+    pub fn type_byte(&self) -> u8 {
+        self.type_byte
+    }
+
+    /// Whether its value is kept as it stood.
+    pub fn is_as_it_stood(tag: [u8; 2]) -> bool {
+        tag[0] & AS_IT_STOOD != 0
+    }
+
+    /// What is to be known of a value to make it what it was.
+    pub fn value_tag(&self) -> [u8; 2] {
+        [self.mode, self.type_byte]
+    }
+
+    /// Bytes its value takes elsewhere, where it is too long for a bucket.
+    pub fn large(&self) -> Option<u64> {
+        self.large
+    }
+
+    /// The value, where it is not elsewhere.
+    pub fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// Whether the order of its elements is kept apart.
+    pub fn has_order(&self) -> bool {
+        self.mode & HAS_ORDER != 0
+    }
+
+    /// How many last accesses and frequencies are kept of it apart.
+    pub fn sides(&self) -> (usize, usize) {
+        let count = |wanted| self.opcodes.iter().filter(|opcode| **opcode == wanted).count();
+        (count(OPCODE_IDLE), count(OPCODE_FREQ))
+    }
+
+    /// When it expires: milliseconds since the epoch.
+    pub fn expiry(&self) -> Option<u64> {
+        let (mut rest, mut expiry) = (self.prefix, None);
+        for opcode in self.opcodes {
+            let body = pass_prefix(*opcode, &mut rest).ok()?;
+            let number = || body.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+            match *opcode {
+                OPCODE_EXPIRETIME_MS => expiry = Some(number()),
+                OPCODE_EXPIRETIME => expiry = Some(number().saturating_mul(1000)),
+                _ => {}
+            }
+        }
+        expiry
+    }
+
+    /// All before the value, as it stood in the file.
+    fn head(&self, clock: u64, sides: &Sides, strings: &mut impl Stored, out: &mut Vec<u8>) -> Step<()> {
+        let (mut idle, mut frequencies) = (sides.idle.iter(), sides.frequencies.iter());
+        if self.mode & PREFIX_AS_IT_STOOD != 0 {
+            out.extend_from_slice(self.prefix);
+        }
+        let mut rest = self.prefix;
+        for opcode in self.opcodes {
+            out.push(*opcode);
+            let body = pass_prefix(*opcode, &mut rest)?;
+            match *opcode {
+                OPCODE_IDLE => {
+                    let last = idle.next().ok_or_else(Stop::ended)?;
+                    encode_length((clock as u32).wrapping_sub(*last) as usize, out);
+                }
+                OPCODE_FREQ => out.push(*frequencies.next().ok_or_else(Stop::ended)?),
+                _ => out.extend_from_slice(body),
+            }
+        }
+        out.push(self.type_byte);
+        strings.put(self.form, self.key, out)
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: u64) -> Step<&'a [u8]> {
+    let taken = usize::try_from(count).ok().and_then(|count| rest.split_at_checked(count));
+    let (taken, behind) = taken.ok_or_else(Stop::ended)?;
+    *rest = behind;
+    Ok(taken)
+}
+
+/// What an opcode has of its own in the record.
+fn pass_prefix<'a>(opcode: u8, rest: &mut &'a [u8]) -> Step<&'a [u8]> {
+    let count = match opcode {
+        OPCODE_EXPIRETIME_MS => 8,
+        OPCODE_EXPIRETIME => 4,
+        OPCODE_NO_EVICT | OPCODE_IDLE | OPCODE_FREQ => 0,
+        OPCODE_243 | OPCODE_AUX => take_varint(rest)?,
+        other => return Err(Stop::broken(format!("the opcode {other} before a key"))),
+    };
+    take(rest, count)
+}
+
+fn to_file<S: Stored>(
+    kept: &[u8],
+    type_byte: u8,
+    family: Family,
+    orders: &[u8],
+    hasher: Hasher,
+    strings: &mut S,
+    out: &mut Vec<u8>,
+) -> Step<()> {
+    let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: None };
+    pass_value(&mut passage, type_byte, family, &mut Known::default())?;
+    match passage.rest.is_empty() && passage.orders.is_empty() {
+        true => Ok(()),
+        false => Err(Stop::broken("bytes behind a value")),
+    }
+}
+
+/// Makes records again of what is kept of them. Memory: 256 KiB.
+pub struct Decoder {
+    family: Family,
+    clock: u64,
+    hasher: Hasher,
+    strings: Strings,
+}
+
+impl Decoder {
+    /// For a dump of this family, saved at `clock`.
+    pub fn new(family: Family, clock: u64, hasher: Hasher) -> Decoder {
+        Decoder { family, clock, hasher, strings: Strings::default() }
+    }
+
+    /// Appends a record up to its value as it stood in the file.
+    pub fn head(&mut self, kept: Kept<'_>, sides: &Sides, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+        Ok(kept.head(self.clock, sides, &mut self.strings, out)?)
+    }
+
+    /// Appends its value: `tag` is what its record says of it, `value` what is kept of it, in the bucket or elsewhere; `order`
+    /// that of its elements.
+    pub fn value(&mut self, tag: [u8; 2], value: &[u8], order: &[u8], out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+        let [mode, type_byte] = tag;
+        if mode & AS_IT_STOOD != 0 {
+            out.extend_from_slice(value);
+            return Ok(());
+        }
+        Ok(to_file(value, type_byte, self.family, order, self.hasher, &mut self.strings, out)?)
+    }
+}
