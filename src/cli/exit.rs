@@ -245,6 +245,7 @@ fn of_repository(error: &RepositoryError) -> Code {
         | RepositoryError::OtherRepository { .. }
         | RepositoryError::OtherDraft { .. }
         | RepositoryError::NeedsNewer { .. }
+        | RepositoryError::Scratch(_)
         | RepositoryError::Limit(_)
         | RepositoryError::CannotDerive(_)
         | RepositoryError::Local { .. }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use rayon::prelude::*;
 
 use super::cache::Cache;
+use super::canonical::rebuild;
 use super::catalog::ChunkPlace;
 use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
@@ -21,7 +22,7 @@ use crate::format::frame::{BasePrefix, Method};
 use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, FRAME_MAX};
 use crate::format::list::ListEntry;
 use crate::format::object::Name;
-use crate::format::recipe::Part;
+use crate::format::recipe::{CANONICAL_RDB, Part};
 use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 
@@ -172,6 +173,12 @@ impl<'r> ChunkReader<'r> {
     ) -> Result<(), RepositoryError> {
         let (mut window, mut bytes) = (Vec::new(), 0);
         for part in recipe {
+            if part.method == CANONICAL_RDB {
+                self.read_window(&std::mem::take(&mut window), sink)?;
+                bytes = 0;
+                rebuild(self, part, sink)?;
+                continue;
+            }
             walk(self, content_of(part)?, &mut |is_list, entry| {
                 if !is_list {
                     bytes += entry.length as usize;

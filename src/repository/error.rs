@@ -113,6 +113,9 @@ pub enum RepositoryError {
         /// The method's number.
         method: u64,
     },
+    /// What does not fit in memory cannot wait in scratch files.
+    #[error(transparent)]
+    Scratch(crate::spill::SpillError),
     /// Rows of the catalog went while a restore worked from them, because another process brought it up to date.
     #[error("the local catalog changed during the restore")]
     CatalogChanged,
@@ -228,6 +231,7 @@ impl RepositoryError {
                 "check the space and rights of the cache and state directories (--cache-dir)"
             }
             RepositoryError::Store(error) => return error.hint().map(String::from),
+            RepositoryError::Scratch(error) => return error.hint().map(String::from),
             RepositoryError::Interrupted
             | RepositoryError::Limit(_)
             | RepositoryError::Slot(_)

@@ -16,13 +16,14 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
+use super::canonical::rebuild;
 use super::catalog::{Wanted, WantedDelta};
 use super::chunk_reader::{ChunkReader, WINDOW_CHUNKS};
 use super::error::RepositoryError;
 use super::runs::{Run, runs};
 use super::stream::walk;
 use super::{Repository, lock};
-use crate::format::recipe::{OPAQUE, Part, Stream};
+use crate::format::recipe::{CANONICAL_RDB, OPAQUE, Part, Stream};
 use crate::format::{ChunkId, Malformed, ObjectHash};
 
 /// Runs that are worked on at once: at least as many as hide the latency of a remote store.
@@ -74,7 +75,7 @@ impl Repository {
         let (failure, has_failed) = (Mutex::default(), AtomicBool::default());
         let work = Work { reader: &reader, wants, stop, deliver, failure, has_failed };
         self.fetch_whole(&work)?;
-        work.deliver_deltas_apart()?;
+        work.deliver_apart()?;
         Ok(reader.made_good())
     }
 
@@ -119,6 +120,10 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         let (mut at, mut batch) = (0u64, Vec::with_capacity(BATCH));
         for part in want.recipe {
+            if part.method == CANONICAL_RDB {
+                at = at.saturating_add(part.length);
+                continue;
+            }
             walk(reader, content_of(part)?, &mut |is_list, entry| {
                 if is_list {
                     return Ok(());
@@ -244,11 +249,35 @@ impl Work<'_> {
 
     /// In a pool of its own: its threads take over the memory that the allocator keeps for those which have just ended. Those
     /// of the common pool are there already and would keep as much again. Without a new pool the common one does.
-    fn deliver_deltas_apart(&self) -> Result<(), RepositoryError> {
+    fn deliver_apart(&self) -> Result<(), RepositoryError> {
+        let deliver = || self.deliver_deltas().and_then(|()| self.deliver_dumps());
         match rayon::ThreadPoolBuilder::new().build() {
-            Ok(pool) => pool.install(|| self.deliver_deltas()),
-            Err(_) => self.deliver_deltas(),
+            Ok(pool) => pool.install(deliver),
+            Err(_) => deliver(),
         }
+    }
+
+    /// Dumps in canonical form are rebuilt one after the other, each on all cores.
+    fn deliver_dumps(&self) -> Result<(), RepositoryError> {
+        for want in self.wants {
+            let mut at = 0u64;
+            for part in want.recipe {
+                let end = at.saturating_add(part.length);
+                if part.method == CANONICAL_RDB {
+                    let rebuilt = rebuild(self.reader, part, &mut |bytes| {
+                        if (self.stop)() {
+                            return Err(RepositoryError::Interrupted);
+                        }
+                        (self.deliver)(want.file, at, bytes).map_err(RepositoryError::Sink)?;
+                        at += bytes.len() as u64;
+                        Ok(())
+                    });
+                    rebuilt.map_err(|error| in_file(self.wants, want.file, error))?;
+                }
+                at = end;
+            }
+        }
+        Ok(())
     }
 
     /// Deltas come last, in the order of the files, in which their bases mostly lie too: a window's frames are read in

@@ -16,6 +16,7 @@ use crate::format::summary::Holds;
 /// Cuts a stream of content into chunks, and its list into chunks of lists. Memory: 1 MiB and the largest chunk, and
 /// about 16 KiB for each level of lists.
 pub struct StreamWriter {
+    holds: Holds,
     files: Chunker,
     buffer: Vec<u8>,
     length: u64,
@@ -32,6 +33,7 @@ impl StreamWriter {
     /// An empty stream.
     pub fn new(repository: &Repository) -> StreamWriter {
         StreamWriter {
+            holds: Holds::Opaque,
             files: repository.file_chunker(),
             buffer: Vec::new(),
             length: 0,
@@ -45,6 +47,17 @@ impl StreamWriter {
     /// against them.
     pub fn after(repository: &Repository, previous: &[Part]) -> StreamWriter {
         StreamWriter { previous: Previous::new(previous), ..StreamWriter::new(repository) }
+    }
+
+    /// An empty stream of content of that kind, which is expected to resemble this one.
+    pub(super) fn column(repository: &Repository, holds: Holds, previous: Option<&Stream>) -> StreamWriter {
+        let previous = previous.map(|stream| Part::opaque(stream.clone()));
+        StreamWriter { holds, previous: Previous::new(previous.as_slice()), ..StreamWriter::new(repository) }
+    }
+
+    /// What comes next begins a chunk.
+    pub(super) fn cut_here(&mut self, intake: &mut Intake<'_>) -> Result<(), RepositoryError> {
+        self.cut_content(intake, 0)
     }
 
     /// Appends content.
@@ -71,7 +84,7 @@ impl StreamWriter {
                 false => Vec::new(),
             };
             if is_new {
-                intake.put_content(Holds::Opaque, id, chunk, &old)?;
+                intake.put_content(self.holds, id, chunk, &old)?;
             }
             self.cut += chunk.len() as u64;
             self.lists.add(intake, &ListEntry { id, length: chunk.len() as u32, label: None })?;

@@ -196,22 +196,3 @@ fn hashes_whose_fields_have_all_expired_are_no_fault_in_a_restore() {
         }
     }
 }
-
-/// No AOF is spoken of where there is none.
-#[test]
-fn of_a_suspect_dump_the_keys_are_unknown_because_it_is_suspect() {
-    if ServerKind::Redis7.is_skipped() {
-        return;
-    }
-    let (source, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut server = RedisServer::start(ServerKind::Redis7, source.path());
-    order(&server, "DEBUG POPULATE 500");
-    server.stop_saving();
-    let whole = std::fs::read(source.path().join("dump.rdb")).unwrap();
-    std::fs::write(data.path().join("dump.rdb"), &whole[..whole.len() - 1000]).unwrap();
-    let repository = create(memory(), &Hands::new(9));
-    back_up(&repository, data.path(), "d").unwrap();
-    let report = drill_with(&repository, &ServerKind::Redis7.executable()).unwrap();
-    assert!(!report.passed());
-    assert_eq!(report.captured, Err("a file of the dataset is suspect".into()));
-}

@@ -4,7 +4,6 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::moments::{ANNOTATED, pass_seconds};
 use crate::restore_server_program::Scene;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
@@ -58,35 +57,4 @@ fn what_is_cut_before_its_damage_is_restored_into_a_server_with_a_warning_and_ot
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert!(ran.stderr.contains("was suspect when it was stored"), "{}", ran.stderr);
     assert_eq!(keys(&scene.server), 4);
-}
-
-/// A moment before the damage needs no word: what is put in place is whole, and holds that moment.
-#[test]
-fn a_moment_before_the_damage_of_an_aof_is_restored_into_a_server_with_its_aof_on_or_off() {
-    for line in ["appendonly yes", "appendonly no"] {
-        let Some(scene) = Scene::new(&[line]) else { return };
-        let source = tempfile::tempdir().unwrap();
-        let mut server =
-            RedisServer::start_with(ServerKind::Redis7, source.path(), ServerOptions::with_config(ANNOTATED));
-        let set = |key: &str| redis::cmd("SET").arg(key).arg("v").exec(&mut server.connection()).unwrap();
-        pass_seconds(2);
-        set("k1");
-        set("k2");
-        let (seconds, _): (i64, i64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
-        // Further commands are of later seconds, and say so.
-        pass_seconds(2);
-        set("k3");
-        pass_seconds(2);
-        set("k4");
-        server.stop();
-        damage(&source.path().join("appendonlydir/appendonly.aof.1.incr.aof"));
-        let ran = scene.run(&["backup", source.path().to_str().unwrap(), "--dataset", "damaged"]);
-        assert_eq!(ran.code, 3, "{}", ran.stderr);
-        let at = jiff::Timestamp::from_second(seconds).unwrap().to_string();
-        let ran = scene.run(&["restore", "--dataset", "damaged", &scene.url(), "--yes", "--at", &at]);
-        assert_eq!(ran.code, 3, "{line}: {}", ran.stderr);
-        assert_eq!(keys(&scene.server), 2, "{line}: {} {}", ran.stdout, ran.stderr);
-        let held: Vec<String> = redis::cmd("KEYS").arg("k*").query(&mut scene.server.connection()).unwrap();
-        assert!(held.iter().all(|key| ["k1", "k2"].contains(&key.as_str())), "{line}: {held:?}");
-    }
 }

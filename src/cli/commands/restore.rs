@@ -60,8 +60,7 @@ JSON:
    \"bytes\", \"left_config\": files of the server's configuration that were
      left out, \"aside\": where what stood there is kept (in a dry run: what
      would be replaced) or null,
-   \"unset\": [text about owners, modes and times that could not
-     be set],
+   \"unset\": [text about owners that could not be set],
    \"made_good\": [text about damage repaired from other copies],
    \"suspects\": [{\"path\", \"why\"}], \"doubt\": why it is not known which files
    are the dataset or null, \"notes\": [text about what a server would make of

@@ -76,7 +76,8 @@ fn what_is_stored(datasets: &BTreeMap<String, DatasetStats>) -> String {
             }))
         )
     );
-    for (name, form) in datasets.iter().flat_map(|(name, stats)| stats.forms.iter().map(move |form| (name, form))) {
+    let forms = datasets.iter().flat_map(|(name, stats)| stats.forms.iter().map(move |form| (name, form)));
+    for (name, form) in forms.filter(|(_, form)| form.form.why.is_some()) {
         let why = form.form.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let path = String::from_utf8_lossy(&form.path);
         text.push_str(&plain(&format!("{name}: {path} is stored {}{why}", form.form.state.word())));

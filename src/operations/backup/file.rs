@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::opaque::read_file;
+use super::{dump, opaque};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::held::FileStamp;
 use crate::operations::timeline::proof::{GoesOn, Joint};
@@ -107,7 +107,12 @@ pub(super) fn store_file(
         let file = File { size, hash, recipe, suspect, form, ..file };
         return Ok(StoredFile { file, facts, unread: true, continues, seen });
     }
-    let (file, facts, continues) = read_file(repository, intake, captured, earlier, file, observer)?;
+    let (file, facts, continues) = match captured.role {
+        Role::Dump | Role::Base | Role::SingleAof => dump::store(repository, intake, captured, earlier, file, observer),
+        Role::Other | Role::Manifest | Role::Incr | Role::History | Role::Config => {
+            opaque::store(repository, intake, captured, earlier, file, observer)
+        }
+    }?;
     // The same stamp before and after, and all of the file: then these are its bytes.
     let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
     let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });

@@ -3,10 +3,8 @@
 use std::io;
 
 use super::file::{Earlier, Facts};
-use crate::format::form::{Form, FormState};
-use crate::format::limits::FAULT_MAX;
 use crate::format::recipe::Part;
-use crate::format::snapshot::{File, Role};
+use crate::format::snapshot::File;
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError};
 use crate::redis::{CapturedFile, RedisError};
@@ -14,7 +12,7 @@ use crate::repository::{Intake, Repository, StreamWriter};
 
 /// Reads a captured file into the repository, beside its earlier version. Answers with the file as it goes into the snapshot, and
 /// what its content showed.
-pub(super) fn read_file(
+pub(super) fn store(
     repository: &Repository,
     intake: &mut Intake<'_>,
     captured: &CapturedFile,
@@ -43,21 +41,6 @@ pub(super) fn read_file(
     let (hash, continues) = hasher.finish();
     file.hash = Some(hash);
     file.recipe = Some(vec![Part::opaque(content)]);
-    file.form = form(file.role, &reading.facts);
     file.suspect = reading.suspect;
     Ok((file, reading.facts, continues))
-}
-
-/// How a file that a server loads as RDB is stored, and why so.
-fn form(role: Role, facts: &Facts) -> Option<Form> {
-    if !matches!(role, Role::Dump | Role::Base | Role::SingleAof) {
-        return None;
-    }
-    let mut why = match (facts.get("not-understood"), facts.contains_key("rdb.version")) {
-        (Some(what), _) => what.clone(),
-        (None, true) => concat!("redkeep ", env!("CARGO_PKG_VERSION"), " stores dumps as they are").into(),
-        (None, false) => "it does not begin as an RDB file does".into(),
-    };
-    why.truncate(why.floor_char_boundary(FAULT_MAX));
-    Some(Form { state: FormState::Opaque, why: Some(why) })
 }

@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use super::owners::Owners;
 use super::reading;
 use crate::format::snapshot::{FileKind, Role};
+use crate::rdb::Stretch;
 use crate::redis::error::RedisError;
 
 /// One path of a captured directory.
@@ -115,6 +116,16 @@ impl CapturedFile {
     /// What is wrong with the bytes is in the [`Reading`]; errors are those of the file and, as [`RedisError::Sink`],
     /// those of the sink.
     pub fn read(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<Reading, RedisError> {
-        reading::read(self, sink)
+        reading::read(self, sink, &mut |_| {})
+    }
+
+    /// The same, and hands on each record and opcode of a dump as soon as its end is known, which is after its bytes were
+    /// handed on.
+    pub fn read_stretches(
+        &self,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+        each: &mut dyn FnMut(Stretch),
+    ) -> Result<Reading, RedisError> {
+        reading::read(self, sink, each)
     }
 }

@@ -11,20 +11,23 @@ use super::names::FIRST;
 use super::opened::{PIECE, Span, Stamp, first_bytes};
 use crate::aof::{Commands, MANIFEST_MAX, Manifest, Scanner};
 use crate::format::snapshot::Role;
-use crate::rdb::{self, Checksum, Structure};
+use crate::rdb::{self, Checksum, Stretch, Structure};
 use crate::redis::error::RedisError;
 
 /// Takes the bytes that were read.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
+/// Takes the records and opcodes of a dump as they are found in the bytes that were taken.
+pub(super) type Each<'a> = dyn FnMut(Stretch) + 'a;
+
 /// Reads a file as its role asks.
-pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>) -> Result<Reading, RedisError> {
+pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>, each: &mut Each<'_>) -> Result<Reading, RedisError> {
     let fails = |error| RedisError::io("read", &path_of(file), error);
     let before = stamp(file).map_err(fails)?;
     let is_rdb = begins_like_rdb(file).map_err(fails)?;
     let mut tee = Tee { input: input(file, before.as_ref()), sink, length: 0, failure: None };
     let born = file.born().map(|millis| millis / 1000);
-    let checked = check(file.role, is_rdb, born, &mut tee);
+    let checked = check(file.role, is_rdb, born, &mut tee, each);
     let (length, failure) = (tee.length, tee.failure);
     let mut reading = match (checked, failure) {
         (_, Some(Failure::Sink(error))) => return Err(RedisError::Sink(error)),
@@ -79,7 +82,7 @@ pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
     let is_rdb = rdb::looks_like_rdb(&first);
     let mut sink = |_: &[u8]| Ok(());
     let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink: &mut sink, length: 0, failure: None };
-    let checked = check(role, is_rdb, None, &mut tee);
+    let checked = check(role, is_rdb, None, &mut tee, &mut |_| {});
     match (checked, tee.failure) {
         (_, Some(Failure::Input(error) | Failure::Sink(error))) | (Err(error), None) => Err(error),
         (Ok(reading), None) => Ok(Reading { length: tee.length, ..reading }),
@@ -87,10 +90,10 @@ pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
 }
 
 /// Pulls the whole input through the reader for its role. `born`: the second in which the file came to be.
-fn check(role: Role, is_rdb: bool, born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
+fn check(role: Role, is_rdb: bool, born: Option<u64>, tee: &mut Tee<'_>, each: &mut Each<'_>) -> io::Result<Reading> {
     match role {
-        Role::Dump => rdb::read_structure(tee).map(|structure| of_rdb(&structure)),
-        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, born, tee),
+        Role::Dump => rdb::read_stretches(tee, each).map(|structure| of_rdb(&structure)),
+        Role::Base | Role::History | Role::SingleAof if is_rdb => check_preamble(role, born, tee, each),
         Role::Base | Role::History | Role::SingleAof | Role::Incr => check_commands(born, tee),
         Role::Manifest => check_manifest(tee),
         Role::Other | Role::Config => pull(tee, &mut |_| {}).map(|()| Reading::default()),
@@ -104,9 +107,9 @@ fn check_commands(born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
 }
 
 /// An RDB file, and maybe commands after it.
-fn check_preamble(role: Role, born: Option<u64>, tee: &mut Tee<'_>) -> io::Result<Reading> {
+fn check_preamble(role: Role, born: Option<u64>, tee: &mut Tee<'_>, each: &mut Each<'_>) -> io::Result<Reading> {
     let mut scanner = Scanner::looking_after(born);
-    let structure = rdb::read_preamble(tee, &mut |piece| scanner.push(piece))?;
+    let structure = rdb::read_preamble_stretches(tee, each, &mut |piece| scanner.push(piece))?;
     let mut reading = of_structure(&structure);
     if let Some(end) = structure.end {
         let commands = of_commands(&scanner.finish().after(end));

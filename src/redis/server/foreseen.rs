@@ -2,14 +2,11 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use ::redis::ConnectionAddr;
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, Error};
 
 use super::address::Address;
 use super::config_file::ConfigFile;
@@ -24,7 +21,7 @@ const LONGEST: u64 = 1 << 20;
 const NO_START: &str = "or leave the server stopped, with --no-start";
 
 /// LOCAL-34: refuses a connection that will not come about once the server runs: one without TLS to its TLS port, one that
-/// does not trust the certificate it will show, one without a certificate that it takes where it asks for one. `directory` is where it
+/// does not trust the certificate it will show, one without a certificate where it asks for one. `directory` is where it
 /// works, and `reader` as whom. What cannot be read is not known, and no reason to refuse.
 pub(in crate::redis) fn refuse_foreseen(
     address: &Address,
@@ -69,11 +66,6 @@ pub(in crate::redis) fn refuse_foreseen(
         let whose = if hints.is_empty() { format!("its CA{ca_file}") } else { "that CA".into() };
         hints.push(format!("name a certificate that {whose} has signed with --tls-cert, and its key with --tls-key"));
     }
-    let shows = address.tls().client.as_ref().filter(|_| of("tls-auth-clients") != Some("no"));
-    if shows.is_some_and(|(own, _)| of("tls-ca-cert-dir").is_none() && is_strange(own, &ca)) {
-        whats.push("it will not take the certificate of --tls-cert, which its CA has not signed".into());
-        hints.push(format!("name one that its CA{ca_file} has signed with --tls-cert, and its key with --tls-key"));
-    }
     match whats.is_empty() {
         true => Ok(()),
         false => refuse(whats.join(", and "), hints.join(", and ")),
@@ -87,23 +79,6 @@ fn accepted(trust: &Trust, host: &str, shown: &[CertificateDer<'_>], ca: &[Certi
     let Ok(name) = ServerName::try_from(host) else { return Ok(()) };
     let between = [rest, ca].concat();
     trust.verify_server_cert(own, &between, &name, &[], UnixTime::now()).map(drop)
-}
-
-/// Whether a client's certificates go back to none of these for certain.
-fn is_strange(shown: &[u8], ca: &[CertificateDer<'_>]) -> bool {
-    let Ok(shown) = certificates(shown) else { return false };
-    let Some((own, between)) = shown.split_first().filter(|(own, _)| !ca.is_empty() && !ca.contains(own)) else {
-        return false;
-    };
-    let mut roots = RootCertStore::empty();
-    // What cannot be taken as a root here may be one there.
-    if ca.iter().any(|certificate| roots.add(certificate.clone().into_owned()).is_err()) {
-        return false;
-    }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let verified = verifier.map(|verifier| verifier.verify_client_cert(own, between, UnixTime::now()));
-    matches!(verified, Ok(Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))))
 }
 
 /// The certificates of a file; none where it cannot be read.

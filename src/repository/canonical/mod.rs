@@ -1,0 +1,35 @@
+//! Dumps in canonical form, in and out of the repository: [`store_dump`] makes of a dump the streams of a canonical part,
+//! `rebuild` makes of these the dump again. The form itself is in [`crate::rdb::canonical`]. Rules:
+//! format-spec/09-recipes.md and 19-canonical-rdb.md.
+
+mod column;
+mod parameters;
+mod reader;
+mod waiting;
+mod workers;
+mod writer;
+
+use std::path::Path;
+
+use super::Repository;
+use crate::rdb::canonical::Hasher;
+use crate::spill::Scratch;
+
+pub(super) use reader::rebuild;
+pub use writer::{DumpStored, NotStored, TakeBytes, store_dump};
+
+/// Where scratch files are made where the host keeps nothing of the repository.
+const NO_CACHE: &str = "/tmp";
+
+impl Repository {
+    /// Where what does not fit in memory waits: in the directory of the caches.
+    fn scratch(&self) -> Scratch {
+        let directory = self.places.cache.as_deref().filter(|cache| cache.is_dir());
+        Scratch::new(directory.unwrap_or(Path::new(NO_CACHE)), self.ambient.random())
+    }
+
+    /// Names of keys and elements, hashed.
+    fn name_hasher(&self) -> Hasher {
+        Hasher::new(self.keyring().bag().key_hash)
+    }
+}

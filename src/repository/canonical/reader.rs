@@ -1,0 +1,385 @@
+//! A dump on its way out: buckets in the order of their keys become records in the order of the file.
+
+use rayon::prelude::*;
+
+use super::column::{Chunks, Column, damaged};
+use super::parameters::Parameters;
+use super::waiting::ToWrite;
+use crate::format::list::ListEntry;
+use crate::format::recipe::{ColumnRole, Part};
+use crate::format::{Malformed, Reader};
+use crate::rdb::Family;
+use crate::rdb::canonical::{Decoder, Hasher, Kept, NotCanonical, Order, OrderTokens, Sides, take_event};
+use crate::repository::chunk_reader::ChunkReader;
+use crate::repository::error::RepositoryError;
+use crate::spill::{Scratch, Sorter};
+
+/// Bytes of buckets that are decoded together.
+const WINDOW: usize = 8 << 20;
+/// Memory for records that wait for their turn in the file.
+const SORTED: usize = 160 << 20;
+/// Bytes that are handed on together.
+const PIECE: usize = 256 << 10;
+/// The longest canonical value or event.
+const LARGE_LONGEST: u64 = 65 << 20;
+
+type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
+
+/// Rebuilds the bytes of a canonical part, in order.
+///
+/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps; the longest value that was too long for a
+/// bucket, twice. Scratch: what the dump has above 160 MiB.
+pub(in crate::repository) fn rebuild(
+    reader: &ChunkReader<'_>,
+    part: &Part,
+    sink: &mut Sink<'_>,
+) -> Result<(), RepositoryError> {
+    let malformed = |malformed| RepositoryError::damaged("a recipe", malformed);
+    let parameters = Parameters::of(part).map_err(malformed)?;
+    let scratch = reader.repository().scratch();
+    let hasher = reader.repository().name_hasher();
+    let family = parameters.family().map_err(malformed)?;
+    let rebuilding = Rebuilding { reader, part, parameters, family, hasher };
+    rebuilding.write(rebuilding.sort(&scratch)?, sink)
+}
+
+impl Parameters {
+    fn family(&self) -> Result<Family, Malformed> {
+        match self.magic.first() {
+            Some(b'V') => Ok(Family::Valkey),
+            Some(b'R') => Ok(Family::Redis),
+            _ => Err(Malformed::new("parameters", "a dump that begins as no dump does")),
+        }
+    }
+}
+
+struct Rebuilding<'r> {
+    reader: &'r ChunkReader<'r>,
+    part: &'r Part,
+    parameters: Parameters,
+    family: Family,
+    hasher: Hasher,
+}
+
+/// A record in a bucket: where in it, what its place hashes to, and what is kept of it apart.
+struct Found {
+    begin: usize,
+    end: usize,
+    hash: u32,
+    sides: Sides,
+    place: u32,
+}
+
+/// A bucket, and what was found in it.
+struct Bucket {
+    bytes: Vec<u8>,
+    records: Vec<Found>,
+}
+
+impl<'r> Rebuilding<'r> {
+    fn column(&self, role: ColumnRole) -> Result<Column<'r>, RepositoryError> {
+        Column::new(self.reader, self.part.streams.get(&(role as u64)))
+    }
+
+    /// All records, to be had in the order of the file.
+    fn sort<'s>(&self, scratch: &'s Scratch) -> Result<Sorter<'s>, RepositoryError> {
+        let mut aside = Aside::new(self)?;
+        let mut sorter = Sorter::new(scratch, SORTED);
+        let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else { return Ok(sorter) };
+        let mut buckets = Chunks::new(self.reader, stream)?;
+        loop {
+            let window = buckets.next(WINDOW)?;
+            if window.is_empty() {
+                break;
+            }
+            let found = window.into_par_iter().map(|(entry, bytes)| find_records(&entry, bytes, self.hasher));
+            let mut found = found.collect::<Result<Vec<Bucket>, RepositoryError>>()?;
+            found.iter_mut().try_for_each(|bucket| aside.complete(bucket))?;
+            let decoded = found.par_iter().map(|bucket| self.decode(bucket));
+            for records in decoded.collect::<Result<Vec<_>, RepositoryError>>()? {
+                for (place, waiting) in records.iter() {
+                    sorter.push(&place.to_be_bytes(), waiting).map_err(RepositoryError::Scratch)?;
+                }
+            }
+        }
+        aside.finish()?;
+        Ok(sorter)
+    }
+
+    /// The records of a bucket as they wait for their turn.
+    fn decode(&self, bucket: &Bucket) -> Result<Records, RepositoryError> {
+        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher);
+        let (mut records, mut head, mut waiting) = (Records::default(), Vec::new(), Vec::new());
+        for found in &bucket.records {
+            let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
+            head.clear();
+            decoder.head(kept, &found.sides, &mut head).map_err(not_canonical)?;
+            match kept.large() {
+                Some(length) => {
+                    let (tag, order) = (kept.value_tag(), &found.sides.order[..]);
+                    ToWrite::Large { tag, length, order, head: &head }.encode(&mut waiting);
+                }
+                None => {
+                    let value = decoder.value(kept.value_tag(), kept.value(), &found.sides.order, &mut head);
+                    value.map_err(not_canonical)?;
+                    ToWrite::Whole(&head).encode(&mut waiting);
+                }
+            }
+            records.push(found.place, &waiting);
+        }
+        Ok(records)
+    }
+
+    /// Hands on the file: what it begins with, events and records, what it ends with.
+    fn write(&self, sorter: Sorter<'_>, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
+        let mut out = Out { sink, buffer: Vec::new(), written: 0 };
+        let mut large = self.column(ColumnRole::LargeValues)?;
+        let mut events = Events::new(self.column(ColumnRole::Events)?)?;
+        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher);
+        out.put(&self.parameters.magic)?;
+        let mut sorted = sorter.finish().map_err(RepositoryError::Scratch)?;
+        let mut count = 0u64;
+        while let Some(record) = sorted.next_record().map_err(RepositoryError::Scratch)? {
+            events.put_before(count, &mut out)?;
+            let is_next = record.key == u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+            if !is_next {
+                return Err(damaged("two records have one place"));
+            }
+            match ToWrite::decode(record.payload).map_err(|malformed| damaged(malformed.to_string()))? {
+                ToWrite::Whole(bytes) => out.put(bytes)?,
+                ToWrite::Large { tag, length, order, head } => {
+                    out.put(head)?;
+                    if Kept::is_as_it_stood(tag) {
+                        out.copy(&mut large, length)?;
+                        count += 1;
+                        continue;
+                    }
+                    let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
+                    let value = large.take(length.ok_or_else(|| damaged("a value longer than any"))?)?;
+                    let mut stored = Vec::new();
+                    decoder.value(tag, value, order, &mut stored).map_err(not_canonical)?;
+                    out.put(&stored)?;
+                }
+            }
+            count += 1;
+        }
+        events.put_before(count, &mut out)?;
+        events.finish()?;
+        large.finish()?;
+        out.put(&self.parameters.tail)?;
+        match out.finish()? == self.part.length && count == self.parameters.records {
+            true => Ok(()),
+            false => Err(damaged("it does not come to the length it should have")),
+        }
+    }
+}
+
+fn not_canonical(error: NotCanonical) -> RepositoryError {
+    damaged(error.to_string())
+}
+
+/// Takes a bucket apart into records.
+fn find_records(entry: &ListEntry, bytes: Vec<u8>, hasher: Hasher) -> Result<Bucket, RepositoryError> {
+    let database = entry.label.as_deref().and_then(|label| label.first_chunk());
+    let database = u32::from_be_bytes(*database.ok_or_else(|| damaged("a bucket whose label is too short"))?);
+    let mut records = Vec::new();
+    let mut reader = Reader::new("bucket", &bytes);
+    let in_bucket = |malformed: Malformed| damaged(malformed.to_string());
+    while reader.remaining() > 0 {
+        let length = reader.varint_max("a record", reader.remaining() as u64).map_err(in_bucket)? as usize;
+        let begin = bytes.len() - reader.remaining();
+        let kept = Kept::of(reader.take(length).map_err(in_bucket)?).map_err(not_canonical)?;
+        let hash = hasher.hash(&kept.place(database));
+        records.push(Found { begin, end: begin + length, hash, sides: Sides::default(), place: 0 });
+    }
+    Ok(Bucket { bytes, records })
+}
+
+/// What is kept of records apart, in the order of the buckets.
+struct Aside<'r> {
+    order: Order,
+    picks: Column<'r>,
+    elements: Column<'r>,
+    idle: Column<'r>,
+    frequencies: Column<'r>,
+    records: u64,
+}
+
+/// The most bytes of a varint.
+const VARINT: usize = 10;
+
+impl<'r> Aside<'r> {
+    fn new(of: &Rebuilding<'r>) -> Result<Aside<'r>, RepositoryError> {
+        let mut picks = of.column(ColumnRole::Order)?;
+        let mut tokens = OrderTokens::new(of.parameters.records).map_err(not_canonical)?;
+        loop {
+            let bytes = picks.look(1)?;
+            let taken = tokens.push(bytes);
+            if taken == 0 {
+                break;
+            }
+            picks.pass(taken);
+        }
+        Ok(Aside {
+            order: tokens.finish().map_err(not_canonical)?,
+            picks,
+            elements: of.column(ColumnRole::ElementOrder)?,
+            idle: of.column(ColumnRole::Idle)?,
+            frequencies: of.column(ColumnRole::Frequencies)?,
+            records: of.parameters.records,
+        })
+    }
+
+    /// Adds to each record of a bucket what is kept of it apart.
+    fn complete(&mut self, bucket: &mut Bucket) -> Result<(), RepositoryError> {
+        for found in &mut bucket.records {
+            self.records = self.records.checked_sub(1).ok_or_else(|| damaged("more records than it says"))?;
+            let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
+            let (idle, frequencies) = kept.sides();
+            let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+            found.sides.idle = self.idle.take(4 * idle)?.chunks(4).map(number).collect();
+            found.sides.frequencies = self.frequencies.take(frequencies)?.to_vec();
+            if kept.has_order() {
+                let mut reader = Reader::new("order", self.elements.look(VARINT)?);
+                let whole = reader.remaining();
+                let length = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
+                let head = whole - reader.remaining();
+                let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
+                let length = length.ok_or_else(|| damaged("an order longer than any"))?;
+                found.sides.order = self.elements.take(head + length)?.to_vec();
+            }
+            let before = self.picks.look(VARINT)?;
+            let mut rest = before;
+            found.place = self.order.place(found.hash, &mut rest).map_err(not_canonical)?;
+            let used = before.len() - rest.len();
+            self.picks.pass(used);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), RepositoryError> {
+        let columns = [self.picks, self.elements, self.idle, self.frequencies];
+        columns.into_iter().try_for_each(Column::finish)?;
+        match self.records {
+            0 => Ok(()),
+            left => Err(damaged(format!("{left} records less than it says"))),
+        }
+    }
+}
+
+/// Records one after the other, each with its place.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    ends: Vec<(u32, usize)>,
+}
+
+impl Records {
+    fn push(&mut self, place: u32, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push((place, self.bytes.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |(place, end)| {
+            let from = std::mem::replace(&mut begin, *end);
+            (*place, self.bytes.get(from..*end).unwrap_or_default())
+        })
+    }
+}
+
+/// Events, each due before a record.
+struct Events<'r> {
+    column: Column<'r>,
+    /// Before which record the next one is due; none are left.
+    due: Option<u64>,
+}
+
+impl<'r> Events<'r> {
+    fn new(column: Column<'r>) -> Result<Events<'r>, RepositoryError> {
+        let mut events = Events { column, due: Some(0) };
+        events.see(0)?;
+        Ok(events)
+    }
+
+    /// Looks at the next one, which comes so many records after `count`.
+    fn see(&mut self, count: u64) -> Result<(), RepositoryError> {
+        let mut reader = Reader::new("event", self.column.look(VARINT)?);
+        self.due = match reader.remaining() {
+            0 => None,
+            _ => {
+                let gap = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
+                Some(count.checked_add(gap).ok_or_else(|| damaged("an event behind all records"))?)
+            }
+        };
+        Ok(())
+    }
+
+    /// Those that are due before the record of this number.
+    fn put_before(&mut self, count: u64, out: &mut Out<'_, '_>) -> Result<(), RepositoryError> {
+        while self.due == Some(count) {
+            let mut head = Reader::new("event", self.column.look(2 * VARINT)?);
+            let whole = head.remaining();
+            let malformed = |malformed: Malformed| damaged(malformed.to_string());
+            head.varint().map_err(malformed)?;
+            let length = head.varint().map_err(malformed)?;
+            let head = whole - head.remaining();
+            let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
+            let event = self.column.take(head + length.ok_or_else(|| damaged("an event longer than any"))?)?;
+            let mut rest = event;
+            let (_, bytes) = take_event(&mut rest).map_err(not_canonical)?.unwrap_or_default();
+            out.put(bytes)?;
+            self.see(count)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), RepositoryError> {
+        match self.due {
+            None => self.column.finish(),
+            Some(_) => Err(damaged("an event behind all records")),
+        }
+    }
+}
+
+/// Gathers what is handed on.
+struct Out<'a, 'b> {
+    sink: &'a mut Sink<'b>,
+    buffer: Vec<u8>,
+    written: u64,
+}
+
+impl Out<'_, '_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.buffer.extend_from_slice(bytes);
+        match self.buffer.len() >= PIECE {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// So many bytes of a column, as they are.
+    fn copy(&mut self, from: &mut Column<'_>, mut length: u64) -> Result<(), RepositoryError> {
+        while length > 0 {
+            let some = length.min(PIECE as u64);
+            self.put(from.take(some as usize)?)?;
+            length -= some;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), RepositoryError> {
+        self.written += self.buffer.len() as u64;
+        (self.sink)(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64, RepositoryError> {
+        if !self.buffer.is_empty() {
+            self.flush()?;
+        }
+        Ok(self.written)
+    }
+}

@@ -1,0 +1,46 @@
+//! Dumps of all servers there are samples of, stored in canonical form one after the other and given back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::place::Place;
+
+/// Files that begin as dumps, dumps of versions nobody knows, and one in a container.
+fn samples() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis/samples");
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(Result::unwrap);
+    let paths = entries.map(walkdir::DirEntry::into_path);
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "rdb")).collect()
+}
+
+/// Backs up a dump, and gives back the state it is stored in. That keys are missing of which the one before had some may be
+/// told: it is another server's.
+fn state(place: &Place, dump: &[u8]) -> String {
+    fs::write(place.data().join("dump.rdb"), dump).unwrap();
+    let ran = place.run(&["backup", "data", "--dataset", "d", "--json"]);
+    assert!(matches!(ran.code, 0 | 3), "{}", ran.stderr);
+    assert!(!ran.json()["warnings"].to_string().contains("suspect"), "{}", ran.stderr);
+    ran.json()["forms"][0]["form"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn dumps_of_all_servers_are_stored_in_canonical_form_and_come_back() {
+    let (place, samples) = (Place::with_tiny_repository(), samples());
+    assert!(samples.len() >= 40, "{}", samples.len());
+    for path in &samples {
+        let dump = fs::read(path).unwrap();
+        let expected = match path.file_name().and_then(|name| name.to_str()) {
+            Some("redis19-unknown-type.rdb") => "prefix",
+            Some("valkey92-stream-lz4.rdb") => "opaque",
+            _ => "canonical",
+        };
+        assert_eq!(state(&place, &dump), expected, "{}", path.display());
+        let ran = place.run(&["dump", "latest", "dump.rdb"]);
+        assert!(ran.code == 0 && ran.stdout == dump, "{}: {} {}", path.display(), ran.code, ran.stderr);
+    }
+    for (back, path) in samples.iter().rev().enumerate().step_by(7) {
+        place.done(&["restore", &format!("latest~{back}"), "--target", "back", "--replace-anything"]);
+        assert!(fs::read(place.path("back/dump.rdb")).unwrap() == fs::read(path).unwrap(), "{}", path.display());
+    }
+    place.done(&["check", "--read-data"]);
+}
