@@ -184,6 +184,18 @@ fn a_hook_is_kept_from_every_variable_that_holds_a_secret() {
     assert_eq!(missing, Vec::<&&str>::new());
 }
 
+/// Distributions have older compilers: whoever begins reads which one it takes, and of what else, before it fails.
+#[test]
+fn the_readme_says_what_it_takes_to_build() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let before_build = readme.split("tests/quickstart.sh").next().unwrap();
+    for words in [&format!("Rust {version} or newer"), "rustup", "C compiler", "crates"] {
+        assert!(before_build.contains(words), "README.md does not say: {words}");
+    }
+}
+
 #[test]
 fn no_test_is_switched_off() {
     let marks = [concat!("#[", "ignore"), concat!("to", "do!(")];
