@@ -26,7 +26,25 @@ impl Wish<'_> {
     fn is_second(&self) -> bool {
         self.at.0.is_multiple_of(1000)
     }
+
+    /// By the server's clock. A second is the one that it shares the most with: two looks at one clock already differ by a
+    /// millisecond.
+    fn of_server(&self, clock: i64) -> UnixMillis {
+        let at = of_server(self.at, clock);
+        if self.is_second() { UnixMillis(at.0.saturating_add(500) / 1000 * 1000) } else { at }
+    }
+
+    /// How much later its end is than that of the server's second, in milliseconds.
+    fn beyond(&self, clock: i64) -> i64 {
+        match self.is_second() {
+            true => of_server(self.at, clock).0 as i64 - self.of_server(clock).0 as i64,
+            false => 0,
+        }
+    }
 }
+
+/// What two looks at the same clock may differ by, in milliseconds.
+const LOOKS: i64 = 10;
 
 /// A moment that can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +91,23 @@ pub fn pick(repository: &Repository, wish: &Wish<'_>) -> Result<Picked, Operatio
         return Ok(before_damage(chosen, &span, wish));
     }
     let reach = span.reach.map_err(nothing)?;
-    let at = if is_nearest { reach.end } else { of_server(wish.at, span.clock) };
+    let at = if is_nearest { reach.end } else { wish.of_server(span.clock) };
     let second = at.0 / 1000;
+    let beyond = if is_nearest { 0 } else { wish.beyond(span.clock) };
     let precision = reach.precision_at(second);
     let mut is_exact = false;
     let (effective, goal) = match precision {
         Precision::Second => {
-            is_exact = !is_nearest && reach.holds_all_of(second);
-            (end_of(second).min(reach.end), Some(Goal::Second { second, base: reach.begin.0 / 1000 }))
+            let is_same = beyond.abs() <= LOOKS;
+            is_exact = !is_nearest && is_same && reach.holds_all_of(second);
+            let end = end_of(second).min(reach.end);
+            // What was asked for, where nothing but the looks at the clocks is between them.
+            let end = if is_same { UnixMillis(end.0.saturating_add_signed(beyond.min(0))) } else { end };
+            (end, Some(Goal::Second { second, base: reach.begin.0 / 1000 }))
         }
         Precision::Marks => {
             let is_second = !is_nearest && wish.is_second();
-            let until = if is_second { UnixMillis(at.0.saturating_add(999)) } else { at };
+            let until = if is_second { UnixMillis(at.0.saturating_add_signed(beyond + 999)) } else { at };
             let marks = repository.marks(&span.name)?;
             let mark = mark_at(&marks, until).ok_or_else(|| OperationError::Unreachable {
                 at: wish.at,
@@ -157,7 +180,7 @@ fn in_snapshot(repository: &Repository, selector: &Selector, wish: &Wish<'_>) ->
         let is_wanted = span.is_damaged && wish.nearest;
         return Ok((span, is_wanted));
     };
-    let at = of_server(wish.at, span.clock);
+    let at = wish.of_server(span.clock);
     let is_past = at > reach.end;
     match reach.holds(at, wish.is_second()) {
         true => Ok((span, false)),
@@ -223,6 +246,28 @@ pub(super) fn one_dataset(repository: &Repository, named: Option<&str>) -> Resul
         (None, [one]) => Ok(one.clone()),
         (None, names) => {
             Err(OperationError::Ambiguous { what: format!("there are several datasets: {}", names.join(", ")) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_the_one_of_the_server_that_it_shares_the_most_with() {
+        let wish = |at| Wish { at: UnixMillis(at), snapshot: None, dataset: None, nearest: false };
+        for (at, clock, expected, beyond) in [
+            (50_000, 0, 50_000, 0),
+            (50_000, -1, 50_000, -1),
+            (50_000, 1, 50_000, 1),
+            (50_000, 2_400, 52_000, 400),
+            (50_000, -3_400, 47_000, -400),
+            (50_001, -1, 50_000, 0),
+            (50_700, 400, 51_100, 0),
+        ] {
+            let wish = wish(at);
+            assert_eq!((wish.of_server(clock), wish.beyond(clock)), (UnixMillis(expected), beyond), "{at} {clock}");
         }
     }
 }

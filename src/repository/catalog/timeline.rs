@@ -95,15 +95,19 @@ impl Catalog {
     /// holds it the most exactly, then one that holds all of that second, then the earliest. A dump that tells no more
     /// than its second holds that second.
     pub fn span_at(&self, dataset: &str, at: UnixMillis) -> Result<Option<Span>, RepositoryError> {
-        let exactness = format!("CASE WHEN annotated > {SECOND} THEN 1 ELSE precision END");
-        let is_partly = format!("end < {SECOND} * 1000 + 999");
-        let is_of_second = format!("precision = 2 AND end = {SECOND} * 1000");
-        // What is asked for without milliseconds is some of that second.
-        let has_begun = match at.0.is_multiple_of(1000) {
-            true => format!("begin / 1000 <= {SECOND}"),
-            false => format!("begin <= {TIME}"),
+        // What is asked for without milliseconds is a second: of the server's the one that it shares the most with.
+        let is_second = at.0.is_multiple_of(1000);
+        let second = if is_second { "((?2 + clock + 500) / 1000)" } else { SECOND };
+        let time = if is_second { format!("({second} * 1000)") } else { TIME.into() };
+        let exactness = format!("CASE WHEN annotated > {second} THEN 1 ELSE precision END");
+        let is_partly = format!("end < {second} * 1000 + 999");
+        let is_of_second = format!("precision = 2 AND end = {second} * 1000");
+        // It is held where some of it is.
+        let has_begun = match is_second {
+            true => format!("begin / 1000 <= {second}"),
+            false => format!("begin <= {time}"),
         };
-        let holds = format!("{has_begun} AND (end >= {TIME} OR {is_of_second})");
+        let holds = format!("{has_begun} AND (end >= {time} OR {is_of_second})");
         self.one_span(dataset, at, &holds, &format!("{exactness}, {is_partly}, place, sequence, snapshot"))
     }
 
