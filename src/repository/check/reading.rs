@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use rayon::ThreadPoolBuilder;
+
 use super::CheckDepth;
 use crate::format::index::IndexedPack;
 use crate::format::limits::PACK_MAX;
@@ -131,7 +133,9 @@ impl Repository {
         let bases = |method, chunk: &ChunkRow, bases: &[_], delta: &[u8]| {
             reader.undelta(method, bases, delta, chunk.length).map(Some)
         };
-        let found = check_pack(&keyring, pack, &object, &bases).map_err(damaged)?;
+        // Threads of its own: they wait for the store where a base is elsewhere, and nobody else's work waits for them.
+        let pool = ThreadPoolBuilder::new().build().map_err(|error| RepositoryError::Limit(error.to_string()))?;
+        let found = pool.install(|| check_pack(&keyring, pack, &object, &bases)).map_err(damaged)?;
         // What the index claims of a pack has to be what the pack says itself.
         match lock(&self.catalog).agrees_with(&found)? {
             true => Ok(found),
