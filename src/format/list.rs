@@ -84,6 +84,8 @@ pub struct ListPiece {
     pub bytes: Vec<u8>,
     /// The label of its first entry.
     pub label: Option<Vec<u8>>,
+    /// Bytes of the chunks that its entries name.
+    pub length: u64,
     entries: usize,
 }
 
@@ -93,6 +95,7 @@ impl ListPiece {
             self.label.clone_from(&entry.label);
         }
         self.entries += 1;
+        self.length += u64::from(entry.length);
         entry.encode(&mut self.bytes);
     }
 }

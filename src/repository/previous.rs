@@ -1,24 +1,30 @@
 //! The previous version of a file, walked beside the new one: which chunks were at the place of a changed chunk.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
-use super::lists::Lists;
+use super::lists::{ListChunk, Lists};
 use crate::format::ChunkId;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{Part, Stream};
 
 /// Chunks of the previous version that are kept in view on either side of the expected place.
 const VIEW: usize = 128;
+/// List chunks of it that are remembered: a list chunk is put up to 512 entries behind the place, the view reaches 256
+/// beyond it, and a list chunk has 32 entries at least.
+const LISTS: usize = 32;
 
 /// The chunks of a file's previous version. Unchanged chunks say where in it the new version is; between them, places
-/// follow from lengths. Memory: [`VIEW`] list entries twice, and a list chunk for each level.
+/// follow from lengths. Memory: [`VIEW`] list entries twice, [`LISTS`] more, and a list chunk for each level.
 pub(super) struct Previous {
     /// Streams of plain content that were not begun, and their places in the previous version.
     streams: VecDeque<(u64, Stream)>,
     lists: Option<Lists>,
     view: VecDeque<Old>,
+    /// Chunks of the lowest list that were read last, and the stretch that each names.
+    list_chunks: VecDeque<(ListEntry, Range<u64>)>,
     /// Bytes of the previous version up to the end of the view.
     read: u64,
     /// What is to be added to a place in the new version for its place in the previous one.
@@ -35,9 +41,23 @@ impl Old {
         self.begin + u64::from(self.entry.length)
     }
 
-    fn overlap(&self, begin: u64, end: u64) -> u64 {
-        self.end().min(end).saturating_sub(self.begin.max(begin))
+    fn place(&self) -> Range<u64> {
+        self.begin..self.end()
     }
+}
+
+/// Of what lies at some places, the one that fills most of a stretch, and a second one where it fills an eighth, in order.
+fn beside<'e>(those: impl Iterator<Item = (&'e ListEntry, Range<u64>)>, begin: u64, end: u64) -> Vec<ListEntry> {
+    let overlap = |place: &Range<u64>| place.end.min(end).saturating_sub(place.start.max(begin));
+    let reaching = those.map(|(entry, place)| (overlap(&place), place.start, entry));
+    let mut reaching: Vec<(u64, u64, &ListEntry)> = reaching.filter(|(overlap, ..)| *overlap > 0).collect();
+    reaching.sort_by_key(|(overlap, ..)| std::cmp::Reverse(*overlap));
+    reaching.truncate(2);
+    if reaching.last().is_some_and(|(overlap, ..)| reaching.len() == 2 && overlap * 8 < end - begin) {
+        reaching.pop();
+    }
+    reaching.sort_by_key(|(_, begin, _)| *begin);
+    reaching.into_iter().map(|(.., entry)| entry.clone()).collect()
 }
 
 impl Previous {
@@ -49,7 +69,8 @@ impl Previous {
             streams.extend(part.content().ok().map(|stream| (begin, stream.clone())));
             begin = begin.saturating_add(part.length);
         }
-        Previous { streams, lists: None, view: VecDeque::new(), read: 0, shift: 0 }
+        let (view, list_chunks) = (VecDeque::new(), VecDeque::new());
+        Previous { streams, lists: None, view, list_chunks, read: 0, shift: 0 }
     }
 
     /// Whether some of it was read already.
@@ -76,17 +97,15 @@ impl Previous {
         Ok(self.beside(begin_there, begin_there.saturating_add(length as u64)))
     }
 
-    /// Of the chunks that reach into a stretch the one that fills most of it, and a second one where it fills an eighth.
     fn beside(&self, begin: u64, end: u64) -> Vec<ListEntry> {
-        let reaching = self.view.iter().map(|old| (old.overlap(begin, end), old)).filter(|(overlap, _)| *overlap > 0);
-        let mut reaching: Vec<(u64, &Old)> = reaching.collect();
-        reaching.sort_by_key(|(overlap, _)| std::cmp::Reverse(*overlap));
-        reaching.truncate(2);
-        if reaching.last().is_some_and(|(overlap, _)| reaching.len() == 2 && overlap * 8 < end - begin) {
-            reaching.pop();
-        }
-        reaching.sort_by_key(|(_, old)| old.begin);
-        reaching.into_iter().map(|(_, old)| old.entry.clone()).collect()
+        beside(self.view.iter().map(|old| (&old.entry, old.place())), begin, end)
+    }
+
+    /// The one or two list chunks that named what was there between two places of the new version; none of a version that
+    /// was not walked so far, or too far.
+    pub fn lists_beside(&self, begin: u64, end: u64) -> Vec<ListEntry> {
+        let (begin, end) = (begin.saturating_add_signed(self.shift), end.saturating_add_signed(self.shift));
+        beside(self.list_chunks.iter().map(|(entry, place)| (entry, place.clone())), begin, end)
     }
 
     /// Brings the chunks around a place into view.
@@ -113,17 +132,34 @@ impl Previous {
 
     fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
         loop {
-            if let Some(mut lists) = self.lists.take()
-                && let Some(entry) =
-                    lists.next(&mut |list| reader.chunk(&list.entry.id, list.entry.length).map(Some))?
-            {
-                self.lists = Some(lists);
-                return Ok(Some(entry));
+            if let Some(mut lists) = self.lists.take() {
+                let (list_chunks, begin) = (&mut self.list_chunks, self.read);
+                let mut read = |list: ListChunk<'_>| {
+                    if list.is_lowest {
+                        remember(list_chunks, list.entry, begin);
+                    }
+                    reader.chunk(&list.entry.id, list.entry.length).map(Some)
+                };
+                if let Some(entry) = lists.next(&mut read)? {
+                    self.lists = Some(lists);
+                    return Ok(Some(entry));
+                }
             }
             let Some((begin, stream)) = self.streams.pop_front() else { return Ok(None) };
             self.read = begin;
             self.lists = Some(Lists::new(&stream)?);
         }
+    }
+}
+
+/// A chunk of the lowest list, which names what is from here on.
+fn remember(list_chunks: &mut VecDeque<(ListEntry, Range<u64>)>, entry: &ListEntry, begin: u64) {
+    if let Some((_, place)) = list_chunks.back_mut() {
+        place.end = begin;
+    }
+    list_chunks.push_back((entry.clone(), begin..u64::MAX));
+    if list_chunks.len() > LISTS {
+        list_chunks.pop_front();
     }
 }
 
@@ -156,6 +192,22 @@ mod tests {
         let previous = Previous::new(&[content(20), canonical, content(30), content(7)]);
         let places: Vec<_> = previous.streams.iter().map(|(begin, stream)| (*begin, stream.length)).collect();
         assert_eq!(places, [(0, 20), (520, 30), (550, 7)]);
+    }
+
+    #[test]
+    fn the_list_chunks_that_named_a_stretch_are_remembered_for_a_while() {
+        let mut previous = previous(&[]);
+        assert!(previous.lists_beside(0, 100).is_empty());
+        for number in 0..40 {
+            remember(&mut previous.list_chunks, &entry(number, 9), u64::from(number) * 100);
+        }
+        assert_eq!(ids(&previous.lists_beside(1_000, 1_100)), [10]);
+        assert_eq!(ids(&previous.lists_beside(1_060, 1_180)), [10, 11]);
+        previous.shift = 100;
+        assert_eq!(ids(&previous.lists_beside(1_000, 1_100)), [11]);
+        // The last one reaches as far as is known; the first ones are forgotten.
+        assert_eq!(ids(&previous.lists_beside(5_000, 5_100)), [39]);
+        assert!(previous.lists_beside(300, 400).is_empty());
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl StreamWriter {
                 intake.put_content(self.holds, id, chunk, &old)?;
             }
             self.cut += chunk.len() as u64;
-            self.lists.add(intake, &ListEntry { id, length: chunk.len() as u32, label: None })?;
+            let (entry, previous) = (ListEntry { id, length: chunk.len() as u32, label: None }, &self.previous);
+            self.lists.add_after(intake, &entry, &|begin, end| previous.lists_beside(begin, end))?;
             rest = after;
         }
         let done = buffer.len() - rest.len();
@@ -99,7 +100,8 @@ impl StreamWriter {
     /// Ends the stream.
     pub fn finish(mut self, intake: &mut Intake<'_>) -> Result<Stream, RepositoryError> {
         self.cut_content(intake, 0)?;
-        self.lists.finish(intake, self.length, None)
+        let previous = &self.previous;
+        self.lists.finish_after(intake, self.length, None, &|begin, end| previous.lists_beside(begin, end))
     }
 }
 

@@ -52,6 +52,30 @@ fn the_second_reader_reads_what_redkeep_wrote() {
     }
 }
 
+/// LIST-1, DELTA-8
+#[test]
+fn the_second_reader_reads_lists_that_are_deltas() {
+    let (hands, temp) = (Hands::new(8), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    fs::create_dir(&data).unwrap();
+    let repository = create_tiny(local(&root), &hands);
+    let mut content = noise(200_000, 1);
+    let mut versions = Vec::new();
+    for day in 0..3 {
+        fs::write(data.join("file"), &content).unwrap();
+        let summary = back_up(&repository, &data, "d").unwrap().snapshot.summary;
+        let lists = summary.by_kind().0.find(|(holds, _)| holds.word() == "lists").unwrap().1;
+        assert_eq!(lists.stored * 2 < lists.bytes, day > 0, "{lists:?}");
+        versions.push(content.clone());
+        content.chunks_mut(900).for_each(|piece| piece[0] = piece[0].wrapping_add(1));
+    }
+    for reader in [SecondReader::open, SecondReader::open_from_footers] {
+        let files = read_all(reader(&root, PASSWORD)).unwrap();
+        let found: Vec<&Vec<u8>> = files.values().collect();
+        assert!(found.iter().zip(&versions).all(|(found, expected)| *found == expected) && found.len() == 3);
+    }
+}
+
 /// SNAP-2, FORGET-1
 #[test]
 fn a_copy_stands_for_both_readers_where_the_snapshot_stood_and_a_forgotten_one_is_no_gap() {

@@ -1,10 +1,12 @@
 //! Changed chunks of opaque files as deltas: what they cost, that they come back, and when none is made.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redkeep::operations::list::{Selector, choose};
+use redkeep::operations::{Silent, prune};
 use redkeep::repository::{CheckDepth, Repository};
 
 use crate::support::repository::*;
@@ -90,6 +92,55 @@ fn sixty_daily_versions_all_come_back() {
     let elsewhere = open(store, &hands).unwrap();
     elsewhere.refresh().unwrap();
     for (back, version) in versions.iter().rev().enumerate() {
+        assert_restores(&elsewhere, &Selector::Latest(back), temp.path(), version);
+    }
+}
+
+/// DELTA-8: what a day costs beside the content, with one chunk in five changed, with most of them changed, and with none;
+/// and everything comes back, from lists that are deltas on deltas, when their roots are swept, and elsewhere.
+#[test]
+fn lists_of_which_some_entries_change_are_stored_as_deltas() {
+    const CHUNKS: usize = 3_000;
+    let (hands, temp) = (Hands::new(1), tempfile::tempdir().unwrap());
+    let mut content = noise(CHUNKS * 128, 1);
+    let (data, path) = file(temp.path(), &content);
+    let store = memory();
+    let repository = create_tiny(store.clone(), &hands);
+    let first = back_up(&repository, &data, "d").unwrap();
+    assert!(levels(&first.snapshot, "file") >= 1);
+    let mut versions = vec![content.clone()];
+    for day in 1..=7 {
+        hands.pass(DAY);
+        // The last day most chunks change, and some bytes more move all that is behind them every third day.
+        let step = if day == 7 { 100 } else { 1_500 };
+        for (number, place) in (day * 40..content.len() - 16).step_by(step).enumerate() {
+            content[place..place + 8].copy_from_slice(&noise(8, (day * CHUNKS + number) as u64));
+        }
+        if day % 3 == 0 {
+            content.splice(100_000..100_000, noise(1_000, day as u64));
+        }
+        fs::write(&path, &content).unwrap();
+        let summary = back_up(&repository, &data, "d").unwrap().snapshot.summary;
+        let (kinds, tables) = summary.by_kind();
+        let kinds: BTreeMap<&str, _> = kinds.map(|(holds, new)| (holds.word(), new)).collect();
+        let (changed, lists) = (kinds["opaque"].chunks, kinds["lists"].stored);
+        let share = CHUNKS as u64 / changed;
+        assert!(if day == 7 { share <= 1 } else { (4..=7).contains(&share) }, "{day}: {changed} chunks changed");
+        // Whole, lists take 18 bytes an entry: 90 for each changed one of five.
+        let most = if (1..=5).contains(&day) || day == 7 { 28 } else { 95 };
+        assert!(lists < most * changed, "{day}: {} of lists and {} of tables each", lists / changed, tables / changed);
+        versions.push(content.clone());
+    }
+    assert_eq!(back_up(&repository, &data, "d").unwrap().snapshot.summary.stored_bytes, 0);
+    versions.push(content);
+    repository.forget(&first.name, "test").unwrap();
+    let options = prune::Options { grace: Duration::ZERO, max_unused: 0.0, ..prune::Options::default() };
+    assert!(prune::prune(&repository, &options, &Silent).unwrap().report.deleted_packs > 0);
+    let report = repository.check(CheckDepth::Data, &|| false, &|_, _| {}).unwrap();
+    assert!(report.is_sound(), "{:?}", report.damage);
+    let elsewhere = open(store, &hands).unwrap();
+    elsewhere.refresh().unwrap();
+    for (back, version) in versions[1..].iter().rev().enumerate() {
         assert_restores(&elsewhere, &Selector::Latest(back), temp.path(), version);
     }
 }

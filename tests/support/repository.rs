@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redkeep::format::UnixMillis;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
+use redkeep::format::list::decode_list;
 use redkeep::format::object::Sizes;
 use redkeep::format::snapshot::Snapshot;
+use redkeep::format::{ChunkId, UnixMillis};
 use redkeep::operations::backup::{self, Options, Report};
 use redkeep::operations::list::{Chosen, Selector, choose};
 use redkeep::operations::source::Source;
@@ -174,6 +175,35 @@ pub fn frames(cache: &Path) -> Vec<FramePlace> {
         Ok(FramePlace { pack, bytes, method: row.get(3)? })
     });
     frames.unwrap().map(Result::unwrap).collect()
+}
+
+/// The places of frames that hold any of these chunks.
+pub fn frames_of(cache: &Path, chunks: &[ChunkId]) -> Vec<FramePlace> {
+    let connection = catalog(cache);
+    let sql = "SELECT f.offset, lower(hex(p.hash)) FROM chunks c JOIN packs p ON p.id = c.pack
+        JOIN frames f ON f.pack = c.pack AND f.ordinal = c.frame WHERE c.id = ?1";
+    let mut query = connection.prepare(sql).unwrap();
+    let mut starts = Vec::new();
+    for chunk in chunks {
+        let found = query.query_map([chunk.0], |row| Ok((row.get::<_, i64>(0)? as usize, row.get::<_, String>(1)?)));
+        starts.extend(found.unwrap().map(Result::unwrap));
+    }
+    let mut all = frames(cache);
+    all.retain(|frame| {
+        starts.iter().any(|(start, hash)| frame.bytes.start == *start && frame.pack.as_str().ends_with(hash))
+    });
+    all
+}
+
+/// The chunks of lists of a snapshot's files, none of which has more than one level.
+pub fn list_chunks(snapshot: &Snapshot) -> Vec<ChunkId> {
+    let parts = snapshot.files.iter().flat_map(|file| file.recipe.iter().flatten());
+    let streams = parts.flat_map(|part| part.streams.values()).filter(|stream| stream.levels > 0);
+    let entries = streams.flat_map(|stream| {
+        assert_eq!(stream.levels, 1);
+        decode_list(&stream.top, false).unwrap()
+    });
+    entries.map(|entry| entry.id).collect()
 }
 
 impl FramePlace {

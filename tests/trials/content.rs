@@ -20,7 +20,8 @@ pub const NUMBER: &str = "number";
 
 /// The files of a version. Some are the same in every version, some in two, some in none other, and one changes a little
 /// each time: at a place of its own, and at two that all versions change, so that deltas follow on deltas. One of the two
-/// is written over, in the other one bytes move. Cut into tiny chunks, its list is one in chunks.
+/// is written over, in the other one bytes move. Cut into tiny chunks, its list is one in chunks. One is nobody's base, and
+/// goes with its version.
 pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
     let mut drifting = noise(DRIFTING, 0);
     for earlier in 0..=version {
@@ -34,6 +35,7 @@ pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
         ("same", lines(900, 0)),
         ("shared", noise(600, 2000 + version / 2)),
         ("own", lines(1_500, 1 + version)),
+        ("alone", noise(500, 7000 + version)),
         (DRIFTING_FILE, drifting),
     ])
 }

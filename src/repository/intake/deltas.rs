@@ -6,6 +6,7 @@ use crate::compress::{CannotCompress, DeltaCompressor};
 use crate::format::UnixMillis;
 use crate::format::frame::{BasePrefix, Method};
 use crate::format::list::ListEntry;
+use crate::format::summary::Holds;
 use crate::repository::catalog::Lineage;
 use crate::repository::chunk_reader::{ChunkReader, decode_delta};
 use crate::repository::error::{Fault, RepositoryError};
@@ -19,6 +20,9 @@ const STEPS: usize = 7;
 const CLOSURE: usize = 32;
 /// A whole chunk older than this gets no more deltas: a lost pack reaches back no further.
 const ROOT_AGE: u64 = 45 * 24 * 60 * 60 * 1000;
+/// Deltas that may be read for a list chunk, in multiples of what it would take whole.
+const LIST_READS: u64 = 4;
+
 /// DELTA-6: makes deltas, in the workers. Memory: the bases of the chunks that are tried together (at most 16 times two),
 /// and zstd's tables for one delta.
 pub(super) struct Deltas<'s> {
@@ -79,7 +83,7 @@ impl<'s> Deltas<'s> {
                     Some(delta) => (Kind::Copies, Method::Copies, delta),
                     None => (Kind::Delta, Method::Delta, compressor.delta(bases, bytes).map_err(no_memory)?),
                 };
-                if !plan.is_worth(kind, delta.len() as u64, bytes.len() as u64) {
+                if !plan.is_worth(chunk.holds, kind, delta.len() as u64, bytes.len() as u64) {
                     return Ok(None);
                 }
                 delta.shrink_to_fit();
@@ -158,12 +162,14 @@ impl Plan {
 
     /// Whether a delta of `delta` bytes takes at most half of what the chunk would take whole, and all deltas to be read
     /// for it no more than that: then a restore reads at most twice as much. Whole, it would take about the same share
-    /// of its length as its roots do; so does a delta that is compressed with its frame.
-    fn is_worth(&self, kind: Kind, delta: u64, length: u64) -> bool {
+    /// of its length as its roots do; so does a delta that is compressed with its frame. Of list chunks, which are a
+    /// thousandth of what they name, [`LIST_READS`] times the whole may be read.
+    fn is_worth(&self, holds: Holds, kind: Kind, delta: u64, length: u64) -> bool {
         let share = |length: u64| length * self.stored / self.decoded.max(1);
         let whole = share(length);
         let delta = if kind == Kind::Copies { share(delta) } else { delta };
-        delta * 2 <= whole && self.before + delta <= whole
+        let most = if holds == Holds::Lists { LIST_READS * whole } else { whole };
+        delta * 2 <= whole && self.before + delta <= most
     }
 }
 
@@ -174,12 +180,14 @@ mod tests {
     #[test]
     fn a_delta_is_worth_it_up_to_half_of_the_whole_and_a_whole_of_deltas() {
         let plan = |before| Plan { bases: Vec::new(), before, stored: 40_000, decoded: 80_000 };
-        let zstd = |before, delta| plan(before).is_worth(Kind::Delta, delta, 80_000);
+        let zstd = |before, delta| plan(before).is_worth(Holds::Opaque, Kind::Delta, delta, 80_000);
         assert!(zstd(0, 20_000) && !zstd(0, 20_001));
         assert!(zstd(30_000, 10_000) && !zstd(30_001, 10_000));
         // It becomes half as long with its frame.
-        let copies = |before, delta| plan(before).is_worth(Kind::Copies, delta, 80_000);
+        let copies = |before, delta| plan(before).is_worth(Holds::Opaque, Kind::Copies, delta, 80_000);
         assert!(copies(0, 40_001) && !copies(0, 40_002));
         assert!(copies(30_000, 20_001) && !copies(30_001, 20_000));
+        let list = |before, delta| plan(before).is_worth(Holds::Lists, Kind::Delta, delta, 80_000);
+        assert!(!list(0, 20_001) && list(150_000, 10_000) && !list(150_001, 10_000));
     }
 }

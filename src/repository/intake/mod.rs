@@ -167,11 +167,15 @@ impl Intake<'_> {
         self.session.keyring.chunk_id(bytes)
     }
 
-    /// Stores a chunk of a list, unless the repository has it.
-    pub(super) fn put_list(&mut self, bytes: &[u8]) -> Result<ChunkId, RepositoryError> {
+    /// DELTA-8: stores a chunk of a list, unless the repository has it; as a delta where that is worth it against the one or two
+    /// list chunks that were at its place in the file's previous version. There are few: each is tried.
+    pub(super) fn put_list(&mut self, bytes: &[u8], old: &[ListEntry]) -> Result<ChunkId, RepositoryError> {
         let id = self.name(bytes);
-        if self.takes(id)? {
-            self.gather((Holds::Lists, Kind::Whole), bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })?;
+        match (self.takes(id)?, old) {
+            (false, _) => {}
+            (true, []) => self.put_whole(Holds::Lists, id, bytes)?,
+            (true, _) if self.trials.add(Holds::Lists, id, bytes, old) => self.try_changed()?,
+            (true, _) => {}
         }
         Ok(id)
     }
@@ -195,7 +199,7 @@ impl Intake<'_> {
     }
 
     fn put_whole(&mut self, holds: Holds, id: ChunkId, bytes: &[u8]) -> Result<(), RepositoryError> {
-        let kind = if is_dense(bytes) { Kind::Dense } else { Kind::Whole };
+        let kind = if holds != Holds::Lists && is_dense(bytes) { Kind::Dense } else { Kind::Whole };
         self.gather((holds, kind), bytes, ChunkRow { id, length: bytes.len() as u32, delta: None })
     }
 

@@ -100,7 +100,8 @@ impl Trials {
         // Closed without an answer: the workers are gone, and a later stage says why.
         let answer = answered.recv().unwrap_or(Err(RepositoryError::Interrupted));
         if let Ok(tried) = &answer {
-            for (_, delta) in &tried.chunks {
+            // List chunks say nothing of whether content is worth trying.
+            for (_, delta) in tried.chunks.iter().filter(|(chunk, _)| chunk.holds != Holds::Lists) {
                 self.in_vain = if delta.is_some() { 0 } else { self.in_vain.saturating_add(1) };
             }
         }
@@ -130,6 +131,20 @@ mod tests {
         };
         let last = Some(CHUNKS_TOGETHER - 1);
         assert_eq!([answer(false), answer(true), answer(false)], [(last, 4), (Some(0), 64), (last, 4)]);
+    }
+
+    #[test]
+    fn lists_tried_in_vain_are_no_reason_to_try_less_content() {
+        let old = [ListEntry { id: ChunkId([2; 16]), length: 9, label: None }];
+        let mut trials = Trials::new(2);
+        for _ in 0..2 * PATIENCE {
+            trials.add(Holds::Lists, ChunkId([1; 16]), b"list", &old);
+            let Changed { bytes, chunks, answer } = trials.group().unwrap();
+            let chunks = chunks.into_iter().map(|chunk| (chunk, None)).collect();
+            answer.send(Ok(Tried { bytes, chunks })).unwrap();
+            assert!(trials.next().is_some_and(|answer| answer.is_ok()));
+        }
+        assert!((0..64).all(|_| trials.wants(&old)));
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn store_round(
                 other => other?,
             };
             if chunk.is_list {
-                intake.put_list(&bytes)?;
+                intake.put_list(&bytes, old)?;
             } else if intake.takes(chunk.id)? {
                 intake.put_content(Holds::Opaque, chunk.id, &bytes, old)?;
             }

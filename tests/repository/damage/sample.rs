@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use redkeep::format::ChunkId;
 use redkeep::format::object::SnapshotName;
 use redkeep::repository::{Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
@@ -41,6 +42,8 @@ pub struct Sample {
     temp: tempfile::TempDir,
     objects: Vec<(ObjectName, Vec<u8>)>,
     pub taken: Vec<Taken>,
+    /// Chunks of their lists.
+    lists: Vec<ChunkId>,
     /// The slot of [`PASSWORD`].
     pub slot: ObjectName,
     cells: AtomicUsize,
@@ -66,7 +69,7 @@ impl Sample {
         let slot = create_tiny(store.clone(), &hands).current_slot();
         let open = |from: &Path| open_at(store.clone(), &hands, "alpha", places(from)).unwrap();
         open(&temp.path().join("kept")).add_slot(&password(SECOND), "second", CHEAP).unwrap();
-        let mut taken: Vec<Taken> = Vec::new();
+        let (mut taken, mut lists): (Vec<Taken>, Vec<ChunkId>) = (Vec::new(), Vec::new());
         // Its list is one in chunks, and what changes in it is stored as deltas on deltas.
         let mut second = noise(11_000, seed * 100);
         for number in 1..=3 {
@@ -84,6 +87,7 @@ impl Sample {
             let objects = names(&*store, "").into_iter().filter(|name| !before.contains(name)).collect();
             taken.push(Taken { name: report.name, tree: tree(&data), objects });
             assert_eq!(levels(&report.snapshot, "second"), 1);
+            lists.extend(list_chunks(&report.snapshot));
             if number == 1 {
                 copy(&temp.path().join("kept"), &temp.path().join("stale"));
             }
@@ -93,7 +97,7 @@ impl Sample {
         assert!(forms.by_zstd >= 1 && forms.by_copies >= 1, "{forms:?}");
         let objects = names(&*store, "").into_iter().map(|name| (name.clone(), store.get(&name, u64::MAX).unwrap()));
         let slot = format!("keys/{slot}").parse().unwrap();
-        Sample { objects: objects.collect(), hands, temp, taken, slot, cells: AtomicUsize::new(0) }
+        Sample { objects: objects.collect(), hands, temp, taken, lists, slot, cells: AtomicUsize::new(0) }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -105,7 +109,14 @@ impl Sample {
         &self.objects.iter().find(|(have, _)| have == name).unwrap().1
     }
 
-    /// The frames of a pack; the last one is of lists.
+    /// The frames of a pack that hold chunks of lists.
+    pub fn frames_of_lists(&self, pack: &ObjectName) -> Vec<FramePlace> {
+        let mut frames = frames_of(&self.temp.path().join("kept"), &self.lists);
+        frames.retain(|frame| frame.pack == *pack);
+        frames
+    }
+
+    /// The frames of a pack.
     pub fn frames(&self, pack: &ObjectName) -> Vec<FramePlace> {
         let mut frames = frames(&self.temp.path().join("kept"));
         frames.retain(|frame| frame.pack == *pack);
