@@ -253,7 +253,7 @@ impl Sizes {
     pub const BUCKETS: Sizes = Sizes { min: 32 << 10, mean: 96 << 10, max: 256 << 10 };
 
     /// Ascending, from 64 bytes to CHUNK_MAX.
-    fn in_order(self) -> Result<Sizes, Malformed> {
+    pub(crate) fn in_order(self) -> Result<Sizes, Malformed> {
         match 64 <= self.min && self.min < self.mean && self.mean < self.max && self.max <= CHUNK_MAX {
             true => Ok(self),
             false => Err(Malformed::new("config", format!("sizes {}, {}, {}", self.min, self.mean, self.max))),

@@ -161,10 +161,18 @@ impl Repository {
         ambient: Ambient,
         places: Places,
     ) -> Result<Repository, RepositoryError> {
-        Repository::create_with(store, credential, label, cost, ambient, places, object::Sizes::FILES)
+        Repository::create_with(
+            store,
+            credential,
+            label,
+            cost,
+            ambient,
+            places,
+            (object::Sizes::FILES, object::Sizes::BUCKETS),
+        )
     }
 
-    /// Makes one whose files are cut at other sizes: `config` says which, and every writer goes by them.
+    /// Makes one whose files, and buckets of dumps' records, are cut at other sizes: `config` says which, and every writer goes by them.
     pub fn create_with(
         store: Arc<dyn Store>,
         credential: Credential,
@@ -172,9 +180,10 @@ impl Repository {
         cost: Argon2Cost,
         ambient: Ambient,
         places: Places,
-        files: object::Sizes,
+        (files, buckets): (object::Sizes, object::Sizes),
     ) -> Result<Repository, RepositoryError> {
-        let files = files.checked().map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
+        let sizes = files.checked().and_then(|files| Ok((files, buckets.in_order()?)));
+        let (files, buckets) = sizes.map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
         let location = store.location();
         // Slots alone are what a killed `init` leaves.
         match get_config(&*store) {
@@ -186,7 +195,7 @@ impl Repository {
             repository: ambient.id(),
             created: ambient.now(),
             files,
-            buckets: object::Sizes::BUCKETS,
+            buckets,
             made_by: env!("CARGO_PKG_VERSION").into(),
         };
         let bag = Bag {

@@ -59,7 +59,8 @@ impl Place {
         let random =
             Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
         let ambient = Ambient { random, ..Ambient::system() };
-        Repository::create_with(store, secret, "first", cost, ambient, Places::default(), tiny).unwrap();
+        Repository::create_with(store, secret, "first", cost, ambient, Places::default(), (tiny, Sizes::BUCKETS))
+            .unwrap();
         // From here on this host knows it.
         place.ends(0, &["snapshots"]);
         place

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canonical;
 mod damage;
 mod damage_redkeep;
 mod golden;

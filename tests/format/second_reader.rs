@@ -2,15 +2,18 @@
 //! redkeep, is strict wherever the chapters let it be, and never writes. Objects are plain files below a directory.
 
 mod bytes;
+mod canonical;
 mod cbor;
 mod chunks;
 mod ledger;
 mod limits;
 mod note;
 mod pack;
+mod record;
 mod seal;
 mod snapshot;
 mod sweep;
+mod texts;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -69,6 +72,11 @@ impl SecondReader {
     /// What an opening passed over: index objects or packs that cannot be read.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// How many frames of its packs are deltas.
+    pub fn deltas(&self) -> usize {
+        self.chunks.deltas()
     }
 
     /// All snapshots (tombstones skipped), ordered by dataset, place, sequence, name.
@@ -175,14 +183,13 @@ impl SecondReader {
         }
         let mut content = Vec::new();
         for part in recipe {
-            // RECIPE-4, RECIPE-5
             if part.method == 1 {
-                // RECIPE-7
-                part.check_canonical()?;
+                content.extend(canonical::rebuild(part, &self.keys, &self.chunks)?);
+                continue;
             }
+            // RECIPE-4
             if part.method != 0 {
-                let name = if part.method == 1 { "canonical RDB" } else { "unknown" };
-                return Err(format!("rebuilding method {} ({name}) is not supported", part.method));
+                return Err(format!("rebuilding method {} (unknown) is not supported", part.method));
             }
             // RECIPE-6
             if part.parameters.is_some() {

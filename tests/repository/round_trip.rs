@@ -57,7 +57,15 @@ fn a_repository_is_cut_at_the_sizes_it_was_made_with_and_none_is_made_with_other
     let (hands, store) = (Hands::new(2), memory());
     for (min, mean, max) in [(62, 128, 256), (64, 64, 256), (64, 96, 256), (64, 128, 2 << 20)] {
         let (secret, ambient, sizes) = (password(PASSWORD), hands.ambient("alpha"), Sizes { min, mean, max });
-        let made = Repository::create_with(store.clone(), secret, "first", CHEAP, ambient, Places::default(), sizes);
+        let made = Repository::create_with(
+            store.clone(),
+            secret,
+            "first",
+            CHEAP,
+            ambient,
+            Places::default(),
+            (sizes, Sizes::BUCKETS),
+        );
         assert!(matches!(made, Err(RepositoryError::Limit(_))), "{sizes:?}");
     }
     assert_eq!(store.entries("").unwrap(), []);

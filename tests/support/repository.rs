@@ -126,7 +126,8 @@ pub const TINY: Sizes = Sizes { min: 64, mean: 128, max: 256 };
 /// Makes a repository in a store whose files are cut into [`TINY`] chunks, and opens it.
 pub fn create_tiny(store: Arc<dyn Store>, hands: &Hands) -> Repository {
     let (credential, ambient) = (password(PASSWORD), hands.ambient("alpha"));
-    Repository::create_with(store, credential, "first", CHEAP, ambient, Places::default(), TINY).unwrap()
+    Repository::create_with(store, credential, "first", CHEAP, ambient, Places::default(), (TINY, Sizes::BUCKETS))
+        .unwrap()
 }
 
 /// In how many ways chunks are stored, counted in a host's catalog.

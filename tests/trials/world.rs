@@ -96,7 +96,16 @@ impl World {
         let homes = temporary();
         let credential = password(PASSWORD);
         let ambient = hands.ambient("alpha");
-        Repository::create_with(store.clone(), credential, "first", CHEAP, ambient, Places::default(), TINY).unwrap();
+        Repository::create_with(
+            store.clone(),
+            credential,
+            "first",
+            CHEAP,
+            ambient,
+            Places::default(),
+            (TINY, redkeep::format::object::Sizes::BUCKETS),
+        )
+        .unwrap();
         hands.pass(kind.lag);
         World {
             store,

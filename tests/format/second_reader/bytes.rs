@@ -27,6 +27,16 @@ impl<'b> Cursor<'b> {
         Ok(taken)
     }
 
+    /// All that is left.
+    pub(super) fn rest(self) -> &'b [u8] {
+        self.rest
+    }
+
+    /// All that is left, which stays.
+    pub(super) fn rest_of(&self) -> &'b [u8] {
+        self.rest
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or("the structure ends too early")?;
         self.rest = rest;

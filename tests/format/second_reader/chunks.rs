@@ -112,6 +112,12 @@ struct Entry {
     label: Option<Vec<u8>>,
 }
 
+/// A chunk of a stream, and the label it has there.
+pub(super) struct Piece {
+    pub(super) label: Option<Vec<u8>>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The entries of a list, which are whole (LIST-1).
 fn entries(list: &[u8], labelled: bool) -> Outcome<Vec<Entry>> {
     let mut cursor = Cursor::new(list);
@@ -161,6 +167,12 @@ impl Chunks {
         }
         self.packs.insert(name, pack);
         Ok(())
+    }
+
+    /// How many frames are deltas.
+    pub(super) fn deltas(&self) -> usize {
+        let frames = self.packs.values().flat_map(|pack| &pack.frames);
+        frames.filter(|frame| [DELTA, COPIES].contains(&frame.method)).count()
     }
 
     fn at(&self, place: Place) -> Outcome<(&Frame, &Chunk)> {
@@ -354,6 +366,19 @@ impl Chunks {
 
     /// Appends the content of a stream.
     pub(super) fn stream(&self, keys: &Keys, stream: &Stream, content: &mut Vec<u8>) -> Outcome<()> {
+        for Entry { id, length, .. } in self.lowest(keys, stream)? {
+            content.extend_from_slice(&self.chunk(keys, &id, length)?);
+        }
+        Ok(())
+    }
+
+    /// The chunks of a stream.
+    pub(super) fn pieces(&self, keys: &Keys, stream: &Stream) -> Outcome<Vec<Piece>> {
+        let piece = |Entry { id, length, label }| Ok(Piece { label, bytes: self.chunk(keys, &id, length)?.to_vec() });
+        self.lowest(keys, stream)?.into_iter().map(piece).collect()
+    }
+
+    fn lowest(&self, keys: &Keys, stream: &Stream) -> Outcome<Vec<Entry>> {
         // STREAM-1
         let mut list = entries(&stream.top, stream.labelled)?;
         for _ in 0..stream.levels {
@@ -373,9 +398,6 @@ impl Chunks {
         if sum != Some(stream.length) {
             return Err(format!("the lengths of a list do not add up to {}", stream.length));
         }
-        for Entry { id, length, .. } in list {
-            content.extend_from_slice(&self.chunk(keys, &id, length)?);
-        }
-        Ok(())
+        Ok(list)
     }
 }

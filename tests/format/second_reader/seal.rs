@@ -39,6 +39,7 @@ pub(super) struct Header {
 pub(super) struct Keys {
     pub(super) repository: [u8; 16],
     pub(super) chunk_id: [u8; 32],
+    pub(super) key_hash: [u8; 32],
     epochs: Vec<[u8; 32]>,
 }
 
@@ -149,7 +150,7 @@ impl Keys {
 
     fn from_bag(map: &Map<'_>, repository: [u8; 16]) -> Outcome<Keys> {
         let chunk_id = map.required(0, cbor::exact)?;
-        map.required(1, cbor::exact::<32>)?;
+        let key_hash = map.required(1, cbor::exact)?;
         map.required(2, cbor::exact::<32>)?;
         let epochs = map.required(3, |decoder| {
             cbor::array(decoder, u64::from(u32::MAX), |decoder| {
@@ -163,7 +164,7 @@ impl Keys {
         if epochs.is_empty() || epochs.iter().zip(0..).any(|((number, _), place)| *number != place) {
             return Err("epochs do not rise by one from 0".into());
         }
-        Ok(Keys { repository, chunk_id, epochs: epochs.into_iter().map(|(_, secret)| secret).collect() })
+        Ok(Keys { repository, chunk_id, key_hash, epochs: epochs.into_iter().map(|(_, secret)| secret).collect() })
     }
 
     /// Opens one sealed part. `name` is empty for packs and index objects.

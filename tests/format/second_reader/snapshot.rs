@@ -242,11 +242,19 @@ impl FileView {
     }
 }
 
+impl FileView {
+    /// The streams that its canonical parts have.
+    pub fn canonical_streams(&self) -> impl Iterator<Item = u64> {
+        let parts = self.recipe.iter().flatten().filter(|part| part.method == 1);
+        parts.flat_map(|part| part.streams.keys().copied())
+    }
+}
+
 impl Part {
     /// RECIPE-7
     pub(super) fn check_canonical(&self) -> Outcome<()> {
         for (role, stream) in &self.streams {
-            if !(1..=10).contains(role) || stream.labelled != [3, 7].contains(role) {
+            if ![1, 3, 4, 5, 6, 8, 9].contains(role) || stream.labelled != (*role == 3) {
                 return Err(format!(
                     "stream {role} of method 1 (canonical RDB) is not known, or not labelled as it should be"
                 ));
