@@ -1,6 +1,7 @@
 //! The vectors of format-spec/vectors/, held against redkeep's own codecs. Each vector names the check it is for in
 //! `kind`; a kind that nobody checks is a failure.
 
+mod canonical;
 mod chunks;
 mod ground;
 mod keys;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use vector::Vector;
 
 /// Chapters that have vectors.
-const CHAPTERS: [&str; 12] = [
+const CHAPTERS: [&str; 13] = [
     "01-conventions",
     "02-objects",
     "03-keys",
@@ -31,6 +32,7 @@ const CHAPTERS: [&str; 12] = [
     "10-snapshot",
     "11-sessions",
     "15-notes",
+    "19-canonical-rdb",
 ];
 
 fn specification() -> PathBuf {
@@ -94,6 +96,12 @@ fn check(vector: &Vector) -> Result<(), String> {
         "forgotten" => snapshots::forgotten(vector),
         "ledger" => snapshots::ledger(vector),
         "note" => notes::note(vector),
+        "string" => canonical::string(vector),
+        "order" => canonical::order(vector),
+        "record" => canonical::record(vector),
+        "dump" => canonical::dump(vector),
+        "events" => canonical::events(vector),
+        "parameters" => canonical::parameters(vector),
         other => panic!("{}: nothing checks the kind {other:?}", vector.name),
     }
 }
@@ -120,6 +128,7 @@ chapters! {
     the_vectors_of_10_snapshot_hold, 9;
     the_vectors_of_11_sessions_hold, 10;
     the_vectors_of_15_notes_hold, 11;
+    the_vectors_of_19_canonical_rdb_hold, 12;
 }
 
 #[test]

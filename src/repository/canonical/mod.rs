@@ -15,6 +15,7 @@ use super::Repository;
 use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
+pub use parameters::Parameters;
 pub(super) use reader::rebuild;
 pub use writer::{DumpStored, NotStored, TakeBytes, store_dump};
 

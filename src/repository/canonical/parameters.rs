@@ -12,7 +12,7 @@ const TAIL_LONGEST: usize = 9;
 
 /// What a part needs beside its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parameters {
+pub struct Parameters {
     /// What the dump begins with.
     pub magic: [u8; MAGIC],
     /// When it was saved: seconds since the epoch, or 0.
