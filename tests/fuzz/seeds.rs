@@ -62,6 +62,9 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         "rdb" | "records" => {
             samples::SAMPLES.iter().flat_map(|sample| [sample.bytes(), preamble(&sample.bytes())]).collect()
         }
+        "canonical" => samples::SAMPLES.iter().map(samples::Sample::bytes).chain(synthetic()).collect(),
+        "kept" => kept_records(),
+        "order" => orders(),
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
         }
@@ -77,6 +80,42 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         _ => Vec::new(),
     });
     seeds.extend(kept(target));
+    seeds
+}
+
+/// Small dumps with what servers of the samples do not write.
+fn synthetic() -> Vec<Vec<u8>> {
+    let root = root().join("tests/redis/samples");
+    let files = ["synthetic", "third-party"].into_iter().flat_map(|name| fs::read_dir(root.join(name)).unwrap());
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Kept records behind their families and the orders of their elements.
+fn kept_records() -> Vec<Vec<u8>> {
+    let text = fs::read_to_string(root().join("format-spec/vectors/19-canonical-rdb.json")).unwrap();
+    let vectors: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let records = vectors.iter().filter(|vector| vector["kind"] == "record" && vector["in"]["record"].is_string());
+    let seed = |vector: &Value| {
+        let field = |name: &str| unhex(vector["out"][name].as_str().unwrap());
+        let order = field("order");
+        let family = u8::from(vector["in"]["family"] == "VALKEY");
+        [&[family, order.len() as u8], &order[..], &field("body")].concat()
+    };
+    records.map(seed).collect()
+}
+
+/// Orders behind the number of things.
+fn orders() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for count in [0u32, 1, 2, 7, 256, 300, 1000] {
+        let hashes: Vec<u32> = (0..count).map(|number| number.wrapping_mul(0x9e37_79b1)).collect();
+        let places: Vec<u32> = (0..count).rev().collect();
+        let mut order = (count as u16).to_le_bytes().to_vec();
+        assert!(redkeep::rdb::canonical::encode_order(&hashes, &places, &mut order));
+        seeds.push(order);
+    }
     seeds
 }
 
@@ -101,9 +140,13 @@ fn collect(value: &Value, found: &mut Vec<Vec<u8>>) {
     for (_, value) in fields.iter().filter(|(name, _)| FIELDS.contains(&name.as_str())) {
         let Some(text) = value.as_str() else { continue };
         let is_hex = text.len() % 2 == 0 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let pair = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-        found.push(if is_hex { (0..text.len()).step_by(2).map(pair).collect() } else { text.into() });
+        found.push(if is_hex { unhex(text) } else { text.into() });
     }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pair = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(pair).collect()
 }
 
 /// Of objects: what stands behind the header.

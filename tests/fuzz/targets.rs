@@ -1,5 +1,6 @@
 //! The decoders, each as a function of hostile bytes that panics where a decoder breaks its word.
 
+mod canonical;
 mod codecs;
 mod streams;
 mod values;
@@ -52,6 +53,11 @@ pub const TARGETS: &[Target] = &[
     target("string", &[], streams::string, 10_000),
     target("records", &[], values::records, 2_000),
     target("value", &[], values::value, 20_000),
+    target("canonical", &["dump"], canonical::dump, 500),
+    target("kept", &[], canonical::kept, 2_000),
+    target("order", &[], canonical::order, 2_000),
+    target("events", &["events"], canonical::events, 20_000),
+    target("parameters", &["parameters"], canonical::parameters, 20_000),
     target("scanner", &[], streams::scanner, 10_000),
     target("cut", &[], streams::cut, 5_000),
     target("lookup", &[], values::lookup, 10_000),
