@@ -161,10 +161,28 @@ impl Order {
         }
     }
 
+    /// Where the entries of a token begin, or would: looked for from where they should be if hashes are spread evenly.
+    fn begin_of(&self, token: u32) -> usize {
+        let is_before = |at: usize| self.entries.get(at).is_some_and(|entry| entry >> 32 < u64::from(token));
+        let expected = (u128::from(token) * self.entries.len() as u128) >> self.width;
+        let (mut low, mut high, mut step) = (expected as usize, expected as usize, 16);
+        while low > 0 && !is_before(low - 1) {
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        step = 16;
+        while is_before(high) {
+            high += step;
+            step *= 2;
+        }
+        let within = self.entries.get(low..high.min(self.entries.len())).unwrap_or_default();
+        low + within.partition_point(|entry| entry >> 32 < u64::from(token))
+    }
+
     /// The place of a thing, and which of several it was, as `pick` tells.
     fn take(&mut self, hash: u32, pick: &mut dyn FnMut(&[u64]) -> Option<usize>) -> Option<(u32, Option<usize>)> {
         let token = token_of(hash, self.width);
-        let begin = self.entries.partition_point(|entry| entry >> 32 < u64::from(token));
+        let begin = self.begin_of(token);
         let alike = self.entries.get(begin..)?.iter().take(ALIKE_MAX + 1).take_while(|e| **e >> 32 == u64::from(token));
         let count = alike.clone().count();
         let given = alike.take_while(|entry| **entry & TAKEN != 0).count();

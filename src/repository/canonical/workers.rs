@@ -11,7 +11,7 @@ use crate::rdb::canonical::{Batch, Encoder, Hasher};
 use crate::spill::{Scratch, Sorter, SpillError};
 
 /// Memory of all sorters together.
-const SORTED: usize = 160 << 20;
+const SORTED: usize = 288 << 20;
 
 /// Records, and what is known of their file.
 struct Job {
@@ -33,7 +33,7 @@ pub(super) struct Workers<'scope, 's> {
 }
 
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
-    /// So many, that keep values of more than `large` bytes apart. Memory: 160 MiB for records that wait to be sorted, and four
+    /// So many, that keep values of more than `large` bytes apart. Memory: 288 MiB for records that wait to be sorted, and four
     /// batches a worker.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,

@@ -49,9 +49,9 @@ pub type TakeBytes<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known. What is
 /// expected to resemble it are the parts of its earlier version.
 ///
-/// Memory: while it is read 160 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, of a record of
+/// Memory: while it is read 288 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, of a record of
 /// 32 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge and 20 bytes a
-/// record. Scratch: what the records take, decompressed, where that is above 160 MiB.
+/// record. Scratch: what the records take, decompressed, where that is above 288 MiB.
 pub fn store_dump<T, E: From<RepositoryError>>(
     intake: &mut Intake<'_>,
     previous: &[Part],
