@@ -55,6 +55,28 @@ fn the_first_command_finds_the_server_and_nothing_serious() {
 }
 
 /// What another server left behind is not this one's fault.
+/// Servers that do not know the setting, and those where it is set, have nothing to be told of it.
+#[test]
+fn what_a_seed_of_its_hash_tables_would_save_is_said_of_a_server_that_knows_it() {
+    for (kind, seed, is_told) in [
+        (ServerKind::Redis7, None, false),
+        (ServerKind::Valkey9, None, true),
+        (ServerKind::Valkey9, Some("0123456789abcdef"), false),
+    ] {
+        if kind.is_skipped() {
+            continue;
+        }
+        let (place, data) = (Place::with_tiny_repository(), tempfile::tempdir().unwrap());
+        let line = seed.map(|seed| format!("hash-seed {seed}"));
+        let config: Vec<&str> = line.as_deref().into_iter().collect();
+        let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(&config));
+        let ran = place.run(&["doctor", "--redis", &format!("127.0.0.1:{}", server.port()), "--json"]);
+        let notes = ran.json()["notes"].to_string();
+        assert_eq!(notes.contains("hash-seed"), is_told, "{kind:?} {seed:?}: {notes}");
+        assert!(!ran.json()["findings"].to_string().contains("hash-seed"));
+    }
+}
+
 #[test]
 fn a_profile_whose_server_is_down_blames_no_other() {
     let place = Place::with_repository();
