@@ -6,8 +6,11 @@
 //! of two epochs stand in it, and the note of a check. `v0-condemned` was written by redkeep alone: six days, three of them
 //! forgotten; one condemnation still waits, another is buried, one of its two packs deleted, and there the sweep died; a
 //! killed backup left a lease, and one that was given up a tombstone.
+//! `v0-canonical` was written by redkeep alone: four days of dumps and an AOF base in canonical form, in buckets of 512 bytes, with every
+//! stream that a canonical part may have, deltas, and a dump of which only the begin is canonical; its manifest is captured without `endoffset`.
 //! Each `expected.json` was written from the directories, not from the repository.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -245,6 +248,17 @@ fn every_golden_repository_is_restored_as_it_was() {
             }
         }
     }
+}
+
+/// RECIPE-7
+#[test]
+fn one_golden_repository_has_every_stream_of_a_canonical_part() {
+    let streams = |golden: &Golden| -> BTreeSet<u64> {
+        let reader = SecondReader::open(&golden.root, golden.password()).unwrap();
+        let snapshots = reader.snapshots().unwrap();
+        snapshots.iter().flat_map(|snapshot| &snapshot.files).flat_map(FileView::canonical_streams).collect()
+    };
+    assert!(all().iter().any(|golden| streams(golden) == [1, 3, 4, 5, 6, 8, 9].into()));
 }
 
 #[test]
