@@ -6,6 +6,7 @@ use std::fmt::Display;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use humansize::{BINARY, format_size};
 
+use crate::aof::append_word;
 use crate::format::Id16;
 pub(crate) use crate::format::counts::count;
 
@@ -51,6 +52,20 @@ fn is_unseen(letter: char) -> bool {
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
         | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A key or a part of a value: as it is where it can be read as one word or line, else quoted as servers' own tools do.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let text = str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && plain(text) == *text);
+    let is_plain = |text: &&str| !text.contains(['"', '\\']) && text.trim() == *text;
+    match text.filter(is_plain) {
+        Some(text) => text.into(),
+        None => {
+            let mut quoted = Vec::new();
+            append_word(&mut quoted, bytes);
+            String::from_utf8_lossy(&quoted).into_owned()
+        }
+    }
 }
 
 /// A word of a command to copy, as a shell takes it.

@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod init;
 pub mod key_drop;
 pub mod list;
+pub mod look_up;
 pub mod prune;
 pub mod repair;
 pub mod restore;

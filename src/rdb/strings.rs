@@ -196,7 +196,8 @@ fn encode_number(number: i32, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn encode_plain(text: &[u8], out: &mut Vec<u8>) {
+/// Appends a text as a string: its length in the fewest bytes, then the text.
+pub fn encode_plain(text: &[u8], out: &mut Vec<u8>) {
     encode_length(text.len(), out);
     out.extend_from_slice(text);
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
+use crate::look_ups::dump_of_strings;
 use crate::place::{Place, noise};
 
 /// How often each folder was listed, and objects in it were read, put and deleted.
@@ -131,4 +132,22 @@ fn a_command_makes_these_calls_and_no_others() {
     assert_calls(&place, &["restore", "latest", "--target", "back"], &restores);
     assert_calls(&place, &["snapshots"], &looks(&[("list notes", 1)]));
     assert_calls(&place, &["forget", "--keep-last", "1"], &looks(&[("put forgotten", 3)]));
+}
+
+/// One key of many is one bucket: nothing else of the dump is read.
+#[test]
+fn a_look_up_reads_a_few_pieces_of_the_store() {
+    let place = Place::with_repository();
+    let value = |number: u32| blake3::hash(&number.to_be_bytes()).to_hex().to_string();
+    let keys = (0..100_000).map(|number| (format!("user:{number:06}").into_bytes(), value(number).into_bytes()));
+    fs::write(place.data().join("dump.rdb"), dump_of_strings(keys)).unwrap();
+    place.done(BACKUP);
+    place.done(&["snapshots"]);
+    for number in [0, 31_415, 99_999] {
+        let key = format!("user:{number:06}");
+        let calls = calls(&place, &["get", &key, "--raw"]);
+        assert!((1..=4).contains(&calls["get packs"]), "{calls:?}");
+        assert_eq!(place.done(&["get", &key, "--raw"]).text(), value(number));
+    }
+    place.ends(1, &["get", "user:100000"]).says("has no key user:100000 in database 0");
 }

@@ -1,12 +1,14 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 30] = [
+pub const COMMANDS: [&str; 32] = [
     "timeline",
     "init",
     "backup",
     "snapshots",
     "ls",
     "dump",
+    "keys",
+    "get",
     "restore",
     "undo",
     "tag",

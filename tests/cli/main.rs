@@ -20,6 +20,7 @@ mod help;
 mod init;
 mod key;
 mod kills;
+mod look_ups;
 mod ls;
 mod man;
 mod memory;

@@ -7,8 +7,10 @@ mod doctor;
 mod drill;
 mod dump;
 pub(in crate::cli) mod forget;
+mod get;
 mod init;
 mod key;
+mod keys;
 mod ls;
 mod man;
 pub(in crate::cli) mod prune;
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Timeline(timeline::Arguments),
     Ls(ls::Arguments),
     Dump(dump::Arguments),
+    Keys(keys::Arguments),
+    Get(get::Arguments),
     Restore(restore::Arguments),
     Undo(undo::Arguments),
     Tag(tag::Arguments),
@@ -79,6 +83,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Timeline(arguments) => timeline::run(arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
+        Command::Keys(arguments) => keys::run(&arguments, context),
+        Command::Get(arguments) => get::run(&arguments, context),
         Command::Restore(arguments) => restore::run(arguments, context),
         Command::Undo(arguments) => undo::run(&arguments, context),
         Command::Tag(arguments) => tag::run(arguments, context),

@@ -90,6 +90,17 @@ fn warnings(of: &snapshot::Snapshot) -> Vec<Warning> {
     of.warnings.iter().map(one).collect()
 }
 
+/// Bytes of a server: a text, or `{"hex"}` of what is none.
+pub(crate) fn text(bytes: &[u8]) -> serde_json::Value {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({"hex": hex})
+        }
+    }
+}
+
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

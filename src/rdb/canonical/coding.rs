@@ -205,8 +205,8 @@ pub(super) struct ToFile<'a, S: Stored> {
     pub rest: &'a [u8],
     pub out: &'a mut Vec<u8>,
     pub strings: &'a mut S,
-    /// Orders of elements that were not used yet.
-    pub orders: &'a [u8],
+    /// Orders of elements that were not used yet; without, elements stay in the order in which they are kept.
+    pub orders: Option<&'a [u8]>,
     pub hasher: Hasher,
     /// The hash of the first string of the element at hand.
     pub name: Option<u32>,
@@ -252,9 +252,10 @@ impl<S: Stored> Passage for ToFile<'_, S> {
         if count < 2 {
             return Ok(());
         }
-        let length = usize::try_from(take_varint(&mut self.orders)?).map_err(|_| Stop::ended())?;
-        let (order, behind) = self.orders.split_at_checked(length).ok_or_else(Stop::ended)?;
-        self.orders = behind;
+        let Some(mut orders) = self.orders else { return Ok(()) };
+        let length = usize::try_from(take_varint(&mut orders)?).map_err(|_| Stop::ended())?;
+        let (order, behind) = orders.split_at_checked(length).ok_or_else(Stop::ended)?;
+        self.orders = Some(behind);
         let places = order::decode(order, &hashes)?;
         let sorted = self.out.split_off(begin);
         let mut at_place = vec![0; places.len()];

@@ -158,7 +158,7 @@ impl Encoder {
         let mut again = std::mem::take(&mut self.again);
         again.clear();
         let mut strings = AsTheyStood { raw, stood: &self.stood };
-        let proved = to_file(bytes, type_byte, self.family, orders, hasher, &mut strings, &mut again);
+        let proved = to_file(bytes, type_byte, self.family, Some(orders), hasher, &mut strings, &mut again);
         let is_same = proved.is_ok() && again == raw;
         self.again = again;
         match is_same {
@@ -300,6 +300,11 @@ impl<'a> Kept<'a> {
         (count(OPCODE_IDLE), count(OPCODE_FREQ))
     }
 
+    /// What stands before the type, where it is kept as it stood: then [`Kept::expiry`] does not know.
+    pub fn prefix_as_it_stood(&self) -> Option<&'a [u8]> {
+        (self.mode & PREFIX_AS_IT_STOOD != 0).then_some(self.prefix)
+    }
+
     /// When it expires: milliseconds since the epoch.
     pub fn expiry(&self) -> Option<u64> {
         let (mut rest, mut expiry) = (self.prefix, None);
@@ -362,14 +367,14 @@ fn to_file<S: Stored>(
     kept: &[u8],
     type_byte: u8,
     family: Family,
-    orders: &[u8],
+    orders: Option<&[u8]>,
     hasher: Hasher,
     strings: &mut S,
     out: &mut Vec<u8>,
 ) -> Step<()> {
     let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: None };
     pass_value(&mut passage, type_byte, family, &mut Known::default())?;
-    match passage.rest.is_empty() && passage.orders.is_empty() {
+    match passage.rest.is_empty() && passage.orders.is_none_or(<[u8]>::is_empty) {
         true => Ok(()),
         false => Err(Stop::broken("bytes behind a value")),
     }
@@ -402,6 +407,16 @@ impl Decoder {
             out.extend_from_slice(value);
             return Ok(());
         }
-        Ok(to_file(value, type_byte, self.family, order, self.hasher, &mut self.strings, out)?)
+        Ok(to_file(value, type_byte, self.family, Some(order), self.hasher, &mut self.strings, out)?)
+    }
+
+    /// The same with its elements in the order in which they are kept: the same value to whoever reads it, not the same bytes.
+    pub fn value_as_kept(&mut self, tag: [u8; 2], value: &[u8], out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+        let [mode, type_byte] = tag;
+        if mode & AS_IT_STOOD != 0 {
+            out.extend_from_slice(value);
+            return Ok(());
+        }
+        Ok(to_file(value, type_byte, self.family, None, self.hasher, &mut self.strings, out)?)
     }
 }

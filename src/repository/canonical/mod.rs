@@ -3,6 +3,7 @@
 //! format-spec/09-recipes.md and 19-canonical-rdb.md.
 
 mod column;
+mod lookup;
 mod parameters;
 mod reader;
 mod waiting;
@@ -15,6 +16,7 @@ use super::Repository;
 use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
+pub use lookup::{DumpLookup, LookedUp};
 pub use parameters::Parameters;
 pub(super) use reader::rebuild;
 pub use writer::{DumpStored, NotStored, TakeBytes, store_dump};

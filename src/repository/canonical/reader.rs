@@ -15,13 +15,13 @@ use crate::repository::error::RepositoryError;
 use crate::spill::{Scratch, Sorter};
 
 /// Bytes of buckets that are decoded together.
-const WINDOW: usize = 8 << 20;
+pub(super) const WINDOW: usize = 8 << 20;
 /// Memory for records that wait for their turn in the file.
 const SORTED: usize = 160 << 20;
 /// Bytes that are handed on together.
 const PIECE: usize = 256 << 10;
 /// The longest canonical value or event.
-const LARGE_LONGEST: u64 = 65 << 20;
+pub(super) const LARGE_LONGEST: u64 = 65 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
@@ -44,7 +44,8 @@ pub(in crate::repository) fn rebuild(
 }
 
 impl Parameters {
-    fn family(&self) -> Result<Family, Malformed> {
+    /// Whose dump it is.
+    pub(super) fn family(&self) -> Result<Family, Malformed> {
         match self.magic.first() {
             Some(b'V') => Ok(Family::Valkey),
             Some(b'R') => Ok(Family::Redis),
@@ -174,7 +175,7 @@ impl<'r> Rebuilding<'r> {
     }
 }
 
-fn not_canonical(error: NotCanonical) -> RepositoryError {
+pub(super) fn not_canonical(error: NotCanonical) -> RepositoryError {
     damaged(error.to_string())
 }
 
@@ -206,7 +207,7 @@ struct Aside<'r> {
 }
 
 /// The most bytes of a varint.
-const VARINT: usize = 10;
+pub(super) const VARINT: usize = 10;
 
 impl<'r> Aside<'r> {
     fn new(of: &Rebuilding<'r>) -> Result<Aside<'r>, RepositoryError> {

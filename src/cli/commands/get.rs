@@ -1,0 +1,241 @@
+//! `redkeep get`.
+
+use std::ffi::OsString;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::pick;
+use crate::cli::args::OfDataset;
+use crate::cli::context::Context;
+use crate::cli::exit::{Hinted, UsageError};
+use crate::cli::human::{count, shown, size};
+use crate::cli::json::{Worked, text};
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{output, selector, time};
+use crate::format::UnixMillis;
+use crate::operations::OperationError;
+use crate::operations::list::Selector;
+use crate::operations::look_up::{Answer, Held, get};
+use crate::rdb::Kind;
+use crate::rdb::values::{Item, score_text};
+
+/// Show one key of a snapshot
+///
+/// Shows the value that a key had in a snapshot, without a restore. Where an AOF goes on behind the dump, its commands are
+/// followed: strings, deletions and expiries; of a key that another command may have changed, it says that it cannot tell.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep get user:1
+  redkeep get user:1 latest~2 --db 3
+  redkeep get user:1 --at 'yesterday 14:05' --json
+  redkeep get picture --raw > picture.png
+
+JSON:
+  {\"snapshot\": id, \"dataset\", \"begin\", \"db\", \"key\": TEXT, \"type\",
+   \"elements\" or null, \"expires\" or null,
+   \"expires_after_loading\": milliseconds or null,
+   \"value\": of a string TEXT; of a list or set [TEXT]; of a sorted set
+     [{\"member\": TEXT, \"score\": \"1.5\"}]; of a hash
+     [{\"field\": TEXT, \"value\": TEXT, \"expires\" or null}]; of a stream
+     [{\"id\", \"fields\": [[TEXT, TEXT]]}], \"groups\": [{\"name\": TEXT}];
+     of an array [{\"index\", \"value\": TEXT}]; of a module null,
+   \"alarms\": [{\"code\", \"message\"}]}
+  TEXT is a text, or {\"hex\"} of bytes that are none.
+")]
+pub(crate) struct Arguments {
+    /// The key
+    key: OsString,
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest]
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
+    snapshot: Option<Selector>,
+    /// The last snapshot captured at or before this time
+    #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with = "snapshot")]
+    at: Option<UnixMillis>,
+    /// The database the key is in
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    db: u32,
+    /// Write a string's bytes as they are, and nothing else
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    of: OfDataset,
+}
+
+/// Shows a key.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    if arguments.raw && context.globals.json {
+        let what = "--json cannot share standard output with the bytes of a string".into();
+        return Err(UsageError { what, hint: "leave one of --raw and --json out".into() }.into());
+    }
+    let repository = context.open()?;
+    let at = arguments.at.map(|at| Selector::At(time::end_of_second(at)));
+    let selector = at.or_else(|| arguments.snapshot.clone()).unwrap_or(Selector::Latest(0));
+    let chosen = pick(context, &repository, &selector, arguments.of.dataset.as_deref())?;
+    let key = arguments.key.as_bytes();
+    let held = match get(&repository, &chosen, arguments.db, key, &context.progress)? {
+        Answer::There(held) => held,
+        Answer::NotThere => {
+            let what = format!("the snapshot has no key {} in database {}", shown(key), arguments.db);
+            let hint = "list its keys with: redkeep keys SNAPSHOT";
+            return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
+        }
+        Answer::Untold(why) => {
+            let what = format!("what {} held in the snapshot cannot be told without a restore: {why}", shown(key));
+            let hint = "boot the snapshot in a scratch directory: redkeep restore SNAPSHOT --target DIR";
+            return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
+        }
+    };
+    context.progress.finish();
+    if arguments.raw {
+        let bytes = string_of(&held)?.ok_or_else(|| UsageError {
+            what: format!("{} is no string: it has no bytes of its own", shown(key)),
+            hint: "leave --raw out, or see it as --json".into(),
+        })?;
+        output::write(&bytes).context(UNWRITTEN)?;
+        return Ok(Outcome::nothing().with_alarms(&chosen.alarms));
+    }
+    let fields = Fields::of(&held)?;
+    let object = json!({
+        "db": arguments.db,
+        "key": text(key),
+        "type": held.value().type_name(),
+        "elements": held.value().measure().ok().map(|measure| measure.elements),
+        "expires": held.expires.map(|moment| time::exact(UnixMillis(moment))),
+        "expires_after_loading": held.after_loading,
+        "value": fields.json,
+        "groups": fields.groups,
+    });
+    let worked = serde_json::to_value(Worked::from(&chosen))?;
+    let whole = [worked, object].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+    let outcome = Outcome::listing(fields.text, &whole.collect::<serde_json::Map<String, Json>>())?;
+    Ok(outcome.with_notes([facts(&held)]).with_alarms(&chosen.alarms))
+}
+
+/// Type, size and expiry, in words.
+fn facts(held: &Held) -> String {
+    let value = held.value();
+    let mut facts = vec![value.type_name().unwrap_or_else(|| "of a type that is not known".into())];
+    if let Ok(measure) = value.measure() {
+        facts.push(size(measure.bytes));
+        if value.kind() != Some(Kind::String) {
+            facts.push(count(measure.elements, "element"));
+        }
+    }
+    facts.push(match (held.expires, held.after_loading) {
+        (_, Some(millis)) => format!("expires {millis} ms after it is loaded"),
+        (Some(moment), None) => format!("expires {}", time::show(UnixMillis(moment))),
+        (None, None) => "does not expire".into(),
+    });
+    facts.join(", ")
+}
+
+fn string_of(held: &Held) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut string = None;
+    held.value().each(&mut |item| {
+        if let Item::Text(text) = item {
+            string = Some(text.to_vec());
+        }
+        ControlFlow::Break(())
+    })?;
+    Ok(string)
+}
+
+/// A value as text and as JSON.
+struct Fields {
+    text: String,
+    json: Json,
+    /// Of a stream.
+    groups: Option<Vec<Json>>,
+}
+
+impl Fields {
+    fn of(held: &Held) -> anyhow::Result<Fields> {
+        let mut fields = Fields { text: String::new(), json: Json::Array(Vec::new()), groups: None };
+        let is_stream = held.value().kind() == Some(Kind::Stream);
+        if is_stream {
+            fields.groups = Some(Vec::new());
+        }
+        held.value().each(&mut |item| {
+            fields.take(item, is_stream);
+            ControlFlow::Continue(())
+        })?;
+        Ok(fields)
+    }
+
+    fn take(&mut self, item: Item<'_>, is_stream: bool) {
+        let mut line = String::new();
+        let one = match item {
+            Item::Text(string) => {
+                self.json = text(string);
+                let lines = str::from_utf8(string).ok();
+                let is_seen = |letter: char| matches!(letter, '\n' | '\t') || !letter.is_control();
+                match lines.filter(|lines| lines.chars().all(is_seen)) {
+                    Some(lines) => self.text.push_str(lines),
+                    None => self.text.push_str(&shown(string)),
+                }
+                self.text.push('\n');
+                return;
+            }
+            Item::Field { name, value, .. } if is_stream => {
+                // Of the entry before, whose line is not ended.
+                self.text.pop();
+                self.text.push_str(&format!(" {} {}\n", shown(name), shown(value)));
+                let entry = self.json.as_array_mut().and_then(|entries| entries.last_mut());
+                if let Some(Json::Array(fields)) = entry.and_then(|entry| entry.get_mut("fields")) {
+                    fields.push(json!([text(name), text(value)]));
+                }
+                return;
+            }
+            Item::Element(element) => {
+                line.push_str(&shown(element));
+                text(element)
+            }
+            Item::Member { member, score } => {
+                let score = score_text(score);
+                line = format!("{score} {}", shown(member));
+                json!({"member": text(member), "score": score})
+            }
+            Item::Field { name, value, expires } => {
+                let expires = expires.map(UnixMillis);
+                line = format!("{} {}", shown(name), shown(value));
+                if let Some(moment) = expires {
+                    line.push_str(&format!(" (expires {})", time::show(moment)));
+                }
+                json!({"field": text(name), "value": text(value), "expires": expires.map(time::exact)})
+            }
+            Item::Path(path) => {
+                line = format!("{}:", shown(path));
+                json!({"path": text(path)})
+            }
+            Item::Placed { index, element } => {
+                line = format!("{index} {}", shown(element));
+                json!({"index": index, "value": text(element)})
+            }
+            Item::Entry { id, .. } => {
+                line = id.to_string();
+                json!({"id": line, "fields": []})
+            }
+            Item::Group(group) => {
+                self.text.push_str(&format!("group {}\n", shown(group.name)));
+                self.groups.get_or_insert_default().push(json!({"name": text(group.name)}));
+                return;
+            }
+            Item::Module(module) => {
+                self.json = Json::Null;
+                self.text = format!("a value that only the module {} can read\n", shown(module.name.as_bytes()));
+                return;
+            }
+            Item::Stream(_) | Item::Consumer(_) => return,
+        };
+        self.text.push_str(&line);
+        self.text.push('\n');
+        if let Json::Array(elements) = &mut self.json {
+            elements.push(one);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `redkeep keys`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::pick;
+use crate::cli::args::OneSnapshot;
+use crate::cli::context::Context;
+use crate::cli::human::{shown, size, some_of};
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{json, output, time};
+use crate::format::UnixMillis;
+use crate::operations::look_up::{KeyFilter, Listed, keys};
+use crate::rdb::values::Measure;
+use crate::repository::LookedUp;
+
+/// List the keys of a snapshot
+///
+/// Lists the keys of a snapshot's dump without a restore: by database and name where the dump is stored in canonical form,
+/// else in the order of the file. Commands of an AOF behind the dump are not followed; where there are any, a note says so.
+///
+/// A line has the database, type, size (in the file, if nothing were compressed), elements, expiry, and the name.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep keys latest
+  redkeep keys --match 'user:*' --db 0 8f3a1c2e
+  redkeep keys '@yesterday 14:05' --dataset sessions | head
+
+JSON, one object a line:
+  {\"db\", \"key\": text or {\"hex\"}, \"type\" or null,
+   \"bytes\": of the value, uncompressed, or null, \"elements\" or null,
+   \"expires\" or null}
+")]
+pub(crate) struct Arguments {
+    /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<OsString>,
+    /// Only keys of this database
+    #[arg(long, value_name = "N")]
+    db: Option<u32>,
+    #[command(flatten)]
+    one: OneSnapshot,
+}
+
+/// Lists keys as they are found.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let repository = context.open()?;
+    let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
+    let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
+    let filter = KeyFilter { pattern, database: arguments.db };
+    let mut lines = Lines { out: BufWriter::new(output::writable()?.0), is_json: context.globals.json, failed: None };
+    let listed = keys(&repository, &chosen, &filter, &context.progress.hidden(), &mut |key| lines.put(key));
+    match lines.finish() {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::nothing()),
+        other => other.context(UNWRITTEN)?,
+    }
+    let Listed { behind, is_in_file_order, unread } = listed?;
+    let commands = (!behind.is_empty())
+        .then(|| format!("keys are those of the dump: commands behind it are not followed, in {}", some_of(&behind)));
+    let order = is_in_file_order.then(|| "the dump is not stored by keys: all of it was read".to_owned());
+    let unread = unread.map(|why| format!("keys may be missing: {why}"));
+    let outcome = Outcome::nothing().with_notes(order.into_iter().chain(commands));
+    Ok(outcome.with_warnings(unread).with_alarms(&chosen.alarms))
+}
+
+/// One line for each key.
+struct Lines {
+    out: BufWriter<File>,
+    is_json: bool,
+    failed: Option<io::Error>,
+}
+
+impl Lines {
+    fn put(&mut self, key: &LookedUp<'_>) -> ControlFlow<()> {
+        let line = if self.is_json { json_line(key) } else { text_line(key) };
+        match self.out.write_all(line.as_bytes()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        match self.failed.take() {
+            Some(error) => {
+                // What is in the buffer goes nowhere.
+                drop(self.out.into_parts());
+                Err(error)
+            }
+            None => self.out.flush(),
+        }
+    }
+}
+
+/// Type, elements and size, as far as they can be told.
+fn facts(key: &LookedUp<'_>) -> (Option<String>, Option<Measure>) {
+    let value = key.value.as_ref();
+    (value.and_then(|value| value.type_name()), value.and_then(|value| value.measure().ok()))
+}
+
+fn text_line(key: &LookedUp<'_>) -> String {
+    let (kind, measure) = facts(key);
+    let kind = kind.as_deref().map_or("?".into(), |kind| shown(kind.as_bytes()));
+    let (bytes, elements) = match measure {
+        Some(Measure { bytes, elements }) => (size(bytes), elements.to_string()),
+        None => ("?".into(), "?".into()),
+    };
+    let expires = key.expires.map_or("-".into(), |moment| time::show(UnixMillis(moment)));
+    format!("{} {kind:<7} {bytes:>10} {elements:>9} {expires:<25} {}\n", key.database, shown(key.key))
+}
+
+fn json_line(key: &LookedUp<'_>) -> String {
+    let (kind, measure) = facts(key);
+    let line = serde_json::json!({
+        "db": key.database,
+        "key": json::text(key.key),
+        "type": kind,
+        "bytes": measure.map(|measure| measure.bytes),
+        "elements": measure.map(|measure| measure.elements),
+        "expires": key.expires.map(|moment| time::exact(UnixMillis(moment))),
+    });
+    format!("{line}\n")
+}

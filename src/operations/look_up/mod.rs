@@ -1,0 +1,271 @@
+//! `get` and `keys`: keys and values of a snapshot without a restore.
+
+mod dataset;
+mod glob;
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use super::list::Chosen;
+use super::second_look::second_look;
+use super::{Observer, OperationError};
+use crate::aof::{Expiry, Fate, Lookup, Obstacle};
+use crate::format::snapshot::File;
+use crate::rdb::Family;
+use crate::rdb::strings::encode_plain;
+use crate::rdb::values::{Item, Templates, Value};
+use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError};
+use dataset::{Dataset, canonical, commands_of, read_all, recipe};
+
+/// Takes records one after the other, until it wants no more.
+pub type TakeKey<'t> = dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + Send + 't;
+
+/// A key as it stood in a snapshot.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// When it goes, in milliseconds since the epoch.
+    pub expires: Option<u64>,
+    /// It goes so many milliseconds after a server loads it, whatever else is said.
+    pub after_loading: Option<i64>,
+    type_byte: u8,
+    family: Family,
+    raw: Vec<u8>,
+    templates: Templates,
+}
+
+impl Held {
+    /// What it holds.
+    pub fn value(&self) -> Value<'_> {
+        let Held { type_byte, family, raw, templates, .. } = self;
+        Value { type_byte: *type_byte, family: *family, raw, templates }
+    }
+
+    fn string(text: &[u8]) -> Held {
+        let mut raw = Vec::new();
+        encode_plain(text, &mut raw);
+        let (expires, after_loading, templates) = (None, None, Templates::default());
+        Held { expires, after_loading, type_byte: 0, family: Family::Redis, raw, templates }
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// It was there.
+    There(Box<Held>),
+    /// It was not.
+    NotThere,
+    /// It cannot be told, and why.
+    Untold(String),
+}
+
+/// Looks for a key. Damage gets a second look.
+pub fn get(
+    repository: &Repository,
+    chosen: &Chosen,
+    database: u32,
+    key: &[u8],
+    observer: &dyn Observer,
+) -> Result<Answer, OperationError> {
+    second_look(repository, |_| true, || get_once(repository, chosen, database, key, observer))
+}
+
+fn get_once(
+    repository: &Repository,
+    chosen: &Chosen,
+    database: u32,
+    key: &[u8],
+    observer: &dyn Observer,
+) -> Result<Answer, OperationError> {
+    let reader = ChunkReader::new(repository);
+    let dataset = Dataset::of(&reader, &chosen.snapshot)?;
+    let (mut before, mut lookup, mut unread) = (Search::default(), None, None);
+    if let Some(file) = dataset.dump {
+        match canonical(file) {
+            Some(part) => {
+                DumpLookup::new(&reader, part)?.find(database, key, &mut |record| before.take(record))?;
+            }
+            None => (before, lookup, unread) = search_all(&reader, file, database, key, observer)?,
+        }
+    }
+    if before.is_too_long {
+        return Ok(Answer::Untold("its value is longer than what is read".into()));
+    }
+    if let (None, Some(why)) = (&before.held, unread) {
+        return Ok(Answer::Untold(format!("the dump is not understood to its end: {why}")));
+    }
+    let mut lookup = lookup.unwrap_or_else(|| starting_from(&before, database, key));
+    let push = |parts: &[_], lookup: &mut Lookup| {
+        reader.read(parts, &mut |piece| {
+            lookup.push(piece);
+            match observer.interrupted() {
+                true => Err(RepositoryError::Interrupted),
+                false => Ok(()),
+            }
+        })
+    };
+    let mut files: Vec<&File> = Vec::new();
+    if let Some(file) = dataset.dump.filter(|_| dataset.goes_on) {
+        push(commands_of(file), &mut lookup)?;
+        files.push(file);
+    }
+    for file in &dataset.behind {
+        if !files.is_empty() {
+            lookup.next_file();
+        }
+        push(recipe(file)?, &mut lookup)?;
+        files.push(file);
+    }
+    Ok(answer(before, lookup.finish(), &files))
+}
+
+/// Reads all of a dump for one key, and the commands behind it.
+fn search_all(
+    reader: &ChunkReader<'_>,
+    file: &File,
+    database: u32,
+    key: &[u8],
+    observer: &dyn Observer,
+) -> Result<(Search, Option<Lookup>, Option<String>), OperationError> {
+    let (found, mut lookup) = (Mutex::new(Search::default()), None);
+    let found_so_far = || found.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut each = |record: &LookedUp<'_>| {
+        if record.database == u64::from(database) && record.key == key {
+            let _ = found_so_far().take(record);
+        }
+        ControlFlow::Continue(())
+    };
+    let mut commands = |piece: &[u8]| {
+        // A look-up begins with what the dump says.
+        let lookup = lookup.get_or_insert_with(|| starting_from(&found_so_far(), database, key));
+        lookup.push(piece);
+    };
+    let unread = read_all(reader, file, observer, &mut each, &mut commands)?;
+    Ok((found.into_inner().unwrap_or_else(PoisonError::into_inner), lookup, unread))
+}
+
+/// What a dump says of a key.
+#[derive(Default)]
+struct Search {
+    held: Option<Held>,
+    is_too_long: bool,
+}
+
+impl Search {
+    fn take(&mut self, record: &LookedUp<'_>) -> ControlFlow<()> {
+        let held = record.value.map(|value| Held {
+            expires: record.expires,
+            after_loading: None,
+            type_byte: value.type_byte,
+            family: value.family,
+            raw: value.raw.to_vec(),
+            templates: value.templates.clone(),
+        });
+        self.is_too_long = held.is_none();
+        self.held = held;
+        ControlFlow::Break(())
+    }
+}
+
+fn starting_from(before: &Search, database: u32, key: &[u8]) -> Lookup {
+    let fate = before.held.as_ref().map_or(Fate::Gone, |held| {
+        let mut value = None;
+        let _ = held.value().each(&mut |item| {
+            if let Item::Text(text) = item {
+                value = Some(text.to_vec());
+            }
+            ControlFlow::Break(())
+        });
+        let at = held.expires.and_then(|expires| i64::try_from(expires).ok());
+        Fate::Kept { value, expiry: at.map_or(Expiry::Never, Expiry::At) }
+    });
+    Lookup::starting_from(fate, database.into(), key, 0)
+}
+
+fn answer(before: Search, fate: Fate, files: &[&File]) -> Answer {
+    let (held, expiry) = match fate {
+        Fate::Gone => return Answer::NotThere,
+        Fate::Untold(Obstacle { command, file, .. }) => {
+            let path = files.get(file).map_or_else(|| "the AOF".into(), |file| file.display_path());
+            return Answer::Untold(match command {
+                Some(command) => format!("a command behind the dump may have changed it: {command} in {path}"),
+                None => format!("{path} holds bytes that are no command"),
+            });
+        }
+        Fate::Untouched => (before.held, Expiry::AsBefore),
+        Fate::Kept { value: Some(text), expiry } => (Some(Held::string(&text)), expiry),
+        Fate::Kept { value: None, expiry } => (before.held, expiry),
+    };
+    let Some(mut held) = held else { return Answer::NotThere };
+    match expiry {
+        Expiry::AsBefore => {}
+        Expiry::Never => held.expires = None,
+        Expiry::At(moment) => held.expires = Some(u64::try_from(moment).unwrap_or_default()),
+        Expiry::AfterLoading(millis) => (held.expires, held.after_loading) = (None, Some(millis)),
+    }
+    Answer::There(Box::new(held))
+}
+
+/// Which keys are listed.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    /// Only those whose names fit it, as servers read patterns.
+    pub pattern: Option<Vec<u8>>,
+    /// Only those of this database.
+    pub database: Option<u32>,
+}
+
+impl KeyFilter {
+    fn fits(&self, record: &LookedUp<'_>) -> bool {
+        self.database.is_none_or(|database| record.database == u64::from(database))
+            && self.pattern.as_ref().is_none_or(|pattern| glob::fits(pattern, record.key))
+    }
+}
+
+/// What was listed, and what was not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// Files of commands that go on behind the dump: keys are those before them.
+    pub behind: Vec<String>,
+    /// The dump is not stored by keys: all of it was read, and keys are in the order of the file.
+    pub is_in_file_order: bool,
+    /// Why keys may be missing.
+    pub unread: Option<String>,
+}
+
+/// Hands on the keys of a snapshot's dump, by database and name where it is stored so.
+pub fn keys(
+    repository: &Repository,
+    chosen: &Chosen,
+    filter: &KeyFilter,
+    observer: &dyn Observer,
+    each: &mut TakeKey<'_>,
+) -> Result<Listed, OperationError> {
+    let reader = ChunkReader::new(repository);
+    let dataset = Dataset::of(&reader, &chosen.snapshot)?;
+    let mut listed = Listed { behind: dataset.with_commands(), ..Listed::default() };
+    let mut each = |record: &LookedUp<'_>| match filter.fits(record) && !observer.interrupted() {
+        true => each(record),
+        false if observer.interrupted() => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let Some(file) = dataset.dump else {
+        listed.unread = Some("there is no dump before the commands".into());
+        return Ok(listed);
+    };
+    match canonical(file) {
+        Some(part) => drop(DumpLookup::new(&reader, part)?.each(&mut each)?),
+        None => {
+            let mut goes_on = false;
+            listed.is_in_file_order = true;
+            listed.unread = read_all(&reader, file, observer, &mut each, &mut |_| goes_on = true)?;
+            if goes_on {
+                listed.behind.insert(0, file.display_path());
+            }
+        }
+    }
+    match observer.interrupted() {
+        true => Err(RepositoryError::Interrupted.into()),
+        false => Ok(listed),
+    }
+}
