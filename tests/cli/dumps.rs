@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::place::Place;
+use crate::support::small_disk::on_a_small_disk;
 
 /// Files that begin as dumps, dumps of versions nobody knows, and one in a container.
 fn samples() -> Vec<PathBuf> {
@@ -43,4 +44,26 @@ fn dumps_of_all_servers_are_stored_in_canonical_form_and_come_back() {
         assert!(fs::read(place.path("back/dump.rdb")).unwrap() == fs::read(path).unwrap(), "{}", path.display());
     }
     place.done(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is() {
+    let test = "dumps::a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is";
+    on_a_small_disk(test, 100, |disk| {
+        let place = Place::with_tiny_repository();
+        // 65 MiB of zeros: chunks that are all alike.
+        let value = vec![0; 65 << 20];
+        let length = (value.len() as u32).to_be_bytes();
+        let dump = [b"REDIS0011\xfe\x00\x00\x01k\x80", &length[..], &value, b"\xff", &[0; 8]].concat();
+        fs::write(place.data().join("dump.rdb"), &dump).unwrap();
+        let cache = disk.display().to_string();
+        let ran = place.ends(0, &["backup", "data", "--dataset", "d", "--json", "--cache-dir", &cache]);
+        let form = &ran.json()["forms"][0];
+        assert_eq!(form["form"], "opaque");
+        assert!(form["why"].as_str().unwrap().contains("bytes are free for scratch files"), "{form}");
+        place.ends(0, &["backup", "data", "--dataset", "other", "--json"]);
+        let both = place.done(&["snapshots", "--json"]).json();
+        let forms: Vec<_> = both["snapshots"].as_array().unwrap().iter().map(|one| &one["forms"][0]["form"]).collect();
+        assert_eq!(forms, ["opaque", "canonical"]);
+    });
 }

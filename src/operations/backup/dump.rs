@@ -22,6 +22,9 @@ pub(super) fn store(
     file: File,
     observer: &dyn Observer,
 ) -> Result<(File, Facts, GoesOn), OperationError> {
+    if let Err(why) = repository.has_room_to_sort(captured.expected_size()) {
+        return as_it_is(repository, intake, captured, earlier, file, observer, NotStored { why, is_suspect: false });
+    }
     let previous = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
     let mut hasher = Hasher::new(earlier.joint(captured));
     let workers = IntakeOptions::default().workers;
@@ -41,27 +44,37 @@ pub(super) fn store(
             (read, _) => Ok(read?),
         }
     })?;
-    let not = match stored {
-        Ok(DumpStored { parts, form }) => {
-            let (hash, continues) = hasher.finish();
-            let form = match form {
-                Ok(()) => Form { state: FormState::Canonical, why: None },
-                Err(cut) => {
-                    let told = cut.or_else(|| reading.facts.get("not-understood").cloned());
-                    let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| "it ends early".into());
-                    let is_prefix = parts.iter().any(|part| part.parameters.is_some());
-                    partly(if is_prefix { FormState::Prefix } else { FormState::Opaque }, told)
-                }
-            };
-            let (size, suspect) = (reading.length, reading.suspect);
-            let file = File { size, hash: Some(hash), recipe: Some(parts), form: Some(form), suspect, ..file };
-            return Ok((file, reading.facts, continues));
-        }
-        Err(not) => not,
+    let DumpStored { parts, form } = match stored {
+        Ok(stored) => stored,
+        // What was stored of it so far is named by nothing, and goes with a prune. A second reading is no progress.
+        Err(not) => return as_it_is(repository, intake, captured, earlier, file, &Silent, not),
     };
-    // What was stored of it so far is named by nothing, and goes with a prune. A second reading is no progress.
-    let NotStored { why, is_suspect } = not;
-    let (mut file, facts, continues) = opaque::store(repository, intake, captured, earlier, file, &Silent)?;
+    let (hash, continues) = hasher.finish();
+    let form = match form {
+        Ok(()) => Form { state: FormState::Canonical, why: None },
+        Err(cut) => {
+            let told = cut.or_else(|| reading.facts.get("not-understood").cloned());
+            let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| "it ends early".into());
+            let is_prefix = parts.iter().any(|part| part.parameters.is_some());
+            partly(if is_prefix { FormState::Prefix } else { FormState::Opaque }, told)
+        }
+    };
+    let (size, suspect) = (reading.length, reading.suspect);
+    let file = File { size, hash: Some(hash), recipe: Some(parts), form: Some(form), suspect, ..file };
+    Ok((file, reading.facts, continues))
+}
+
+/// Stores a dump as any other file, and says why.
+fn as_it_is(
+    repository: &Repository,
+    intake: &mut Intake<'_>,
+    captured: &CapturedFile,
+    earlier: &Earlier<'_>,
+    file: File,
+    observer: &dyn Observer,
+    NotStored { why, is_suspect }: NotStored,
+) -> Result<(File, Facts, GoesOn), OperationError> {
+    let (mut file, facts, continues) = opaque::store(repository, intake, captured, earlier, file, observer)?;
     if is_suspect {
         file.suspect.get_or_insert_with(|| why.clone());
     }

@@ -24,11 +24,31 @@ pub use writer::{DumpStored, NotStored, TakeBytes, store_dump};
 /// Where scratch files are made where the host keeps nothing of the repository.
 const NO_CACHE: &str = "/tmp";
 
+/// A dump of so many bytes is sorted in memory.
+const SORTED_IN_MEMORY: u64 = 64 << 20;
+/// So many times the size of a dump has to be free for scratch files: twice what it may become when it is decompressed.
+const SCRATCH_SHARE: u64 = 3;
+
 impl Repository {
     /// Where what does not fit in memory waits: in the directory of the caches.
     fn scratch(&self) -> Scratch {
         let directory = self.places.cache.as_deref().filter(|cache| cache.is_dir());
         Scratch::new(directory.unwrap_or(Path::new(NO_CACHE)), self.ambient.random())
+    }
+
+    /// Whether scratch files have room for what may not fit in memory of a dump of so many bytes; where not, why.
+    pub fn has_room_to_sort(&self, size: u64) -> Result<(), String> {
+        let wanted = size.saturating_mul(SCRATCH_SHARE);
+        if size <= SORTED_IN_MEMORY {
+            return Ok(());
+        }
+        match self.scratch().free() {
+            Ok(free) if free >= wanted => Ok(()),
+            Ok(free) => {
+                Err(format!("{free} bytes are free for scratch files, where sorting its keys may take {wanted}"))
+            }
+            Err(error) => Err(workers::told(&error)),
+        }
     }
 
     /// Names of keys and elements, hashed.
