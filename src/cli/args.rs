@@ -49,7 +49,8 @@ Environment:
 
 JSON:
   With --json, standard output is exactly one JSON object on one line (of
-  keys: one for each key); each command's --help describes its shape. A failure is such an object too, and
+  keys and diff: one for each key); each command's --help describes its
+  shape. A failure is such an object too, and
   is also told on standard error:
     {\"error\": {\"message\", \"hint\" or null, \"exit_code\": number}}
   Ids and hashes are full lowercase hexadecimal, times RFC 3339, sizes bytes.

@@ -57,7 +57,9 @@ use crate::format::snapshot::Snapshot;
 use crate::store::{ObjectName, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
-pub use canonical::{DumpLookup, DumpStored, LookedUp, NotStored, Parameters, TakeBytes, store_dump};
+pub use canonical::{
+    Change, DumpLookup, DumpStored, LookedUp, NotStored, Parameters, TakeBytes, TakeChange, difference, store_dump,
+};
 pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, PackTotals, SnapshotInfo, Span, Told, Usage};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};
 pub use chunk_reader::ChunkReader;

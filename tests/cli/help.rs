@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 32] = [
+pub const COMMANDS: [&str; 33] = [
     "timeline",
     "init",
     "backup",
@@ -9,6 +9,7 @@ pub const COMMANDS: [&str; 32] = [
     "dump",
     "keys",
     "get",
+    "diff",
     "restore",
     "undo",
     "tag",

@@ -294,3 +294,51 @@ fn values_are_shown_as_text_and_as_json() {
     place.ends(2, &["get", "text", "--raw", "--json"]);
     assert_eq!(place.ends(0, &["get", "text", "--at", "now", "--raw"]).text(), "lines\nof text");
 }
+
+#[test]
+fn a_difference_names_keys_that_were_added_removed_or_changed() {
+    let place = Place::with_tiny_repository();
+    let long = |seed| noise(seed, 300_000);
+    let name = |number: u32| format!("k{number:03}").into_bytes();
+    let dump = |records: &[(Vec<u8>, Vec<u8>, bool)]| {
+        let mut dump = b"REDIS0011\xfe\x00".to_vec();
+        for (key, value, expires) in records {
+            if *expires {
+                dump.extend_from_slice(&[&[0xfc][..], &u64::to_le_bytes(4_000_000_000_000)].concat());
+            }
+            put_string(&mut dump, key, value);
+        }
+        ended(dump)
+    };
+    let mut records: Vec<_> = (0..300).map(|number| (name(number), noise(u64::from(number), 30), false)).collect();
+    records.push((b"long a".to_vec(), long(1), false));
+    records.push((b"long b".to_vec(), long(2), false));
+    back_up(&place, &dump(&records));
+    // After a restart: another order, and no other key.
+    records.reverse();
+    back_up(&place, &dump(&records));
+    let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
+    assert_eq!(ran.text(), "0 added, 0 removed, 0 changed\n");
+    for record in &mut records {
+        match &record.0[..] {
+            b"k007" => record.1 = b"another".to_vec(),
+            b"k100" => record.2 = true,
+            // As long as before.
+            b"long b" => record.1 = long(3),
+            b"k200" => record.0 = b"k200a".to_vec(),
+            _ => {}
+        }
+    }
+    back_up(&place, &dump(&records));
+    let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
+    let mut lines: Vec<String> = ran.text().lines().map(String::from).collect();
+    assert_eq!(lines.pop().unwrap(), "1 added, 1 removed, 3 changed");
+    lines.sort();
+    let expected = ["added   0 k200a", "changed 0 k007", "changed 0 k100", "changed 0 long b", "removed 0 k200"];
+    assert_eq!(lines, expected);
+    let back = place.ends(0, &["diff", "latest", "latest~2", "--keys", "--json", "--match", "k2*"]).text();
+    let expected = "{\"change\":\"added\",\"db\":0,\"key\":\"k200\"}\n\
+                    {\"change\":\"removed\",\"db\":0,\"key\":\"k200a\"}\n";
+    assert!(back.starts_with(expected) && back.lines().count() == 3, "{back}");
+    place.ends(2, &["diff", "latest", "latest"]).says("--keys");
+}

@@ -3,6 +3,7 @@
 pub(in crate::cli) mod backup;
 pub(in crate::cli) mod check;
 mod completions;
+mod diff;
 mod doctor;
 mod drill;
 mod dump;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Dump(dump::Arguments),
     Keys(keys::Arguments),
     Get(get::Arguments),
+    Diff(diff::Arguments),
     Restore(restore::Arguments),
     Undo(undo::Arguments),
     Tag(tag::Arguments),
@@ -84,6 +86,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Keys(arguments) => keys::run(&arguments, context),
+        Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Get(arguments) => get::run(&arguments, context),
         Command::Restore(arguments) => restore::run(arguments, context),
         Command::Undo(arguments) => undo::run(&arguments, context),

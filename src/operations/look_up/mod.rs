@@ -1,4 +1,4 @@
-//! `get` and `keys`: keys and values of a snapshot without a restore.
+//! `get`, `keys` and `diff`: keys and values of a snapshot without a restore.
 
 mod dataset;
 mod glob;
@@ -10,11 +10,12 @@ use super::list::Chosen;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::aof::{Expiry, Fate, Lookup, Obstacle};
+use crate::format::recipe::Part;
 use crate::format::snapshot::File;
 use crate::rdb::Family;
 use crate::rdb::strings::encode_plain;
 use crate::rdb::values::{Item, Templates, Value};
-use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError};
+use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError, TakeChange, difference};
 use dataset::{Dataset, canonical, commands_of, read_all, recipe};
 
 /// Takes records one after the other, until it wants no more.
@@ -216,9 +217,9 @@ pub struct KeyFilter {
 }
 
 impl KeyFilter {
-    fn fits(&self, record: &LookedUp<'_>) -> bool {
-        self.database.is_none_or(|database| record.database == u64::from(database))
-            && self.pattern.as_ref().is_none_or(|pattern| glob::fits(pattern, record.key))
+    fn fits(&self, database: u64, key: &[u8]) -> bool {
+        self.database.is_none_or(|wanted| database == u64::from(wanted))
+            && self.pattern.as_ref().is_none_or(|pattern| glob::fits(pattern, key))
     }
 }
 
@@ -244,7 +245,7 @@ pub fn keys(
     let reader = ChunkReader::new(repository);
     let dataset = Dataset::of(&reader, &chosen.snapshot)?;
     let mut listed = Listed { behind: dataset.with_commands(), ..Listed::default() };
-    let mut each = |record: &LookedUp<'_>| match filter.fits(record) && !observer.interrupted() {
+    let mut each = |record: &LookedUp<'_>| match filter.fits(record.database, record.key) && !observer.interrupted() {
         true => each(record),
         false if observer.interrupted() => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
@@ -268,4 +269,42 @@ pub fn keys(
         true => Err(RepositoryError::Interrupted.into()),
         false => Ok(listed),
     }
+}
+
+/// Hands on how the keys of `later`'s dump differ from those of `earlier`'s; only buckets that the two do not share are read.
+/// Answers with files of commands behind the dumps, which are not followed.
+pub fn diff(
+    repository: &Repository,
+    earlier: &Chosen,
+    later: &Chosen,
+    filter: &KeyFilter,
+    observer: &dyn Observer,
+    each: &mut TakeChange<'_>,
+) -> Result<Vec<String>, OperationError> {
+    let reader = ChunkReader::new(repository);
+    let [before, after] = [earlier, later].map(|chosen| Dataset::of(&reader, &chosen.snapshot));
+    let (before, after) = (before?, after?);
+    let (one, other) = (by_keys(&before, earlier)?, by_keys(&after, later)?);
+    let (one, other) = (DumpLookup::new(&reader, one)?, DumpLookup::new(&reader, other)?);
+    difference(&one, &other, &mut |change, database, key| match filter.fits(database, key) {
+        _ if observer.interrupted() => ControlFlow::Break(()),
+        true => each(change, database, key),
+        false => ControlFlow::Continue(()),
+    })?;
+    if observer.interrupted() {
+        return Err(RepositoryError::Interrupted.into());
+    }
+    let mut behind = before.with_commands();
+    behind.extend(after.with_commands());
+    behind.sort();
+    behind.dedup();
+    Ok(behind)
+}
+
+fn by_keys<'s>(dataset: &Dataset<'s>, chosen: &Chosen) -> Result<&'s Part, OperationError> {
+    let id = chosen.name.session;
+    dataset.dump.and_then(canonical).ok_or_else(|| OperationError::Unfit {
+        what: format!("the dump of snapshot {id} is not stored by keys: what differs cannot be told from it"),
+        hint: "list the keys of both with: redkeep keys SNAPSHOT --json".into(),
+    })
 }

@@ -13,7 +13,7 @@ pub const MOST_FIELDS: usize = 1 << 20;
 const MOST_BYTES: usize = 64 << 20;
 
 /// The templates of a file, by their numbers. Another file has others under the same numbers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Templates {
     fields: HashMap<u64, Vec<Vec<u8>>>,
     count: usize,

@@ -10,7 +10,7 @@ use super::reader::{LARGE_LONGEST, VARINT, WINDOW, not_canonical};
 use crate::format::limits::LABEL_MAX;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part, Stream};
-use crate::format::{Malformed, Reader};
+use crate::format::{ChunkId, Malformed, Reader};
 use crate::rdb::canonical::{Decoder, Hasher, Kept, OrderTokens, take_event};
 use crate::rdb::values::{HASH_TEMPLATE, Templates, Value, read_records};
 use crate::rdb::{Family, Kind};
@@ -47,6 +47,9 @@ pub struct DumpLookup<'r> {
     templates: OnceCell<Templates>,
     large: OnceCell<BTreeMap<Vec<u8>, LargeAt>>,
 }
+
+/// The chunks of values that were too long for a bucket, with their lengths, by place.
+pub(super) type LongValues = BTreeMap<Vec<u8>, Vec<(ChunkId, u32)>>;
 
 /// Where in its stream a value is that was too long for a bucket.
 #[derive(Debug, Clone, Copy)]
@@ -119,20 +122,63 @@ impl<'r> DumpLookup<'r> {
         }
     }
 
-    fn stream(&self, role: ColumnRole) -> Option<&'r Stream> {
+    pub(super) fn stream(&self, role: ColumnRole) -> Option<&'r Stream> {
         self.part.streams.get(&(role as u64))
+    }
+
+    /// The list of its buckets.
+    pub(super) fn buckets(&self) -> Result<Option<Lists>, RepositoryError> {
+        self.stream(ColumnRole::Buckets).map(Lists::new).transpose()
+    }
+
+    /// The next entry of a list.
+    pub(super) fn next_entry(&self, lists: &mut Lists) -> Result<Option<ListEntry>, RepositoryError> {
+        lists.next(&mut |list| self.reader.chunk(&list.entry.id, list.entry.length).map(Some))
+    }
+
+    /// What an entry of a list stands for.
+    pub(super) fn chunk(&self, entry: &ListEntry) -> Result<Vec<u8>, RepositoryError> {
+        self.reader.chunk(&entry.id, entry.length)
+    }
+
+    /// Whether records stand in the file as those of another dump do.
+    pub(super) fn has_order_of(&self, other: &DumpLookup<'_>) -> bool {
+        let roles = [ColumnRole::Order, ColumnRole::Buckets];
+        roles.into_iter().all(|role| self.stream(role) == other.stream(role))
+    }
+
+    /// The chunks of each value that was too long for a bucket, by place.
+    pub(super) fn long_values(&self) -> Result<LongValues, RepositoryError> {
+        let Some(stream) = self.stream(ColumnRole::LargeValues) else { return Ok(BTreeMap::new()) };
+        let mut in_file: Vec<(&Vec<u8>, &LargeAt)> = self.large()?.iter().collect();
+        in_file.sort_by_key(|(_, at)| at.begin);
+        let (mut lists, mut values) = (Lists::new(stream)?, LongValues::new());
+        for (place, at) in in_file {
+            let (mut chunks, mut length) = (Vec::new(), 0);
+            while length < at.length
+                && let Some(entry) = self.next_entry(&mut lists)?
+            {
+                length += u64::from(entry.length);
+                chunks.push((entry.id, entry.length));
+            }
+            if length != at.length {
+                return Err(damaged("a long value that is not whole chunks"));
+            }
+            values.insert(place.clone(), chunks);
+        }
+        Ok(values)
     }
 
     fn column(&self, role: ColumnRole) -> Result<Column<'r>, RepositoryError> {
         Column::new(self.reader, self.stream(role))
     }
 
-    fn decoder(&self) -> Decoder {
+    pub(super) fn decoder(&self) -> Decoder {
         Decoder::new(self.family, self.parameters.clock, self.hasher)
     }
 
     /// Hands on a record.
-    fn give(
+    pub(super) fn give(
         &self,
         decoder: &mut Decoder,
         kept: Kept<'_>,
@@ -179,7 +225,7 @@ impl<'r> DumpLookup<'r> {
     }
 
     /// The templates of hashes that the file has.
-    fn templates(&self) -> Result<&Templates, RepositoryError> {
+    pub(super) fn templates(&self) -> Result<&Templates, RepositoryError> {
         if let Some(templates) = self.templates.get() {
             return Ok(templates);
         }
@@ -283,20 +329,20 @@ impl<'r> DumpLookup<'r> {
 }
 
 /// The records of a bucket, one after the other.
-struct Records<'a> {
-    database: u32,
+pub(super) struct Records<'a> {
+    pub(super) database: u32,
     reader: Reader<'a>,
 }
 
 impl<'a> Records<'a> {
-    fn of(entry: &ListEntry, bytes: &'a [u8]) -> Result<Records<'a>, RepositoryError> {
+    pub(super) fn of(entry: &ListEntry, bytes: &'a [u8]) -> Result<Records<'a>, RepositoryError> {
         let database = entry.label.as_deref().and_then(|label| label.first_chunk());
         let database = u32::from_be_bytes(*database.ok_or_else(|| damaged("a bucket whose label is too short"))?);
         Ok(Records { database, reader: Reader::new("bucket", bytes) })
     }
 
     /// The next one: its bytes, and the same taken apart.
-    fn next(&mut self) -> Result<Option<(&'a [u8], Kept<'a>)>, RepositoryError> {
+    pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], Kept<'a>)>, RepositoryError> {
         if self.reader.remaining() == 0 {
             return Ok(None);
         }

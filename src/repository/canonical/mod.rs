@@ -3,6 +3,7 @@
 //! format-spec/09-recipes.md and 19-canonical-rdb.md.
 
 mod column;
+mod difference;
 mod lookup;
 mod parameters;
 mod reader;
@@ -16,6 +17,7 @@ use super::Repository;
 use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
+pub use difference::{Change, TakeChange, difference};
 pub use lookup::{DumpLookup, LookedUp};
 pub use parameters::Parameters;
 pub(super) use reader::rebuild;

@@ -1,0 +1,101 @@
+//! `redkeep diff`.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::pick;
+use crate::cli::args::OfDataset;
+use crate::cli::context::Context;
+use crate::cli::human::{shown, some_of};
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{json, output, selector};
+use crate::operations::list::Selector;
+use crate::operations::look_up::{KeyFilter, diff};
+use crate::repository::Change;
+
+/// Show which keys differ between two snapshots
+///
+/// Shows which keys were added, removed or changed (another value or another expiry) from snapshot A to snapshot B, without a
+/// restore: only what the two dumps do not share is read. Commands of an AOF behind a dump are not followed; where there are
+/// any, a note says so.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  redkeep diff latest~1 latest --keys
+  redkeep diff 8f3a1c2e latest --keys --match 'user:*'
+
+JSON, one object a line, the last one counts:
+  {\"change\": \"added\", \"removed\" or \"changed\", \"db\", \"key\": text or {\"hex\"}}
+  {\"added\": number, \"removed\": number, \"changed\": number}
+")]
+pub(crate) struct Arguments {
+    /// The earlier snapshot: the begin of its id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "A")]
+    earlier: Selector,
+    /// The later one
+    #[arg(value_parser = selector::parse, value_name = "B")]
+    later: Selector,
+    /// Compare keys
+    #[arg(long, required = true)]
+    keys: bool,
+    /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<OsString>,
+    /// Only keys of this database
+    #[arg(long, value_name = "N")]
+    db: Option<u32>,
+    #[command(flatten)]
+    of: OfDataset,
+}
+
+/// Shows differences as they are found.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let repository = context.open()?;
+    let dataset = arguments.of.dataset.as_deref();
+    let earlier = pick(context, &repository, &arguments.earlier, dataset)?;
+    let later = pick(context, &repository, &arguments.later, dataset)?;
+    let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
+    let filter = KeyFilter { pattern, database: arguments.db };
+    let (mut out, is_json) = (BufWriter::new(output::writable()?.0), context.globals.json);
+    let (mut written, mut counts) = (Ok(()), [0u64; 3]);
+    let behind = diff(&repository, &earlier, &later, &filter, &context.progress.hidden(), &mut |change, db, key| {
+        let [added, removed, changed] = &mut counts;
+        let (word, counter) = match change {
+            Change::Added => ("added", added),
+            Change::Removed => ("removed", removed),
+            Change::Changed => ("changed", changed),
+        };
+        *counter += 1;
+        written = match is_json {
+            true => writeln!(out, "{}", serde_json::json!({"change": word, "db": db, "key": json::text(key)})),
+            false => writeln!(out, "{word:<7} {db} {}", shown(key)),
+        };
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    if written.is_err() || behind.is_ok() {
+        let [added, removed, changed] = counts;
+        let ended = written.and_then(|()| match is_json {
+            true => {
+                writeln!(out, "{}", serde_json::json!({"added": added, "removed": removed, "changed": changed}))
+            }
+            false => writeln!(out, "{added} added, {removed} removed, {changed} changed"),
+        });
+        match ended.and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                drop(out.into_parts());
+                return Ok(Outcome::nothing());
+            }
+            other => other.context(UNWRITTEN)?,
+        }
+    }
+    let behind = behind?;
+    let commands = (!behind.is_empty()).then(|| {
+        format!("keys are those of the dumps: commands behind them are not followed, in {}", some_of(&behind))
+    });
+    Ok(Outcome::nothing().with_notes(commands).with_alarms(&later.alarms))
+}
