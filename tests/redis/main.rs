@@ -37,6 +37,7 @@ mod live_kills;
 mod live_links;
 mod live_neighbour;
 mod live_truth;
+mod look_ups;
 mod lzf;
 mod moments;
 mod moments_edges;
