@@ -342,3 +342,13 @@ fn a_difference_names_keys_that_were_added_removed_or_changed() {
     assert!(back.starts_with(expected) && back.lines().count() == 3, "{back}");
     place.ends(2, &["diff", "latest", "latest"]).says("--keys");
 }
+
+#[test]
+fn what_is_read_of_a_suspect_dump_is_told_to_be() {
+    let place = Place::with_tiny_repository();
+    let mut dump = dump_of_strings([(b"key".to_vec(), b"value".to_vec())].into_iter());
+    *dump.last_mut().unwrap() ^= 1;
+    back_up(&place, &dump);
+    assert_eq!(place.ends(3, &["get", "key", "--raw"]).says("dump.rdb was suspect when it was stored").text(), "value");
+    place.ends(3, &["keys"]).says("dump.rdb was suspect when it was stored");
+}

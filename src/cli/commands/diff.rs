@@ -15,7 +15,7 @@ use crate::cli::human::{shown, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, selector};
 use crate::operations::list::Selector;
-use crate::operations::look_up::{KeyFilter, diff};
+use crate::operations::look_up::{KeyFilter, diff, suspects};
 use crate::repository::Change;
 
 /// Show which keys differ between two snapshots
@@ -97,5 +97,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let commands = (!behind.is_empty()).then(|| {
         format!("keys are those of the dumps: commands behind them are not followed, in {}", some_of(&behind))
     });
-    Ok(Outcome::nothing().with_notes(commands).with_alarms(&later.alarms))
+    Ok(Outcome::nothing()
+        .with_notes(commands)
+        .with_warnings(suspects(&earlier))
+        .with_warnings(suspects(&later))
+        .with_alarms(&later.alarms))
 }

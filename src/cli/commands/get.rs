@@ -19,7 +19,7 @@ use crate::cli::{output, selector, time};
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
 use crate::operations::list::Selector;
-use crate::operations::look_up::{Answer, Held, get};
+use crate::operations::look_up::{Answer, Held, get, suspects};
 use crate::rdb::Kind;
 use crate::rdb::values::{Item, score_text};
 
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             hint: "leave --raw out, or see it as --json".into(),
         })?;
         output::write(&bytes).context(UNWRITTEN)?;
-        return Ok(Outcome::nothing().with_alarms(&chosen.alarms));
+        return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
     }
     let fields = Fields::of(&held)?;
     let object = json!({
@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let worked = serde_json::to_value(Worked::from(&chosen))?;
     let whole = [worked, object].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
     let outcome = Outcome::listing(fields.text, &whole.collect::<serde_json::Map<String, Json>>())?;
-    Ok(outcome.with_notes([facts(&held)]).with_alarms(&chosen.alarms))
+    Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
 }
 
 /// Type, size and expiry, in words.

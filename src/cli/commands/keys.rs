@@ -16,7 +16,7 @@ use crate::cli::human::{shown, size, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, time};
 use crate::format::UnixMillis;
-use crate::operations::look_up::{KeyFilter, Listed, keys};
+use crate::operations::look_up::{KeyFilter, Listed, keys, suspects};
 use crate::rdb::values::Measure;
 use crate::repository::LookedUp;
 
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let order = is_in_file_order.then(|| "the dump is not stored by keys: all of it was read".to_owned());
     let unread = unread.map(|why| format!("keys may be missing: {why}"));
     let outcome = Outcome::nothing().with_notes(order.into_iter().chain(commands));
-    Ok(outcome.with_warnings(unread).with_alarms(&chosen.alarms))
+    Ok(outcome.with_warnings(unread).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
 }
 
 /// One line for each key.

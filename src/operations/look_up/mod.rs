@@ -11,7 +11,7 @@ use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::aof::{Expiry, Fate, Lookup, Obstacle};
 use crate::format::recipe::Part;
-use crate::format::snapshot::File;
+use crate::format::snapshot::{File, Role};
 use crate::rdb::Family;
 use crate::rdb::strings::encode_plain;
 use crate::rdb::values::{Item, Templates, Value};
@@ -205,6 +205,16 @@ fn answer(before: Search, fate: Fate, files: &[&File]) -> Answer {
         Expiry::AfterLoading(millis) => (held.expires, held.after_loading) = (None, Some(millis)),
     }
     Answer::There(Box::new(held))
+}
+
+/// Files of keys that were suspect when they were stored, and why: what is read of them may not be what the server held.
+pub fn suspects(chosen: &Chosen) -> Vec<String> {
+    let holds_keys = |file: &&File| matches!(file.role, Role::Dump | Role::Base | Role::Incr | Role::SingleAof);
+    let files = chosen.snapshot.files.iter().filter(holds_keys);
+    let told = |file: &File| {
+        Some(format!("{} was suspect when it was stored: {}", file.display_path(), file.suspect.as_ref()?))
+    };
+    files.filter_map(told).collect()
 }
 
 /// Which keys are listed.
