@@ -17,6 +17,8 @@ const RECORD_LONGEST: usize = 32 << 20;
 const AHEAD: usize = 4096;
 /// More bytes of events end what is canonical.
 const EVENTS_LONGEST: usize = 64 << 20;
+/// So do more bytes before one key: they would not fit into a bucket.
+const PREFIX_LONGEST: u64 = 1 << 20;
 
 /// Why nothing is known of a dump: it ended within a value that was handed on.
 const UNENDED: &str = "a value without an end";
@@ -193,6 +195,8 @@ impl Gatherer {
     }
 
     fn cut(&mut self, why: &str) {
+        // A value that was handed on cannot be taken back.
+        let why = if self.giant.is_some() { UNENDED } else { why };
         if self.end == End::No {
             self.give_up_pending();
             self.end = End::Cut(why.to_owned());
@@ -258,6 +262,9 @@ impl Gatherer {
             }
         }
         self.complete = end;
+        if self.pending.first().is_some_and(|(begin, _)| end - begin > PREFIX_LONGEST) {
+            self.cut("very many bytes before a key");
+        }
         if self.events.len() > EVENTS_LONGEST {
             self.cut("very many bytes that belong to no record");
         }
@@ -352,8 +359,7 @@ impl Gatherer {
     /// All bytes came: what is left of it, by [`Gatherer::hand_on`], and then what is known of it by [`Gatherer::finish`].
     pub fn end(&mut self) {
         self.look_for_end();
-        // A value that never ended cannot be taken back.
-        self.cut(if self.giant.is_some() { UNENDED } else { "" });
+        self.cut("");
     }
 
     /// What is known when all was handed on. Where a value that was handed on had no end, nothing is.

@@ -7,7 +7,7 @@ use super::super::reader::OPCODE_NO_EVICT;
 use super::super::reader::{OPCODE_243, OPCODE_AUX, OPCODE_EXPIRETIME, OPCODE_EXPIRETIME_MS, OPCODE_FREQ, OPCODE_IDLE};
 use super::super::strings::{StringForm, Strings, encode_length, take_length, text_of};
 use super::super::value::{Known, pass_value};
-use super::coding::{AsTheyStood, Stored, ToCanonical, ToFile, put_string, take_string};
+use super::coding::{AsTheyStood, KEPT_LONGEST, Stored, ToCanonical, ToFile, put_string, take_string};
 use super::{Hasher, NotCanonical, put_varint, take_varint};
 
 /// CANON-3: what the first byte of a kept record says beside the number of opcodes before it.
@@ -16,6 +16,11 @@ const AS_IT_STOOD: u8 = 0x40;
 const PREFIX_AS_IT_STOOD: u8 = 0x20;
 const HAS_ORDER: u8 = 0x10;
 const OPCODES: u8 = 0x0f;
+
+/// A record takes at most so many bytes in its bucket: with the length before it they are a chunk.
+const BODY_LONGEST: usize = (1 << 20) - 8;
+/// The most bytes of a number in it.
+const LENGTH: usize = 10;
 
 /// Where a record is in some bytes of a dump, and what belongs to it.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +91,9 @@ impl Encoder {
         let key = record.bytes.get(type_at + 1..record.value).ok_or_else(Stop::ended)?;
         encoded.body.push(*record.bytes.get(type_at).ok_or_else(Stop::ended)?);
         let used = put_string(key, &mut self.strings, &mut encoded.body, &mut None)?;
-        let is_large = record.giant.is_some() || value.bytes.len() > self.limit;
+        let room = BODY_LONGEST.checked_sub(encoded.body.len()).filter(|room| *room >= LENGTH);
+        let room = room.ok_or_else(|| Stop::unknown("a key too long for a bucket"))?;
+        let is_large = record.giant.is_some() || value.bytes.len() > self.limit.min(room);
         match is_large {
             true => put_varint(&mut encoded.body, record.giant.unwrap_or(value.bytes.len() as u64)),
             false => encoded.body.extend_from_slice(&value.bytes),
@@ -154,6 +161,10 @@ impl Encoder {
         pass_value(&mut passage, type_byte, self.family, &mut Known::default())?;
         if passage.at != raw.len() {
             return Err(Stop::broken("bytes behind a value"));
+        }
+        // Its last string may have been a long one.
+        if passage.out.len() > KEPT_LONGEST {
+            return Err(Stop::unknown("a value that becomes too long"));
         }
         let mut again = std::mem::take(&mut self.again);
         again.clear();

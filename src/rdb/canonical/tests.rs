@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 
-use super::super::header::Header;
+use super::super::header::{Family, Header};
 use super::super::read_stretches;
 use super::super::samples::SAMPLES;
+use super::super::stretch::{Stretch, What};
+use super::super::strings::{StringForm, Strings};
 use super::*;
 
 const HASHER: Hasher = Hasher { key: [7; 32] };
@@ -119,6 +121,70 @@ fn dumps_of_servers_come_back_byte_for_byte() {
             }
         }
     }
+}
+
+/// CANON-3
+#[test]
+fn what_does_not_fit_into_a_bucket_is_large_or_refused() {
+    let encode = |key: usize, value: usize| {
+        let mut bytes = vec![0];
+        for length in [key, value] {
+            bytes.extend([&[0x80][..], &(length as u32).to_be_bytes(), &noise(length)].concat());
+        }
+        let at = RecordAt { bytes: &bytes, prefix: &[], value: 6 + key, database: 0, giant: None };
+        Encoder::new(Family::Redis, 0, 256 << 10, HASHER).encode(at)
+    };
+    let (longest, most) = ((1 << 20) - 100, 1 << 20);
+    for (key, value, is_large) in [(20_000, 200_000, false), (longest, 60_000, true), (900_000, 200_000, true)] {
+        let encoded = encode(key, value).unwrap();
+        assert_eq!(encoded.large.is_some(), is_large, "{key} and {value}");
+        assert!(encoded.body.len() < most - 4, "{key} and {value}: {}", encoded.body.len());
+    }
+    assert_eq!(encode(most, 20_000).unwrap_err().to_string(), "a key too long for a bucket");
+}
+
+/// CANON-3: texts that are short in the file and long in canonical form, beyond what a reader takes.
+#[test]
+fn a_value_that_becomes_too_long_is_kept_as_it_stood() {
+    let mut text = Vec::new();
+    Strings::default().encode(StringForm::Usual, &vec![b'a'; 15 << 20], &mut text);
+    for (count, mode) in [(4, 0x80), (5, 0xc0)] {
+        let bytes = [&[1, 1, b'l', count][..], &text.repeat(usize::from(count))].concat();
+        let at = RecordAt { bytes: &bytes, prefix: &[], value: 3, database: 0, giant: None };
+        let encoded = Encoder::new(Family::Redis, 0, 1000, HASHER).encode(at).unwrap();
+        assert_eq!(encoded.body[0], mode, "{count} texts");
+    }
+}
+
+/// CANON-5
+#[test]
+fn very_many_opcodes_before_a_key_end_what_is_canonical() {
+    let dump = [b"REDIS0011\xfe\0", &[0xf9, 1].repeat(600_000)[..], b"\0\x01a\x01b\xff12345678"].concat();
+    let taken = take_apart(&dump, 100_000, 64).unwrap();
+    assert_eq!((taken.records.len(), taken.tail.len(), taken.after.is_empty()), (0, 0, false));
+    assert!(put_together(&taken) == dump);
+}
+
+#[test]
+fn a_long_value_of_a_database_that_cannot_be_told_is_not_lost() {
+    let mut gatherer = Gatherer::default();
+    gatherer.push(b"REDIS0011\xfe\x81\0\0\0\x02\0\0\0\0\0\x01a\x80\x03\0\0\0");
+    gatherer.stretch(Stretch { begin: 9, end: 19, what: What::Event { opcode: 0xfe } });
+    gatherer.push(&vec![7; 40 << 20]);
+    assert!(gatherer.hand_on().is_none(), "what came last was not looked at");
+    gatherer.push(&vec![7; 11 << 20]);
+    assert!(matches!(gatherer.hand_on(), Some(Gathering::Value(_))));
+    let what = What::Record { type_byte: 0, value: 22, database: 1 << 33 };
+    gatherer.stretch(Stretch { begin: 19, end: 27 + (48 << 20), what });
+    gatherer.end();
+    while gatherer.hand_on().is_some() {}
+    assert!(gatherer.finish().is_none(), "it is to be read once more");
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
 }
 
 #[test]
