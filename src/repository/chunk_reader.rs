@@ -278,7 +278,7 @@ impl<'r> ChunkReader<'r> {
         delta: &[u8],
         length: u32,
     ) -> Result<Vec<u8>, Fault> {
-        let no_base = || RepositoryError::damaged("a delta", Fault::Bases("one is in no pack".into()));
+        let no_base = || RepositoryError::damaged("a delta", Fault::Bases(NO_BASE.into()));
         let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
         let found = search(|budget| self.bases(bases, budget, no_base, too_far));
         let (plaintexts, ..) = found.map_err(|error| Fault::Bases(one_line(&error)))?;
@@ -295,7 +295,8 @@ impl<'r> ChunkReader<'r> {
         for place in places {
             match self.read_place(&place, budget) {
                 Ok(decoded) => {
-                    for (place, error) in &damaged {
+                    // A prune may have deleted what a delta was made against, where the chunk is stored elsewhere.
+                    for (place, error) in damaged.iter().filter(|(_, error)| !has_no_base(error)) {
                         self.note_made_good(place, error);
                     }
                     return Ok(decoded);
@@ -336,7 +337,7 @@ impl<'r> ChunkReader<'r> {
         delta: &[u8],
         budget: Budget<'_>,
     ) -> Result<Decoded, RepositoryError> {
-        let no_base = || place.fault(Fault::Bases("one is in no pack".into()));
+        let no_base = || place.fault(Fault::Bases(NO_BASE.into()));
         let too_far = || place.fault(Fault::Bases(TOO_FAR.into()));
         let (plaintexts, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
         let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
@@ -430,6 +431,12 @@ fn is_too_far(error: &RepositoryError) -> bool {
     matches!(error, RepositoryError::Damaged { source: Fault::Bases(why), .. } if why == TOO_FAR)
 }
 
+/// Whether a delta was made against a chunk that no pack has.
+fn has_no_base(error: &RepositoryError) -> bool {
+    matches!(error, RepositoryError::Damaged { source: Fault::Bases(why), .. } if why == NO_BASE)
+}
+
+const NO_BASE: &str = "one is in no pack";
 const TOO_FAR: &str = "in a circle, or deeper than allowed";
 
 impl ChunkPlace {

@@ -187,6 +187,29 @@ fn a_chunk_is_known_only_while_all_its_bases_are() {
     assert_eq!(new(), 0, "stored whole now");
 }
 
+/// A prune that stores chunks again may leave deltas of them whose bases it deletes: that is no damage.
+///
+/// DELTA-5
+#[test]
+fn a_delta_without_its_base_is_passed_over_without_a_word_where_its_chunk_is_elsewhere() {
+    let (hands, temp) = (Hands::new(7), TempDir::new().unwrap());
+    let (root, data) = (temp.path().join("repository"), temp.path().join("data"));
+    let writer = MiniWriter::create(root.clone());
+    let (gone, base, chunk) = (noise(9000, 1), noise(9000, 3), [noise(9000, 1), noise(100, 2)].concat());
+    // Both ways round: which of two deltas is tried first is not for a writer to say.
+    let of_gone = || writer.pack(&[writer.deltas(&[(&[&gone], &chunk)])]);
+    let of_base = writer.pack(&[writer.deltas(&[(&[&base], &chunk)])]);
+    writer.index(&[of_gone(), of_base, of_gone(), writer.pack(&[writer.whole(0, &[&base])])]);
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), &chunk).unwrap();
+    let repository = opened(&root, &hands);
+    assert_eq!(back_up(&repository, &data, "d").unwrap().snapshot.summary.new_chunks, 0);
+    let chosen = choose(&repository, &Selector::Latest(0), None).unwrap();
+    let report = restore_to(&repository, &chosen, &temp.path().join("back")).unwrap();
+    assert_eq!(report.made_good, Vec::<String>::new());
+    assert!(fs::read(temp.path().join("back/file")).unwrap() == chunk);
+}
+
 /// Of several forms of a chunk one may lead to the chunk itself, by whatever way: what counts is that another one does not.
 ///
 /// DELTA-3, DELTA-5
