@@ -154,7 +154,7 @@ fn a_file_of_another_user_or_in_his_directory_is_told() {
     let warnings = || Configuration::of_places(&paths).ok().unwrap().warnings;
     assert_eq!(warnings(), [""; 0]);
     for (path, words) in
-        [(dir.path(), "whose directory it is in"), (&paths[0], "redkeep.toml can be written by the user ")]
+        [(dir.path(), "can be replaced by the user "), (&paths[0], "redkeep.toml can be written by the user ")]
     {
         std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
         let warnings = warnings();
