@@ -107,6 +107,8 @@ pub struct Gatherer {
     tail: Vec<u8>,
     end: End,
     giant: Option<Giant>,
+    /// Bytes of the file that went into records and events.
+    kept: u64,
     /// The end of the value of one, and its record.
     ended: Option<(Vec<u8>, Batch)>,
     /// Where in the file the bytes began that came last: what stands before was looked at.
@@ -215,6 +217,7 @@ impl Gatherer {
         put_varint(&mut self.events, self.gap);
         put_varint(&mut self.events, bytes.len() as u64);
         self.events.extend_from_slice(bytes);
+        self.kept += end - begin;
         self.gap = 0;
     }
 
@@ -286,6 +289,7 @@ impl Gatherer {
             place: self.records as u32,
             giant: None,
         });
+        self.kept += stretch.end - begin;
         self.records += 1;
         self.gap += 1;
     }
@@ -342,6 +346,7 @@ impl Gatherer {
             place: self.records as u32,
             giant: Some(end - giant.value),
         };
+        self.kept += end - giant.begin;
         (self.records, self.gap) = (self.records + 1, self.gap + 1);
         self.ended = Some((value, Batch { bytes: giant.head, records: vec![record], prefix }));
     }
@@ -362,8 +367,13 @@ impl Gatherer {
         self.cut("");
     }
 
-    /// What is known when all was handed on. Where a value that was handed on had no end, nothing is.
+    /// What is known when all was handed on. Where a value that was handed on had no end, or what was taken of the file does
+    /// not add up to it, nothing is.
     pub fn finish(self) -> Option<Gathered> {
+        let magic = self.header.map_or(0, |(_, magic)| magic.len());
+        if magic as u64 + self.kept + self.tail.len() as u64 != self.complete {
+            return None;
+        }
         let cut = match self.end {
             End::Cut(why) if why == UNENDED => return None,
             End::Cut(why) => Some(why).filter(|why| !why.is_empty()),

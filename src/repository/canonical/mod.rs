@@ -32,10 +32,14 @@ const SORTED_IN_MEMORY: u64 = 64 << 20;
 const SCRATCH_SHARE: u64 = 3;
 
 impl Repository {
-    /// Where what does not fit in memory waits: in the directory of the caches.
+    /// Where what does not fit in memory waits.
     fn scratch(&self) -> Scratch {
-        let directory = self.places.cache.as_deref().filter(|cache| cache.is_dir());
-        Scratch::new(directory.unwrap_or(Path::new(NO_CACHE)), self.ambient.random())
+        Scratch::new(self.scratch_directory(), self.ambient.random())
+    }
+
+    /// The directory of the caches, where there is one.
+    fn scratch_directory(&self) -> &Path {
+        self.places.cache.as_deref().filter(|cache| cache.is_dir()).unwrap_or(Path::new(NO_CACHE))
     }
 
     /// Whether scratch files have room for what may not fit in memory of a dump of so many bytes; where not, why.
@@ -47,7 +51,11 @@ impl Repository {
         match self.scratch().free() {
             Ok(free) if free >= wanted => Ok(()),
             Ok(free) => {
-                Err(format!("{free} bytes are free for scratch files, where sorting its keys may take {wanted}"))
+                let directory = self.scratch_directory().display();
+                Err(format!(
+                    "{free} bytes are free for scratch files in {directory}, where sorting its keys may take {wanted}: free \
+                     some, or name a directory with more by --cache-dir"
+                ))
             }
             Err(error) => Err(workers::told(&error)),
         }

@@ -7,7 +7,9 @@ use crate::format::{Malformed, Reader, put_varint};
 const LAYOUT: u64 = 1;
 /// Bytes a dump begins with.
 const MAGIC: usize = 9;
-/// The mark of the end and the checksum.
+/// The mark of the end.
+const END: u8 = 0xff;
+/// That and the checksum.
 const TAIL_LONGEST: usize = 9;
 
 /// What a part needs beside its streams.
@@ -46,9 +48,10 @@ impl Parameters {
         let magic = reader.array()?;
         let (clock, records) = (reader.varint()?, reader.varint()?);
         let tail = reader.take(reader.remaining())?.to_vec();
-        match tail.len() <= TAIL_LONGEST {
-            true => Ok(Parameters { magic, clock, records, tail }),
-            false => Err(Malformed::new("parameters", "more than a dump ends with")),
+        match tail.first() {
+            Some(&END) if [1, TAIL_LONGEST].contains(&tail.len()) => Ok(Parameters { magic, clock, records, tail }),
+            None => Ok(Parameters { magic, clock, records, tail }),
+            Some(_) => Err(Malformed::new("parameters", "other bytes than a dump ends with")),
         }
     }
 }
@@ -75,7 +78,8 @@ mod tests {
         assert_eq!(Parameters::of(&part(bytes.clone())), Ok(parameters));
         let newer = Parameters::of(&part([&[2], &bytes[1..]].concat())).unwrap_err();
         assert!(newer.why.contains("layout 2 of a dump needs a newer redkeep"), "{newer}");
-        for wrong in [&bytes[..9], &[&bytes[..], b"x"].concat(), &[]] {
+        let tails = [&bytes[..bytes.len() - 1], &[&bytes[..bytes.len() - 9], b"\x00"].concat()];
+        for wrong in [&bytes[..9], &[&bytes[..], b"x"].concat(), &[]].into_iter().chain(tails) {
             assert!(Parameters::of(&part(wrong.to_vec())).is_err());
         }
     }

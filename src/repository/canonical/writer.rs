@@ -17,7 +17,7 @@ use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
 use crate::repository::labelled::{LabelledReader, LabelledWriter};
 use crate::repository::stream::StreamWriter;
-use crate::spill::{Scratch, Sorted, Sorter};
+use crate::spill::{Sorted, Sorter};
 
 /// How a dump is stored.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     }
 
     /// Everything came.
-    fn finish(mut self) -> Result<Result<Taken<'s>, NotStored>, RepositoryError> {
+    fn finish(mut self) -> Result<Result<Taken, NotStored>, RepositoryError> {
         self.gatherer.end();
         self.take_gathered()?;
         while self.take_answer()? {}
@@ -198,7 +198,11 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         let sorters = self.workers.finish();
         let gathered = match (self.failed, self.gatherer.finish()) {
             (Some(not), _) => return Ok(Err(not)),
-            (None, None) => return Ok(Err(NotStored::because("it ends within a very long value"))),
+            (None, None) => {
+                return Ok(Err(NotStored::because(
+                    "it could not be parted into records: it may end within a very long value",
+                )));
+            }
             (None, Some(gathered)) => gathered,
         };
         // Each sorts what it holds on a core of its own.
@@ -212,7 +216,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         Ok(match sorted {
             Ok(parts) => {
                 let after = self.is_after.then(|| Part::opaque(after));
-                Ok(Taken { records: Sorted::join(parts), gathered, large, after, marker: std::marker::PhantomData })
+                Ok(Taken { records: Sorted::join(parts), gathered, large, after })
             }
             Err(error) => Err(NotStored::because(told(&error))),
         })
@@ -220,15 +224,14 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
 }
 
 /// A dump that was read whole.
-struct Taken<'s> {
+struct Taken {
     records: Sorted,
     gathered: Gathered,
     large: Option<Stream>,
     after: Option<Part>,
-    marker: std::marker::PhantomData<&'s Scratch>,
 }
 
-impl Taken<'_> {
+impl Taken {
     /// Stores what was not stored while it was read.
     fn store(
         mut self,
