@@ -10,6 +10,7 @@ pub mod drill;
 mod error;
 pub mod forget;
 pub mod hooks;
+pub mod import;
 pub mod init;
 pub mod key_drop;
 pub mod list;

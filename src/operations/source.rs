@@ -48,8 +48,7 @@ impl Source {
     pub(super) fn capture(&self, files: &CaptureOptions, observer: &dyn Observer) -> Result<Captured, OperationError> {
         let source = match self {
             Source::Directory(directory) => {
-                let capture = capture_directory(directory, files)?;
-                return Ok(Captured { capture, moment: None, marks: Vec::new(), server: None, made: None });
+                return Ok(Captured::of_files(capture_directory(directory, files)?));
             }
             Source::Server(source) => source,
         };
@@ -81,6 +80,11 @@ fn name_of(address: &Address) -> String {
 }
 
 impl Captured {
+    /// Files that nobody wrote just now.
+    pub(super) fn of_files(capture: Capture) -> Captured {
+        Captured { capture, moment: None, marks: Vec::new(), server: None, made: None }
+    }
+
     /// The name of its dataset, where a person gives none.
     pub(super) fn dataset(&self, host: &str) -> String {
         match &self.server {

@@ -26,8 +26,9 @@ pub mod scratch;
 mod scratch_log;
 pub mod server;
 
+pub use compatibility::ServerVersion;
 pub use directory::{
-    AOF_NOT_WRITTEN, Capture, CaptureOptions, CapturedFile, Content, Guise, Left, LeftOut, Own, Reading, SEVERAL_AOFS,
-    UNREADABLE, Whose, Why, capture_directory, guise, inspect, stands_beside_data,
+    AOF_NOT_WRITTEN, Capture, CaptureOptions, CapturedFile, Content, Guise, Left, LeftOut, Lone, LoneDump, Own,
+    Reading, SEVERAL_AOFS, UNREADABLE, Whose, Why, capture_directory, guise, inspect, stands_beside_data,
 };
 pub use error::RedisError;

@@ -72,6 +72,17 @@ impl Repository {
         self.begin_at(&of.dataset, of.begin, Some(of.place()))
     }
 
+    /// Begins a session that may commit a snapshot of what was captured at some time before, with its place among the dataset's
+    /// snapshots where that is not behind all of them.
+    pub fn begin_dated(
+        &self,
+        dataset: &str,
+        time: UnixMillis,
+        place: Option<u64>,
+    ) -> Result<Session<'_>, RepositoryError> {
+        self.begin_at(dataset, time, place)
+    }
+
     fn begin_at(&self, dataset: &str, time: UnixMillis, place: Option<u64>) -> Result<Session<'_>, RepositoryError> {
         let tag = self.keyring().tag(dataset);
         let alarms = self.refresh_snapshots(Some(tag))?;

@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 33] = [
+pub const COMMANDS: [&str; 34] = [
     "timeline",
     "init",
     "backup",
@@ -9,6 +9,7 @@ pub const COMMANDS: [&str; 33] = [
     "dump",
     "keys",
     "get",
+    "import",
     "diff",
     "restore",
     "undo",

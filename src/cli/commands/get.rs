@@ -1,5 +1,7 @@
 //! `redkeep get`.
 
+mod into;
+
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +20,7 @@ use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{output, selector, time};
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
-use crate::operations::list::Selector;
+use crate::operations::list::{Chosen, Selector};
 use crate::operations::look_up::{Answer, Held, get, suspects};
 use crate::rdb::Kind;
 use crate::rdb::values::{Item, score_text};
@@ -27,6 +29,10 @@ use crate::rdb::values::{Item, score_text};
 ///
 /// Shows the value that a key had in a snapshot, without a restore. Where an AOF goes on behind the dump, its commands are
 /// followed: strings, deletions and expiries; of a key that another command may have changed, it says that it cannot tell.
+///
+/// With --into the value is put into a running server by RESTORE, with its expiry, under its name. What the server has under
+/// that name is left alone unless --replace is given, and so is everything else there. The server's user needs the rights to
+/// RESTORE, TIME and, for another database than 0, SELECT.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -34,6 +40,9 @@ Examples:
   redkeep get user:1 latest~2 --db 3
   redkeep get user:1 --at 'yesterday 14:05' --json
   redkeep get picture --raw > picture.png
+  redkeep get user:1 --at 2d --into redis://127.0.0.1:6379
+  redkeep get user:1 latest~2 --into 10.0.0.5:6379 --as user:1:yesterday
+  redkeep get user:1 --into redis://app@db/3 --replace
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"db\", \"key\": TEXT, \"type\",
@@ -45,6 +54,11 @@ JSON:
      [{\"id\", \"fields\": [[TEXT, TEXT]]}], \"groups\": [{\"name\": TEXT}];
      of an array [{\"index\", \"value\": TEXT}]; of a module null,
    \"alarms\": [{\"code\", \"message\"}]}
+  with --into, instead of the value and groups:
+   \"into\": {\"server\", \"version\" or null, \"db\", \"key\": TEXT,
+     \"expires\": true or false, \"replaced\": true or false,
+     \"remade\": true where the server did not know its stored form,
+     \"expired_fields\": number of fields that had expired}
   TEXT is a text, or {\"hex\"} of bytes that are none.
 ")]
 pub(crate) struct Arguments {
@@ -64,6 +78,8 @@ pub(crate) struct Arguments {
     raw: bool,
     #[command(flatten)]
     of: OfDataset,
+    #[command(flatten)]
+    into: into::IntoServer,
 }
 
 /// Shows a key.
@@ -72,6 +88,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         let what = "--json cannot share standard output with the bytes of a string".into();
         return Err(UsageError { what, hint: "leave one of --raw and --json out".into() }.into());
     }
+    arguments.into.refuse_unused()?;
     let repository = context.open()?;
     let at = arguments.at.map(|at| Selector::At(time::end_of_second(at)));
     let selector = at.or_else(|| arguments.snapshot.clone()).unwrap_or(Selector::Latest(0));
@@ -90,6 +107,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
         }
     };
+    if arguments.into.is_wanted() {
+        return arguments.into.run(&held, key, arguments.db, &chosen, context);
+    }
     context.progress.finish();
     if arguments.raw {
         let bytes = string_of(&held)?.ok_or_else(|| UsageError {
@@ -100,20 +120,24 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
     }
     let fields = Fields::of(&held)?;
+    let found = found(&held, key, arguments.db, &chosen, json!({"value": fields.json, "groups": fields.groups}))?;
+    let outcome = Outcome::listing(fields.text, &found)?;
+    Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+}
+
+/// What is answered of a key: what it is and where it was, then the rest.
+fn found(held: &Held, key: &[u8], db: u32, chosen: &Chosen, rest: Json) -> anyhow::Result<Json> {
     let object = json!({
-        "db": arguments.db,
+        "db": db,
         "key": text(key),
         "type": held.value().type_name(),
         "elements": held.value().measure().ok().map(|measure| measure.elements),
         "expires": held.expires.map(|moment| time::exact(UnixMillis(moment))),
         "expires_after_loading": held.after_loading,
-        "value": fields.json,
-        "groups": fields.groups,
     });
-    let worked = serde_json::to_value(Worked::from(&chosen))?;
-    let whole = [worked, object].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
-    let outcome = Outcome::listing(fields.text, &whole.collect::<serde_json::Map<String, Json>>())?;
-    Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+    let worked = serde_json::to_value(Worked::from(chosen))?;
+    let whole = [worked, object, rest].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+    Ok(Json::Object(whole.collect()))
 }
 
 /// Type, size and expiry, in words.

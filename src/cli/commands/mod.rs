@@ -9,6 +9,7 @@ mod drill;
 mod dump;
 pub(in crate::cli) mod forget;
 mod get;
+mod import;
 mod init;
 mod key;
 mod keys;
@@ -40,6 +41,7 @@ use crate::repository::Repository;
 pub(crate) enum Command {
     Init(init::Arguments),
     Backup(backup::Arguments),
+    Import(import::Arguments),
     Snapshots(snapshots::Arguments),
     Timeline(timeline::Arguments),
     Ls(ls::Arguments),
@@ -81,6 +83,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
     match command {
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(arguments, context),
+        Command::Import(arguments) => import::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
         Command::Timeline(arguments) => timeline::run(arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),

@@ -10,6 +10,7 @@ use super::key_drop;
 use super::source::{Captured, Source};
 use super::timeline::proof::Proof;
 use super::{Observer, OperationError};
+use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::format::snapshot::{FileKind, Snapshot, Warning};
 use crate::format::summary::Summary;
@@ -72,7 +73,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     let captured = options.source.capture(&wanted, observer)?;
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     // On the same captured files.
-    let report = attempt(repository, || store(repository, &captured, &dataset, options, observer));
+    let report = attempt(repository, || store(repository, &captured, &dataset, options, None, observer));
     let left_behind = captured.tidy();
     observer.leaves("");
     let left_out = captured.capture.left;
@@ -99,21 +100,34 @@ pub(super) fn own(repository: &Repository) -> Vec<Own> {
     all.into_iter().filter_map(|(path, whose)| Some(Own { path: path?, whose })).collect()
 }
 
+/// When files were written that nobody watched, and their place among the dataset's snapshots, where that is not behind all of
+/// them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dated {
+    pub time: UnixMillis,
+    pub place: Option<u64>,
+}
+
 /// One session. When it fails its commit name gets a tombstone.
-fn store(
+pub(super) fn store(
     repository: &Repository,
     captured: &Captured,
     dataset: &str,
     options: &Options,
+    dated: Option<Dated>,
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
-    let capture = &captured.capture;
-    let session = repository.begin(dataset)?;
+    let (capture, begun) = (&captured.capture, repository.ambient().now());
+    let session = match dated {
+        None => repository.begin(dataset)?,
+        Some(Dated { time, place }) => repository.begin_dated(dataset, time, place)?,
+    };
     let earlier = match session.previous_snapshot() {
         Ok(previous) => Earlier { session: &session, capture, snapshot: previous, read_all: options.read_all },
         Err(error) => return Err(session.give_up(error.into())),
     };
-    observer.begin("backing up", Some(capture.files.iter().map(CapturedFile::expected_size).sum()));
+    let what = if dated.is_none() { "backing up" } else { "importing" };
+    observer.begin(what, Some(capture.files.iter().map(CapturedFile::expected_size).sum()));
     let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
         let store = |file| store_file(repository, intake, file, &earlier, observer);
         capture.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
@@ -128,13 +142,22 @@ fn store(
     let proof = files.iter().fold(Proof::default(), |p, one| p.and(&one.file, &one.facts, one.continues));
     let mut snapshot = assemble(&session, captured, dataset, options, files, stored);
     proof.complete(&mut snapshot, &captured.capture, earlier.snapshot.as_ref());
-    key_drop::tell_another_dump(&mut snapshot);
-    if let Err(error) = key_drop::carry(repository, &mut snapshot) {
-        return Err(session.give_up(error.into()));
+    match dated {
+        None => {
+            key_drop::tell_another_dump(&mut snapshot);
+            if let Err(error) = key_drop::carry(repository, &mut snapshot) {
+                return Err(session.give_up(error.into()));
+            }
+        }
+        // How long it took is known, and when it was done then.
+        Some(Dated { time, place }) => {
+            (snapshot.place, snapshot.end) = (place, time);
+            snapshot.summary.millis = repository.ambient().now().0.saturating_sub(begun.0);
+        }
     }
     let (mut alarms, begin) = (session.alarms().to_vec(), session.begin());
     let mut committed = session.commit(&snapshot)?;
-    let noted = repository.note_seen(&committed, begin, &seen);
+    let noted = if dated.is_none() { repository.note_seen(&committed, begin, &seen) } else { Ok(()) };
     let not_noted = committed.not_noted.take().or(noted.err());
     alarms.extend(not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
     Ok(Report {

@@ -1,7 +1,8 @@
-//! `get`, `keys` and `diff`: keys and values of a snapshot without a restore.
+//! `get`, `keys` and `diff`: keys and values of a snapshot without a restore; and how one gets back into a server.
 
 mod dataset;
 mod glob;
+mod put;
 
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,8 @@ use crate::rdb::strings::encode_plain;
 use crate::rdb::values::{Item, Templates, Value};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError, TakeChange, difference};
 use dataset::{Dataset, canonical, commands_of, read_all, recipe};
+
+pub use put::{PutBack, Target, put_back};
 
 /// Takes records one after the other, until it wants no more.
 pub type TakeKey<'t> = dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + Send + 't;

@@ -11,6 +11,7 @@ mod each;
 mod measure;
 mod packed;
 mod payload;
+mod plain;
 mod raw;
 mod records;
 mod score;
@@ -175,5 +176,12 @@ impl<'a> Value<'a> {
     /// not depend on it, so [`least_version`] is the one that most servers take. A hash of a template becomes a plain one.
     pub fn payload(&self, version: u16) -> Result<Vec<u8>, NoPayload> {
         payload::payload(self, version)
+    }
+
+    /// What RESTORE takes to make a value of the same content, for a server of this family that does not know the form it is
+    /// stored in: strings, lists, sets, sorted sets and hashes, element by element, in the oldest version of the format that
+    /// can say it. The server packs small ones itself. Without `keeps_expiry` fields of a hash stay.
+    pub fn plain_payload(&self, family: Family, keeps_expiry: bool) -> Result<Vec<u8>, NoPayload> {
+        plain::plain_payload(self, family, keeps_expiry)
     }
 }

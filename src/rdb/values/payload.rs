@@ -38,10 +38,15 @@ pub(super) fn payload(value: &Value<'_>, version: u16) -> Result<Vec<u8>, NoPayl
             payload.extend_from_slice(value.raw);
         }
     }
+    Ok(end_payload(payload, version))
+}
+
+/// Appends the version and the checksum.
+pub(super) fn end_payload(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
     payload.extend_from_slice(&version.to_le_bytes());
     let checksum = CRC64.checksum(&payload);
     payload.extend_from_slice(&checksum.to_le_bytes());
-    Ok(payload)
+    payload
 }
 
 fn packed_of_template(value: &Value<'_>, payload: &mut Vec<u8>) -> Result<(), Unreadable> {

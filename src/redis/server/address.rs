@@ -19,6 +19,8 @@ use crate::redis::peer::Peer;
 #[derive(Clone)]
 pub struct Address {
     info: ConnectionInfo,
+    /// The database that the text names.
+    database: Option<u32>,
     tls: Tls,
     /// Where the password came from, for people.
     password_from: Option<String>,
@@ -156,6 +158,11 @@ impl Address {
         self.info.redis_settings().username().filter(|user| !user.is_empty())
     }
 
+    /// The database, where the text named one: `redis://HOST/3`.
+    pub fn database(&self) -> Option<u32> {
+        self.database
+    }
+
     /// The port, where it is reached by one.
     pub fn port(&self) -> Option<u16> {
         match self.info.addr() {
@@ -200,10 +207,19 @@ impl FromStr for Address {
         if text.ends_with(".sock") && !url.starts_with("unix:") {
             return Err(refuse("the path of a socket begins with /"));
         }
+        let names_database = match url.split_once("://") {
+            Some(("unix" | "redis+unix" | "valkey+unix", path)) => path.contains("db="),
+            Some((_, place)) => {
+                place.split('?').next().unwrap_or_default().split('/').nth(1).is_some_and(|name| !name.is_empty())
+            }
+            None => false,
+        };
+        let database = u32::try_from(info.redis_settings().db()).ok().filter(|_| names_database);
         // CLIENT SETINFO is no command of a least-privilege user before 7.2.
         let login = info.redis_settings().clone().set_skip_set_lib_name();
         Ok(Self {
             info: info.set_redis_settings(login),
+            database,
             tls: Tls::default(),
             password_from: None,
             renamed: BTreeMap::new(),
@@ -256,6 +272,16 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_text(), again);
             assert_eq!(again.parse::<Address>().unwrap().to_string(), address.to_string());
+        }
+        for (text, database) in [
+            ("h", None),
+            ("redis://h:1/", None),
+            ("redis://h/0", Some(0)),
+            ("redis://u:p@h:1/3?protocol=resp3", Some(3)),
+            ("/run/redis.sock", None),
+            ("unix:///run/redis.sock?db=2", Some(2)),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().database(), database, "{text}");
         }
         for text in ["", "http://x", "redis://"] {
             let error = text.parse::<Address>().unwrap_err();

@@ -14,6 +14,10 @@ pub(super) fn refused(address: &Address, usual: &str, message: String) -> RedisE
 fn hint(address: &Address, command: &str, message: &str) -> Option<String> {
     let code = message.split(' ').next().unwrap_or_default();
     match code {
+        "NOPERM" if message.contains("access one of the keys") => Some(format!(
+            "the user has no right to that key: ACL SETUSER {} ~PATTERN gives it to keys that fit a pattern",
+            address.user().unwrap_or("default")
+        )),
         "NOPERM" => Some(format!(
             "the user lacks a right: ACL SETUSER {} +{} gives it; redkeep doctor prints the ACL line with all that a \
              backup needs",
@@ -27,9 +31,29 @@ fn hint(address: &Address, command: &str, message: &str) -> Option<String> {
                 .into(),
         ),
         "MISCONF" => Some("its saves fail, and it refuses writes until one succeeds: its log says why".into()),
+        "READONLY" => Some("it is a replica, and takes writes from its master only: name the master".into()),
+        "MOVED" | "ASK" => Some(elsewhere(message)),
+        "CLUSTERDOWN" | "TRYAGAIN" => Some("its cluster is not whole: redis-cli --cluster check says what is the matter".into()),
+        "OOM" => Some(
+            "it holds as much as it may (maxmemory): free some memory there, or raise the limit: CONFIG SET maxmemory".into(),
+        ),
+        "NOREPLICAS" => Some("it wants more replicas before it takes writes (min-replicas-to-write)".into()),
         "BUSY" => Some("a script runs there: wait for it, or end it with SCRIPT KILL".into()),
+        _ if message.contains("DB index") => Some("it has fewer databases (databases): name one of those it has".into()),
+        _ if message.contains("in cluster mode") || message.contains("is not allowed in cluster") => {
+            Some("a server of a cluster has database 0 only, unless its cluster-databases says otherwise".into())
+        }
         _ if message.to_ascii_lowercase().contains("unknown command") => Some(unknown(address, command)),
         _ => None,
+    }
+}
+
+/// MOVED and ASK name the slot and the node. It is not followed: who has the password of one server may not want to give it to
+/// another.
+fn elsewhere(message: &str) -> String {
+    match message.split(' ').nth(2).filter(|node| !node.is_empty()) {
+        Some(node) => format!("another node of its cluster has this key: name that one, {node}"),
+        None => "another node of its cluster has this key: name that one".into(),
     }
 }
 

@@ -118,7 +118,7 @@ impl Server {
     }
 
     /// The values that came; one that says an error is an error.
-    fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Value>, RedisError> {
+    pub(super) fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Value>, RedisError> {
         let answers = self.wire.ask(packed, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
         let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);

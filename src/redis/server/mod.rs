@@ -27,6 +27,7 @@ mod look;
 mod modules;
 mod names;
 mod nearby;
+mod put;
 mod replica;
 mod room;
 mod save;
@@ -51,6 +52,7 @@ pub use look::{aof_elsewhere, directory_of};
 pub use modules::MODULE_FILES;
 pub use names::refuse_unknown_command;
 pub use nearby::{config_files, find_nearby};
+pub use put::{Goes, Put};
 pub use save::SavePatience;
 pub use watch::Watch;
 

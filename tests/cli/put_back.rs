@@ -1,0 +1,133 @@
+//! A key of a snapshot is put into a running server.
+
+use std::fs;
+
+use crate::place::Place;
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
+
+fn order<T: redis::FromRedisValue>(server: &RedisServer, line: &str) -> T {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut server.connection()).unwrap_or_else(|why| panic!("{line}: {why}"))
+}
+
+/// A server, and a snapshot of it.
+fn scene(lines: &[&str], config: &[&str]) -> Option<(Place, RedisServer, String)> {
+    if ServerKind::Redis7.is_skipped() {
+        return None;
+    }
+    let place = Place::with_tiny_repository();
+    fs::create_dir(place.path("served")).unwrap();
+    let options = ServerOptions::with_config(config);
+    let server = RedisServer::start_with(ServerKind::Redis7, &place.path("served"), options);
+    lines.iter().for_each(|line| drop(order::<redis::Value>(&server, line)));
+    let address = format!("127.0.0.1:{}", server.port());
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    Some((place, server, address))
+}
+
+#[test]
+fn nothing_is_overwritten_unless_it_is_asked_for() {
+    let lines = ["SET k old PXAT 4102444800000", "RPUSH l a b"];
+    let Some((place, server, address)) = scene(&lines, &[]) else { return };
+    order::<()>(&server, "SET k new");
+    let ran = place.ends(9, &["get", "k", "--into", &address]);
+    ran.says("has a key of that name already").says("--replace").says("--as NAME");
+    assert_eq!(order::<String>(&server, "GET k"), "new");
+
+    let ran = place.ends(0, &["get", "k", "--into", &address, "--as", "k:before"]);
+    assert!(ran.text().starts_with(&format!("put k:before into database 0 of the server at {address} (Redis 7.0.")));
+    ran.says("expires 2100-01-01");
+    assert_eq!(order::<String>(&server, "GET k:before"), "old");
+    let ran = place.ends(0, &["get", "k", "--into", &address, "--replace", "--json", "-q"]);
+    let into = &ran.json()["into"];
+    assert_eq!((&into["replaced"], &into["remade"], &into["expires"]), (&true.into(), &false.into(), &true.into()));
+    assert_eq!((&into["db"], &into["key"], &into["expired_fields"]), (&0.into(), &"k".into(), &0.into()));
+    assert_eq!(order::<i64>(&server, "PEXPIRETIME k"), 4_102_444_800_000);
+    place.ends(0, &["get", "k", "--into", &address, "--replace", "--no-expiry"]).says("it does not expire there");
+    assert_eq!(order::<i64>(&server, "PTTL k"), -1);
+
+    // The database is that of the option, else of the address, else the one it was in.
+    place.ends(0, &["get", "l", "--into", &format!("redis://{address}/3")]);
+    place.ends(0, &["get", "l", "--into", &format!("redis://{address}/3"), "--into-db", "4"]);
+    let mut connection = server.connection();
+    for database in [3, 4] {
+        redis::cmd("SELECT").arg(database).exec(&mut connection).unwrap();
+        let list: Vec<String> = redis::cmd("LRANGE").arg(&["l", "0", "-1"]).query(&mut connection).unwrap();
+        assert_eq!(list, ["a", "b"]);
+    }
+    place.ends(9, &["get", "l", "--into", &address, "--into-db", "99"]).says("fewer databases");
+    place.ends(2, &["get", "l", "--into", &address, "--raw"]);
+    place.ends(2, &["get", "l", "--replace"]);
+    place.ends(2, &["get", "l", "--redis-user", "x"]).says("name it with --into");
+}
+
+#[test]
+fn a_server_that_refuses_says_why_and_what_to_do() {
+    let Some((place, server, address)) = scene(&["SET k v", "SET lost v"], &[]) else { return };
+    let put = |key: &str, code: i32| place.ends(code, &["get", key, "--into", &address]);
+    order::<()>(&server, "DEL k");
+    order::<()>(&server, "CONFIG SET maxmemory 1");
+    put("k", 9).says("OOM").says("maxmemory");
+    order::<()>(&server, "CONFIG SET maxmemory 0");
+    order::<()>(&server, "REPLICAOF 127.0.0.1 1");
+    put("k", 9).says("READONLY").says("name the master, 127.0.0.1:1");
+    order::<()>(&server, "REPLICAOF NO ONE");
+    order::<()>(&server, "ACL SETUSER app on nopass ~other* +restore +ping");
+    place.ends(9, &["get", "k", "--into", &format!("redis://app@{address}")]).says("ACL SETUSER app ~PATTERN");
+    place.ends(0, &["get", "k", "--into", &format!("redis://app@{address}"), "--as", "other"]);
+    place.ends(9, &["get", "k", "--into", "127.0.0.1:1"]).says("is it running");
+    place.ends(2, &["get", "k", "--into", "http://x"]);
+    place.ends(1, &["get", "none", "--into", &address]).says("no key none");
+    let mut connection = server.connection();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", "secret"]).exec(&mut connection).unwrap();
+    put("k", 9).says("refuses the login").says("--redis-password-file");
+    fs::write(place.path("wrong"), "wrong\n").unwrap();
+    fs::write(place.path("right"), "secret\n").unwrap();
+    place.ends(9, &["get", "k", "--into", &address, "--redis-password-file", "wrong"]).says("WRONGPASS");
+    redis::cmd("EXISTS").arg("k").query::<u64>(&mut connection).map(|count| assert_eq!(count, 0)).unwrap();
+    place.ends(0, &["get", "k", "--into", &address, "--redis-password-file", "right"]);
+    assert_eq!(redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap(), "v");
+}
+
+/// The password of one server is not given to another that it names.
+#[test]
+fn of_a_cluster_the_node_is_named_that_has_the_key() {
+    let config = ["cluster-enabled yes", "cluster-require-full-coverage no"];
+    let Some((place, server, address)) = scene(&[], &config) else { return };
+    fs::create_dir(place.path("other")).unwrap();
+    let options = ServerOptions::with_config(&config);
+    let other = RedisServer::start_with(ServerKind::Redis7, &place.path("other"), options);
+    // k is of slot 7629.
+    order::<()>(&server, "CLUSTER ADDSLOTSRANGE 0 8000");
+    wait_for("the cluster", || order::<String>(&server, "CLUSTER INFO").contains("cluster_state:ok").then_some(()));
+    order::<()>(&server, "SET k v");
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    order::<()>(&other, "CLUSTER ADDSLOTSRANGE 8001 16383");
+    order::<()>(&other, &format!("CLUSTER MEET 127.0.0.1 {}", server.port()));
+    let elsewhere = format!("127.0.0.1:{}", other.port());
+    wait_for("the other node to know who has the slot", || {
+        let answer = redis::cmd("GET").arg("k").query::<redis::Value>(&mut other.connection());
+        answer.is_err_and(|error| error.to_string().contains("Moved") || error.code() == Some("MOVED")).then_some(())
+    });
+    place.ends(9, &["get", "k", "--into", &elsewhere]).says("MOVED").says(&format!("name that one, {address}"));
+    place.ends(9, &["get", "k", "--into", &address, "--into-db", "1"]).says("database 0 only");
+    place.ends(0, &["get", "k", "--into", &address, "--replace"]);
+}
+
+/// What a look-up can tell can be put, whoever wrote it last.
+#[test]
+fn what_the_commands_behind_a_dump_left_is_put() {
+    let Some((place, server, address)) = scene(&["SET a 1"], &["appendonly yes"]) else { return };
+    for line in ["SET a 2", "PEXPIREAT a 4102444800000", "SET b 3 EX 1000", "RPUSH l a", "DEL c"] {
+        order::<redis::Value>(&server, line);
+    }
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    order::<()>(&server, "FLUSHALL");
+    place.ends(0, &["get", "a", "--into", &address]);
+    place.ends(0, &["get", "b", "--into", &address]);
+    assert_eq!((order::<u64>(&server, "GET a"), order::<i64>(&server, "PEXPIRETIME a")), (2, 4_102_444_800_000));
+    assert!((1..=1_000_000).contains(&order::<i64>(&server, "PTTL b")));
+    place.ends(1, &["get", "l", "--into", &address]).says("cannot be told without a restore").says("rpush");
+    place.ends(1, &["get", "c", "--into", &address]).says("no key c");
+    assert_eq!(order::<u64>(&server, "EXISTS l c"), 0);
+}
