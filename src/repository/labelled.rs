@@ -6,6 +6,7 @@ use super::error::RepositoryError;
 use super::intake::Intake;
 use super::list_writer::ListWriter;
 use super::lists::Lists;
+use crate::format::ChunkId;
 use crate::format::limits::LABEL_MAX;
 use crate::format::list::ListEntry;
 use crate::format::recipe::Stream;
@@ -36,16 +37,39 @@ impl LabelledWriter {
         label: Vec<u8>,
         bases: &[ListEntry],
     ) -> Result<(), RepositoryError> {
-        if label.len() as u64 > LABEL_MAX || label < self.last {
+        let id = intake.name(chunk);
+        self.put_named(intake, id, chunk, label, bases, None)
+    }
+
+    /// The same for who named the chunk, and may have it as a delta of copies of its bases, tried out.
+    pub(super) fn put_named(
+        &mut self,
+        intake: &mut Intake<'_>,
+        id: ChunkId,
+        chunk: &[u8],
+        label: Vec<u8>,
+        bases: &[ListEntry],
+        copies: Option<Vec<u8>>,
+    ) -> Result<(), RepositoryError> {
+        if intake.takes(id)? {
+            match copies {
+                Some(copies) => intake.put_copies(self.holds, id, chunk, bases, copies)?,
+                None => intake.put_content(self.holds, id, chunk, bases)?,
+            }
+        }
+        self.add(intake, ListEntry { id, length: chunk.len() as u32, label: Some(label) })
+    }
+
+    /// Appends a chunk that the repository is known to have.
+    pub(super) fn add(&mut self, intake: &mut Intake<'_>, entry: ListEntry) -> Result<(), RepositoryError> {
+        let label = entry.label.as_deref().unwrap_or_default();
+        if label.len() as u64 > LABEL_MAX || label < &self.last[..] {
             return Err(RepositoryError::Limit("a label that is too long, or below the one before".into()));
         }
-        let (id, length) = (intake.name(chunk), chunk.len() as u32);
-        if intake.takes(id)? {
-            intake.put_content(self.holds, id, chunk, bases)?;
-        }
-        self.length += u64::from(length);
-        self.last.clone_from(&label);
-        self.lists.add(intake, &ListEntry { id, length, label: Some(label) })
+        self.length += u64::from(entry.length);
+        self.last.clear();
+        self.last.extend_from_slice(label);
+        self.lists.add(intake, &entry)
     }
 
     /// Ends the stream.

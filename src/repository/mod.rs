@@ -58,7 +58,8 @@ use crate::store::{ObjectName, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
 pub use canonical::{
-    Change, DumpLookup, DumpStored, LookedUp, NotStored, Parameters, TakeBytes, TakeChange, difference, store_dump,
+    Change, DumpLookup, DumpStored, Earlier, LookedUp, NotStored, Parameters, TakeBytes, TakeChange, difference,
+    store_dump,
 };
 pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, PackTotals, SnapshotInfo, Span, Told, Usage};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};

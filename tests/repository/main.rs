@@ -17,6 +17,7 @@ mod ledgers;
 mod local;
 mod read_all;
 mod reading;
+mod remembered;
 mod repair;
 mod retries;
 mod round_trip;

@@ -4,13 +4,14 @@ use std::io;
 
 use super::file::{Earlier, Facts};
 use super::opaque;
+use crate::format::ObjectHash;
 use crate::format::form::{Form, FormState};
 use crate::format::limits::FAULT_MAX;
 use crate::format::snapshot::File;
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError, Silent};
-use crate::redis::{CapturedFile, RedisError};
-use crate::repository::{DumpStored, Intake, IntakeOptions, NotStored, Repository, store_dump};
+use crate::redis::{CapturedFile, Reading, RedisError};
+use crate::repository::{self, DumpStored, Intake, IntakeOptions, NotStored, Repository, store_dump};
 
 /// Reads a captured dump into the repository, beside its earlier version. Answers with the file as it goes into the snapshot,
 /// and what its content showed.
@@ -23,12 +24,54 @@ pub(super) fn store(
     observer: &dyn Observer,
 ) -> Result<(File, Facts, GoesOn), OperationError> {
     if let Err(why) = repository.has_room_to_sort(captured.expected_size()) {
-        return as_it_is(repository, intake, captured, earlier, file, observer, NotStored { why, is_suspect: false });
+        let not = NotStored { why, is_suspect: false, again: false };
+        return as_it_is(repository, intake, captured, earlier, file, observer, not);
     }
-    let previous = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
+    let parts = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
+    let remembered = Some(&captured.path[..]).filter(|_| !earlier.read_all);
+    let mut read = read_dump(intake, captured, earlier, repository::Earlier { parts, remembered }, observer)?;
+    if matches!(&read.stored, Err(not) if not.again) {
+        // What was stored so far is named by nothing, and goes with a prune. A second reading is no progress.
+        read = read_dump(intake, captured, earlier, repository::Earlier { parts, remembered: None }, &Silent)?;
+    }
+    let Read { reading, hash, continues, stored } = read;
+    let DumpStored { parts, form, .. } = match stored {
+        Ok(stored) => stored,
+        Err(not) => return as_it_is(repository, intake, captured, earlier, file, &Silent, not),
+    };
+    let form = match form {
+        Ok(()) => Form { state: FormState::Canonical, why: None },
+        Err(cut) => {
+            let told = cut.or_else(|| reading.facts.get("not-understood").cloned());
+            let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| "it ends early".into());
+            let is_prefix = parts.iter().any(|part| part.parameters.is_some());
+            partly(if is_prefix { FormState::Prefix } else { FormState::Opaque }, told)
+        }
+    };
+    let (size, suspect) = (reading.length, reading.suspect);
+    let file = File { size, hash: Some(hash), recipe: Some(parts), form: Some(form), suspect, ..file };
+    Ok((file, reading.facts, continues))
+}
+
+/// What a reading of a dump came to.
+struct Read {
+    reading: Reading,
+    hash: ObjectHash,
+    continues: GoesOn,
+    stored: Result<DumpStored, NotStored>,
+}
+
+/// Reads a captured dump, and stores it in canonical form if it can be.
+fn read_dump(
+    intake: &mut Intake<'_>,
+    captured: &CapturedFile,
+    earlier: &Earlier<'_>,
+    resembles: repository::Earlier<'_>,
+    observer: &dyn Observer,
+) -> Result<Read, OperationError> {
     let mut hasher = Hasher::new(earlier.joint(captured));
     let workers = IntakeOptions::default().workers;
-    let (reading, stored) = store_dump(intake, previous, workers, |take, each| {
+    let (reading, stored) = store_dump(intake, resembles, workers, |take, each| {
         let mut failed = None;
         let mut sink = |bytes: &[u8]| {
             hasher.update(bytes);
@@ -44,24 +87,8 @@ pub(super) fn store(
             (read, _) => Ok(read?),
         }
     })?;
-    let DumpStored { parts, form } = match stored {
-        Ok(stored) => stored,
-        // What was stored of it so far is named by nothing, and goes with a prune. A second reading is no progress.
-        Err(not) => return as_it_is(repository, intake, captured, earlier, file, &Silent, not),
-    };
     let (hash, continues) = hasher.finish();
-    let form = match form {
-        Ok(()) => Form { state: FormState::Canonical, why: None },
-        Err(cut) => {
-            let told = cut.or_else(|| reading.facts.get("not-understood").cloned());
-            let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| "it ends early".into());
-            let is_prefix = parts.iter().any(|part| part.parameters.is_some());
-            partly(if is_prefix { FormState::Prefix } else { FormState::Opaque }, told)
-        }
-    };
-    let (size, suspect) = (reading.length, reading.suspect);
-    let file = File { size, hash: Some(hash), recipe: Some(parts), form: Some(form), suspect, ..file };
-    Ok((file, reading.facts, continues))
+    Ok(Read { reading, hash, continues, stored })
 }
 
 /// Stores a dump as any other file, and says why.
@@ -72,7 +99,7 @@ fn as_it_is(
     earlier: &Earlier<'_>,
     file: File,
     observer: &dyn Observer,
-    NotStored { why, is_suspect }: NotStored,
+    NotStored { why, is_suspect, .. }: NotStored,
 ) -> Result<(File, Facts, GoesOn), OperationError> {
     let (mut file, facts, continues) = opaque::store(repository, intake, captured, earlier, file, observer)?;
     if is_suspect {

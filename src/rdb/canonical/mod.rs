@@ -7,6 +7,7 @@
 
 mod coding;
 mod gather;
+mod name;
 mod order;
 mod record;
 
@@ -14,6 +15,7 @@ use super::coding::{Cause, Step, Stop};
 use super::strings::text_of;
 
 pub use gather::{Batch, Gathered, Gatherer, Gathering, take_event};
+pub use name::{NAME, Namer, RecordName, Side};
 pub use order::{ORDER_MAX, Order, OrderTokens, encode_order};
 pub use record::{Decoder, Encoded, Encoder, Kept, RecordAt, Sides};
 
@@ -48,6 +50,12 @@ impl Hasher {
     pub fn hash(&self, name: &[u8]) -> u32 {
         let [first, second, third, fourth, ..] = *blake3::keyed_hash(&self.key, name).as_bytes();
         u32::from_le_bytes([first, second, third, fourth])
+    }
+
+    /// The begin of the keyed hash of a record's bytes.
+    fn name(&self, bytes: &[u8]) -> RecordName {
+        let hash = blake3::keyed_hash(&self.key, bytes);
+        hash.as_bytes().first_chunk().copied().unwrap_or_else(|| unreachable!("a hash has 32 bytes"))
     }
 }
 

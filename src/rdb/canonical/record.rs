@@ -16,6 +16,8 @@ const AS_IT_STOOD: u8 = 0x40;
 const PREFIX_AS_IT_STOOD: u8 = 0x20;
 const HAS_ORDER: u8 = 0x10;
 const OPCODES: u8 = 0x0f;
+/// More opcodes before a record are kept as they stood.
+pub(super) const OPCODES_MOST: usize = OPCODES as usize;
 
 /// A record takes at most so many bytes in its bucket: with the length before it they are a chunk.
 const BODY_LONGEST: usize = (1 << 20) - 8;
@@ -186,7 +188,7 @@ struct Value {
 
 /// Opcodes, then what each has of its own.
 fn put_prefix(record: RecordAt<'_>, clock: u64, out: &mut Vec<u8>, sides: &mut Sides) -> Step<()> {
-    if record.prefix.len() > usize::from(OPCODES) {
+    if record.prefix.len() > OPCODES_MOST {
         return Err(Stop::unknown("very many opcodes before a key"));
     }
     let begins = std::iter::once(0).chain(record.prefix.iter().map(|end| *end as usize));

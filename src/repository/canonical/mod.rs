@@ -2,11 +2,18 @@
 //! `rebuild` makes of these the dump again. The form itself is in [`crate::rdb::canonical`]. Rules:
 //! format-spec/09-recipes.md and 19-canonical-rdb.md.
 
+mod bucket_writer;
 mod column;
+mod columns;
 mod difference;
+mod known;
 mod lookup;
+mod memory_file;
+mod merging;
+mod old_buckets;
 mod parameters;
 mod reader;
+mod rewriting;
 mod waiting;
 mod workers;
 mod writer;
@@ -21,7 +28,7 @@ pub use difference::{Change, TakeChange, difference};
 pub use lookup::{DumpLookup, LookedUp};
 pub use parameters::Parameters;
 pub(super) use reader::rebuild;
-pub use writer::{DumpStored, NotStored, TakeBytes, store_dump};
+pub use writer::{DumpStored, Earlier, NotStored, TakeBytes, store_dump};
 
 /// Where scratch files are made where the host keeps nothing of the repository.
 const NO_CACHE: &str = "/tmp";

@@ -1,24 +1,27 @@
 //! Records while they wait in scratch for their turn: as they are sorted to be stored, and as they are sorted to be written.
 
+use super::known::Head;
 use crate::format::{Malformed, Reader, put_varint};
-use crate::rdb::canonical::{Encoded, Sides};
+use crate::rdb::canonical::{Encoded, RecordName, Sides};
 
 /// A record that waits for its turn by key. What it is sorted by is its place.
 pub(super) struct ToStore<'a> {
     /// Where it stood in the file.
     pub place: u32,
-    /// The hash of what it is sorted by.
-    pub hash: u32,
+    /// The hash of what it is sorted by, and what its body has.
+    pub head: Head,
+    /// The name of its bytes, or zeros.
+    pub name: RecordName,
     pub sides: Sides,
     pub body: &'a [u8],
 }
 
 impl ToStore<'_> {
-    pub fn encode(place: u32, hash: u32, record: &Encoded) -> Vec<u8> {
+    pub fn encode(place: u32, hash: u32, name: RecordName, record: &Encoded) -> Vec<u8> {
         let Sides { idle, frequencies, order } = &record.sides;
-        let mut bytes = Vec::with_capacity(16 + record.body.len() + order.len());
-        bytes.extend_from_slice(&place.to_le_bytes());
-        bytes.extend_from_slice(&hash.to_le_bytes());
+        let mut bytes = Vec::with_capacity(32 + record.body.len() + order.len());
+        [place, hash, Head::meta_of(record)].iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+        bytes.extend_from_slice(&name);
         put_varint(&mut bytes, idle.len() as u64);
         idle.iter().for_each(|idle| bytes.extend_from_slice(&idle.to_le_bytes()));
         for part in [frequencies, order] {
@@ -31,9 +34,10 @@ impl ToStore<'_> {
 
     pub fn decode(bytes: &[u8]) -> Result<ToStore<'_>, Malformed> {
         let mut reader = Reader::new("record", bytes);
-        let (place, hash) = (u32::from_le_bytes(reader.array()?), u32::from_le_bytes(reader.array()?));
+        let (place, head) = (reader.u32()?, Head { hash: reader.u32()?, meta: reader.u32()? });
+        let name = reader.array()?;
         let count = reader.varint_max("last accesses", reader.remaining() as u64)?;
-        let idle = (0..count).map(|_| Ok(u32::from_le_bytes(reader.array()?)));
+        let idle = (0..count).map(|_| reader.u32());
         let idle = idle.collect::<Result<Vec<u32>, Malformed>>()?;
         let mut part = || {
             let length = reader.varint_max("bytes", reader.remaining() as u64)?;
@@ -41,7 +45,7 @@ impl ToStore<'_> {
         };
         let (frequencies, order) = (part()?, part()?);
         let body = reader.take(reader.remaining())?;
-        Ok(ToStore { place, hash, sides: Sides { idle, frequencies, order }, body })
+        Ok(ToStore { place, head, name, sides: Sides { idle, frequencies, order }, body })
     }
 }
 

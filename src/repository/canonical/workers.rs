@@ -5,13 +5,16 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::known::{Known, Stayed};
 use super::waiting::ToStore;
 use crate::rdb::Header;
-use crate::rdb::canonical::{Batch, Encoder, Hasher};
+use crate::rdb::canonical::{Batch, Encoder, Hasher, NAME, Namer, Side};
 use crate::spill::{Scratch, Sorter, SpillError};
 
 /// Memory of all sorters together.
 const SORTED: usize = 288 << 20;
+/// The same where the earlier version is known: nearly all of its records stay, and are not sorted.
+const SORTED_NEW: usize = 96 << 20;
 
 /// Records, and what is known of their file.
 struct Job {
@@ -21,8 +24,16 @@ struct Job {
     answer: Sender<Answer>,
 }
 
-/// The large values of a batch, each with the place of its record; or why the dump cannot be stored in canonical form.
-type Answer = Result<Vec<Vec<u8>>, String>;
+/// What is to be done with a batch beside sorting; or why the dump cannot be stored in canonical form.
+type Answer = Result<Answered, String>;
+
+/// What came of a batch.
+pub(super) struct Answered {
+    /// Its large values.
+    pub large: Vec<Vec<u8>>,
+    /// Records of the earlier version that stayed: they are not sorted.
+    pub stayed: Vec<Stayed>,
+}
 
 /// Workers under way.
 pub(super) struct Workers<'scope, 's> {
@@ -41,11 +52,14 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         scratch: &'s Scratch,
         hasher: Hasher,
         large: usize,
+        known: Option<&'s Known>,
     ) -> Self {
         let limit = 2 * count;
         let (jobs, to_do) = bounded(limit);
+        let sorted = if known.is_some() { SORTED_NEW } else { SORTED };
         let work = move |to_do: Receiver<Job>| {
-            let mut worker = Worker { sorter: Sorter::new(scratch, SORTED / count), encoder: None, hasher, large };
+            let sorter = Sorter::new(scratch, sorted / count);
+            let mut worker = Worker { sorter, known, makers: None, hasher, large };
             for job in to_do {
                 let answer = worker.encode(&job);
                 // Fails where the caller gave up.
@@ -72,7 +86,7 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         self.under_way.len() >= self.limit
     }
 
-    /// The large values of the batch that was sent off first, waited for; `None` where none is under way.
+    /// What came of the batch that was sent off first, waited for; `None` where none is under way.
     pub fn next(&mut self) -> Option<Answer> {
         let answered = self.under_way.pop_front()?;
         Some(answered.recv().unwrap_or(Err("a worker is gone".into())))
@@ -90,23 +104,42 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
 
 struct Worker<'s> {
     sorter: Sorter<'s>,
-    encoder: Option<Encoder>,
+    known: Option<&'s Known>,
+    makers: Option<(Namer, Encoder)>,
     hasher: Hasher,
     large: usize,
 }
 
 impl Worker<'_> {
     fn encode(&mut self, job: &Job) -> Answer {
-        let Worker { sorter, encoder, hasher, large } = self;
-        let encoder = encoder.get_or_insert_with(|| Encoder::new(job.header.family, job.clock, *large, *hasher));
-        let mut apart = Vec::new();
+        let Worker { sorter, known, makers, hasher, large } = self;
+        let (namer, encoder) = makers.get_or_insert_with(|| {
+            let encoder = Encoder::new(job.header.family, job.clock, *large, *hasher);
+            (Namer::new(job.header.family, job.clock, *hasher), encoder)
+        });
+        let (mut answered, mut expected) = (Answered { large: Vec::new(), stayed: Vec::new() }, 0);
         for (place, record) in job.batch.records() {
+            let named = namer.name(record);
+            if let (Some(known), Some((name, side))) = (*known, &named)
+                && let Some(before) = known.find(name, expected)
+            {
+                expected = before + 1;
+                let side = match side {
+                    Side::None => 0,
+                    Side::Idle(last) => *last,
+                    Side::Frequency(often) => u32::from(*often),
+                };
+                answered.stayed.push(Stayed { before, place, side });
+                continue;
+            }
             let encoded = encoder.encode(record).map_err(|error| error.to_string())?;
-            let waiting = ToStore::encode(place, hasher.hash(&encoded.place), &encoded);
+            // What is apart is made anew each time: its bytes go by the order of the file.
+            let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
+            let waiting = ToStore::encode(place, hasher.hash(&encoded.place), name, &encoded);
             sorter.push(&encoded.place, &waiting).map_err(|error| told(&error))?;
-            apart.extend(encoded.large);
+            answered.large.extend(encoded.large);
         }
-        Ok(apart)
+        Ok(answered)
     }
 }
 

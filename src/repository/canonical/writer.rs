@@ -3,19 +3,18 @@
 use std::cell::RefCell;
 use std::thread;
 
+use super::columns::{Columns, Stored};
+use super::known::{OldRecords, Remembering, Stayed, StayedAll};
+use super::memory_file::MemoryFile;
+use super::merging::{MergeError, merge, take_all};
 use super::parameters::Parameters;
-use super::waiting::ToStore;
-use super::workers::{Workers, told};
-use crate::chunker::{BucketCutter, Sizes};
-use crate::format::limits::LABEL_MAX;
-use crate::format::put_varint;
+use super::workers::{Answered, Workers, told};
 use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
-use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering, encode_order};
+use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering};
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
-use crate::repository::labelled::{LabelledReader, LabelledWriter};
 use crate::repository::stream::StreamWriter;
 use crate::spill::{Sorted, Sorter};
 
@@ -26,6 +25,8 @@ pub struct DumpStored {
     pub parts: Vec<Part>,
     /// Whether all of it that is RDB is canonical; and where a part of it is, why not all.
     pub form: Result<(), Option<String>>,
+    /// Records that were known to be those of the earlier version, by what this host remembers.
+    pub remembered: u64,
 }
 
 /// Why a dump cannot be stored in canonical form: it is to be read once more, and stored as it is.
@@ -35,36 +36,65 @@ pub struct NotStored {
     pub why: String,
     /// Whether that throws doubt on the dump.
     pub is_suspect: bool,
+    /// Whether it can, if it is read once more and nothing is remembered of its earlier version.
+    pub again: bool,
 }
 
 impl NotStored {
-    fn because(why: impl Into<String>) -> NotStored {
-        NotStored { why: why.into(), is_suspect: false }
+    pub(super) fn because(why: impl Into<String>) -> NotStored {
+        NotStored { why: why.into(), is_suspect: false, again: false }
+    }
+
+    /// A key stands twice, in this database.
+    pub(super) fn twice(database: Option<u32>) -> NotStored {
+        let within = database.map(|database| format!(" in database {database}")).unwrap_or_default();
+        NotStored { why: format!("a key stands twice{within}"), is_suspect: true, again: false }
+    }
+
+    /// What is remembered of the earlier version is of no use.
+    pub(super) fn again() -> NotStored {
+        NotStored { again: true, ..NotStored::because("its earlier version cannot be read") }
     }
 }
 
 /// Takes bytes of a dump.
 pub type TakeBytes<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
-/// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known. What is
-/// expected to resemble it are the parts of its earlier version.
+/// What a dump is expected to resemble.
+#[derive(Debug, Clone, Copy)]
+pub struct Earlier<'a> {
+    /// The parts of its earlier version.
+    pub parts: &'a [Part],
+    /// Where this host keeps what it remembers of its records: the path of the file in the dataset; `None`: what is
+    /// remembered is not to be used.
+    pub remembered: Option<&'a [u8]>,
+}
+
+/// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
 ///
 /// Memory: while it is read 288 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, of a record of
-/// 32 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge and 20 bytes a
-/// record. Scratch: what the records take, decompressed, where that is above 288 MiB.
+/// 32 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge, 20 bytes a
+/// record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered; where the earlier version is,
+/// 96 MiB of records wait at the most, and what is remembered of it takes 40 bytes a record. Scratch: what the records that wait
+/// take, decompressed, above that.
 pub fn store_dump<T, E: From<RepositoryError>>(
     intake: &mut Intake<'_>,
-    previous: &[Part],
+    earlier: Earlier<'_>,
     workers: usize,
     read: impl FnOnce(&mut TakeBytes<'_>, &mut dyn FnMut(Stretch)) -> Result<T, E>,
 ) -> Result<(T, Result<DumpStored, NotStored>), E> {
     let repository = intake.session.repository();
     let scratch = repository.scratch();
     let sizes = repository.config.buckets;
-    let old = previous.iter().find(|part| part.method == CANONICAL_RDB);
-    let opaque: Vec<Part> = previous.iter().filter(|part| part.method != CANONICAL_RDB).cloned().collect();
+    let old = earlier.parts.iter().find(|part| part.method == CANONICAL_RDB);
+    let opaque: Vec<Part> = earlier.parts.iter().filter(|part| part.method != CANONICAL_RDB).cloned().collect();
+    let slot = earlier.remembered.map(|path| [&intake.session.tag().0[..], path].concat());
+    let memory = slot.and_then(|slot| MemoryFile::of(repository, &slot));
+    let known = memory.as_ref().zip(old).and_then(|(memory, old)| memory.read(old));
     let sorted = thread::scope(|scope| {
-        let workers = Workers::new(scope, workers.max(1), &scratch, repository.name_hasher(), sizes.max as usize);
+        let (hasher, large) = (repository.name_hasher(), sizes.max as usize);
+        let workers = Workers::new(scope, workers.max(1), &scratch, hasher, large, known.as_ref());
+        let stayed = known.as_ref().map(|known| StayedAll::new(known.count()));
         let sink = RefCell::new(DumpSink {
             intake: &mut *intake,
             workers,
@@ -72,20 +102,25 @@ pub fn store_dump<T, E: From<RepositoryError>>(
             large: Large { stream: column(old, ColumnRole::LargeValues, Holds::Buckets, repository), is_empty: true },
             after: StreamWriter::after(repository, &opaque),
             is_after: false,
+            stayed,
             failed: None,
         });
         let value = read(&mut |bytes| sink.borrow_mut().bytes(bytes), &mut |found| sink.borrow_mut().stretch(found))?;
         Ok::<_, E>((value, sink.into_inner().finish()?))
     });
     let (value, taken) = sorted?;
-    match taken {
-        Ok(taken) => Ok((value, taken.store(intake, old)?)),
-        Err(not) => Ok((value, Err(not))),
-    }
+    let taken = match taken {
+        Ok((taken, stayed)) => {
+            let old_records = stayed.zip(known).map(|(stayed, known)| stayed.in_order(known));
+            taken.store(intake, old, old_records, memory)?
+        }
+        Err(not) => Err(not),
+    };
+    Ok((value, taken))
 }
 
 /// A column that goes on where that of the earlier version was.
-fn column(
+pub(super) fn column(
     old: Option<&Part>,
     role: ColumnRole,
     holds: Holds,
@@ -102,6 +137,8 @@ struct DumpSink<'i, 'k, 'scope, 's> {
     large: Large,
     after: StreamWriter,
     is_after: bool,
+    /// Records of the earlier version that stayed, where it is known.
+    stayed: Option<StayedAll>,
     failed: Option<NotStored>,
 }
 
@@ -182,14 +219,24 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     fn take_answer(&mut self) -> Result<bool, RepositoryError> {
         match self.workers.next() {
             None => return Ok(false),
-            Some(Ok(large)) => large.iter().try_for_each(|value| self.large.put(self.intake, value))?,
+            Some(Ok(Answered { large, stayed })) => {
+                large.iter().try_for_each(|value| self.large.put(self.intake, value))?;
+                self.note(&stayed);
+            }
             Some(Err(why)) => drop(self.failed.get_or_insert(NotStored::because(why))),
         }
         Ok(true)
     }
 
+    fn note(&mut self, stayed: &[Stayed]) {
+        let Some(all) = &mut self.stayed else { return };
+        if !stayed.iter().all(|stayed| all.note(*stayed)) {
+            self.failed.get_or_insert(NotStored::twice(None));
+        }
+    }
+
     /// Everything came.
-    fn finish(mut self) -> Result<Result<Taken, NotStored>, RepositoryError> {
+    fn finish(mut self) -> Result<Result<(Taken, Option<StayedAll>), NotStored>, RepositoryError> {
         self.gatherer.end();
         self.take_gathered()?;
         while self.take_answer()? {}
@@ -216,7 +263,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         Ok(match sorted {
             Ok(parts) => {
                 let after = self.is_after.then(|| Part::opaque(after));
-                Ok(Taken { records: Sorted::join(parts), gathered, large, after })
+                Ok((Taken { records: Sorted::join(parts), gathered, large, after }, self.stayed))
             }
             Err(error) => Err(NotStored::because(told(&error))),
         })
@@ -237,163 +284,37 @@ impl Taken {
         mut self,
         intake: &mut Intake<'_>,
         old: Option<&Part>,
+        old_records: Option<OldRecords>,
+        memory: Option<MemoryFile>,
     ) -> Result<Result<DumpStored, NotStored>, RepositoryError> {
         let Some(magic) = self.gathered.magic else {
             let parts = self.after.into_iter().collect();
-            return Ok(Ok(DumpStored { parts, form: Err(None) }));
+            return Ok(Ok(DumpStored { parts, form: Err(None), remembered: 0 }));
         };
-        let mut columns = Columns::new(intake, old)?;
-        loop {
-            let record = match self.records.next_record() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => return Ok(Err(NotStored::because(told(&error)))),
-            };
-            let waiting = ToStore::decode(record.payload)
-                .map_err(|malformed| RepositoryError::damaged("a scratch file", malformed))?;
-            if !columns.put(intake, record.key, &waiting)? {
-                let database = record.key.first_chunk().map_or(0, |database| u32::from_be_bytes(*database));
-                let why = format!("a key stands twice in database {database}");
-                return Ok(Err(NotStored { why, is_suspect: true }));
-            }
-        }
+        let known = old_records.as_ref().map_or(0, OldRecords::count);
         let Gathered { clock, records, events, tail, length, cut, .. } = self.gathered;
-        let Some(mut streams) = columns.finish(intake, &events)? else {
+        let mut columns = Columns::new(intake, old, memory.as_ref().and_then(|_| Remembering::new(records)))?;
+        let merged = match (old, old_records) {
+            (Some(old), Some(old_records)) => merge(&mut columns, intake, &mut self.records, old, old_records),
+            _ => take_all(&mut columns, intake, &mut self.records),
+        };
+        match merged {
+            Ok(()) => {}
+            Err(MergeError::Not(not)) => return Ok(Err(not)),
+            Err(MergeError::Repository(error)) => return Err(error),
+        }
+        let Some(Stored { mut streams, remembered }) = columns.finish(intake, &events)? else {
             return Ok(Err(NotStored::because("the order of its keys cannot be told")));
         };
         streams.extend(self.large.map(|large| (ColumnRole::LargeValues as u64, large)));
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };
         let parameters = Some(Parameters { magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };
-        Ok(Ok(DumpStored { parts: std::iter::once(canonical).chain(self.after).collect(), form }))
-    }
-}
-
-/// The streams of a dump that are written in the order of its keys.
-struct Columns<'r> {
-    cutter: BucketCutter,
-    buckets: LabelledWriter,
-    /// Buckets of the earlier version.
-    old: Option<LabelledReader<'r>>,
-    bucket: Vec<u8>,
-    label: Vec<u8>,
-    last: Vec<u8>,
-    hashes: Vec<u32>,
-    places: Vec<u32>,
-    events: StreamWriter,
-    order: StreamWriter,
-    elements: StreamWriter,
-    idle: StreamWriter,
-    frequencies: StreamWriter,
-}
-
-impl<'r> Columns<'r> {
-    fn new(intake: &Intake<'r>, old: Option<&Part>) -> Result<Columns<'r>, RepositoryError> {
-        let repository = intake.session.repository();
-        let sizes = repository.config.buckets;
-        let sizes = Sizes { min: sizes.min as usize, mean: sizes.mean as usize, max: sizes.max as usize };
-        let buckets = old.and_then(|old| old.streams.get(&(ColumnRole::Buckets as u64)));
-        let old_buckets = match buckets.map(|stream| LabelledReader::at(intake.reader, stream, &[])) {
-            // An earlier version that cannot be read offers nothing; check tells why.
-            Some(Err(error)) if error.is_damage() => None,
-            other => other.transpose()?,
-        };
-        let column = |role, holds| column(old, role, holds, repository);
-        Ok(Columns {
-            cutter: BucketCutter::new(sizes),
-            buckets: LabelledWriter::new(Holds::Buckets),
-            old: old_buckets,
-            bucket: Vec::new(),
-            label: Vec::new(),
-            last: Vec::new(),
-            hashes: Vec::new(),
-            places: Vec::new(),
-            events: column(ColumnRole::Events, Holds::Columns),
-            order: column(ColumnRole::Order, Holds::Order),
-            elements: column(ColumnRole::ElementOrder, Holds::Order),
-            idle: column(ColumnRole::Idle, Holds::Columns),
-            frequencies: column(ColumnRole::Frequencies, Holds::Columns),
-        })
-    }
-
-    /// Takes the next record. Answers whether its key is another than the last one's.
-    fn put(&mut self, intake: &mut Intake<'_>, place: &[u8], record: &ToStore<'_>) -> Result<bool, RepositoryError> {
-        if !self.hashes.is_empty() && self.last == place {
-            return Ok(false);
+        if let Some((memory, remembered)) = memory.zip(remembered) {
+            // What fails here costs the next backup time, and nothing else.
+            let _ = memory.write(&canonical, &remembered, intake.session.repository().ambient.random());
         }
-        let mut length = Vec::with_capacity(4);
-        put_varint(&mut length, record.body.len() as u64);
-        let is_other_database = place.get(..4) != self.last.get(..4);
-        let is_border = self.cutter.is_border(record.hash, length.len() + record.body.len());
-        if is_border || is_other_database {
-            self.end_bucket(intake, Some(place))?;
-            self.cutter.begin(length.len() + record.body.len());
-        }
-        if self.bucket.is_empty() {
-            self.label = place.get(..LABEL_MAX as usize).unwrap_or(place).to_vec();
-        }
-        self.bucket.extend_from_slice(&length);
-        self.bucket.extend_from_slice(record.body);
-        self.last.clear();
-        self.last.extend_from_slice(place);
-        self.hashes.push(record.hash);
-        self.places.push(record.place);
-        for idle in &record.sides.idle {
-            self.idle.write(intake, &idle.to_le_bytes())?;
-        }
-        self.frequencies.write(intake, &record.sides.frequencies)?;
-        self.elements.write(intake, &record.sides.order)?;
-        Ok(true)
-    }
-
-    /// Stores the bucket at hand, against what the earlier version has up to `next`.
-    fn end_bucket(&mut self, intake: &mut Intake<'_>, next: Option<&[u8]>) -> Result<(), RepositoryError> {
-        if self.bucket.is_empty() {
-            return Ok(());
-        }
-        let label = std::mem::take(&mut self.label);
-        let next = next.map(|next| next.get(..LABEL_MAX as usize).unwrap_or(next));
-        let bases = match self.old.as_mut().map(|old| old.within(&label, next)) {
-            Some(Err(error)) if error.is_damage() => {
-                self.old = None;
-                Vec::new()
-            }
-            other => other.transpose()?.unwrap_or_default(),
-        };
-        self.buckets.put(intake, &self.bucket, label, &bases)?;
-        self.bucket.clear();
-        Ok(())
-    }
-
-    /// All streams but that of large values, by their roles; `None` where the order cannot be told.
-    fn finish(
-        mut self,
-        intake: &mut Intake<'_>,
-        events: &[u8],
-    ) -> Result<Option<std::collections::BTreeMap<u64, Stream>>, RepositoryError> {
-        self.end_bucket(intake, None)?;
-        let mut order = Vec::new();
-        if !encode_order(&self.hashes, &self.places, &mut order) {
-            return Ok(None);
-        }
-        self.order.write(intake, &order)?;
-        drop(order);
-        self.events.write(intake, events)?;
-        let columns = [
-            (ColumnRole::Events, self.events),
-            (ColumnRole::Order, self.order),
-            (ColumnRole::ElementOrder, self.elements),
-            (ColumnRole::Idle, self.idle),
-            (ColumnRole::Frequencies, self.frequencies),
-        ];
-        let mut streams = std::collections::BTreeMap::new();
-        for (role, column) in columns {
-            let stream = column.finish(intake)?;
-            if stream.length > 0 {
-                streams.insert(role as u64, stream);
-            }
-        }
-        streams.insert(ColumnRole::Buckets as u64, self.buckets.finish(intake)?);
-        Ok(Some(streams))
+        let parts = std::iter::once(canonical).chain(self.after).collect();
+        Ok(Ok(DumpStored { parts, form, remembered: known }))
     }
 }

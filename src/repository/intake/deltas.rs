@@ -98,6 +98,23 @@ impl<'s> Deltas<'s> {
             .collect()
     }
 
+    /// A chunk of so many bytes as a delta of copies of these, where that is worth it and what is to be done.
+    pub fn of_copies(
+        &self,
+        holds: Holds,
+        length: u32,
+        old: &[ListEntry],
+        copies: Vec<u8>,
+    ) -> Result<Option<Delta>, RepositoryError> {
+        let is_same = |plan: &Plan| plan.bases.iter().map(|base| base.id).eq(old.iter().map(|base| base.id));
+        let Some(plan) = self.plan(old)?.filter(is_same) else { return Ok(None) };
+        let is_worth = plan.is_worth(holds, Kind::Copies, copies.len() as u64, u64::from(length));
+        Ok(is_worth.then(|| {
+            let (hash, bases) = (blake3::hash(&copies).into(), plan.prefixes());
+            Delta { kind: Kind::Copies, bytes: copies, bases, hash }
+        }))
+    }
+
     /// What a delta may be made against, and its plaintext, in order.
     fn prepare(&self, old: &[ListEntry]) -> Result<Option<(Plan, Vec<u8>)>, RepositoryError> {
         let Some(plan) = self.plan(old)? else { return Ok(None) };

@@ -51,6 +51,8 @@ use crate::format::summary::{Holds, New, News};
 const GATHER: usize = 1 << 20;
 /// Bytes of deltas that are gathered: a chunk of them is read with all of these.
 const GATHER_DELTAS: usize = 128 << 10;
+/// The same of deltas of copies, which are compressed together.
+const GATHER_COPIES: usize = 512 << 10;
 /// How often the lease is looked at while the caller waits for something.
 const PULSE: Duration = Duration::from_secs(30);
 /// More workers than this do not make a backup faster.
@@ -108,7 +110,8 @@ impl Kind {
     fn gathers(self) -> usize {
         match self {
             Kind::Whole | Kind::Dense => GATHER,
-            Kind::Delta | Kind::Copies => GATHER_DELTAS,
+            Kind::Delta => GATHER_DELTAS,
+            Kind::Copies => GATHER_COPIES,
         }
     }
 }
@@ -153,6 +156,7 @@ pub struct Intake<'s> {
     /// Reads what earlier sessions stored.
     pub(super) reader: &'s ChunkReader<'s>,
     flying: &'s Mutex<HashSet<ChunkId>>,
+    deltas: &'s Deltas<'s>,
     stop: &'s (dyn Fn() -> bool + Sync),
     jobs: Sender<Job>,
     tickets: Receiver<()>,
@@ -195,6 +199,23 @@ impl Intake<'_> {
         match self.trials.add(holds, id, bytes, old) {
             true => self.try_changed(),
             false => Ok(()),
+        }
+    }
+
+    /// Stores a chunk of content that was taken, and that is `copies` as a delta of copies of `old`, tried out; as that where
+    /// it is worth it.
+    pub(super) fn put_copies(
+        &mut self,
+        holds: Holds,
+        id: ChunkId,
+        bytes: &[u8],
+        old: &[ListEntry],
+        copies: Vec<u8>,
+    ) -> Result<(), RepositoryError> {
+        let length = bytes.len() as u32;
+        match self.deltas.of_copies(holds, length, old, copies)? {
+            Some(delta) => self.gather_delta(holds, ChunkRow { id, length, delta: None }, delta),
+            None => self.put_content(holds, id, bytes, old),
         }
     }
 
@@ -325,6 +346,7 @@ impl Session<'_> {
                 session: self,
                 reader: &reader,
                 flying: &flying,
+                deltas: &deltas,
                 stop,
                 jobs,
                 tickets,

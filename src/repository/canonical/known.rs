@@ -1,0 +1,278 @@
+//! What this host remembers of the records of a dump, so that those that did not change since are neither decoded nor sorted
+//! again.
+
+use crate::rdb::canonical::{Encoded, NAME, RecordName};
+
+/// Of a dump with more records nothing is remembered.
+pub(super) const RECORDS_MOST: u64 = 1 << 22;
+
+/// A record as it stood in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Of its bytes; zeros where it has none, which is never asked for.
+    pub name: RecordName,
+    /// Which one it is in canonical order.
+    pub index: u32,
+}
+
+/// A record in its bucket: the hash of its place, and of its body the length and what is kept apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub hash: u32,
+    pub meta: u32,
+}
+
+const LENGTH: u32 = (1 << 24) - 1;
+const HAS_ORDER: u32 = 1 << 31;
+const HAS_IDLE: u32 = 1 << 30;
+const HAS_FREQUENCY: u32 = 1 << 29;
+
+impl Head {
+    /// Of a record that was just made canonical.
+    pub fn meta_of(record: &Encoded) -> u32 {
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        record.body.len() as u32 & LENGTH
+            | flag(!record.sides.order.is_empty(), HAS_ORDER)
+            | flag(!record.sides.idle.is_empty(), HAS_IDLE)
+            | flag(!record.sides.frequencies.is_empty(), HAS_FREQUENCY)
+    }
+
+    /// Bytes of its body.
+    pub fn body(self) -> usize {
+        (self.meta & LENGTH) as usize
+    }
+
+    /// Bytes it takes in its bucket, with its length before it.
+    pub fn stored(self) -> usize {
+        let digits = match self.body() {
+            0..0x80 => 1,
+            0x80..0x4000 => 2,
+            0x4000..0x20_0000 => 3,
+            _ => 4,
+        };
+        digits + self.body()
+    }
+
+    pub fn has_order(self) -> bool {
+        self.meta & HAS_ORDER != 0
+    }
+
+    pub fn has_idle(self) -> bool {
+        self.meta & HAS_IDLE != 0
+    }
+
+    pub fn has_frequency(self) -> bool {
+        self.meta & HAS_FREQUENCY != 0
+    }
+}
+
+/// What is remembered of a dump. Memory: 24 bytes a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// How many records each bucket has.
+    pub buckets: Vec<u32>,
+    /// In canonical order.
+    pub heads: Vec<Head>,
+    /// In the order of the file.
+    pub entries: Vec<Entry>,
+}
+
+impl Memory {
+    /// Whether it is all of one dump: each record once in either order, and as many in the buckets.
+    pub fn is_whole(&self) -> bool {
+        let mut is_there = vec![false; self.heads.len()];
+        let mut is_new = |entry: &Entry| {
+            is_there.get_mut(entry.index as usize).is_some_and(|is_there| !std::mem::replace(is_there, true))
+        };
+        let in_buckets: u64 = self.buckets.iter().map(|records| u64::from(*records)).sum();
+        (self.entries.len(), in_buckets) == (self.heads.len(), self.heads.len() as u64)
+            && self.entries.iter().all(&mut is_new)
+    }
+}
+
+/// The records of an earlier version of a dump, found by their names. Memory: 24 bytes a record, and 8 to 16 of what finds
+/// them.
+pub(super) struct Known {
+    pub memory: Memory,
+    /// One more than the place of a record in the file, 0 for none: where it should be by its name, or behind.
+    table: Vec<u32>,
+}
+
+impl Known {
+    pub fn new(memory: Memory) -> Known {
+        let mut table = vec![0u32; (memory.entries.len() * 2).next_power_of_two()];
+        let named = memory.entries.iter().enumerate().filter(|(_, entry)| entry.name != [0; NAME]);
+        for (place, entry) in named {
+            let mut at = slot(&entry.name, table.len());
+            while table.get(at).is_some_and(|taken| *taken != 0) {
+                at = (at + 1) % table.len();
+            }
+            if let Some(free) = table.get_mut(at) {
+                *free = place as u32 + 1;
+            }
+        }
+        Known { memory, table }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.memory.entries.len()
+    }
+
+    /// Where in the earlier file the record of this name stood; it may be where `expected` says.
+    pub fn find(&self, name: &RecordName, expected: u32) -> Option<u32> {
+        let is_it = |place: u32| self.memory.entries.get(place as usize).is_some_and(|entry| entry.name == *name);
+        if is_it(expected) {
+            return Some(expected);
+        }
+        let mut at = slot(name, self.table.len());
+        while let Some(place) = self.table.get(at).and_then(|found| found.checked_sub(1)) {
+            if is_it(place) {
+                return Some(place);
+            }
+            at = (at + 1) % self.table.len();
+        }
+        None
+    }
+}
+
+fn slot(name: &RecordName, slots: usize) -> usize {
+    let [a, b, c, d, ..] = *name;
+    u32::from_le_bytes([a, b, c, d]) as usize & (slots - 1)
+}
+
+/// A record of an earlier version that stands in a dump as it stood there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stayed {
+    /// Where it stood.
+    pub before: u32,
+    /// Where it stands.
+    pub place: u32,
+    /// Its last access or its frequency, where it has one.
+    pub side: u32,
+}
+
+/// Which records of an earlier version stayed. Memory: 4 to 8 bytes a record.
+pub(super) struct StayedAll {
+    /// Of each, in the order of the earlier file, where it stands; [`GONE`]: it did not stay.
+    places: Vec<u32>,
+    sides: Vec<u32>,
+}
+
+const GONE: u32 = u32::MAX;
+
+impl StayedAll {
+    /// None of so many.
+    pub fn new(count: usize) -> StayedAll {
+        StayedAll { places: vec![GONE; count], sides: Vec::new() }
+    }
+
+    /// Notes one; answers whether it had not been noted before.
+    pub fn note(&mut self, stayed: Stayed) -> bool {
+        let Some(place) = self.places.get_mut(stayed.before as usize).filter(|place| **place == GONE) else {
+            return false;
+        };
+        *place = stayed.place;
+        if stayed.side != 0 {
+            self.sides.resize(self.places.len(), 0);
+            if let Some(side) = self.sides.get_mut(stayed.before as usize) {
+                *side = stayed.side;
+            }
+        }
+        true
+    }
+
+    /// The records of the earlier version in canonical order, with what became of each.
+    pub fn in_order(self, known: Known) -> OldRecords {
+        let Known { memory: Memory { buckets, heads, entries }, .. } = known;
+        let (mut names, mut places) = (vec![[0; NAME]; heads.len()], vec![GONE; heads.len()]);
+        let mut sides = vec![0; if self.sides.is_empty() { 0 } else { heads.len() }];
+        for (before, (entry, place)) in entries.into_iter().zip(self.places).enumerate() {
+            let index = entry.index as usize;
+            if let (Some(name), Some(at)) = (names.get_mut(index), places.get_mut(index)) {
+                (*name, *at) = (entry.name, place);
+            }
+            if let (Some(side), Some(from)) = (sides.get_mut(index), self.sides.get(before)) {
+                *side = *from;
+            }
+        }
+        OldRecords { buckets, heads, names, places, sides }
+    }
+}
+
+/// The records of an earlier version in canonical order. Memory: 24 to 28 bytes a record.
+pub(super) struct OldRecords {
+    /// How many each bucket has.
+    pub buckets: Vec<u32>,
+    pub heads: Vec<Head>,
+    names: Vec<RecordName>,
+    places: Vec<u32>,
+    sides: Vec<u32>,
+}
+
+/// One of them that stayed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OldRecord {
+    pub head: Head,
+    pub name: RecordName,
+    /// Where it stands in the file.
+    pub place: u32,
+    /// Its last access or its frequency, where it has one.
+    pub side: u32,
+}
+
+impl OldRecords {
+    /// How many stayed.
+    pub fn count(&self) -> u64 {
+        self.places.iter().filter(|place| **place != GONE).count() as u64
+    }
+
+    /// The record of this number, if it stayed.
+    pub fn stayed(&self, index: usize) -> Option<OldRecord> {
+        let place = *self.places.get(index).filter(|place| **place != GONE)?;
+        let (head, name) = (*self.heads.get(index)?, *self.names.get(index)?);
+        Some(OldRecord { head, name, place, side: self.sides.get(index).copied().unwrap_or_default() })
+    }
+
+    /// Whether all of so many from one on stayed.
+    pub fn all_stayed(&self, from: usize, count: usize) -> bool {
+        self.places.get(from..from + count).is_some_and(|places| places.iter().all(|place| *place != GONE))
+    }
+}
+
+/// Remembers the records of a dump as they are stored, in canonical order. Memory: 24 bytes a record.
+pub(super) struct Remembering {
+    memory: Memory,
+    in_bucket: u32,
+}
+
+impl Remembering {
+    /// Of a dump with so many records; `None` where they are too many.
+    pub fn new(records: u64) -> Option<Remembering> {
+        let count = usize::try_from(records).ok().filter(|_| records <= RECORDS_MOST)?;
+        let memory =
+            Memory { buckets: Vec::new(), heads: Vec::with_capacity(count), entries: vec![Entry::default(); count] };
+        Some(Remembering { memory, in_bucket: 0 })
+    }
+
+    /// The next record, which stands at this place of the file.
+    pub fn add(&mut self, head: Head, name: RecordName, place: u32) {
+        if let Some(entry) = self.memory.entries.get_mut(place as usize) {
+            *entry = Entry { name, index: self.memory.heads.len() as u32 };
+        }
+        self.memory.heads.push(head);
+        self.in_bucket += 1;
+    }
+
+    /// A bucket ends behind the last one, if there is one.
+    pub fn end_bucket(&mut self) {
+        if self.in_bucket > 0 {
+            self.memory.buckets.push(std::mem::take(&mut self.in_bucket));
+        }
+    }
+
+    /// What is remembered, where it is all of a dump.
+    pub fn finish(self) -> Option<Memory> {
+        Some(self.memory).filter(Memory::is_whole)
+    }
+}

@@ -1,0 +1,281 @@
+//! The records of a dump in the order of their keys: those that are new, and those of the earlier version that stayed.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use super::bucket_writer::OldRange;
+use super::column::{Column, damaged};
+use super::columns::{Columns, database_of};
+use super::known::OldRecords;
+use super::old_buckets::OldBuckets;
+use super::reader::{LARGE_LONGEST, VARINT};
+use super::waiting::ToStore;
+use super::workers::told;
+use super::writer::NotStored;
+use crate::format::Reader;
+use crate::format::recipe::{ColumnRole, Part};
+use crate::repository::error::RepositoryError;
+use crate::repository::intake::Intake;
+use crate::spill::Sorted;
+
+/// Bytes of buckets that are decoded ahead together.
+const AHEAD: usize = 8 << 20;
+
+/// Why the records of a dump could not be stored.
+pub(super) enum MergeError {
+    /// Not in canonical form, or not this way.
+    Not(NotStored),
+    Repository(RepositoryError),
+}
+
+impl From<RepositoryError> for MergeError {
+    fn from(error: RepositoryError) -> MergeError {
+        MergeError::Repository(error)
+    }
+}
+
+impl From<NotStored> for MergeError {
+    fn from(not: NotStored) -> MergeError {
+        MergeError::Not(not)
+    }
+}
+
+/// What cannot be read of the earlier version is of no use; what is wrong with it, check tells.
+fn of_earlier(error: RepositoryError) -> MergeError {
+    match error.is_damage() {
+        true => MergeError::Not(NotStored::again()),
+        false => MergeError::Repository(error),
+    }
+}
+
+/// Stores all records, none of which is known.
+pub(super) fn take_all(
+    columns: &mut Columns<'_>,
+    intake: &mut Intake<'_>,
+    records: &mut Sorted,
+) -> Result<(), MergeError> {
+    let mut new = NewRecords::new(records)?;
+    while !new.is_at_end() {
+        new.put(columns, intake, None)?;
+    }
+    Ok(())
+}
+
+/// Stores new records, and between them those of the earlier version that stayed.
+pub(super) fn merge<'r>(
+    columns: &mut Columns<'r>,
+    intake: &mut Intake<'r>,
+    records: &mut Sorted,
+    old: &Part,
+    old_records: OldRecords,
+) -> Result<(), MergeError> {
+    let Some(stream) = old.streams.get(&(ColumnRole::Buckets as u64)) else { return Err(NotStored::again().into()) };
+    let buckets = OldBuckets::new(intake.reader, stream).map_err(of_earlier)?;
+    if buckets.entries().len() != old_records.buckets.len() {
+        return Err(NotStored::again().into());
+    }
+    columns.buckets.old = Some(buckets);
+    let elements = Column::new(intake.reader, old.streams.get(&(ColumnRole::ElementOrder as u64)));
+    let elements = elements.map_err(of_earlier)?;
+    let mut merging = Merging { old: old_records, elements, bucket: 0, index: 0, from: 0 };
+    let mut new = NewRecords::new(records)?;
+    while merging.bucket < merging.old.buckets.len() {
+        merging.pass_bucket(columns, intake, &mut new)?;
+    }
+    while !new.is_at_end() {
+        new.put(columns, intake, None)?;
+    }
+    merging.elements.finish().map_err(of_earlier)
+}
+
+/// Where a walk along the records of the earlier version is.
+struct Merging<'r> {
+    old: OldRecords,
+    elements: Column<'r>,
+    bucket: usize,
+    /// The next record, in canonical order, and where it begins in the bucket.
+    index: usize,
+    from: usize,
+}
+
+impl Merging<'_> {
+    /// All records up to the end of a bucket of the earlier version.
+    fn pass_bucket(
+        &mut self,
+        columns: &mut Columns<'_>,
+        intake: &mut Intake<'_>,
+        new: &mut NewRecords<'_>,
+    ) -> Result<(), MergeError> {
+        let count = self.old.buckets.get(self.bucket).copied().unwrap_or_default() as usize;
+        let (end, bucket) = (self.index + count, self.bucket);
+        while new.is_below(label(columns, bucket)) {
+            new.put(columns, intake, None)?;
+        }
+        let next = label(columns, bucket + 1).map(<[u8]>::to_vec);
+        while !new.is_at_end() && (next.is_none() || new.is_below(next.as_deref())) {
+            self.decode_ahead(columns, end)?;
+            let mut instead = None;
+            if self.pass_below(columns, intake, new, end)? {
+                // The same key with another value: the one that stood there went.
+                if self.old.stayed(self.index).is_some() {
+                    return Err(NotStored::twice(Some(database_of(&new.place))).into());
+                }
+                let from = self.from;
+                self.pass_record(columns, intake)?;
+                instead = Some(OldRange { bucket, from, to: self.from });
+            }
+            new.put(columns, intake, instead)?;
+        }
+        while self.index < end {
+            self.pass_record(columns, intake)?;
+        }
+        let is_whole =
+            columns.buckets.old.as_ref().and_then(|old| old.entry(bucket)).map(|entry| entry.length as usize);
+        if is_whole != Some(self.from) {
+            return Err(NotStored::again().into());
+        }
+        (self.bucket, self.from) = (bucket + 1, 0);
+        columns.buckets.pass(self.bucket);
+        Ok(())
+    }
+
+    /// Passes the records of the bucket that stand before the next new one. Answers whether the one behind them has its key.
+    fn pass_below(
+        &mut self,
+        columns: &mut Columns<'_>,
+        intake: &mut Intake<'_>,
+        new: &NewRecords<'_>,
+        end: usize,
+    ) -> Result<bool, MergeError> {
+        let mut begins = vec![self.from];
+        for head in self.old.heads.get(self.index..end).unwrap_or_default() {
+            begins.push(begins.last().copied().unwrap_or_default() + head.stored());
+        }
+        let (mut low, mut high, mut is_there) = (0, end - self.index, false);
+        while low < high {
+            let middle = (low + high) / 2;
+            let [from, to] = [middle, middle + 1].map(|nth| begins.get(nth).copied().unwrap_or_default());
+            let Some(old) = &mut columns.buckets.old else { break };
+            let place = old.place_at(self.bucket, from, to - from).map_err(of_earlier)?;
+            match place[..].cmp(&new.place) {
+                Ordering::Less => low = middle + 1,
+                order => {
+                    is_there |= order == Ordering::Equal;
+                    high = middle;
+                }
+            }
+        }
+        for _ in 0..low {
+            self.pass_record(columns, intake)?;
+        }
+        Ok(is_there)
+    }
+
+    /// The next record of the earlier version, stored again if it stayed.
+    fn pass_record(&mut self, columns: &mut Columns<'_>, intake: &mut Intake<'_>) -> Result<(), MergeError> {
+        let Some(head) = self.old.heads.get(self.index).copied() else { return Err(NotStored::again().into()) };
+        let order = match head.has_order() {
+            true => self.next_order().map_err(of_earlier)?,
+            false => Vec::new(),
+        };
+        if let Some(record) = self.old.stayed(self.index) {
+            columns.put_old(intake, (self.bucket, self.from), record, &order).map_err(of_earlier)?;
+        }
+        self.from += head.stored();
+        self.index += 1;
+        Ok(())
+    }
+
+    /// The next order of elements, with its length before it.
+    fn next_order(&mut self) -> Result<Vec<u8>, RepositoryError> {
+        let mut reader = Reader::new("order", self.elements.look(VARINT)?);
+        let whole = reader.remaining();
+        let length = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
+        let head = whole - reader.remaining();
+        let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
+        let length = length.ok_or_else(|| damaged("an order longer than any"))?;
+        Ok(self.elements.take(head + length)?.to_vec())
+    }
+
+    /// Decodes the bucket at hand, and with it those behind of which records went: they are made anew.
+    fn decode_ahead(&mut self, columns: &mut Columns<'_>, end: usize) -> Result<(), MergeError> {
+        let Some(old) = &mut columns.buckets.old else { return Ok(()) };
+        if old.held(self.bucket).is_some() {
+            return Ok(());
+        }
+        let (mut ahead, mut bytes, mut index) = (BTreeSet::from([self.bucket]), 0, end);
+        for (number, count) in self.old.buckets.iter().enumerate().skip(self.bucket + 1) {
+            let entry = old.entry(number).map_or(0, |entry| entry.length as usize);
+            if !self.old.all_stayed(index, *count as usize) {
+                bytes += entry;
+                ahead.insert(number);
+            }
+            index += *count as usize;
+            if bytes >= AHEAD {
+                break;
+            }
+        }
+        old.hold(&ahead).map_err(of_earlier)
+    }
+}
+
+fn label<'c>(columns: &'c Columns<'_>, bucket: usize) -> Option<&'c [u8]> {
+    columns.buckets.old.as_ref().and_then(|old: &OldBuckets<'_>| old.label(bucket))
+}
+
+/// New records in order, the next one at hand.
+struct NewRecords<'s> {
+    sorted: &'s mut Sorted,
+    /// What the record at hand is sorted by; empty at the end.
+    place: Vec<u8>,
+    payload: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl<'s> NewRecords<'s> {
+    fn new(sorted: &'s mut Sorted) -> Result<NewRecords<'s>, MergeError> {
+        let mut new = NewRecords { sorted, place: Vec::new(), payload: Vec::new(), last: Vec::new() };
+        new.take_next()?;
+        Ok(new)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.place.is_empty()
+    }
+
+    /// Whether there is a record at hand, and it is below a label.
+    fn is_below(&self, label: Option<&[u8]>) -> bool {
+        !self.is_at_end() && label.is_some_and(|label| &self.place[..] < label)
+    }
+
+    fn take_next(&mut self) -> Result<(), MergeError> {
+        std::mem::swap(&mut self.place, &mut self.last);
+        self.place.clear();
+        self.payload.clear();
+        match self.sorted.next_record() {
+            Ok(Some(record)) => {
+                self.place.extend_from_slice(record.key);
+                self.payload.extend_from_slice(record.payload);
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(NotStored::because(told(&error)).into()),
+        }
+        match self.place == self.last {
+            true => Err(NotStored::twice(Some(database_of(&self.place))).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Stores the record at hand, and takes the next one.
+    fn put(
+        &mut self,
+        columns: &mut Columns<'_>,
+        intake: &mut Intake<'_>,
+        instead: Option<OldRange>,
+    ) -> Result<(), MergeError> {
+        let waiting = ToStore::decode(&self.payload)
+            .map_err(|malformed| RepositoryError::damaged("a scratch file", malformed))?;
+        columns.put_new(intake, &self.place, &waiting, instead)?;
+        self.take_next()
+    }
+}

@@ -1,0 +1,92 @@
+//! The buckets of a dump's earlier version, decoded as they are needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::format::list::ListEntry;
+use crate::format::recipe::Stream;
+use crate::rdb::canonical::Kept;
+use crate::repository::chunk_reader::ChunkReader;
+use crate::repository::error::RepositoryError;
+use crate::repository::labelled::LabelledReader;
+
+use super::reader::not_canonical;
+
+/// Buckets of an earlier version. Memory: their entries, about 100 bytes for each; those that are held.
+pub(super) struct OldBuckets<'r> {
+    reader: &'r ChunkReader<'r>,
+    entries: Vec<ListEntry>,
+    held: BTreeMap<usize, Arc<Vec<u8>>>,
+}
+
+impl<'r> OldBuckets<'r> {
+    /// Those of a stream, none of them decoded.
+    pub fn new(reader: &'r ChunkReader<'r>, stream: &Stream) -> Result<OldBuckets<'r>, RepositoryError> {
+        let (mut entries, mut labelled) = (Vec::new(), LabelledReader::at(reader, stream, &[])?);
+        while let Some(entry) = labelled.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(OldBuckets { reader, entries, held: BTreeMap::new() })
+    }
+
+    pub fn entries(&self) -> &[ListEntry] {
+        &self.entries
+    }
+
+    pub fn entry(&self, number: usize) -> Option<&ListEntry> {
+        self.entries.get(number)
+    }
+
+    /// The label of a bucket; none behind the last.
+    pub fn label(&self, number: usize) -> Option<&[u8]> {
+        self.entries.get(number)?.label.as_deref()
+    }
+
+    /// Decodes what is not held of these, on all cores.
+    pub fn hold(&mut self, numbers: &BTreeSet<usize>) -> Result<(), RepositoryError> {
+        let missing = numbers.iter().filter(|number| !self.held.contains_key(number));
+        let missing = missing.filter_map(|number| Some((*number, self.entries.get(*number)?)));
+        let missing: Vec<(usize, &ListEntry)> = missing.collect();
+        let (mut rest, mut decoded) = (&missing[..], Vec::with_capacity(missing.len()));
+        while !rest.is_empty() {
+            let taken = self.reader.warm(rest.iter().map(|(_, entry)| entry.id))?;
+            let (some, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+            let read = some
+                .par_iter()
+                .map(|(number, entry)| Ok((*number, Arc::new(self.reader.chunk(&entry.id, entry.length)?))));
+            decoded.append(&mut read.collect::<Result<Vec<_>, RepositoryError>>()?);
+            rest = after;
+        }
+        self.held.extend(decoded);
+        Ok(())
+    }
+
+    /// One that is held.
+    pub fn held(&self, number: usize) -> Option<&Arc<Vec<u8>>> {
+        self.held.get(&number)
+    }
+
+    /// Lets go of those before one.
+    pub fn let_go_before(&mut self, number: usize) {
+        self.held = self.held.split_off(&number);
+    }
+
+    /// By what a record is sorted: `body` of one that stands in this bucket.
+    pub fn place_of(&self, number: usize, body: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        let database = self.label(number).and_then(|label| label.first_chunk()).copied().unwrap_or_default();
+        Ok(Kept::of(body).map_err(not_canonical)?.place(u32::from_be_bytes(database)))
+    }
+
+    /// The same of the record that begins with its length at this place, and takes so many bytes.
+    pub fn place_at(&mut self, number: usize, from: usize, stored: usize) -> Result<Vec<u8>, RepositoryError> {
+        if !self.held.contains_key(&number) {
+            self.hold(&BTreeSet::from([number]))?;
+        }
+        let bytes = self.held.get(&number).map(|bytes| bytes.as_slice()).unwrap_or_default();
+        let record = bytes.get(from..from + stored).unwrap_or_default();
+        let head = record.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        self.place_of(number, record.get(head..).unwrap_or_default())
+    }
+}
