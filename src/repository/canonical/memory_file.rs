@@ -1,7 +1,8 @@
 //! Where a host keeps what it remembers of dumps. Rules: format-spec/14-local.md.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -74,7 +75,7 @@ impl MemoryFile {
     /// Keeps what is remembered of the dump of this part. What fails here costs the next backup time, and nothing else.
     pub fn write(&self, part: &Part, memory: &Memory, salt: [u8; SALT]) -> io::Result<()> {
         let Some(directory) = self.path.parent() else { return Ok(()) };
-        fs::create_dir_all(directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let plain = encode(memory, &self.identity(part));
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(&salt)?;
