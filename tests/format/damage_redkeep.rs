@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use crate::reading::{read_what_can_be, sample, sample_with};
 use crate::second_reader::SecondReader;
-use crate::support::mini_writer;
 use crate::support::repository::*;
+use crate::support::{dumps, mini_writer};
 
 /// Places of each object that are tried by default.
 const PLACES: usize = 2;
@@ -173,7 +173,8 @@ fn damage_to_an_object_of_a_golden_repository_is_told_and_never_gives_other_byte
     }
 }
 
-/// Lists in chunks, compressed frames, deltas of both kinds and deltas on deltas, as redkeep writes them.
+/// Lists in chunks, compressed frames, deltas of both kinds, deltas on deltas, and a dump in canonical form, as redkeep writes
+/// them.
 #[test]
 fn damage_to_an_object_of_tiny_chunks_is_told_and_never_gives_other_bytes() {
     let (hands, temp) = (Hands::new(31), TempDir::new().unwrap());
@@ -183,7 +184,9 @@ fn damage_to_an_object_of_tiny_chunks_is_told_and_never_gives_other_bytes() {
     let mut bytes = [noise(20_000, 1), text(20_000, 2)].concat();
     for day in 0..4 {
         fs::write(data.join("file"), &bytes).unwrap();
-        back_up(&repository, &data, "d").unwrap();
+        fs::write(data.join("dump.rdb"), dumps::dump(day as u64)).unwrap();
+        let report = back_up(&repository, &data, "d").unwrap();
+        assert!(canonical_streams(&report.snapshot, "dump.rdb").len() >= 5);
         for place in (day * 100..bytes.len() - 100).step_by(4_000) {
             bytes.splice(place..place + 3, noise(3 + place % 2, day as u64));
         }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary includes all of it and uses its own part")]
 
+pub mod dumps;
 pub mod equality;
 pub mod keyspace;
 pub mod mini_writer;

@@ -123,11 +123,14 @@ pub fn create(store: Arc<dyn Store>, hands: &Hands) -> Repository {
 /// Chunks so small that a file of some kilobytes has a list in chunks, and a changed stretch of it is stored as deltas.
 pub const TINY: Sizes = Sizes { min: 64, mean: 128, max: 256 };
 
-/// Makes a repository in a store whose files are cut into [`TINY`] chunks, and opens it.
+/// Buckets so small that a dump of some kilobytes has many, and values that are too long for one.
+pub const TINY_BUCKETS: Sizes = Sizes { min: 64, mean: 256, max: 512 };
+
+/// Makes a repository in a store whose files are cut into [`TINY`] chunks and buckets, and opens it.
 pub fn create_tiny(store: Arc<dyn Store>, hands: &Hands) -> Repository {
     let (credential, ambient) = (password(PASSWORD), hands.ambient("alpha"));
-    Repository::create_with(store, credential, "first", CHEAP, ambient, Places::default(), (TINY, Sizes::BUCKETS))
-        .unwrap()
+    let sizes = (TINY, TINY_BUCKETS);
+    Repository::create_with(store, credential, "first", CHEAP, ambient, Places::default(), sizes).unwrap()
 }
 
 /// In how many ways chunks are stored, counted in a host's catalog.
@@ -236,6 +239,13 @@ impl Forms {
 pub fn levels(snapshot: &Snapshot, path: &str) -> u8 {
     let file = snapshot.files.iter().find(|file| &file.path[..] == path.as_bytes()).unwrap();
     file.content().unwrap().1[0].content().unwrap().levels
+}
+
+/// The roles of the streams of a dump that is stored in canonical form, as the specification numbers them, and their levels.
+pub fn canonical_streams(snapshot: &Snapshot, path: &str) -> Vec<(u64, u8)> {
+    let file = snapshot.files.iter().find(|file| &file.path[..] == path.as_bytes()).unwrap();
+    let part = file.content().unwrap().1.iter().find(|part| part.parameters.is_some());
+    part.into_iter().flat_map(|part| part.streams.iter().map(|(role, stream)| (*role, stream.levels))).collect()
 }
 
 /// Opens the repository in a store, on a host that remembers nothing.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::support::dumps::dump;
 use crate::support::repository::{lines, noise};
 
 /// One state of a data directory.
@@ -15,13 +16,16 @@ pub const DRIFTING_FILE: &str = "drifting";
 /// Its bytes.
 const DRIFTING: usize = 10_000;
 
+/// The file that a server would load.
+pub const DUMP: &str = "dump.rdb";
+
 /// The file that says which version a directory is.
 pub const NUMBER: &str = "number";
 
 /// The files of a version. Some are the same in every version, some in two, some in none other, and one changes a little
 /// each time: at a place of its own, and at two that all versions change, so that deltas follow on deltas. One of the two
 /// is written over, in the other one bytes move. Cut into tiny chunks, its list is one in chunks. One is nobody's base, and
-/// goes with its version.
+/// goes with its version. One is a dump, stored in canonical form.
 pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
     let mut drifting = noise(DRIFTING, 0);
     for earlier in 0..=version {
@@ -37,6 +41,7 @@ pub fn files(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
         ("own", lines(1_500, 1 + version)),
         ("alone", noise(500, 7000 + version)),
         (DRIFTING_FILE, drifting),
+        (DUMP, dump(version)),
     ])
 }
 

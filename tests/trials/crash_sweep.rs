@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::content::DRIFTING_FILE;
+use crate::content::{DRIFTING_FILE, DUMP};
 use crate::operations::*;
-use crate::support::repository::{Forms, levels};
+use crate::support::repository::{Forms, canonical_streams, levels};
 use crate::support::stores::{Call, FAULTS, Fault, FaultyStore, RecordingStore, Verb};
 use crate::world::{DAYS, STRICT, World, is_long};
 
@@ -19,6 +19,14 @@ pub fn history(world: &World) {
         world.hands.pass(world.lag());
     }
     assert!(reports.iter().all(|report| levels(&report.snapshot, DRIFTING_FILE) > 0), "lists in chunks");
+    for report in &reports {
+        let streams = canonical_streams(&report.snapshot, DUMP);
+        assert!(
+            streams.iter().any(|(role, levels)| *role == 3 && *levels > 0),
+            "buckets, their list in chunks: {streams:?}"
+        );
+        assert!([1, 4, 5, 6].iter().all(|role| streams.iter().any(|(found, _)| found == role)), "columns: {streams:?}");
+    }
     let forms = Forms::below(&world.host("alpha").cache().0);
     assert!(forms.zstd >= 2 && forms.deltas >= 20 && forms.on_deltas >= 10, "{forms:?}");
     assert!(forms.by_zstd >= 2 && forms.by_copies >= 2, "{forms:?}");

@@ -240,9 +240,9 @@ fn is_of_the_other(work: Work, error: &Failure) -> bool {
     }
 }
 
-/// As many as REDKEEP_TEST_SEQUENCES says, else 80, or 2,000 with REDKEEP_TEST_LONG.
+/// As many as REDKEEP_TEST_SEQUENCES says, else 50, or 2,000 with REDKEEP_TEST_LONG.
 fn sequences() -> u32 {
-    let usual = if is_long() { 2_000 } else { 80 };
+    let usual = if is_long() { 2_000 } else { 50 };
     std::env::var("REDKEEP_TEST_SEQUENCES").map_or(usual, |number| number.parse().unwrap())
 }
 

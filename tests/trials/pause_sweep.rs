@@ -170,11 +170,11 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
 
 #[test]
 fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
-    sweep_pairs(&[STRICT], 11);
+    sweep_pairs(&[STRICT], 17);
 }
 
 #[test]
 fn an_operation_held_anywhere_on_a_store_that_lags_costs_nothing() {
     let lags: Vec<Kind> = kinds().filter(|kind| kind.lag > Duration::ZERO).collect();
-    sweep_pairs(&lags, 41);
+    sweep_pairs(&lags, 61);
 }

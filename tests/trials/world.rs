@@ -17,7 +17,7 @@ use redkeep::store::{Promises, PutNew, Store, Timing};
 use tempfile::TempDir;
 
 use crate::content::{Directories, NUMBER, Version, files};
-use crate::support::repository::{CHEAP, Hands, PASSWORD, TINY, copy, password};
+use crate::support::repository::{CHEAP, Hands, PASSWORD, TINY, TINY_BUCKETS, copy, password};
 use crate::support::sim::{Listing, SimStore};
 
 /// What an operation fails with.
@@ -103,7 +103,7 @@ impl World {
             CHEAP,
             ambient,
             Places::default(),
-            (TINY, redkeep::format::object::Sizes::BUCKETS),
+            (TINY, TINY_BUCKETS),
         )
         .unwrap();
         hands.pass(kind.lag);
