@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redkeep::operations::backup::Report as Backup;
-use redkeep::operations::check::CheckDepth;
+use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::prune::{Options, Report, Waiting, prune};
 use redkeep::operations::repair::repair;
 use redkeep::operations::{OperationError, Silent};
@@ -323,4 +323,36 @@ fn a_condemnation_a_record_or_an_index_that_cannot_be_read_stops_sweeps() {
         };
         assert!(error.is_damage() && world.packs() == 1, "{prefix}: {error}");
     }
+}
+
+/// SWEEP-16: what a merge reads may name a pack that another sweep buries and deletes before the merged object is put. That
+/// other sweep has looked for what names the pack by then.
+#[test]
+fn a_pack_that_is_buried_while_index_objects_are_merged_is_named_by_none_afterwards() {
+    let world = World::local(739);
+    let old = world.back_up("old", 1);
+    (2..8).for_each(|seed| drop(world.back_up(&format!("of {seed}"), seed)));
+    world.forget(&old);
+    world.hands.pass(2 * DAY);
+    let overnight = Options { grace: DAY, ..AT_ONCE };
+    assert_eq!(world.sweep(&overnight).condemned_packs, 1);
+    // Nine index objects now: as many as are merged.
+    (8..10).for_each(|seed| drop(world.back_up(&format!("of {seed}"), seed)));
+    let (store, other, deleted) = (world.store.clone(), world.hands.another(7, 0), Arc::new(Mutex::new(0)));
+    let told = deleted.clone();
+    let hooked = Hooked::new(world.store.clone(), move |verb, name| {
+        let mut deleted = told.lock().unwrap();
+        if matches!(verb, Verb::Put | Verb::PutNew) && name.starts_with("index/") && *deleted == 0 {
+            let at_once = Options { max_rewrite: Some(0), ..AT_ONCE };
+            let beside = open(store.clone(), &other).unwrap();
+            *deleted = prune(&beside, &at_once, &Silent).unwrap().report.deleted_packs;
+            assert_eq!(*deleted, 1);
+        }
+    });
+    prune(&open(hooked, &world.hands).unwrap(), &overnight, &Silent).unwrap();
+    assert_eq!(*deleted.lock().unwrap(), 1, "buried while another sweep merges");
+    let next = world.back_up("of 9", 9);
+    assert!(next.alarms.is_empty(), "{:?}", next.alarms);
+    let found = check(&world.sleeper(&world.hands), CheckDepth::Data, &Silent).unwrap();
+    assert!(found.is_sound() && found.unindexed_packs == 0, "{found:?}");
 }

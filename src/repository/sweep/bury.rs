@@ -200,12 +200,12 @@ pub(super) fn unname_gone(
 ///
 /// SWEEP-11: where LAG is not 0, the small ones are deleted by a later sweep, once every LIST shows what replaces them. Of
 /// those that name the same packs the older go: what replaces is younger than what it replaces, so that no two sweeps,
-/// each for the sake of the other's, delete both.
+/// each for the sake of the other's, delete both. Answers whether any were replaced.
 pub(super) fn merge_indexes(
     session: &Session<'_>,
     clock: StoreClock,
     report: &mut SweepReport,
-) -> Result<(), RepositoryError> {
+) -> Result<bool, RepositoryError> {
     let repository = session.repository;
     repository.refresh_index()?;
     let naming = lock(&repository.catalog).names_of_sources()?;
@@ -252,10 +252,11 @@ pub(super) fn merge_indexes(
             small.push(name.to_owned());
         }
     }
-    match small.len() >= SMALL_COUNT {
-        true => replace_indexes(session, &small, &|_| false, repository.timing().lag.is_zero(), report),
-        false => Ok(()),
+    let is_worth_it = small.len() >= SMALL_COUNT;
+    if is_worth_it {
+        replace_indexes(session, &small, &|_| false, repository.timing().lag.is_zero(), report)?;
     }
+    Ok(is_worth_it)
 }
 
 /// Times of the youngest index objects that name packs.

@@ -211,7 +211,10 @@ impl Repository {
         self.delete_expired(session, &survey, report)?;
         fold::fold(session, clock, options.grace, report)?;
         bury::unname_gone(session, clock, report)?;
-        bury::merge_indexes(session, clock, report)?;
+        if bury::merge_indexes(session, clock, report)? && self.timing().lag.is_zero() {
+            // Of what was read and put, another sweep may have buried and deleted packs in between.
+            bury::unname_gone(session, clock, report)?;
+        }
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
         self.remove_leases(&fenced.ended, report)?;
         notes::remove_done(session, &missed)?;
