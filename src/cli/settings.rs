@@ -83,7 +83,7 @@ impl Context {
         let location = self.location()?;
         let places = self.places()?;
         let (has_cache, has_state) = (places.cache.is_some(), places.state.is_some());
-        let store = store::open(&location, Intent::Existing)?;
+        let store = store::open_with(&location, Intent::Existing, &self.store_settings(&location)?)?;
         let is_there = || Ok(Repository::is_in(&*store)?);
         let ask = || {
             secrets::credential(self, &|| match is_there() {

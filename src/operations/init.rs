@@ -10,7 +10,7 @@ use crate::format::Id16;
 use crate::format::keys::Argon2Cost;
 use crate::format::object::Name;
 use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError, Unkept, one_line};
-use crate::store::{self, Intent, Location, Store, TEMPORARY};
+use crate::store::{self, Intent, Location, Settings, Store, TEMPORARY};
 
 /// What `init` made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +50,14 @@ impl Drop for Made {
 impl Ground {
     /// Makes the place, and refuses one that is in use: what else is in a directory would be taken for a part of the
     /// repository by people, and the repository for a part of it.
-    pub fn prepare(location: &Location) -> Result<Ground, OperationError> {
+    pub fn prepare(location: &Location, settings: &Settings) -> Result<Ground, OperationError> {
         let mut made = Made(Vec::new());
         if let Location::Local(path) = location {
             refuse_used(path, location)?;
             let path = std::path::absolute(path).map_err(|error| OperationError::target("find", path, error))?;
             made.0 = path.ancestors().take_while(|above| !above.exists()).map(PathBuf::from).collect();
         }
-        let store = store::open(location, Intent::Create).map_err(RepositoryError::from)?;
+        let store = store::open_with(location, Intent::Create, settings).map_err(RepositoryError::from)?;
         match Repository::is_in(&*store)? {
             true => Err(RepositoryError::AlreadyThere { location: store.location() }.into()),
             false => Ok(Ground { store, _made: made }),

@@ -76,6 +76,7 @@ pub use rotation::Rotation;
 pub use seen_files::SeenFile;
 pub use session::{Committed, Session};
 pub use slots::{Credential, SlotInfo, SlotState};
+pub use state::{promise_of, remember_promise};
 pub use stream::StreamWriter;
 pub use sweep::{StoredAgain, SweepOptions, SweepReport, Waiting, YoungToReseal};
 pub use usage::Used;

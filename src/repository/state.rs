@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Places;
 use super::error::RepositoryError;
 use super::sqlite;
 use crate::format::Id16;
 use crate::format::local::STATE_FILE;
+use crate::store::PutNew;
 
 /// The newest snapshot of a dataset that this host has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,22 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL, sequence INTEGER NOT NULL,
     name TEXT NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (repository, tag)) STRICT;
+CREATE TABLE IF NOT EXISTS promises (place TEXT PRIMARY KEY, put_new TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 ";
+
+/// What this host found out of `put_new` at a place; nothing where it cannot tell. A damaged state is left for those who say so.
+pub fn promise_of(places: &Places, place: &str) -> Option<PutNew> {
+    let directory = places.state.as_deref()?;
+    State::connect(Some(directory), &directory.join(STATE_FILE)).ok()?.promise_of(place).ok().flatten()
+}
+
+/// Remembers what was found out.
+pub fn remember_promise(places: &Places, place: &str, put_new: PutNew) -> Result<(), RepositoryError> {
+    match places.state.as_deref() {
+        Some(directory) => State::open(Some(directory))?.remember_promise(place, put_new),
+        None => Ok(()),
+    }
+}
 
 /// The state file of this host, or one in memory.
 pub(super) struct State {
@@ -67,7 +84,7 @@ impl State {
                 return Err(sqlite::corrupt(verdict));
             }
             connection.execute_batch(TABLES)?;
-            for sql in ["SELECT * FROM locations", "SELECT * FROM heads"] {
+            for sql in ["SELECT * FROM locations", "SELECT * FROM heads", "SELECT * FROM promises"] {
                 let mut query = connection.prepare(sql)?;
                 let count = query.column_count() - 1;
                 let mut rows = query.query([])?;
@@ -106,6 +123,25 @@ impl State {
             let sql = "INSERT INTO locations VALUES (?1, ?2, ?3)
                        ON CONFLICT (location) DO UPDATE SET repository = excluded.repository, sum = excluded.sum";
             connection.execute(sql, params![location, repository, sum])
+        })?;
+        Ok(())
+    }
+
+    fn promise_of(&self, place: &str) -> Result<Option<PutNew>, RepositoryError> {
+        let found: Option<String> = self.run(|connection| {
+            let sql = "SELECT put_new FROM promises WHERE place = ?1";
+            connection.query_row(sql, [place], |row| row.get(0)).optional()
+        })?;
+        Ok(found
+            .and_then(|word| [PutNew::Exclusive, PutNew::Settled, PutNew::None].into_iter().find(|p| p.word() == word)))
+    }
+
+    fn remember_promise(&self, place: &str, put_new: PutNew) -> Result<(), RepositoryError> {
+        let sum = sqlite::sum([place, put_new.word()].map(ValueRef::from));
+        self.run(|connection| {
+            let sql = "INSERT INTO promises VALUES (?1, ?2, ?3)
+                       ON CONFLICT (place) DO UPDATE SET put_new = excluded.put_new, sum = excluded.sum";
+            connection.execute(sql, params![place, put_new.word(), sum])
         })?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::name::{BadName, ObjectName};
+use super::services::Trouble;
 
 /// A call to a store failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,14 @@ pub enum StoreError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Nothing says how to log in to the service.
+    #[error("{location}: nothing says how to log in")]
+    Unset {
+        /// The location.
+        location: String,
+        /// What to set.
+        hint: &'static str,
+    },
     /// The place cannot refuse a second object of one name, so concurrent backups would overwrite each other.
     #[error("{location}: cannot create a file only where none exists")]
     Unsupported {
@@ -91,6 +100,8 @@ pub enum StoreError {
         action: &'static str,
         /// The object, or the prefix.
         name: String,
+        /// What kind of trouble it is.
+        trouble: Trouble,
         /// What the service said.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -103,7 +114,8 @@ impl StoreError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Location { hint, .. } => Some(hint),
+            Self::Location { hint, .. } | Self::Unset { hint, .. } => Some(hint),
+            Self::Service { trouble, .. } => trouble_hint(*trouble),
             Self::Unsupported { .. } => Some("use a file system with hard links or renameat2, or an object store"),
             Self::Full { .. } => Some(
                 "free some space; or, from the room set aside for a full disk: redkeep forget, then redkeep prune --grace 0, \
@@ -115,8 +127,29 @@ impl StoreError {
             | Self::TooLarge { .. }
             | Self::Range { .. }
             | Self::Io { .. }
-            | Self::Service { .. }
             | Self::Name(_) => None,
         }
+    }
+}
+
+fn trouble_hint(trouble: Trouble) -> Option<&'static str> {
+    match trouble {
+        Trouble::Unreachable => Some(
+            "check the address of the service (AWS_ENDPOINT_URL, ST_AUTH or OS_AUTH_URL, or endpoint in the \
+             configuration), the network and its name server",
+        ),
+        Trouble::Untrusted => Some(
+            "where the service has a certificate of your own authority, name that: AWS_CA_BUNDLE, OS_CACERT or ca-file",
+        ),
+        Trouble::Broken | Trouble::TimedOut => {
+            Some("it was tried again for minutes; check the network, then run it again")
+        }
+        Trouble::Throttled => Some("the service is busy, or wants fewer requests: run it again later"),
+        Trouble::Unauthorized => Some(
+            "check the credentials, and the clock of this host: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ST_USER \
+             and ST_KEY, or OS_USERNAME and OS_PASSWORD",
+        ),
+        Trouble::Forbidden => Some("the credentials are known but not allowed to do this: check the policy or the ACL"),
+        Trouble::Other => None,
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod local;
 mod name;
 mod services;
+mod settings;
 mod url;
 
 use std::sync::Arc;
@@ -22,7 +23,9 @@ use bytes::Bytes;
 pub use self::error::StoreError;
 pub(crate) use self::local::TEMPORARY;
 pub use self::name::{BadName, ObjectName};
-pub use self::url::Location;
+pub use self::services::Trouble;
+pub use self::settings::{KeystoneIdentity, S3, S3Keys, SecretText, Settings, Swift, SwiftLogin, Tls};
+pub use self::url::{Bucket, Location};
 
 /// Whole objects by name. All calls block, and all may be made from many threads at once.
 pub trait Store: Send + Sync {
@@ -148,6 +151,11 @@ impl Timing {
             lag,
         }
     }
+
+    /// The same for a store over a network, where a put of unknown outcome may take effect late whatever its listings do.
+    pub const fn of_service(lag: Duration) -> Timing {
+        Timing { youngest: Duration::from_secs(60 * 60), ..Timing::of_lag(lag) }
+    }
 }
 
 /// What [`Store::put_new`] is worth when two writers race for one name.
@@ -161,6 +169,17 @@ pub enum PutNew {
     None,
 }
 
+impl PutNew {
+    /// The word for it, where it is written down.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Settled => "settled",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What the caller of [`open`] expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -170,10 +189,17 @@ pub enum Intent {
     Existing,
 }
 
-/// Opens the store at a location.
+/// Opens the store at a location that needs no settings to be reached.
 pub fn open(location: &Location, intent: Intent) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(location, intent, &Settings::default())
+}
+
+/// Opens the store at a location.
+pub fn open_with(location: &Location, intent: Intent, settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match location {
         Location::Local(path) => Arc::new(local::LocalStore::open(path, intent)?),
         Location::Memory(name) => Arc::new(services::ServiceStore::memory(name, intent)?),
+        Location::S3(bucket) => Arc::new(services::ServiceStore::s3(bucket, intent, settings)?),
+        Location::Swift(container) => Arc::new(services::ServiceStore::swift(container, intent, settings)?),
     })
 }

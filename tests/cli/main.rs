@@ -28,6 +28,7 @@ mod memory;
 mod messages;
 mod moments;
 mod nowhere;
+mod object_stores;
 mod passwords;
 mod place;
 mod prune;

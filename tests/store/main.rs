@@ -9,6 +9,7 @@ mod doubles;
 mod full;
 mod local;
 mod locations;
+mod services;
 mod sim;
 mod spill;
 

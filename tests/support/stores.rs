@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
+use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError, Trouble};
 
 /// How long a test waits for another thread before it fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -144,7 +144,7 @@ impl FaultyStore {
                 Fault::Torn => drop(torn()),
             }
         }
-        Err(StoreError::Service { action, name: name.to_owned(), source: Died.into() })
+        Err(StoreError::Service { action, name: name.to_owned(), trouble: Trouble::Other, source: Died.into() })
     }
 }
 

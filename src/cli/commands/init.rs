@@ -19,7 +19,7 @@ use crate::repository::Ambient;
 
 /// Make a repository
 ///
-/// Makes a repository in an empty or new directory. The password or key file given opens it from then on; further ones
+/// Makes a repository in an empty or new directory, or in a bucket that is there. The password or key file given opens it from then on; further ones
 /// are added with `redkeep key add`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -28,6 +28,7 @@ Examples:
   redkeep init --repo /srv/redkeep --password-file /etc/redkeep/password
   head -c 32 /dev/urandom > redkeep.key
   redkeep init --repo /srv/redkeep --key-file redkeep.key
+  redkeep init --repo s3://backups/redis-1
 
 JSON:
   {\"repository\": id, \"location\": text, \"slot\": id,
@@ -48,12 +49,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         output::to_somebody().context(UNWRITTEN)?;
     }
     let places = context.places()?;
-    let ground = Ground::prepare(&context.location()?)?;
+    let location = context.location()?;
+    let ground = Ground::prepare(&location, &context.store_settings(&location)?)?;
     let credential = secrets::first_credential(context)?;
     let ambient = Ambient::system();
     let recovery = arguments.recovery_key.then(|| slots::recovery_key(&ambient));
     let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
     let report = init(Arc::clone(&ground.store), credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
+    context.remember_promise(&location, &*ground.store)?;
     let mut text = format!(
         "made repository {} in {}\n\
          Its password or key file is the only way in: whoever loses it has lost every backup.\n",

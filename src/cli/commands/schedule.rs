@@ -250,7 +250,7 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
     let access = context.access()?;
     let repository = context.location().ok().and_then(|location| match location {
         Location::Local(path) => path::absolute(path).ok(),
-        Location::Memory(_) => None,
+        Location::Memory(_) | Location::S3(_) | Location::Swift(_) => None,
     });
     let metrics = profile.metrics_file.as_deref().and_then(Path::parent).map(PathBuf::from);
     let job = Job {

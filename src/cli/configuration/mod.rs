@@ -11,6 +11,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +43,21 @@ pub(crate) struct Access {
     pub key_file: Option<PathBuf>,
     /// Where catalogs are kept.
     pub cache_dir: Option<PathBuf>,
+    /// The address of the service that keeps it.
+    pub endpoint: Option<String>,
+    /// The region of that service.
+    pub region: Option<String>,
+    /// Whether a bucket stands in the path of requests.
+    pub path_style: Option<bool>,
+    /// The class that objects are stored in.
+    pub storage_class: Option<String>,
+    /// Certificates that are trusted in place of the host's.
+    pub ca_file: Option<PathBuf>,
+    /// Variables with what logs in to the service.
+    pub credentials_file: Option<PathBuf>,
+    /// How late listings of the service may be.
+    #[serde(deserialize_with = "values::exact_span")]
+    pub lag: Option<Duration>,
 }
 
 /// What the configuration files say. It may hold passwords, and has no way to be shown.
@@ -178,6 +194,13 @@ fn merged(first: Access, then: Access) -> Access {
         password_command: secrets.password_command,
         key_file: secrets.key_file,
         cache_dir: first.cache_dir.or(then.cache_dir),
+        endpoint: first.endpoint.or(then.endpoint),
+        region: first.region.or(then.region),
+        path_style: first.path_style.or(then.path_style),
+        storage_class: first.storage_class.or(then.storage_class),
+        ca_file: first.ca_file.or(then.ca_file),
+        credentials_file: first.credentials_file.or(then.credentials_file),
+        lag: first.lag.or(then.lag),
     }
 }
 
@@ -187,7 +210,9 @@ fn placed(mut access: Access, file: &Path) -> Access {
         true => repo,
         false => beside(file, Path::new(&repo)).display().to_string(),
     });
-    for path in [&mut access.password_file, &mut access.key_file, &mut access.cache_dir].into_iter().flatten() {
+    let of_service = [&mut access.ca_file, &mut access.credentials_file];
+    let paths = [&mut access.password_file, &mut access.key_file, &mut access.cache_dir];
+    for path in paths.into_iter().chain(of_service).flatten() {
         *path = beside(file, path);
     }
     access

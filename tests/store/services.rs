@@ -1,0 +1,229 @@
+//! What object stores promise, and what is done when a request goes wrong: real services, with a proxy before them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redkeep::store::{Intent, Location, PutNew, Settings, Store, StoreError, SwiftLogin, Timing, Trouble, open_with};
+
+use crate::support::proxy::{Fate, Proxy, Seen};
+use crate::support::services::Service;
+use crate::{listed, name};
+
+/// A new store of a service, reached through a proxy.
+fn behind(service: Service, proxy: &Proxy) -> Arc<dyn Store> {
+    let location: Location = service.location().parse().unwrap();
+    let store = open_with(&location, Intent::Existing, &through(service, proxy)).unwrap();
+    proxy.drain();
+    store
+}
+
+fn through(service: Service, proxy: &Proxy) -> Settings {
+    let mut settings = Settings { put_new: Some(service.promised()), ..service.settings() };
+    match &mut settings.swift {
+        Some(swift) => {
+            let SwiftLogin::V1 { auth, .. } = &mut swift.login else { panic!("a v1 login") };
+            *auth = format!("http://{}/auth/v1.0", proxy.address);
+        }
+        None => settings.s3.endpoint = Some(format!("http://{}", proxy.address)),
+    }
+    settings
+}
+
+/// Those of the two that the developer wants tested.
+fn services() -> Vec<Service> {
+    [Service::Seaweed, Service::Swift].into_iter().filter(|service| !service.is_skipped()).collect()
+}
+
+fn put_is_first(seen: &Seen, before: usize) -> bool {
+    seen.method == "PUT" && before == 0
+}
+
+/// STORE-4
+#[test]
+fn what_a_service_promises_is_found_out_where_a_repository_is_made() {
+    for (service, put_new) in
+        [(Service::Seaweed, PutNew::Exclusive), (Service::Swift, PutNew::Settled), (Service::S3Api, PutNew::None)]
+    {
+        if service.is_skipped() {
+            continue;
+        }
+        assert_eq!(service.promised(), put_new, "{service:?}");
+        let location: Location = service.location().parse().unwrap();
+        let unknown = open_with(&location, Intent::Existing, &service.settings()).unwrap();
+        assert_eq!(unknown.promises().put_new, PutNew::None, "who did not try assumes nothing");
+        let known = Settings { put_new: Some(put_new), ..service.settings() };
+        let known = open_with(&location, Intent::Existing, &known).unwrap();
+        assert_eq!(known.promises().put_new, put_new);
+    }
+}
+
+/// STORE-4: one that does not know the condition overwrites without a word.
+#[test]
+fn a_service_that_ignores_the_condition_promises_nothing() {
+    // S3 signs the header, so that it cannot be taken away.
+    let service = Service::Swift;
+    if service.is_skipped() {
+        return;
+    }
+    let proxy = Proxy::start(&service.address(), |_, _| Fate::Without("if-none-match"));
+    let location: Location = service.location().parse().unwrap();
+    let settings = Settings { put_new: None, ..through(service, &proxy) };
+    let store = open_with(&location, Intent::Create, &settings).unwrap();
+    assert_eq!(store.promises().put_new, PutNew::None);
+    assert_eq!(listed(&*store, ""), [""; 0], "what was tried is gone");
+}
+
+/// STORE-3
+#[test]
+fn listings_of_services_may_be_late_and_packs_of_an_hour_are_young() {
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    for service in services() {
+        let location: Location = service.location().parse().unwrap();
+        let lag = if service == Service::Swift { minutes(360) } else { minutes(10) };
+        let timing = open_with(&location, Intent::Existing, &service.settings()).unwrap().promises().timing;
+        assert_eq!((timing.lag, timing.youngest), (lag, minutes(60)), "{service:?}");
+        let said = Settings { timing: Some(Timing::of_service(Duration::ZERO)), ..service.settings() };
+        let timing = open_with(&location, Intent::Existing, &said).unwrap().promises().timing;
+        assert_eq!((timing.lag, timing.youngest), (Duration::ZERO, minutes(60)));
+    }
+}
+
+/// STORE-2
+#[test]
+fn an_object_is_one_put_and_nothing_is_left_beside_it() {
+    for service in services() {
+        let proxy = Proxy::start(&service.address(), |_, _| Fate::Pass);
+        let store = behind(service, &proxy);
+        let pack = Bytes::from(vec![7; 20 << 20]);
+        store.put_new(&name("packs/ab/1"), pack.clone()).unwrap();
+        store.put(&name("packs/ab/2"), pack.clone()).unwrap();
+        let puts: Vec<Seen> = proxy.seen().into_iter().filter(|seen| seen.method != "GET").collect();
+        assert_eq!(puts.len(), 2, "{service:?}: {puts:?}");
+        assert!(puts.iter().all(|put| put.method == "PUT" && !put.path.contains('?')), "{puts:?}");
+        assert!(puts.iter().all(|put| put.headers.contains("content-length: 20971520")), "{puts:?}");
+        assert!(store.get(&name("packs/ab/2"), 20 << 20).unwrap() == pack);
+    }
+}
+
+/// STORE-5
+#[test]
+fn a_put_new_whose_answer_was_lost_is_found_and_not_made_again() {
+    for service in services() {
+        let fate = |seen: &Seen, before| if put_is_first(seen, before) { Fate::Lose } else { Fate::Pass };
+        let proxy = Proxy::start(&service.address(), fate);
+        let store = behind(service, &proxy);
+        store.put_new(&name("condemned/1"), Bytes::from_static(b"own")).unwrap();
+        let asked = proxy.drain();
+        assert_eq!(asked.iter().filter(|asked| asked.starts_with("PUT")).count(), 1, "{service:?}: {asked:?}");
+        assert!(asked.contains(&"HEAD 1".to_owned()), "{asked:?}");
+        assert_eq!(store.get(&name("condemned/1"), 9).unwrap(), b"own");
+    }
+}
+
+/// STORE-5
+#[test]
+fn a_put_new_that_never_arrived_is_made_again_and_refused_where_another_came_first() {
+    for service in services() {
+        let direct = service.store();
+        let location: Location = direct.location().parse().unwrap();
+        let other = Arc::clone(&direct);
+        let fate = move |seen: &Seen, before| match seen.method.as_str() {
+            "PUT" if before == 0 => Fate::Drop,
+            "PUT" if before == 2 => {
+                other.put(&name("condemned/2"), Bytes::from_static(b"ano")).unwrap();
+                Fate::Drop
+            }
+            _ => Fate::Pass,
+        };
+        let proxy = Proxy::start(&service.address(), fate);
+        let store = open_with(&location, Intent::Existing, &through(service, &proxy)).unwrap();
+        store.put_new(&name("condemned/1"), Bytes::from_static(b"own")).unwrap();
+        assert_eq!(direct.get(&name("condemned/1"), 9).unwrap(), b"own");
+        let refused = store.put_new(&name("condemned/2"), Bytes::from_static(b"own"));
+        assert!(matches!(refused, Err(StoreError::Exists { .. })), "{service:?}: {refused:?}");
+        assert_eq!(direct.get(&name("condemned/2"), 9).unwrap(), b"ano");
+    }
+}
+
+/// STORE-6
+#[test]
+fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
+    for service in services() {
+        for status in [500, 502, 503, 504, 429, 408] {
+            let proxy = Proxy::start(&service.address(), move |seen, before| match before {
+                0 if !seen.path.starts_with("/auth") => Fate::Answer(status),
+                _ => Fate::Pass,
+            });
+            let store = behind(service, &proxy);
+            let lease = name("leases/1");
+            store.put(&lease, Bytes::from_static(b"lease")).unwrap();
+            assert_eq!(store.stat(&lease).unwrap().map(|stat| stat.size), Some(5), "{service:?} {status}");
+            assert_eq!(store.get(&lease, 9).unwrap(), b"lease");
+            assert_eq!(store.get_range(&lease, 1, 2).unwrap(), b"ea");
+            assert_eq!(listed(&*store, "leases/"), ["leases/1"]);
+            store.delete(&lease).unwrap();
+            assert_eq!(store.stat(&lease).unwrap(), None);
+        }
+        let proxy = Proxy::start(&service.address(), |seen, _| match seen.path.starts_with("/auth") {
+            true => Fate::Pass,
+            false => Fate::Answer(403),
+        });
+        let store = behind(service, &proxy);
+        let refused = store.put(&name("leases/1"), Bytes::new()).unwrap_err();
+        assert!(matches!(refused, StoreError::Service { trouble: Trouble::Forbidden, .. }), "{refused:?}");
+        assert_eq!(proxy.drain().into_iter().filter(|asked| asked.starts_with("PUT")).count(), 1);
+    }
+}
+
+/// STORE-10
+#[test]
+fn a_token_that_is_refused_is_renewed_once_in_the_middle_of_the_work() {
+    if Service::Swift.is_skipped() {
+        return;
+    }
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&refusals);
+    let fate = move |seen: &Seen, _| {
+        let take = |left: usize| left.checked_sub(1);
+        match !seen.path.starts_with("/auth") && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+            true => Fate::Answer(401),
+            false => Fate::Pass,
+        }
+    };
+    let proxy = Proxy::start(&Service::Swift.address(), fate);
+    let store = behind(Service::Swift, &proxy);
+    let pack = name("packs/ab/1");
+    store.put_new(&pack, Bytes::from_static(b"first")).unwrap();
+    assert_eq!(proxy.drain(), ["GET v1.0", "PUT 1"]);
+    refusals.store(1, Ordering::SeqCst);
+    store.put_new(&name("packs/ab/2"), Bytes::from_static(b"second")).unwrap();
+    // TempAuth gives a living token once more, so it is asked for twice.
+    assert_eq!(proxy.drain(), ["PUT 2", "GET v1.0", "GET v1.0", "PUT 2"]);
+    refusals.store(usize::MAX, Ordering::SeqCst);
+    let refused = store.get(&pack, 9).unwrap_err();
+    assert!(matches!(refused, StoreError::Service { trouble: Trouble::Forbidden, .. }), "{refused:?}");
+    assert_eq!(proxy.drain(), ["GET 1", "GET v1.0", "GET v1.0", "GET 1"]);
+}
+
+/// STORE-9
+#[test]
+fn a_404_of_swift_is_believed_when_it_was_given_three_times() {
+    if Service::Swift.is_skipped() {
+        return;
+    }
+    let fate = |seen: &Seen, before: usize| match (seen.method.as_str(), seen.path.ends_with("/leases/1")) {
+        ("GET" | "HEAD", true) if before < 2 => Fate::Answer(404),
+        _ => Fate::Pass,
+    };
+    let proxy = Proxy::start(&Service::Swift.address(), fate);
+    let store = behind(Service::Swift, &proxy);
+    store.put(&name("leases/1"), Bytes::from_static(b"lease")).unwrap();
+    assert_eq!(store.stat(&name("leases/1")).unwrap().map(|stat| stat.size), Some(5));
+    proxy.drain();
+    assert_eq!(store.get(&name("leases/1"), 9).unwrap(), b"lease");
+    assert_eq!(proxy.drain(), ["GET 1", "GET 1", "GET 1"]);
+    assert_eq!(store.stat(&name("leases/2")).unwrap(), None);
+    assert_eq!(proxy.drain().into_iter().filter(|asked| asked == "HEAD 2").count(), 3);
+}
