@@ -250,7 +250,8 @@ impl ServiceStore {
 
     /// STORE-9: of an object that is being replaced Swift says now and then that it is not there.
     fn look<T>(&self, mut look: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        let more = if self.kind == Kind::Swift { 2 } else { 0 };
+        // So does its S3, which nothing but its promises tells from others.
+        let more = if self.put_new == PutNew::Exclusive { 0 } else { 2 };
         for _ in 0..more {
             match look() {
                 Err(failure) if failure.is_not_found() => {}
