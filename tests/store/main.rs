@@ -7,11 +7,13 @@ mod support;
 mod conformance;
 mod doubles;
 mod full;
+mod keystone;
 mod local;
 mod locations;
 mod services;
 mod sim;
 mod spill;
+mod tls;
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ fn behind(service: Service, proxy: &Proxy) -> Arc<dyn Store> {
     store
 }
 
-fn through(service: Service, proxy: &Proxy) -> Settings {
+pub fn through(service: Service, proxy: &Proxy) -> Settings {
     let mut settings = Settings { put_new: Some(service.promised()), ..service.settings() };
     match &mut settings.swift {
         Some(swift) => {

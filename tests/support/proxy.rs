@@ -1,9 +1,15 @@
 //! What may go wrong between redkeep and a service: a proxy that looks at each request and lets a test decide its fate.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request, as a test sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +19,8 @@ pub struct Seen {
     pub path: String,
     /// All header lines, in lower case.
     pub headers: String,
+    /// A body that is text.
+    pub body: String,
 }
 
 /// What becomes of a request.
@@ -28,6 +36,8 @@ pub enum Fate {
     Lose,
     /// It passes without this header.
     Without(&'static str),
+    /// The proxy answers this, from the status on.
+    Say(String),
 }
 
 /// A proxy, until the process ends.
@@ -40,6 +50,24 @@ pub struct Proxy {
 impl Proxy {
     /// In front of a service; `fate` gets each request and how many of its method came before.
     pub fn start(service: &str, fate: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Proxy {
+        Proxy::listen(service, None, fate)
+    }
+
+    /// The same by TLS, with a certificate and its key in PEM.
+    pub fn start_tls(service: &str, certificate: &Path, key: &Path) -> Proxy {
+        let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(vec![certificate], key).unwrap();
+        Proxy::listen(service, Some(Arc::new(config)), |_, _| Fate::Pass)
+    }
+
+    fn listen(
+        service: &str,
+        tls: Option<Arc<ServerConfig>>,
+        fate: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static,
+    ) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let service: Arc<str> = service.trim_start_matches("http://").split('/').next().unwrap().into();
@@ -48,9 +76,16 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (service, log, fate) = (Arc::clone(&service), Arc::clone(&log), Arc::clone(&fate));
+                let tls = tls.clone();
                 thread::spawn(move || {
                     // A connection that breaks is what it is for.
-                    let _ = serve(client, &service, &log, &*fate);
+                    let _ = match tls {
+                        None => serve(client, &service, &log, &*fate),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).unwrap();
+                            serve(StreamOwned::new(connection, client), &service, &log, &*fate)
+                        }
+                    };
                 });
             }
         });
@@ -71,13 +106,12 @@ impl Proxy {
 }
 
 fn serve(
-    client: TcpStream,
+    client: impl io::Read + io::Write,
     service: &str,
     log: &Mutex<Vec<Seen>>,
     fate: &dyn Fn(&Seen, usize) -> Fate,
 ) -> io::Result<()> {
-    let mut reader = BufReader::new(client.try_clone()?);
-    let mut client = client;
+    let mut reader = BufReader::new(client);
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -89,11 +123,12 @@ fn serve(
         let (first, headers) = head.split_once("\r\n").unwrap();
         let mut words = first.split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
-        let seen = Seen { method: word(), path: word(), headers: headers.to_lowercase() };
+        let mut seen = Seen { method: word(), path: word(), headers: headers.to_lowercase(), body: String::new() };
         let length = seen.headers.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: u64 = length.map_or(0, |length| length.trim().parse().unwrap());
         let mut body = Vec::new();
         reader.by_ref().take(length).read_to_end(&mut body)?;
+        seen.body = String::from_utf8(body.clone()).unwrap_or_default();
         let before = {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let before = log.iter().filter(|other| other.method == seen.method).count();
@@ -104,20 +139,26 @@ fn serve(
             Fate::Pass => None,
             Fate::Without(name) => Some(name),
             Fate::Answer(status) => {
-                write!(client, "HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n")?;
+                write!(reader.get_mut(), "HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n")?;
+                reader.get_mut().flush()?;
                 continue;
             }
-            Fate::Drop => return client.shutdown(Shutdown::Both),
+            Fate::Say(answer) => {
+                write!(reader.get_mut(), "HTTP/1.1 {answer}")?;
+                reader.get_mut().flush()?;
+                continue;
+            }
+            Fate::Drop => return Ok(()),
             Fate::Lose => {
                 let mut gone = ask(service, first, headers, None, &body)?;
                 io::copy(&mut gone, &mut io::sink())?;
-                return client.shutdown(Shutdown::Both);
+                return Ok(());
             }
         };
         let mut answer = ask(service, first, headers, without, &body)?;
-        io::copy(&mut answer, &mut client)?;
+        io::copy(&mut answer, reader.get_mut())?;
         // The service closed its side, which is how the end of the answer is told.
-        return client.shutdown(Shutdown::Both);
+        return reader.get_mut().flush();
     }
 }
 

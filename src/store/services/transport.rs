@@ -243,14 +243,19 @@ fn trouble_of(error: &Error) -> Trouble {
                 _ => Trouble::Broken,
             };
         }
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let is_tls = inner.is_some_and(|inner| inner.is::<rustls::Error>()) || cause.is::<rustls::Error>();
-        if is_tls {
+        if cause.is::<rustls::Error>() || cause.downcast_ref().is_some_and(is_of_tls) {
             return Trouble::Untrusted;
         }
         next = cause.source();
     }
     trouble
+}
+
+/// Errors of TLS come wrapped in others, one in another, which name the cause of what they wrap as their own.
+fn is_of_tls(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>() || inner.downcast_ref::<io::Error>().is_some_and(is_of_tls))
 }
 
 /// The innermost cause, which says most.
