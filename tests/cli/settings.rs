@@ -22,7 +22,8 @@ fn a_location_that_is_missing_or_unknown_is_wrong_usage() {
     let ran = run(place.command(&["snapshots"]).env_remove("REDKEEP_REPO"));
     assert_eq!(ran.code, 2);
     ran.says("--repo LOCATION or REDKEEP_REPO");
-    place.ends(2, &["snapshots", "--repo", "s3://bucket"]).says("not supported yet");
+    place.ends(2, &["snapshots", "--repo", "s3://"]).says("names no bucket");
+    place.ends(2, &["snapshots", "--repo", "swift://container"]).says("nothing says how to log in");
 }
 
 #[test]
