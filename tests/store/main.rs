@@ -13,6 +13,7 @@ mod locations;
 mod services;
 mod sim;
 mod spill;
+mod sweeping;
 mod tls;
 
 use std::sync::Arc;
