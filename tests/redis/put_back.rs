@@ -53,7 +53,7 @@ fn has_expiring_fields(held: &Held) -> bool {
 fn held_by(kind: ServerKind) -> BTreeMap<(u32, Vec<u8>), Box<Held>> {
     let data: TempDir = tempfile::tempdir().unwrap();
     let server = RedisServer::start_with(kind, data.path(), ServerOptions::default());
-    Keyspace { databases: vec![0, 5], ..Keyspace::new(11, Keyspace::FORMS + 8) }.fill(&server);
+    Keyspace { databases: vec![0, 5], ..Keyspace::new(11, Keyspace::FORMS + 20) }.fill(&server);
     let mut connection = server.connection();
     // Longer than a bucket: as a string, and as a hash table.
     let long: Vec<u8> = (0..1_500_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
