@@ -46,24 +46,36 @@ def board(rng, number):
     command("ZADD", f"board:{number}", *pairs)
 
 
-KINDS = [(session, 450_000), (profile, 100_000), (queue, 80_000), (board, 70_000)]
+def journal(rng, number):
+    """Entries go behind those that are there: their ids are the milliseconds of a clock that only runs on."""
+    global clock
+    for _ in range(rng.randrange(2, 40)):
+        clock += rng.randrange(1, 2_000)
+        fields = ("user", f"u{rng.randrange(10**5)}", "action", rng.choice(["view", "buy", "login"]), "ms", rng.randrange(900))
+        command("XADD", f"journal:{number}", f"{clock}-0", *fields)
+
+
+SESSIONS = 430_000
+KINDS = [(session, SESSIONS), (profile, 100_000), (queue, 80_000), (board, 70_000), (journal, 20_000)]
 
 
 def fill():
-    rng = random.Random(7)
+    global clock
+    rng, clock = random.Random(7), 1_700_000_000_000
     for make, count in KINDS:
         for number in range(count):
             make(rng, number)
 
 
 def change():
-    rng = random.Random(8)
+    global clock
+    rng, clock = random.Random(8), 1_800_000_000_000
     for make, count in KINDS:
         for number in rng.sample(range(count), count // 100):
             make(rng, number)
         for number in range(count, count + count // 200):
             make(rng, number)
-    for number in rng.sample(range(450_000), 1_400):
+    for number in rng.sample(range(SESSIONS), 1_400):
         command("DEL", f"user:{number}", f"session:{number}")
 
 
