@@ -6,7 +6,7 @@ use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::counts::KeyCount;
 use crate::format::summary::{New, News, Summary};
-use crate::repository::{Alarm, FormOf, PackTotals, Repository, RepositoryError, Used};
+use crate::repository::{Alarm, FormOf, Owned, PackTotals, Repository, RepositoryError, SnapshotInfo, Used};
 
 /// What a repository holds.
 #[derive(Debug, Clone)]
@@ -56,8 +56,25 @@ impl DatasetStats {
 /// prune does.
 pub fn usage(repository: &Repository, observer: &dyn Observer) -> Result<Option<Used>, OperationError> {
     observer.begin("looking at what is needed", None);
-    let go_on = || if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(()) };
-    Ok(repository.usage(&go_on)?)
+    Ok(repository.usage(&|| go_on(observer))?)
+}
+
+fn go_on(observer: &dyn Observer) -> Result<(), RepositoryError> {
+    if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(()) }
+}
+
+/// All kept snapshots by dataset and age, and which bytes each of them alone needs, by its place among them; `None` where
+/// something that is needed cannot be read. It looks at every list of chunks, as a prune does; snapshots are those of the
+/// last refresh.
+pub fn by_snapshot(
+    repository: &Repository,
+    observer: &dyn Observer,
+) -> Result<(Vec<SnapshotInfo>, Option<Owned>), OperationError> {
+    observer.begin("looking at what is needed", None);
+    let infos = repository.kept_snapshots()?;
+    let names: Vec<_> = infos.iter().map(|info| info.name).collect();
+    let owned = repository.owned(&names, &|| go_on(observer))?;
+    Ok((infos, owned))
 }
 
 /// Adds up what the catalog knows.

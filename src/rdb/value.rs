@@ -56,6 +56,21 @@ impl Kind {
         }
     }
 
+    /// What TYPE answers of most.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Zset => "zset",
+            Self::Hash => "hash",
+            Self::Stream => "stream",
+            Self::Array => "array",
+            Self::Module => "module",
+            Self::Other => "other",
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::String => "a string",

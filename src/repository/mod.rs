@@ -58,10 +58,12 @@ use crate::store::{ObjectName, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
 pub use canonical::{
-    Change, DumpLookup, DumpStored, Earlier, LookedUp, NotStored, Parameters, TakeBytes, TakeChange, difference,
-    store_dump,
+    Change, DumpLookup, DumpStored, Earlier, LookedUp, NotStored, Parameters, SizeOf, TakeBytes, TakeChange,
+    difference, store_dump,
 };
-pub use catalog::{ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, PackTotals, SnapshotInfo, Span, Told, Usage};
+pub use catalog::{
+    Alone, ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, Owned, PackTotals, SnapshotInfo, Span, Told, Usage,
+};
 pub use check::{CheckDepth, CheckReport, Damage, LostChunk, Reading};
 pub use chunk_reader::ChunkReader;
 pub use drills::DrillRecord;

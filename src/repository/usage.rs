@@ -1,8 +1,8 @@
-//! Whose the stored bytes are, dataset by dataset.
+//! Whose the stored bytes are, dataset by dataset, and snapshot by snapshot.
 
 use std::collections::BTreeMap;
 
-use super::catalog::{DatasetUsage, Usage};
+use super::catalog::{DatasetUsage, Owned, Usage};
 use super::error::RepositoryError;
 use super::sweep::liveness::Needed;
 use super::{Repository, lock};
@@ -20,9 +20,7 @@ impl Repository {
             datasets.entry(info.dataset).or_default().push(info.name);
         }
         let lost = self.losses()?.chunks;
-        // What is needed is followed through the catalog, as by a session.
-        let listed = self.listed_packs()?;
-        lock(&self.catalog).use_listed(&listed, &|_, is_named| !is_named)?;
+        self.use_named()?;
         lock(&self.catalog).clear_usage()?;
         for (number, names) in datasets.values().enumerate() {
             let mut needed = Needed::new(self, &lost, go_on)?;
@@ -38,5 +36,31 @@ impl Repository {
         let usage = catalog.usage(datasets.len())?;
         let by_dataset = datasets.into_keys().zip(usage.datasets.iter().copied()).collect();
         Ok(Some((by_dataset, usage)))
+    }
+
+    /// Adds up, by the place of each of these snapshots, what its end alone would free; they are all that need anything. `None`
+    /// where a list of chunks cannot be read. Memory and reading as of a sweep, but that what two snapshots share is read twice.
+    pub fn owned(
+        &self,
+        names: &[SnapshotName],
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Option<Owned>, RepositoryError> {
+        let lost = self.losses()?.chunks;
+        self.use_named()?;
+        lock(&self.catalog).clear_owners()?;
+        let mut needed = Needed::new(self, &lost, go_on)?;
+        needed.own_all(names)?;
+        if !needed.finish()?.is_empty() {
+            return Ok(None);
+        }
+        let mut catalog = lock(&self.catalog);
+        catalog.own_bases()?;
+        catalog.owned(names.len()).map(Some)
+    }
+
+    /// What is needed is followed through the catalog, as by a session.
+    fn use_named(&self) -> Result<(), RepositoryError> {
+        let listed = self.listed_packs()?;
+        lock(&self.catalog).use_listed(&listed, &|_, is_named| !is_named)
     }
 }

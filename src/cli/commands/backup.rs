@@ -72,7 +72,7 @@ JSON:
    \"buckets\", \"order\", \"columns\": {\"chunks\": number, \"bytes\", \"stored_bytes\"},
    \"table_bytes\": the rest, headers and tables,
    \"forms\": [{\"path\", \"form\": \"canonical\", \"prefix\" or \"opaque\", how what a
-   server loads as RDB is stored, \"why\": text or null}],
+   server loads as RDB is stored, \"why\": text or null, \"bytes\": its size}],
    \"packs\": number, \"milliseconds\",
    \"unread_files\": not read, because they were not touched since the previous
    snapshot, \"unread_bytes\": their size,

@@ -1,14 +1,18 @@
 //! `redkeep stats`.
 
+mod of_snapshots;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
 
 use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{facts, plain, size, table};
 use crate::cli::outcome::Outcome;
-use crate::cli::{json, key_count, time};
+use crate::cli::{json, key_count, selector, time};
+use crate::operations::list::Selector;
 use crate::operations::stats::{DatasetStats, Report, stats, usage};
 use crate::repository::Used;
 
@@ -19,10 +23,19 @@ use crate::repository::Used;
 /// well. UNIQUE of all, what several share, what is needed only as a base of deltas, and what prune can give back are the
 /// packs; KEYS is how many keys the newest one holds, ? where that is not
 /// known.
+///
+/// With --snapshots it shows what each snapshot costs: FREED is what nobody needs once that one alone is forgotten, and prune
+/// gives back; BASES is what is its own too and stays, since deltas of others are made against it, until prune stores these
+/// again.
+///
+/// Of a SNAPSHOT it shows that, and the largest keys and prefixes (up to a colon) of its dump, by the size of names and values
+/// before compression. Commands of an AOF behind the dump are not followed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   redkeep stats
+  redkeep stats --snapshots --dataset sessions
+  redkeep stats latest --count 20
   redkeep stats --json | jq .pack_bytes
 
 JSON:
@@ -37,11 +50,50 @@ JSON:
      \"shared_bytes\", \"newest\": time or null,
      \"keys\": of the newest snapshot, or null where it is not known}],
    \"alarms\": [{\"code\", \"message\"}]}
+  With --snapshots (their freed_bytes, several_bytes and reclaimable_bytes
+  add up to pack_bytes, base_bytes are among several_bytes):
+  {\"repository\", \"location\", \"pack_bytes\",
+   \"several_bytes\": stay whichever one is forgotten, or null as above,
+   \"reclaimable_bytes\",
+   \"snapshots\": [as in redkeep snapshots, drills apart, and: \"freed_bytes\",
+     \"base_bytes\"], \"alarms\"}
+  Of a SNAPSHOT:
+  {\"snapshot\": one of these, \"dump_keys\": number, \"dump_bytes\",
+   \"largest_keys\": [{\"db\", \"key\": text or {\"hex\"}, its first 64 KiB,
+     \"type\" or null, \"bytes\"}],
+   \"largest_prefixes\": [{\"db\", \"prefix\": text or {\"hex\"},
+     \"keys\": number, \"bytes\"}], or null where the dump is not stored by keys,
+   \"unread\": why keys may be missing, or null, \"alarms\"}
 ")]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Show the costs and the largest keys of this one: the begin of an id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT", conflicts_with = "snapshots")]
+    snapshot: Option<Selector>,
+    /// Show what each snapshot costs
+    #[arg(long)]
+    snapshots: bool,
+    /// Dataset to choose from, or whose snapshots are shown
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// So many of the largest keys and prefixes
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "snapshot",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    count: u16,
+}
 
 /// Shows sums.
-pub(super) fn run(_: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let dataset = arguments.dataset.as_deref();
+    match &arguments.snapshot {
+        Some(selector) => return of_snapshots::one(selector, dataset, arguments.count.into(), context),
+        None if arguments.snapshots => return of_snapshots::all(dataset, context),
+        None if dataset.is_some() => {
+            let what = "--dataset chooses among snapshots, and none was asked for".into();
+            let hint = "add --snapshots, or a SNAPSHOT such as latest".into();
+            return Err(UsageError { what, hint }.into());
+        }
+        None => {}
+    }
     let repository = context.open()?;
     let report = stats(&repository)?;
     let (id, location) = (repository.id().to_string(), repository.location());

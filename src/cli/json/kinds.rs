@@ -33,10 +33,11 @@ pub(super) struct FormOf {
     path: String,
     form: &'static str,
     why: Option<String>,
+    bytes: u64,
 }
 
 impl From<&repository::FormOf> for FormOf {
     fn from(of: &repository::FormOf) -> FormOf {
-        FormOf { path: lossy(&of.path), form: of.form.state.word(), why: of.form.why.clone() }
+        FormOf { path: lossy(&of.path), form: of.form.state.word(), why: of.form.why.clone(), bytes: of.size }
     }
 }

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod glob;
+mod largest;
 mod put;
 
 use std::ops::ControlFlow;
@@ -19,6 +20,7 @@ use crate::rdb::values::{Item, Templates, Value};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError, TakeChange, difference};
 use dataset::{Dataset, canonical, commands_of, read_all, recipe};
 
+pub use largest::{Largest, LargestKey, LargestPrefix, NAME_LONGEST, largest};
 pub use put::{PutBack, Target, put_back};
 
 /// Takes records one after the other, until it wants no more.

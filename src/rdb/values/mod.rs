@@ -126,18 +126,10 @@ impl<'a> Value<'a> {
 
     /// What TYPE answers: for a module's value the name of the module; `None` if the type is not known.
     pub fn type_name(&self) -> Option<String> {
-        let name = match self.kind()? {
-            Kind::String => "string",
-            Kind::List => "list",
-            Kind::Set => "set",
-            Kind::Zset => "zset",
-            Kind::Hash => "hash",
-            Kind::Stream => "stream",
-            Kind::Array => "array",
-            Kind::Module => return Some(self.module()?.name),
-            Kind::Other => "other",
-        };
-        Some(name.to_owned())
+        match self.kind()? {
+            Kind::Module => Some(self.module()?.name),
+            kind => Some(kind.word().to_owned()),
+        }
     }
 
     /// The module that wrote it, if one did.

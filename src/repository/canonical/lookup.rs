@@ -36,6 +36,23 @@ pub struct LookedUp<'a> {
 
 type Give<'g> = dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + 'g;
 
+/// What a record takes.
+#[derive(Debug)]
+pub struct SizeOf<'a> {
+    /// The database it is in.
+    pub database: u64,
+    /// Its key, as in [`LookedUp`].
+    pub key: &'a [u8],
+    /// What kind of value it has; `None` if the type is not known.
+    pub kind: Option<Kind>,
+    /// Bytes of its key and value, and of what stands before them, in the dump, if nothing were compressed.
+    pub size: u64,
+}
+
+type GiveSize<'g> = dyn FnMut(&SizeOf<'_>) -> ControlFlow<()> + 'g;
+/// Takes a record by its place: its bytes, and the same taken apart.
+type EachKept<'g> = dyn FnMut(&[u8], &[u8], Kept<'_>) -> Result<ControlFlow<()>, RepositoryError> + 'g;
+
 /// Looks into a canonical part. Memory: 8 MiB of buckets, the longest value twice; where values are asked for that were too
 /// long for a bucket, 8 bytes a record, and a line for each such value.
 pub struct DumpLookup<'r> {
@@ -104,8 +121,24 @@ impl<'r> DumpLookup<'r> {
 
     /// Hands on all records, by database and key, until told to stop.
     pub fn each(&self, give: &mut Give<'_>) -> Result<ControlFlow<()>, RepositoryError> {
+        let mut decoder = self.decoder();
+        self.each_kept(&mut |place, _, kept| self.give(&mut decoder, kept, place, give))
+    }
+
+    /// Hands on what each record takes before it is compressed, by database and key, until told to stop. Nothing but buckets is
+    /// read.
+    pub fn each_size(&self, give: &mut GiveSize<'_>) -> Result<ControlFlow<()>, RepositoryError> {
+        self.each_kept(&mut |place, bytes, kept| {
+            let (database, key) = place.split_first_chunk().ok_or_else(|| damaged("a place that is too short"))?;
+            let kind = Kind::of(kept.type_byte(), self.family);
+            let size = (bytes.len() as u64).saturating_add(kept.large().unwrap_or(0));
+            Ok(give(&SizeOf { database: u32::from_be_bytes(*database).into(), key, kind, size }))
+        })
+    }
+
+    fn each_kept(&self, each: &mut EachKept<'_>) -> Result<ControlFlow<()>, RepositoryError> {
         let Some(stream) = self.stream(ColumnRole::Buckets) else { return Ok(ControlFlow::Continue(())) };
-        let (mut buckets, mut decoder) = (Chunks::new(self.reader, stream)?, self.decoder());
+        let mut buckets = Chunks::new(self.reader, stream)?;
         loop {
             let window = buckets.next(WINDOW)?;
             if window.is_empty() {
@@ -113,8 +146,8 @@ impl<'r> DumpLookup<'r> {
             }
             for (entry, bytes) in window {
                 let mut records = Records::of(&entry, &bytes)?;
-                while let Some((_, kept)) = records.next()? {
-                    if self.give(&mut decoder, kept, &kept.place(records.database), give)?.is_break() {
+                while let Some((bytes, kept)) = records.next()? {
+                    if each(&kept.place(records.database), bytes, kept)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }

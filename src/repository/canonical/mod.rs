@@ -25,7 +25,7 @@ use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
 pub use difference::{Change, TakeChange, difference};
-pub use lookup::{DumpLookup, LookedUp};
+pub use lookup::{DumpLookup, LookedUp, SizeOf};
 pub use parameters::Parameters;
 pub(super) use reader::rebuild;
 pub use writer::{DumpStored, Earlier, NotStored, TakeBytes, store_dump};

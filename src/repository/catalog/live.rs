@@ -163,6 +163,11 @@ impl Catalog {
         })
     }
 
+    /// The next page of needed chunks behind `after` that no usable pack holds whole, in the order of ids, and why each is needed.
+    pub(super) fn not_whole_page(&self, after: &[u8]) -> Result<Vec<(ChunkId, i64)>, RepositoryError> {
+        self.run(|connection| not_whole(connection, after))
+    }
+
     /// Needed chunks that no usable pack holds whole, in the order of ids.
     fn each_not_whole(
         &self,
@@ -170,7 +175,7 @@ impl Catalog {
     ) -> Result<(), RepositoryError> {
         let mut after = Vec::new();
         loop {
-            let page = self.run(|connection| not_whole(connection, &after))?;
+            let page = self.not_whole_page(&after)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = last.0.to_vec();
             page.iter().try_for_each(|(id, need)| each(*id, *need))?;
@@ -185,7 +190,7 @@ impl Catalog {
     }
 
     /// Appends the bases of a chunk's first usable form, theirs, and so on.
-    fn closure(&self, id: &ChunkId, bases: &mut Vec<ChunkId>) -> Result<(), RepositoryError> {
+    pub(super) fn closure(&self, id: &ChunkId, bases: &mut Vec<ChunkId>) -> Result<(), RepositoryError> {
         let (mut open, mut left) = (vec![(*id, DELTA_DEPTH_MAX)], DELTA_CLOSURE_MAX);
         while let Some((id, depth)) = open.pop() {
             let Some(prefixes) = self.usable_bases(&id)? else { continue };

@@ -10,6 +10,7 @@ mod lineage;
 mod live;
 mod notes;
 mod own;
+mod owners;
 mod packs;
 mod seen;
 mod snapshots;
@@ -32,6 +33,7 @@ pub use forgotten::ForgottenRecord;
 pub(super) use forgotten::Said;
 pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
+pub use owners::{Alone, Owned};
 pub use packs::{ChunkPlace, PackTotals};
 pub(super) use seen::SeenRow;
 pub use snapshots::{FormOf, SnapshotInfo, Told};
@@ -40,7 +42,7 @@ pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 14;
+const SCHEMA: i64 = 15;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;

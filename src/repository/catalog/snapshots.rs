@@ -80,12 +80,15 @@ pub struct FormOf {
     /// How.
     #[n(1)]
     pub form: Form,
+    /// Its bytes.
+    #[n(2)]
+    pub size: u64,
 }
 
 impl Told {
     /// What a snapshot tells.
     pub fn of(snapshot: &Snapshot) -> Told {
-        let of_file = |file: &File| Some(FormOf { path: file.path.clone(), form: file.form.clone()? });
+        let of_file = |file: &File| Some(FormOf { path: file.path.clone(), form: file.form.clone()?, size: file.size });
         Told { summary: snapshot.summary.clone(), forms: snapshot.files.iter().filter_map(of_file).collect() }
     }
 }

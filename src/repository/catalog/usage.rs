@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::Catalog;
 use crate::repository::error::RepositoryError;
@@ -30,18 +30,32 @@ pub struct DatasetUsage {
 }
 
 /// A chunk in the pack that counts for it.
-struct Best {
-    id: [u8; 16],
+pub(super) struct Best {
+    pub id: [u8; 16],
     is_delta: bool,
-    pack: i64,
-    bytes: u64,
+    pub pack: i64,
+    pub bytes: u64,
 }
 
-/// What is counted of each pack, in bytes of its chunks.
-#[derive(Default)]
-struct Sums {
+/// Packs by their numbers in the catalog.
+pub(super) struct Packs {
+    /// Bytes of their chunks, as they are stored.
     stored: HashMap<i64, u64>,
-    by_users: HashMap<(i64, Vec<i64>), u64>,
+    /// Their own.
+    sizes: HashMap<i64, u64>,
+}
+
+impl Packs {
+    /// What all of them take.
+    pub fn size(&self) -> u64 {
+        self.sizes.values().sum()
+    }
+
+    /// A pack's bytes are shared out as those of its chunks are, rounded down.
+    pub fn share(&self, pack: i64, bytes: u64) -> u64 {
+        let of = |sums: &HashMap<i64, u64>| u128::from(sums.get(&pack).copied().unwrap_or_default());
+        (of(&self.sizes) * u128::from(bytes) / of(&self.stored).max(1)) as u64
+    }
 }
 
 impl Catalog {
@@ -72,61 +86,67 @@ impl Catalog {
         })
     }
 
-    /// Adds up usable packs. A chunk in several of them counts in one: whole before delta, then the one that came first.
+    /// Adds up usable packs.
     pub fn usage(&self, datasets: usize) -> Result<Usage, RepositoryError> {
-        let (sums, sizes) = self.run(|connection| {
-            let mut sums = Sums::default();
+        let mut by_users: HashMap<(i64, Vec<i64>), u64> = HashMap::new();
+        let packs = self.run(|connection| {
             let mut users = connection.prepare("SELECT user FROM temp.usage WHERE id = ?1 ORDER BY user")?;
             let mut is_needed = connection.prepare("SELECT 1 FROM temp.needed WHERE id = ?1")?;
-            let mut count = |best: Best, sums: &mut Sums| -> rusqlite::Result<()> {
+            each_best(connection, &mut |best: Best| {
                 let found =
                     users.query_map([&best.id[..]], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
                 if !found.is_empty() || is_needed.exists([&best.id[..]])? {
-                    *sums.by_users.entry((best.pack, found)).or_default() += best.bytes;
+                    *by_users.entry((best.pack, found)).or_default() += best.bytes;
                 }
                 Ok(())
-            };
-            let sql = "SELECT c.id, c.pack, c.delta, c.length FROM chunks c
-                WHERE c.pack IN (SELECT pack FROM temp.usable) ORDER BY c.id, c.pack";
-            let mut query = connection.prepare(sql)?;
-            let mut rows = query.query([])?;
-            let mut best: Option<Best> = None;
-            while let Some(row) = rows.next()? {
-                let (id, pack): ([u8; 16], i64) = (row.get(0)?, row.get(1)?);
-                let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
-                let bytes = u64::from(delta.unwrap_or(length));
-                *sums.stored.entry(pack).or_default() += bytes;
-                let found = Best { id, is_delta: delta.is_some(), pack, bytes };
-                match &best {
-                    Some(of) if of.id == id && (found.is_delta || !of.is_delta) => {}
-                    Some(of) if of.id == id => best = Some(found),
-                    _ => {
-                        if let Some(done) = best.replace(found) {
-                            count(done, &mut sums)?;
-                        }
-                    }
-                }
-            }
-            if let Some(done) = best {
-                count(done, &mut sums)?;
-            }
-            let mut query =
-                connection.prepare("SELECT p.id, p.size FROM packs p JOIN temp.usable u ON u.pack = p.id")?;
-            let sizes = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
-            Ok((sums, sizes.collect::<rusqlite::Result<HashMap<i64, u64>>>()?))
+            })
         })?;
-        Ok(shares(&sums, &sizes, datasets))
+        Ok(shares(&by_users, &packs, datasets))
     }
 }
 
-/// A pack's bytes are shared out as those of its chunks are; what is left over is nobody's.
-fn shares(sums: &Sums, sizes: &HashMap<i64, u64>, datasets: usize) -> Usage {
+/// Hands on the chunks of usable packs. One in several of them counts in one: whole before delta, then the one that came
+/// first.
+pub(super) fn each_best(
+    connection: &Connection,
+    each: &mut dyn FnMut(Best) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Packs> {
+    let mut stored: HashMap<i64, u64> = HashMap::new();
+    let sql = "SELECT c.id, c.pack, c.delta, c.length FROM chunks c
+        WHERE c.pack IN (SELECT pack FROM temp.usable) ORDER BY c.id, c.pack";
+    let mut query = connection.prepare(sql)?;
+    let mut rows = query.query([])?;
+    let mut best: Option<Best> = None;
+    while let Some(row) = rows.next()? {
+        let (id, pack): ([u8; 16], i64) = (row.get(0)?, row.get(1)?);
+        let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
+        let bytes = u64::from(delta.unwrap_or(length));
+        *stored.entry(pack).or_default() += bytes;
+        let found = Best { id, is_delta: delta.is_some(), pack, bytes };
+        match &best {
+            Some(of) if of.id == id && (found.is_delta || !of.is_delta) => {}
+            Some(of) if of.id == id => best = Some(found),
+            _ => {
+                if let Some(done) = best.replace(found) {
+                    each(done)?;
+                }
+            }
+        }
+    }
+    if let Some(done) = best {
+        each(done)?;
+    }
+    let mut query = connection.prepare("SELECT p.id, p.size FROM packs p JOIN temp.usable u ON u.pack = p.id")?;
+    let sizes = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+    Ok(Packs { stored, sizes: sizes.collect::<rusqlite::Result<_>>()? })
+}
+
+/// What is left over is nobody's.
+fn shares(by_users: &HashMap<(i64, Vec<i64>), u64>, packs: &Packs, datasets: usize) -> Usage {
     let mut usage = Usage { datasets: vec![DatasetUsage::default(); datasets], ..Usage::default() };
-    usage.unneeded = sizes.values().sum();
-    for ((pack, users), bytes) in &sums.by_users {
-        let size = sizes.get(pack).copied().unwrap_or_default();
-        let whole = sums.stored.get(pack).copied().unwrap_or_default().max(1);
-        let share = (u128::from(size) * u128::from(*bytes) / u128::from(whole)) as u64;
+    usage.unneeded = packs.size();
+    for ((pack, users), bytes) in by_users {
+        let share = packs.share(*pack, *bytes);
         usage.unneeded = usage.unneeded.saturating_sub(share);
         let of = |user: &i64| usize::try_from(*user).ok();
         match users.as_slice() {

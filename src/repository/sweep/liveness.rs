@@ -1,9 +1,11 @@
 //! What is needed: every chunk that a root's recipes reach, the chunks of their lists included.
 //!
 //! A list chunk of a lowest list that was read before says the same again and is not read: snapshots share most of their lists.
-//! Memory: about 50 bytes for each such chunk (one for 150 chunks), and batches of [`BATCH`] ids.
+//! Where it is asked for whom chunks are needed, it is read for two of them.
+//! Memory: about 60 bytes for each such chunk (one for 150 chunks), and batches of [`BATCH`] ids.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use super::super::catalog::Need;
 use super::super::chunk_reader::ChunkReader;
@@ -27,9 +29,11 @@ pub(in crate::repository) struct Needed<'r> {
     reader: ChunkReader<'r>,
     contents: Vec<ChunkId>,
     lists: Vec<ChunkId>,
+    /// For whom chunks are needed: a number that changes where it is asked for.
+    user: u32,
     /// List chunks of lowest lists that were read, and whether they are labelled.
-    read: HashSet<(ChunkId, bool)>,
-    streams: HashSet<[u8; 32]>,
+    read: Followed<(ChunkId, bool)>,
+    streams: Followed<[u8; 32]>,
     /// Chunks that are lost, as was recorded: what a lost list names is not to be known.
     lost: &'r HashSet<ChunkId>,
     /// Whether to go on; keeps the lease alive.
@@ -51,8 +55,9 @@ impl<'r> Needed<'r> {
             reader: ChunkReader::new(repository),
             contents: Vec::new(),
             lists: Vec::new(),
-            read: HashSet::new(),
-            streams: HashSet::new(),
+            user: 0,
+            read: Followed::default(),
+            streams: Followed::default(),
             lost,
             go_on,
             refusals: Vec::new(),
@@ -61,14 +66,28 @@ impl<'r> Needed<'r> {
 
     /// Adds what snapshots need.
     pub fn add_all(&mut self, names: &[SnapshotName]) -> Result<(), RepositoryError> {
+        self.repository.read_snapshots(names, |_, snapshot| self.add_read(snapshot))
+    }
+
+    /// Puts what each snapshot needs into the table of owners instead, under its place among the names. Chunks of lists that
+    /// two have followed are not put there again: they have several owners.
+    pub fn own_all(&mut self, names: &[SnapshotName]) -> Result<(), RepositoryError> {
         self.repository.read_snapshots(names, |_, snapshot| {
-            (self.go_on)()?;
-            match snapshot {
-                Ok(snapshot) => self.add(&snapshot),
-                Err(error) if error.is_damage() => self.refuse(&error),
-                Err(error) => Err(error),
-            }
+            self.add_read(snapshot)?;
+            self.flush()?;
+            lock(&self.repository.catalog).own_needed(self.user)?;
+            self.user += 1;
+            Ok(())
         })
+    }
+
+    fn add_read(&mut self, snapshot: Result<Snapshot, RepositoryError>) -> Result<(), RepositoryError> {
+        (self.go_on)()?;
+        match snapshot {
+            Ok(snapshot) => self.add(&snapshot),
+            Err(error) if error.is_damage() => self.refuse(&error),
+            Err(error) => Err(error),
+        }
     }
 
     fn add(&mut self, snapshot: &Snapshot) -> Result<(), RepositoryError> {
@@ -108,7 +127,7 @@ impl<'r> Needed<'r> {
 
     fn add_stream(&mut self, stream: &Stream) -> Result<(), RepositoryError> {
         let form = [stream.levels, u8::from(stream.has_labels())];
-        if !self.streams.insert(*blake3::hash(&[&form[..], &stream.top].concat()).as_bytes()) {
+        if !self.streams.follow(*blake3::hash(&[&form[..], &stream.top].concat()).as_bytes(), self.user) {
             return Ok(());
         }
         let mut lists = Lists::new(stream)?;
@@ -125,12 +144,12 @@ impl<'r> Needed<'r> {
     fn list_chunk(&mut self, list: &ListChunk<'_>) -> Result<Option<Vec<u8>>, RepositoryError> {
         self.lists.push(list.entry.id);
         let form = (list.entry.id, list.entry.label.is_some());
-        if list.is_lowest && self.read.contains(&form) {
+        if list.is_lowest && self.read.is_followed(&form, self.user) {
             return Ok(None);
         }
         let bytes = self.read(list.entry)?;
         if list.is_lowest {
-            self.read.insert(form);
+            self.read.follow(form, self.user);
         }
         Ok(Some(bytes))
     }
@@ -143,5 +162,30 @@ impl<'r> Needed<'r> {
             }
             other => other,
         }
+    }
+}
+
+/// What was followed, and for whom: `None` where for several.
+struct Followed<K>(HashMap<K, Option<u32>>);
+
+impl<K> Default for Followed<K> {
+    fn default() -> Followed<K> {
+        Followed(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Followed<K> {
+    /// Whether to follow it once more for this user tells nothing new.
+    fn is_followed(&self, key: &K, user: u32) -> bool {
+        self.0.get(key).is_some_and(|by| by.is_none_or(|by| by == user))
+    }
+
+    /// Notes that it is; says whether that was not yet so.
+    fn follow(&mut self, key: K, user: u32) -> bool {
+        let is_new = !self.is_followed(&key, user);
+        if is_new {
+            self.0.entry(key).and_modify(|by| *by = None).or_insert(Some(user));
+        }
+        is_new
     }
 }
