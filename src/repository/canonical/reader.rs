@@ -1,5 +1,8 @@
 //! A dump on its way out: buckets in the order of their keys become records in the order of the file.
 
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use super::column::{Chunks, Column, damaged};
@@ -17,9 +20,10 @@ use crate::spill::{Scratch, Sorter};
 /// Bytes of buckets that are decoded together.
 pub(super) const WINDOW: usize = 8 << 20;
 /// Memory for records that wait for their turn in the file.
-const SORTED: usize = 160 << 20;
-/// Bytes that are handed on together.
+const SORTED: usize = 128 << 20;
+/// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
+const PIECES: usize = 8;
 /// The longest canonical value or event.
 pub(super) const LARGE_LONGEST: u64 = 65 << 20;
 
@@ -27,8 +31,11 @@ type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
 /// Rebuilds the bytes of a canonical part, in order.
 ///
-/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps; the longest value that was too long for a
-/// bucket, twice. Scratch: what the dump has above 160 MiB.
+/// Two threads each: while buckets are decoded, those before them are sorted; while records are put together, those before
+/// them are handed on.
+///
+/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and three windows of buckets; the longest
+/// value that was too long for a bucket, twice. Scratch: what the dump has above 128 MiB.
 pub(in crate::repository) fn rebuild(
     reader: &ChunkReader<'_>,
     part: &Part,
@@ -84,27 +91,35 @@ impl<'r> Rebuilding<'r> {
 
     /// All records, to be had in the order of the file.
     fn sort<'s>(&self, scratch: &'s Scratch) -> Result<Sorter<'s>, RepositoryError> {
+        let (decoded, to_sort) = bounded(1);
+        thread::scope(|scope| {
+            let sorting = scope.spawn(|| sorted(Sorter::new(scratch, SORTED), to_sort));
+            let all = self.decode_all(&decoded);
+            drop(decoded);
+            // Where sorting fails there is nobody to decode for: that is the reason then.
+            let sorter = joined(sorting)?;
+            all.map(|()| sorter)
+        })
+    }
+
+    /// Decodes the buckets, a window after the other. Ends early where nobody takes what is decoded.
+    fn decode_all(&self, to: &Sender<Vec<Records>>) -> Result<(), RepositoryError> {
         let mut aside = Aside::new(self)?;
-        let mut sorter = Sorter::new(scratch, SORTED);
-        let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else { return Ok(sorter) };
+        let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else { return Ok(()) };
         let mut buckets = Chunks::new(self.reader, stream)?;
         loop {
             let window = buckets.next(WINDOW)?;
             if window.is_empty() {
-                break;
+                return aside.finish();
             }
             let found = window.into_par_iter().map(|(entry, bytes)| find_records(&entry, bytes, self.hasher));
             let mut found = found.collect::<Result<Vec<Bucket>, RepositoryError>>()?;
             found.iter_mut().try_for_each(|bucket| aside.complete(bucket))?;
             let decoded = found.par_iter().map(|bucket| self.decode(bucket));
-            for records in decoded.collect::<Result<Vec<_>, RepositoryError>>()? {
-                for (place, waiting) in records.iter() {
-                    sorter.push(&place.to_be_bytes(), waiting).map_err(RepositoryError::Scratch)?;
-                }
+            if to.send(decoded.collect::<Result<Vec<_>, RepositoryError>>()?).is_err() {
+                return Ok(());
             }
         }
-        aside.finish()?;
-        Ok(sorter)
     }
 
     /// The records of a bucket as they wait for their turn.
@@ -131,9 +146,21 @@ impl<'r> Rebuilding<'r> {
         Ok(records)
     }
 
-    /// Hands on the file: what it begins with, events and records, what it ends with.
+    /// Hands on the file.
     fn write(&self, sorter: Sorter<'_>, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
-        let mut out = Out { sink, buffer: Vec::new(), written: 0 };
+        let (pieces, to_hand_on) = bounded::<Vec<u8>>(PIECES);
+        thread::scope(|scope| {
+            let merging =
+                scope.spawn(move || self.put_together(sorter, Out { to: pieces, buffer: Vec::new(), written: 0 }));
+            let handed_on = to_hand_on.iter().try_for_each(|piece| sink(&piece));
+            drop(to_hand_on);
+            // What could not be handed on is the reason why merging ended.
+            handed_on.and(joined(merging))
+        })
+    }
+
+    /// Puts the file together: what it begins with, events and records, what it ends with.
+    fn put_together(&self, sorter: Sorter<'_>, mut out: Out) -> Result<(), RepositoryError> {
         let mut large = self.column(ColumnRole::LargeValues)?;
         let mut events = Events::new(self.column(ColumnRole::Events)?)?;
         let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher);
@@ -173,6 +200,21 @@ impl<'r> Rebuilding<'r> {
             false => Err(damaged("it does not come to the length it should have")),
         }
     }
+}
+
+/// Sorts all records that come.
+fn sorted<'s>(mut sorter: Sorter<'s>, from: Receiver<Vec<Records>>) -> Result<Sorter<'s>, RepositoryError> {
+    for window in from {
+        for (place, waiting) in window.iter().flat_map(Records::iter) {
+            sorter.push(&place.to_be_bytes(), waiting).map_err(RepositoryError::Scratch)?;
+        }
+    }
+    Ok(sorter)
+}
+
+/// What a thread came to; where it panicked, so does this one.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 pub(super) fn not_canonical(error: NotCanonical) -> RepositoryError {
@@ -318,7 +360,7 @@ impl<'r> Events<'r> {
     }
 
     /// Those that are due before the record of this number.
-    fn put_before(&mut self, count: u64, out: &mut Out<'_, '_>) -> Result<(), RepositoryError> {
+    fn put_before(&mut self, count: u64, out: &mut Out) -> Result<(), RepositoryError> {
         while self.due == Some(count) {
             let mut head = Reader::new("event", self.column.look(2 * VARINT)?);
             let whole = head.remaining();
@@ -345,19 +387,21 @@ impl<'r> Events<'r> {
 }
 
 /// Gathers what is handed on.
-struct Out<'a, 'b> {
-    sink: &'a mut Sink<'b>,
+struct Out {
+    to: Sender<Vec<u8>>,
     buffer: Vec<u8>,
     written: u64,
 }
 
-impl Out<'_, '_> {
+impl Out {
     fn put(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
-        self.buffer.extend_from_slice(bytes);
-        match self.buffer.len() >= PIECE {
-            true => self.flush(),
-            false => Ok(()),
+        for some in bytes.chunks(PIECE) {
+            self.buffer.extend_from_slice(some);
+            if self.buffer.len() >= PIECE {
+                self.flush()?;
+            }
         }
+        Ok(())
     }
 
     /// So many bytes of a column, as they are.
@@ -372,9 +416,9 @@ impl Out<'_, '_> {
 
     fn flush(&mut self) -> Result<(), RepositoryError> {
         self.written += self.buffer.len() as u64;
-        (self.sink)(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(2 * PIECE));
+        // Where nobody takes it any more, why is told there.
+        self.to.send(piece).map_err(|_| RepositoryError::Interrupted)
     }
 
     fn finish(mut self) -> Result<u64, RepositoryError> {
