@@ -25,7 +25,7 @@ pub fn since_previous(repository: &Repository, snapshot: &Snapshot) -> Result<Op
     let infos = repository.kept_snapshots()?;
     let before = |info: &&SnapshotInfo| info.dataset == snapshot.dataset && info.sequence < snapshot.sequence;
     match infos.iter().rfind(before) {
-        Some(info) => Ok(Some(between(&repository.snapshot(&info.name)?, snapshot))),
+        Some(info) => Ok(repository.earlier_snapshot(&info.name)?.map(|earlier| between(&earlier, snapshot))),
         None => Ok(None),
     }
 }

@@ -148,7 +148,9 @@ impl Repository {
             }
         }
         let keys = slots::inspect(&*self.store, &self.keyring())?;
-        for error in keys.into_iter().chain(epochs::inspect(&*self.store, &self.keyring())?) {
+        for error in
+            self.inspect_config()?.into_iter().chain(keys).chain(epochs::inspect(&*self.store, &self.keyring())?)
+        {
             report.damage.push(damage_in(error)?);
         }
         let (listed, indexed) = (self.listed_packs()?, lock(&self.catalog).indexed_packs()?);

@@ -47,6 +47,8 @@ pub struct ChunkReader<'r> {
     /// Held while a frame is read, by its number: what two threads want at once is read once.
     reading: [Mutex<()>; 16],
     made_good: Mutex<BTreeMap<FrameKey, String>>,
+    /// Whether frames that are fetched are kept, sealed, for the next command.
+    keeps: bool,
 }
 
 type FrameKey = (ObjectHash, u32);
@@ -122,14 +124,35 @@ impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
         let (frames, bases) = (Mutex::new(Cache::new(FRAMES)), Mutex::new(Cache::new(BASES)));
-        ChunkReader { repository, frames, bases, reading: Default::default(), made_good: Mutex::default() }
+        ChunkReader {
+            repository,
+            frames,
+            bases,
+            reading: Default::default(),
+            made_good: Mutex::default(),
+            keeps: false,
+        }
     }
 
     /// A reader for single chunks that are near each other, as the bases of what is being written: a quarter of the
     /// memory.
     pub(super) fn small(repository: &'r Repository) -> Self {
         let (frames, bases) = (Mutex::new(Cache::new(FRAMES / 4)), Mutex::new(Cache::new(BASES / 4)));
-        ChunkReader { repository, frames, bases, reading: Default::default(), made_good: Mutex::default() }
+        ChunkReader {
+            repository,
+            frames,
+            bases,
+            reading: Default::default(),
+            made_good: Mutex::default(),
+            keeps: false,
+        }
+    }
+
+    /// The same for lists that every backup reads: where the store is far away their frames are kept.
+    ///
+    /// LOCAL-36.
+    pub(super) fn of_lists(repository: &'r Repository) -> Self {
+        ChunkReader { keeps: repository.is_far(), ..ChunkReader::small(repository) }
     }
 
     /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
@@ -406,8 +429,16 @@ impl<'r> ChunkReader<'r> {
         if let Some(frame) = kept() {
             return Ok(frame);
         }
+        let name = self.keeps.then(|| format!("{} {}", Name::Pack(place.pack), place.frame));
+        let had = name.as_ref().map(|name| lock(&self.repository.catalog).kept(name)).transpose()?.flatten();
+        if let Some(Ok(frame)) = had.map(|sealed| self.repository.open_frame(place, &sealed)) {
+            return Ok(self.keep(place, frame));
+        }
         let sealed = self.repository.read_pack(place.pack, place.frame_offset, u64::from(place.sealed))?;
         let frame = self.repository.open_frame(place, &sealed)?;
+        if let Some(name) = name {
+            lock(&self.repository.catalog).keep(&name, &sealed)?;
+        }
         Ok(self.keep(place, frame))
     }
 

@@ -9,6 +9,7 @@ mod canonical;
 mod catalog;
 mod check;
 mod chunk_reader;
+mod door;
 mod drills;
 mod epochs;
 mod error;
@@ -27,6 +28,7 @@ mod opening;
 mod pack_reader;
 mod pack_writer;
 mod previous;
+mod proving;
 mod repair;
 mod reserve;
 mod rotation;
@@ -110,6 +112,8 @@ pub struct Repository {
     places: Places,
     state: Mutex<State>,
     first_contact: bool,
+    /// Whether `config` was read from the store, and not remembered.
+    config_was_read: bool,
     /// Why this host keeps nothing of it, catalog and state, where a directory was named.
     unkept: Unkept,
     /// Whether the catalog was made anew once.
@@ -155,6 +159,13 @@ fn get_config(store: &dyn Store) -> Result<Option<Vec<u8>>, RepositoryError> {
         }
         other => other.map(Some),
     }
+}
+
+/// The id of the repository that a `config` is of.
+fn id_in(config: &[u8]) -> Result<Id16, RepositoryError> {
+    Header::decode(config)
+        .and_then(|(header, _)| header.check(&Name::Config, None).map(|()| header.repository))
+        .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))
 }
 
 impl Repository {
@@ -242,13 +253,14 @@ impl Repository {
         accept: Option<Id16>,
     ) -> Result<Repository, RepositoryError> {
         let location = store.location();
-        let object =
-            get_config(&*store)?.ok_or_else(|| RepositoryError::NoRepository { location: location.clone() })?;
-        let found = Header::decode(&object)
-            .and_then(|(header, _)| header.check(&Name::Config, None).map(|()| header.repository))
-            .map_err(|malformed| RepositoryError::damaged(Name::Config, malformed))?;
-        let unlocked = slots::unlock(&*store, found, &credential)?
-            .ok_or_else(|| RepositoryError::WrongSecret { location: location.clone() })?;
+        let remembered = door::remembered(&*store, &ambient, &places, &credential)?;
+        let is_remembered = remembered.is_some();
+        let (object, unlocked) = match remembered {
+            Some(opened) => opened,
+            None => Repository::unlock(&*store, &credential)?,
+        };
+        let found = id_in(&object)?;
+        let door = door::to_remember(&*store, &ambient, &object, &unlocked).filter(|_| !is_remembered);
         let keyring = Keyring::new(found, unlocked.bag).in_force(unlocked.epoch, false);
         let of_config = |fault: Fault| RepositoryError::damaged(Name::Config, fault);
         let (_, plaintext) = keyring.open(&Name::Config, &object).map_err(of_config)?;
@@ -257,7 +269,20 @@ impl Repository {
         }
         let config = Config::decode(&plaintext).map_err(|malformed| of_config(malformed.into()))?;
         let repository = Repository::assemble(store, ambient, credential, unlocked.slot, config, keyring, places)?;
-        repository.recognise(&location, found, accept)
+        let repository = repository.recognise(&location, found, accept)?;
+        if let Some(door) = door {
+            // What cannot be written down is read again the next time.
+            let _ = lock(&repository.state).remember_door(&location, &door);
+        }
+        Ok(Repository { config_was_read: !is_remembered, ..repository })
+    }
+
+    /// `config`, and what the slot that a credential fits opens.
+    fn unlock(store: &dyn Store, credential: &Credential) -> Result<(Vec<u8>, slots::Unlocked), RepositoryError> {
+        let location = store.location();
+        let config = get_config(store)?.ok_or_else(|| RepositoryError::NoRepository { location: location.clone() })?;
+        let unlocked = slots::unlock(store, id_in(&config)?, credential)?;
+        Ok((config, unlocked.ok_or(RepositoryError::WrongSecret { location })?))
     }
 
     fn assemble(
@@ -298,6 +323,7 @@ impl Repository {
             places,
             state,
             first_contact: false,
+            config_was_read: true,
             unkept,
             catalog_replaced: AtomicBool::new(false),
         })
@@ -339,6 +365,19 @@ impl Repository {
     /// How a person calls the place it is in.
     pub fn location(&self) -> String {
         self.store.location()
+    }
+
+    /// What is wrong with `config`, where it was not read when the repository was opened.
+    fn inspect_config(&self) -> Result<Option<RepositoryError>, RepositoryError> {
+        if self.config_was_read {
+            return Ok(None);
+        }
+        match self.read_one(&Name::Config, SMALL_MAX, &|_, _, plaintext| Ok(Config::decode(&plaintext)?)) {
+            Ok(config) if config == self.config => Ok(None),
+            Ok(_) => Ok(Some(RepositoryError::damaged(Name::Config, Fault::WrongHash))),
+            Err(error) if error.is_damage() => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Time, randomness and host.

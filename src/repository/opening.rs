@@ -10,7 +10,7 @@ use super::error::{Fault, RepositoryError, one_line};
 use super::objects::{Listed, Read, read_each};
 use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
-use super::{Repository, lock};
+use super::{Repository, get_whole, lock};
 use crate::format::ids::DatasetTag;
 use crate::format::index::{Index, IndexedPack};
 use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SNAPSHOT_MAX};
@@ -343,6 +343,28 @@ impl Repository {
         self.read_one(&Name::Snapshot(*name), SNAPSHOT_MAX, &self.decode_snapshot())
     }
 
+    /// The same of one that a new snapshot builds on. Where the store is far away it is not fetched again.
+    ///
+    /// LOCAL-36.
+    pub fn earlier_snapshot(&self, name: &SnapshotName) -> Result<Option<Snapshot>, RepositoryError> {
+        if !self.is_far() {
+            return self.read_snapshot(name);
+        }
+        let object = Name::Snapshot(*name);
+        let decode = |bytes: &[u8]| {
+            let (kind, plaintext) = self.open_object(&object, bytes)?;
+            self.decode_snapshot()(&object, kind, plaintext).map_err(|fault| RepositoryError::damaged(object, fault))
+        };
+        let kept = lock(&self.catalog).kept(&object.to_string())?;
+        if let Some(Ok(snapshot)) = kept.map(|sealed| decode(&sealed)) {
+            return Ok(snapshot);
+        }
+        let sealed = get_whole(&*self.store, &object, SNAPSHOT_MAX)?;
+        let snapshot = decode(&sealed)?;
+        lock(&self.catalog).keep(&object.to_string(), &sealed)?;
+        Ok(snapshot)
+    }
+
     fn decode_snapshot(&self) -> impl Fn(&Name, Kind, Vec<u8>) -> Result<Option<Snapshot>, Fault> + Sync {
         |name, kind, plaintext| {
             let (Name::Snapshot(name), Kind::Snapshot) = (name, kind) else { return Ok(None) };
@@ -404,19 +426,19 @@ impl Repository {
         Ok(heads.into_iter().find(|(of, _)| of == tag).map(|(_, head)| head))
     }
 
-    /// Ids in `condemned/` and all packs they name. One that cannot be read stops the caller, unless its loss was
-    /// recorded: nothing may be taken for usable past it.
+    /// What `condemned/` holds. One that cannot be read stops the caller, unless its loss was recorded: nothing may be taken
+    /// for usable past it.
     ///
     /// NOTE-4: an id that was not read is not among the ids.
-    pub(super) fn condemned(&self) -> Result<(Vec<Id16>, HashSet<ObjectHash>), RepositoryError> {
-        let ReadCondemned { ids, packs, unreadable } = self.read_condemned()?;
-        if !unreadable.is_empty() {
+    pub(super) fn condemned(&self) -> Result<ReadCondemned, RepositoryError> {
+        let read = self.read_condemned()?;
+        if !read.unreadable.is_empty() {
             let losses = self.losses()?;
-            if let Some((name, fault)) = unreadable.into_iter().find(|(name, _)| !losses.has(&name.to_string())) {
-                return Err(RepositoryError::damaged(name, fault));
+            if let Some((name, fault)) = read.unreadable.iter().find(|(name, _)| !losses.has(&name.to_string())) {
+                return Err(RepositoryError::damaged(name, fault.clone()));
             }
         }
-        Ok((ids, packs))
+        Ok(read)
     }
 
     /// All of `condemned/`. One that is gone between LIST and GET was done with.
@@ -449,9 +471,8 @@ impl Repository {
     pub(super) fn listed_packs_with_times(
         &self,
     ) -> Result<HashMap<ObjectHash, (u64, Option<UnixMillis>)>, RepositoryError> {
-        let millis = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let pack = |of: &Listed| match of.name {
-            Name::Pack(hash) => Some((hash, (of.size, of.modified.map(millis).map(UnixMillis)))),
+            Name::Pack(hash) => Some((hash, (of.size, of.modified.map(millis)))),
             _ => None,
         };
         Ok(self.listed("packs/")?.iter().filter_map(pack).collect())
@@ -495,6 +516,11 @@ impl Repository {
     pub fn tag(&self, dataset: &str) -> DatasetTag {
         self.keyring().tag(dataset)
     }
+}
+
+/// A time of the store's clock.
+pub(super) fn millis(time: SystemTime) -> UnixMillis {
+    UnixMillis(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
 fn decode_index(_: &Name, _: Kind, plaintext: Vec<u8>) -> Result<Index, Fault> {

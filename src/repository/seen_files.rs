@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::SeenRow;
+use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::intake::Intake;
 use super::session::{Committed, Session};
@@ -80,9 +81,10 @@ impl Repository {
 impl Intake<'_> {
     /// Whether every chunk of a recipe, lists and bases included, is known to this session.
     pub fn knows(&self, recipe: &[Part]) -> Result<bool, RepositoryError> {
+        let reader = ChunkReader::of_lists(self.session.repository);
         for stream in recipe.iter().flat_map(|part| part.streams.values()) {
             let (mut all, mut ids) = (true, Vec::with_capacity(BATCH));
-            let walked = walk(self.reader, stream, &mut |_, entry| {
+            let walked = walk(&reader, stream, &mut |_, entry| {
                 ids.push(entry.id);
                 if ids.len() == BATCH {
                     all &= self.know_all(&mut ids)?;

@@ -2,7 +2,7 @@
 //!
 //! SESS-1: only the lease is put twice under one name; everything else is named by its hash, or put once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::keyring::Keyring;
 use super::opening::Alarm;
+use super::proving::{OwnIndex, StoredAt};
 use super::state::Head;
 use super::stream::walk;
 use super::{Repository, lock, object_name};
@@ -22,9 +23,6 @@ use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
-
-/// When packs were stored.
-type StoredAt = HashMap<ObjectHash, UnixMillis>;
 
 /// What a session may commit, once.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +45,8 @@ pub struct Session<'r> {
     newest: Option<Head>,
     alarms: Vec<Alarm>,
     stored_at: StoredAt,
+    /// Index objects it put, and the packs they name.
+    pub(super) own: Mutex<Vec<OwnIndex>>,
 }
 
 /// A snapshot that was committed.
@@ -61,7 +61,7 @@ pub struct Committed {
 impl Repository {
     /// Begins a session that may commit one snapshot of a dataset, and brings the catalog to what is there now.
     ///
-    /// SESS-3: what the name is made of, the lease, then each LIST once, in this order; then the lease again, with what was
+    /// SESS-3: what the name is made of, the lease, then each LIST once, in this order; then the lease again, where anything was
     /// seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
         self.begin_at(dataset, self.ambient.now(), None)
@@ -117,43 +117,28 @@ impl Repository {
             newest: None,
             alarms: Vec::new(),
             stored_at: HashMap::new(),
+            own: Mutex::default(),
         };
         session.put_lease(None)?;
         Ok(session)
-    }
-
-    /// Fills the catalog's list of usable packs; says which an index names that are not there, and when the others were
-    /// stored.
-    fn prove_packs(&self, condemned: &HashSet<ObjectHash>) -> Result<(Option<Alarm>, StoredAt), RepositoryError> {
-        let with_times = self.listed_packs_with_times()?;
-        let stored_at = with_times.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
-        let listed: HashMap<_, _> = with_times.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
-        let mut catalog = lock(&self.catalog);
-        catalog.set_usable(&listed, condemned)?;
-        let indexed = catalog.indexed_packs()?;
-        drop(catalog);
-        let mut lost = indexed;
-        lost.retain(|pack, size| listed.get(pack) != Some(size) && !condemned.contains(pack));
-        if !lost.is_empty() {
-            let recorded = self.losses()?.packs;
-            lost.retain(|pack, _| !recorded.contains(pack));
-        }
-        let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
-        Ok((first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }), stored_at))
     }
 }
 
 impl Session<'_> {
     fn look_around(&mut self) -> Result<(), RepositoryError> {
         let repository = self.repository;
-        let (ids, condemned) = repository.condemned()?;
+        let condemned = repository.condemned()?;
         let mut alarms = repository.refresh_index()?;
         let (lost, stored_at) = repository.prove_packs(&condemned)?;
         self.stored_at = stored_at;
         alarms.extend(lost);
         alarms.append(&mut self.alarms);
         self.alarms = repository.without_recorded(alarms)?;
-        self.state_seen(ids)
+        match condemned.ids.is_empty() {
+            // A lease that states nothing says the same.
+            true => self.keep_alive(),
+            false => self.state_seen(condemned.ids),
+        }
     }
 
     /// The lease again, now with the condemnations that this session's one LIST of them showed.
@@ -224,7 +209,7 @@ impl Session<'_> {
     /// That snapshot, where it is there and can be read.
     pub fn previous_snapshot(&self) -> Result<Option<Snapshot>, RepositoryError> {
         let Some(name) = self.newest.as_ref().and_then(|head| SnapshotName::parse(&head.name)) else { return Ok(None) };
-        match self.repository.read_snapshot(&name) {
+        match self.repository.earlier_snapshot(&name) {
             Err(error) if error.is_damage() => Ok(None),
             other => other,
         }
@@ -312,7 +297,8 @@ impl Session<'_> {
         let head = Head { sequence: snapshot.sequence, name: name.to_string() };
         let remembered = lock(&repository.state).remember_head(repository.id(), &name.tag.to_string(), &head);
         let noted = lock(&repository.catalog).add_snapshot(&name, Some(snapshot));
-        Ok(Committed { name, not_noted: remembered.and(noted).err() })
+        let carried = self.carry_own();
+        Ok(Committed { name, not_noted: remembered.and(noted).and(carried).err() })
     }
 
     /// SESS-9: whoever slept may have come so late that its tombstone was taken into a ledger.
@@ -345,10 +331,15 @@ impl Session<'_> {
             return Err(self.fail(RepositoryError::Fenced));
         }
         match self.repository.store.put_new(&object_name(&name), sealed.clone()) {
-            Ok(()) => Ok(()),
-            Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed),
-            Err(error) => self.settle_unknown(&name, &sealed, error),
+            Ok(()) => {}
+            Err(StoreError::Exists { .. }) => self.settle_refusal(&name, &sealed)?,
+            Err(error) => self.settle_unknown(&name, &sealed, error)?,
         }
+        if kind == Kind::Snapshot && self.repository.is_far() {
+            // It is committed: one that is not kept is fetched again.
+            let _ = lock(&self.repository.catalog).keep(&name.to_string(), &sealed);
+        }
+        Ok(())
     }
 
     /// A put that failed may have taken effect. Where the tombstone can be put it has not, and never will; where

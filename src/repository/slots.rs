@@ -65,6 +65,10 @@ pub(super) struct Unlocked {
     pub slot: Id16,
     pub bag: Bag,
     pub epoch: u32,
+    /// The slots that were listed.
+    pub all: Vec<Id16>,
+    /// The bytes of the slot.
+    pub sealed: Vec<u8>,
 }
 
 /// A slot as it stands in the store.
@@ -108,6 +112,7 @@ fn try_slots(
     if slots.is_empty() {
         return Err(RepositoryError::damaged("keys/ (every key slot)", Fault::Missing));
     }
+    let all: Vec<Id16> = slots.iter().map(|(id, _)| *id).collect();
     let (mut found, mut fault, mut best) = (Vec::new(), None, None::<Unlocked>);
     for (_, slot) in slots {
         match slot {
@@ -128,7 +133,8 @@ fn try_slots(
             Err(error) => return Err(error),
         };
         let epoch = epochs::in_force(store, repository, &bag)?;
-        let unlocked = Unlocked { slot: found.id, bag, epoch };
+        let sealed = [&found.header.encode()[..], &found.slot.encode()].concat();
+        let unlocked = Unlocked { slot: found.id, bag, epoch, all: all.clone(), sealed };
         if unlocked.epoch == unlocked.bag.last() {
             return Ok(Some(unlocked));
         }
@@ -176,10 +182,14 @@ fn read_all(store: &dyn Store, repository: Id16) -> Result<Vec<(Id16, ReadSlot)>
 
 /// A slot, not opened.
 pub(super) fn read(store: &dyn Store, id: Id16, repository: Id16) -> Result<Found, RepositoryError> {
+    parse(id, &get_whole(store, &Name::Slot(id), SMALL_MAX)?, repository)
+}
+
+/// The same from its bytes.
+pub(super) fn parse(id: Id16, object: &[u8], repository: Id16) -> Result<Found, RepositoryError> {
     let name = Name::Slot(id);
-    let object = get_whole(store, &name, SMALL_MAX)?;
     let parse = || {
-        let (header, rest) = Header::decode(&object)?;
+        let (header, rest) = Header::decode(object)?;
         header.check(&name, None)?;
         if header.repository != repository {
             let why = format!("it belongs to repository {}, config to {repository}", header.repository);

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Places;
 use super::error::RepositoryError;
 use super::sqlite;
-use crate::format::Id16;
 use crate::format::local::STATE_FILE;
+use crate::format::{Id16, UnixMillis};
 use crate::store::PutNew;
 
 /// The newest snapshot of a dataset that this host has seen.
@@ -35,12 +35,39 @@ CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT
 CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL, sequence INTEGER NOT NULL,
     name TEXT NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (repository, tag)) STRICT;
 CREATE TABLE IF NOT EXISTS promises (place TEXT PRIMARY KEY, put_new TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS doors (location TEXT PRIMARY KEY, read INTEGER NOT NULL, config BLOB NOT NULL,
+    slots TEXT NOT NULL, slot TEXT NOT NULL, sealed BLOB NOT NULL, epoch INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 ";
 
 /// What this host found out of `put_new` at a place; nothing where it cannot tell. A damaged state is left for those who say so.
 pub fn promise_of(places: &Places, place: &str) -> Option<PutNew> {
     let directory = places.state.as_deref()?;
     State::connect(Some(directory), &directory.join(STATE_FILE)).ok()?.promise_of(place).ok().flatten()
+}
+
+/// How the repository at a location of a service was opened last. A damaged state is left for those who say so.
+///
+/// LOCAL-37.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Door {
+    /// When that was, by this host's clock.
+    pub read: UnixMillis,
+    /// The bytes of `config`.
+    pub config: Vec<u8>,
+    /// All slots that were listed.
+    pub slots: Vec<Id16>,
+    /// The one that opened.
+    pub slot: Id16,
+    /// Its bytes.
+    pub sealed: Vec<u8>,
+    /// Its last epoch, which is in force.
+    pub epoch: u32,
+}
+
+/// What is remembered of how a repository is opened.
+pub(super) fn door_of(places: &Places, location: &str) -> Option<Door> {
+    let directory = places.state.as_deref()?;
+    State::connect(Some(directory), &directory.join(STATE_FILE)).ok()?.door_of(location).ok().flatten()
 }
 
 /// Remembers what was found out.
@@ -84,7 +111,8 @@ impl State {
                 return Err(sqlite::corrupt(verdict));
             }
             connection.execute_batch(TABLES)?;
-            for sql in ["SELECT * FROM locations", "SELECT * FROM heads", "SELECT * FROM promises"] {
+            for table in ["locations", "heads", "promises", "doors"] {
+                let sql = &format!("SELECT * FROM {table}");
                 let mut query = connection.prepare(sql)?;
                 let count = query.column_count() - 1;
                 let mut rows = query.query([])?;
@@ -142,6 +170,43 @@ impl State {
             let sql = "INSERT INTO promises VALUES (?1, ?2, ?3)
                        ON CONFLICT (place) DO UPDATE SET put_new = excluded.put_new, sum = excluded.sum";
             connection.execute(sql, params![place, put_new.word(), sum])
+        })?;
+        Ok(())
+    }
+
+    fn door_of(&self, location: &str) -> Result<Option<Door>, RepositoryError> {
+        let row = self.run(|connection| {
+            let sql = "SELECT read, config, slots, slot, sealed, epoch FROM doors WHERE location = ?1";
+            let read = |row: &rusqlite::Row<'_>| {
+                let texts = (row.get::<_, String>(2)?, row.get::<_, String>(3)?);
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, texts, row.get(4)?, row.get(5)?))
+            };
+            connection.query_row(sql, [location], read).optional()
+        })?;
+        Ok(row.and_then(|(read, config, (slots, slot), sealed, epoch)| {
+            let slots = slots.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+            Some(Door { read: UnixMillis(read as u64), config, slots, slot: slot.parse().ok()?, sealed, epoch })
+        }))
+    }
+
+    /// Remembers how a repository was opened.
+    pub fn remember_door(&self, location: &str, door: &Door) -> Result<(), RepositoryError> {
+        let (slots, slot) =
+            (door.slots.iter().map(Id16::to_string).collect::<Vec<_>>().join(" "), door.slot.to_string());
+        let (read, epoch) = (door.read.0 as i64, i64::from(door.epoch));
+        let values = [
+            ValueRef::from(location),
+            ValueRef::Integer(read),
+            ValueRef::Blob(&door.config),
+            slots.as_str().into(),
+            slot.as_str().into(),
+            ValueRef::Blob(&door.sealed),
+            ValueRef::Integer(epoch),
+        ];
+        let sum = sqlite::sum(values);
+        self.run(|connection| {
+            let sql = "INSERT OR REPLACE INTO doors VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            connection.execute(sql, params![location, read, door.config, slots, slot, door.sealed, epoch, sum])
         })?;
         Ok(())
     }

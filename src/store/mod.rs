@@ -58,6 +58,11 @@ pub trait Store: Send + Sync {
     /// The room of the disk that it lies on, where it lies on one that this host can fill.
     fn room(&self) -> Option<&dyn Room>;
 
+    /// Whether its calls go over a network, so that what they answered is worth keeping.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// How many calls at a time it answers faster than one after the other; at least 1.
     fn connections(&self) -> usize;
 

@@ -43,6 +43,7 @@ mod settings;
 mod snapshots;
 mod standard_output;
 mod stats;
+mod store_calls;
 #[path = "../support/mod.rs"]
 mod support;
 mod tag;

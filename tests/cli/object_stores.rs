@@ -4,34 +4,55 @@ use std::fs;
 use std::process::Command;
 
 use crate::place::{Place, Ran, run, tree};
+use crate::support::proxy::{Fate, Proxy, Seen};
 use crate::support::server::{RedisServer, ServerKind};
 use crate::support::services::Service;
 
 /// A place whose repository is in a service.
-struct Far {
-    place: Place,
-    service: Service,
-    location: String,
+pub struct Far {
+    pub place: Place,
+    pub service: Service,
+    pub location: String,
+    /// Between the program and the service, where a test wants to see what passes.
+    pub proxy: Option<Proxy>,
 }
 
 impl Far {
-    fn new(service: Service) -> Far {
-        Far { place: Place::new(), service, location: service.location() }
+    pub fn new(service: Service) -> Far {
+        Far { place: Place::new(), service, location: service.location(), proxy: None }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The same through a proxy that lets everything pass.
+    pub fn watched(service: Service) -> Far {
+        Far::behind(service, |_, _| Fate::Pass)
+    }
+
+    /// The same through a proxy that does with each request what a test says.
+    pub fn behind(service: Service, fate: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Far {
+        Far { proxy: Some(Proxy::start(&service.address(), fate)), ..Far::new(service) }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.command(arguments);
         command.env("REDKEEP_REPO", &self.location).envs(self.service.variables());
+        if let Some(proxy) = &self.proxy {
+            match self.service {
+                Service::Swift => command.env("ST_AUTH", format!("http://{}/auth/v1.0", proxy.address)),
+                Service::Seaweed | Service::S3Api => {
+                    command.env("AWS_ENDPOINT_URL", format!("http://{}", proxy.address))
+                }
+            };
+        }
         command
     }
 
-    fn ends(&self, code: i32, arguments: &[&str]) -> Ran {
+    pub fn ends(&self, code: i32, arguments: &[&str]) -> Ran {
         let ran = run(&mut self.command(arguments));
         assert_eq!(ran.code, code, "{arguments:?}: {}\n{}", ran.text(), ran.stderr);
         ran
     }
 
-    fn done(&self, arguments: &[&str]) -> Ran {
+    pub fn done(&self, arguments: &[&str]) -> Ran {
         let ran = self.ends(0, arguments);
         assert_eq!(ran.stderr, "", "{arguments:?}");
         ran

@@ -203,6 +203,9 @@ impl Step<'_> {
         let (mut state, me) = (*self.state, self.me());
         let index = session_index(self.session());
         state.put_index(index, 1 << session_pack(self.session(), me.resealed));
+        if self.setup.is(Variant::CarriedBeforeCommit) {
+            self.remember_own(&mut state);
+        }
         self.add("B3 puts index object", 1 << index, state, Backup { next: Backing::Commit, ..me });
     }
 
@@ -239,12 +242,25 @@ impl Step<'_> {
 
     fn report(&mut self, call: &'static str, mut state: State) {
         state.reported |= 1 << self.session();
+        if self.setup.carries && self.setup.put_new == PutNew::Exclusive {
+            self.remember_own(&mut state);
+        }
         let deletes = self.setup.is(Variant::LeaseDeletedAtCommit);
         let mut me = Backup { next: Backing::Ended, flight: 0, ..Backup::default() };
         if deletes {
             me = Backup { next: Backing::DeleteLease, attempt: self.me().attempt, ..me };
         }
         self.add(call, 0, state, me);
+    }
+
+    /// A commit that nobody else can have won says that no sweep has given the session up: what it stored is there, and whoever
+    /// deletes it later deletes first what names it.
+    fn remember_own(&self, state: &mut State) {
+        let me = self.me();
+        if me.content != 0 {
+            state.memory.index |= 1 << session_index(self.session());
+            state.memory.packs |= 1 << session_pack(self.session(), me.resealed);
+        }
     }
 
     fn delete_lease(&mut self) {

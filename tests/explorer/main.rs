@@ -116,10 +116,11 @@ fn two_backups_and_a_sweep_lose_nothing() {
     nothing_is_lost(Setup { backups: 2, ..ONE_EACH });
 }
 
-/// Not what redkeep does yet: the one way to begin a backup without a LIST that grows with the repository.
+/// SESS-10: the one way to begin a backup without a LIST that grows with the repository.
 #[test]
 fn a_proof_that_is_carried_over_loses_nothing() {
     let (carries, undelete) = (true, true);
+    nothing_is_lost(Setup { carries, backups: 2, begin: Begin::Nothing, ..ONE_EACH });
     for put_new in KINDS {
         nothing_is_lost(Setup { put_new, carries, condemned: true, ..ONE_EACH });
         nothing_is_lost(Setup { put_new, carries, lag: 1, ..ONE_EACH });

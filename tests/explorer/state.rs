@@ -55,6 +55,7 @@ pub enum Variant {
     CarriedUnnamed,
     CarriedNewUnproved,
     CarriedNotCompared,
+    CarriedBeforeCommit,
     Revived,
     NoBurial,
 }

@@ -134,3 +134,11 @@ fn proof_carried_over_whatever_index_shows() {
     let two = Setup { backups: 0, undelete, sweeps: 2, begin, condemns: false, ..ONE_EACH };
     is_lost(Setup { carries: true, variant: Variant::CarriedNotCompared, ..two });
 }
+
+/// A backup has stored a pack and pauses; a sweep condemns the pack, fences the backup and deletes; the backup names its pack, remembers that it
+/// is there, is refused, starts over and takes the pack for proved.
+#[test]
+fn proof_carried_over_of_own_packs_before_the_commit() {
+    let first = Setup { begin: Begin::Nothing, ..ONE_EACH };
+    is_lost(Setup { carries: true, variant: Variant::CarriedBeforeCommit, ..first });
+}

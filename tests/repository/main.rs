@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod carried;
 mod check;
 mod damage;
 mod deltas;

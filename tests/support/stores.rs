@@ -185,6 +185,10 @@ impl Store for FaultyStore {
         self.inner.room()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn connections(&self) -> usize {
         self.inner.connections()
     }
@@ -207,11 +211,17 @@ pub struct RecordingStore {
     inner: Arc<dyn Store>,
     calls: Mutex<Vec<Call>>,
     read: AtomicU64,
+    is_far: bool,
 }
 
 impl RecordingStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0) })
+        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0), is_far: false })
+    }
+
+    /// One that says of itself that it is far away.
+    pub fn far(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0), is_far: true })
     }
 
     /// The calls so far, forgotten by this.
@@ -278,6 +288,10 @@ impl Store for RecordingStore {
 
     fn room(&self) -> Option<&dyn Room> {
         self.inner.room()
+    }
+
+    fn is_far(&self) -> bool {
+        self.is_far || self.inner.is_far()
     }
 
     fn connections(&self) -> usize {
@@ -399,6 +413,10 @@ impl Store for PausableStore {
 
     fn room(&self) -> Option<&dyn Room> {
         self.inner.room()
+    }
+
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
     }
 
     fn connections(&self) -> usize {

@@ -6,12 +6,14 @@
 //! which each session fills anew.
 
 mod forgotten;
+mod kept;
 mod lineage;
 mod live;
 mod notes;
 mod own;
 mod owners;
 mod packs;
+mod proof;
 mod seen;
 mod snapshots;
 mod timeline;
@@ -35,6 +37,7 @@ pub(super) use lineage::Lineage;
 pub(super) use live::{Need, PackUse, Rescued};
 pub use owners::{Alone, Owned};
 pub use packs::{ChunkPlace, PackTotals};
+pub(super) use proof::{Proof, Standing};
 pub(super) use seen::SeenRow;
 pub use snapshots::{FormOf, SnapshotInfo, Told};
 pub use timeline::Span;
@@ -82,6 +85,10 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL
 CREATE TABLE seen (tag TEXT NOT NULL, path BLOB NOT NULL, snapshot TEXT NOT NULL, host TEXT NOT NULL,
     reader TEXT NOT NULL, stamp BLOB NOT NULL, facts BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (tag, path))
     STRICT, WITHOUT ROWID;
+-- What the last LIST of packs/ proved: one row.
+CREATE TABLE proof (body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+-- Sealed pieces of a repository that is far away, by object name, or that of a pack and the number of a frame.
+CREATE TABLE kept (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, sealed BLOB NOT NULL) STRICT;
 CREATE INDEX spans_by_dataset ON spans (dataset, begin, end);
 CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 ";

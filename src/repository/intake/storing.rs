@@ -66,6 +66,7 @@ impl<'s> Finisher<'s> {
         let repository = self.session.repository;
         if let Some(put) = repository.put_index(self.session.id(), std::mem::take(&mut self.unindexed))? {
             self.bytes += put.size;
+            self.session.has_put(&put.name, &put.index);
             // Its packs belong to it from now on; a later LIST that does not show it drops them again.
             lock(&repository.catalog).add_sources(vec![(put.name.to_string(), put.index)])?;
         }

@@ -434,6 +434,10 @@ impl Store for ServiceStore {
         None
     }
 
+    fn is_far(&self) -> bool {
+        self.kind != Kind::Memory
+    }
+
     fn connections(&self) -> usize {
         match self.kind {
             // Memory answers at once.

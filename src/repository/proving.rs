@@ -1,0 +1,150 @@
+//! Which packs are there: by a LIST of `packs/`, or by what the last one proved. Rules: format-spec/11-sessions.md.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::catalog::{Proof, Standing};
+use super::error::RepositoryError;
+use super::objects::read_each;
+use super::opening::{Alarm, ReadCondemned, millis};
+use super::session::Session;
+use super::{Repository, lock, object_name};
+use crate::format::index::Index;
+use crate::format::object::Name;
+use crate::format::{ObjectHash, UnixMillis};
+use crate::store::PutNew;
+
+/// When packs were stored.
+pub(super) type StoredAt = HashMap<ObjectHash, UnixMillis>;
+
+/// An index object that a session put, and the packs it names.
+pub(super) type OwnIndex = (String, Vec<(ObjectHash, u64)>);
+
+/// A LIST proves packs for so long.
+const PROVES_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More packs than this are not asked for by name: a LIST shows a thousand at a time.
+const BY_NAME: usize = 32;
+
+impl Repository {
+    /// Fills the catalog's list of usable packs; says which an index names that are not there, and when the others were
+    /// stored.
+    pub(super) fn prove_packs(&self, condemned: &ReadCondemned) -> Result<(Option<Alarm>, StoredAt), RepositoryError> {
+        let there = match self.carried_over(condemned)? {
+            Some(packs) => packs,
+            None => self.listed_now(condemned)?,
+        };
+        let stored_at = there.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
+        let listed: HashMap<_, _> = there.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
+        let mut catalog = lock(&self.catalog);
+        catalog.set_usable(&listed, &condemned.packs)?;
+        let mut lost = catalog.indexed_packs()?;
+        drop(catalog);
+        lost.retain(|pack, size| listed.get(pack) != Some(size) && !condemned.packs.contains(pack));
+        if !lost.is_empty() {
+            let recorded = self.losses()?.packs;
+            lost.retain(|pack, _| !recorded.contains(pack));
+        }
+        let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
+        Ok((first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }), stored_at))
+    }
+
+    /// Whether what the store answered is worth keeping.
+    pub(super) fn is_far(&self) -> bool {
+        self.store.is_far()
+    }
+
+    /// A LIST of `packs/`, of which the catalog keeps what it proved.
+    fn listed_now(&self, condemned: &ReadCondemned) -> Result<BTreeMap<ObjectHash, Standing>, RepositoryError> {
+        let listed = self.ambient.now();
+        let packs: BTreeMap<ObjectHash, Standing> = self.listed_packs_with_times()?.into_iter().collect();
+        if self.is_far() && condemned.unreadable.is_empty() {
+            let mut catalog = lock(&self.catalog);
+            let (index, named) = (catalog.sources()?.into_iter().collect(), catalog.indexed_packs()?);
+            let mut proved = packs.clone();
+            proved.retain(|pack, _| named.contains_key(pack));
+            let condemned = condemned.ids.iter().copied().collect();
+            catalog.change_proof(|_| Some(Proof { listed, condemned, index, packs: proved }))?;
+        }
+        Ok(packs)
+    }
+
+    /// SESS-10: the packs that were proved before and are there still, and those that index objects name since; `None` where
+    /// that cannot be told without a LIST.
+    fn carried_over(
+        &self,
+        condemned: &ReadCondemned,
+    ) -> Result<Option<BTreeMap<ObjectHash, Standing>>, RepositoryError> {
+        if !self.is_far() || !condemned.unreadable.is_empty() {
+            return Ok(None);
+        }
+        let catalog = lock(&self.catalog);
+        let (proof, named, sources) = (catalog.proof()?, catalog.indexed_packs()?, catalog.sources()?);
+        drop(catalog);
+        let Some(mut proof) = proof else { return Ok(None) };
+        let age = self.ambient.now().0.checked_sub(proof.listed.0).map(Duration::from_millis);
+        let shows_the_same = proof.condemned == condemned.ids.iter().copied().collect()
+            && proof.index.iter().all(|index| sources.contains(index));
+        if age.is_none_or(|age| age >= PROVES_FOR) || !shows_the_same {
+            return Ok(None);
+        }
+        let is_new = sources.iter().any(|index| !proof.index.contains(index));
+        let new: Vec<ObjectHash> = match is_new {
+            true => named.into_keys().filter(|pack| !proof.packs.contains_key(pack)).collect(),
+            false => Vec::new(),
+        };
+        if new.len() > BY_NAME {
+            return Ok(None);
+        }
+        let ask = |pack: &ObjectHash| self.store.stat(&object_name(&Name::Pack(*pack)));
+        let mut found = Vec::new();
+        read_each(
+            &*self.store,
+            &new,
+            |_| 1,
+            ask,
+            |pack, stat| {
+                found.extend(stat?.map(|stat| (*pack, (stat.size, stat.modified.map(millis)))));
+                Ok(())
+            },
+        )?;
+        proof.packs.extend(found.iter().copied());
+        if is_new {
+            lock(&self.catalog).change_proof(|kept| kept.map(|kept| kept.with(sources, found)))?;
+        }
+        Ok(Some(proof.packs))
+    }
+}
+
+impl Proof {
+    /// What else is proved now, as long as it is beside what was.
+    fn with(
+        mut self,
+        index: impl IntoIterator<Item = String>,
+        packs: impl IntoIterator<Item = (ObjectHash, Standing)>,
+    ) -> Proof {
+        self.index.extend(index);
+        self.packs.extend(packs);
+        self
+    }
+}
+
+impl Session<'_> {
+    /// An index object that it put.
+    pub(super) fn has_put(&self, name: &Name, index: &Index) {
+        let packs = index.packs.iter().map(|pack| (pack.pack, pack.size)).collect();
+        lock(&self.own).push((name.to_string(), packs));
+    }
+
+    /// SESS-10: a commit that only one writer can have made says that no sweep has given the session up: what it stored is there.
+    pub(super) fn carry_own(&self) -> Result<(), RepositoryError> {
+        let repository = self.repository;
+        let own = std::mem::take(&mut *lock(&self.own));
+        if own.is_empty() || !repository.is_far() || repository.store.promises().put_new != PutNew::Exclusive {
+            return Ok(());
+        }
+        let (index, packs): (Vec<String>, Vec<_>) = own.into_iter().unzip();
+        let packs = packs.into_iter().flatten().map(|(pack, size)| (pack, (size, None)));
+        lock(&repository.catalog).change_proof(|kept| kept.map(|kept| kept.with(index, packs)))
+    }
+}
