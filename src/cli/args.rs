@@ -1,6 +1,7 @@
 //! The arguments all commands share. Those of each command stand beside what it does, in `commands`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser};
 
@@ -39,7 +40,8 @@ Object stores:
   OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_REGION_NAME, OS_CACERT, or
   OS_APPLICATION_CREDENTIAL_ID and _SECRET. The bucket has to be there. The
   configuration may say endpoint, region, path-style, storage-class, ca-file,
-  lag, and credentials-file: a file of such variables, NAME=VALUE a line.
+  lag, limit-upload, limit-download, retry-for, and credentials-file: a file
+  of such variables, NAME=VALUE a line.
 
 Configuration:
   /etc/redkeep.toml, then $XDG_CONFIG_HOME/redkeep/config.toml, or only the
@@ -127,6 +129,15 @@ pub(crate) struct Globals {
     /// Trust whatever certificate the service of the repository shows
     #[arg(long, global = true)]
     pub insecure_tls: bool,
+    /// Send no more bytes a second to an object store: 512K, 10M
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub limit_upload: Option<u64>,
+    /// Take no more bytes a second from an object store
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub limit_download: Option<u64>,
+    /// Try again for so long while an object store is busy or does not answer [default: 5m]
+    #[arg(long, global = true, value_name = "SPAN", value_parser = super::time::exact_span)]
+    pub retry_for: Option<Duration>,
 }
 
 /// The command line as it is read. The help of a command explains what is its own, and of the options that all share only
@@ -169,6 +180,24 @@ fn lines(words: &[String]) -> String {
         width += 2 + word.len();
     }
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Bytes a second: a number, with K, M or G for KiB, MiB or GiB. With fewer than the least a request would take as long as one
+/// that hangs.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 10;
+    let (number, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (text.get(..text.len() - 1), 10),
+        Some(b'M') => (text.get(..text.len() - 1), 20),
+        Some(b'G') => (text.get(..text.len() - 1), 30),
+        _ => (Some(text), 0),
+    };
+    let number = number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(1 << shift));
+    match number {
+        Some(rate) if rate >= LEAST => Ok(rate),
+        Some(_) => Err("it has to be at least 16K".into()),
+        None => Err("write bytes a second such as 512K or 10M".into()),
+    }
 }
 
 fn repository_id(text: &str) -> Result<Id16, String> {

@@ -259,6 +259,7 @@ fn of_store(error: &StoreError) -> Code {
         StoreError::Location { .. } => Code::NoRepository,
         StoreError::Unset { .. } => Code::Usage,
         StoreError::Service { trouble: Trouble::Throttled, .. } => Code::Busy,
+        StoreError::Service { trouble: Trouble::Stopped, .. } => Code::Interrupted,
         StoreError::NotFound { .. }
         | StoreError::Exists { .. }
         | StoreError::TooLarge { .. }

@@ -15,7 +15,7 @@ use super::exit::UsageError;
 use super::settings::variable;
 use crate::repository::{promise_of, remember_promise};
 use crate::store::{
-    KeystoneIdentity, Location, S3, S3Keys, SecretText, Settings, Store, Swift, SwiftLogin, Timing, Tls,
+    KeystoneIdentity, Limits, Location, S3, S3Keys, SecretText, Settings, Store, Swift, SwiftLogin, Timing, Tls,
 };
 
 /// A file of credentials has no more bytes.
@@ -72,7 +72,12 @@ impl Context {
         };
         let timing = access.lag.map(Timing::of_service);
         let put_new = promise_of(&self.places()?, &promise_key(location, &settings));
-        Ok(Settings { timing, put_new, ..settings })
+        let limits = Limits {
+            upload: self.globals.limit_upload.or(access.limit_upload),
+            download: self.globals.limit_download.or(access.limit_download),
+        };
+        let (retry_for, stop) = (self.globals.retry_for.or(access.retry_for), Some(self.progress.stop_flag()));
+        Ok(Settings { timing, put_new, limits, retry_for, stop, ..settings })
     }
 
     /// Notes what was found out about a store, for the next command.

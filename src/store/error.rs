@@ -150,6 +150,6 @@ fn trouble_hint(trouble: Trouble) -> Option<&'static str> {
              and ST_KEY, or OS_USERNAME and OS_PASSWORD",
         ),
         Trouble::Forbidden => Some("the credentials are known but not allowed to do this: check the policy or the ACL"),
-        Trouble::Other => None,
+        Trouble::Stopped | Trouble::Other => None,
     }
 }

@@ -1,6 +1,9 @@
 //! How services that keep objects are reached: addresses, credentials, trust. The cli fills it in from variables and files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -20,8 +23,23 @@ pub struct Settings {
     pub tls: Tls,
     /// What was found out before of `put_new` there; else it is tried where a repository is made, and nothing assumed elsewhere.
     pub put_new: Option<PutNew>,
+    /// How fast bytes may pass.
+    pub limits: Limits,
+    /// How long a call is tried again, where a person says so.
+    pub retry_for: Option<Duration>,
+    /// Is set once a person asks to stop: then no call is tried again.
+    pub stop: Option<Arc<AtomicBool>>,
     /// How long the writers of the store wait, where that is not what its kind asks for.
     pub timing: Option<Timing>,
+}
+
+/// Bytes a second that may pass, all calls together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// To the service.
+    pub upload: Option<u64>,
+    /// From the service.
+    pub download: Option<u64>,
 }
 
 /// How an S3 service is reached.

@@ -8,6 +8,7 @@ mod conformance;
 mod doubles;
 mod full;
 mod keystone;
+mod limits;
 mod local;
 mod locations;
 mod services;

@@ -58,6 +58,15 @@ pub(crate) struct Access {
     /// How late listings of the service may be.
     #[serde(deserialize_with = "values::exact_span")]
     pub lag: Option<Duration>,
+    /// Bytes a second that may go there.
+    #[serde(deserialize_with = "values::rate")]
+    pub limit_upload: Option<u64>,
+    /// Bytes a second that may come from there.
+    #[serde(deserialize_with = "values::rate")]
+    pub limit_download: Option<u64>,
+    /// How long the service is tried again.
+    #[serde(deserialize_with = "values::exact_span")]
+    pub retry_for: Option<Duration>,
 }
 
 /// What the configuration files say. It may hold passwords, and has no way to be shown.
@@ -201,6 +210,9 @@ fn merged(first: Access, then: Access) -> Access {
         ca_file: first.ca_file.or(then.ca_file),
         credentials_file: first.credentials_file.or(then.credentials_file),
         lag: first.lag.or(then.lag),
+        limit_upload: first.limit_upload.or(then.limit_upload),
+        limit_download: first.limit_download.or(then.limit_download),
+        retry_for: first.retry_for.or(then.retry_for),
     }
 }
 

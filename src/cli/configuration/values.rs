@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::cli::args::word;
+use crate::cli::args::{self, word};
 use crate::cli::commands::{check, prune};
 use crate::cli::time;
 use crate::operations::check::CheckDepth;
@@ -98,6 +98,10 @@ pub(in crate::cli) fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
 pub(in crate::cli) fn exact_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     understood(deserializer, time::exact_span).map(Some)
+}
+
+pub(in crate::cli) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    understood(deserializer, args::rate).map(Some)
 }
 
 pub(in crate::cli) fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {

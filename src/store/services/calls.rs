@@ -14,9 +14,9 @@ use tokio::sync::Barrier;
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use super::retry::{RETRY_FOR, Tries};
+use super::retry::Tries;
 use super::transport::{CALL, Call, Transport};
-use super::{Kind, ServiceStore};
+use super::{CONNECTIONS, Kind, ServiceStore};
 use crate::store::error::StoreError;
 use crate::store::name::ObjectName;
 use crate::store::{Entry, PutNew, Store as _};
@@ -93,14 +93,37 @@ impl ServiceStore {
         look()
     }
 
-    pub(super) fn try_all<T>(&self, mut once: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut tries = Tries::begin(RETRY_FOR);
+    pub(super) fn try_all<T>(&self, once: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.try_by(Tries::begin(&self.patience), once)
+    }
+
+    /// The same of one that stores.
+    pub(super) fn try_put<T>(&self, once: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.try_by(Tries::of_put(&self.patience), once)
+    }
+
+    fn try_by<T>(&self, mut tries: Tries, mut once: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
         loop {
             match once() {
                 Err(failure) if tries.again(&failure, self.was_reached()) => {}
-                other => return other,
+                Err(failure) => return Err(tries.last(failure)),
+                done => return done,
             }
         }
+    }
+
+    /// Bytes came in: the next ones wait, where a limit is set.
+    async fn pass_down(&self, bytes: usize) {
+        if let Some(transport) = &self.transport {
+            transport.pace.download.pass(bytes).await;
+        }
+    }
+
+    /// How long a request may take that carries so many bytes. Calls that are made at once share a limit.
+    fn time_for(&self, bytes: u64) -> Duration {
+        let paces = self.transport.iter().flat_map(|transport| [&transport.pace.upload, &transport.pace.download]);
+        let slowest = paces.filter_map(|pace| pace.rate()).map(|rate| rate / (2 * CONNECTIONS as u64)).min();
+        STALL + Duration::from_secs(bytes / slowest.unwrap_or(SLOWEST).clamp(1, SLOWEST))
     }
 
     pub(super) fn was_reached(&self) -> bool {
@@ -110,7 +133,8 @@ impl ServiceStore {
     /// Reads a range, or all of it: at most `limit` bytes. `None`: there are more.
     pub(super) fn read(&self, name: &ObjectName, range: BytesRange, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
         self.try_all(|| {
-            self.once(Call::default(), time_for(limit.min(range.size().unwrap_or(MOST))), async || {
+            let limit_time = self.time_for(limit.min(range.size().unwrap_or(MOST)));
+            self.once(Call::default(), limit_time, async || {
                 let service = self.operator.service();
                 let reader = service.read(self.operator.context(), name.as_str(), OpRead::default())?;
                 let (_, mut stream) = reader.open_dyn(range).await?;
@@ -126,6 +150,7 @@ impl ServiceStore {
                     if (bytes.len() as u64).saturating_add(piece.len() as u64) > limit {
                         return Ok(None);
                     }
+                    self.pass_down(piece.len()).await;
                     for part in piece {
                         bytes.extend_from_slice(&part);
                     }
@@ -138,7 +163,7 @@ impl ServiceStore {
     pub(super) fn write(&self, name: &ObjectName, bytes: Bytes, how: Write) -> Result<(), Failure> {
         let if_not_exists = how.only_new && self.kind != Kind::Swift;
         let call = Call { if_absent: how.only_new && self.kind == Kind::Swift, gate: how.gate, ..Call::default() };
-        let limit = time_for(bytes.len() as u64);
+        let limit = self.time_for(bytes.len() as u64);
         let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
         self.once(call, limit, async || self.operator.write_options(name.as_str(), bytes, options).await.map(|_| ()))
     }
@@ -146,7 +171,7 @@ impl ServiceStore {
     /// STORE-5: a PUT of a name that must be new. Where the outcome of a try is unknown, the name is looked at before the
     /// next: a service with versions keeps the body of each PUT that it refuses.
     pub(super) fn write_new(&self, name: &ObjectName, bytes: &Bytes) -> Result<(), StoreError> {
-        let mut tries = Tries::begin(RETRY_FOR);
+        let mut tries = Tries::of_put(&self.patience);
         let mut is_unsure = false;
         loop {
             let has_condition = !self.has_no_condition.load(Ordering::Relaxed);
@@ -170,7 +195,7 @@ impl ServiceStore {
             }
             is_unsure |= !failure.is_without_effect();
             if !tries.again(&failure, self.was_reached()) {
-                return Err(self.unstored(name, failure));
+                return Err(self.unstored(name, tries.last(failure)));
             }
         }
     }
@@ -192,15 +217,7 @@ impl ServiceStore {
         let listed = self.operator.service().list(self.operator.context(), path, options.into());
         let mut lister = listed.map_err(|error| Failure::of(&error, None))?;
         let mut entries = Vec::new();
-        while let Some(entry) = {
-            let mut tries = Tries::begin(RETRY_FOR);
-            loop {
-                match self.once(Call::default(), STALL, async || lister.next_dyn().await) {
-                    Err(failure) if tries.again(&failure, self.was_reached()) => {}
-                    other => break other?,
-                }
-            }
-        } {
+        while let Some(entry) = self.try_all(|| self.once(Call::default(), STALL, async || lister.next_dyn().await))? {
             let (path, metadata) = (entry.path(), entry.metadata());
             // Directories end with a slash, so they are no names of objects either.
             let Ok(name) = path.parse::<ObjectName>() else { continue };
@@ -216,11 +233,6 @@ impl ServiceStore {
         }
         Ok(entries)
     }
-}
-
-/// How long a request may take that carries so many bytes.
-fn time_for(bytes: u64) -> Duration {
-    STALL + Duration::from_secs(bytes / SLOWEST)
 }
 
 fn stalled() -> opendal::Error {

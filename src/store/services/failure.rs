@@ -25,6 +25,8 @@ pub enum Trouble {
     Unauthorized,
     /// It knows who asks, who may not do this.
     Forbidden,
+    /// It might have answered later, but a person asked to stop.
+    Stopped,
     /// Anything else.
     Other,
 }
@@ -66,7 +68,7 @@ impl Failure {
     pub fn is_temporary(&self) -> bool {
         match self.trouble {
             Trouble::Unreachable | Trouble::Broken | Trouble::TimedOut | Trouble::Throttled => true,
-            Trouble::Untrusted | Trouble::Unauthorized | Trouble::Forbidden => false,
+            Trouble::Untrusted | Trouble::Unauthorized | Trouble::Forbidden | Trouble::Stopped => false,
             Trouble::Other => {
                 self.heard
                     .status

@@ -10,9 +10,11 @@ mod calls;
 mod failure;
 mod keystone;
 mod opening;
+mod pace;
 mod probe;
 mod retry;
 mod s3;
+mod streamed;
 mod swift;
 mod token;
 mod transport;
@@ -26,6 +28,7 @@ use opendal::{BytesRange, Operator};
 use self::calls::{STALL, Write};
 use self::failure::Failure;
 pub use self::failure::Trouble;
+use self::retry::Patience;
 use self::transport::{Call, Transport};
 use super::error::StoreError;
 use super::name::{ObjectName, directory_of};
@@ -51,6 +54,8 @@ pub(super) struct ServiceStore {
     location: String,
     put_new: PutNew,
     timing: Timing,
+    /// How long calls are tried again.
+    patience: Patience,
     /// Whether the bucket or container is known to be there.
     is_proved: AtomicBool,
     /// Whether the service has no word for "only where none exists".
@@ -86,7 +91,7 @@ impl Store for ServiceStore {
     }
 
     fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.try_all(|| self.write(name, bytes.clone(), Write::default()))
+        self.try_put(|| self.write(name, bytes.clone(), Write::default()))
             .map_err(|failure| self.unstored(name, failure))
     }
 

@@ -12,6 +12,7 @@ use opendal::raw::Service as _;
 use opendal::services::Memory;
 
 use super::failure::Failure;
+use super::retry::Patience;
 use super::token::Tokens;
 use super::transport::{self, Transport};
 use super::{Kind, ServiceStore, failed, probe, s3, swift};
@@ -61,7 +62,7 @@ impl ServiceStore {
         let operator =
             s3::operator(&bucket.name, &bucket.prefix, settings).map_err(|error| unusable(&location, &error))?;
         let client = transport::client(&settings.tls).map_err(|error| bad_tls(&location, error))?;
-        let transport = Transport::new(client, None);
+        let transport = Transport::new(client, None, settings.limits);
         let store = Self::new(Kind::S3, operator.layer(transport.clone()), Some(transport), location);
         store.opened(intent, settings, S3_LAG)
     }
@@ -78,7 +79,7 @@ impl ServiceStore {
         let operator =
             swift::operator(&container.name, &container.prefix).map_err(|error| unusable(&location, &error))?;
         let client = transport::client(&settings.tls).map_err(|error| bad_tls(&location, error))?;
-        let transport = Transport::new(client.clone(), Some(Arc::new(Tokens::new(client, login))));
+        let transport = Transport::new(client.clone(), Some(Arc::new(Tokens::new(client, login))), settings.limits);
         let store = Self::new(Kind::Swift, operator.layer(transport.clone()), Some(transport), location);
         store.opened(intent, settings, SWIFT_LAG)
     }
@@ -91,6 +92,7 @@ impl ServiceStore {
             location,
             put_new: PutNew::None,
             timing: Timing::of_lag(SWIFT_LAG),
+            patience: Patience::default(),
             is_proved: AtomicBool::new(kind == Kind::Memory),
             has_no_condition: AtomicBool::new(false),
         }
@@ -98,6 +100,7 @@ impl ServiceStore {
 
     /// STORE-4: what a service promises is tried where a repository is made. Who did not try assumes nothing.
     pub(super) fn opened(mut self, intent: Intent, settings: &Settings, lag: Duration) -> Result<Self, StoreError> {
+        self.patience = Patience::of(settings);
         self.timing = settings.timing.unwrap_or_else(|| Timing::of_service(lag));
         if intent == Intent::Create {
             self.prove()?;

@@ -1,11 +1,14 @@
 //! How often a call is tried, and how long apart.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::failure::Failure;
+use super::failure::{Failure, Trouble};
+use crate::store::settings::Settings;
 
 /// STORE-6: all tries of a call begin within this time. It stays well below the hour for which packs are too young to be judged, and
 /// below the ten minutes within which a put of unknown outcome may be repeated.
@@ -17,32 +20,89 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// What never answered is likely to be the wrong address: it is tried so often only.
 const TRIES_UNREACHED: u32 = 3;
 
+/// A waiting call looks so often whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How long the calls of a store are tried again.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    within: Duration,
+    /// Whether a person asked to stop: then no call is tried again.
+    stop: Option<Arc<AtomicBool>>,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { within: RETRY_FOR, stop: None }
+    }
+}
+
+impl Patience {
+    pub fn of(settings: &Settings) -> Patience {
+        Patience { within: settings.retry_for.unwrap_or(RETRY_FOR), stop: settings.stop.clone() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+}
+
 /// The tries of one call.
 pub(super) struct Tries {
+    patience: Patience,
     begun: Duration,
-    within: Duration,
     count: u32,
+    stores: bool,
+    /// When a put failed first of which nobody knows whether it took effect.
+    unsure_since: Option<Duration>,
 }
 
 impl Tries {
     /// The first try begins now.
-    pub fn begin(within: Duration) -> Tries {
-        Tries { begun: now(), within, count: 1 }
+    pub fn begin(patience: &Patience) -> Tries {
+        Tries { patience: patience.clone(), begun: now(), count: 1, stores: false, unsure_since: None }
+    }
+
+    /// The same of a call that stores.
+    pub fn of_put(patience: &Patience) -> Tries {
+        Tries { stores: true, ..Tries::begin(patience) }
     }
 
     /// Waits until the next try should begin. `false`: there is none, or it would come too late.
     pub fn again(&mut self, failure: &Failure, was_reached: bool) -> bool {
+        if self.stores && !failure.is_without_effect() {
+            self.unsure_since.get_or_insert(now());
+        }
         if !failure.is_temporary() || (!was_reached && self.count >= TRIES_UNREACHED) {
             return false;
         }
         let wait = failure.heard.retry_after.unwrap_or_default().max(pause(self.count, jitter()));
-        if now().saturating_sub(self.begun) + wait > self.within {
+        if !self.has_time(wait) {
             return false;
         }
-        thread::sleep(wait);
+        let until = now() + wait;
+        while !self.patience.is_over() && now() < until {
+            thread::sleep(GLANCE.min(until.saturating_sub(now())));
+        }
         self.count += 1;
         // This host may have slept meanwhile.
-        now().saturating_sub(self.begun) <= self.within
+        !self.patience.is_over() && self.has_time(Duration::ZERO)
+    }
+
+    /// Whether a try may begin after a wait. However long a person waits for a service: a put that may have taken effect is not
+    /// repeated for longer than [`RETRY_FOR`].
+    fn has_time(&self, wait: Duration) -> bool {
+        let then = now() + wait;
+        let is_late = |since: Duration| then.saturating_sub(since) > RETRY_FOR;
+        then.saturating_sub(self.begun) <= self.patience.within && !self.unsure_since.is_some_and(is_late)
+    }
+
+    /// What is told of the last try: that it was the last because a person asked to stop, where it was.
+    pub fn last(&self, failure: Failure) -> Failure {
+        match failure.is_temporary() && self.patience.is_over() {
+            true => Failure { trouble: Trouble::Stopped, ..failure },
+            false => failure,
+        }
     }
 }
 
@@ -83,11 +143,36 @@ mod tests {
             &opendal::Error::new(opendal::ErrorKind::PermissionDenied, "x"),
             Some(super::super::transport::Heard { status: Some(http::StatusCode::FORBIDDEN), ..Default::default() }),
         );
-        assert!(!Tries::begin(RETRY_FOR).again(&refused, true));
+        let (usual, none) = (Patience::default(), Patience { within: Duration::ZERO, stop: None });
+        assert!(!Tries::begin(&usual).again(&refused, true));
         let slow = Failure::timed_out(Duration::from_secs(1));
-        assert!(!Tries::begin(Duration::ZERO).again(&slow, true), "it would come too late");
-        assert!(Tries::begin(RETRY_FOR).again(&slow, true));
-        let mut tries = Tries::begin(RETRY_FOR);
+        assert!(!Tries::begin(&none).again(&slow, true), "it would come too late");
+        assert!(Tries::begin(&usual).again(&slow, true));
+        let mut tries = Tries::begin(&usual);
         assert!(tries.again(&slow, false) && tries.again(&slow, false) && !tries.again(&slow, false));
+    }
+
+    /// STORE-6
+    #[test]
+    fn a_put_that_may_have_taken_effect_is_not_repeated_for_longer_however_patient_a_person_is() {
+        let patient = Patience { within: 100 * RETRY_FOR, stop: None };
+        let late = now().saturating_sub(RETRY_FOR + Duration::from_secs(1));
+        let unsure = |tries| Tries { unsure_since: Some(late), begun: late, ..tries };
+        let slow = Failure::timed_out(Duration::from_secs(1));
+        assert!(!unsure(Tries::of_put(&patient)).again(&slow, true));
+        assert!(Tries { begun: late, ..Tries::of_put(&patient) }.again(&slow, true), "it may be the first to arrive");
+        assert!(Tries { begun: late, ..Tries::begin(&patient) }.again(&slow, true));
+        assert!(!Tries { begun: late, ..Tries::begin(&Patience::default()) }.again(&slow, true));
+    }
+
+    #[test]
+    fn who_is_asked_to_stop_waits_no_longer() {
+        let stop = Arc::new(AtomicBool::new(true));
+        let mut tries = Tries::begin(&Patience { stop: Some(stop), ..Patience::default() });
+        let begun = now();
+        let mut busy = Failure::timed_out(Duration::from_secs(1));
+        busy.heard.retry_after = Some(Duration::from_secs(60));
+        assert!(!tries.again(&busy, true) && now() < begun + Duration::from_secs(10));
+        assert_eq!(tries.last(busy).trouble, Trouble::Stopped);
     }
 }

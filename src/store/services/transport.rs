@@ -13,7 +13,7 @@ use futures_util::stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use opendal::raw::{Layer, Servicer, oio::ReadStream as _};
-use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter, OperationContext};
+use opendal::{Buffer, Error, HttpBody, HttpTransport, HttpTransporter, OperationContext};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use reqwest::Client;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -24,8 +24,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::sync::Barrier;
 
 use super::failure::Trouble;
+use super::pace::Pace;
+use super::streamed;
 use super::token::Tokens;
-use crate::store::settings::Tls;
+use crate::store::settings::{Limits, Tls};
 
 /// A connection that is not there by then is given up.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -82,14 +84,30 @@ pub(super) struct Transport {
     plain: ReqwestTransport,
     /// Where requests get their token and address from, with Swift.
     tokens: Option<Arc<Tokens>>,
+    /// How fast bytes may pass.
+    pub pace: Paces,
     /// Whether the service ever answered.
     reached: Arc<AtomicBool>,
 }
 
+/// How fast bytes may pass each way.
+#[derive(Clone)]
+pub(super) struct Paces {
+    pub upload: Arc<Pace>,
+    pub download: Arc<Pace>,
+}
+
+impl Paces {
+    pub fn of(limits: Limits) -> Paces {
+        let of = |rate| Arc::new(Pace::new(rate));
+        Paces { upload: of(limits.upload), download: of(limits.download) }
+    }
+}
+
 impl Transport {
-    pub fn new(client: Client, tokens: Option<Arc<Tokens>>) -> Transport {
+    pub fn new(client: Client, tokens: Option<Arc<Tokens>>, limits: Limits) -> Transport {
         let plain = ReqwestTransport::new(client.clone());
-        Transport { client, plain, tokens, reached: Arc::default() }
+        Transport { client, plain, tokens, pace: Paces::of(limits), reached: Arc::default() }
     }
 
     /// Whether the service ever answered: what never did may be another one than meant.
@@ -99,8 +117,15 @@ impl Transport {
 
     async fn send(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let gate = CALL.try_with(|call| call.gate.clone()).ok().flatten();
-        let answer = match gate.filter(|_| !request.body().is_empty()) {
-            Some(gate) => self.held_back(request, gate).await,
+        let has_limit = self.pace.upload.rate().is_some();
+        let apart = |request: Request<Buffer>| {
+            let (parts, body) = request.into_parts();
+            (parts, body.to_bytes())
+        };
+        let answer = match gate {
+            _ if request.body().is_empty() => self.plain.fetch(request).await,
+            Some(gate) => streamed::held_back(&self.client, apart(request), gate).await,
+            None if has_limit => streamed::paced(&self.client, apart(request), Arc::clone(&self.pace.upload)).await,
             None => self.plain.fetch(request).await,
         };
         match answer {
@@ -113,27 +138,6 @@ impl Transport {
                 Err(error)
             }
         }
-    }
-
-    /// Sends half of a body, waits for the others of a race, then sends the rest.
-    async fn held_back(&self, request: Request<Buffer>, gate: Arc<Barrier>) -> opendal::Result<Response<HttpBody>> {
-        let (parts, body) = request.into_parts();
-        let body = body.to_bytes();
-        let half = body.len() / 2;
-        let pieces = [(None, body.slice(..half)), (Some(gate), body.slice(half..))];
-        let pieces = stream::unfold(pieces.into_iter(), |mut pieces| async {
-            let (gate, piece) = pieces.next()?;
-            if let Some(gate) = gate {
-                gate.wait().await;
-            }
-            Some((Ok::<_, io::Error>(piece), pieces))
-        });
-        let failed = |error: reqwest::Error| Error::new(ErrorKind::Unexpected, "send http request").set_source(error);
-        let request = Request::from_parts(parts, reqwest::Body::wrap_stream(pieces));
-        let answer = self.client.execute(reqwest::Request::try_from(request).map_err(failed)?).await.map_err(failed)?;
-        let mut told = Response::new(HttpBody::new(stream::empty(), Some(0)));
-        *told.status_mut() = answer.status();
-        Ok(told)
     }
 
     /// Notes what an answer says beyond what OpenDAL keeps of it.
