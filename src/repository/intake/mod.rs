@@ -13,7 +13,7 @@
 //! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
 //! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one
 //! being filled, one being checked, one being stored) and one decoded frame a core: below 165 MiB with 8 workers, below
-//! 95 MiB with two, whatever is backed up. Where deltas are made their reader's caches come on top (see
+//! 95 MiB with two, whatever is backed up. To a store that is far away four packs are on their way at once: 54 MiB more. Where deltas are made their reader's caches come on top (see
 //! [`ChunkReader`]), 2 W + 1 groups of 512 KiB that are tried, and for each worker 1 MiB of zstd's tables and the bases of
 //! one group: with chunks of the usual sizes 1 MiB, at most 8.
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::format::ChunkId;
 use crate::format::index::IndexedPack;
@@ -17,6 +19,16 @@ use crate::repository::{lock, object_name};
 pub(in crate::repository) const INDEX_EVERY: usize = 64;
 /// Or after this many chunks: far below INDEX_MAX however small they are.
 pub(in crate::repository) const INDEX_CHUNKS: usize = 1 << 20;
+
+/// Packs that are on their way at once to a store that is far away.
+const UPLOADS: usize = 4;
+
+/// Stores a pack.
+fn put_pack(session: &Session<'_>, pack: FinishedPack) -> Result<IndexedPack, RepositoryError> {
+    let name = Name::Pack(pack.indexed.pack);
+    session.repository.store.put(&object_name(&name), pack.bytes.into())?;
+    Ok(pack.indexed)
+}
 
 /// Stores packs, makes their chunks known to this session, and writes index objects.
 pub(super) struct Finisher<'s> {
@@ -35,29 +47,49 @@ impl<'s> Finisher<'s> {
     }
 
     pub fn run(mut self, from: Receiver<FinishedPack>) -> Result<Self, RepositoryError> {
-        for pack in from {
-            self.store_pack(pack)?;
-            if self.unindexed.len() == INDEX_EVERY || self.chunks > INDEX_CHUNKS {
-                self.store_index()?;
+        if !self.session.repository.is_far() {
+            for pack in from {
+                let stored = put_pack(self.session, pack)?;
+                self.add(stored)?;
             }
+            return Ok(self);
         }
+        let (session, has_failed) = (self.session, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let (done, stored) = bounded(UPLOADS);
+            for _ in 0..UPLOADS {
+                let (from, done, has_failed) = (from.clone(), done.clone(), &has_failed);
+                // Nobody takes what comes after a failure, and none of them takes another pack then.
+                scope.spawn(move || {
+                    let mut packs = from.iter().take_while(|_| !has_failed.load(Ordering::Relaxed));
+                    packs.all(|pack| done.send(put_pack(session, pack)).is_ok())
+                });
+            }
+            // Only those threads hold these ends: when they give up, the stages before them end.
+            drop((from, done));
+            let added = stored.iter().try_for_each(|stored| self.add(stored?));
+            has_failed.store(added.is_err(), Ordering::Relaxed);
+            added
+        })?;
         Ok(self)
     }
 
-    fn store_pack(&mut self, pack: FinishedPack) -> Result<(), RepositoryError> {
+    /// Takes in a pack that was stored.
+    fn add(&mut self, indexed: IndexedPack) -> Result<(), RepositoryError> {
         let repository = self.session.repository;
-        let name = Name::Pack(pack.indexed.pack);
-        repository.store.put(&object_name(&name), pack.bytes.into())?;
         self.packs += 1;
-        self.bytes += pack.indexed.size;
-        lock(&repository.catalog).add_own_pack(&pack.indexed)?;
+        self.bytes += indexed.size;
+        lock(&repository.catalog).add_own_pack(&indexed)?;
         let mut flying = lock(self.flying);
-        for chunk in pack.indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
+        for chunk in indexed.footer.frames.iter().flat_map(|frame| &frame.chunks) {
             flying.remove(&chunk.id);
         }
         drop(flying);
-        self.chunks += pack.indexed.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
-        self.unindexed.push(pack.indexed);
+        self.chunks += indexed.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
+        self.unindexed.push(indexed);
+        if self.unindexed.len() == INDEX_EVERY || self.chunks > INDEX_CHUNKS {
+            self.store_index()?;
+        }
         self.session.keep_alive()
     }
 
