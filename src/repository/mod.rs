@@ -56,7 +56,7 @@ use crate::format::object::SnapshotName;
 use crate::format::object::{self, Config, Kind, Name};
 use crate::format::sealing::Header;
 use crate::format::snapshot::Snapshot;
-use crate::store::{ObjectName, Store, StoreError, Timing};
+use crate::store::{Keeping, ObjectName, Rights, Service, Store, StoreError, Timing};
 
 pub use ambient::Ambient;
 pub use canonical::{
@@ -378,6 +378,16 @@ impl Repository {
             Err(error) if error.is_damage() => Ok(Some(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the credentials of the service that keeps it may do, tried; `None` where no service does.
+    pub fn try_rights(&self) -> Result<Option<Rights>, RepositoryError> {
+        Ok(self.store.service().map(Service::try_rights).transpose()?)
+    }
+
+    /// What the service that keeps it was heard to keep of what is deleted.
+    pub fn keeping(&self) -> Keeping {
+        self.store.service().map(Service::keeping).unwrap_or_default()
     }
 
     /// Time, randomness and host.

@@ -149,7 +149,10 @@ fn trouble_hint(trouble: Trouble) -> Option<&'static str> {
             "check the credentials, and the clock of this host: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ST_USER \
              and ST_KEY, or OS_USERNAME and OS_PASSWORD",
         ),
-        Trouble::Forbidden => Some("the credentials are known but not allowed to do this: check the policy or the ACL"),
+        Trouble::Forbidden => Some(
+            "the credentials are known but not allowed to do this: check the policy or the ACL; forget, prune and key need the \
+             rights of a keeper, which redkeep doctor prints",
+        ),
         Trouble::Stopped | Trouble::Other => None,
     }
 }

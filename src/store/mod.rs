@@ -63,6 +63,11 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// What only a service has: rights, and versions of what was deleted. A store that stands before another one has none.
+    fn service(&self) -> Option<&dyn Service> {
+        None
+    }
+
     /// How many calls at a time it answers faster than one after the other; at least 1.
     fn connections(&self) -> usize;
 
@@ -97,6 +102,37 @@ pub trait Room {
     /// Removes what writers that were killed left and that is no object, once it is [`Timing::abandoned`]. `now` by the
     /// store's clock. Answers with how many files that were.
     fn remove_abandoned(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// What is known of a service that keeps objects, beside the objects.
+pub trait Service {
+    /// STORE-11: tries what the credentials may do, below `probes/`. What it stores it deletes, as far as it may.
+    fn try_rights(&self) -> Result<Rights, StoreError>;
+
+    /// What the answers so far said of what is kept.
+    fn keeping(&self) -> Keeping;
+}
+
+/// What credentials may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Store an object.
+    pub store: bool,
+    /// Store another one in its place.
+    pub replace: bool,
+    /// Delete it.
+    pub delete: bool,
+}
+
+/// What a service keeps of objects that are deleted or replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// Older versions stay and take room.
+    pub versions: bool,
+    /// Until when the last object that was looked at cannot be deleted for good, in the service's words.
+    pub locked_until: Option<String>,
+    /// A delete brings back what was there before.
+    pub comes_back: bool,
 }
 
 /// What a store knows of one object.

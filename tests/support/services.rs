@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::store::{self, Intent, Location, PutNew, S3, S3Keys, Settings, Store, Swift, SwiftLogin, Timing};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Starting takes seconds, on a busy machine many of them.
@@ -131,6 +132,9 @@ impl Service {
     }
 }
 
+/// Who may add to a repository in SeaweedFS, and neither delete nor say what is wanted: the rights that `doctor` prints.
+pub const WRITER: (&str, &str) = ("writerkey", "writersecret");
+
 fn keys(service: Service) -> (&'static str, &'static str) {
     match service {
         Service::Seaweed => ("testkey", "testsecret"),
@@ -228,9 +232,22 @@ fn until(what: &str, command: &str) -> String {
 }
 
 fn seaweed(directory: &Path, ports: &[u16]) -> String {
-    const IDENTITIES: &str = r#"{"identities":[{"name":"t","credentials":[{"accessKey":"testkey","secretKey":"testsecret"}],
-        "actions":["Admin","Read","Write","List","Tagging"]}]}"#;
-    write(directory, "s3.json", IDENTITIES);
+    let folders = ["packs", "index", "snapshots", "leases", "notes", "probes"];
+    let written = folders.map(|folder| format!("arn:aws:s3:::{BUCKET}/*/{folder}/*"));
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [format!("arn:aws:s3:::{BUCKET}")]},
+        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [format!("arn:aws:s3:::{BUCKET}/*")]},
+        {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": written},
+    ]});
+    let identity = |name: &str, (id, secret): (&str, &str), actions: &[&str], policies: &[&str]| json!({"name": name, "credentials": [{"accessKey": id, "secretKey": secret}], "actions": actions, "policyNames": policies});
+    let identities = json!({
+        "identities": [
+            identity("t", keys(Service::Seaweed), &["Admin", "Read", "Write", "List", "Tagging"], &[]),
+            identity("w", WRITER, &[], &["writer"]),
+        ],
+        "policies": [{"name": "writer", "content": policy.to_string()}],
+    });
+    write(directory, "s3.json", &identities.to_string());
     let program = servers_dir().join("bin/weed");
     let address = format!("http://127.0.0.1:{}", ports[0]);
     let ready = make_bucket(&address, keys(Service::Seaweed), BUCKET);

@@ -15,6 +15,7 @@ use crate::cli::human::{count, plain, suspect_once};
 use crate::cli::outcome::{self, Outcome};
 use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
+use crate::operations::doctor::service::{self, Found};
 use crate::operations::doctor::{Finding, Of, Options, Report, Severity, backups, doctor};
 use crate::redis::server::{ACL_RULES, Address, WhereOptions};
 use crate::repository::{Ambient, Repository};
@@ -33,7 +34,8 @@ const READ_UP_TO: u64 = 256 << 20;
 /// of the newest backup, and at files with passwords, and says what will bite and what to do about it. It changes
 /// nothing. Ends with 0 where nothing was found, with 3 where something was. The live server that a backup would take (that
 /// of --redis, of the profile, or the one that is found on this host) is asked for its settings, state and directory;
-/// where none answers, and with --dir or --root, configuration files are read instead.
+/// where none answers, and with --dir or --root, configuration files are read instead. In an object store a probe is stored,
+/// replaced and deleted, which shows what the credentials may do.
 ///
 /// With a profile it looks at its directory, dataset and repository. Otherwise directories are those that the servers'
 /// configuration files name, and the repository is the one that other commands would use, if there is one. What a profile
@@ -54,7 +56,10 @@ JSON:
   {\"findings\": [{\"severity\": \"serious\" or \"warning\", \"code\", \"what\",
      \"advice\"}], \"notes\": [text], \"directories\": [path],
    \"server_files\": [path], \"acl\": the command that makes a user with the
-   least rights a backup from a live server needs}
+   least rights a backup from a live server needs, \"service\": null, or of the
+   object store that keeps the repository {\"may_store\", \"may_replace\",
+     \"may_delete\", \"keeps_versions\": bool, \"locked_until\": text or null,
+     \"writer\", \"keeper\": the rights to give to whom}}
 ")]
 pub(crate) struct Arguments {
     /// The profile
@@ -130,12 +135,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     let of_configuration = context.configuration()?.warnings.iter();
     report.add(of_configuration.map(|warning| Finding::warning("configuration", warning, "see: redkeep run --help")));
-    match location {
+    let found = match location {
         Ok(_) => look_at_repository(arguments, context, &ambient, &mut report)?,
-        Err(_) => report.notes.push("no repository is named: the age of backups was not looked at".into()),
-    }
+        Err(_) => {
+            report.notes.push("no repository is named: the age of backups was not looked at".into());
+            None
+        }
+    };
     let code = if report.findings.is_empty() { Code::Done } else { Code::Warnings };
-    Ok(Outcome::listing(text(&report), &Json::new(&report))?.with_code(code))
+    let text = text(&report) + &found.as_ref().map(policies).unwrap_or_default();
+    Ok(Outcome::listing(text, &Json::new(&report, found.as_ref()))?.with_code(code))
 }
 
 /// The server that is named; else the one that a backup without a word would take, where it answers, or why none is asked.
@@ -160,7 +169,7 @@ fn look_at_repository(
     context: &Context,
     ambient: &Ambient,
     report: &mut Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Found>> {
     let named = arguments.dataset.clone().or_else(|| {
         let profile = context.profile().ok().flatten()?;
         dataset(profile, &ambient.host, context).ok()
@@ -173,26 +182,34 @@ fn look_at_repository(
         Some(dataset) => vec![Of::Dataset(dataset)],
         None => report.directories.iter().map(directory).collect(),
     };
-    let look = |repository: &Repository, report: &mut Report| -> anyhow::Result<()> {
+    let look = |repository: &Repository, report: &mut Report| -> anyhow::Result<Option<Found>> {
         for of in &wanted {
             report.add(backups(repository, of, arguments.max_age, ambient.now())?);
         }
-        Ok(())
+        Ok(service::look(repository, report)?)
     };
     match context.open().and_then(|repository| look(&repository, report)) {
         Err(error) if Code::of(&error) == Code::NoRepository => {
             let hint = outcome::hint(&error).unwrap_or_else(|| "make one with: redkeep init".into());
             report.add([Finding::warning("no-repository", format!("there is no repository yet: {error:#}"), hint)]);
-            Ok(())
+            Ok(None)
         }
         Err(error) if Code::of(&error) != Code::Interrupted => {
             let hint = outcome::hint(&error).unwrap_or_else(|| "see: redkeep check".into());
             let what = format!("the repository cannot be used: {error:#}");
             report.add([Finding::serious("repository", what, hint)]);
-            Ok(())
+            Ok(None)
         }
         other => other,
     }
+}
+
+/// Which rights a host needs in the object store.
+fn policies(found: &Found) -> String {
+    let service::Policies { writer, keeper } = &found.policies;
+    format!(
+        "rights of a host that only makes backups (writer):\n  {writer}\nof one that forgets, prunes and changes keys (keeper):\n  {keeper}\n"
+    )
 }
 
 /// How the user of a live backup is made.
@@ -234,6 +251,18 @@ struct Json<'a> {
     directories: Vec<String>,
     server_files: Vec<String>,
     acl: String,
+    service: Option<ServiceOf<'a>>,
+}
+
+#[derive(Serialize)]
+struct ServiceOf<'a> {
+    may_store: bool,
+    may_replace: bool,
+    may_delete: bool,
+    keeps_versions: bool,
+    locked_until: Option<&'a str>,
+    writer: &'a str,
+    keeper: &'a str,
 }
 
 #[derive(Serialize)]
@@ -245,7 +274,16 @@ struct FindingOf<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn new(report: &'a Report) -> Json<'a> {
+    fn new(report: &'a Report, found: Option<&'a Found>) -> Json<'a> {
+        let service = |found: &'a Found| ServiceOf {
+            may_store: found.rights.store,
+            may_replace: found.rights.replace,
+            may_delete: found.rights.delete,
+            keeps_versions: found.keeping.versions,
+            locked_until: found.keeping.locked_until.as_deref(),
+            writer: &found.policies.writer,
+            keeper: &found.policies.keeper,
+        };
         let finding = |finding: &'a Finding| FindingOf {
             severity: finding.severity.to_string(),
             code: &finding.code,
@@ -259,6 +297,7 @@ impl<'a> Json<'a> {
             directories: shown(&report.directories),
             server_files: shown(&report.files),
             acl: acl(),
+            service: found.map(service),
         }
     }
 }

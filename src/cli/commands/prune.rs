@@ -12,6 +12,7 @@ use crate::cli::human::{count, duration, short, size};
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::operations::OperationError;
+use crate::operations::doctor::service;
 use crate::operations::prune::{Options, Pruned, Report, Waiting, YoungToReseal, prune};
 use crate::repository::Repository;
 
@@ -107,6 +108,9 @@ pub(super) fn done(repository: &Repository, options: &Options, context: &Context
         0 => "nothing to delete".into(),
         packs => format!("deleted {}, {}", count(packs, "pack"), size(report.deleted_bytes)),
     });
+    let has_deleted = report.deleted_packs + report.deleted_indexes + report.deleted_snapshots > 0;
+    let is_kept = has_deleted && repository.keeping().versions;
+    let outcome = outcome.with_notes(is_kept.then(|| service::KEPT.into()));
     Ok((report, outcome.with_warnings(short_of_space.as_ref().map(short_of_room))))
 }
 

@@ -8,6 +8,7 @@ mod data;
 mod host;
 mod live;
 mod secrets;
+pub mod service;
 mod settings;
 mod users;
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::retry::Tries;
 use super::transport::{CALL, Call, Transport};
-use super::{CONNECTIONS, Kind, ServiceStore};
+use super::{CONNECTIONS, Kind, ServiceStore, failed};
 use crate::store::error::StoreError;
 use crate::store::name::ObjectName;
 use crate::store::{Entry, PutNew, Store as _};
@@ -207,6 +207,14 @@ impl ServiceStore {
             Err(StoreError::TooLarge { .. } | StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// All objects below a directory, in the service's order, which come behind `after`.
+    pub(super) fn entries_from(&self, prefix: &str, after: Option<&ObjectName>) -> Result<Vec<Entry>, StoreError> {
+        self.all_below(prefix, after).map_err(|failure| match failure.is_not_found() {
+            true => self.no_bucket(),
+            false => failed("list", if prefix.is_empty() { &self.location } else { prefix }, failure),
+        })
     }
 
     /// All objects below a directory, in the service's order. Pages that fail are asked for again, not the whole listing.

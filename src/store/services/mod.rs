@@ -13,6 +13,7 @@ mod opening;
 mod pace;
 mod probe;
 mod retry;
+mod rights;
 mod s3;
 mod streamed;
 mod swift;
@@ -20,6 +21,7 @@ mod token;
 mod transport;
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use opendal::options::StatOptions;
@@ -32,7 +34,7 @@ use self::retry::Patience;
 use self::transport::{Call, Transport};
 use super::error::StoreError;
 use super::name::{ObjectName, directory_of};
-use super::{Entry, Promises, PutNew, Room, Stat, Store, Timing};
+use super::{Entry, Promises, PutNew, Room, Service, Stat, Store, Timing};
 
 /// How many calls at a time keep a link busy whose requests take 50 ms.
 const CONNECTIONS: usize = 8;
@@ -101,10 +103,7 @@ impl Store for ServiceStore {
 
     fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
         directory_of(prefix)?;
-        let mut entries = self.all_below(prefix, after).map_err(|failure| match failure.is_not_found() {
-            true => self.no_bucket(),
-            false => failed("list", if prefix.is_empty() { &self.location } else { prefix }, failure),
-        })?;
+        let mut entries = self.entries_from(prefix, after)?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         entries.into_iter().filter(|entry| after.is_none_or(|after| entry.name > *after)).for_each(each);
         Ok(())
@@ -138,6 +137,10 @@ impl Store for ServiceStore {
         self.kind != Kind::Memory
     }
 
+    fn service(&self) -> Option<&dyn Service> {
+        (self.kind != Kind::Memory).then_some(self as &dyn Service)
+    }
+
     fn connections(&self) -> usize {
         match self.kind {
             // Memory answers at once.
@@ -153,6 +156,11 @@ impl Store for ServiceStore {
     fn location(&self) -> String {
         self.location.clone()
     }
+}
+
+/// A lock whose holder panicked still guards usable data: what is noted is noted whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(action: &'static str, name: &str, failure: Failure) -> StoreError {

@@ -22,10 +22,6 @@ const RACES: usize = 3;
 
 /// What `put_new` is worth there. What it stores it deletes, as far as it may.
 pub(super) fn put_new(store: &ServiceStore) -> Result<PutNew, StoreError> {
-    let name = |what: &str| -> Result<ObjectName, StoreError> {
-        let number = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-        Ok(format!("probes/{number:016x}-{what}").parse()?)
-    };
     let old = name("old")?;
     store.put(&old, Bytes::from_static(b"first"))?;
     let again = store.write(&old, Bytes::from_static(b"again"), Write { only_new: true, gate: None });
@@ -56,6 +52,12 @@ pub(super) fn put_new(store: &ServiceStore) -> Result<PutNew, StoreError> {
         }
     }
     Ok(PutNew::Exclusive)
+}
+
+/// A name that nobody else uses.
+pub(super) fn name(what: &str) -> Result<ObjectName, StoreError> {
+    let number = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    Ok(format!("probes/{number:016x}-{what}").parse()?)
 }
 
 /// How many of several creators are told that they made it.

@@ -25,8 +25,9 @@ use tokio::sync::Barrier;
 
 use super::failure::Trouble;
 use super::pace::Pace;
-use super::streamed;
 use super::token::Tokens;
+use super::{rights, streamed};
+use crate::store::Keeping;
 use crate::store::settings::{Limits, Tls};
 
 /// A connection that is not there by then is given up.
@@ -88,6 +89,8 @@ pub(super) struct Transport {
     pub pace: Paces,
     /// Whether the service ever answered.
     reached: Arc<AtomicBool>,
+    /// What it keeps of what is deleted.
+    keeping: Arc<rights::Heard>,
 }
 
 /// How fast bytes may pass each way.
@@ -107,12 +110,17 @@ impl Paces {
 impl Transport {
     pub fn new(client: Client, tokens: Option<Arc<Tokens>>, limits: Limits) -> Transport {
         let plain = ReqwestTransport::new(client.clone());
-        Transport { client, plain, tokens, pace: Paces::of(limits), reached: Arc::default() }
+        Transport { client, plain, tokens, pace: Paces::of(limits), reached: Arc::default(), keeping: Arc::default() }
     }
 
     /// Whether the service ever answered: what never did may be another one than meant.
     pub fn was_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    /// What the service was heard to keep of what is deleted or replaced.
+    pub fn keeping(&self) -> Keeping {
+        self.keeping.so_far()
     }
 
     async fn send(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
@@ -122,6 +130,7 @@ impl Transport {
             let (parts, body) = request.into_parts();
             (parts, body.to_bytes())
         };
+        let method = request.method().clone();
         let answer = match gate {
             _ if request.body().is_empty() => self.plain.fetch(request).await,
             Some(gate) => streamed::held_back(&self.client, apart(request), gate).await,
@@ -131,6 +140,7 @@ impl Transport {
         match answer {
             Ok(answer) => {
                 self.reached.store(true, Ordering::Relaxed);
+                self.keeping.listen(&method, answer.headers());
                 self.listen(answer).await
             }
             Err(error) => {
