@@ -149,8 +149,6 @@ impl<'r> ChunkReader<'r> {
     }
 
     /// The same for lists that every backup reads: where the store is far away their frames are kept.
-    ///
-    /// LOCAL-36.
     pub(super) fn of_lists(repository: &'r Repository) -> Self {
         ChunkReader { keeps: repository.is_far(), ..ChunkReader::small(repository) }
     }

@@ -344,8 +344,6 @@ impl Repository {
     }
 
     /// The same of one that a new snapshot builds on. Where the store is far away it is not fetched again.
-    ///
-    /// LOCAL-36.
     pub fn earlier_snapshot(&self, name: &SnapshotName) -> Result<Option<Snapshot>, RepositoryError> {
         if !self.is_far() {
             return self.read_snapshot(name);

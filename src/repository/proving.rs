@@ -136,7 +136,7 @@ impl Session<'_> {
         lock(&self.own).push((name.to_string(), packs));
     }
 
-    /// SESS-10: a commit that only one writer can have made says that no sweep has given the session up: what it stored is there.
+    /// A commit that only one writer can have made says that no sweep has given the session up: what it stored is there.
     pub(super) fn carry_own(&self) -> Result<(), RepositoryError> {
         let repository = self.repository;
         let own = std::mem::take(&mut *lock(&self.own));

@@ -46,8 +46,6 @@ pub fn promise_of(places: &Places, place: &str) -> Option<PutNew> {
 }
 
 /// How the repository at a location of a service was opened last. A damaged state is left for those who say so.
-///
-/// LOCAL-37.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Door {
     /// When that was, by this host's clock.
