@@ -25,6 +25,7 @@ mod round_trip;
 mod sessions;
 mod sweep;
 mod sweep_hostile;
+mod sweep_order;
 mod sweep_waits;
 mod timeline;
 mod unread;

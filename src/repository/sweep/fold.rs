@@ -245,3 +245,6 @@ impl Filling {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
