@@ -2,13 +2,17 @@
 
 use rayon::prelude::*;
 
-use crate::format::Malformed;
 use crate::format::list::ListEntry;
 use crate::format::recipe::Stream;
+use crate::format::{Malformed, Reader};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
 use crate::repository::lists::Lists;
 
+/// The longest canonical value, event or order.
+pub(super) const LARGE_LONGEST: u64 = 65 << 20;
+/// The most bytes of a varint.
+pub(super) const VARINT: usize = 10;
 /// Content that is read at once of a column.
 const WINDOW: usize = 1 << 20;
 
@@ -97,6 +101,17 @@ impl<'r> Column<'r> {
             true => Ok(taken),
             false => Err(damaged("a column ends early")),
         }
+    }
+
+    /// The next order of elements, with its length before it, passed.
+    pub fn take_order(&mut self) -> Result<&[u8], RepositoryError> {
+        let mut reader = Reader::new("order", self.look(VARINT)?);
+        let whole = reader.remaining();
+        let length = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
+        let head = whole - reader.remaining();
+        let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
+        let length = length.ok_or_else(|| damaged("an order longer than any"))?;
+        self.take(head + length)
     }
 
     /// That nothing is left.

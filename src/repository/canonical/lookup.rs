@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::column::{Chunks, Column, damaged};
+use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
-use super::reader::{LARGE_LONGEST, VARINT, WINDOW, not_canonical};
+use super::reader::{WINDOW, not_canonical};
 use crate::format::limits::LABEL_MAX;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part, Stream};

@@ -4,15 +4,13 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::bucket_writer::OldRange;
-use super::column::{Column, damaged};
+use super::column::Column;
 use super::columns::{Columns, database_of};
 use super::known::OldRecords;
 use super::old_buckets::OldBuckets;
-use super::reader::{LARGE_LONGEST, VARINT};
 use super::waiting::ToStore;
 use super::workers::told;
 use super::writer::NotStored;
-use crate::format::Reader;
 use crate::format::recipe::{ColumnRole, Part};
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
@@ -175,26 +173,15 @@ impl Merging<'_> {
     fn pass_record(&mut self, columns: &mut Columns<'_>, intake: &mut Intake<'_>) -> Result<(), MergeError> {
         let Some(head) = self.old.heads.get(self.index).copied() else { return Err(NotStored::again().into()) };
         let order = match head.has_order() {
-            true => self.next_order().map_err(of_earlier)?,
-            false => Vec::new(),
+            true => self.elements.take_order().map_err(of_earlier)?,
+            false => &[],
         };
         if let Some(record) = self.old.stayed(self.index) {
-            columns.put_old(intake, (self.bucket, self.from), record, &order).map_err(of_earlier)?;
+            columns.put_old(intake, (self.bucket, self.from), record, order).map_err(of_earlier)?;
         }
         self.from += head.stored();
         self.index += 1;
         Ok(())
-    }
-
-    /// The next order of elements, with its length before it.
-    fn next_order(&mut self) -> Result<Vec<u8>, RepositoryError> {
-        let mut reader = Reader::new("order", self.elements.look(VARINT)?);
-        let whole = reader.remaining();
-        let length = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
-        let head = whole - reader.remaining();
-        let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
-        let length = length.ok_or_else(|| damaged("an order longer than any"))?;
-        Ok(self.elements.take(head + length)?.to_vec())
     }
 
     /// Decodes the bucket at hand, and with it those behind of which records went: they are made anew.

@@ -5,7 +5,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
-use super::column::{Chunks, Column, damaged};
+use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
 use super::waiting::ToWrite;
 use crate::format::list::ListEntry;
@@ -24,8 +24,6 @@ const SORTED: usize = 128 << 20;
 /// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
-/// The longest canonical value or event.
-pub(super) const LARGE_LONGEST: u64 = 65 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
@@ -248,9 +246,6 @@ struct Aside<'r> {
     records: u64,
 }
 
-/// The most bytes of a varint.
-pub(super) const VARINT: usize = 10;
-
 impl<'r> Aside<'r> {
     fn new(of: &Rebuilding<'r>) -> Result<Aside<'r>, RepositoryError> {
         let mut picks = of.column(ColumnRole::Order)?;
@@ -283,13 +278,7 @@ impl<'r> Aside<'r> {
             found.sides.idle = self.idle.take(4 * idle)?.chunks(4).map(number).collect();
             found.sides.frequencies = self.frequencies.take(frequencies)?.to_vec();
             if kept.has_order() {
-                let mut reader = Reader::new("order", self.elements.look(VARINT)?);
-                let whole = reader.remaining();
-                let length = reader.varint().map_err(|malformed| damaged(malformed.to_string()))?;
-                let head = whole - reader.remaining();
-                let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
-                let length = length.ok_or_else(|| damaged("an order longer than any"))?;
-                found.sides.order = self.elements.take(head + length)?.to_vec();
+                found.sides.order = self.elements.take_order()?.to_vec();
             }
             let before = self.picks.look(VARINT)?;
             let mut rest = before;
