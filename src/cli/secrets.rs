@@ -92,15 +92,9 @@ pub(crate) fn of_slot(context: &Context, prompt: &str) -> anyhow::Result<Option<
 
 /// The first credential of a repository that is to be made.
 pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
-    let credential = match choose([options(context), environment(), configured(context)?])?.1 {
-        Source::Prompt => {
-            check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
-            ask_twice(context, "password for the new repository: ")?
-        }
-        source => read(context, source)?,
-    };
-    warn_of_short(context, &credential);
-    refuse_empty(credential)
+    let source = choose([options(context), environment(), configured(context)?])?.1;
+    let instead = "give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD";
+    made(context, source, "password for the new repository: ", instead)
 }
 
 /// Another password or key file for a repository.
@@ -115,10 +109,16 @@ pub(crate) fn new_credential(
     ];
     const NEW_PASSWORD: &str = "REDKEEP_NEW_PASSWORD";
     let environment = vec![(NEW_PASSWORD, variable(NEW_PASSWORD).map(|_| Source::Variable(NEW_PASSWORD)))];
-    let credential = match choose([options, environment])?.1 {
+    let instead = "give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD";
+    made(context, choose([options, environment])?.1, "new password: ", instead)
+}
+
+/// A credential that did not open anything yet: a typed one is typed twice, and a short one told.
+fn made(context: &Context, source: Source, prompt: &str, instead: &str) -> anyhow::Result<Credential> {
+    let credential = match source {
         Source::Prompt => {
-            check_terminal("give --new-password-file or --new-key-file, or set REDKEEP_NEW_PASSWORD")?;
-            ask_twice(context, "new password: ")?
+            check_terminal(instead)?;
+            ask_twice(context, prompt)?
         }
         source => read(context, source)?,
     };

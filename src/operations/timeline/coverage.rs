@@ -193,20 +193,9 @@ fn length(union: &[(u64, u64)]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::name;
     use super::*;
-    use crate::format::Id16;
-    use crate::format::ids::DatasetTag;
     use crate::format::timeline::Reach;
-
-    fn name(number: u8) -> SnapshotName {
-        SnapshotName {
-            tag: DatasetTag([0; 8]),
-            place: number.into(),
-            sequence: number.into(),
-            time: UnixMillis(number.into()),
-            session: Id16([number; 16]),
-        }
-    }
 
     fn span(number: u8, (begin, end): (u64, u64), precision: Precision, continues: Option<u8>) -> Span {
         let reach = Reach { begin: UnixMillis(begin), end: UnixMillis(end), precision, annotated_from: None };

@@ -6,7 +6,7 @@ use super::*;
 use crate::format::Id16;
 use crate::format::ids::DatasetTag;
 
-fn name(number: u8) -> SnapshotName {
+pub(super) fn name(number: u8) -> SnapshotName {
     SnapshotName {
         tag: DatasetTag([0; 8]),
         place: number.into(),

@@ -66,8 +66,7 @@ pub fn undo_directory(
     to: Option<UnixMillis>,
     state: Option<&Path>,
 ) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Some((held, site, journals)) = restored_into(directory, state)? else { return Ok(None) };
-    super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
+    let Some((held, journals)) = restored_into(directory, state)? else { return Ok(None) };
     let place = Place::lock(&held, journals)?;
     if place.leaves_to_others(to)? {
         return Ok(None);
@@ -83,8 +82,7 @@ pub fn look_at_undo(
     to: Option<UnixMillis>,
     state: Option<&Path>,
 ) -> Result<Option<ServerUndoReport>, OperationError> {
-    let Some((held, site, journals)) = restored_into(directory, state)? else { return Ok(None) };
-    super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
+    let Some((held, journals)) = restored_into(directory, state)? else { return Ok(None) };
     let nothing = || OperationError::NothingAside { path: held.path().display().to_string() };
     let place = Place::lock(&held, journals)?;
     let journal = place.journal()?.map(Journal::last_done).filter(Journal::has_aside).ok_or_else(nothing)?;
@@ -94,12 +92,15 @@ pub fn look_at_undo(
     place.would_put_back(&journal, to, None).map(Some)
 }
 
-/// A directory of which a journal says what a restore into its server did.
-fn restored_into(directory: &Path, state: Option<&Path>) -> Result<Option<(Held, Site, Journals)>, OperationError> {
+/// A directory that nobody works in, of which a journal says what a restore into its server did.
+fn restored_into(directory: &Path, state: Option<&Path>) -> Result<Option<(Held, Journals)>, OperationError> {
     let Ok(held) = Held::open(directory) else { return Ok(None) };
     let site = Site::of(&held)?;
     match Journals::existing(state)? {
-        Some(journals) if journals.read(&site)?.is_some() => Ok(Some((held, site, journals))),
+        Some(journals) if journals.read(&site)?.is_some() => {
+            super::super::place::refuse_users_of(held.path(), (site.device, site.inode))?;
+            Ok(Some((held, journals)))
+        }
         Some(_) | None => refuse_0_1(&held).map(|()| None),
     }
 }
