@@ -16,18 +16,25 @@
 //! 1. [`redis`] opens every file of one consistent state (`redis::server::capture` asks a live server for it,
 //!    `redis::directory` takes a directory as it is) and hands over what it reads, piece by piece, looking at its
 //!    structure ([`rdb`], [`aof`]) as it goes by.
-//! 2. `operations::backup` passes each piece to the file's hasher and to a [`repository::StreamWriter`]. A file that was
-//!    not touched since the previous snapshot is not read at all: its recipe is taken over.
-//! 3. The stream writer gathers a MiB and cuts it where its content says ([`chunker`]); each chunk gets its id, a keyed
-//!    hash. A chunk that the catalog knows, or that is on its way, goes no further than into the list of the stream.
-//! 4. A new one goes into the [`repository::Intake`]. Where the file's previous version had something like it at its place,
+//! 2. `operations::backup` passes each piece to the file's hasher, and on: of a dump to [`repository::store_dump`], of any other
+//!    file to a [`repository::StreamWriter`]. A file that was not touched since the previous snapshot is not read at all:
+//!    its recipe is taken over.
+//! 3. A dump is parted into records, one a key ([`rdb::canonical`]). Workers make each canonical, make it again of that, and
+//!    compare. A record that this host remembers from the earlier version is neither made canonical nor sorted. The others wait in the order of their keys ([`spill`]). When the file is read, they and what stayed of the buckets of the
+//!    earlier version are merged into the buckets of this one, which end where the keys' hashes say; the order of the records
+//!    in the file, and what changes at each save, become streams of their own. A dump of which this cannot be made is read once more as any other file, which
+//!    snapshot and report say; of one that is understood up to some byte, what is behind it is stored as it stands.
+//! 4. The stream writer gathers a MiB of what is no bucket and cuts it where its content says ([`chunker`]). Each chunk, each
+//!    bucket too, gets its id, a keyed hash. One that the catalog knows, or that is on its way, goes no further than into the
+//!    list of its stream.
+//! 5. A new one goes into the [`repository::Intake`]. Where the file's previous version had something like it at its place,
 //!    workers make a delta, decode it and compare; else it is stored whole. Chunks of one sort are gathered in a frame;
 //!    workers compress frames ([`compress`]), the packer seals them ([`crypto`]) in order into a pack of 16 MiB and closes
 //!    it with its sealed table.
-//! 5. The checker opens every frame of the pack, decodes it as a restore will and compares the ids; of a delta it compares
+//! 6. The checker opens every frame of the pack, decodes it as a restore will and compares the ids; of a delta it compares
 //!    the hash with that of what was decoded when it was made. Then the pack is put into the [`store`], its chunks are
 //!    known to the catalog, and an index object names it.
-//! 6. Lists of chunks that are too long for the recipe take the same way as chunks. At last the session puts the snapshot,
+//! 7. Lists of chunks that are too long for the recipe take the same way as chunks. At last the session puts the snapshot,
 //!    which holds the recipes: from then on the byte is kept.
 //!
 //! # The way of one byte out
@@ -38,8 +45,11 @@
 //!    [`repository::ChunkReader`], which follows bases no further than its limits, and tries each place a chunk is stored in.
 //! 3. A frame is opened (a seal that does not hold is damage), decoded to the length its table promises and no further,
 //!    and each chunk compared with its id.
-//! 4. Chunks are written to their places in files of a staging directory beside the target. These are read back and their
-//!    hashes compared with the snapshot's; only then they are put in place of what was there.
+//! 4. Chunks are written to their places in files of a staging directory beside the target. Dumps in canonical form come
+//!    last, one after the other: their buckets are taken apart, each record gets back what was kept apart of it, and waits
+//!    ([`spill`]) for its turn in the order of the file; then the dump is written from its first byte to its last.
+//! 5. All files are read back and their hashes compared with the snapshot's; only then they are put in place of what was
+//!    there.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails here has failed"))]
 
