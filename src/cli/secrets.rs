@@ -11,8 +11,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
+use super::configuration::Access;
 use super::context::Context;
 use super::exit::{Stopped, UsageError};
+use super::second::SecretArguments;
 use super::settings::variable;
 use crate::crypto::passphrase::Secret;
 use crate::format::keys::SecretKind;
@@ -52,6 +54,43 @@ pub(crate) fn credential(
             check_terminal("give --password-file, --password-command or --key-file, or set REDKEEP_PASSWORD")?;
             before_asking()?;
             password(ask(context, "password for the repository: ")?)
+        }
+        source => read(context, source),
+    };
+    Ok((credential?, from))
+}
+
+/// The credential of the second repository of a command, and where it came from.
+pub(crate) fn second_credential(
+    context: &Context,
+    to: &SecretArguments,
+    access: Option<Access>,
+    before_asking: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<(Credential, String)> {
+    let of = |name: &'static str, source: fn(OsString) -> Source| (name, variable(name).map(source));
+    let options = vec![
+        ("--to-key-file", to.to_key_file.clone().map(Source::KeyFile)),
+        ("--to-password-file", to.to_password_file.clone().map(Source::PasswordFile)),
+        (
+            "--to-password-command",
+            to.to_password_command.clone().map(|command| Source::PasswordCommand(command.into())),
+        ),
+    ];
+    let environment = vec![
+        of("REDKEEP_TO_KEY_FILE", |path| Source::KeyFile(path.into())),
+        of("REDKEEP_TO_PASSWORD_FILE", |path| Source::PasswordFile(path.into())),
+        of("REDKEEP_TO_PASSWORD_COMMAND", Source::PasswordCommand),
+        of("REDKEEP_TO_PASSWORD", |_| Source::Variable("REDKEEP_TO_PASSWORD")),
+    ];
+    let (name, source) = choose([options, environment, access.map(named).unwrap_or_default()])?;
+    let from = whence(name, &source);
+    let credential = match source {
+        Source::Prompt => {
+            check_terminal(
+                "give --to-password-file, --to-password-command or --to-key-file, or set REDKEEP_TO_PASSWORD",
+            )?;
+            before_asking()?;
+            password(ask(context, "password for the repository that is copied into: ")?)
         }
         source => read(context, source),
     };
@@ -177,12 +216,15 @@ fn environment() -> Named {
 
 /// What the configuration names, for all or for the profile.
 fn configured(context: &Context) -> Result<Named, UsageError> {
-    let access = context.access()?;
-    Ok(vec![
+    Ok(named(context.access()?))
+}
+
+fn named(access: Access) -> Named {
+    vec![
         ("key-file", access.key_file.map(Source::KeyFile)),
         ("password-file", access.password_file.map(Source::PasswordFile)),
         ("password-command", access.password_command.map(|command| Source::PasswordCommand(command.into()))),
-    ])
+    ]
 }
 
 /// Options come before the environment, and that before the configuration; two of one kind are refused rather than one

@@ -21,14 +21,25 @@ use crate::store::{
 /// A file of credentials has no more bytes.
 const LARGEST: u64 = 64 << 10;
 
-/// Variables, by name: those of the environment before those of a file.
+/// What counts where both the environment and a file of variables say something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The environment.
+    Environment,
+    /// The file, where there is one: the environment speaks of another service.
+    File,
+}
+
+/// Variables, by name. A file that comes first is taken alone: half of a login from elsewhere would be none.
 struct Variables {
     of_file: BTreeMap<String, SecretText>,
+    first: First,
 }
 
 impl Variables {
     fn get(&self, name: &str) -> Result<Option<SecretText>, UsageError> {
-        match variable(name).map(std::ffi::OsString::into_string) {
+        let is_alone = self.first == First::File && !self.of_file.is_empty();
+        match variable(name).filter(|_| !is_alone).map(std::ffi::OsString::into_string) {
             Some(Ok(value)) => Ok(Some(Zeroizing::new(value))),
             Some(Err(_)) => Err(UsageError { what: format!("{name} is no text"), hint: format!("check {name}") }),
             None => Ok(self.of_file.get(name).filter(|value| !value.is_empty()).cloned()),
@@ -57,17 +68,21 @@ impl Variables {
 impl Context {
     /// What is needed to reach the store of a location; nothing where it is a directory.
     pub fn store_settings(&self, location: &Location) -> Result<Settings, UsageError> {
-        let access = self.access()?;
+        self.settings_of(location, &self.access()?, First::Environment)
+    }
+
+    /// The same of the second repository of a command.
+    pub fn settings_of(&self, location: &Location, access: &Access, first: First) -> Result<Settings, UsageError> {
         let settings = match location {
             Location::Local(_) | Location::Memory(_) => return Ok(Settings::default()),
             Location::S3(_) => {
-                let variables = self.variables(&access)?;
-                Settings { s3: s3(&variables, &access)?, tls: self.tls(&variables, &access)?, ..Settings::default() }
+                let variables = self.variables(access, first)?;
+                Settings { s3: s3(&variables, access)?, tls: self.tls(&variables, access)?, ..Settings::default() }
             }
             Location::Swift(_) => {
-                let variables = self.variables(&access)?;
-                let swift = swift(&variables, &access)?;
-                Settings { swift, tls: self.tls(&variables, &access)?, ..Settings::default() }
+                let variables = self.variables(access, first)?;
+                let swift = swift(&variables, access)?;
+                Settings { swift, tls: self.tls(&variables, access)?, ..Settings::default() }
             }
         };
         let timing = access.lag.map(Timing::of_service);
@@ -91,9 +106,9 @@ impl Context {
         Ok(())
     }
 
-    fn variables(&self, access: &Access) -> Result<Variables, UsageError> {
+    fn variables(&self, access: &Access, first: First) -> Result<Variables, UsageError> {
         let of_file = access.credentials_file.as_deref().map(|path| self.credentials(path)).transpose()?;
-        Ok(Variables { of_file: of_file.unwrap_or_default() })
+        Ok(Variables { of_file: of_file.unwrap_or_default(), first })
     }
 
     /// `NAME=VALUE` lines, as service managers and shells read them too.

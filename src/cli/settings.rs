@@ -10,7 +10,10 @@ use super::context::Context;
 use super::exit::{Hinted, UsageError};
 use super::secrets;
 use crate::repository::{Ambient, Credential, Places, Repository, RepositoryError, Unkept};
-use crate::store::{self, Intent, Location, Store};
+use crate::store::{self, Intent, Location, Settings, Store};
+
+/// Brings a credential, and where it came from if that is told; what it is given comes before a person is asked.
+pub(crate) type Ask<'a> = dyn Fn(&dyn Fn() -> anyhow::Result<()>) -> anyhow::Result<(Credential, Option<String>)> + 'a;
 
 /// A variable of the environment; an empty one counts as unset.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
@@ -81,20 +84,31 @@ impl Context {
     /// The same with a credential that is known already.
     pub fn open_with(&self, credential: Option<Credential>) -> anyhow::Result<Repository> {
         let location = self.location()?;
+        let settings = self.store_settings(&location)?;
+        let repository = self.open_at(&location, &settings, &|before_asking| match &credential {
+            Some(known) => Ok((known.clone(), None)),
+            None => secrets::credential(self, before_asking).map(|(credential, from)| (credential, Some(from))),
+        })?;
+        let places = repository.places();
+        if places.cache.is_none() {
+            self.note(NO_CACHE);
+        }
+        if places.state.is_none() {
+            self.note(NO_STATE);
+        }
+        Ok(repository)
+    }
+
+    /// Opens the repository at a location with the credential that `ask` brings, after it did what is to be done before a person
+    /// is asked.
+    pub fn open_at(&self, location: &Location, settings: &Settings, ask: &Ask<'_>) -> anyhow::Result<Repository> {
         let places = self.places()?;
-        let (has_cache, has_state) = (places.cache.is_some(), places.state.is_some());
-        let store = store::open_with(&location, Intent::Existing, &self.store_settings(&location)?)?;
-        let is_there = || Ok(Repository::is_in(&*store)?);
-        let ask = || {
-            secrets::credential(self, &|| match is_there() {
-                Ok(false) => Err(RepositoryError::NoRepository { location: store.location() }.into()),
-                other => other.map(|_| ()),
-            })
-        };
-        let (credential, from) = match credential {
-            Some(known) => (known, None),
-            None => ask().map(|(credential, from)| (credential, Some(from)))?,
-        };
+        let has_state = places.state.is_some();
+        let store = store::open_with(location, Intent::Existing, settings)?;
+        let (credential, from) = ask(&|| match Repository::is_in(&*store)? {
+            false => Err(RepositoryError::NoRepository { location: store.location() }.into()),
+            true => Ok(()),
+        })?;
         let is_mistyped = secrets::is_mistyped(&credential);
         self.detail(&format!("opening {}", store.location()));
         let store: Arc<dyn Store> = store.clone();
@@ -111,12 +125,6 @@ impl Context {
         self.detail(&format!("repository {}", repository.id()));
         for note in unkept_notes(repository.unkept()) {
             self.note(&note);
-        }
-        if !has_cache {
-            self.note(NO_CACHE);
-        }
-        if !has_state {
-            self.note(NO_STATE);
         }
         // Where nothing is remembered every time is the first.
         if repository.is_first_contact() && has_state && repository.unkept().state.is_none() {

@@ -18,6 +18,7 @@ pub mod list;
 pub mod local;
 pub mod note;
 pub mod object;
+pub mod origin;
 pub mod pack;
 pub mod recipe;
 pub mod recovery;

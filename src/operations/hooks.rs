@@ -20,7 +20,14 @@ const LOOK: Duration = Duration::from_millis(20);
 const TOLD: u64 = 64 << 10;
 
 /// Variables that hold secrets of redkeep. The other ones that redkeep reads stay: a hook may well call it.
-const SECRETS: [&str; 4] = ["REDKEEP_PASSWORD", "REDKEEP_NEW_PASSWORD", "REDKEEP_PASSWORD_COMMAND", "REDISCLI_AUTH"];
+const SECRETS: [&str; 6] = [
+    "REDKEEP_PASSWORD",
+    "REDKEEP_NEW_PASSWORD",
+    "REDKEEP_PASSWORD_COMMAND",
+    "REDKEEP_TO_PASSWORD",
+    "REDKEEP_TO_PASSWORD_COMMAND",
+    "REDISCLI_AUTH",
+];
 
 /// Why a command of the user did not do its part. The command itself is not in it: it may hold a secret.
 #[derive(Debug)]

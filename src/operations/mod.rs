@@ -5,6 +5,7 @@ mod attempts;
 pub mod backup;
 pub mod changes;
 pub mod check;
+pub mod copy;
 pub mod doctor;
 pub mod drill;
 mod error;

@@ -121,14 +121,15 @@ pub(super) fn read_through<T: Send>(
 }
 
 /// Pieces from another thread as one input.
-struct Pieces {
+pub(super) struct Pieces {
     from: Receiver<Vec<u8>>,
     piece: Vec<u8>,
     used: usize,
 }
 
 impl Pieces {
-    fn new(from: Receiver<Vec<u8>>) -> Self {
+    /// An input that ends when nobody sends any more.
+    pub fn new(from: Receiver<Vec<u8>>) -> Self {
         Pieces { from, piece: Vec::new(), used: 0 }
     }
 }

@@ -29,6 +29,6 @@ pub mod server;
 pub use compatibility::ServerVersion;
 pub use directory::{
     AOF_NOT_WRITTEN, Capture, CaptureOptions, CapturedFile, Content, Guise, Left, LeftOut, Lone, LoneDump, Own,
-    Reading, SEVERAL_AOFS, UNREADABLE, Whose, Why, capture_directory, guise, inspect, stands_beside_data,
+    Reading, SEVERAL_AOFS, UNREADABLE, Whose, Why, capture_directory, guise, inspect, inspect_into, stands_beside_data,
 };
 pub use error::RedisError;

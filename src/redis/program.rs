@@ -150,7 +150,7 @@ impl Demands {
 
 /// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
 /// reads or gives to a hook, and the password of a server.
-const OURS: [&str; 16] = [
+const OURS: [&str; 20] = [
     "REDISCLI_AUTH",
     "REDKEEP_CACHE_DIR",
     "REDKEEP_CONFIG",
@@ -158,6 +158,10 @@ const OURS: [&str; 16] = [
     "REDKEEP_EXIT_CODE",
     "REDKEEP_KEY_FILE",
     "REDKEEP_NEW_PASSWORD",
+    "REDKEEP_TO_PASSWORD",
+    "REDKEEP_TO_PASSWORD_FILE",
+    "REDKEEP_TO_PASSWORD_COMMAND",
+    "REDKEEP_TO_KEY_FILE",
     "REDKEEP_PASSWORD",
     "REDKEEP_PASSWORD_COMMAND",
     "REDKEEP_PASSWORD_FILE",

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
+use super::intake::INDEX_EVERY;
 use super::keyring::Keyring;
 use super::opening::Alarm;
 use super::proving::{OwnIndex, StoredAt};
@@ -23,6 +24,10 @@ use crate::format::session::{Burial, Lease, Tombstone};
 use crate::format::snapshot::Snapshot;
 use crate::format::{Id16, ObjectHash, UnixMillis};
 use crate::store::StoreError;
+
+/// A copy that was killed uses again what it stored up to its last index object, and a link may be slow: not more than so many
+/// packs are behind that.
+const INDEX_OFTEN: usize = 4;
 
 /// What a session may commit, once.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,8 @@ pub struct Session<'r> {
     stored_at: StoredAt,
     /// Index objects it put, and the packs they name.
     pub(super) own: Mutex<Vec<OwnIndex>>,
+    /// It stores an index object after so many packs.
+    pub(super) index_every: usize,
 }
 
 /// A snapshot that was committed.
@@ -64,12 +71,12 @@ impl Repository {
     /// SESS-3: what the name is made of, the lease, then each LIST once, in this order; then the lease again, where anything was
     /// seen condemned.
     pub fn begin(&self, dataset: &str) -> Result<Session<'_>, RepositoryError> {
-        self.begin_at(dataset, self.ambient.now(), None)
+        self.begin_at(dataset, self.ambient.now(), None, 0)
     }
 
     /// Begins a session that may commit a copy of a snapshot, with its place and the time of its capture in the name.
     pub fn begin_copy(&self, of: &Snapshot) -> Result<Session<'_>, RepositoryError> {
-        self.begin_at(&of.dataset, of.begin, Some(of.place()))
+        self.begin_at(&of.dataset, of.begin, Some(of.place()), 0)
     }
 
     /// Begins a session that may commit a snapshot of what was captured at some time before, with its place among the dataset's
@@ -80,14 +87,30 @@ impl Repository {
         time: UnixMillis,
         place: Option<u64>,
     ) -> Result<Session<'_>, RepositoryError> {
-        self.begin_at(dataset, time, place)
+        self.begin_at(dataset, time, place, 0)
     }
 
-    fn begin_at(&self, dataset: &str, time: UnixMillis, place: Option<u64>) -> Result<Session<'_>, RepositoryError> {
+    /// Begins a session that may commit a copy of a snapshot of another repository, at that place where one is given.
+    ///
+    /// Its number is no smaller than its place, so that what comes next is behind it.
+    pub fn begin_foreign(&self, of: &Snapshot, place: Option<u64>) -> Result<Session<'_>, RepositoryError> {
+        let mut session = self.begin_at(&of.dataset, of.begin, place, place.unwrap_or(0))?;
+        session.index_every = INDEX_OFTEN;
+        Ok(session)
+    }
+
+    fn begin_at(
+        &self,
+        dataset: &str,
+        time: UnixMillis,
+        place: Option<u64>,
+        at_least: u64,
+    ) -> Result<Session<'_>, RepositoryError> {
         let tag = self.keyring().tag(dataset);
         let alarms = self.refresh_snapshots(Some(tag))?;
         let newest = self.newest(&tag.to_string())?;
-        let sequence = newest.as_ref().map_or(1, |head| head.sequence.saturating_add(1).min(SEQUENCE_MAX));
+        let sequence =
+            newest.as_ref().map_or(1, |head| head.sequence.saturating_add(1).min(SEQUENCE_MAX)).max(at_least);
         let place = place.unwrap_or(sequence);
         let name = |session| SnapshotName { tag, place, sequence, time, session };
         let mut session = self.announce(time, |session| Goal::Snapshot(name(session)))?;
@@ -118,6 +141,7 @@ impl Repository {
             alarms: Vec::new(),
             stored_at: HashMap::new(),
             own: Mutex::default(),
+            index_every: INDEX_EVERY,
         };
         session.put_lease(None)?;
         Ok(session)

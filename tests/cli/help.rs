@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 34] = [
+pub const COMMANDS: [&str; 35] = [
     "timeline",
     "init",
     "backup",
@@ -16,6 +16,7 @@ pub const COMMANDS: [&str; 34] = [
     "tag",
     "forget",
     "undelete",
+    "copy",
     "verify",
     "check",
     "prune",

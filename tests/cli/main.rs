@@ -39,6 +39,7 @@ mod restore_refused;
 mod run;
 mod schedule;
 mod schedule_trial;
+mod second_copies;
 mod settings;
 mod snapshots;
 mod standard_output;

@@ -22,6 +22,7 @@ mod remembered;
 mod repair;
 mod retries;
 mod round_trip;
+mod second_copies;
 mod sessions;
 mod sweep;
 mod sweep_hostile;

@@ -81,7 +81,7 @@ fn sweep_after(setup: fn(&World), operation: Operation, calls_at_least: u64, doe
 
 impl World {
     /// Whether the operation met the fault. Without it, it succeeds; what it fails with comes from it.
-    fn die(&mut self, operation: Operation, n: u64, fault: Fault, place: &str) -> bool {
+    pub fn die(&mut self, operation: Operation, n: u64, fault: Fault, place: &str) -> bool {
         let recording = RecordingStore::new(self.store.clone());
         let faulty = FaultyStore::new(recording.clone(), n, fault);
         let result = (operation.run)(self, &self.host("alpha"), faulty.clone());
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// What was committed is there; the next backup succeeds, and what it committed is there too.
-    fn finish(&self, place: &str) {
+    pub fn finish(&self, place: &str) {
         self.check(place);
         self.next_backup(place);
         self.hands.pass(DAYS);

@@ -14,4 +14,5 @@ mod full_disk;
 mod model;
 mod operations;
 mod pause_sweep;
+mod second_copies;
 mod world;

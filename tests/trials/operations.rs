@@ -1,14 +1,17 @@
 //! The operations that are tried: each opens the repository on a host, as a command does, and works on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use redkeep::operations::check::{CheckDepth, check};
+use redkeep::operations::copy::{Became, Options, copy};
 use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::{Silent, repair, restore, slots};
+use redkeep::repository::IntakeOptions;
 use redkeep::store::Store;
 
+use crate::content::Version;
 use crate::support::repository::{CHEAP, PASSWORD, password};
-use crate::world::{Failure, Host, World, temporary};
+use crate::world::{Committed, Failure, Host, STRICT, World, temporary};
 
 /// What a host does in a world, to a store that may fail or wait.
 type Run = fn(&World, &Host, Arc<dyn Store>) -> Result<(), Failure>;
@@ -47,6 +50,40 @@ pub const BACKUP: Operation =
 pub const UNCHANGED_BACKUP: Operation = backup("unchanged backup", &["+leases", "+snapshots"], |world, host, store| {
     world.back_up(&host.open(store)?, "old", 3).map(drop)
 });
+
+/// Snapshots of another repository, the first time.
+pub const COPY: Operation = other("copy", STORES, |world, host, store| {
+    let from = elsewhere();
+    let (source, target) = (from.host("alpha").open_anew(from.store.clone())?, host.open(store)?);
+    let intake = IntakeOptions { level: 1, workers: 1 };
+    let report = copy(&source, &target, &Options { intake, ..Options::default() }, &Silent)?;
+    for one in report.snapshots {
+        let name = match one.became {
+            Became::Copied(copied) => copied.name,
+            Became::WasThere(name) => name,
+            other => return Err(format!("{other:?}").into()),
+        };
+        let version = from.truth()[&one.info.name].version;
+        world.truth().entry(name).or_insert(Committed { version, forgotten: None });
+    }
+    Ok(())
+});
+
+/// The other repository.
+pub fn elsewhere() -> &'static World {
+    static ELSEWHERE: LazyLock<World> = LazyLock::new(|| {
+        let world = World::seeded(STRICT, 2);
+        let repository = world.host("alpha").open(world.store.clone()).unwrap();
+        for version in FAR {
+            world.back_up(&repository, "far", version).unwrap();
+        }
+        world
+    });
+    &ELSEWHERE
+}
+
+/// What it holds.
+pub const FAR: [Version; 3] = [11, 12, 13];
 
 pub const RESTORE: Operation = other("restore", &[], |_, host, store| {
     let (repository, target) = (host.open(store)?, temporary());

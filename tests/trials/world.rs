@@ -88,7 +88,12 @@ pub fn temporary() -> TempDir {
 impl World {
     /// A repository without snapshots.
     pub fn new(kind: Kind) -> World {
-        let hands = Hands::new(1);
+        World::seeded(kind, 1)
+    }
+
+    /// The same with other keys.
+    pub fn seeded(kind: Kind, seed: u64) -> World {
+        let hands = Hands::new(seed);
         let store =
             SimStore::new(&hands, Promises { put_new: kind.put_new, timing: Timing::of_lag(kind.lag) }, kind.listing);
         let directory = Arc::new(temporary());

@@ -3,6 +3,7 @@
 pub(in crate::cli) mod backup;
 pub(in crate::cli) mod check;
 mod completions;
+mod copy;
 mod diff;
 mod doctor;
 mod drill;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Tag(tag::Arguments),
     Forget(forget::Arguments),
     Undelete(undelete::Arguments),
+    Copy(copy::Arguments),
     Verify(verify::Arguments),
     Check(check::Arguments),
     Prune(prune::Arguments),
@@ -96,6 +98,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Tag(arguments) => tag::run(arguments, context),
         Command::Forget(arguments) => forget::run(arguments, context),
         Command::Undelete(arguments) => undelete::run(&arguments, context),
+        Command::Copy(arguments) => copy::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::file::{Earlier, Facts};
+use super::file::Facts;
+use super::input::Input;
 use super::opaque;
 use crate::format::ObjectHash;
 use crate::format::form::{Form, FormState};
@@ -10,34 +11,32 @@ use crate::format::limits::FAULT_MAX;
 use crate::format::snapshot::File;
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError, Silent};
-use crate::redis::{CapturedFile, Reading, RedisError};
+use crate::redis::Reading;
 use crate::repository::{self, DumpStored, Intake, IntakeOptions, NotStored, Repository, store_dump};
 
-/// Reads a captured dump into the repository, beside its earlier version. Answers with the file as it goes into the snapshot,
-/// and what its content showed.
-pub(super) fn store(
+/// Reads a dump into the repository, beside its earlier version. Answers with the file as it goes into the snapshot, and
+/// what its content showed.
+pub(in crate::operations) fn store(
     repository: &Repository,
     intake: &mut Intake<'_>,
-    captured: &CapturedFile,
-    earlier: &Earlier<'_>,
+    input: &Input<'_>,
     file: File,
     observer: &dyn Observer,
 ) -> Result<(File, Facts, GoesOn), OperationError> {
-    if let Err(why) = repository.has_room_to_sort(captured.expected_size()) {
+    if let Err(why) = repository.has_room_to_sort(input.size) {
         let not = NotStored { why, is_suspect: false, again: false };
-        return as_it_is(repository, intake, captured, earlier, file, observer, not);
+        return as_it_is(repository, intake, input, file, observer, not);
     }
-    let parts = earlier.version(captured).and_then(|earlier| earlier.recipe.as_deref()).unwrap_or_default();
-    let remembered = Some(&captured.path[..]).filter(|_| !earlier.read_all);
-    let mut read = read_dump(intake, captured, earlier, repository::Earlier { parts, remembered }, observer)?;
+    let (parts, remembered) = (input.earlier, input.remembered);
+    let mut read = read_dump(intake, input, repository::Earlier { parts, remembered }, observer)?;
     if matches!(&read.stored, Err(not) if not.again) {
         // What was stored so far is named by nothing, and goes with a prune. A second reading is no progress.
-        read = read_dump(intake, captured, earlier, repository::Earlier { parts, remembered: None }, &Silent)?;
+        read = read_dump(intake, input, repository::Earlier { parts, remembered: None }, &Silent)?;
     }
     let Read { reading, hash, continues, stored } = read;
     let DumpStored { parts, form, .. } = match stored {
         Ok(stored) => stored,
-        Err(not) => return as_it_is(repository, intake, captured, earlier, file, &Silent, not),
+        Err(not) => return as_it_is(repository, intake, input, file, &Silent, not),
     };
     let form = match form {
         Ok(()) => Form { state: FormState::Canonical, why: None },
@@ -61,15 +60,14 @@ struct Read {
     stored: Result<DumpStored, NotStored>,
 }
 
-/// Reads a captured dump, and stores it in canonical form if it can be.
+/// Reads a dump, and stores it in canonical form if it can be.
 fn read_dump(
     intake: &mut Intake<'_>,
-    captured: &CapturedFile,
-    earlier: &Earlier<'_>,
+    input: &Input<'_>,
     resembles: repository::Earlier<'_>,
     observer: &dyn Observer,
 ) -> Result<Read, OperationError> {
-    let mut hasher = Hasher::new(earlier.joint(captured));
+    let mut hasher = Hasher::new(input.joint);
     let workers = IntakeOptions::default().workers;
     let (reading, stored) = store_dump(intake, resembles, workers, |take, each| {
         let mut failed = None;
@@ -81,10 +79,10 @@ fn read_dump(
                 io::Error::other("the repository failed")
             })
         };
-        let read = captured.read_stretches(&mut sink, each);
+        let read = (input.read)(&mut sink, each);
         match (read, failed) {
-            (Err(RedisError::Sink(_)), Some(error)) => Err(OperationError::from(error)),
-            (read, _) => Ok(read?),
+            (Err(_), Some(error)) => Err(OperationError::from(error)),
+            (read, _) => read,
         }
     })?;
     let (hash, continues) = hasher.finish();
@@ -95,13 +93,12 @@ fn read_dump(
 fn as_it_is(
     repository: &Repository,
     intake: &mut Intake<'_>,
-    captured: &CapturedFile,
-    earlier: &Earlier<'_>,
+    input: &Input<'_>,
     file: File,
     observer: &dyn Observer,
     NotStored { why, is_suspect, .. }: NotStored,
 ) -> Result<(File, Facts, GoesOn), OperationError> {
-    let (mut file, facts, continues) = opaque::store(repository, intake, captured, earlier, file, observer)?;
+    let (mut file, facts, continues) = opaque::store(repository, intake, input, file, observer)?;
     if is_suspect {
         file.suspect.get_or_insert_with(|| why.clone());
     }

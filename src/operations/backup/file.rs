@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::input::Input;
 use super::{dump, opaque};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::held::FileStamp;
@@ -64,7 +65,7 @@ impl Earlier<'_> {
 }
 
 /// What the content of a file showed.
-pub(super) type Facts = BTreeMap<String, String>;
+pub(in crate::operations) type Facts = BTreeMap<String, String>;
 
 /// A file of the snapshot, and what reading it showed.
 pub(super) struct StoredFile {
@@ -107,10 +108,17 @@ pub(super) fn store_file(
         let file = File { size, hash, recipe, suspect, form, ..file };
         return Ok(StoredFile { file, facts, unread: true, continues, seen });
     }
+    let input = Input {
+        size: captured.expected_size(),
+        earlier: earlier.version(captured).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
+        remembered: Some(&captured.path[..]).filter(|_| !earlier.read_all),
+        joint: earlier.joint(captured),
+        read: &|sink, each| Ok(captured.read_stretches(sink, each)?),
+    };
     let (file, facts, continues) = match captured.role {
-        Role::Dump | Role::Base | Role::SingleAof => dump::store(repository, intake, captured, earlier, file, observer),
+        Role::Dump | Role::Base | Role::SingleAof => dump::store(repository, intake, &input, file, observer),
         Role::Other | Role::Manifest | Role::Incr | Role::History | Role::Config => {
-            opaque::store(repository, intake, captured, earlier, file, observer)
+            opaque::store(repository, intake, &input, file, observer)
         }
     }?;
     // The same stamp before and after, and all of the file: then these are its bytes.

@@ -1,9 +1,10 @@
 //! `backup`: one snapshot of a live server, or of a data directory. Each file of it is stored by `file`, its content by what
 //! knows its form: `dump` those that a server loads as RDB, `opaque` all others as they are.
 
-mod dump;
+pub(super) mod dump;
 mod file;
-mod opaque;
+pub(super) mod input;
+pub(super) mod opaque;
 
 use super::attempts::attempt;
 use super::key_drop;

@@ -65,7 +65,7 @@ pub use lone::{Lone, LoneDump};
 pub use names::{Guise, guise, stands_beside_data};
 pub(super) use opened::{FileId, Opening, first_bytes, open, place_of};
 pub use options::{CaptureOptions, Own, Whose};
-pub use reading::inspect;
+pub use reading::{inspect, inspect_into};
 pub(super) use sets::OPEN_TRANSACTION;
 pub use sets::UNREADABLE;
 pub(super) use told::{Measure, Told};

@@ -77,12 +77,21 @@ fn changed(file: &CapturedFile, length: u64, before: Option<Stamp>, after: Optio
 
 /// Reads content from wherever it is kept, to its end, and checks its structure as its role asks.
 pub fn inspect(role: Role, input: &mut dyn Read) -> io::Result<Reading> {
+    inspect_into(role, input, &mut |_| Ok(()), &mut |_| {})
+}
+
+/// The same, and hands on every byte, and each record and opcode of a dump once its bytes were.
+pub fn inspect_into(
+    role: Role,
+    input: &mut dyn Read,
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    each: &mut dyn FnMut(Stretch),
+) -> io::Result<Reading> {
     let mut first = Vec::new();
     input.take(FIRST as u64).read_to_end(&mut first)?;
     let is_rdb = rdb::looks_like_rdb(&first);
-    let mut sink = |_: &[u8]| Ok(());
-    let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink: &mut sink, length: 0, failure: None };
-    let checked = check(role, is_rdb, None, &mut tee, &mut |_| {});
+    let mut tee = Tee { input: Box::new(first.as_slice().chain(input)), sink, length: 0, failure: None };
+    let checked = check(role, is_rdb, None, &mut tee, each);
     match (checked, tee.failure) {
         (_, Some(Failure::Input(error) | Failure::Sink(error))) | (Err(error), None) => Err(error),
         (Ok(reading), None) => Ok(Reading { length: tee.length, ..reading }),

@@ -45,7 +45,7 @@ pub use usage::{DatasetUsage, Usage};
 pub(super) use wanted::{Wanted, WantedDelta};
 
 /// Raised whenever a table changes.
-const SCHEMA: i64 = 15;
+const SCHEMA: i64 = 16;
 
 /// Pages that SQLite keeps: the upper levels of its trees and some of the lowest, while rows come in the order of ids.
 const CACHE_KIB: i64 = 16 << 10;

@@ -9,9 +9,10 @@ use super::{Catalog, timeline};
 use crate::format::counts::{ACCEPTED, CountedBy, FALLS, Fall, KeyCount, Seen, Uncounted, decode_falls};
 use crate::format::form::Form;
 use crate::format::object::SnapshotName;
+use crate::format::origin::Origin;
 use crate::format::snapshot::{File, PathBytes, Snapshot};
 use crate::format::summary::Summary;
-use crate::format::{UnixMillis, decode_cbor, encode_cbor};
+use crate::format::{Id16, UnixMillis, decode_cbor, encode_cbor};
 use crate::repository::error::RepositoryError;
 use crate::repository::sqlite;
 
@@ -68,6 +69,9 @@ pub struct Told {
     /// The files that a server loads as RDB.
     #[n(1)]
     pub forms: Vec<FormOf>,
+    /// Where it was captured, if it was copied from another repository: an [`Origin`].
+    #[n(2)]
+    pub origin: Option<String>,
 }
 
 /// How a file that a server loads as RDB is stored.
@@ -89,11 +93,21 @@ impl Told {
     /// What a snapshot tells.
     pub fn of(snapshot: &Snapshot) -> Told {
         let of_file = |file: &File| Some(FormOf { path: file.path.clone(), form: file.form.clone()?, size: file.size });
-        Told { summary: snapshot.summary.clone(), forms: snapshot.files.iter().filter_map(of_file).collect() }
+        Told {
+            summary: snapshot.summary.clone(),
+            forms: snapshot.files.iter().filter_map(of_file).collect(),
+            origin: Origin::of(snapshot).map(|origin| origin.to_string()),
+        }
     }
 }
 
 impl SnapshotInfo {
+    /// The snapshot that was captured: of a copy from another repository the one there, else this one.
+    pub fn origin(&self, repository: Id16) -> Origin {
+        let own = Origin { repository, snapshot: self.name.session };
+        self.told.origin.as_deref().and_then(|origin| origin.parse().ok()).unwrap_or(own)
+    }
+
     /// What tells of falls.
     pub fn seen(&self) -> Seen<'_> {
         Seen {
@@ -259,7 +273,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
     let name: String = row.get(0)?;
     let tags: String = row.get(9)?;
     // A tombstone tells nothing, and is never shown.
-    let nothing = || Ok(Told { summary: Summary::default(), forms: Vec::new() });
+    let nothing = || Ok(Told { summary: Summary::default(), forms: Vec::new(), origin: None });
     let told =
         row.get::<_, Option<Vec<u8>>>(20)?.map_or_else(nothing, |told| decode_cbor("what a snapshot cost", &told));
     let told = told.map_err(|error| rusqlite::Error::FromSqlConversionFailure(20, Type::Blob, Box::new(error)))?;

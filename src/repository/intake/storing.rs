@@ -87,7 +87,7 @@ impl<'s> Finisher<'s> {
         drop(flying);
         self.chunks += indexed.footer.frames.iter().map(|frame| frame.chunks.len()).sum::<usize>();
         self.unindexed.push(indexed);
-        if self.unindexed.len() == INDEX_EVERY || self.chunks > INDEX_CHUNKS {
+        if self.unindexed.len() >= self.session.index_every || self.chunks > INDEX_CHUNKS {
             self.store_index()?;
         }
         self.session.keep_alive()

@@ -1,0 +1,28 @@
+//! What is stored of a file, wherever its bytes come from.
+
+use std::io;
+
+use crate::format::recipe::Part;
+use crate::operations::OperationError;
+use crate::operations::timeline::proof::Joint;
+use crate::rdb::Stretch;
+use crate::redis::Reading;
+
+/// Reads a file once, from its first byte to its last, hands every byte on, and each record and opcode of a dump once its
+/// bytes were. May be called again.
+pub(in crate::operations) type Read<'a> =
+    dyn Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>, &mut dyn FnMut(Stretch)) -> Result<Reading, OperationError> + 'a;
+
+/// The content of one file, and what it is expected to resemble.
+pub(in crate::operations) struct Input<'a> {
+    /// Bytes that are expected.
+    pub size: u64,
+    /// Its earlier version in the repository.
+    pub earlier: &'a [Part],
+    /// Under which path this host may remember the records of that; `None`: what is remembered is not used.
+    pub remembered: Option<&'a [u8]>,
+    /// What has to be its begin, if the AOF of the previous snapshot goes on in it.
+    pub joint: Option<Joint>,
+    /// Its bytes.
+    pub read: &'a Read<'a>,
+}
