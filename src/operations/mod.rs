@@ -16,6 +16,7 @@ pub mod init;
 pub mod key_drop;
 pub mod list;
 pub mod look_up;
+pub mod mirror;
 pub mod prune;
 pub mod repair;
 pub mod restore;

@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 35] = [
+pub const COMMANDS: [&str; 36] = [
     "timeline",
     "init",
     "backup",
@@ -17,6 +17,7 @@ pub const COMMANDS: [&str; 35] = [
     "forget",
     "undelete",
     "copy",
+    "mirror",
     "verify",
     "check",
     "prune",

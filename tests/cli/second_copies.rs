@@ -1,8 +1,10 @@
-//! Snapshots of one repository in another one.
+//! A second copy of snapshots, and of a repository.
 
 use std::fs;
+use std::process::Command;
 
-use crate::place::{Place, Ran, damage_packs, fields, run, tree};
+use crate::place::{Place, Ran, damage_packs, fields, objects, run, tree};
+use crate::support::services::Service;
 
 /// A place with a second repository, which has another password.
 fn with_two() -> Place {
@@ -103,4 +105,122 @@ fn a_damaged_snapshot_is_not_copied_and_ends_with_4() {
     ran.says(&format!("snapshot {} of sessions was not copied: file ", &id[..8]));
     assert_eq!(ran.json()["snapshots"][0]["became"], "damaged");
     assert_eq!(there(&place, 0, &["snapshots", "--json"]).json()["snapshots"], serde_json::json!([]));
+}
+
+#[test]
+fn a_profile_says_where_the_second_copy_is() {
+    let place = with_two();
+    place.backup();
+    let profiles =
+        "[profile.safe]\nrepo = \"safe\"\npassword-file = \"safe-password\"\n[profile.second]\nrepo = \"second\"\n";
+    fs::write(place.path("redkeep.toml"), profiles).unwrap();
+    let by = |code: i32, arguments: &[&str]| place.ends(code, &[arguments, &["--config", "redkeep.toml"]].concat());
+    assert!(by(0, &["copy", "--to-profile", "safe"]).text().contains("copied 1 snapshot"));
+    assert!(by(0, &["mirror", "--to-profile", "second"]).text().contains("sent "));
+    place.ends(0, &["check", "--repo", "second"]);
+    by(2, &["copy", "--to-profile", "mistyped"]).says("no profile is called mistyped");
+}
+
+/// MIRROR-1, MIRROR-5
+#[test]
+fn a_mirror_is_made_without_a_password_and_opened_with_the_same() {
+    let place = Place::with_snapshot();
+    let mirror = |code: i32, more: &[&str]| {
+        let mut command = place.command(&[&["mirror", "second"], more].concat());
+        let ran = run(command.env_remove("REDKEEP_PASSWORD"));
+        assert_eq!(ran.code, code, "{more:?}: {}\n{}", ran.text(), ran.stderr);
+        ran
+    };
+    let dry = mirror(0, &["--dry-run"]).text();
+    assert!(dry.contains("would send ") && !place.path("second").exists(), "{dry}");
+    let json = mirror(0, &["--json"]).json();
+    let all = [
+        "damaged",
+        "deleted",
+        "dry_run",
+        "from",
+        "left",
+        "mended",
+        "new",
+        "repository",
+        "sent",
+        "there",
+        "to",
+        "waiting",
+    ];
+    assert_eq!((fields(&json), &json["new"]), (all.to_vec(), &true.into()));
+    assert!(dry.contains(&format!("would send {} objects", json["sent"]["objects"])), "{dry} {json}");
+    let again = mirror(0, &[]);
+    assert!(again.text().contains("sent 0 objects") && again.stderr.is_empty(), "{again:?}");
+    place.ends(0, &["check", "--read-data", "--repo", "second"]);
+    let of = |repository: &str| place.done(&["snapshots", "--json", "--repo", repository]).json()["snapshots"].clone();
+    assert_eq!(of("second"), of("repository"));
+
+    // What the source no longer has, a slot among it, goes when it is asked to.
+    let slots = || objects(&place, "keys");
+    let before = slots();
+    place.ends(0, &["key", "add", "--new-password-file", "data/nodes.conf"]);
+    mirror(0, &[]);
+    let new = slots().into_iter().find(|slot| !before.contains(slot)).unwrap();
+    let other = new.file_name().unwrap().to_str().unwrap().to_owned();
+    place.ends(0, &["key", "remove", &other]);
+    mirror(0, &[]).says("1 object there").says("--delete");
+    assert!(mirror(0, &["--delete"]).text().contains("deleted 1 object"));
+    assert!(!place.path("second/keys").join(&other).exists());
+
+    damage_packs(&place);
+    let ran = mirror(0, &["--verify"]);
+    assert_eq!(ran.stderr, "", "what is there already is whole, whatever became of the source");
+    place.done(&["verify", "latest", "--repo", "second"]);
+    fs::remove_dir_all(place.path("second/packs")).unwrap();
+    mirror(4, &[]).says("was not sent: its bytes do not match its hash");
+    place.ends(2, &["mirror"]).says("hint: name it with LOCATION");
+    fs::create_dir(place.path("used")).unwrap();
+    fs::write(place.path("used/notes.txt"), "mine").unwrap();
+    place.ends(2, &["mirror", "used"]).says("is not empty: it holds notes.txt");
+    place.ends(6, &["mirror", "second", "--repo", "used"]).says("no repository");
+    place.ends(3, &["backup", "data", "--repo", "second", "--dataset", "other"]).says("packs are missing");
+    mirror(2, &[]).says("written to by backups or prunes");
+}
+
+/// Both ways to a second copy, from a disk over one service to another.
+#[test]
+fn second_copies_go_from_a_disk_to_seaweedfs_and_on_to_swift() {
+    if Service::Seaweed.is_skipped() || Service::Swift.is_skipped() {
+        return;
+    }
+    let place = Place::with_snapshot();
+    let far = |arguments: &[&str], code: i32| {
+        let mut command: Command = place.command(arguments);
+        command.envs(Service::Seaweed.variables()).envs(Service::Swift.variables());
+        let ran = run(command.env("REDKEEP_TO_PASSWORD", "another secret"));
+        assert_eq!(ran.code, code, "{arguments:?}: {}\n{}", ran.text(), ran.stderr);
+        ran
+    };
+    let (s3, swift) = (Service::Seaweed.location(), Service::Swift.location());
+    far(&["mirror", &s3], 0);
+    assert!(far(&["mirror", &s3], 0).text().contains("sent 0 objects"));
+    far(&["check", "--read-data", "--repo", &s3], 0);
+    // In there everything is young by the time its service may take to show it.
+    fs::write(place.path("redkeep.toml"), "[profile.now]\nlag = \"1ms\"\n").unwrap();
+    let now = ["--config", "redkeep.toml", "--profile", "now"];
+    far(&[&["mirror", &swift, "--repo", &s3, "--json"], &now[..]].concat(), 0);
+    far(&["check", "--read-data", "--repo", &swift], 0);
+    far(&["restore", "latest", "--target", "out", "--repo", &swift], 0);
+    assert_eq!(tree(&place.path("out")), tree(&place.data()));
+    let waits = far(&["mirror", "third", "--repo", &s3, "--json"], 0).json();
+    assert_eq!(waits["waiting"], 1);
+
+    let (s3, swift) = (Service::Seaweed.location(), Service::Swift.location());
+    fs::write(place.path("safe-password"), "another secret").unwrap();
+    for location in [&s3, &swift] {
+        far(&["init", "--repo", location, "--password-command", "cat safe-password"], 0);
+    }
+    assert!(far(&["copy", "--to", &s3], 0).text().contains("copied 1 snapshot"));
+    let onwards = ["copy", "--repo", &s3, "--password-command", "cat safe-password", "--to", &swift];
+    assert!(far(&onwards, 0).text().contains("copied 1 snapshot"));
+    assert!(far(&["copy", "--to", &swift], 0).text().contains("nothing new"), "it has the same origin");
+    let of = ["--repo", &swift, "--password-command", "cat safe-password"];
+    far(&[&["restore", "latest", "--target", "again"], &of[..]].concat(), 0);
+    assert_eq!(tree(&place.path("again")), tree(&place.data()));
 }

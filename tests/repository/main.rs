@@ -16,6 +16,8 @@ mod keys;
 mod labelled;
 mod ledgers;
 mod local;
+mod mirrors;
+mod plain_copies;
 mod read_all;
 mod reading;
 mod remembered;

@@ -26,6 +26,8 @@ use crate::repository::{IntakeOptions, Repository, RepositoryError};
 /// Every file is rebuilt and compared with its hash on the way. A snapshot that is damaged here is named and not copied (4); the
 /// others are. Each is committed by itself: after an interruption the same command goes on. A snapshot that was copied before is
 /// not read again, and one that was forgotten there stays so, unless it is named by its id.
+///
+/// For a second copy of the whole repository as it is, without its password, see redkeep mirror.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

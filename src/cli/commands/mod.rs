@@ -16,6 +16,7 @@ mod key;
 mod keys;
 mod ls;
 mod man;
+mod mirror;
 pub(in crate::cli) mod prune;
 pub(super) mod restore;
 mod run;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Forget(forget::Arguments),
     Undelete(undelete::Arguments),
     Copy(copy::Arguments),
+    Mirror(mirror::Arguments),
     Verify(verify::Arguments),
     Check(check::Arguments),
     Prune(prune::Arguments),
@@ -99,6 +101,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Forget(arguments) => forget::run(arguments, context),
         Command::Undelete(arguments) => undelete::run(&arguments, context),
         Command::Copy(arguments) => copy::run(&arguments, context),
+        Command::Mirror(arguments) => mirror::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),

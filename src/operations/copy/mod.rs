@@ -98,7 +98,7 @@ pub fn copy(
     if source.id() == target.id() {
         return Err(OperationError::Refused {
             what: format!("{} and {} are one repository: {}", source.location(), target.location(), source.id()),
-            hint: "make another one with redkeep init".into(),
+            hint: "make another one with redkeep init, or keep a copy of its objects with redkeep mirror".into(),
         });
     }
     let mut report = Report { snapshots: Vec::new(), alarms: source.refresh()?, alarms_there: target.refresh()? };
