@@ -257,8 +257,12 @@ mod tests {
         assert_eq!(Drill::new(drill().snapshot, "x", 0, Some("y"), drill().digest).digest, None);
         let both = Drill { fault: Some("y".into()), ..drill() };
         assert!(Note::decode(&note(Body::Drill(both)).encode()).is_err());
-        let long = Drill { server: "x".repeat(FAULT_MAX + 1), ..drill() };
-        assert!(Note::decode(&note(Body::Drill(long)).encode()).is_err());
+        let told = |server: usize, fault: usize| {
+            let (server, fault) = ("x".repeat(server), Some("y".repeat(fault)));
+            Note::decode(&note(Body::Drill(Drill { server, fault, digest: None, ..drill() })).encode())
+        };
+        assert!(told(FAULT_MAX, FAULT_MAX).is_ok());
+        assert!(told(FAULT_MAX + 1, 0).is_err() && told(0, FAULT_MAX + 1).is_err());
     }
 
     /// NOTE-2

@@ -14,9 +14,10 @@ use super::ids::DatasetTag;
 use super::index::{Index, IndexedPack};
 use super::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
 use super::ledger::Ledger;
+use super::limits::{FILES_MAX, FOOTER_MAX, FRAME_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use super::list::{ListEntry, decode_list};
 use super::object::{Config, Kind, Name, Sizes, SnapshotName};
-use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, decode_trailer, encode_trailer};
+use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, TRAILER, decode_trailer, encode_trailer};
 use super::recipe::{Part, Stream};
 use super::sealing::{HEADER, Header, SEAL_OVERHEAD};
 use super::session::{Condemned, Forgotten, Lease, Tombstone};
@@ -204,6 +205,63 @@ fn every_example_is_read_and_its_every_beginning_is_not() {
         assert!(open_ended || ends.into_iter().all(|cut| decode(&example[..cut]).is_err()), "{name}");
         let grown = [&example[..], &[0]].concat();
         assert!(decode(&grown).is_err() || ["header", "slot"].contains(&name), "{name}");
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(decoded: Result<T, Malformed>) -> String {
+    decoded.expect_err("refused").to_string()
+}
+
+/// At a bound nothing is refused, one above it is.
+///
+/// LIMIT-1
+#[test]
+fn what_is_longer_than_its_bound_is_refused_and_what_is_as_long_is_not() {
+    let directory = snapshot().files.remove(0);
+    let path = |number: usize| format!("{number:06}").into_bytes().into();
+    let of =
+        |count| -> Vec<File> { (0..count).map(|number| File { path: path(number), ..directory.clone() }).collect() };
+    let mut many = Snapshot { files: of(FILES_MAX), marks: vec![], ..snapshot() };
+    assert_eq!(many.check(), Ok(()));
+    many.files.push(File { path: path(FILES_MAX), ..directory.clone() });
+    assert!(refusal(many.check()).contains("above FILES_MAX"));
+    assert!(refusal(Snapshot::decode(&many.encode())).contains("more files than FILES_MAX"));
+    assert!(refusal(Snapshot::decode(&vec![0; SNAPSHOT_MAX as usize + 1])).contains("longer than SNAPSHOT_MAX"));
+
+    let mut slot = Slot {
+        secret: SecretKind::Password,
+        cost: Argon2Cost { memory: 65536, passes: 3, lanes: 4 },
+        commitment: [1; 32],
+        wrapped: vec![2; 100],
+        about: vec![],
+    };
+    slot.about = vec![3; SMALL_MAX as usize - HEADER - slot.encode().len()];
+    assert_eq!(Slot::decode(&slot.encode()).as_ref(), Ok(&slot));
+    slot.about.push(3);
+    assert!(refusal(Slot::decode(&slot.encode())).contains("longer than SMALL_MAX"));
+
+    let mut frame = FrameRow { method: Method::Zstd, sealed: 200, chunks: vec![] };
+    let beside = footer().frames.remove(0);
+    let decode =
+        |frame: &FrameRow| Footer::decode(&Footer { padding: 0, frames: vec![frame.clone(), beside.clone()] }.encode());
+    assert!(refusal(decode(&frame)).contains("without chunks"));
+    let chunk = |seed, length| ChunkRow { id: ChunkId([seed; 16]), length, delta: None };
+    frame.chunks = (0..4).map(|seed| chunk(seed, FRAME_MAX as u32 / 4)).collect();
+    assert!(decode(&frame).is_ok());
+    frame.chunks.push(chunk(4, 1));
+    assert!(refusal(decode(&frame)).contains("above FRAME_MAX"));
+    assert!(refusal(Footer::decode(&vec![0; FOOTER_MAX as usize + 1])).contains("longer than FOOTER_MAX"));
+    let least = (HEADER + TRAILER) as u64 + 500;
+    assert_eq!(decode_trailer(&encode_trailer(500), least), Ok(500));
+    assert!(decode_trailer(&encode_trailer(500), least - 1).is_err());
+}
+
+/// A number that is understood is not always one that is written so.
+#[test]
+fn the_name_of_an_epoch_is_ten_digits() {
+    assert_eq!(Name::parse("epochs/0000000012"), Some(Name::Epoch(12)));
+    for other in ["epochs/+000000012", "epochs/000000012", "epochs/00000000012", "epochs/000000001x"] {
+        assert_eq!(Name::parse(other), None, "{other}");
     }
 }
 
