@@ -175,6 +175,9 @@ mod tests {
             "x.logic",
             "x.log.old",
             "a.tmp-x",
+            "a.tmp-12",
+            "nodes.conf.tmp-12-x",
+            "x.log.1x",
             "blog",
             "x.log.1.manifest",
             "x.log.1.1.base.rdb",
@@ -227,11 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn the_state_of_a_node_and_the_users_are_a_servers_own() {
+        for name in ["nodes.conf", "nodes-6379.conf", "users.acl"] {
+            assert!(is_companion(name.as_bytes()), "{name}");
+        }
+        for name in ["redis.conf", "nodes-6379.txt", "nodes-6379.conf.old", "old-nodes.conf", "sub/users.acl"] {
+            assert!(!is_companion(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn parts_of_an_aof_are_known_by_their_names() {
         let mine = |name: &str| is_part_name(name.as_bytes(), b"a.aof");
         assert!(mine("a.aof.1.base.rdb") && mine("a.aof.12.base.aof") && mine("a.aof.3.incr.aof"));
         assert!(!mine("b.aof.1.base.rdb") && !mine("a.aof.manifest") && !mine("a.aof..incr.aof") && !mine("a.aof"));
         assert!(is_any_part_name(b"b.aof.1.base.rdb") && !is_any_part_name(b"b.aof"));
+        assert!(!is_any_part_name(b"b.aof.1.base.txt") && !is_any_part_name(b"b.aof.1"));
     }
 
     #[test]
