@@ -10,6 +10,7 @@ mod check;
 mod damage;
 mod deltas;
 mod forget;
+mod forget_filters;
 mod forget_refused;
 mod index;
 mod keys;

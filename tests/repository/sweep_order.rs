@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
-use redkeep::operations::prune::{Options, Report, prune};
+use redkeep::operations::prune::{Options, Report, Waiting, prune};
 use redkeep::repository::{IntakeOptions, Repository};
 use redkeep::store::{Promises, PutNew, Store, Timing};
 
@@ -35,9 +35,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, lag: Duration) -> World {
+        World::in_store(seed, lag, PutNew::Exclusive, Listing::Late)
+    }
+
+    fn in_store(seed: u64, lag: Duration, put_new: PutNew, listing: Listing) -> World {
         let hands = Hands::new(seed);
-        let promises = Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(lag) };
-        let store = SimStore::new(&hands, promises, Listing::Late);
+        let store = SimStore::new(&hands, Promises { put_new, timing: Timing::of_lag(lag) }, listing);
         create(store.clone(), &hands);
         hands.pass(2 * lag);
         World { hands, store }
@@ -241,4 +244,82 @@ fn where_listings_lag_condemnation_and_burial_go_when_nobody_deleted_anything_fo
     assert_eq!(condemned, 0);
     let deleted: Vec<String> = changes(&calls).into_iter().filter(|call| call.starts_with("delete")).collect();
     assert_eq!(deleted[..3], ["delete condemned", "delete leases", "delete burials"]);
+}
+
+/// SWEEP-10: the index object of a session that slept comes back beside the deletion of its packs. As long as it names one,
+/// the burial says that it may be deleted.
+#[test]
+fn condemnation_and_burial_stay_while_an_index_object_names_a_buried_pack() {
+    let world = World::new(807, Duration::ZERO);
+    let old = world.back_up(&noise(2 << 20, 1));
+    let name = world.store.entries("index/").unwrap()[0].name.clone();
+    let late = world.store.get(&name, u64::MAX).unwrap();
+    world.back_up(&noise(2 << 20, 2));
+    world.forget(&old);
+    let store = world.store.clone();
+    let hooked = Hooked::new(world.store.clone(), move |verb, what| {
+        if verb == Verb::Delete && what.starts_with("packs/") {
+            store.put(&name, late.clone().into()).unwrap();
+        }
+    });
+    prune(&open(hooked, &world.hands).unwrap(), &AT_ONCE, &Silent).unwrap();
+    let left = |world: &World| ["packs/", "condemned/", "burials/", "index/"].map(|prefix| world.count(prefix));
+    assert_eq!(left(&world), [1, 1, 1, 2]);
+    world.sweep(&AT_ONCE);
+    assert_eq!(left(&world), [1, 0, 0, 1]);
+    assert_eq!(world.open().refresh().unwrap(), []);
+}
+
+/// SESS-2: what nobody may use is missed by nobody.
+#[test]
+fn a_condemned_pack_that_is_gone_alarms_no_backup() {
+    let world = World::new(808, Duration::ZERO);
+    let old = world.back_up(&noise(2 << 20, 1));
+    let pack = world.store.entries("packs/").unwrap()[0].name.clone();
+    world.back_up(&noise(2 << 20, 2));
+    world.forget(&old);
+    world.hands.pass(DAY + MINUTE);
+    assert_eq!(world.sweep(&OVERNIGHT).condemned_packs, 1);
+    world.store.delete(&pack).unwrap();
+    assert_eq!(world.back_up(&noise(2 << 20, 3)).alarms, []);
+}
+
+/// SWEEP-11: where listings lag, a lease goes once every LIST shows what was decided.
+#[test]
+fn a_lease_stays_until_every_listing_shows_its_commit() {
+    let world = World::in_store(809, LAG, PutNew::Exclusive, Listing::DeletesLate);
+    world.back_up(&noise(100_000, 1));
+    let lease = world.store.entries("leases/").unwrap()[0].name.clone();
+    let has_it = |world: &World| world.store.names().contains(&lease.to_string());
+    world.hands.pass(LAG - MINUTE);
+    world.sweep(&OVERNIGHT);
+    assert!(has_it(&world), "some LIST may not show the snapshot yet");
+    world.hands.pass(MINUTE);
+    world.sweep(&OVERNIGHT);
+    assert!(!has_it(&world));
+}
+
+/// SWEEP-6: where two may both have created what stands at a commit name, it is decided 2 LAG after it was put.
+#[test]
+fn where_put_new_is_settled_a_commit_is_waited_for_though_it_is_listed() {
+    let world = World::in_store(810, LAG, PutNew::Settled, Listing::DeletesLate);
+    let old = world.back_up(&noise(2 << 20, 1));
+    world.hands.pass(DAY);
+    world.forget(&old);
+    world.hands.pass(DAY + MINUTE);
+    let sleeper = world.open();
+    let session = sleeper.begin("other").unwrap();
+    assert_eq!(world.sweep(&OVERNIGHT).condemned_packs, 1);
+    for _ in 0..24 * 7 {
+        world.hands.pass(9 * MINUTE);
+        session.keep_alive().unwrap();
+    }
+    let mut again = session.copy(&old.snapshot, &|| false).unwrap();
+    again.dataset = "other".into();
+    session.commit(&again).unwrap();
+    world.hands.pass(2 * LAG - MINUTE);
+    let report = world.sweep(&OVERNIGHT);
+    assert!(matches!(report.waiting[..], [Waiting::Settling { .. }]) && report.deleted_packs == 0, "{report:?}");
+    world.hands.pass(MINUTE);
+    assert_eq!(world.sweep(&OVERNIGHT).deleted_packs, 1);
 }
