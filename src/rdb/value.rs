@@ -103,6 +103,26 @@ pub(super) trait Passage: Sized {
     /// Passes one such byte.
     fn byte(&mut self) -> Step<u8>;
 
+    /// Passes the earliest expiry of a hash's fields, in milliseconds since the epoch.
+    fn earliest(&mut self) -> Step<()> {
+        self.fixed(8)
+    }
+
+    /// Passes the expiry of a field: 0 for none, else one more than what it is after the earliest.
+    fn after_earliest(&mut self) -> Step<()> {
+        self.lengths(1)
+    }
+
+    /// Passes the number of a template; says how many fields that has.
+    fn template(&mut self, known: &Known) -> Step<u64> {
+        known.fields(self.length()?)
+    }
+
+    /// Passes a listpack that begins with the number of a template.
+    fn templated(&mut self) -> Step<()> {
+        self.string()
+    }
+
     fn lengths(&mut self, count: u64) -> Step<()> {
         for _ in 0..count {
             self.length()?;
@@ -161,7 +181,8 @@ impl Passage for Source<'_> {
 pub(super) fn pass_value<P: Passage>(passage: &mut P, type_byte: u8, family: Family, known: &mut Known) -> Step<()> {
     match (type_byte, family) {
         // One string: plain, or a whole collection in a packed form (zipmap, ziplist, intset, listpack).
-        (0 | 9..=13 | 16 | 17 | 20, _) | (23 | 30, Family::Redis) => passage.string(),
+        (0 | 9..=13 | 16 | 17 | 20, _) | (23, Family::Redis) => passage.string(),
+        (30, Family::Redis) => passage.templated(),
         (1 | 14, _) => passage.counted(|passage| passage.string()),
         (2, _) => passage.unordered(|passage| passage.string()),
         (3, _) => passage.counted(pass_scored_member),
@@ -182,7 +203,10 @@ pub(super) fn pass_value<P: Passage>(passage: &mut P, type_byte: u8, family: Fam
         (22, Family::Valkey) => passage.unordered(|passage| passage.strings(2).and_then(|()| passage.fixed(8))),
         (22, Family::Redis) => passage.unordered(pass_expiring_field),
         // 24 and 25 begin with the earliest expiry of a field.
-        (24, Family::Redis) => passage.fixed(8).and_then(|()| passage.unordered(pass_expiring_field)),
+        (24, Family::Redis) => {
+            passage.earliest()?;
+            passage.unordered(|passage| passage.after_earliest().and_then(|()| passage.strings(2)))
+        }
         (25, Family::Redis) => passage.fixed(8).and_then(|()| passage.string()),
         // A hash of hashes: paths, each with its fields.
         (23, Family::Valkey) => passage.counted(|passage| {
@@ -192,8 +216,8 @@ pub(super) fn pass_value<P: Passage>(passage: &mut P, type_byte: u8, family: Fam
         (28, Family::Redis) => pass_array(passage),
         // Values in the order of the fields of a template, which stood before the keys.
         (32, Family::Redis) => {
-            let template = passage.length()?;
-            passage.strings(known.fields(template)?)
+            let fields = passage.template(known)?;
+            passage.strings(fields)
         }
         (33, Family::Redis) => passage.lengths(1),
         // KeyDB's scripts by the clock: the script, two times, keys and arguments.
@@ -339,7 +363,7 @@ impl Known {
         source.skip_strings(fields)
     }
 
-    fn fields(&self, template: u64) -> Step<u64> {
+    pub(super) fn fields(&self, template: u64) -> Step<u64> {
         let fields = self.templates.get(&template).copied();
         fields.ok_or_else(|| Stop::broken(format!("a hash of template {template}, which there is not")))
     }

@@ -352,3 +352,29 @@ fn what_is_read_of_a_suspect_dump_is_told_to_be() {
     assert_eq!(place.ends(3, &["get", "key", "--raw"]).says("dump.rdb was suspect when it was stored").text(), "value");
     place.ends(3, &["keys"]).says("dump.rdb was suspect when it was stored");
 }
+
+/// The hash stands there byte for byte as before, and says something else: its template has another name for a field.
+///
+/// LOCAL-35
+#[test]
+fn a_hash_whose_template_changes_its_meaning_is_not_taken_for_the_one_before() {
+    let place = Place::with_repository();
+    let dump = |field: &[u8]| {
+        let hash = b"\x1e\x01h\x0f\x0f\0\0\0\x03\0\x05\x01\x81x\x02\x81y\x02\xff";
+        let mut dump = [b"REDIS0015\xf2\x05\x02\x01a\x01", field, b"\xfe\0", hash, b"\x20\x01j\x05\x01p\x01q"].concat();
+        (0..200u8).for_each(|key| put_string(&mut dump, &[b'k', key], &noise(key.into(), 100)));
+        ended(dump)
+    };
+    for field in ["b", "c", "c", "b"] {
+        back_up(&place, &dump(field.as_bytes()));
+        assert!(place.done(&["dump", "latest", "dump.rdb"]).stdout == dump(field.as_bytes()), "{field}");
+        for key in ["h", "j"] {
+            let got = place.ends(0, &["get", key, "--json"]).json();
+            assert_eq!(got["type"], "hash");
+            assert!(got["value"].to_string().contains(&format!("\"{field}\"")), "{got}");
+        }
+    }
+    let changes = |one, other| place.done(&["diff", one, other, "--keys"]).text();
+    assert_eq!(changes("latest~1", "latest"), "changed 0 h\nchanged 0 j\n0 added, 0 removed, 2 changed\n");
+    assert_eq!(changes("latest~2", "latest~1"), "0 added, 0 removed, 0 changed\n");
+}

@@ -2,8 +2,9 @@
 
 use super::super::coding::{Step, Stop};
 use super::super::strings::{StringForm, Strings, encode_length, take_length};
-use super::super::value::Passage;
-use super::{Hasher, order, put_varint, take_varint};
+use super::super::value::{Known, Passage};
+use super::templates::{TAG, Template, join, part as part_listpack};
+use super::{Hasher, TemplateTags, Values, order, put_varint, take_varint};
 
 /// Collections of more elements are kept in the order of the file: sorting them takes 200 bytes an element for a moment, and
 /// their order, 3 to 4 bytes an element, waits with the record.
@@ -15,6 +16,8 @@ pub(super) const KEPT_LONGEST: usize = 64 << 20;
 ///
 /// CANON-2: a number is a varint; a string is its form and what is kept of it; other bytes stand for themselves; elements that
 /// stand in the order of a hash table are sorted, and their order is kept apart.
+///
+/// CANON-7: an expiry that is told from the earliest is kept by itself, and a template by what it says.
 pub(super) struct ToCanonical<'a> {
     pub raw: &'a [u8],
     pub at: usize,
@@ -27,6 +30,9 @@ pub(super) struct ToCanonical<'a> {
     pub hasher: Hasher,
     /// Where in `out` the first string of the element at hand is.
     pub name: Option<(u32, u32)>,
+    pub templates: &'a TemplateTags,
+    /// The earliest expiry of the fields of this hash.
+    pub earliest: u64,
 }
 
 /// An element that is to be sorted: where it begins in `out` and in `stood`, and its first string.
@@ -46,6 +52,20 @@ fn part<T>(all: &[T], (begin, end): (u32, u32)) -> &[T] {
 impl ToCanonical<'_> {
     fn rest(&self) -> &[u8] {
         self.raw.get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes a number that is not kept as it is.
+    fn number(&mut self) -> Step<u64> {
+        let mut rest = self.rest();
+        let number = take_length(&mut rest).map_err(|_| Stop::ended())?;
+        let used = self.rest().len() - rest.len();
+        let mut again = Vec::with_capacity(9);
+        encode_length(number as usize, &mut again);
+        if self.rest().get(..used) != Some(&again[..]) {
+            return Err(Stop::unknown("a number in more bytes than it needs"));
+        }
+        self.at += used;
+        Ok(number)
     }
 
     /// Sorts elements, and keeps their order apart.
@@ -79,17 +99,47 @@ impl ToCanonical<'_> {
 
 impl Passage for ToCanonical<'_> {
     fn length(&mut self) -> Step<u64> {
-        let mut rest = self.rest();
-        let number = take_length(&mut rest).map_err(|_| Stop::ended())?;
-        let used = self.rest().len() - rest.len();
-        let mut again = Vec::with_capacity(9);
-        encode_length(number as usize, &mut again);
-        if self.rest().get(..used) != Some(&again[..]) {
-            return Err(Stop::unknown("a number in more bytes than it needs"));
-        }
-        self.at += used;
+        let number = self.number()?;
         put_varint(self.out, number);
         Ok(number)
+    }
+
+    fn earliest(&mut self) -> Step<()> {
+        let bytes = self.rest().first_chunk().copied().ok_or_else(Stop::ended)?;
+        self.earliest = u64::from_le_bytes(bytes);
+        self.fixed(8)
+    }
+
+    fn after_earliest(&mut self) -> Step<()> {
+        let after = self.number()?;
+        let kept = if after == 0 { Some(0) } else { self.earliest.checked_add(after) };
+        put_varint(self.out, kept.ok_or_else(|| Stop::unknown("an expiry after all"))?);
+        Ok(())
+    }
+
+    fn template(&mut self, _: &Known) -> Step<u64> {
+        let number = self.number()?;
+        let (tag, template) = self.templates.tag_of(number)?;
+        self.out.extend_from_slice(&tag);
+        Ok(template.fields)
+    }
+
+    fn templated(&mut self) -> Step<()> {
+        let mut text = Vec::new();
+        let stored = self.raw.get(self.at..).unwrap_or_default();
+        let (form, used) = self.strings.decode(stored, &mut text).map_err(|_| Stop::ended())?;
+        let parted = Some(&text).filter(|_| form != StringForm::Verbatim).and_then(|text| part_listpack(text));
+        let (number, entries) = parted.ok_or_else(|| Stop::unknown("a listpack without a template"))?;
+        let (tag, template) = self.templates.tag_of(number)?;
+        if join(template, entries)? != text {
+            return Err(Stop::unknown("a listpack that does not come back"));
+        }
+        self.out.extend_from_slice(&tag);
+        put_varint(self.out, (entries.len() as u64) << 2 | form as u64);
+        self.out.extend_from_slice(entries);
+        self.stood.push((self.at as u32, (self.at + used) as u32));
+        self.at += used;
+        Ok(())
     }
 
     fn string(&mut self) -> Step<()> {
@@ -211,6 +261,17 @@ pub(super) struct ToFile<'a, S: Stored> {
     pub hasher: Hasher,
     /// The hash of the first string of the element at hand.
     pub name: Option<u32>,
+    pub values: &'a Values,
+    /// The earliest expiry of the fields of this hash.
+    pub earliest: u64,
+}
+
+impl<S: Stored> ToFile<'_, S> {
+    fn tagged(&mut self) -> Step<Template> {
+        let (tag, behind) = self.rest.split_first_chunk::<TAG>().ok_or_else(Stop::ended)?;
+        self.rest = behind;
+        self.values.templates.template_of(tag)
+    }
 }
 
 impl<S: Stored> Passage for ToFile<'_, S> {
@@ -218,6 +279,45 @@ impl<S: Stored> Passage for ToFile<'_, S> {
         let number = take_varint(&mut self.rest)?;
         encode_length(number as usize, self.out);
         Ok(number)
+    }
+
+    fn earliest(&mut self) -> Step<()> {
+        let bytes = self.rest.first_chunk().copied().ok_or_else(Stop::ended)?;
+        self.earliest = u64::from_le_bytes(bytes);
+        self.fixed(8)
+    }
+
+    fn after_earliest(&mut self) -> Step<()> {
+        if self.values.is_unresolved {
+            return self.lengths(1);
+        }
+        let after = match take_varint(&mut self.rest)? {
+            0 => Some(0),
+            kept => kept.checked_sub(self.earliest).filter(|after| *after > 0),
+        };
+        encode_length(after.ok_or_else(|| Stop::broken("an expiry before the earliest"))? as usize, self.out);
+        Ok(())
+    }
+
+    fn template(&mut self, known: &Known) -> Step<u64> {
+        if self.values.is_unresolved {
+            return known.fields(self.length()?);
+        }
+        let template = self.tagged()?;
+        encode_length(template.number as usize, self.out);
+        Ok(template.fields)
+    }
+
+    fn templated(&mut self) -> Step<()> {
+        if self.values.is_unresolved {
+            return self.string();
+        }
+        let template = self.tagged()?;
+        let (form, entries) = take_string(&mut self.rest)?;
+        if form == StringForm::Verbatim {
+            return Err(Stop::broken("a listpack as it stood behind a template"));
+        }
+        self.strings.put(form, &join(template, entries)?, self.out)
     }
 
     fn string(&mut self) -> Step<()> {

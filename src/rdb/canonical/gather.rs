@@ -1,10 +1,11 @@
 //! A dump as it is read, parted into records, events, and what is none of both. Rules: format-spec/19-canonical-rdb.md.
 
-use super::super::header::{Header, MAGIC};
+use super::super::header::{Family, Header, MAGIC};
 use super::super::reader::{OPCODE_AUX, OPCODE_EOF, OPCODES};
 use super::super::source::CHECKSUM;
 use super::super::stretch::{Stretch, What};
 use super::super::strings::length_of;
+use super::super::values::HASH_TEMPLATE;
 use super::order::ORDER_MAX;
 use super::record::RecordAt;
 use super::{NotCanonical, Step, Stop, clock_of, is_slot_event, put_varint, take_varint};
@@ -102,6 +103,8 @@ pub struct Gatherer {
     events: Vec<u8>,
     header: Option<(Header, [u8; MAGIC])>,
     clock: u64,
+    /// Templates of hashes that were not taken yet.
+    templates: Vec<Vec<u8>>,
     /// AUX fields belong to keys from here on.
     in_databases: bool,
     tail: Vec<u8>,
@@ -259,6 +262,11 @@ impl Gatherer {
                 if let Some(clock) = clock_of(event).filter(|_| !self.in_databases) {
                     self.clock = clock;
                 }
+                if let (HASH_TEMPLATE, Some((header, _))) = (opcode, &self.header)
+                    && header.family == Family::Redis
+                {
+                    self.templates.extend(event.get(1..).map(<[u8]>::to_vec));
+                }
                 self.in_databases |= opcode != OPCODE_AUX;
                 self.give_up_pending();
                 self.put_event(begin, end);
@@ -297,6 +305,12 @@ impl Gatherer {
     /// Family and clock, once the first record came: neither changes after that.
     pub fn header(&self) -> Option<(Header, u64)> {
         self.header.map(|(header, _)| (header, self.clock))
+    }
+
+    /// Templates of hashes that came since this was asked last, each as in the file without its opcode: records that are handed
+    /// on from now on may name them.
+    pub fn take_templates(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.templates)
     }
 
     /// What is to be handed on now: to be asked, until there is nothing more, whenever bytes came.

@@ -10,6 +10,9 @@ mod gather;
 mod name;
 mod order;
 mod record;
+mod templates;
+
+use std::sync::Arc;
 
 use super::coding::{Cause, Step, Stop};
 use super::strings::text_of;
@@ -18,6 +21,7 @@ pub use gather::{Batch, Gathered, Gatherer, Gathering, take_event};
 pub use name::{NAME, Namer, RecordName, Side};
 pub use order::{ORDER_MAX, Order, OrderTokens, encode_order};
 pub use record::{Decoder, Encoded, Encoder, Kept, RecordAt, Sides};
+pub use templates::TemplateTags;
 
 /// What is to be read is not what a writer of the canonical form wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,9 +58,28 @@ impl Hasher {
 
     /// The begin of the keyed hash of a record's bytes.
     fn name(&self, bytes: &[u8]) -> RecordName {
+        self.begin(bytes)
+    }
+
+    /// The begin of the keyed hash of a template's fields.
+    fn tag(&self, bytes: &[u8]) -> templates::Tag {
+        self.begin(bytes)
+    }
+
+    fn begin<const N: usize>(&self, bytes: &[u8]) -> [u8; N] {
         let hash = blake3::keyed_hash(&self.key, bytes);
         hash.as_bytes().first_chunk().copied().unwrap_or_else(|| unreachable!("a hash has 32 bytes"))
     }
+}
+
+/// How the values of a part are kept: in parts of layout 1 numbers that mean something only beside others are kept as they are,
+/// those of templates and expiries of fields.
+#[derive(Debug, Clone, Default)]
+pub struct Values {
+    /// Layout 1.
+    pub is_unresolved: bool,
+    /// The templates of hashes that the file has.
+    pub templates: Arc<TemplateTags>,
 }
 
 /// The time of the save, in seconds since the epoch, if an event is the AUX field that tells it.

@@ -40,9 +40,12 @@ impl Namer {
     }
 
     /// The name of a record, and what is not in it; `None` for one that is always to be made canonical anew: a very long one,
-    /// or one with more before it than servers write.
+    /// one with more before it than servers write, or a hash that goes by a template.
     pub fn name(&mut self, record: RecordAt<'_>) -> Option<(RecordName, Side)> {
-        let is_usual = record.giant.is_none() && record.prefix.len() <= OPCODES_MOST;
+        let type_at = record.prefix.last().map_or(0, |end| *end as usize);
+        // The same bytes may mean another template.
+        let is_of_template = self.family == Family::Redis && matches!(record.bytes.get(type_at), Some(30 | 32));
+        let is_usual = record.giant.is_none() && record.prefix.len() <= OPCODES_MOST && !is_of_template;
         if !is_usual || record.bytes.len() > NAMED_LONGEST {
             return None;
         }

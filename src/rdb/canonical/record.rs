@@ -1,6 +1,8 @@
 //! A record of a dump: what stands before it, its key, its value; as it stands in the file, and as it is kept. Rules:
 //! format-spec/19-canonical-rdb.md.
 
+use std::sync::Arc;
+
 use super::super::coding::{Step, Stop};
 use super::super::header::Family;
 use super::super::reader::OPCODE_NO_EVICT;
@@ -8,7 +10,7 @@ use super::super::reader::{OPCODE_243, OPCODE_AUX, OPCODE_EXPIRETIME, OPCODE_EXP
 use super::super::strings::{StringForm, Strings, encode_length, take_length, text_of};
 use super::super::value::{Known, pass_value};
 use super::coding::{AsTheyStood, KEPT_LONGEST, Stored, ToCanonical, ToFile, put_string, take_string};
-use super::{Hasher, NotCanonical, put_varint, take_varint};
+use super::{Hasher, NotCanonical, TemplateTags, Values, put_varint, take_varint};
 
 /// CANON-3: what the first byte of a kept record says beside the number of opcodes before it.
 const LARGE: u8 = 0x80;
@@ -72,6 +74,7 @@ pub struct Encoder {
     limit: usize,
     hasher: Hasher,
     strings: Strings,
+    values: Values,
     stood: Vec<(u32, u32)>,
     again: Vec<u8>,
 }
@@ -80,8 +83,13 @@ impl Encoder {
     /// For a dump of this family, saved at `clock` (seconds since the epoch, 0 if it does not say); values that are kept in
     /// more than `limit` bytes are large.
     pub fn new(family: Family, clock: u64, limit: usize, hasher: Hasher) -> Encoder {
-        let (strings, stood, again) = (Strings::default(), Vec::new(), Vec::new());
-        Encoder { family, clock, limit, hasher, strings, stood, again }
+        let (strings, values, stood, again) = (Strings::default(), Values::default(), Vec::new(), Vec::new());
+        Encoder { family, clock, limit, hasher, strings, values, stood, again }
+    }
+
+    /// From here on records may name these templates.
+    pub fn know_templates(&mut self, templates: &Arc<TemplateTags>) {
+        self.values.templates.clone_from(templates);
     }
 
     /// CANON-1: what is kept of a record, proved by making the record of it again.
@@ -159,7 +167,9 @@ impl Encoder {
     fn canonical(&mut self, type_byte: u8, raw: &[u8], bytes: &mut Vec<u8>, orders: &mut Vec<u8>) -> Step<()> {
         self.stood.clear();
         let (strings, stood, hasher) = (&mut self.strings, &mut self.stood, self.hasher);
-        let mut passage = ToCanonical { raw, at: 0, out: bytes, strings, stood, orders, hasher, name: None };
+        let (templates, name, earliest) = (&*self.values.templates, None, 0);
+        let mut passage =
+            ToCanonical { raw, at: 0, out: bytes, strings, stood, orders, hasher, name, templates, earliest };
         pass_value(&mut passage, type_byte, self.family, &mut Known::default())?;
         if passage.at != raw.len() {
             return Err(Stop::broken("bytes behind a value"));
@@ -171,7 +181,8 @@ impl Encoder {
         let mut again = std::mem::take(&mut self.again);
         again.clear();
         let mut strings = AsTheyStood { raw, stood: &self.stood };
-        let proved = to_file(bytes, type_byte, self.family, Some(orders), hasher, &mut strings, &mut again);
+        let writing = Writing { family: self.family, hasher, values: &self.values };
+        let proved = to_file(bytes, type_byte, Some(orders), writing, &mut strings, &mut again);
         let is_same = proved.is_ok() && again == raw;
         self.again = again;
         match is_same {
@@ -376,16 +387,23 @@ fn pass_prefix<'a>(opcode: u8, rest: &mut &'a [u8]) -> Step<&'a [u8]> {
     take(rest, count)
 }
 
+/// What it takes to write values down as they stood.
+#[derive(Clone, Copy)]
+struct Writing<'v> {
+    family: Family,
+    hasher: Hasher,
+    values: &'v Values,
+}
+
 fn to_file<S: Stored>(
     kept: &[u8],
     type_byte: u8,
-    family: Family,
     orders: Option<&[u8]>,
-    hasher: Hasher,
+    Writing { family, hasher, values }: Writing<'_>,
     strings: &mut S,
     out: &mut Vec<u8>,
 ) -> Step<()> {
-    let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: None };
+    let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: None, values, earliest: 0 };
     pass_value(&mut passage, type_byte, family, &mut Known::default())?;
     match passage.rest.is_empty() && passage.orders.is_none_or(<[u8]>::is_empty) {
         true => Ok(()),
@@ -398,13 +416,19 @@ pub struct Decoder {
     family: Family,
     clock: u64,
     hasher: Hasher,
+    values: Values,
     strings: Strings,
 }
 
 impl Decoder {
     /// For a dump of this family, saved at `clock`.
-    pub fn new(family: Family, clock: u64, hasher: Hasher) -> Decoder {
-        Decoder { family, clock, hasher, strings: Strings::default() }
+    pub fn new(family: Family, clock: u64, hasher: Hasher, values: Values) -> Decoder {
+        Decoder { family, clock, hasher, values, strings: Strings::default() }
+    }
+
+    /// From here on values may name these templates.
+    pub fn know_templates(&mut self, templates: &Arc<TemplateTags>) {
+        self.values.templates.clone_from(templates);
     }
 
     /// Appends a record up to its value as it stood in the file.
@@ -420,7 +444,8 @@ impl Decoder {
             out.extend_from_slice(value);
             return Ok(());
         }
-        Ok(to_file(value, type_byte, self.family, Some(order), self.hasher, &mut self.strings, out)?)
+        let writing = Writing { family: self.family, hasher: self.hasher, values: &self.values };
+        Ok(to_file(value, type_byte, Some(order), writing, &mut self.strings, out)?)
     }
 
     /// The same with its elements in the order in which they are kept: the same value to whoever reads it, not the same bytes.
@@ -430,6 +455,7 @@ impl Decoder {
             out.extend_from_slice(value);
             return Ok(());
         }
-        Ok(to_file(value, type_byte, self.family, None, self.hasher, &mut self.strings, out)?)
+        let writing = Writing { family: self.family, hasher: self.hasher, values: &self.values };
+        Ok(to_file(value, type_byte, None, writing, &mut self.strings, out)?)
     }
 }

@@ -7,6 +7,7 @@ use super::super::read_stretches;
 use super::super::samples::SAMPLES;
 use super::super::stretch::{Stretch, What};
 use super::super::strings::{StringForm, Strings};
+use super::super::values::HASH_TEMPLATE;
 use super::*;
 
 const HASHER: Hasher = Hasher { key: [7; 32] };
@@ -23,15 +24,29 @@ struct Taken {
     order: Vec<u8>,
 }
 
+impl Taken {
+    fn values(&self) -> Values {
+        let (mut templates, mut events) = (TemplateTags::default(), &self.events[..]);
+        while let Some((_, event)) = take_event(&mut events).unwrap() {
+            if event[0] == HASH_TEMPLATE && self.magic.starts_with(b"R") {
+                templates.add(HASHER, &event[1..]);
+            }
+        }
+        Values { templates: templates.into(), ..Values::default() }
+    }
+}
+
 fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
     let gatherer = RefCell::new(Gatherer::default());
-    let (mut records, mut after) = (Vec::new(), Vec::new());
+    let (mut records, mut after, mut templates) = (Vec::new(), Vec::new(), TemplateTags::default());
     let mut take = || {
         while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
             match gathering {
                 Gathering::Records(batch) => {
                     let (header, clock) = gatherer.borrow().header().unwrap();
                     let mut encoder = Encoder::new(header.family, clock, limit, HASHER);
+                    gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(HASHER, body));
+                    encoder.know_templates(&templates.clone().into());
                     records.extend(batch.records().map(|(place, record)| (encoder.encode(record).unwrap(), place)));
                 }
                 Gathering::After(bytes) => after.extend(bytes),
@@ -76,7 +91,7 @@ fn put_together(taken: &Taken) -> Vec<u8> {
     let mut tokens = OrderTokens::new(taken.records.len() as u64).unwrap();
     let used = tokens.push(&taken.order);
     let (mut order, mut picks) = (tokens.finish().unwrap(), &taken.order[used..]);
-    let mut decoder = Decoder::new(family, taken.clock, HASHER);
+    let mut decoder = Decoder::new(family, taken.clock, HASHER, taken.values());
     let mut records = vec![Vec::new(); taken.records.len()];
     for (encoded, _) in &taken.records {
         let kept = Kept::of(&encoded.body).unwrap();
@@ -200,4 +215,63 @@ fn numbers_are_those_of_the_specification() {
     for wrong in [&[0x80][..], &[0x80, 0], &[0xff; 10], &[]] {
         assert!(take_varint(&mut &wrong[..]).is_err());
     }
+}
+
+/// A dump of Redis with two templates of these numbers, a hash of each, and another that goes by the first in its long form.
+fn of_templates(one: u8, other: u8) -> Vec<u8> {
+    let listpack = |number: u8, values: &[u8]| {
+        let text = [&[8 + values.len() as u8 + 1, 0, 0, 0, 3, 0, number, 1], values, &[0xff]].concat();
+        [&[text.len() as u8], &text[..]].concat()
+    };
+    let (first, second) = (listpack(one, b"\x81x\x02\x81y\x02"), listpack(other, b"\x81v\x02\x81w\x02"));
+    let templates = [b"\xf2", &[one][..], b"\x02\x01a\x01b\xf2", &[other], b"\x02\x01c\x01d"].concat();
+    let records = [b"\x1e\x01h", &first[..], b"\x1e\x01i", &second, b"\x20\x01j", &[one], b"\x01p\x01q"].concat();
+    [b"REDIS0015", &templates[..], b"\xfe\0", &records, b"\xff12345678"].concat()
+}
+
+/// CANON-7
+#[test]
+fn hashes_of_templates_are_kept_the_same_whatever_the_numbers() {
+    let bodies = |dump: &[u8]| {
+        let taken = take_apart(dump, 50, 1 << 20).unwrap();
+        assert_eq!(put_together(&taken), dump);
+        taken.records.into_iter().map(|(record, _)| record.body).collect::<Vec<_>>()
+    };
+    let before = bodies(&of_templates(1, 2));
+    assert_eq!(before, bodies(&of_templates(60, 7)));
+    assert!(before.len() == 3 && before.iter().all(|body| body[0] == 0), "{before:?}");
+    // Without its template a hash is kept as it stood.
+    let [dump, without] = [of_templates(1, 2), b"REDIS0015\xfe\0\x20\x01j\x01\x01p\x01q\xff12345678".to_vec()];
+    let cut = take_apart(&without, 50, 1 << 20).unwrap();
+    assert_eq!((put_together(&cut), cut.records.len()), (without, 0));
+    // Two of the same fields: the second one is not told by them.
+    let same = [&dump[..9], b"\xf2\x09\x02\x01a\x01b", &dump[9..]].concat();
+    assert_eq!(bodies(&same).iter().map(|body| body[0]).collect::<Vec<_>>(), [0x40, 0, 0x40]);
+}
+
+/// CANON-7
+#[test]
+fn an_expiry_of_a_field_is_kept_whatever_the_earliest_of_its_hash() {
+    let hash = |earliest: u64, fields: &[(u8, u64)]| {
+        let fields = fields.iter().map(|(name, at)| {
+            let after = if *at == 0 { 0 } else { (at - earliest + 1) as u8 };
+            [after, 1, *name, 1, b'v']
+        });
+        let fields: Vec<[u8; 5]> = fields.collect();
+        let head = [b"\x18\x01h", &earliest.to_le_bytes()[..], &[fields.len() as u8]].concat();
+        [b"REDIS0012\xfe\0", &head[..], fields.as_flattened(), b"\xff12345678"].concat()
+    };
+    let body = |dump: &[u8]| {
+        let taken = take_apart(dump, 50, 1 << 20).unwrap();
+        assert_eq!(put_together(&taken), dump);
+        let body = &taken.records[0].0.body;
+        assert_eq!(body[0] & 0x40, 0, "as it stood");
+        body.clone()
+    };
+    let now = 1_790_000_000_000;
+    let before = body(&hash(now, &[(b'a', now), (b'b', now + 20), (b'c', 0)]));
+    // The field that would have gone first is gone.
+    let after = body(&hash(now + 20, &[(b'b', now + 20), (b'c', 0)]));
+    let fields = |body: &[u8], skip: usize| body[4 + 8 + 1 + skip..].to_vec();
+    assert_eq!(fields(&before, 6 + 4), fields(&after, 0));
 }

@@ -7,12 +7,13 @@ use std::ops::ControlFlow;
 use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
 use super::reader::{WINDOW, not_canonical};
+use super::templates::each_template;
 use crate::format::limits::LABEL_MAX;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part, Stream};
 use crate::format::{ChunkId, Malformed, Reader};
-use crate::rdb::canonical::{Decoder, Hasher, Kept, OrderTokens, take_event};
-use crate::rdb::values::{HASH_TEMPLATE, Templates, Value, read_records};
+use crate::rdb::canonical::{Decoder, Hasher, Kept, OrderTokens, Values};
+use crate::rdb::values::{Templates, Value, read_records};
 use crate::rdb::{Family, Kind};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
@@ -62,6 +63,7 @@ pub struct DumpLookup<'r> {
     family: Family,
     hasher: Hasher,
     templates: OnceCell<Templates>,
+    values: OnceCell<Values>,
     large: OnceCell<BTreeMap<Vec<u8>, LargeAt>>,
 }
 
@@ -82,8 +84,8 @@ impl<'r> DumpLookup<'r> {
         let parameters = Parameters::of(part).map_err(malformed)?;
         let family = parameters.family().map_err(malformed)?;
         let hasher = reader.repository().name_hasher();
-        let (templates, large) = (OnceCell::new(), OnceCell::new());
-        Ok(DumpLookup { reader, part, parameters, family, hasher, templates, large })
+        let (templates, values, large) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(DumpLookup { reader, part, parameters, family, hasher, templates, values, large })
     }
 
     /// Hands on the record of a key; says whether there is one.
@@ -206,8 +208,21 @@ impl<'r> DumpLookup<'r> {
         Column::new(self.reader, self.stream(role))
     }
 
+    /// Without templates: they are looked for where a value needs them.
     pub(super) fn decoder(&self) -> Decoder {
-        Decoder::new(self.family, self.parameters.clock, self.hasher)
+        let values = Values { is_unresolved: self.parameters.is_unresolved, ..Values::default() };
+        Decoder::new(self.family, self.parameters.clock, self.hasher, values)
+    }
+
+    /// How its values are kept.
+    fn values(&self) -> Result<&Values, RepositoryError> {
+        match self.values.get() {
+            Some(values) => Ok(values),
+            None => {
+                let values = self.parameters.values(self.reader, self.part, self.hasher)?;
+                Ok(self.values.get_or_init(|| values))
+            }
+        }
     }
 
     /// Hands on a record.
@@ -220,8 +235,11 @@ impl<'r> DumpLookup<'r> {
     ) -> Result<ControlFlow<()>, RepositoryError> {
         let (database, key) = place.split_first_chunk().ok_or_else(|| damaged("a place that is too short"))?;
         let type_byte = kept.type_byte();
-        let raw = self.value(decoder, kept, place)?;
         let needs_template = self.family == Family::Redis && matches!(type_byte, 30 | 32);
+        if needs_template {
+            decoder.know_templates(&self.values()?.templates);
+        }
+        let raw = self.value(decoder, kept, place)?;
         let none = Templates::default();
         let templates = if needs_template { self.templates()? } else { &none };
         let value = raw.as_deref().map(|raw| Value { type_byte, family: self.family, raw, templates });
@@ -262,24 +280,12 @@ impl<'r> DumpLookup<'r> {
         if let Some(templates) = self.templates.get() {
             return Ok(templates);
         }
-        let (mut templates, mut events) = (Templates::default(), self.column(ColumnRole::Events)?);
-        loop {
-            let mut head = Reader::new("event", events.look(2 * VARINT)?);
-            let whole = head.remaining();
-            if whole == 0 {
-                return Ok(self.templates.get_or_init(|| templates));
-            }
-            let malformed = |malformed: Malformed| damaged(malformed.to_string());
-            head.varint().map_err(malformed)?;
-            let length = head.varint_max("an event", LARGE_LONGEST).map_err(malformed)?;
-            let head = whole - head.remaining();
-            let mut event = events.take(head + length as usize)?;
-            let (_, bytes) = take_event(&mut event).map_err(not_canonical)?.unwrap_or_default();
-            if let Some((&HASH_TEMPLATE, body)) = bytes.split_first() {
-                // One that is not kept is missed by the values that need it.
-                let _ = templates.add(body);
-            }
+        let mut templates = Templates::default();
+        if self.family == Family::Redis {
+            // One that is not kept is missed by the values that need it.
+            each_template(self.reader, self.part, &mut |body| drop(templates.add(body)))?;
         }
+        Ok(self.templates.get_or_init(|| templates))
     }
 
     /// Where values are that were too long for a bucket, by their places. They stand in the order of the file, which is known

@@ -14,6 +14,7 @@ mod old_buckets;
 mod parameters;
 mod reader;
 mod rewriting;
+mod templates;
 mod waiting;
 mod workers;
 mod writer;

@@ -3,8 +3,10 @@
 use crate::format::recipe::Part;
 use crate::format::{Malformed, Reader, put_varint};
 
-/// The one layout there is.
-const LAYOUT: u64 = 1;
+/// The layout that is written.
+const LAYOUT: u64 = 2;
+/// The one before: numbers of templates and expiries of fields are kept as they are.
+const UNRESOLVED: u64 = 1;
 /// Bytes a dump begins with.
 const MAGIC: usize = 9;
 /// The mark of the end.
@@ -15,6 +17,8 @@ const TAIL_LONGEST: usize = 9;
 /// What a part needs beside its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
+    /// It is of layout 1.
+    pub is_unresolved: bool,
     /// What the dump begins with.
     pub magic: [u8; MAGIC],
     /// When it was saved: seconds since the epoch, or 0.
@@ -29,7 +33,7 @@ impl Parameters {
     /// CANON-6: as a part has them.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        put_varint(&mut bytes, LAYOUT);
+        put_varint(&mut bytes, if self.is_unresolved { UNRESOLVED } else { LAYOUT });
         bytes.extend_from_slice(&self.magic);
         put_varint(&mut bytes, self.clock);
         put_varint(&mut bytes, self.records);
@@ -42,17 +46,19 @@ impl Parameters {
         part.check_canonical()?;
         let mut reader = Reader::new("parameters", part.parameters.as_deref().unwrap_or_default());
         let layout = reader.varint()?;
-        if layout != LAYOUT {
+        if ![UNRESOLVED, LAYOUT].contains(&layout) {
             return Err(Malformed::new("parameters", format!("layout {layout} of a dump needs a newer redkeep")));
         }
+        let is_unresolved = layout == UNRESOLVED;
         let magic = reader.array()?;
         let (clock, records) = (reader.varint()?, reader.varint()?);
         let tail = reader.take(reader.remaining())?.to_vec();
         match tail.first() {
-            Some(&END) if [1, TAIL_LONGEST].contains(&tail.len()) => Ok(Parameters { magic, clock, records, tail }),
-            None => Ok(Parameters { magic, clock, records, tail }),
-            Some(_) => Err(Malformed::new("parameters", "other bytes than a dump ends with")),
+            Some(&END) if [1, TAIL_LONGEST].contains(&tail.len()) => {}
+            None => {}
+            Some(_) => return Err(Malformed::new("parameters", "other bytes than a dump ends with")),
         }
+        Ok(Parameters { is_unresolved, magic, clock, records, tail })
     }
 }
 
@@ -72,12 +78,16 @@ mod tests {
     /// CANON-6
     #[test]
     fn parameters_are_read_as_they_were_written_and_others_refused() {
-        let parameters = Parameters { magic: *b"REDIS0011", clock: 1_700_000_000, records: 300, tail: vec![0xff; 9] };
+        let (magic, tail) = (*b"REDIS0011", vec![0xff; 9]);
+        let parameters = Parameters { is_unresolved: false, magic, clock: 1_700_000_000, records: 300, tail };
         let bytes = parameters.encode();
-        assert_eq!(bytes, [b"\x01REDIS0011\x80\xe2\xcf\xaa\x06\xac\x02", &[0xff; 9][..]].concat());
-        assert_eq!(Parameters::of(&part(bytes.clone())), Ok(parameters));
-        let newer = Parameters::of(&part([&[2], &bytes[1..]].concat())).unwrap_err();
-        assert!(newer.why.contains("layout 2 of a dump needs a newer redkeep"), "{newer}");
+        assert_eq!(bytes, [b"\x02REDIS0011\x80\xe2\xcf\xaa\x06\xac\x02", &[0xff; 9][..]].concat());
+        assert_eq!(Parameters::of(&part(bytes.clone())), Ok(parameters.clone()));
+        let older = Parameters { is_unresolved: true, ..parameters };
+        assert_eq!(Parameters::of(&part([&[1], &bytes[1..]].concat())), Ok(older.clone()));
+        assert_eq!(older.encode(), [&[1], &bytes[1..]].concat());
+        let newer = Parameters::of(&part([&[3], &bytes[1..]].concat())).unwrap_err();
+        assert!(newer.why.contains("layout 3 of a dump needs a newer redkeep"), "{newer}");
         let tails = [&bytes[..bytes.len() - 1], &[&bytes[..bytes.len() - 9], b"\x00"].concat()];
         for wrong in [&bytes[..9], &[&bytes[..], b"x"].concat(), &[]].into_iter().chain(tails) {
             assert!(Parameters::of(&part(wrong.to_vec())).is_err());

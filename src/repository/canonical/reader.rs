@@ -12,7 +12,7 @@ use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part};
 use crate::format::{Malformed, Reader};
 use crate::rdb::Family;
-use crate::rdb::canonical::{Decoder, Hasher, Kept, NotCanonical, Order, OrderTokens, Sides, take_event};
+use crate::rdb::canonical::{Decoder, Hasher, Kept, NotCanonical, Order, OrderTokens, Sides, Values, take_event};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
 use crate::spill::{Scratch, Sorter};
@@ -44,7 +44,8 @@ pub(in crate::repository) fn rebuild(
     let scratch = reader.repository().scratch();
     let hasher = reader.repository().name_hasher();
     let family = parameters.family().map_err(malformed)?;
-    let rebuilding = Rebuilding { reader, part, parameters, family, hasher };
+    let values = parameters.values(reader, part, hasher)?;
+    let rebuilding = Rebuilding { reader, part, parameters, family, hasher, values };
     rebuilding.write(rebuilding.sort(&scratch)?, sink)
 }
 
@@ -65,6 +66,7 @@ struct Rebuilding<'r> {
     parameters: Parameters,
     family: Family,
     hasher: Hasher,
+    values: Values,
 }
 
 /// A record in a bucket: where in it, what its place hashes to, and what is kept of it apart.
@@ -122,7 +124,7 @@ impl<'r> Rebuilding<'r> {
 
     /// The records of a bucket as they wait for their turn.
     fn decode(&self, bucket: &Bucket) -> Result<Records, RepositoryError> {
-        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher);
+        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone());
         let (mut records, mut head, mut waiting) = (Records::default(), Vec::new(), Vec::new());
         for found in &bucket.records {
             let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
@@ -161,7 +163,7 @@ impl<'r> Rebuilding<'r> {
     fn put_together(&self, sorter: Sorter<'_>, mut out: Out) -> Result<(), RepositoryError> {
         let mut large = self.column(ColumnRole::LargeValues)?;
         let mut events = Events::new(self.column(ColumnRole::Events)?)?;
-        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher);
+        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone());
         out.put(&self.parameters.magic)?;
         let mut sorted = sorter.finish().map_err(RepositoryError::Scratch)?;
         let mut count = 0u64;

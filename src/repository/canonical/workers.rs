@@ -1,6 +1,7 @@
 //! The workers that make records canonical while the dump is read, each with a sorter of its own.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -8,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::known::{Known, Stayed};
 use super::waiting::ToStore;
 use crate::rdb::Header;
-use crate::rdb::canonical::{Batch, Encoder, Hasher, NAME, Namer, Side};
+use crate::rdb::canonical::{Batch, Encoder, Hasher, NAME, Namer, Side, TemplateTags};
 use crate::spill::{Scratch, Sorter, SpillError};
 
 /// Memory of all sorters together.
@@ -21,6 +22,7 @@ struct Job {
     batch: Batch,
     header: Header,
     clock: u64,
+    templates: Arc<TemplateTags>,
     answer: Sender<Answer>,
 }
 
@@ -75,10 +77,16 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
     }
 
     /// Sends a batch off.
-    pub fn send(&mut self, batch: Batch, (header, clock): (Header, u64)) -> Result<(), String> {
+    pub fn send(
+        &mut self,
+        batch: Batch,
+        (header, clock): (Header, u64),
+        templates: &Arc<TemplateTags>,
+    ) -> Result<(), String> {
         let (answer, answered) = bounded(1);
         self.under_way.push_back(answered);
-        self.jobs.send(Job { batch, header, clock, answer }).map_err(|_| "the workers are gone".into())
+        let job = Job { batch, header, clock, templates: Arc::clone(templates), answer };
+        self.jobs.send(job).map_err(|_| "the workers are gone".into())
     }
 
     /// Whether as many batches are under way as may be.
@@ -117,6 +125,7 @@ impl Worker<'_> {
             let encoder = Encoder::new(job.header.family, job.clock, *large, *hasher);
             (Namer::new(job.header.family, job.clock, *hasher), encoder)
         });
+        encoder.know_templates(&job.templates);
         let (mut answered, mut expected) = (Answered { large: Vec::new(), stayed: Vec::new() }, 0);
         for (place, record) in job.batch.records() {
             let named = namer.name(record);

@@ -1,6 +1,7 @@
 //! A dump on its way in: taken as it is read, its records sorted by their keys and stored as buckets, the rest as columns.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::thread;
 
 use super::columns::{Columns, Stored};
@@ -12,7 +13,7 @@ use super::workers::{Answered, Workers, told};
 use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
-use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering};
+use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering, Hasher, TemplateTags};
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
 use crate::repository::stream::StreamWriter;
@@ -90,7 +91,9 @@ pub fn store_dump<T, E: From<RepositoryError>>(
     let opaque: Vec<Part> = earlier.parts.iter().filter(|part| part.method != CANONICAL_RDB).cloned().collect();
     let slot = earlier.remembered.map(|path| [&intake.session.tag().0[..], path].concat());
     let memory = slot.and_then(|slot| MemoryFile::of(repository, &slot));
-    let known = memory.as_ref().zip(old).and_then(|(memory, old)| memory.read(old));
+    // Records of an earlier layout are kept otherwise.
+    let same = old.filter(|old| Parameters::of(old).is_ok_and(|parameters| !parameters.is_unresolved));
+    let known = memory.as_ref().zip(same).and_then(|(memory, old)| memory.read(old));
     let sorted = thread::scope(|scope| {
         let (hasher, large) = (repository.name_hasher(), sizes.max as usize);
         let workers = Workers::new(scope, workers.max(1), &scratch, hasher, large, known.as_ref());
@@ -99,6 +102,8 @@ pub fn store_dump<T, E: From<RepositoryError>>(
             intake: &mut *intake,
             workers,
             gatherer: Gatherer::default(),
+            hasher,
+            templates: Arc::default(),
             large: Large { stream: column(old, ColumnRole::LargeValues, Holds::Buckets, repository), is_empty: true },
             after: StreamWriter::after(repository, &opaque),
             is_after: false,
@@ -134,6 +139,8 @@ struct DumpSink<'i, 'k, 'scope, 's> {
     intake: &'i mut Intake<'k>,
     workers: Workers<'scope, 's>,
     gatherer: Gatherer,
+    hasher: Hasher,
+    templates: Arc<TemplateTags>,
     large: Large,
     after: StreamWriter,
     is_after: bool,
@@ -206,7 +213,10 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     /// Sends records to the workers, and stores the large values that came back.
     fn send(&mut self, batch: Batch) -> Result<(), RepositoryError> {
         let Some(header) = self.gatherer.header() else { return Ok(()) };
-        if let Err(why) = self.workers.send(batch, header) {
+        for template in self.gatherer.take_templates() {
+            Arc::make_mut(&mut self.templates).add(self.hasher, &template);
+        }
+        if let Err(why) = self.workers.send(batch, header, &self.templates) {
             self.failed.get_or_insert(NotStored::because(why));
         }
         while self.failed.is_none() && self.workers.are_busy() {
@@ -308,7 +318,7 @@ impl Taken {
         };
         streams.extend(self.large.map(|large| (ColumnRole::LargeValues as u64, large)));
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };
-        let parameters = Some(Parameters { magic, clock, records, tail }.encode());
+        let parameters = Some(Parameters { is_unresolved: false, magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };
         if let Some((memory, remembered)) = memory.zip(remembered) {
             // What fails here costs the next backup time, and nothing else.

@@ -3,13 +3,14 @@
 use super::bytes::{Cursor, Outcome};
 use super::chunks::{Chunks, Piece};
 use super::limits::LABEL_MAX;
-use super::record::{Kept, hash, places};
-use super::seal::Keys;
+use super::record::{Context, Kept, Templates, hash, places};
+use super::seal::{Keys, keyed};
 use super::snapshot::Part;
 use super::texts::read_number;
 
 /// CANON-6
 struct Parameters<'b> {
+    layout: u64,
     magic: &'b [u8],
     is_valkey: bool,
     clock: u64,
@@ -21,7 +22,7 @@ impl<'b> Parameters<'b> {
     fn read(bytes: &'b [u8]) -> Outcome<Parameters<'b>> {
         let mut cursor = Cursor::new(bytes);
         let layout = cursor.varint()?;
-        if layout != 1 {
+        if ![1, 2].contains(&layout) {
             return Err(format!("a canonical part of layout {layout}"));
         }
         let magic = cursor.take(9)?;
@@ -34,7 +35,7 @@ impl<'b> Parameters<'b> {
         if !tail.is_empty() && (tail[0] != 255 || ![1, 9].contains(&tail.len())) {
             return Err(format!("a tail of {} bytes", tail.len()));
         }
-        Ok(Parameters { magic, is_valkey, clock, records, tail })
+        Ok(Parameters { layout, magic, is_valkey, clock, records, tail })
     }
 }
 
@@ -60,11 +61,13 @@ pub(super) fn rebuild(part: &Part, keys: &Keys, chunks: &Chunks) -> Outcome<Vec<
     let hashes: Vec<u32> = records.iter().map(|record| hash(&keys.key_hash, &record.kept.place)).collect();
     let mut records: Vec<(u32, Record<'_>)> = places(&order, &hashes)?.into_iter().zip(records).collect();
     records.sort_by_key(|(place, _)| *place);
+    let templates = if parameters.is_valkey { Templates::default() } else { templates(&events, &keys.key_hash)? };
     let mut larges = large.iter();
     let mut values = Vec::new();
     for (_, Record { kept, head, order }) in &records {
         let elsewhere = kept.large.map(|length| large_value(&mut larges, length)).transpose()?;
-        let value = kept.value(elsewhere.as_deref(), *order, parameters.is_valkey, &keys.key_hash)?;
+        let context = Context::new(parameters.is_valkey, parameters.layout, &keys.key_hash, &templates);
+        let value = kept.value(elsewhere.as_deref(), *order, &context)?;
         values.push((kept.place.first_chunk().copied().map(u32::from_be_bytes), [&head[..], &value].concat()));
     }
     if larges.next().is_some() {
@@ -124,6 +127,23 @@ fn records<'b>(
     [orders, idle, frequencies].into_iter().try_for_each(Cursor::finish)?;
     let is_all = records.len() as u64 == parameters.records;
     if is_all { Ok(records) } else { Err(format!("{} records instead of {}", records.len(), parameters.records)) }
+}
+
+/// CANON-7: the templates among the events, by their tags.
+fn templates(events: &[u8], key_hash: &[u8; 32]) -> Outcome<Templates> {
+    let (mut templates, mut cursor) = (Templates::new(), Cursor::new(events));
+    while !cursor.is_empty() {
+        cursor.varint()?;
+        let length = cursor.varint()?;
+        if let Some((242, body)) = cursor.take(length)?.split_first() {
+            let mut body = Cursor::new(body);
+            let number = read_number(&mut body)?;
+            let said = body.rest_of();
+            let tag = keyed(key_hash, &[b"T", said].concat()).first_chunk().copied().unwrap();
+            templates.entry(tag).or_insert((number, read_number(&mut body)?));
+        }
+    }
+    Ok(templates)
 }
 
 /// CANON-5: records and events in the order of the file.

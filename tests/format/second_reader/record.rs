@@ -1,10 +1,30 @@
 //! Kept records back to records of a dump: format-spec/19-canonical-rdb.md, "Records" and "Order".
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::bytes::{Cursor, Outcome};
 use super::seal::keyed;
 use super::texts::{number, stored, text};
+
+/// Numbers of templates, and of their fields, by their tags.
+pub(super) type Templates = BTreeMap<[u8; 8], (u64, u64)>;
+
+/// What it takes to make values again.
+pub(super) struct Context<'c> {
+    is_valkey: bool,
+    layout: u64,
+    key_hash: &'c [u8; 32],
+    templates: &'c Templates,
+    /// The earliest expiry of a field.
+    earliest: Cell<u64>,
+}
+
+impl<'c> Context<'c> {
+    pub(super) fn new(is_valkey: bool, layout: u64, key_hash: &'c [u8; 32], templates: &'c Templates) -> Self {
+        Context { is_valkey, layout, key_hash, templates, earliest: Cell::new(0) }
+    }
+}
 
 /// A kept record, taken apart.
 pub(super) struct Kept<'b> {
@@ -89,22 +109,16 @@ impl<'b> Kept<'b> {
     }
 
     /// The value as the file has it: `large` is that of stream 6, `order` what stream 5 has of it.
-    pub(super) fn value(
-        &self,
-        large: Option<&[u8]>,
-        order: Option<&[u8]>,
-        is_valkey: bool,
-        key_hash: &[u8; 32],
-    ) -> Outcome<Vec<u8>> {
+    pub(super) fn value(&self, large: Option<&[u8]>, order: Option<&[u8]>, context: &Context<'_>) -> Outcome<Vec<u8>> {
         let kept = large.unwrap_or(self.value);
         if self.mode & 1 << 6 != 0 {
             return if order.is_none() { Ok(kept.to_vec()) } else { Err("an order of what is not understood".into()) };
         }
-        let grammar = grammar(self.type_byte, is_valkey).ok_or(format!("a value of type {}", self.type_byte))?;
+        let grammar = grammar(self.type_byte, context).ok_or(format!("a value of type {}", self.type_byte))?;
         let (mut cursor, mut out) = (Cursor::new(kept), Vec::new());
         match order {
-            None => follow(grammar, &mut cursor, &mut out)?,
-            Some(order) => ordered(self.type_byte, grammar, &mut cursor, order, key_hash, &mut out)?,
+            None => follow(grammar, &mut cursor, context, &mut out)?,
+            Some(order) => ordered(self.type_byte, grammar, &mut cursor, order, context, &mut out)?,
         }
         cursor.finish()?;
         Ok(out)
@@ -112,11 +126,17 @@ impl<'b> Kept<'b> {
 }
 
 /// What a value of a type consists of: `n` a number, `s` a string, digits so many bytes (`x`: 16), `(…)` a number and as many of these;
-/// `z` an old score, `m` what a module wrote, `a` an array.
-fn grammar(type_byte: u8, is_valkey: bool) -> Option<&'static str> {
+/// `z` an old score, `m` what a module wrote, `a` an array, `e` the earliest expiry, `t` an expiry, `p` a listpack of a template, `h` a
+/// template and as many strings as it has fields.
+fn grammar(type_byte: u8, context: &Context<'_>) -> Option<&'static str> {
+    let Context { is_valkey, layout, .. } = *context;
     Some(match type_byte {
         0 | 9..=13 | 16 | 17 | 20 => "s",
-        23 | 30 if !is_valkey => "s",
+        23 if !is_valkey => "s",
+        24 if !is_valkey && layout == 1 => "8(nss)",
+        30 if !is_valkey && layout == 1 => "s",
+        30 if !is_valkey => "p",
+        32 if !is_valkey && layout == 2 => "h",
         1 | 2 | 14 => "(s)",
         3 => "(sz)",
         4 => "(ss)",
@@ -127,7 +147,7 @@ fn grammar(type_byte: u8, is_valkey: bool) -> Option<&'static str> {
         19 => "(ss)nnnnnnnn(snnn(x8n)(s8(x)))",
         21 => "(ss)nnnnnnnn(snnn(x8n)(s88(x)))",
         22 if is_valkey => "(ss8)",
-        24 if !is_valkey => "8(nss)",
+        24 if !is_valkey => "e(tss)",
         25 if !is_valkey => "8s",
         26 if !is_valkey => "(ss)nnnnnnnn(snnn(x8n)(s88(x)))nn(s(snn))nn",
         27 if !is_valkey => "(ss)nnnnnnnn(snnn(x8n)(s88(x))(x))nn(s(snn))nn",
@@ -169,7 +189,7 @@ fn take_string(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Outcome<()> {
 }
 
 /// CANON-2: appends what a grammar asks for as the file has it.
-fn follow(grammar: &str, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Outcome<()> {
+fn follow(grammar: &str, cursor: &mut Cursor<'_>, context: &Context<'_>, out: &mut Vec<u8>) -> Outcome<()> {
     let mut rest = grammar;
     while let Some(letter) = rest.chars().next() {
         rest = &rest[1..];
@@ -182,15 +202,71 @@ fn follow(grammar: &str, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Outcome<
             'z' => score(cursor, out)?,
             'm' => module(cursor, out)?,
             'a' => array(cursor, out)?,
+            'e' => {
+                let bytes = cursor.array()?;
+                context.earliest.set(u64::from_le_bytes(bytes));
+                out.extend(bytes);
+            }
+            't' => expiry(cursor, context, out)?,
+            'p' => listpack(cursor, context, out)?,
+            'h' => {
+                let (template, fields) = template(cursor, context)?;
+                out.extend(number(template));
+                (0..fields).try_for_each(|_| take_string(cursor, out))?;
+            }
             _ => {
                 let (inner, behind) = bracket(rest);
                 for _ in 0..take_number(cursor, out)? {
-                    follow(inner, cursor, out)?;
+                    follow(inner, cursor, context, out)?;
                 }
                 rest = behind;
             }
         }
     }
+    Ok(())
+}
+
+/// CANON-7
+fn expiry(cursor: &mut Cursor<'_>, context: &Context<'_>, out: &mut Vec<u8>) -> Outcome<()> {
+    let after = match cursor.varint()? {
+        0 => 0,
+        kept => kept
+            .checked_sub(context.earliest.get())
+            .filter(|after| *after > 0)
+            .ok_or("an expiry before the earliest")?,
+    };
+    out.extend(number(after));
+    Ok(())
+}
+
+/// CANON-7: number and number of fields.
+fn template(cursor: &mut Cursor<'_>, context: &Context<'_>) -> Outcome<(u64, u64)> {
+    let tag = cursor.array()?;
+    context.templates.get(&tag).copied().ok_or("a template that is not there".into())
+}
+
+/// CANON-7
+fn listpack(cursor: &mut Cursor<'_>, context: &Context<'_>, out: &mut Vec<u8>) -> Outcome<()> {
+    let (template, fields) = template(cursor, context)?;
+    let (form, entries) = string(cursor)?;
+    if form == 2 {
+        return Err("a listpack of a template, verbatim".into());
+    }
+    let bytes = template.to_le_bytes();
+    let mut first = match template {
+        0..0x80 => vec![template as u8],
+        0x80..0x1000 => vec![0xc0 + (template >> 8) as u8, template as u8],
+        0x1000..0x8000 => [&[0xf1], &bytes[..2]].concat(),
+        0x8000..0x80_0000 => [&[0xf2], &bytes[..3]].concat(),
+        0x80_0000..0x8000_0000 => [&[0xf3], &bytes[..4]].concat(),
+        0x8000_0000..0x8000_0000_0000_0000 => [&[0xf4], &bytes[..8]].concat(),
+        _ => return Err("a template of a number that no listpack has".into()),
+    };
+    first.push(first.len() as u8);
+    let length = (6 + first.len() + entries.len() + 1) as u32;
+    let count = (fields + 1).min(65_535) as u16;
+    let text = [&length.to_le_bytes()[..], &count.to_le_bytes(), &first, entries, &[0xff]].concat();
+    out.extend(stored(form, &text)?);
     Ok(())
 }
 
@@ -235,23 +311,23 @@ fn ordered(
     grammar: &str,
     cursor: &mut Cursor<'_>,
     order: &[u8],
-    key_hash: &[u8; 32],
+    context: &Context<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome<()> {
     if ![2, 4, 22, 24].contains(&type_byte) {
         return Err(format!("an order of elements of type {type_byte}"));
     }
     let (before, inner) = grammar.split_once('(').unwrap();
-    follow(before, cursor, out)?;
+    follow(before, cursor, context, out)?;
     let count = take_number(cursor, out)?;
     let inner = bracket(inner).0;
     let mut elements: Vec<(&[u8], &[u8], Vec<u8>)> = Vec::new();
     for _ in 0..count {
         let (begin, mut element) = (cursor.rest_of(), Vec::new());
-        follow(inner, cursor, &mut element)?;
+        follow(inner, cursor, context, &mut element)?;
         let whole = &begin[..begin.len() - cursor.rest_of().len()];
         let mut first = Cursor::new(whole);
-        if inner.starts_with('n') {
+        if inner.starts_with(['n', 't']) {
             first.varint()?;
         }
         let name = string(&mut first)?.1;
@@ -260,7 +336,7 @@ fn ordered(
         }
         elements.push((name, whole, element));
     }
-    let hashes: Vec<u32> = elements.iter().map(|(name, ..)| hash(key_hash, name)).collect();
+    let hashes: Vec<u32> = elements.iter().map(|(name, ..)| hash(context.key_hash, name)).collect();
     let places = places(order, &hashes)?;
     let by_place: BTreeMap<u32, &[u8]> =
         places.into_iter().zip(elements.iter().map(|element| &element.2[..])).collect();

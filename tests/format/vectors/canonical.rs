@@ -1,11 +1,12 @@
 //! 19 canonical RDB.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use redkeep::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use redkeep::rdb::canonical::{
-    Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, OrderTokens, RecordAt, Sides, encode_order,
-    take_event,
+    Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, OrderTokens, RecordAt, Sides, TemplateTags, Values,
+    encode_order, take_event,
 };
 use redkeep::rdb::strings::Strings;
 use redkeep::rdb::{Family, read_stretches};
@@ -62,6 +63,14 @@ fn family(fields: Fields<'_>) -> Family {
     if fields.text("family") == "VALKEY" { Family::Valkey } else { Family::Redis }
 }
 
+/// The templates of the file, each as in it without its opcode.
+fn templates(of: Fields<'_>) -> Arc<TemplateTags> {
+    let mut templates = TemplateTags::default();
+    let bodies = of.maybe("templates").and_then(Value::as_array).into_iter().flatten();
+    bodies.for_each(|body| templates.add(hasher(of), &bytes(body)));
+    templates.into()
+}
+
 fn sides(fields: Fields<'_>) -> Sides {
     let (frequencies, order) = (fields.bytes("frequencies"), fields.bytes("order"));
     Sides { idle: numbers(fields, "idle"), frequencies, order }
@@ -70,7 +79,9 @@ fn sides(fields: Fields<'_>) -> Sides {
 /// The record that is made of what `kept` has of it.
 fn record_again(of: Fields<'_>, kept: Fields<'_>) -> Result<Vec<u8>, String> {
     let told = |error: redkeep::rdb::canonical::NotCanonical| error.to_string();
-    let mut decoder = Decoder::new(family(of), of.number("clock"), hasher(of));
+    let is_unresolved = of.maybe("layout").is_some_and(|layout| *layout == 1);
+    let values = Values { is_unresolved, templates: templates(of) };
+    let mut decoder = Decoder::new(family(of), of.number("clock"), hasher(of), values);
     let (body, sides, mut out) = (kept.bytes("body"), sides(kept), Vec::new());
     let record = Kept::of(&body).map_err(told)?;
     let large = kept.maybe("large").map(bytes);
@@ -89,6 +100,7 @@ pub fn record(vector: &Vector) -> Result<(), String> {
     let (stood, prefix) = (fields.bytes("record"), numbers(fields, "prefix"));
     let (value, database) = (fields.small("value"), fields.small("database"));
     let mut encoder = Encoder::new(family(fields), fields.number("clock"), fields.small("limit"), hasher(fields));
+    encoder.know_templates(&templates(fields));
     let encoded = encoder.encode(RecordAt { bytes: &stood, prefix: &prefix, value, database, giant: None }).unwrap();
     let mut kept = json!({
         "place": hex(&encoded.place),
@@ -122,7 +134,7 @@ pub fn dump(vector: &Vector) -> Result<(), String> {
     }
     let Gathered { magic, clock, records: count, events, tail, length, .. } = gatherer.finish().unwrap();
     assert_eq!(count, records.len() as u64);
-    let parameters = Parameters { magic: magic.unwrap(), clock, records: count, tail }.encode();
+    let parameters = Parameters { is_unresolved: false, magic: magic.unwrap(), clock, records: count, tail }.encode();
     let part = json!({ "events": hex(&events), "parameters": hex(&parameters), "records": records, "length": length });
     vector.answer(Ok::<_, String>(part))
 }
@@ -155,7 +167,8 @@ pub fn parameters(vector: &Vector) -> Result<(), String> {
     let read = Parameters::of(&Part { method: CANONICAL_RDB, length: 9, streams, parameters: Some(stated.clone()) });
     vector.answer(read.map(|parameters| {
         assert_eq!(parameters.encode(), stated);
-        let Parameters { magic, clock, records, tail } = parameters;
-        json!({ "magic": hex(&magic), "clock": clock, "records": records, "tail": hex(&tail) })
+        let Parameters { is_unresolved, magic, clock, records, tail } = parameters;
+        let layout = if is_unresolved { 1 } else { 2 };
+        json!({ "layout": layout, "magic": hex(&magic), "clock": clock, "records": records, "tail": hex(&tail) })
     }))
 }

@@ -7,8 +7,9 @@ use std::io::{self, Read};
 use redkeep::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use redkeep::rdb::canonical::{
     Decoder, Encoded, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, NotCanonical, OrderTokens, RecordAt, Sides,
-    encode_order, put_varint, take_event,
+    TemplateTags, Values, encode_order, put_varint, take_event,
 };
+use redkeep::rdb::values::HASH_TEMPLATE;
 use redkeep::rdb::{Family, read_stretches};
 use redkeep::repository::Parameters;
 
@@ -50,13 +51,15 @@ struct Taken {
 fn take_apart(dump: &[u8], size: usize, limit: usize) -> Option<Taken> {
     let gatherer = RefCell::new(Gatherer::default());
     let (mut records, mut after, mut refused) = (Vec::new(), Vec::new(), false);
-    let mut encoder = None;
+    let (mut encoder, mut templates) = (None, TemplateTags::default());
     let mut take = || {
         while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
             match gathering {
                 Gathering::Records(batch) => {
                     let (header, clock) = gatherer.borrow().header().unwrap();
                     let encoder = encoder.get_or_insert_with(|| Encoder::new(header.family, clock, limit, hasher()));
+                    gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(hasher(), body));
+                    encoder.know_templates(&templates.clone().into());
                     for (place, record) in batch.records() {
                         match encoder.encode(record) {
                             Ok(encoded) => records.push((encoded, place)),
@@ -95,7 +98,14 @@ fn put_together(taken: &Taken) -> Result<Vec<u8>, NotCanonical> {
     let mut tokens = OrderTokens::new(taken.records.len() as u64)?;
     let (_, mut picks) = taken.order.split_at(tokens.push(&taken.order));
     let mut order = tokens.finish()?;
-    let mut decoder = Decoder::new(family_of(&magic), *clock, hasher());
+    let (mut templates, mut rest) = (TemplateTags::default(), &events[..]);
+    while let Some((_, event)) = take_event(&mut rest)? {
+        if event[0] == HASH_TEMPLATE && family_of(&magic) == Family::Redis {
+            templates.add(hasher(), &event[1..]);
+        }
+    }
+    let values = Values { templates: templates.into(), ..Values::default() };
+    let mut decoder = Decoder::new(family_of(&magic), *clock, hasher(), values);
     let mut records = vec![Vec::new(); taken.records.len()];
     for (encoded, _) in &taken.records {
         let kept = Kept::of(&encoded.body)?;
@@ -139,7 +149,7 @@ pub fn kept(bytes: &[u8]) {
     assert!(idle + frequencies <= 15);
     let sides = Sides { idle: vec![5; idle], frequencies: vec![7; frequencies], order: order.to_vec() };
     let _ = (record.expiry(), record.place(3));
-    let mut decoder = Decoder::new(family, 1_790_000_000, hasher());
+    let mut decoder = Decoder::new(family, 1_790_000_000, hasher(), values());
     let mut out = Vec::new();
     if decoder.head(record, &sides, &mut out).is_err() {
         return;
@@ -154,10 +164,19 @@ pub fn kept(bytes: &[u8]) {
     }
 }
 
+/// Two templates, the fields of which are known here.
+fn values() -> Values {
+    let mut templates = TemplateTags::default();
+    [&b"\x01\x02\x01a\x01b"[..], b"\x40\x80\x01\x01c"].iter().for_each(|body| templates.add(hasher(), body));
+    Values { templates: templates.into(), ..Values::default() }
+}
+
 fn again(record: &[u8], value: usize, family: Family) {
     let at = RecordAt { bytes: record, prefix: &[], value, database: 3, giant: None };
-    let Ok(encoded) = Encoder::new(family, 0, 1 << 20, hasher()).encode(at) else { return };
-    let (mut decoder, mut out) = (Decoder::new(family, 0, hasher()), Vec::new());
+    let mut encoder = Encoder::new(family, 0, 1 << 20, hasher());
+    encoder.know_templates(&values().templates);
+    let Ok(encoded) = encoder.encode(at) else { return };
+    let (mut decoder, mut out) = (Decoder::new(family, 0, hasher(), values()), Vec::new());
     let kept = Kept::of(&encoded.body).unwrap();
     decoder.head(kept, &encoded.sides, &mut out).unwrap();
     decoder.value(kept.value_tag(), kept.value(), &encoded.sides.order, &mut out).unwrap();
