@@ -17,6 +17,7 @@ mod keys;
 mod labelled;
 mod ledgers;
 mod local;
+mod look_up;
 mod mirrors;
 mod plain_copies;
 mod read_all;

@@ -212,16 +212,27 @@ pub struct RecordingStore {
     calls: Mutex<Vec<Call>>,
     read: AtomicU64,
     is_far: bool,
+    longest: AtomicU64,
 }
 
 impl RecordingStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0), is_far: false })
+        Arc::new(Self::of(inner, false))
     }
 
     /// One that says of itself that it is far away.
     pub fn far(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Mutex::default(), read: AtomicU64::new(0), is_far: true })
+        Arc::new(Self::of(inner, true))
+    }
+
+    fn of(inner: Arc<dyn Store>, is_far: bool) -> Self {
+        let (calls, read, longest) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner, calls, read, is_far, longest }
+    }
+
+    /// Bytes of the longest of its reads since it was asked last.
+    pub fn longest_read(&self) -> u64 {
+        self.longest.swap(0, Ordering::SeqCst)
     }
 
     /// The calls so far, forgotten by this.
@@ -242,6 +253,7 @@ impl RecordingStore {
     fn count(&self, read: Result<Vec<u8>, StoreError>) -> Result<Vec<u8>, StoreError> {
         let bytes = read.as_ref().map_or(0, Vec::len);
         self.read.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.longest.fetch_max(bytes as u64, Ordering::SeqCst);
         read
     }
 
