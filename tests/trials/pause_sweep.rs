@@ -5,6 +5,7 @@
 //! on 2026-11-25, on 2 cores in about half an hour: 49 pairs on a local store, held at 3,283 calls, and 36 pairs on each of
 //! six kinds of lagging stores, at 13,032; nothing was lost.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Write, stderr};
 use std::thread;
 use std::time::Duration;
@@ -50,33 +51,56 @@ fn kinds() -> impl Iterator<Item = Kind> {
     lags.into_iter().flat_map(of_lag)
 }
 
+/// What others did to the repository while one was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    /// A snapshot was forgotten.
+    Forgotten,
+    /// Packs were condemned.
+    Condemned,
+    /// Packs were buried, and deleted.
+    Buried,
+    /// A session of the one that is held was given up: something stands at its commit name.
+    Fenced,
+}
+
+/// What others did, by call at which the operation was held.
+type Effects = Vec<BTreeSet<Effect>>;
+
 /// Holds one operation at its n-th call, for every n, while another one and what comes after it run to their end. With a
-/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store. Answers with how
-/// many were tried.
-fn sweep(world: &World, held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) -> u64 {
-    let mut tried = 0;
+/// stride only each so many-th call is tried, and which ones is another for each pair and kind of store. Answers with what
+/// was done at each.
+fn sweep(world: &World, held: Operation, other: Operation, kind: Kind, pace: Pace, first: u64, stride: u64) -> Effects {
+    let mut tried = Vec::new();
     for n in (first % stride..).step_by(stride as usize) {
         let mut run = world.fork();
         run.grace = pace.grace;
         let place = format!("{} held at call {n} during {}, {kind:?}, {pace:?}", held.name, other.name);
-        let is_over = hold(&run, held, other, n, pace, &place);
+        let (call, effects) = hold(&run, held, other, n, pace, &place);
         run.has_slept = true;
         run.check(&place);
         run.next_backup(&place);
         run.next_prune(&place);
         run.has_slept = false;
         run.check(&place);
-        if is_over {
+        if call.is_none() {
             assert!(n > 3, "{place}: the sweep has tried calls");
             break;
         }
-        tried += 1;
+        tried.push(effects);
     }
     tried
 }
 
-/// Whether the operation ended without a call to hold.
-fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, place: &str) -> bool {
+/// The call at which it was held, where it has so many, and what others did then.
+fn hold(
+    run: &World,
+    held: Operation,
+    other: Operation,
+    n: u64,
+    pace: Pace,
+    place: &str,
+) -> (Option<Call>, BTreeSet<Effect>) {
     let paused = PausableStore::new(run.store.clone(), n);
     let before = run.store.names();
     thread::scope(|scope| {
@@ -88,8 +112,16 @@ fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, plac
         // Also when the test fails here, or it would wait for its own thread.
         let _release = Release(&paused);
         let call = paused.wait_until_held();
+        let mut done_meanwhile = BTreeSet::new();
         if call.as_ref().is_some_and(|call| !is_unprotected(call, run.store.promises().put_new)) {
-            meanwhile(run, held, other, pace, place);
+            let open = undecided(run, &before);
+            done_meanwhile = meanwhile(run, held, other, pace, place);
+            let left = undecided(run, &before);
+            let fenced = open.iter().filter(|session| !left.contains(*session)).count();
+            done_meanwhile.extend((fenced > 0).then_some(Effect::Fenced));
+            if pace.step > run.store.promises().timing.abandoned {
+                assert_eq!(fenced, open.len(), "{place} ({call:?}): nobody gave the sleeper up: {done_meanwhile:?}");
+            }
         }
         paused.release();
         let result = sleeper.join().unwrap();
@@ -101,8 +133,17 @@ fn hold(run: &World, held: Operation, other: Operation, n: u64, pace: Pace, plac
             let lacks = held.does.iter().find(|does| !done.iter().any(|done| done == *does));
             assert_eq!(lacks, None, "{place}: when it is not held it does {done:?}");
         }
-        call.is_none()
+        (call, done_meanwhile)
     })
+}
+
+/// The sessions with a lease at whose commit names nothing stands, of those that began since.
+fn undecided(run: &World, since: &[String]) -> Vec<String> {
+    let names = run.store.names();
+    let new = names.iter().filter(|name| !since.contains(name)).filter_map(|name| name.strip_prefix("leases/"));
+    let is_commit = |name: &&String| name.starts_with("snapshots/") || name.starts_with("burials/");
+    let is_undecided = |session: &&str| !names.iter().filter(is_commit).any(|name| name.ends_with(session));
+    new.filter(is_undecided).map(str::to_owned).collect()
 }
 
 /// The one moment nothing protects: a store that refuses nothing takes a commit however late it arrives.
@@ -119,26 +160,34 @@ impl Drop for Release<'_> {
     }
 }
 
-/// What others do while one is held: afterwards nothing that could go is there any more.
-fn meanwhile(run: &World, held: Operation, other: Operation, pace: Pace, place: &str) {
-    let done = |operation: Operation, host: &'static str| {
+/// What others do while one is held: afterwards nothing that could go is there any more. The one that is held wakes in
+/// another world than the one it knew.
+fn meanwhile(run: &World, held: Operation, other: Operation, pace: Pace, place: &str) -> BTreeSet<Effect> {
+    let mut found = BTreeSet::new();
+    for (operation, host) in [(other, "beta"), (FORGET, "beta"), (PRUNE, "beta"), (PRUNE, "beta"), (BACKUP, "gamma")] {
+        let before = run.store.names();
         match (operation.run)(run, &run.host(host), run.store.clone()) {
             // KEY-13, KEY-16: beside a rotation that is at work no other change of keys need succeed.
             Err(error) if held.name == ROTATE.name && is_refused_beside_a_rotation(&error) => {}
             other => other.unwrap_or_else(|error| panic!("{place}: {}: {error:?}", operation.name)),
         }
+        for done in effects(&before, &run.store.names()) {
+            found.extend(match done.as_str() {
+                "+forgotten" => &[Effect::Forgotten][..],
+                "+condemned" => &[Effect::Condemned],
+                "-packs" => &[Effect::Condemned, Effect::Buried],
+                _ => &[],
+            });
+        }
         run.hands.pass(pace.step);
-    };
-    let before = run.store.names();
-    done(other, "beta");
-    done(FORGET, "beta");
-    done(PRUNE, "beta");
-    done(PRUNE, "beta");
-    done(BACKUP, "gamma");
-    // The one that is held wakes in another world than the one it knew.
-    let done = effects(&before, &run.store.names());
-    let is_swept = |done: &String| done == "-packs" || done == "+condemned";
-    assert!(done.iter().any(is_swept), "{place}: nothing was condemned or deleted meanwhile: {done:?}");
+    }
+    let lacks = |effect: &Effect| !found.contains(effect);
+    let lacking = [Effect::Forgotten, Effect::Condemned].into_iter().find(lacks);
+    assert_eq!(lacking, None, "{place}: not done meanwhile, but {found:?}");
+    if pace.step > run.store.promises().timing.abandoned {
+        assert!(!lacks(&Effect::Buried), "{place}: nothing was buried meanwhile, but {found:?}");
+    }
+    found
 }
 
 fn is_refused_beside_a_rotation(error: &Failure) -> bool {
@@ -150,13 +199,16 @@ fn is_refused_beside_a_rotation(error: &Failure) -> bool {
 fn sweep_pairs(kinds: &[Kind], stride: u64) {
     let stride = if is_long() { 1 } else { stride };
     let (mut pairs, mut calls) = (0, 0);
+    let mut seen: BTreeMap<&str, BTreeSet<Effect>> = BTreeMap::new();
     for kind in kinds {
         let world = World::new(*kind);
         history(&world);
         for held in operations(*kind) {
             for other in operations(*kind) {
                 for pace in paces(*kind) {
-                    calls += sweep(&world, held, other, *kind, pace, pairs, stride);
+                    let effects = sweep(&world, held, other, *kind, pace, pairs, stride);
+                    calls += effects.len();
+                    seen.entry(held.name).or_default().extend(effects.into_iter().flatten());
                     pairs += 1;
                 }
                 if is_long() {
@@ -165,6 +217,12 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
                 }
             }
         }
+    }
+    for (held, effects) in seen {
+        let has_session = ![ADD_KEY.name, CHANGE_KEY.name, ROTATE.name].contains(&held);
+        let expected = [Effect::Forgotten, Effect::Condemned, Effect::Buried].into_iter();
+        let expected: BTreeSet<Effect> = expected.chain(has_session.then_some(Effect::Fenced)).collect();
+        assert_eq!(effects, expected, "{held}: what it was held beside");
     }
 }
 
