@@ -5,6 +5,7 @@
 mod support;
 
 mod conformance;
+mod crowd;
 mod doubles;
 mod full;
 mod keystone;

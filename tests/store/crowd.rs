@@ -1,0 +1,123 @@
+//! Many hosts at one repository in an object store: backups, a person who forgets, and sweeps, all at once.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redkeep::format::UnixMillis;
+use redkeep::operations::check::{CheckDepth, check};
+use redkeep::operations::prune::{Options, prune};
+use redkeep::operations::{OperationError, Silent};
+use redkeep::repository::{Ambient, IntakeOptions, Places, Repository, RepositoryError};
+use redkeep::store::Store;
+
+use crate::support::repository::{CHEAP, PASSWORD, back_up, latest, noise, password, restore_to};
+use crate::support::services::Service;
+
+const WRITERS: u64 = 8;
+
+/// A host with caches of its own. The clock of some is so late that sweeps take their sessions for dead.
+struct Host {
+    number: u64,
+    place: PathBuf,
+    store: Arc<dyn Store>,
+}
+
+impl Host {
+    fn open(&self) -> Repository {
+        let system = Ambient::system();
+        let (now, behind) = (Arc::clone(&system.now), if self.number % 4 == 3 { 2 * 60 * 60 * 1000 } else { 0 });
+        let now = Arc::new(move || UnixMillis(now().0 - behind));
+        let ambient = Ambient { now, host: format!("host-{}", self.number), ..system };
+        let places = Places { cache: Some(self.place.join("cache")), state: Some(self.place.join("state")) };
+        Repository::open(Arc::clone(&self.store), password(PASSWORD), ambient, places, None).unwrap()
+    }
+
+    /// Backs up until the time is up: what it stored last, how many snapshots it made, and how often a sweep gave it up for good.
+    fn write(&self, until: Instant) -> (Vec<u8>, usize, usize) {
+        let (data, dataset) = (self.place.join("data"), format!("d{}", self.number));
+        fs::create_dir_all(&data).unwrap();
+        let (mut last, mut made, mut fenced) = (Vec::new(), 0, 0);
+        for round in 0.. {
+            if Instant::now() > until && made > 0 {
+                break;
+            }
+            // Half of it is what other hosts have as well, half of it comes back after some rounds.
+            let bytes = [noise(200_000, round % 3), noise(100_000, 100 * self.number + round % 5)].concat();
+            fs::write(data.join("file"), &bytes).unwrap();
+            match back_up(&self.open(), &data, &dataset) {
+                Ok(report) => {
+                    assert_eq!(report.alarms, []);
+                    (last, made) = (bytes, made + 1);
+                }
+                Err(OperationError::Repository(RepositoryError::Fenced)) => fenced += 1,
+                Err(error) => panic!("{}: {error:?}", self.number),
+            }
+        }
+        (last, made, fenced)
+    }
+}
+
+/// Forgets all but the newest snapshot of each dataset, and sweeps; how many packs were deleted.
+fn keep(host: &Host, until: Instant) -> u64 {
+    let options = Options {
+        grace: Duration::ZERO,
+        max_unused: 0.0,
+        max_rewrite: None,
+        reseal: false,
+        dry_run: false,
+        intake: IntakeOptions { level: 1, workers: 1 },
+    };
+    let mut deleted = 0;
+    while Instant::now() < until {
+        let repository = host.open();
+        repository.refresh().unwrap();
+        let infos = repository.kept_snapshots().unwrap();
+        let is_newest = |at: usize| infos.get(at + 1).is_none_or(|next| next.dataset != infos[at].dataset);
+        for at in (0..infos.len()).filter(|at| !is_newest(*at)) {
+            repository.forget(&infos[at].name, "test").unwrap();
+        }
+        match prune(&repository, &options, &Silent) {
+            Ok(pruned) => deleted += pruned.report.deleted_packs,
+            Err(OperationError::Repository(RepositoryError::Fenced)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    deleted
+}
+
+/// INV-1, SESS-10: two minutes of it where `REDKEEP_TEST_LONG` is set.
+#[test]
+fn a_crowd_of_hosts_loses_nothing() {
+    let service = Service::Seaweed;
+    if service.is_skipped() {
+        return;
+    }
+    let (store, temp) = (service.store(), tempfile::tempdir().unwrap());
+    Repository::create(store.clone(), password(PASSWORD), "first", CHEAP, Ambient::system(), Places::default())
+        .unwrap();
+    let time = Duration::from_secs(if std::env::var_os("REDKEEP_TEST_LONG").is_some() { 120 } else { 8 });
+    let until = Instant::now() + time;
+    let host = |number: u64| Host { number, place: temp.path().join(number.to_string()), store: Arc::clone(&store) };
+    let hosts: Vec<Host> = (0..WRITERS).map(host).collect();
+    let (written, deleted) = thread::scope(|scope| {
+        let writers: Vec<_> = hosts.iter().map(|host| scope.spawn(move || host.write(until))).collect();
+        let keepers: Vec<_> =
+            [100, 101].map(host).into_iter().map(|host| scope.spawn(move || keep(&host, until))).collect();
+        let written: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        (written, keepers.into_iter().map(|keeper| keeper.join().unwrap()).sum::<u64>())
+    });
+    let (made, fenced) = written.iter().fold((0, 0), |(made, fenced), of| (made + of.1, fenced + of.2));
+    assert!(deleted > 0, "{made} snapshots, {fenced} given up");
+    let repository = host(200).open();
+    let report = check(&repository, CheckDepth::Data, &Silent).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    for (host, (bytes, ..)) in hosts.iter().zip(&written) {
+        let out = host.place.join("out");
+        let newest = latest(&repository, &format!("d{}", host.number)).unwrap();
+        restore_to(&repository, &newest, &out).unwrap();
+        assert!(fs::read(out.join("file")).unwrap() == *bytes, "{}", host.number);
+    }
+}
