@@ -77,7 +77,8 @@ JSON:
     version,
     max_term_width = 110,
     arg_required_else_help = true,
-    after_long_help = format!("{AFTER_HELP}{}", super::exit::TABLE)
+    disable_help_subcommand = true,
+    after_long_help = format!("{AFTER_HELP}{}{}", super::topics::listed(), super::exit::TABLE)
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

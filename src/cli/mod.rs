@@ -22,6 +22,7 @@ mod server;
 mod services;
 mod settings;
 mod time;
+mod topics;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

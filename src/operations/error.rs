@@ -199,9 +199,10 @@ impl OperationError {
             OperationError::NoCommand { alike: Some(alike), .. } => {
                 Some(format!("one does that differs in capitals; write it as it is there: {alike}"))
             }
-            OperationError::Unreachable { .. }
-            | OperationError::NotThere { .. }
-            | OperationError::NoCommand { alike: None, .. } => {
+            OperationError::NoCommand { alike: None, .. } => {
+                Some("one that no snapshot has yet is found after: redkeep backup --aof-tail".into())
+            }
+            OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
                 Some("see what can be restored with: redkeep timeline".into())
             }
             OperationError::LostSnapshot { .. } => {

@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 36] = [
+pub const COMMANDS: [&str; 37] = [
     "timeline",
     "init",
     "backup",
@@ -37,6 +37,7 @@ pub const COMMANDS: [&str; 36] = [
     "key rotate",
     "completions",
     "man",
+    "help",
 ];
 
 #[test]
@@ -52,7 +53,7 @@ fn the_help_of_every_command_has_an_example_and_its_json() {
         assert!(blocks.iter().all(|block| !block.starts_with("  redkeep ")), "{command}: {examples}");
         let json = examples.split("\nJSON").nth(1).unwrap_or_default();
         assert!(json.lines().all(|line| line.chars().count() <= 90), "{command}: {json}");
-        if !["key", "schedule", "completions"].contains(&command) {
+        if !["key", "schedule", "completions", "help"].contains(&command) {
             assert!(examples.contains("\nJSON") && examples.contains("  {\""), "{command}: {examples}");
         }
     }
@@ -91,6 +92,27 @@ fn the_help_of_the_program_has_examples_and_the_exit_codes() {
         assert!(place.done(&[command, "--help"]).text().contains("See: redkeep run --help"), "{command}");
     }
     assert!(place.ends(2, &[]).stderr.contains("Usage: redkeep"));
+}
+
+#[test]
+fn help_explains_commands_and_topics() {
+    let place = Place::new();
+    for command in ["restore", "key add"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let asked = place.done(&[&["help"], &words[..]].concat()).text();
+        assert_eq!(asked, place.done(&[&words[..], &["--help"]].concat()).text(), "{command}");
+    }
+    let all = place.done(&["help"]).text();
+    assert_eq!(all, place.done(&["--help"]).text());
+    let (_, topics) = all.split_once("Topics, shown by redkeep help TOPIC:\n").unwrap();
+    let names: Vec<&str> = topics.lines().map_while(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        let text = place.done(&["help", name]).text();
+        assert!(text.lines().count() > 8 && !text.contains("\n# "), "{name}: {text}");
+    }
+    place.ends(2, &["help", "nonsense"]).says("there is neither a command nor a topic nonsense");
+    assert_eq!(place.ends(2, &["help", "moments", "--json"]).json()["error"]["message"], "a help text is no JSON");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod drill;
 mod dump;
 pub(in crate::cli) mod forget;
 mod get;
+mod help;
 mod import;
 mod init;
 mod key;
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Key(key::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Help(help::Arguments),
 }
 
 impl Command {
@@ -112,6 +114,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Key(arguments) => key::run(arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context),
         Command::Man(arguments) => man::run(&arguments, context),
+        Command::Help(arguments) => help::run(&arguments, context),
     }
 }
 
