@@ -5,6 +5,8 @@
 #   benches/compare.sh                   makes its own data: a dump of 700,000 keys over three days, 1 GiB of opaque files,
 #                                        a tenth of them changed, an AOF of 700 MB
 #   benches/compare.sh DAY1 DAY2 …       backs up these directories, one after the other, as one dataset
+#   benches/compare.sh --days [N]        a dump of 700,000 keys on N days (30) of each 1.7 % changed keys, then one of 10 %, and
+#                                        one with new keys only; what is left where all but the last seven are forgotten
 #   benches/compare.sh --setup           installs restic (Debian), borg (PyPI), rustic (crates.io, ten minutes) and GNU
 #                                        time, and stops
 #
@@ -127,21 +129,56 @@ row() {
   printf '| %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "$(du -sb "$3" | awk '{ printf "%.2f", $1 / 1e6 }')" "$wall" "$cpu" "$peak"
 }
 
-# A dump of 700,000 keys (strings with expiries, hashes, lists, sorted sets, streams), then the same with 1 % updated, 0.5 % new and 0.2 % deleted, then nothing but a restart.
-make_days() {
-  local port=$((20000 + RANDOM % 20000)) day
+# The server whose dumps are backed up.
+port=$((20000 + RANDOM % 20000))
+start() {
   mkdir -p "$work/redis"
-  start() { redis-server --port "$port" --bind 127.0.0.1 --dir "$work/redis" --save '' >/dev/null & server=$!; until redis-cli -p "$port" ping 2>/dev/null | grep -q PONG; do sleep 0.1; done; }
-  save() { redis-cli -p "$port" save >/dev/null; mkdir -p "$work/day$1"; cp "$work/redis/dump.rdb" "$work/day$1/"; }
-  stop() { kill "$server"; wait "$server" 2>/dev/null || true; server=''; }
-  start
-  python3 benches/keyspace.py fill | redis-cli -p "$port" --pipe >/dev/null
-  save 1
-  stop; start
-  python3 benches/keyspace.py change | redis-cli -p "$port" --pipe >/dev/null
-  save 2
-  stop; start
-  save 3
+  redis-server --port "$port" --bind 127.0.0.1 --dir "$work/redis" --save '' >/dev/null &
+  server=$!
+  until redis-cli -p "$port" ping 2>/dev/null | grep -q PONG; do sleep 0.1; done
+}
+stop() { kill "$server"; wait "$server" 2>/dev/null || true; server=''; }
+put() { python3 benches/keyspace.py "$@" | redis-cli -p "$port" --pipe >/dev/null; }
+save() { redis-cli -p "$port" save >/dev/null; mkdir -p "$work/day$1"; cp "$work/redis/dump.rdb" "$work/day$1/"; }
+
+# A dump of 700,000 keys (strings with expiries, hashes, lists, sorted sets, streams), then the same with 1 % updated, 0.5 % new
+# and 0.2 % deleted, then nothing but a restart.
+make_days() {
+  start; put fill; save 1
+  stop; start; put change; save 2
+  stop; start; save 3
+  stop
+}
+
+# Many days, each backed up by every tool; sizes alone.
+days() {
+  local count=$1 day tool
+  start; put fill
+  for tool in "${tools[@]}"; do make_repository "$tool" "$work/$tool"; done
+  make_repository redkeep "$work/last7"
+  printf '\n%s days in one process, repository MB\n\n| day |%s\n|---|%s\n' "$count" "$(printf ' %s |' "${tools[@]}")" "$(printf -- '---|%.0s' "${tools[@]}")"
+  one() { # what it is called
+    save now; sleep 3
+    printf '| %s |' "$1"
+    for tool in "${tools[@]}"; do
+      back_up "$tool" "$work/$tool" "$work/daynow" "$1"
+      printf ' %s |' "$(du -sb "$work/$tool" | awk '{ printf "%.2f", $1 / 1e6 }')"
+    done
+    printf '\n'
+  }
+  one 1
+  for ((day = 2; day <= count; day++)); do
+    put change "$day"; one "$day"
+    [ "$day" -le $((count - 7)) ] || back_up redkeep "$work/last7" "$work/daynow" "$day"
+  done
+  run redkeep restore --repo "$work/redkeep" latest --target "$work/restored"
+  cmp "$work/restored/dump.rdb" "$work/daynow/dump.rdb"
+  cp -r "$work/redkeep" "$work/all"
+  run redkeep forget --repo "$work/all" --keep-last 7
+  run redkeep prune --repo "$work/all" --grace 0
+  echo "after forget --keep-last 7 and prune --grace 0: $(du -sb "$work/all" | awk '{ printf "%.2f", $1 / 1e6 }') MB; these seven alone: $(du -sb "$work/last7" | awk '{ printf "%.2f", $1 / 1e6 }') MB"
+  put change $((count + 1)) 10; one '10 % updated'
+  put grow; one '1 % new'
   stop
 }
 
@@ -149,7 +186,9 @@ echo "$(date -u +%F), $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exi
 for tool in "${tools[@]}"; do
   case $tool in restic) restic version | cut -d' ' -f1,2 ;; *) "$tool" --version ;; esac
 done | paste -sd, | sed 's/,/, /g'
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = --days ]; then
+  days "${2:-30}"
+elif [ $# -gt 0 ]; then
   compare "$*" "$@"
 else
   make_days

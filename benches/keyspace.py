@@ -67,16 +67,27 @@ def fill():
             make(rng, number)
 
 
-def change():
+def change(day=1, percent=1):
+    """A day: so much of the keys updated at random, half a percent new, and a fifth of one deleted."""
     global clock
-    rng, clock = random.Random(8), 1_800_000_000_000
+    rng, clock = random.Random(7 + day), 1_700_000_000_000 + day * 10**11
     for make, count in KINDS:
-        for number in rng.sample(range(count), count // 100):
+        first = count + (day - 1) * (count // 200)
+        for number in rng.sample(range(first), count * percent // 100):
             make(rng, number)
-        for number in range(count, count + count // 200):
+        for number in range(first, first + count // 200):
             make(rng, number)
     for number in rng.sample(range(SESSIONS), 1_400):
         command("DEL", f"user:{number}", f"session:{number}")
+
+
+def grow():
+    """One percent of new keys, their names behind one another."""
+    global clock
+    rng, clock = random.Random(6), 1_790_000_000_000
+    for make, count in KINDS:
+        for number in range(10 * count, 10 * count + count // 100):
+            make(rng, number)
 
 
 def opaque(directory, mebibytes):
@@ -115,7 +126,8 @@ def aof(directory, megabytes):
 if __name__ == "__main__":
     {
         "fill": fill,
-        "change": change,
+        "change": lambda: change(*(int(number) for number in sys.argv[2:])),
+        "grow": grow,
         "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3])),
         "scatter": lambda: scatter(sys.argv[2], sys.argv[3], int(sys.argv[4])),
         "aof": lambda: aof(sys.argv[2], int(sys.argv[3])),
