@@ -131,3 +131,31 @@ fn what_the_commands_behind_a_dump_left_is_put() {
     place.ends(1, &["get", "c", "--into", &address]).says("no key c");
     assert_eq!(order::<u64>(&server, "EXISTS l c"), 0);
 }
+
+#[test]
+fn a_snapshot_is_put_into_a_running_server_key_by_key() {
+    let lines = ["SET user:1 one", "SET user:2 two", "RPUSH l a b"];
+    let Some((place, server, address)) = scene(&lines, &[]) else { return };
+    let ran = place.ends(9, &["restore", "--into", &address]);
+    ran.says("holds 3 keys").says("--merge");
+    order::<()>(&server, "FLUSHALL");
+    let ran = place.ends(0, &["restore", "latest", "--into", &address, "--dry-run"]);
+    assert!(ran.text().contains("would put 3 keys"), "{}", ran.text());
+    assert_eq!(order::<u64>(&server, "DBSIZE"), 0);
+    let ran = place.ends(0, &["restore", "--into", &address, "--match", "user:*"]);
+    assert!(ran.text().contains("put 2 keys") && ran.text().contains("2 keys now, 0 before"), "{}", ran.text());
+    order::<()>(&server, "SET user:2 new");
+    let ran = place.ends(3, &["restore", "--into", &address, "--merge", "--json"]);
+    ran.says("2 keys were left as they are there");
+    let json = ran.json();
+    assert_eq!((&json["put"], &json["there"], &json["held_now"]), (&1.into(), &2.into(), &3.into()));
+    assert_eq!(order::<String>(&server, "GET user:2"), "new");
+    place.ends(0, &["restore", "--into", &address, "--merge", "--replace"]);
+    assert_eq!(order::<String>(&server, "GET user:2"), "two");
+    // What belongs to another way of restoring says so.
+    for others in [&["--target", "x"][..], &["--server"], &["--at", "now"], &["--yes"]] {
+        place.ends(2, &[&["restore", "--into", &address], others].concat());
+    }
+    place.ends(2, &["restore", "--target", "x", "--merge"]);
+    place.ends(2, &["restore", "--into", &format!("redis://{address}/3")]).says("leave the number out");
+}

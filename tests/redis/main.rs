@@ -42,6 +42,7 @@ mod lzf;
 mod moments;
 mod moments_edges;
 mod preflight;
+mod put_all;
 mod put_back;
 mod rdb_samples;
 mod restart_loss;

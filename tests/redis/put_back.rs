@@ -15,13 +15,13 @@ use crate::support::keyspace::Keyspace;
 use crate::support::repository::{Hands, back_up, create, latest, memory};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
-fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&[u8]]) -> T {
+pub(crate) fn ask<T: redis::FromRedisValue>(connection: &mut Connection, words: &[&[u8]]) -> T {
     let mut command = redis::Cmd::new();
     command.arg(words);
     command.query(connection).unwrap_or_else(|error| panic!("{:?}: {error}", words[0].escape_ascii()))
 }
 
-fn address(server: &RedisServer) -> Address {
+pub(crate) fn address(server: &RedisServer) -> Address {
     format!("127.0.0.1:{}", server.port()).parse().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn target(database: u32, key: &[u8]) -> Target {
 }
 
 /// A digest of what a server holds under a name, by what DUMP answers.
-fn digest(connection: &mut Connection, kind: ServerKind, key: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(connection: &mut Connection, kind: ServerKind, key: &[u8]) -> [u8; 32] {
     let payload: Vec<u8> = ask(connection, &[b"DUMP", key]);
     let (type_byte, rest) = payload.split_first().unwrap();
     let family = if kind == ServerKind::Valkey9 { Family::Valkey } else { Family::Redis };
@@ -38,7 +38,7 @@ fn digest(connection: &mut Connection, kind: ServerKind, key: &[u8]) -> [u8; 32]
     Value { type_byte: *type_byte, family, raw, templates: &Templates::default() }.digest().unwrap()
 }
 
-fn has_expiring_fields(held: &Held) -> bool {
+pub(crate) fn has_expiring_fields(held: &Held) -> bool {
     let mut has = false;
     held.value()
         .each(&mut |item| {

@@ -1,5 +1,6 @@
 //! `redkeep restore`.
 
+mod into_running;
 pub(super) mod into_server;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::operations::list::{Chosen, Selector};
 use crate::operations::restore::{self, Cut, Doubt, Goal, Options, Report, Which, meant, restore_at};
 use crate::operations::timeline::{self, Moment, Picked, Search, Wish};
 use crate::repository::Repository;
+use into_running::IntoRunning;
 use into_server::{IntoServer, of_a_restore};
 
 /// Put a snapshot into a directory, or into a server
@@ -39,6 +41,9 @@ use into_server::{IntoServer, of_a_restore};
 /// every step. A server that is stopped, or was never started, is named by --server-config, --server-unit or --server-dir:
 /// its configuration is tried with a stand-in, its files are put in place, it is started and asked all the same. A restore
 /// that is killed leaves the old data or the new; the same command brings it to its end.
+///
+/// With --into the keys of the snapshot's dump are put into a running server, wherever it is, by RESTORE: for servers whose files
+/// nobody can reach. The server must be empty, unless --merge is given, and nothing in it is replaced without --replace.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -54,6 +59,8 @@ Examples:
   redkeep restore --server --server-unit redis-server --dry-run
   redkeep restore --server=redis://127.0.0.1:6380 --yes \\
     --stop-command 'docker stop cache' --start-command 'docker start cache'
+  redkeep restore latest --into rediss://app@cache.example:6379 --dry-run
+  redkeep restore latest --into cache.example:6379 --match 'user:*' --merge
 
 JSON:
   {\"snapshot\": id, \"dataset\", \"begin\", \"target\": path, \"files\": number,
@@ -78,6 +85,14 @@ JSON:
   {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
    \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool,
    \"was_stopped\": bool, \"started\": bool}
+  With --into:
+  {\"snapshot\": id, \"dataset\", \"server\": text, \"version\": text or null,
+   \"put\": number of keys, \"remade\": of them, element by element,
+   \"there\": not put, the name is taken, \"expired\": not put,
+   \"not_taken\": [{\"what\": type, \"why\", \"keys\": number, \"db\" and \"key\":
+     the first}], \"functions\": bool, \"behind\": [path of commands left out],
+   \"unread\": why keys may be missing, or null, \"held_before\", \"held_now\":
+   keys of the server, \"dry_run\": bool, \"alarms\"}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME,
@@ -87,7 +102,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of: OfDataset,
     /// The directory that will hold the files
-    #[arg(long, short, value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_restore())]
+    #[arg(long, short, value_name = "DIR", required_unless_present_any = ["server", "into"],
+        conflicts_with_all = of_a_restore())]
     target: Option<PathBuf>,
     /// Restore the state of this second, or of this moment of it
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["before_command", "from"])]
@@ -112,6 +128,8 @@ pub(crate) struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     into: IntoServer,
+    #[command(flatten)]
+    running: IntoRunning,
 }
 
 /// A command's name and its first arguments.
@@ -128,6 +146,11 @@ fn command_words(text: &str) -> Result<Words, String> {
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
+    if arguments.running.into.is_some() {
+        let Arguments { snapshot, of, dry_run, into, running, .. } = &arguments;
+        let (snapshot, dataset) = (snapshot.as_ref(), of.dataset.as_deref());
+        return into_running::run(running, &into.of, snapshot, dataset, *dry_run, &repository, context);
+    }
     let (chosen, past) = find(&arguments, &repository, context)?;
     let (goal, moment, located) = match past {
         Some(Found { goal, moment, located }) => (goal, Some(moment), located),

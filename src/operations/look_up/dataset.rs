@@ -139,8 +139,8 @@ pub(super) fn read_all(
     observer.begin("reading", Some(file.size));
     let mut give = |record: &Record<'_>| {
         let Record { database, expires, kind, value, .. } = record;
-        let key = record.key.as_deref().unwrap_or_default();
-        each(&LookedUp { database: *database, key, expires: *expires, kind: *kind, value: *value })
+        let (key, is_named) = (record.key.as_deref().unwrap_or_default(), record.key.is_some());
+        each(&LookedUp { database: *database, key, is_named, expires: *expires, kind: *kind, value: *value })
     };
     let goes_on = file.role != Role::Dump;
     let through = read_through(reader, file, observer, |input| match goes_on {

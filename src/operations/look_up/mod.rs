@@ -4,6 +4,7 @@ mod dataset;
 mod glob;
 mod largest;
 mod put;
+mod put_all;
 
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,7 @@ use dataset::{Dataset, canonical, commands_of, read_all, recipe};
 
 pub use largest::{Largest, LargestKey, LargestPrefix, NAME_LONGEST, largest};
 pub use put::{PutBack, Target, put_back};
+pub use put_all::{NotTaken, PutKeys, PutOptions, put_keys};
 
 /// Takes records one after the other, until it wants no more.
 pub type TakeKey<'t> = dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + Send + 't;
@@ -232,6 +234,11 @@ pub struct KeyFilter {
 }
 
 impl KeyFilter {
+    /// Whether no key is left out.
+    pub fn is_all(&self) -> bool {
+        self.pattern.is_none() && self.database.is_none()
+    }
+
     fn fits(&self, database: u64, key: &[u8]) -> bool {
         self.database.is_none_or(|wanted| database == u64::from(wanted))
             && self.pattern.as_ref().is_none_or(|pattern| glob::fits(pattern, key))

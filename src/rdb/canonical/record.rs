@@ -288,6 +288,11 @@ impl<'a> Kept<'a> {
         place
     }
 
+    /// Whether the text of its key is known: then that is what it is sorted by.
+    pub fn is_named(&self) -> bool {
+        self.form != StringForm::Verbatim || text_of(self.key, &mut Vec::new()) == Ok(true)
+    }
+
     /// The type as the file has it.
     pub fn type_byte(&self) -> u8 {
         self.type_byte

@@ -28,7 +28,7 @@ use super::structure::Module;
 use super::value::Kind;
 use raw::Raw;
 
-pub use payload::{NoPayload, least_version};
+pub use payload::{FUNCTION, NoPayload, functions_payload, least_version};
 pub use raw::LONGEST_TEXT;
 pub use records::{Record, read_preamble_records, read_records};
 pub use score::score_text;

@@ -49,6 +49,15 @@ pub(super) fn end_payload(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
     payload
 }
 
+/// The byte that functions of a dump begin with.
+pub const FUNCTION: u8 = crate::rdb::reader::OPCODE_FUNCTION2;
+
+/// What FUNCTION RESTORE takes to make functions: them as they stand in a dump, each with its opcode, a version of the format
+/// and a checksum. Servers since 7.0 have functions, and take the version of that.
+pub fn functions_payload(functions: &[u8]) -> Vec<u8> {
+    end_payload(functions.to_vec(), 10)
+}
+
 fn packed_of_template(value: &Value<'_>, payload: &mut Vec<u8>) -> Result<(), Unreadable> {
     let mut raw = Raw::of(value.raw);
     let blob = raw.string()?;

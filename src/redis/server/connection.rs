@@ -119,10 +119,21 @@ impl Server {
 
     /// The values that came; one that says an error is an error.
     pub(super) fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Value>, RedisError> {
+        self.ask_each(packed, replies, name)?.into_iter().collect()
+    }
+
+    /// What came to each command: a value, or an error.
+    pub(super) fn ask_each(
+        &mut self,
+        packed: &[u8],
+        replies: usize,
+        name: &str,
+    ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let answers = self.wire.ask(packed, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
         let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);
-        answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(&self.address, name, error))).collect()
+        let address = &self.address;
+        Ok(answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(address, name, error))).collect())
     }
 
     /// How long to wait for an answer from now on: some commands look at every key.

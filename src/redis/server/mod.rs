@@ -52,7 +52,7 @@ pub use look::{aof_elsewhere, directory_of};
 pub use modules::MODULE_FILES;
 pub use names::refuse_unknown_command;
 pub use nearby::{config_files, find_nearby};
-pub use put::{Goes, Put};
+pub use put::{Goes, Put, PutBatch};
 pub use save::SavePatience;
 pub use watch::Watch;
 

@@ -1,6 +1,8 @@
-//! A key is put into a running server.
+//! Keys are put into a running server.
 
 use std::time::Duration;
+
+use ::redis::Cmd;
 
 use super::Server;
 use crate::redis::RedisError;
@@ -38,8 +40,53 @@ impl Server {
 
     /// Puts a key into the chosen database: RESTORE of a payload, as DUMP answers it.
     pub fn put_key(&mut self, key: &[u8], payload: &[u8], goes: Goes, replaces: bool) -> Result<Put, RedisError> {
-        let mut command = ::redis::cmd(self.address().command("RESTORE"));
-        command.arg(key);
+        let mut batch = PutBatch::default();
+        batch.add(self, key, payload, goes, replaces);
+        let put = self.put_keys(&mut batch)?.pop();
+        Ok(put.unwrap_or(Put::NotTaken("it did not answer".into())))
+    }
+
+    /// Puts all keys of a batch, which is empty then; what became of each. The first that fails otherwise ends it, and those
+    /// behind it may be there.
+    pub fn put_keys(&mut self, batch: &mut PutBatch) -> Result<Vec<Put>, RedisError> {
+        self.wait_up_to(PATIENCE)?;
+        let answers = self.ask_each(&batch.packed, batch.count, "RESTORE");
+        batch.packed.clear();
+        batch.count = 0;
+        let put = |answer| match answer {
+            Ok(_) => Ok(Put::Done),
+            Err(RedisError::Answer { message, .. }) if message.starts_with("BUSYKEY") => Ok(Put::Exists),
+            Err(RedisError::Answer { message, .. })
+                if ["payload version", "Bad data format"].iter().any(|words| message.contains(words)) =>
+            {
+                Ok(Put::NotTaken(message))
+            }
+            Err(error) => Err(error),
+        };
+        answers?.into_iter().map(put).collect()
+    }
+
+    /// Makes the functions of a payload, as FUNCTION DUMP answers it. Those of the same names stay unless `replaces`.
+    pub fn put_functions(&mut self, payload: &[u8], replaces: bool) -> Result<(), RedisError> {
+        let mut command = ::redis::cmd(self.address().command("FUNCTION"));
+        command.arg("RESTORE").arg(payload).arg(if replaces { "REPLACE" } else { "APPEND" });
+        self.wait_up_to(PATIENCE)?;
+        self.ask(&command.get_packed_command(), 1, "FUNCTION RESTORE").map(drop)
+    }
+}
+
+/// Keys that are put with one another. Memory: what they take.
+#[derive(Debug, Default)]
+pub struct PutBatch {
+    packed: Vec<u8>,
+    count: usize,
+}
+
+impl PutBatch {
+    /// One more: RESTORE of a payload, as DUMP answers it.
+    pub fn add(&mut self, server: &Server, key: &[u8], payload: &[u8], goes: Goes, replaces: bool) {
+        let mut command = Cmd::with_capacity(6, key.len() + payload.len() + 64);
+        command.arg(server.address().command("RESTORE")).arg(key);
         match goes {
             Goes::Never => command.arg(0),
             // 0 would be never.
@@ -52,16 +99,17 @@ impl Server {
         if matches!(goes, Goes::At(_)) {
             command.arg("ABSTTL");
         }
-        self.wait_up_to(PATIENCE)?;
-        match self.ask(&command.get_packed_command(), 1, "RESTORE") {
-            Ok(_) => Ok(Put::Done),
-            Err(RedisError::Answer { message, .. }) if message.starts_with("BUSYKEY") => Ok(Put::Exists),
-            Err(RedisError::Answer { message, .. })
-                if ["payload version", "Bad data format"].iter().any(|words| message.contains(words)) =>
-            {
-                Ok(Put::NotTaken(message))
-            }
-            Err(error) => Err(error),
-        }
+        command.write_packed_command(&mut self.packed);
+        self.count += 1;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes that are sent.
+    pub fn bytes(&self) -> usize {
+        self.packed.len()
     }
 }

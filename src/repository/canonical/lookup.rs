@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
 use super::reader::{WINDOW, not_canonical};
-use super::templates::each_template;
+use super::templates::each_event;
 use crate::format::limits::LABEL_MAX;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part, Stream};
 use crate::format::{ChunkId, Malformed, Reader};
 use crate::rdb::canonical::{Decoder, Hasher, Kept, OrderTokens, Values};
-use crate::rdb::values::{Templates, Value, read_records};
+use crate::rdb::values::{FUNCTION, HASH_TEMPLATE, Templates, Value, read_records};
 use crate::rdb::{Family, Kind};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
@@ -27,6 +27,8 @@ pub struct LookedUp<'a> {
     pub database: u64,
     /// Its key; of one that is very long and compressed, as it is stored.
     pub key: &'a [u8],
+    /// Whether that is its text.
+    pub is_named: bool,
     /// When it goes, in milliseconds since the epoch.
     pub expires: Option<u64>,
     /// What kind of value it has; `None` if the type is not known.
@@ -244,8 +246,8 @@ impl<'r> DumpLookup<'r> {
         let templates = if needs_template { self.templates()? } else { &none };
         let value = raw.as_deref().map(|raw| Value { type_byte, family: self.family, raw, templates });
         let kind = Kind::of(type_byte, self.family);
-        let expires = self.expires(kept);
-        Ok(give(&LookedUp { database: u32::from_be_bytes(*database).into(), key, expires, kind, value }))
+        let (expires, is_named) = (self.expires(kept), kept.is_named());
+        Ok(give(&LookedUp { database: u32::from_be_bytes(*database).into(), key, is_named, expires, kind, value }))
     }
 
     fn expires(&self, kept: Kept<'_>) -> Option<u64> {
@@ -283,9 +285,19 @@ impl<'r> DumpLookup<'r> {
         let mut templates = Templates::default();
         if self.family == Family::Redis {
             // One that is not kept is missed by the values that need it.
-            each_template(self.reader, self.part, &mut |body| drop(templates.add(body)))?;
+            each_event(self.reader, self.part, HASH_TEMPLATE, &mut |body| drop(templates.add(body)))?;
         }
         Ok(self.templates.get_or_init(|| templates))
+    }
+
+    /// The functions of the dump, each with its opcode, behind one another.
+    pub fn functions(&self) -> Result<Vec<u8>, RepositoryError> {
+        let mut functions = Vec::new();
+        each_event(self.reader, self.part, FUNCTION, &mut |body| {
+            functions.push(FUNCTION);
+            functions.extend_from_slice(body);
+        })?;
+        Ok(functions)
     }
 
     /// Where values are that were too long for a bucket, by their places. They stand in the order of the file, which is known

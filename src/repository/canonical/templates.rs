@@ -1,4 +1,4 @@
-//! The templates of hashes that a dump has: events before its records.
+//! What a dump has beside its records, its events; the templates of hashes among them.
 
 use super::column::{Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
@@ -10,10 +10,11 @@ use crate::rdb::values::HASH_TEMPLATE;
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
 
-/// Hands on the templates of a dump of Redis, each as in the file without its opcode.
-pub(super) fn each_template(
+/// Hands on the events of a dump that begin with this byte, each as in the file without it.
+pub(super) fn each_event(
     reader: &ChunkReader<'_>,
     part: &Part,
+    opcode: u8,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<(), RepositoryError> {
     let mut events = Column::new(reader, part.streams.get(&(ColumnRole::Events as u64)))?;
@@ -29,7 +30,7 @@ pub(super) fn each_template(
         let head = whole - head.remaining();
         let mut event = events.take(head + length as usize)?;
         let (_, bytes) = take_event(&mut event).map_err(not_canonical)?.unwrap_or_default();
-        if let Some((&HASH_TEMPLATE, body)) = bytes.split_first() {
+        if let Some((_, body)) = bytes.split_first().filter(|(first, _)| **first == opcode) {
             each(body);
         }
     }
@@ -45,7 +46,7 @@ impl Parameters {
     ) -> Result<Values, RepositoryError> {
         let mut templates = TemplateTags::default();
         if !self.is_unresolved && self.magic.starts_with(b"R") {
-            each_template(reader, part, &mut |body| templates.add(hasher, body))?;
+            each_event(reader, part, HASH_TEMPLATE, &mut |body| templates.add(hasher, body))?;
         }
         Ok(Values { is_unresolved: self.is_unresolved, templates: templates.into() })
     }

@@ -141,6 +141,11 @@ enum Force {
 }
 
 impl AServer {
+    /// How it is logged in to.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
     /// What names the server otherwise than by its address.
     fn named(&self) -> Option<Named> {
         let is_named = self.server_config.is_some() || self.server_unit.is_some() || self.server_dir.is_some();

@@ -1,0 +1,172 @@
+//! All keys of a snapshot are put into a running server: they are there what they were, or it is said which are not.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use redkeep::operations::look_up::{KeyFilter, PutKeys, PutOptions, keys, put_keys};
+use redkeep::operations::{OperationError, Silent};
+use redkeep::rdb::Kind;
+use redkeep::repository::Repository;
+use tempfile::TempDir;
+
+use crate::put_back::{address, ask, digest};
+use crate::support::keyspace::Keyspace;
+use crate::support::repository::{Hands, back_up, create, latest, memory};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions};
+
+fn put(repository: &Repository, server: &RedisServer, options: &PutOptions) -> Result<PutKeys, OperationError> {
+    put_keys(repository, &latest(repository, "d").unwrap(), &address(server), options, &Silent)
+}
+
+/// A snapshot of what a server holds after these commands.
+fn snapshot(kind: ServerKind, config: &[&str], fill: impl Fn(&RedisServer)) -> Repository {
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(config));
+    fill(&server);
+    ask::<()>(&mut server.connection(), &[b"SAVE"]);
+    let repository = create(memory(), &Hands::new(7));
+    back_up(&repository, data.path(), "d").unwrap();
+    repository
+}
+
+/// The digest of every key that a snapshot holds, with whether it may be new to older servers.
+fn held(repository: &Repository) -> BTreeMap<(u64, Vec<u8>), ([u8; 32], bool)> {
+    let mut all = BTreeMap::new();
+    keys(repository, &latest(repository, "d").unwrap(), &KeyFilter::default(), &Silent, &mut |key| {
+        let value = key.value.unwrap();
+        let is_new = key.kind == Some(Kind::Stream) || (22..=25).contains(&value.type_byte);
+        all.insert((key.database, key.key.to_vec()), (value.digest().unwrap(), is_new));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    all
+}
+
+#[test]
+fn what_a_server_held_is_put_into_every_other_but_what_that_does_not_know() {
+    let kinds: Vec<ServerKind> = ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()).collect();
+    for from in &kinds {
+        let keyspace = Keyspace { databases: vec![0, 5], ..Keyspace::new(11, 3 * Keyspace::FORMS) };
+        let repository = snapshot(*from, &[], |server| keyspace.fill(server));
+        let held = held(&repository);
+        for to in &kinds {
+            let data: TempDir = tempfile::tempdir().unwrap();
+            let server = RedisServer::start(*to, data.path());
+            let done = put(&repository, &server, &PutOptions::default()).unwrap();
+            let name = format!("{from:?} to {to:?}: {done:?}");
+            let refused: u64 = done.not_taken.iter().map(|others| others.keys).sum();
+            assert_eq!(done.put + refused, held.len() as u64, "{name}");
+            assert_eq!((done.there, done.expired, done.held), (0, 0, (0, done.put)), "{name}");
+            assert!(from != to || (refused, done.remade) == (0, 0), "{name}");
+            let mut connection = server.connection();
+            let mut missing = 0;
+            for ((database, key), (expected, is_new)) in &held {
+                ask::<()>(&mut connection, &[b"SELECT", database.to_string().as_bytes()]);
+                if ask::<u64>(&mut connection, &[b"EXISTS", key]) == 0 {
+                    assert!(is_new, "{name}: {}", key.escape_ascii());
+                    missing += 1;
+                } else {
+                    assert_eq!(digest(&mut connection, *to, key), *expected, "{name}: {}", key.escape_ascii());
+                }
+            }
+            assert_eq!(missing, refused, "{name}");
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_server_is_touched_that_was_not_given_up() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let repository = snapshot(ServerKind::Redis7, &[], |server| {
+        let mut connection = server.connection();
+        for number in 0..5000 {
+            ask::<()>(&mut connection, &[b"SET", format!("user:{number}").as_bytes(), b"old"]);
+        }
+        ask::<()>(&mut connection, &[b"SET", b"going", b"1", b"PX", b"3600000"]);
+        ask::<u64>(&mut connection, &[b"RPUSH", b"list", b"a", b"b"]);
+        ask::<()>(&mut connection, &[b"SELECT", b"3"]);
+        ask::<()>(&mut connection, &[b"SET", b"user:0", b"third"]);
+    });
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, data.path());
+    let mut connection = server.connection();
+    ask::<()>(&mut connection, &[b"SET", b"user:7", b"new"]);
+    let error = put(&repository, &server, &PutOptions::default()).unwrap_err();
+    assert!(error.to_string().ends_with("holds 1 keys") && error.hint().unwrap().contains("--merge"), "{error:?}");
+
+    let dry = PutOptions { merges: true, dry_run: true, ..PutOptions::default() };
+    assert_eq!(put(&repository, &server, &dry).unwrap().put, 5003);
+    assert_eq!(ask::<u64>(&mut connection, &[b"DBSIZE"]), 1);
+
+    let some = KeyFilter { pattern: Some(b"user:*".to_vec()), database: Some(0) };
+    let merge = PutOptions { merges: true, filter: some, ..PutOptions::default() };
+    let done = put(&repository, &server, &merge).unwrap();
+    assert_eq!((done.put, done.there, done.for_good, done.held), (4999, 1, 4999, (1, 5000)));
+    assert_eq!(ask::<String>(&mut connection, &[b"GET", b"user:7"]), "new");
+    let replace = PutOptions { merges: true, replaces: true, ..PutOptions::default() };
+    let done = put(&repository, &server, &replace).unwrap();
+    assert_eq!((done.put, done.there, done.for_good, done.held), (5003, 0, 5002, (5000, 5003)));
+    assert_eq!(ask::<String>(&mut connection, &[b"GET", b"user:7"]), "old");
+    assert!((1..=3_600_000).contains(&ask::<i64>(&mut connection, &[b"PTTL", b"going"])));
+    ask::<()>(&mut connection, &[b"SELECT", b"3"]);
+    assert_eq!(ask::<String>(&mut connection, &[b"GET", b"user:0"]), "third");
+}
+
+#[test]
+fn what_has_expired_stays_away_and_functions_come_along() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let library: &[u8] = b"#!lua name=one\nredis.register_function('answer', function() return 42 end)";
+    let repository = snapshot(ServerKind::Redis7, &[], |server| {
+        let mut connection = server.connection();
+        ask::<String>(&mut connection, &[b"FUNCTION", b"LOAD", library]);
+        ask::<()>(&mut connection, &[b"SET", b"a", b"1"]);
+        // It goes after the save, and before it is put.
+        ask::<()>(&mut connection, &[b"SET", b"gone", b"1", b"PX", b"1500"]);
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1600));
+    for kind in [ServerKind::Redis7, ServerKind::Redis82, ServerKind::Valkey9, ServerKind::Redis62] {
+        if kind.is_skipped() {
+            continue;
+        }
+        let data: TempDir = tempfile::tempdir().unwrap();
+        let server = RedisServer::start(kind, data.path());
+        let done = put(&repository, &server, &PutOptions::default()).unwrap();
+        assert_eq!((done.put, done.expired, done.held), (1, 1, (0, 1)), "{kind:?}");
+        let has_functions = kind.is_7_or_later();
+        assert_eq!((done.has_functions, done.without_functions.is_none()), (has_functions, has_functions), "{kind:?}");
+        if has_functions {
+            assert_eq!(ask::<i64>(&mut server.connection(), &[b"FCALL", b"answer", b"0"]), 42, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_goes_on_as_commands_is_not_taken_for_its_dump() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let server =
+        RedisServer::start_with(ServerKind::Redis7, data.path(), ServerOptions::with_config(&["appendonly yes"]));
+    let mut connection = server.connection();
+    ask::<()>(&mut connection, &[b"SET", b"base", b"1"]);
+    ask::<redis::Value>(&mut connection, &[b"BGREWRITEAOF"]);
+    crate::support::server::wait_for("the rewrite", || {
+        let info: String = ask(&mut connection, &[b"INFO", b"persistence"]);
+        info.contains("aof_rewrite_in_progress:0\r").then_some(())
+    });
+    ask::<()>(&mut connection, &[b"SET", b"behind", b"1"]);
+    let repository = create(memory(), &Hands::new(7));
+    back_up(&repository, data.path(), "d").unwrap();
+    ask::<()>(&mut connection, &[b"FLUSHALL"]);
+    let error = put(&repository, &server, &PutOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("goes on behind its dump"), "{error}");
+    assert!(error.hint().unwrap().contains("--dump-alone"), "{error:?}");
+    let done = put(&repository, &server, &PutOptions { dump_alone: true, ..PutOptions::default() }).unwrap();
+    assert_eq!((done.put, done.behind.len(), done.held), (1, 1, (0, 1)));
+    assert_eq!(ask::<u64>(&mut connection, &[b"EXISTS", b"behind"]), 0);
+}
