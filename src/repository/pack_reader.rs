@@ -60,10 +60,11 @@ impl<'k> PackReader<'k> {
         }
     }
 
-    /// Decodes a frame and compares every chunk in it with its id.
+    /// Decodes a frame and compares every chunk in it with its id. That a delta lacks its bases is told where nothing else is
+    /// wrong.
     fn check_frame(&self, ordinal: u32, row: &FrameRow, sealed: &[u8], bases: &Bases<'_>) -> Result<(), Fault> {
         let plaintext = self.frame(ordinal, row.method, sealed, row.plaintext() as usize)?;
-        let mut rest = &plaintext[..];
+        let (mut rest, mut lacking) = (&plaintext[..], None);
         for chunk in &row.chunks {
             let stored = chunk.delta.as_ref().map_or(chunk.length, |delta| delta.length) as usize;
             let (bytes, after) =
@@ -71,14 +72,15 @@ impl<'k> PackReader<'k> {
             rest = after;
             match &chunk.delta {
                 None => self.keyring.check_chunk(chunk.id, bytes)?,
-                Some(delta) => {
-                    if let Some(plaintext) = bases(row.method, chunk, &delta.bases, bytes)? {
-                        self.keyring.check_chunk(chunk.id, &plaintext)?;
-                    }
-                }
+                Some(delta) => match bases(row.method, chunk, &delta.bases, bytes) {
+                    Ok(Some(plaintext)) => self.keyring.check_chunk(chunk.id, &plaintext)?,
+                    Ok(None) => {}
+                    Err(fault @ Fault::Bases(_)) => lacking = Some(fault),
+                    Err(fault) => return Err(fault),
+                },
             }
         }
-        Ok(())
+        lacking.map_or(Ok(()), Err)
     }
 }
 
@@ -122,7 +124,12 @@ pub fn check_parts(
         work.push((ordinal, row, sealed));
         frames = after;
     }
-    work.into_par_iter().try_for_each(|(ordinal, row, sealed)| reader.check_frame(ordinal, row, sealed, bases))?;
+    let check = |(ordinal, row, sealed)| reader.check_frame(ordinal, row, sealed, bases).err();
+    let faults: Vec<Fault> = work.into_par_iter().filter_map(check).collect();
+    // What a delta lacks may be the damage of a frame beside it: that one says what is wrong with this pack.
+    if let Some(fault) = faults.into_iter().min_by_key(|fault| matches!(fault, Fault::Bases(_))) {
+        return Err(fault);
+    }
     let Header { epoch, salt, .. } = reader.header;
     Ok(IndexedPack { pack, size: object.len() as u64, epoch, salt, footer })
 }
@@ -134,6 +141,7 @@ mod tests {
     use crate::compress::Compressor;
     use crate::format::Id16;
     use crate::format::keys::Bag;
+    use crate::format::pack::DeltaRow;
     use crate::format::summary::Holds;
 
     fn keyring() -> Keyring {
@@ -190,5 +198,32 @@ mod tests {
         let pack = writer.finish();
         let found = check_pack(&keyring, pack.indexed.pack, &pack.bytes, &no_bases);
         assert_eq!(found, Err(Fault::WrongChunk(keyring.chunk_id(b"other"))));
+    }
+
+    /// CHUNK-2: frames are checked in any order.
+    #[test]
+    fn damage_of_a_pack_is_told_though_deltas_in_it_lack_their_bases() {
+        let keyring = keyring();
+        let lacking = |bytes: &[u8]| {
+            let mut frame = body(&keyring, Method::Delta, &[bytes]);
+            frame.chunks[0].delta = Some(DeltaRow { length: bytes.len() as u32, bases: vec![[1; 8]] });
+            frame
+        };
+        for wrong_at in [0, 3, 6] {
+            let mut writer = PackWriter::new(&keyring, [5; 32]).unwrap_or_else(|_| panic!("a new pack"));
+            for number in 0..7_u8 {
+                let mut frame = lacking(&[number; 9]);
+                if number == wrong_at {
+                    frame = body(&keyring, Method::Plain, &[b"first"]);
+                    frame.chunks[0].id = keyring.chunk_id(b"other");
+                }
+                writer.append(frame);
+            }
+            let pack = writer.finish();
+            for _ in 0..50 {
+                let found = check_pack(&keyring, pack.indexed.pack, &pack.bytes, &no_bases);
+                assert_eq!(found, Err(Fault::WrongChunk(keyring.chunk_id(b"other"))), "{wrong_at}");
+            }
+        }
     }
 }
