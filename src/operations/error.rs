@@ -199,9 +199,11 @@ impl OperationError {
             OperationError::NoCommand { alike: Some(alike), .. } => {
                 Some(format!("one does that differs in capitals; write it as it is there: {alike}"))
             }
-            OperationError::NoCommand { alike: None, .. } => {
-                Some("one that no snapshot has yet is found after: redkeep backup --aof-tail".into())
-            }
+            OperationError::NoCommand { alike: None, .. } => Some(
+                "see what can be restored with: redkeep timeline; a command since the last backup is found after: \
+                     redkeep backup --aof-tail"
+                    .into(),
+            ),
             OperationError::Unreachable { .. } | OperationError::NotThere { .. } => {
                 Some("see what can be restored with: redkeep timeline".into())
             }
