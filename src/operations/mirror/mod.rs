@@ -71,7 +71,7 @@ pub struct Report {
 /// Brings the second place to what the source holds. `target`: none where the place does not exist, and nothing is to be done.
 /// `now` by this host's clock.
 ///
-/// Memory: names and sizes of all objects of both places, and [`transfer::ROOM`] bytes of objects on their way.
+/// Memory: names and sizes of all objects of both places, and 128 MiB of objects on their way, or the largest one.
 pub fn mirror(
     source: &dyn Store,
     target: Option<&dyn Store>,
