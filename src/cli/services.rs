@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -13,9 +14,10 @@ use super::configuration::Access;
 use super::context::Context;
 use super::exit::UsageError;
 use super::settings::variable;
-use crate::repository::{promise_of, remember_promise};
+use crate::repository::{Repository, promise_of, remember_promise};
 use crate::store::{
-    KeystoneIdentity, Limits, Location, S3, S3Keys, SecretText, Settings, Store, Swift, SwiftLogin, Timing, Tls,
+    self, Intent, KeystoneIdentity, Limits, Location, S3, S3Keys, SecretText, Settings, Store, StoreError, Swift,
+    SwiftLogin, Timing, Tls, Trouble,
 };
 
 /// A file of credentials has no more bytes.
@@ -104,6 +106,34 @@ impl Context {
             let _ = remember_promise(&self.places()?, &promise_key(location, &settings), store.promises().put_new);
         }
         Ok(())
+    }
+
+    /// A host that meets a place at a service for the first time finds out what it promises, where a repository is
+    /// there, and notes it.
+    pub fn acquainted(
+        &self,
+        location: &Location,
+        store: Arc<dyn Store>,
+        settings: &Settings,
+    ) -> anyhow::Result<Arc<dyn Store>> {
+        let places = self.places()?;
+        let (None, Some(service), Some(_)) = (settings.put_new, store.service(), &places.state) else {
+            return Ok(store);
+        };
+        if !Repository::is_in(&*store)? {
+            return Ok(store);
+        }
+        let put_new = match service.try_put_new() {
+            Ok(put_new) => put_new,
+            // Who may only read has nothing to rely on.
+            Err(StoreError::Service { trouble: Trouble::Forbidden, .. }) => return Ok(store),
+            Err(error) => return Err(error.into()),
+        };
+        self.note(&format!("what {location} promises to several writers was tried: put_new is {}", put_new.word()));
+        // Where nothing can be kept the next command tries again.
+        let _ = remember_promise(&places, &promise_key(location, settings), put_new);
+        let settings = Settings { put_new: Some(put_new), ..settings.clone() };
+        Ok(store::open_with(location, Intent::Existing, &settings)?)
     }
 
     fn variables(&self, access: &Access, first: First) -> Result<Variables, UsageError> {

@@ -105,6 +105,7 @@ impl Context {
         let places = self.places()?;
         let has_state = places.state.is_some();
         let store = store::open_with(location, Intent::Existing, settings)?;
+        let store = self.acquainted(location, store, settings)?;
         let (credential, from) = ask(&|| match Repository::is_in(&*store)? {
             false => Err(RepositoryError::NoRepository { location: store.location() }.into()),
             true => Ok(()),

@@ -109,6 +109,9 @@ pub trait Service {
     /// STORE-11: tries what the credentials may do, below `probes/`. What it stores it deletes, as far as it may.
     fn try_rights(&self) -> Result<Rights, StoreError>;
 
+    /// Tries what `put_new` is worth, below `probes/`.
+    fn try_put_new(&self) -> Result<PutNew, StoreError>;
+
     /// What the answers so far said of what is kept.
     fn keeping(&self) -> Keeping;
 }

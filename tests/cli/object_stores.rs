@@ -206,3 +206,27 @@ fn the_configuration_says_where_the_service_is_and_who_asks() {
     let ran = run(&mut command(&["snapshots"]));
     assert!(ran.code == 2 && ran.stderr.contains("line 1 is no NAME=VALUE"), "{}", ran.stderr);
 }
+
+/// STORE-4: another host finds out for itself what the place promises, once, where there is a repository.
+#[test]
+fn a_host_that_meets_a_repository_for_the_first_time_tries_what_its_place_promises() {
+    for (service, word) in [(Service::Seaweed, "exclusive"), (Service::Swift, "settled")] {
+        if service.is_skipped() {
+            continue;
+        }
+        let far = Far::watched(service);
+        let proxy = far.proxy.as_ref().unwrap();
+        let probes =
+            || proxy.seen().iter().filter(|seen| seen.method == "PUT" && seen.path.contains("/probes/")).count();
+        far.ends(6, &["snapshots"]);
+        assert_eq!(probes(), 0, "there is nothing to try it for");
+        far.done(&["init"]);
+        fs::remove_dir_all(far.place.path("home")).unwrap();
+        proxy.drain();
+        let ran = far.ends(0, &["snapshots"]);
+        assert!(ran.stderr.contains(&format!("put_new is {word}")) && probes() >= 2, "{}", ran.stderr);
+        proxy.drain();
+        far.ends(0, &["snapshots"]);
+        assert_eq!(probes(), 0, "{service:?}");
+    }
+}

@@ -10,7 +10,7 @@ use super::calls::Write;
 use super::failure::{Failure, Trouble};
 use super::{ServiceStore, failed, probe};
 use crate::store::error::StoreError;
-use crate::store::{Keeping, Rights, Service, Store as _};
+use crate::store::{Keeping, PutNew, Rights, Service, Store as _};
 
 /// What answers said so far of what is kept.
 #[derive(Debug, Default)]
@@ -61,6 +61,10 @@ impl Service for ServiceStore {
         self.entries_from("probes/", None)?;
         let delete = may(self.tries(async || self.operator.delete(name.as_str()).await))?;
         Ok(Rights { store, replace, delete })
+    }
+
+    fn try_put_new(&self) -> Result<PutNew, StoreError> {
+        probe::put_new(self)
     }
 
     fn keeping(&self) -> Keeping {
