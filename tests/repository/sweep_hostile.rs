@@ -2,7 +2,7 @@
 //! does between two of its calls, and what a listing shows late.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -378,6 +378,37 @@ fn a_backup_and_a_sweep_beside_any_call_of_a_sweep_are_no_loss() {
     for is_sweep in [false, true] {
         assert!((1..).take_while(|at| run(is_sweep, *at)).count() > 30);
     }
+}
+
+/// SWEEP-2: a repository of many hosts is never as it was when a sweep began to look: before each LIST of `snapshots/` one
+/// more backup is committed. Nothing is refused, and what came so late is not judged.
+#[test]
+fn a_backup_before_every_look_at_snapshots_stops_no_sweep() {
+    let world = World::new(714);
+    let repository = create(world.store.clone(), &world.hands);
+    let old = world.back_up(&repository, &noise(2 * MIB, 1));
+    world.back_up(&repository, &noise(2 * MIB, 2));
+    forget(&repository, &old);
+    let (beside, hands, data) = (world.store.clone(), world.hands.clone(), world.temp.path().join("new"));
+    fs::create_dir(&data).unwrap();
+    let (mut made, count) = (0, Arc::new(AtomicU64::new(0)));
+    let counted = count.clone();
+    let hooked = Hooked::new(world.store.clone(), move |verb, name| {
+        if verb == Verb::List && name.starts_with("snapshots/") && made < 100 {
+            made += 1;
+            fs::write(data.join("file"), noise(MIB, 100 + made)).unwrap();
+            let repository = open_at(beside.clone(), &hands.another(9, 0), "beta", Places::default()).unwrap();
+            let report = back_up(&repository, &data, "e").unwrap();
+            assert_eq!(report.alarms, []);
+            counted.store(made, Ordering::SeqCst);
+        }
+    });
+    let report = prune(&open(hooked, &world.hands).unwrap(), &AT_ONCE, &Silent).unwrap().report;
+    assert_eq!(report.deleted_packs, 1, "{report:?}");
+    let made = count.load(Ordering::SeqCst);
+    assert!((3..100).contains(&made), "{made}");
+    let found = check(&open(world.store.clone(), &world.hands).unwrap(), CheckDepth::Data, &Silent).unwrap();
+    assert!(found.is_sound() && found.snapshots == 1 + made, "{found:?}");
 }
 
 /// SWEEP-15: looking at everything takes longer than a lease lasts.

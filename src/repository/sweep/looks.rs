@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::super::catalog::Rescued;
 use super::super::error::RepositoryError;
 use super::super::{Repository, lock};
 use super::liveness::Needed;
@@ -15,7 +14,7 @@ use crate::format::object::{Name, SnapshotName};
 use crate::format::{ChunkId, ObjectHash};
 
 /// How often a repository is looked at that changes meanwhile.
-const LOOKS: usize = 4;
+const LOOKS: u32 = 16;
 
 impl Repository {
     /// Lists everything, finds what is needed, and refuses what has to be refused. What was put or deleted between two of
@@ -27,27 +26,16 @@ impl Repository {
         roots: &[SnapshotName],
         go_on: &dyn Fn() -> Result<(), RepositoryError>,
     ) -> Result<Survey, RepositoryError> {
-        let why = "needed chunks are only in packs that no index object names: an index object is lost";
-        let mut refusal = Ok(());
-        for _ in 0..LOOKS {
+        let mut looks = LOOKS;
+        loop {
+            looks -= 1;
             let survey = self.look(options, clock, roots, go_on)?;
-            refusal = survey.refuse();
-            if refusal.is_err() {
-                match self.is_outdated(&survey)? {
-                    true => continue,
-                    false => break,
-                }
-            }
-            let except = |_: &ObjectHash, is_named: bool| !is_named;
-            let sizes = survey.recorded_sizes(self)?;
-            lock(&self.catalog).use_listed(&sizes, &except)?;
-            let unnamed = rescue::unknown(self, &survey.losses.chunks)?;
-            let is_recorded = |chunk: &Rescued| survey.losses.chunks.contains(&chunk.id);
-            if !self.timing().lag.is_zero() || unnamed.iter().all(is_recorded) {
-                return Ok(survey);
+            match survey.refuse() {
+                Ok(()) => return Ok(survey),
+                Err(refusal) if looks == 0 || !self.is_outdated(&survey)? => return Err(refusal),
+                Err(_) => {}
             }
         }
-        refusal.and(Err(RepositoryError::NotWhole { reasons: vec![why.into()] }))
     }
 
     /// Whether a pack came since `packs/` was listed, which may hold what a snapshot needs that was committed beside this
@@ -73,24 +61,46 @@ impl Repository {
         survey.roots.extend(roots);
         survey.refuse()?;
         survey.take_in_unindexed(self)?;
+        let mut lost = self.lost(&survey, go_on)?;
+        if !lost.is_empty() {
+            survey.catch_up(self, clock)?;
+            lost = self.lost(&survey, go_on)?;
+        }
+        survey.refusals.extend(lost);
+        Ok(survey)
+    }
+
+    /// Finds what is needed, and why it counts as lost; where LISTs show at once what was put, also what is in packs only
+    /// that no index object names.
+    fn lost(
+        &self,
+        survey: &Survey,
+        go_on: &dyn Fn() -> Result<(), RepositoryError>,
+    ) -> Result<Vec<String>, RepositoryError> {
         let mut needed = Needed::new(self, &survey.losses.chunks, go_on)?;
         needed.add_all(&survey.roots.iter().copied().collect::<Vec<_>>())?;
-        let refusals = needed.finish()?;
-        survey.refusals.extend(refusals);
-        let sizes = survey.recorded_sizes(self)?;
-        lock(&self.catalog).use_listed(&sizes, &|_, _| false)?;
-        let lost = self.lost_anew(&survey)?;
+        let mut why = needed.finish()?;
+        let lost = self.lost_anew(survey)?;
         if let Some(first) = lost.first() {
-            let why = format!("{} needed chunks are in no listed pack, among them {first}", lost.len());
-            survey.refusals.push(why);
+            why.push(format!("{} needed chunks are in no listed pack, among them {first}", lost.len()));
+        } else if self.timing().lag.is_zero() && self.is_any_unnamed(survey)? {
+            why.push("needed chunks are only in packs that no index object names: an index object is lost".into());
         }
-        Ok(survey)
+        Ok(why)
+    }
+
+    fn is_any_unnamed(&self, survey: &Survey) -> Result<bool, RepositoryError> {
+        let (sizes, lost) = (survey.recorded_sizes(self)?, &survey.losses.chunks);
+        lock(&self.catalog).use_listed(&sizes, &|_, is_named| !is_named)?;
+        Ok(rescue::unknown(self, lost)?.iter().any(|chunk| !lost.contains(&chunk.id)))
     }
 
     /// Needed chunks that no listed pack yields and that are not recorded as lost; or were, and a pack that held them
     /// since is gone.
     fn lost_anew(&self, survey: &Survey) -> Result<Vec<ChunkId>, RepositoryError> {
-        let catalog = lock(&self.catalog);
+        let sizes = survey.recorded_sizes(self)?;
+        let mut catalog = lock(&self.catalog);
+        catalog.use_listed(&sizes, &|_, _| false)?;
         let indexed = catalog.indexed_packs()?;
         let is_gone = |pack: &ObjectHash| {
             let (named, listed) = (indexed.get(pack), survey.packs.get(pack).map(|listed| listed.size));
@@ -119,7 +129,9 @@ impl Repository {
     ) -> Result<Plan, RepositoryError> {
         let sizes = survey.sizes();
         let youngest = options.grace.max(self.timing().youngest);
-        let judged = |pack: &ObjectHash| survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest);
+        let judged = |pack: &ObjectHash| {
+            !survey.late.contains(pack) && survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest)
+        };
         let mut catalog = lock(&self.catalog);
         catalog.use_listed(&sizes, &|pack, is_named| survey.condemned.contains(pack) || !is_named)?;
         catalog.add_needed_bases()?;

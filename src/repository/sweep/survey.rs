@@ -73,6 +73,8 @@ pub(super) struct ListedPack {
 pub(super) struct Survey {
     /// All packs a LIST shows.
     pub packs: HashMap<ObjectHash, ListedPack>,
+    /// Those of them that no LIST showed yet when this one was begun: they are not judged.
+    pub late: HashSet<ObjectHash>,
     /// Condemnations that can be read.
     pub condemnations: HashSet<Id16>,
     /// Packs that they name.
@@ -109,7 +111,8 @@ impl Survey {
                 Some(_) | None => drop(roots.insert(info.name)),
             }
         }
-        Ok(Survey { packs, condemnations, condemned, roots, expired, losses, refusals })
+        let late = HashSet::new();
+        Ok(Survey { packs, late, condemnations, condemned, roots, expired, losses, refusals })
     }
 
     /// Takes in packs that no index object names, by their own tables.
@@ -118,6 +121,18 @@ impl Survey {
         let others = self.packs.iter().filter(|(pack, _)| !indexed.contains_key(*pack));
         repository.take_in(others.map(|(pack, listed)| (*pack, listed.size)), false)?;
         Ok(())
+    }
+
+    /// Takes in index objects and packs that came since they were listed: what a snapshot needs that was committed beside
+    /// this sweep.
+    pub fn catch_up(&mut self, repository: &Repository, clock: StoreClock) -> Result<(), RepositoryError> {
+        let alarms = repository.without_recorded(repository.refresh_index()?)?;
+        self.refusals.extend(alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string));
+        let mut late = listed_packs(repository, clock)?;
+        late.retain(|pack, _| !self.packs.contains_key(pack));
+        self.late.extend(late.keys());
+        self.packs.extend(late);
+        self.take_in_unindexed(repository)
     }
 
     /// Sizes of all listed packs as index objects give them where that a pack has another one was recorded: what can be
