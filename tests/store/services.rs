@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redkeep::store::{Intent, Location, PutNew, Settings, Store, StoreError, SwiftLogin, Timing, Trouble, open_with};
+use serde_json::json;
 
 use crate::support::proxy::{Fate, Proxy, Seen};
-use crate::support::services::Service;
+use crate::support::services::{BUCKET, Service};
 use crate::{listed, name};
 
 /// A new store of a service, reached through a proxy.
@@ -226,4 +227,41 @@ fn a_404_of_swift_is_believed_when_it_was_given_three_times() {
     assert_eq!(proxy.drain(), ["GET 1", "GET 1", "GET 1"]);
     assert_eq!(store.stat(&name("leases/2")).unwrap(), None);
     assert_eq!(proxy.drain().into_iter().filter(|asked| asked == "HEAD 2").count(), 3);
+}
+
+/// STORE-14
+#[test]
+fn a_listing_of_swift_is_one_request_where_its_first_page_is_all_of_it() {
+    if Service::Swift.is_skipped() {
+        return;
+    }
+    // Of one directory the first page is told to be full, of another it is refused: then all is asked for as usual.
+    let page = |names: std::ops::Range<usize>| {
+        let entry = |number| json!({"name": format!("x/packs/{number:04}"), "bytes": 1, "hash": "", "content_type": "", "last_modified": "2026-11-29T00:00:00.000000"});
+        let page = serde_json::Value::Array(names.map(entry).collect()).to_string();
+        Fate::Say(format!("200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{page}", page.len()))
+    };
+    let fate = move |seen: &Seen, _: usize| match (seen.path.contains("limit=1000"), seen.path.contains("marker=")) {
+        (true, _) if seen.path.contains("index") => Fate::Answer(412),
+        (true, false) if seen.path.contains("packs") => page(0..1000),
+        (false, true) if seen.path.contains("marker=x%2Fpacks%2F0999") || seen.path.contains("marker=x/packs/0999") => {
+            page(1000..1300)
+        }
+        (false, true) if seen.path.contains("packs") => page(0..0),
+        _ => Fate::Pass,
+    };
+    let proxy = Proxy::start(&Service::Swift.address(), fate);
+    let location: Location = format!("swift://{BUCKET}/x").parse().unwrap();
+    let store = open_with(&location, Intent::Existing, &through(Service::Swift, &proxy)).unwrap();
+    for object in ["leases/1", "leases/2", "index/1", "index/2"] {
+        store.put(&name(object), Bytes::from_static(b"x")).unwrap();
+    }
+    let asked = |prefix: &str| {
+        proxy.drain();
+        (listed(&*store, prefix).len(), proxy.drain().len())
+    };
+    assert_eq!(asked("leases/"), (2, 1));
+    assert_eq!(asked("keys/"), (0, 1));
+    assert_eq!(asked("index/"), (2, 3));
+    assert_eq!(asked("packs/"), (1300, 3));
 }

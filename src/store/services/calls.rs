@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use opendal::BytesRange;
-use opendal::options::{ListOptions, WriteOptions};
+use opendal::options::WriteOptions;
 use opendal::raw::{OpRead, Service as _, oio};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Barrier;
@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::retry::Tries;
 use super::transport::{CALL, Call, Transport};
-use super::{CONNECTIONS, Kind, ServiceStore, failed};
+use super::{CONNECTIONS, Kind, ServiceStore};
 use crate::store::error::StoreError;
 use crate::store::name::ObjectName;
-use crate::store::{Entry, PutNew, Store as _};
+use crate::store::{PutNew, Store as _};
 
 static RUNTIME: LazyLock<io::Result<Runtime>> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(2).thread_name("redkeep-store").enable_all().build());
@@ -207,39 +207,6 @@ impl ServiceStore {
             Err(StoreError::TooLarge { .. } | StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// All objects below a directory, in the service's order, which come behind `after`.
-    pub(super) fn entries_from(&self, prefix: &str, after: Option<&ObjectName>) -> Result<Vec<Entry>, StoreError> {
-        self.all_below(prefix, after).map_err(|failure| match failure.is_not_found() {
-            true => self.no_bucket(),
-            false => failed("list", if prefix.is_empty() { &self.location } else { prefix }, failure),
-        })
-    }
-
-    /// All objects below a directory, in the service's order. Pages that fail are asked for again, not the whole listing.
-    pub(super) fn all_below(&self, prefix: &str, after: Option<&ObjectName>) -> Result<Vec<Entry>, Failure> {
-        let start_after = after.map(|after| after.as_str().to_owned());
-        let options = ListOptions { recursive: true, start_after, ..ListOptions::default() };
-        let path = if prefix.is_empty() { "/" } else { prefix };
-        let listed = self.operator.service().list(self.operator.context(), path, options.into());
-        let mut lister = listed.map_err(|error| Failure::of(&error, None))?;
-        let mut entries = Vec::new();
-        while let Some(entry) = self.try_all(|| self.once(Call::default(), STALL, async || lister.next_dyn().await))? {
-            let (path, metadata) = (entry.path(), entry.metadata());
-            // Directories end with a slash, so they are no names of objects either.
-            let Ok(name) = path.parse::<ObjectName>() else { continue };
-            let size = match metadata.is_file() {
-                true => metadata.content_length(),
-                // The store in memory lists no lengths.
-                false => match self.stat(&name) {
-                    Ok(Some(stat)) => stat.size,
-                    _ => continue,
-                },
-            };
-            entries.push(Entry { name, size, modified: metadata.last_modified().map(Into::into) });
-        }
-        Ok(entries)
     }
 }
 

@@ -9,6 +9,7 @@
 mod calls;
 mod failure;
 mod keystone;
+mod listing;
 mod opening;
 mod pace;
 mod probe;

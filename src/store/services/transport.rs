@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use opendal::raw::{Layer, Servicer, oio::ReadStream as _};
 use opendal::{Buffer, Error, HttpBody, HttpTransport, HttpTransporter, OperationContext};
@@ -21,6 +22,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde::de::IgnoredAny;
 use tokio::sync::Barrier;
 
 use super::failure::Trouble;
@@ -51,6 +53,10 @@ pub(super) struct Call {
     pub if_absent: bool,
     /// Half of the body is held back until all creators of a race have come so far.
     pub gate: Option<Arc<Barrier>>,
+    /// Whether it is told how many entries of a listing in JSON came.
+    pub counts: bool,
+    /// How many they were.
+    pub counted: Cell<Option<usize>>,
     /// What the last request was answered, where that was a refusal.
     pub heard: RefCell<Option<Heard>>,
     /// When the object was stored, where the service says so exactly (µs since the epoch).
@@ -155,7 +161,10 @@ impl Transport {
         let stored_at = answer.headers().get("x-timestamp").and_then(|value| micros(value.to_str().ok()?));
         let _ = CALL.try_with(|call| call.stored_at.set(stored_at.or(call.stored_at.get())));
         if !answer.status().is_client_error() && !answer.status().is_server_error() {
-            return Ok(answer);
+            return match CALL.try_with(|call| call.counts) {
+                Ok(true) => counted(answer).await,
+                _ => Ok(answer),
+            };
         }
         let (parts, mut body) = answer.into_parts();
         let mut text = Vec::new();
@@ -169,9 +178,23 @@ impl Transport {
         }
         text.truncate(REFUSAL_BYTES);
         note(heard(parts.status, &parts.headers, &String::from_utf8_lossy(&text)));
-        let length = text.len() as u64;
-        Ok(Response::from_parts(parts, HttpBody::new(stream::iter([Ok(Buffer::from(text))]), Some(length))))
+        Ok(whole(parts, text.into()))
     }
+}
+
+/// An answer whose body is there.
+fn whole(parts: Parts, body: Buffer) -> Response<HttpBody> {
+    let length = body.len() as u64;
+    Response::from_parts(parts, HttpBody::new(stream::iter([Ok(body)]), Some(length)))
+}
+
+/// A page of a listing, counted. What is no page its reader refuses.
+async fn counted(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let (parts, mut body) = answer.into_parts();
+    let page = body.to_buffer().await?;
+    let entries = serde_json::from_slice::<Vec<IgnoredAny>>(&page.to_bytes()).ok();
+    let _ = CALL.try_with(|call| call.counted.set(entries.map(|entries| entries.len())));
+    Ok(whole(parts, page))
 }
 
 impl HttpTransport for Transport {
