@@ -3,7 +3,8 @@
 //!
 //! A [`Sorter`] takes records in any order and gives them back in the order of their keys, those of one key in the order they
 //! came. [`Partitions`] take records for numbered groups and give back one group after the other, each in the order its
-//! records came. Both hold what they are given in memory and touch no disk as long as it fits.
+//! records came. A [`Spool`] keeps a stream as it comes in. All hold what they are given in memory and touch no disk as long
+//! as it fits.
 
 mod buffer;
 mod error;
@@ -12,6 +13,7 @@ mod partitions;
 mod run;
 mod scratch;
 mod sorter;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub use merge::Sorted;
 pub use partitions::{Group, Grouped, Partitions};
 pub use scratch::Scratch;
 pub use sorter::Sorter;
+pub use spool::{Spool, SpoolWriter};
 
 /// What was taken for the work, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
