@@ -14,7 +14,8 @@
 //! # The way of one byte in
 //!
 //! 1. [`redis`] opens every file of one consistent state (`redis::server::capture` asks a live server for it,
-//!    `redis::directory` takes a directory as it is) and hands over what it reads, piece by piece, looking at its
+//!    `redis::directory` takes a directory as it is), or has the server send its dump (`redis::server::replication`),
+//!    and hands over what it reads, piece by piece, looking at its
 //!    structure ([`rdb`], [`aof`]) as it goes by.
 //! 2. `operations::backup` passes each piece to the file's hasher, and on: of a dump to [`repository::store_dump`], of any other
 //!    file to a [`repository::StreamWriter`]. A file that was not touched since the previous snapshot is not read at all:

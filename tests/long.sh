@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The trials that take longer than a change should wait for: hours in all. Arguments choose some: kills, faults, hostile, trials.
+# The trials that take longer than a change should wait for: hours in all. Arguments choose some: syncs, kills, faults, hostile, trials.
 #
+#   syncs     a hundred dumps in a row that busy servers of every version send, from disk and without: an hour
 #   kills     captures of servers that are killed in mid-transaction, 500 times: two minutes
 #   faults    a disk that fails: each rename, and each write of the journal, of a restore into a server and of its undo, one
 #             after the other, with strace: two minutes
@@ -12,9 +13,10 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tests/setup.sh
-for trial in "${@:-kills faults hostile trials}"; do
+for trial in "${@:-syncs kills faults hostile trials}"; do
   for name in $trial; do
     case $name in
+      syncs) REDKEEP_TEST_CAPTURES=100 cargo test --test redis sync::every_dump ;;
       kills) REDKEEP_TEST_KILLS=500 cargo test --test redis live_kills ;;
       faults) REDKEEP_TEST_FAULTS=1 cargo test --test redis restore_server_faults ;;
       hostile) REDKEEP_TEST_HOSTILE=1000 cargo test --test redis hostile_owner ;;

@@ -216,6 +216,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Login { .. }
         | RedisError::Answer { .. }
         | RedisError::NotLoaded { .. }
+        | RedisError::OutOfReach { .. }
         | RedisError::Server { .. } => Code::Server,
         RedisError::Interrupted | RedisError::Stopped { .. } => Code::Interrupted,
         RedisError::Pattern { .. } | RedisError::Address { .. } => Code::Usage,
@@ -225,6 +226,7 @@ fn of_redis(error: &RedisError) -> Code {
         | RedisError::Io { .. }
         | RedisError::NotAFile { .. }
         | RedisError::MissingAofFile { .. }
+        | RedisError::Scratch(_)
         | RedisError::Sink(_) => Code::Failed,
     }
 }

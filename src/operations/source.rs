@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::snapshot::Mark;
-use crate::redis::server::{Address, LiveCapture, LiveOptions, MadeDump, Server, Watch, capture_server};
-use crate::redis::{Capture, CaptureOptions, capture_directory};
+use crate::redis::server::{Address, LiveCapture, LiveOptions, MadeDump, Server, Watch, capture_server, replicate};
+use crate::redis::{Capture, CaptureOptions, RedisError, capture_directory};
+use crate::repository::Repository;
 
 /// Where a snapshot comes from.
 #[derive(Debug, Clone)]
@@ -24,6 +25,20 @@ pub struct LiveSource {
     pub address: Address,
     /// What is captured.
     pub options: LiveOptions,
+    /// How its data come here.
+    pub way: Way,
+}
+
+/// How the data of a live server come here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Way {
+    /// By its files.
+    #[default]
+    Files,
+    /// As to a replica: the server sends its dump.
+    Replication,
+    /// By its files, and where these are out of reach through replication.
+    Either,
 }
 
 impl Default for Source {
@@ -38,14 +53,18 @@ pub(super) struct Captured {
     pub capture: Capture,
     pub moment: Option<UnixMillis>,
     pub marks: Vec<Mark>,
-    /// The server's address as a name of a dataset: `:6379`, or the path of its socket.
-    server: Option<String>,
+    server: Option<Box<LiveSource>>,
     made: Option<MadeDump>,
 }
 
 impl Source {
     /// Captures it.
-    pub(super) fn capture(&self, files: &CaptureOptions, observer: &dyn Observer) -> Result<Captured, OperationError> {
+    pub(super) fn capture(
+        &self,
+        repository: &Repository,
+        files: &CaptureOptions,
+        observer: &dyn Observer,
+    ) -> Result<Captured, OperationError> {
         let source = match self {
             Source::Directory(directory) => {
                 return Ok(Captured::of_files(capture_directory(directory, files)?));
@@ -57,20 +76,57 @@ impl Source {
         let (say, note) = (|how: &str| observer.say(how), |what: &str| observer.remark(what));
         let leaves = |what: &str| observer.leaves(what);
         let watch = Watch { say: &say, note: &note, leaves: &leaves, interrupted: &interrupted };
-        let server = Server::connect(&source.address)?;
-        let live = capture_server(server, &source.options, files, &watch)?;
-        let LiveCapture { capture, moment, marks, made } = live;
-        Ok(Captured { capture, moment, marks, server: Some(name_of(&source.address)), made })
+        let LiveCapture { capture, moment, marks, made } = source.capture(repository, files, &watch)?;
+        Ok(Captured { capture, moment, marks, server: Some(source.clone()), made })
     }
 
     /// The name of its dataset, where a person gives none.
     pub fn dataset(&self, host: &str) -> String {
         match self {
-            Source::Server(source) => format!("{host}:{}", name_of(&source.address)),
+            Source::Server(source) => source.dataset(host),
             Source::Directory(directory) => {
                 let directory = directory.canonicalize().unwrap_or_else(|_| directory.clone());
                 format!("{host}:{}", directory.display())
             }
+        }
+    }
+}
+
+impl LiveSource {
+    fn capture(
+        &self,
+        repository: &Repository,
+        files: &CaptureOptions,
+        watch: &Watch<'_>,
+    ) -> Result<LiveCapture, OperationError> {
+        let connect = || Server::connect(&self.address);
+        let sent = |server| replicate(server, &self.options, files, &|| repository.scratch(), watch);
+        match self.way {
+            Way::Files => Ok(capture_server(connect()?, &self.options, files, watch)?),
+            Way::Replication => Ok(sent(connect()?)?),
+            Way::Either => match capture_server(connect()?, &self.options, files, watch) {
+                Err(RedisError::OutOfReach { what, hint }) => {
+                    (watch.note)(&format!("{what}: its dump is captured through replication"));
+                    sent(connect()?).map_err(|error| match error {
+                        // Which of the two is mended is up to a person.
+                        RedisError::Answer { message, hint: Some(other), .. } if message.starts_with("NOPERM") => {
+                            RedisError::OutOfReach { what, hint: format!("{hint}; or, through replication: {other}") }
+                                .into()
+                        }
+                        error => error.into(),
+                    })
+                }
+                captured => Ok(captured?),
+            },
+        }
+    }
+
+    /// The name of its dataset, where a person gives none: of the host it is reached from, whose port it is; of a server
+    /// that may be anywhere its own.
+    fn dataset(&self, host: &str) -> String {
+        match self.way {
+            Way::Replication if !self.address.is_of_this_host() => self.address.place(),
+            Way::Files | Way::Either | Way::Replication => format!("{host}:{}", name_of(&self.address)),
         }
     }
 }
@@ -88,7 +144,7 @@ impl Captured {
     /// The name of its dataset, where a person gives none.
     pub(super) fn dataset(&self, host: &str) -> String {
         match &self.server {
-            Some(server) => format!("{host}:{server}"),
+            Some(server) => server.dataset(host),
             None => format!("{host}:{}", self.capture.directory.display()),
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::scratch_log::Lack;
+use crate::spill::SpillError;
 
 /// A data directory could not be captured, or a captured file not read.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,17 @@ pub enum RedisError {
         /// What it lacked, where that may be no fault of the files.
         lack: Option<Lack>,
     },
+    /// A server's files are not reached from here.
+    #[error("{what}")]
+    OutOfReach {
+        /// What is the matter.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// What a server sends could not be kept.
+    #[error(transparent)]
+    Scratch(#[from] SpillError),
     /// The receiver of the bytes refused them.
     #[error("what was read could not be handed on")]
     Sink(#[source] io::Error),
@@ -187,6 +199,7 @@ impl RedisError {
             Self::Connection { hint, .. }
             | Self::Login { hint, .. }
             | Self::Server { hint, .. }
+            | Self::OutOfReach { hint, .. }
             | Self::Stopped { hint, .. } => Some(hint),
             Self::NotLoaded { lack: Some(lack), .. } => Some(match lack {
                 Lack::Command(_) => {
@@ -196,6 +209,7 @@ impl RedisError {
                 Lack::Module(_) => "the data need that module: load it in the server, and in its configuration",
                 Lack::Version(_) => "the data are of a later version: restore into such a server",
             }),
+            Self::Scratch(error) => error.hint(),
             Self::NotLoaded { .. } | Self::Io { .. } | Self::Interrupted | Self::Sink(_) => None,
         }
     }

@@ -10,6 +10,7 @@
 //! | [`program`] | a server program of this host, and which one is right for a dataset |
 //! | [`scratch`] | a server of our own on a directory of ours |
 //! | `scratch_log` | what its log tells |
+//! | `sent` | a dump that a server sends, while it comes |
 //! | [`host`] | how a server is stopped and started on this host |
 //! | `error` | what can go wrong with any of it |
 
@@ -24,6 +25,7 @@ mod processes;
 pub mod program;
 pub mod scratch;
 mod scratch_log;
+mod sent;
 pub mod server;
 
 pub use compatibility::ServerVersion;
@@ -32,3 +34,4 @@ pub use directory::{
     Reading, SEVERAL_AOFS, UNREADABLE, Whose, Why, capture_directory, guise, inspect, inspect_into, stands_beside_data,
 };
 pub use error::RedisError;
+pub use sent::Sent;

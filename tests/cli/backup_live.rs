@@ -150,6 +150,7 @@ fn a_server_behind_tls_is_captured_with_the_certificates_that_are_named() {
     let address = format!("rediss://127.0.0.1:{}", port.unwrap());
     let both = ["--tls-ca", "ca.pem", "--tls-cert", "client.pem", "--tls-key", "client.key"];
     place.done(&[&["backup", "--redis", &address][..], &both].concat());
+    place.done(&[&["backup", "--redis", &address, "--mode", "sync"][..], &both].concat());
     place.ends(9, &["backup", "--redis", &address]);
     place.ends(9, &["backup", "--redis", &address, "--tls-ca", "ca.pem"]);
 }

@@ -69,8 +69,10 @@ fn a_host_on_which_nothing_is_wrong_ends_with_0() {
     let acl = "ACL SETUSER redkeep on >PASSWORD resetkeys resetchannels -@all +ping ";
     assert!(text.contains(acl), "{text}");
     let json = ends(&place, 0, &["--json"]).json();
-    assert_eq!(fields(&json), ["acl", "directories", "findings", "notes", "server_files", "service"]);
+    assert_eq!(fields(&json), ["acl", "acl_of_sync", "directories", "findings", "notes", "server_files", "service"]);
     assert!(json["acl"].as_str().unwrap().starts_with(acl));
+    assert_eq!(json["acl_of_sync"], "ACL SETUSER redkeep +psync +replconf");
+    assert!(text.contains("+psync +replconf"), "{text}");
     assert!(json["notes"][0].as_str().unwrap().contains("no repository is named"));
 }
 

@@ -4,6 +4,7 @@
 mod anothers_places;
 mod backup;
 mod backup_live;
+mod backup_sync;
 mod calls;
 mod check;
 mod completions;

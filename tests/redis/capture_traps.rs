@@ -8,7 +8,7 @@ use redkeep::operations::backup::{Options, backup};
 use redkeep::operations::forget::policy::Policy;
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::Filter;
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::{OperationError, Silent};
 use redkeep::rdb::read_structure;
 use redkeep::redis::server::{LiveOptions, Mode};
@@ -50,7 +50,7 @@ fn a_save_that_will_not_fit_is_not_asked_for() {
 }
 
 fn take(repository: &Repository, server: &RedisServer) -> Result<Snapshot, OperationError> {
-    let live = LiveSource { address: as_backup_user(server), options: LiveOptions::default() };
+    let live = LiveSource { address: as_backup_user(server), options: LiveOptions::default(), way: Way::Files };
     let source = Source::Server(Box::new(live));
     let options = Options { source, dataset: Some("sessions".into()), ..Options::default() };
     backup(repository, &options, &Silent).map(|report| report.snapshot)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redkeep::format::snapshot::Snapshot;
 use redkeep::operations::backup::{Options as BackupOptions, backup};
 use redkeep::operations::drill::{Options, Report, drill};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::{OperationError, Silent};
 use redkeep::redis::server::{LiveOptions, Mode};
 use redkeep::repository::Repository;
@@ -37,7 +37,8 @@ impl Place {
     }
 
     fn take(&self, options: LiveOptions) -> Snapshot {
-        let source = Source::Server(Box::new(LiveSource { address: as_backup_user(&self.server), options }));
+        let source =
+            Source::Server(Box::new(LiveSource { address: as_backup_user(&self.server), options, way: Way::Files }));
         let options = BackupOptions { source, dataset: Some("d".into()), ..BackupOptions::default() };
         backup(&self.repository, &options, &Silent).unwrap().snapshot
     }

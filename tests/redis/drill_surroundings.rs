@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use redkeep::operations::backup::{Options as BackupOptions, backup};
 use redkeep::operations::drill::{Options, Report, drill};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::{Observer, OperationError, Silent};
 use redkeep::redis::RedisError;
 use redkeep::redis::server::{Address, LiveOptions, Mode};
@@ -65,7 +65,7 @@ impl Place {
     }
 
     fn take(&self, address: Address, options: LiveOptions) {
-        let source = Source::Server(Box::new(LiveSource { address, options }));
+        let source = Source::Server(Box::new(LiveSource { address, options, way: Way::Files }));
         let options = BackupOptions { source, dataset: Some("d".into()), ..BackupOptions::default() };
         backup(&self.repository, &options, &Silent).unwrap();
     }

@@ -8,7 +8,7 @@ use redkeep::operations::backup::{Options, Report, backup};
 use redkeep::operations::forget::policy::{Policy, Reason};
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::{Filter, Selector};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::{OperationError, Silent, tag};
 use redkeep::redis::server::{LiveOptions, Mode};
 use redkeep::repository::{Repository, SnapshotInfo};
@@ -57,7 +57,11 @@ impl Place {
             How::Tail => (Mode::Auto, true),
         };
         let options = LiveOptions { mode, tail, ..LiveOptions::default() };
-        told(&self.of(Source::Server(Box::new(LiveSource { address: as_backup_user(&self.server), options }))))
+        told(&self.of(Source::Server(Box::new(LiveSource {
+            address: as_backup_user(&self.server),
+            options,
+            way: Way::Files,
+        }))))
     }
 
     /// Captures a directory of which nobody is asked.

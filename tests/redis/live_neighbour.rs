@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use redkeep::operations::Silent;
 use redkeep::operations::backup::{Options, backup};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::redis::server::Mode;
 
 use crate::live::{as_backup_user, of_mode, order, redis_7};
@@ -56,6 +56,7 @@ fn the_dump_of_another_server_in_the_same_directory_is_never_taken_without_a_wor
             source: Source::Server(Box::new(LiveSource {
                 address: as_backup_user(&server),
                 options: of_mode(Mode::Rdb),
+                way: Way::Files,
             })),
             dataset: Some("own".into()),
             ..Options::default()

@@ -77,6 +77,7 @@ mod secrets;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
+mod sync;
 mod tls;
 mod tls_stopped;
 mod values;

@@ -9,7 +9,7 @@ use redkeep::format::timeline::Precision;
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::{self, Selector};
 use redkeep::operations::restore::{self, Cut, From, restore_at};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::timeline::{Cause, Filter, Picked, Search, Wish, before_command, load, pick};
 use redkeep::operations::{OperationError, Silent, backup};
 use redkeep::redis::server::LiveOptions;
@@ -507,7 +507,7 @@ fn what_was_written_while_annotations_were_off_has_no_second() {
     let repository = repository();
     let address = as_backup_user(&server);
     let capture = || {
-        let live = LiveSource { address: address.clone(), options: LiveOptions::default() };
+        let live = LiveSource { address: address.clone(), options: LiveOptions::default(), way: Way::Files };
         let source = Source::Server(Box::new(live));
         let options = backup::Options { source, dataset: Some("d".into()), ..backup::Options::default() };
         backup::backup(&repository, &options, &Silent).unwrap()

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 
 use redkeep::format::UnixMillis;
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::timeline::{Picked, Wish, pick};
 use redkeep::operations::{OperationError, Silent, backup};
 use redkeep::redis::server::LiveOptions;
@@ -26,7 +26,7 @@ fn asked(repository: &Repository, millis: u64, nearest: bool) -> Result<Picked, 
 
 fn tail(repository: &Repository, server: &RedisServer) {
     let options = LiveOptions { tail: true, ..LiveOptions::default() };
-    let source = Source::Server(Box::new(LiveSource { address: as_backup_user(server), options }));
+    let source = Source::Server(Box::new(LiveSource { address: as_backup_user(server), options, way: Way::Files }));
     let options = backup::Options { source, dataset: Some("d".into()), ..backup::Options::default() };
     backup::backup(repository, &options, &Silent).unwrap();
 }

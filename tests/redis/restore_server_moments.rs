@@ -4,7 +4,7 @@ use redkeep::format::UnixMillis;
 use redkeep::operations::list::Selector;
 use redkeep::operations::restore::From;
 use redkeep::operations::restore::server::{Consent, Options, ServerReport, restore_into_server, undo_server};
-use redkeep::operations::source::{LiveSource, Source};
+use redkeep::operations::source::{LiveSource, Source, Way};
 use redkeep::operations::timeline::{Picked, Search, before_command};
 use redkeep::operations::{OperationError, Silent, backup};
 use redkeep::redis::server::LiveOptions;
@@ -28,7 +28,11 @@ struct Scene {
 }
 
 fn capture(repository: &Repository, server: &RedisServer, tail: bool) -> backup::Report {
-    let live = LiveSource { address: as_backup_user(server), options: LiveOptions { tail, ..LiveOptions::default() } };
+    let live = LiveSource {
+        address: as_backup_user(server),
+        options: LiveOptions { tail, ..LiveOptions::default() },
+        way: Way::Files,
+    };
     let source = Source::Server(Box::new(live));
     let options = backup::Options { source, dataset: Some("counter".into()), ..backup::Options::default() };
     backup::backup(repository, &options, &Silent).unwrap()

@@ -25,8 +25,8 @@ use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::Chosen;
-use crate::operations::source::{LiveSource, Source};
-use crate::redis::server::{LiveOptions, Mode, SavePatience, WhereOptions};
+use crate::operations::source::{LiveSource, Source, Way};
+use crate::redis::server::{Address, LiveOptions, Mode, SavePatience, WhereOptions};
 use crate::redis::{CaptureOptions, Left, LeftOut, Why};
 use crate::repository::{IntakeOptions, Repository};
 
@@ -40,6 +40,8 @@ use crate::repository::{IntakeOptions, Repository};
 /// and to hold all it answered before a moment, which is told. Its user needs few rights, none of them on keys. Of its
 /// directory the dataset is taken: dumps and AOFs, nodes.conf and users.acl; what else stands there is told, and taken by
 /// --include PATTERN or --all-files.
+///
+/// Where its directory is out of reach, --mode sync has the server send its dump as to a replica: see redkeep help capture.
 ///
 /// With DIR no server is asked, and all its files are captured as they are, but logs, pid files and temporary files.
 ///
@@ -55,6 +57,7 @@ Examples:
   redkeep backup --redis 127.0.0.1:6379 --path-map /data=/srv/redis --dataset sessions
   redkeep backup --aof-tail --quiet              # every few minutes, from cron
   redkeep backup --no-save --max-age 1h
+  redkeep backup --redis cache.example:6379 --mode sync    # no access to its files
   redkeep backup /var/lib/redis
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
@@ -79,7 +82,7 @@ JSON:
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
                \"unchanged\": number} or null without an earlier snapshot,
    \"moment\": all that the server answered before this time by its clock is in
-   the snapshot, or null, \"mode\": \"rdb\", \"aof\" or \"files\",
+   the snapshot, or null, \"mode\": \"rdb\", \"aof\", \"files\" or \"sync\",
    \"holds\": \"rdb\", \"aof\", \"unknown\" which of them, or \"none\" without a dataset,
    \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\",
    \"another-repository\", \"another-cache-or-state\" or \"other-file-system\"}],
@@ -152,8 +155,8 @@ impl OfSnapshot {
 #[command(next_help_heading = "Capture of a live server")]
 #[serde(rename_all = "kebab-case", default)]
 pub(in crate::cli) struct LiveArguments {
-    /// What is captured: its AOF if that is live and else a fresh dump, a dump, the AOF, or the files as they are
-    /// [default: auto]
+    /// What is captured: its AOF if that is live and else a fresh dump, a dump, the AOF, the files as they are, or a dump
+    /// that the server sends as to a replica (sync) [default: auto, which does that where the files are out of reach]
     #[arg(long, value_enum, conflicts_with = "directory")]
     pub mode: Option<ModeArgument>,
     /// Capture only the AOF, and never ask for a save: for captures every few minutes
@@ -167,7 +170,8 @@ pub(in crate::cli) struct LiveArguments {
     #[arg(long, value_name = "SPAN", requires = "no_save", value_parser = time::exact_span)]
     #[serde(skip)]
     max_age: Option<Duration>,
-    /// Capture an online replica of the server, if there is one and its files are on this host
+    /// Capture an online replica of the server, if there is one and its files are on this host; with --mode sync, any it
+    /// can be reached at
     #[arg(long, conflicts_with = "directory")]
     pub prefer_replica: bool,
     /// Also take the server's configuration file with what it includes, and its ACL file; a restore leaves them out
@@ -191,13 +195,47 @@ pub(in crate::cli) enum ModeArgument {
     Rdb,
     Aof,
     Files,
+    Sync,
 }
 
 impl LiveArguments {
+    /// The server as it is captured. One that may be anywhere is not copied unasked where its dataset would bear this host's
+    /// name: two of them would be taken for one.
+    pub fn source(self, address: Address, is_named: bool) -> Result<LiveSource, UsageError> {
+        let way = match self.way()? {
+            Way::Either if !is_named && !address.is_of_this_host() => Way::Files,
+            way => way,
+        };
+        Ok(LiveSource { address, options: self.options(), way })
+    }
+
+    /// How the data come here; refuses what needs files where none are to be had.
+    fn way(&self) -> Result<Way, UsageError> {
+        let needs_files = [
+            ("--no-save", self.no_save),
+            ("--with-config", self.with_config),
+            ("--aof-tail", self.aof_tail),
+            ("--dir", self.dir.is_some()),
+            ("--path-map", !self.path_map.is_empty()),
+        ];
+        let needs_files = needs_files.iter().find(|(_, is_given)| *is_given);
+        match (self.mode, needs_files) {
+            (Some(ModeArgument::Sync), Some((name, _))) => Err(UsageError {
+                what: format!("through replication there are no files of the server: {name} is of no use"),
+                hint: format!("leave out {name}, or another mode than sync"),
+            }),
+            (Some(ModeArgument::Sync), None) => Ok(Way::Replication),
+            (None | Some(ModeArgument::Auto), None) => Ok(Way::Either),
+            (None | Some(ModeArgument::Auto | ModeArgument::Rdb | ModeArgument::Aof | ModeArgument::Files), _) => {
+                Ok(Way::Files)
+            }
+        }
+    }
+
     /// The same for the capture.
-    pub fn options(self) -> LiveOptions {
+    fn options(self) -> LiveOptions {
         let mode = match self.mode {
-            None | Some(ModeArgument::Auto) => Mode::Auto,
+            None | Some(ModeArgument::Auto | ModeArgument::Sync) => Mode::Auto,
             Some(ModeArgument::Rdb) => Mode::Rdb,
             Some(ModeArgument::Aof) => Mode::Aof,
             Some(ModeArgument::Files) => Mode::Files,
@@ -219,6 +257,7 @@ fn source(
     directory: Option<PathBuf>,
     server: &ServerArguments,
     live: LiveArguments,
+    is_named: bool,
     context: &Context,
 ) -> anyhow::Result<Source> {
     match directory {
@@ -228,10 +267,7 @@ fn source(
         }
         .into()),
         Some(directory) => Ok(Source::Directory(directory)),
-        None => {
-            let address = server.address(context)?;
-            Ok(Source::Server(Box::new(LiveSource { address, options: live.options() })))
-        }
+        None => Ok(Source::Server(Box::new(live.source(server.address(context)?, is_named)?))),
     }
 }
 
@@ -242,7 +278,13 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let (capture, mut tags) = (arguments.of.capture(), arguments.of.tags);
     tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
     let options = Options {
-        source: source(arguments.directory, &arguments.server, arguments.live, context)?,
+        source: source(
+            arguments.directory,
+            &arguments.server,
+            arguments.live,
+            arguments.of.dataset.is_some(),
+            context,
+        )?,
         dataset: arguments.of.dataset,
         tags,
         capture,
@@ -343,9 +385,9 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
     };
     let mut text = format!("snapshot {} of {}\n", short(&report.name.session), plain(&snapshot.dataset));
     let mode = snapshot.facts.get("capture.mode").map_or("files", String::as_str);
-    let moment = snapshot
-        .moment
-        .map(|moment| ("moment", format!("{} by the server's clock, from its {mode}", time::show(moment))));
+    let whence = if mode == "sync" { "as it was sent".into() } else { format!("from its {mode}") };
+    let moment =
+        snapshot.moment.map(|moment| ("moment", format!("{} by the server's clock, {whence}", time::show(moment))));
     let mut lines = vec![("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis)))];
     lines.extend(moment);
     lines.extend([(

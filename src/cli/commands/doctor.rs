@@ -17,7 +17,7 @@ use crate::cli::server::{Login, ServerArguments};
 use crate::cli::time;
 use crate::operations::doctor::service::{self, Found};
 use crate::operations::doctor::{Finding, Of, Options, Report, Severity, backups, doctor};
-use crate::redis::server::{ACL_RULES, Address, WhereOptions};
+use crate::redis::server::{ACL_RULES, ACL_RULES_OF_SYNC, Address, WhereOptions};
 use crate::repository::{Ambient, Repository};
 use crate::store::Location;
 
@@ -56,9 +56,10 @@ JSON:
   {\"findings\": [{\"severity\": \"serious\" or \"warning\", \"code\", \"what\",
      \"advice\"}], \"notes\": [text], \"directories\": [path],
    \"server_files\": [path], \"acl\": the command that makes a user with the
-   least rights a backup from a live server needs, \"service\": null, or of the
-   object store that keeps the repository {\"may_store\", \"may_replace\",
-     \"may_delete\", \"keeps_versions\": bool, \"locked_until\": text or null,
+   least rights a backup from a live server needs, \"acl_of_sync\": what to add
+   for --mode sync, \"service\": null, or of the object store that keeps the
+   repository {\"may_store\", \"may_replace\", \"may_delete\",
+     \"keeps_versions\": bool, \"locked_until\": text or null,
      \"writer\", \"keeper\": the rights to give to whom}}
 ")]
 pub(crate) struct Arguments {
@@ -217,6 +218,11 @@ fn acl() -> String {
     format!("ACL SETUSER redkeep on >PASSWORD {ACL_RULES}")
 }
 
+/// What he needs besides, where the server is to send its dump.
+fn acl_of_sync() -> String {
+    format!("ACL SETUSER redkeep {ACL_RULES_OF_SYNC}")
+}
+
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for Finding { severity, what, advice, .. } in &report.findings {
@@ -240,6 +246,10 @@ fn text(report: &Report) -> String {
         findings => format!("{}, {serious} of them serious\n", count(findings, "finding")),
     });
     text.push_str(&format!("least rights for a backup from a live server:\n  {}\n", acl()));
+    text.push_str(&format!(
+        "and to be sent everything, where its files are out of reach (--mode sync):\n  {}\n",
+        acl_of_sync()
+    ));
     text
 }
 
@@ -251,6 +261,7 @@ struct Json<'a> {
     directories: Vec<String>,
     server_files: Vec<String>,
     acl: String,
+    acl_of_sync: String,
     service: Option<ServiceOf<'a>>,
 }
 
@@ -297,6 +308,7 @@ impl<'a> Json<'a> {
             directories: shown(&report.directories),
             server_files: shown(&report.files),
             acl: acl(),
+            acl_of_sync: acl_of_sync(),
             service: found.map(service),
         }
     }

@@ -150,7 +150,7 @@ fn describe(captured: &CapturedFile) -> File {
         recipe: None,
         target: match &captured.content {
             Content::Link(target) => Some(target.clone().into()),
-            Content::None | Content::Bytes(_) | Content::Open { .. } => None,
+            Content::None | Content::Bytes(_) | Content::Open { .. } | Content::Sent(_) => None,
         },
         role: captured.role,
         suspect: None,

@@ -71,7 +71,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
         // A catalog that fails here fails again when the session begins, which mends it: until then all is read.
         wanted.know(repository.seen_files().unwrap_or_default());
     }
-    let captured = options.source.capture(&wanted, observer)?;
+    let captured = options.source.capture(repository, &wanted, observer)?;
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     // On the same captured files.
     let report = attempt(repository, || store(repository, &captured, &dataset, options, None, observer));
@@ -128,7 +128,8 @@ pub(super) fn store(
         Err(error) => return Err(session.give_up(error.into())),
     };
     let what = if dated.is_none() { "backing up" } else { "importing" };
-    observer.begin(what, Some(capture.files.iter().map(CapturedFile::expected_size).sum()));
+    let is_sized = capture.files.iter().all(CapturedFile::is_sized);
+    observer.begin(what, is_sized.then(|| capture.files.iter().map(CapturedFile::expected_size).sum()));
     let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
         let store = |file| store_file(repository, intake, file, &earlier, observer);
         capture.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()

@@ -202,7 +202,7 @@ fn begins_like_rdb(file: &CapturedFile) -> io::Result<bool> {
             Ok(looks_like_rdb(first.get(..length).unwrap_or_default()))
         }
         Content::Bytes(bytes) => Ok(looks_like_rdb(bytes)),
-        Content::None | Content::Link(_) => Ok(false),
+        Content::None | Content::Link(_) | Content::Sent(_) => Ok(false),
     }
 }
 

@@ -7,7 +7,7 @@ use super::configured::ServerFile;
 use super::{Finding, Report, users};
 use crate::format::UnixMillis;
 use crate::redis::RedisError;
-use crate::redis::server::{Address, Info, Server, WhereOptions, aof_elsewhere, directory_of};
+use crate::redis::server::{ACL_RULES_OF_SYNC, Address, Info, Server, WhereOptions, aof_elsewhere, directory_of};
 
 /// Settings that are judged, one by one: a server before 7.0 takes no more than one at a time.
 const SETTINGS: [&str; 11] = [
@@ -77,7 +77,17 @@ fn answers(
         users::judge(address, &mut server, &info, report)?;
         note_seed(address, &mut server, report)?;
     }
-    let directory = directory_of(address, place)?;
+    let directory = match directory_of(address, place) {
+        Err(RedisError::OutOfReach { what, hint }) => {
+            report.findings.push(Finding::warning(
+                "out-of-reach",
+                format!("{what}: a backup has to have it send its dump (--mode sync)"),
+                format!("{hint}; or give redkeep's user the right to copy it: {ACL_RULES_OF_SYNC}"),
+            ));
+            return Ok(());
+        }
+        directory => directory?,
+    };
     if let Some(elsewhere) = aof_elsewhere(address, place)? {
         report.findings.push(Finding::serious(
             "aof-elsewhere",

@@ -11,6 +11,7 @@ use super::reading;
 use crate::format::snapshot::{FileKind, Role};
 use crate::rdb::Stretch;
 use crate::redis::error::RedisError;
+use crate::redis::sent::Sent;
 
 /// One path of a captured directory.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub enum Content {
         /// How many bytes: of an AOF, which may be growing. `None`: up to the end.
         length: Option<u64>,
     },
+    /// It still comes, from the server.
+    Sent(Sent),
 }
 
 /// What was learned from reading a captured file once.
@@ -76,7 +79,7 @@ impl CapturedFile {
         let kind = match content {
             Content::None => FileKind::Directory,
             Content::Link(_) => FileKind::Link,
-            Content::Bytes(_) | Content::Open { .. } => FileKind::File,
+            Content::Bytes(_) | Content::Open { .. } | Content::Sent(_) => FileKind::File,
         };
         Self {
             path: path.to_vec(),
@@ -93,14 +96,39 @@ impl CapturedFile {
         }
     }
 
-    /// Expected size in bytes, for progress.
+    /// A dump that a server sends. It is nobody's here but the caller's.
+    pub(in crate::redis) fn sent(path: &[u8], mtime: i64, sent: Sent) -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let owners = Owners::new();
+        Self {
+            path: path.to_vec(),
+            kind: FileKind::File,
+            role: Role::Dump,
+            mode: 0o640,
+            uid,
+            gid,
+            user: owners.user(uid),
+            group: owners.group(gid),
+            mtime,
+            mtime_nanos: 0,
+            content: Content::Sent(sent),
+        }
+    }
+
+    /// Expected size in bytes, for progress; 0 where it is not known.
     pub fn expected_size(&self) -> u64 {
         match &self.content {
             Content::None | Content::Link(_) => 0,
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::Open { length: Some(length), .. } => *length,
+            Content::Sent(sent) => sent.length.unwrap_or(0),
             Content::Open { file, length: None } => file.metadata().map_or(0, |metadata| metadata.len()),
         }
+    }
+
+    /// Whether its size is known.
+    pub fn is_sized(&self) -> bool {
+        !matches!(&self.content, Content::Sent(sent) if sent.length.is_none())
     }
 
     /// Milliseconds since the epoch at which the file came to be on its file system, where that tells it.

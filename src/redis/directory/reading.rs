@@ -22,7 +22,12 @@ pub(super) type Each<'a> = dyn FnMut(Stretch) + 'a;
 
 /// Reads a file as its role asks.
 pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>, each: &mut Each<'_>) -> Result<Reading, RedisError> {
-    let fails = |error| RedisError::io("read", &path_of(file), error);
+    let fails = |error| match &file.content {
+        Content::Sent(sent) => sent.failure().unwrap_or_else(|| RedisError::io("read", &path_of(file), error)),
+        Content::None | Content::Link(_) | Content::Bytes(_) | Content::Open { .. } => {
+            RedisError::io("read", &path_of(file), error)
+        }
+    };
     let before = stamp(file).map_err(fails)?;
     let is_rdb = begins_like_rdb(file).map_err(fails)?;
     let mut tee = Tee { input: input(file, before.as_ref()), sink, length: 0, failure: None };
@@ -35,9 +40,25 @@ pub(super) fn read(file: &CapturedFile, sink: &mut Sink<'_>, each: &mut Each<'_>
         (Ok(reading), None) => reading,
     };
     reading.length = length;
+    if let Content::Sent(_) = &file.content {
+        refuse_suspect(&reading)?;
+    }
     let after = stamp(file).map_err(fails)?;
     reading.suspect = reading.suspect.or_else(|| changed(file, length, before, after));
     Ok(reading)
+}
+
+/// SYNC-6: a server that sends a dump can send it again: what is suspect is not stored.
+fn refuse_suspect(reading: &Reading) -> Result<(), RedisError> {
+    match &reading.suspect {
+        None => Ok(()),
+        Some(why) => Err(RedisError::Server {
+            what: format!("what the server sent is no whole dump: {why}"),
+            hint:
+                "its memory, its host or the network between may be at fault: try again, with TLS where there is none"
+                    .into(),
+        }),
+    }
 }
 
 /// The path of a captured file as it is known here: relative to the directory.
@@ -50,6 +71,7 @@ fn input<'a>(file: &'a CapturedFile, now: Option<&Stamp>) -> Box<dyn Read + 'a> 
     match &file.content {
         Content::None | Content::Link(_) => Box::new(io::empty()),
         Content::Bytes(bytes) => Box::new(bytes.as_slice()),
+        Content::Sent(sent) => Box::new(sent.reader()),
         Content::Open { file, length } => {
             let end = length.or_else(|| now.map(Stamp::size)).unwrap_or(u64::MAX);
             Box::new(Span::new(file, 0, end))
@@ -59,7 +81,7 @@ fn input<'a>(file: &'a CapturedFile, now: Option<&Stamp>) -> Box<dyn Read + 'a> 
 
 fn stamp(file: &CapturedFile) -> io::Result<Option<Stamp>> {
     match &file.content {
-        Content::None | Content::Link(_) | Content::Bytes(_) => Ok(None),
+        Content::None | Content::Link(_) | Content::Bytes(_) | Content::Sent(_) => Ok(None),
         Content::Open { file, .. } => file.metadata().map(|metadata| Some(Stamp::of(&metadata))),
     }
 }
@@ -150,6 +172,7 @@ fn begins_like_rdb(file: &CapturedFile) -> io::Result<bool> {
     match &file.content {
         Content::None | Content::Link(_) => Ok(false),
         Content::Bytes(bytes) => Ok(rdb::looks_like_rdb(bytes)),
+        Content::Sent(_) => Ok(true),
         Content::Open { file, .. } => Ok(rdb::looks_like_rdb(&first_bytes(file)?)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -151,6 +152,24 @@ impl Address {
             ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{}:{port}", bracketed(host)),
             _ => self.to_string(),
         }
+    }
+
+    /// Whether it names a server of this host for sure: a socket, or the loopback.
+    pub fn is_of_this_host(&self) -> bool {
+        let is_loopback = |host: &str| {
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        };
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => is_loopback(host),
+            ConnectionAddr::Unix(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Its host and port, however it is spoken to.
+    pub fn place(&self) -> String {
+        let text = self.to_text();
+        text.strip_prefix("rediss://").map_or(text.clone(), str::to_owned)
     }
 
     /// The user it is logged in as, where that is not the default one.

@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::info::Info;
+use super::replication::ACL_RULES_OF_SYNC;
 use crate::redis::RedisError;
 
 /// An answer that says an error, to a command by its usual name.
@@ -18,6 +19,14 @@ fn hint(address: &Address, command: &str, message: &str) -> Option<String> {
             "the user has no right to that key: ACL SETUSER {} ~PATTERN gives it to keys that fit a pattern",
             address.user().unwrap_or("default")
         )),
+        "NOPERM" if ["PSYNC", "SYNC", "REPLCONF"].contains(&command) => Some(format!(
+            "the user may not copy as a replica does: ACL SETUSER {} {ACL_RULES_OF_SYNC} gives that right, with which he is \
+             sent every key",
+            address.user().unwrap_or("default")
+        )),
+        "NOMASTERLINK" => Some(
+            "it is a replica without a link to its master, or in a failover: mend the link, or name the master".into(),
+        ),
         "NOPERM" => Some(format!(
             "the user lacks a right: ACL SETUSER {} +{} gives it; redkeep doctor prints the ACL line with all that a \
              backup needs",

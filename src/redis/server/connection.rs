@@ -81,6 +81,11 @@ impl Server {
         Self::connect(&self.address.clone().with_stop(None))
     }
 
+    /// The connection as bytes, for what is no command and its reply.
+    pub(super) fn into_wire(self) -> Wire {
+        self.wire
+    }
+
     /// Where it is.
     pub fn address(&self) -> &Address {
         &self.address
@@ -195,7 +200,7 @@ fn failed(address: &Address, command: &str, error: ::redis::RedisError) -> Redis
     refused(address, command, message)
 }
 
-fn lost(address: &Address, trouble: Trouble) -> RedisError {
+pub(super) fn lost(address: &Address, trouble: Trouble) -> RedisError {
     match trouble {
         Trouble::Interrupted => RedisError::Interrupted,
         Trouble::Broken { what, hint, is_tls } => {

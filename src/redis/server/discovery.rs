@@ -64,7 +64,7 @@ impl Place {
         let reader = reader(process.as_ref(), options);
         let here = |path: &Path| from_here(path, process.as_ref(), &options.maps);
         let file = read_config_file(info, &here, reader.as_ref());
-        let asked = ask(server)?;
+        let asked = settings(server)?;
         let is_asked = asked.is_some();
         let settings = asked.unwrap_or_else(|| look(&file, process.as_ref()));
         let directory = locate(server, &settings, process.as_ref(), options)?;
@@ -176,7 +176,7 @@ fn refuse_paths(told: &Told) -> Result<(), RedisError> {
 }
 
 /// What the server says of its settings; `None` if it does not.
-fn ask(server: &mut Server) -> Result<Option<BTreeMap<String, String>>, RedisError> {
+pub(super) fn settings(server: &mut Server) -> Result<Option<BTreeMap<String, String>>, RedisError> {
     let mut settings = BTreeMap::new();
     for name in SETTINGS {
         match server.setting(name) {
@@ -246,7 +246,8 @@ fn locate(
     process: Option<&ServerProcess>,
     options: &WhereOptions,
 ) -> Result<PathBuf, RedisError> {
-    let told = settings.get("dir").map(PathBuf::from);
+    // One whose directory was removed says that it has none.
+    let told = settings.get("dir").filter(|told| !told.is_empty()).map(PathBuf::from);
     let named = options.directory.clone().or_else(|| map(told.as_deref()?, &options.maps));
     if let Some(named) = named {
         return match named.is_dir() {
@@ -259,10 +260,10 @@ fn locate(
         };
     }
     let Some(told) = told else {
-        return Err(RedisError::Server {
+        return Err(RedisError::OutOfReach {
             what: format!("where the server at {} keeps its files is not known", server.address()),
             hint: "name its directory with --dir; or allow its user CONFIG GET (+config|get), say what CONFIG is called there \
-                   (--renamed-command CONFIG=NEW), or run as root"
+                   (--renamed-command CONFIG=NEW), or run as root; or have it send its dump, with --mode sync"
                 .into(),
         });
     };
@@ -270,14 +271,14 @@ fn locate(
     match (told.is_dir(), seen) {
         (true, _) => Ok(told),
         (false, Some(seen)) => Ok(seen),
-        (false, None) => Err(RedisError::Server {
+        (false, None) => Err(RedisError::OutOfReach {
             what: format!(
                 "the server at {} keeps its files in {}, which is no directory here",
                 server.address(),
                 told.display()
             ),
             hint: "is it on another host or in a container? name its directory here with --dir, or with \
-                   --path-map /data=/srv/redis"
+                   --path-map /data=/srv/redis; or have it send its dump, with --mode sync"
                 .into(),
         }),
     }

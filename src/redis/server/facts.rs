@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::address::Address;
 use super::connection::Server;
-use super::discovery::Place;
 use super::info::{Info, Keyspace};
 use crate::aof::append_word;
 use crate::format::databases::{AroundMark, DatabaseKeys};
@@ -36,7 +35,7 @@ const OF_SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// What a server said of itself.
-pub(super) fn of_server(info: &Info, place: &Place) -> BTreeMap<String, String> {
+pub(super) fn of_server(info: &Info, settings: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let mut put = |name: String, value: Option<String>| {
         facts.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
@@ -45,7 +44,7 @@ pub(super) fn of_server(info: &Info, place: &Place) -> BTreeMap<String, String> 
         put(name.into(), info.get(field).map(str::to_owned));
     }
     for (name, setting) in OF_SETTINGS {
-        put(name.into(), place.setting(setting).map(str::to_owned));
+        put(name.into(), settings.get(setting).cloned());
     }
     put("server.appendonly".into(), Some(if info.is_on("aof_enabled") { "yes" } else { "no" }.into()));
     put("server.modules".into(), Some(info.modules()));

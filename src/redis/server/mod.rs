@@ -4,7 +4,8 @@
 //! name: a restore stops servers, a capture never does.
 //!
 //! [`capture_server`] captures the dataset of a server as it goes on: its AOF where that is live, else a fresh dump; and
-//! proves that the files are those of this server and hold all it answered before a moment.
+//! proves that the files are those of this server and hold all it answered before a moment. [`replicate`] has the server send
+//! its dump, where its files are out of reach.
 
 mod abilities;
 mod acl;
@@ -29,6 +30,7 @@ mod names;
 mod nearby;
 mod put;
 mod replica;
+mod replication;
 mod room;
 mod save;
 mod tls;
@@ -53,6 +55,7 @@ pub use modules::MODULE_FILES;
 pub use names::refuse_unknown_command;
 pub use nearby::{config_files, find_nearby};
 pub use put::{Goes, Put, PutBatch};
+pub use replication::{ACL_RULES_OF_SYNC, replicate};
 pub use save::SavePatience;
 pub use watch::Watch;
 

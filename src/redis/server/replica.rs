@@ -17,8 +17,16 @@ const POLL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_mil
 /// answered before the time that is told with it; else the server itself. Which of them it was is told by the facts of the
 /// capture.
 pub(super) fn prefer_replica(
-    mut server: Server,
+    server: Server,
     place: &WhereOptions,
+    watch: &Watch<'_>,
+) -> Result<(Server, Option<ServerTime>), RedisError> {
+    prefer(server, &|replica| is_fit(replica, place), watch)
+}
+
+fn prefer(
+    mut server: Server,
+    is_fit: &dyn Fn(&mut Server) -> bool,
     watch: &Watch<'_>,
 ) -> Result<(Server, Option<ServerTime>), RedisError> {
     // A Sentinel does not know the time.
@@ -28,11 +36,19 @@ pub(super) fn prefer_replica(
         let address = server.address().at(&host, port);
         // One that cannot be reached, or not from here, is no choice.
         let Ok(mut replica) = Server::connect(&address) else { continue };
-        if is_fit(&mut replica, place) && comes_up_to(&mut replica, &info, watch)? {
+        if is_fit(&mut replica) && comes_up_to(&mut replica, &info, watch)? {
             return Ok((replica, Some(time)));
         }
     }
     Ok((server, None))
+}
+
+/// The same for who needs no directory: any online replica that can be reached.
+pub(super) fn prefer_online_replica(
+    server: Server,
+    watch: &Watch<'_>,
+) -> Result<(Server, Option<ServerTime>), RedisError> {
+    prefer(server, &|replica| replica.info().is_ok_and(|info| is_up(&info)), watch)
 }
 
 fn is_fit(replica: &mut Server, place: &WhereOptions) -> bool {

@@ -178,6 +178,48 @@ impl Wire {
         }
     }
 
+    /// Sends a command whose answer is no reply of the usual kind.
+    pub(super) fn send(&mut self, packed: &[u8]) -> Result<(), Trouble> {
+        Ok(self.stream.write_all(packed).and_then(|()| self.stream.flush())?)
+    }
+
+    /// The next line, without its end. An empty one is a sign of life and nothing else. Whatever was asked for, each line
+    /// may take as long as an answer.
+    pub(super) fn line(&mut self, name: &str) -> Result<Vec<u8>, Trouble> {
+        let begun = Instant::now();
+        loop {
+            if let Some(feed) = self.input.iter().take(LINE_MAX).position(|byte| *byte == b'\n') {
+                let rest = self.input.split_off(feed + 1);
+                let mut line = std::mem::replace(&mut self.input, rest);
+                line.truncate(line.trim_ascii_end().len());
+                return Ok(line);
+            }
+            if self.input.len() >= LINE_MAX {
+                return Err(Trouble::of_strange_answer(name, "has a line without an end", &self.input));
+            }
+            self.read_more(begun, name)?;
+        }
+    }
+
+    /// Some of what a server sends on its own: 0 bytes at its end, `None` where nothing has come for a moment.
+    pub(super) fn some(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Trouble> {
+        if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(Trouble::Interrupted);
+        }
+        if !self.input.is_empty() {
+            let count = self.input.len().min(buffer.len());
+            let rest = self.input.split_off(count);
+            let now = std::mem::replace(&mut self.input, rest);
+            buffer.get_mut(..count).unwrap_or_default().copy_from_slice(&now);
+            return Ok(Some(count));
+        }
+        match self.stream.read(buffer) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if is_early(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn closed(&self, error: io::Error) -> Trouble {
         let is_closed = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
         match is_closed && !self.has_answered {

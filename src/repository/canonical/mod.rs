@@ -41,7 +41,7 @@ const SCRATCH_SHARE: u64 = 3;
 
 impl Repository {
     /// Where what does not fit in memory waits.
-    fn scratch(&self) -> Scratch {
+    pub fn scratch(&self) -> Scratch {
         Scratch::new(self.scratch_directory(), self.ambient.random())
     }
 

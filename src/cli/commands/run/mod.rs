@@ -56,7 +56,7 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
   redis = \"redis://redkeep@localhost\"      # the live server, and its
   redis-password-file = \"redis-password\"  # password; without a server:
   dir = \"/var/lib/redis\"                   # the data directory, else found
-  mode = \"auto\"                            # rdb, aof or files
+  mode = \"auto\"                            # rdb, aof, files or sync
   path-map = { \"/data\" = \"/srv/redis\" }  # what a container calls /data
                                            # also redis-user, -password-command,
                                            # tls-ca, tls-cert, tls-key, aof-tail,

@@ -7,7 +7,7 @@ use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::operations::list::Filter;
-use crate::operations::source::{LiveSource, Source};
+use crate::operations::source::Source;
 use crate::operations::{backup, forget};
 use crate::redis::server::{Address, WhereOptions};
 
@@ -51,8 +51,7 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
             refuse("aof-tail captures the AOF: no mode can be said besides", "leave out one of the two")
         }
         (Some(_), _) => {
-            let address = server.address(context)?;
-            Ok(Source::Server(Box::new(LiveSource { address, options: live.options() })))
+            Ok(Source::Server(Box::new(live.source(server.address(context)?, profile.of.dataset.is_some())?)))
         }
         (None, Some(directory)) => {
             let is_of_server = server.is_named()

@@ -39,7 +39,7 @@ fn sign(aux: &Aux, before: &Info, after: &Info) -> Option<String> {
 
 /// Between which numbers the keys of a dump lie that the server was asked for: what it counted before and after, and as many
 /// more or fewer as there were commands between; where nothing was changed since the save began, exactly what it counts.
-pub(super) fn bounds(before: &Info, after: &Info) -> BTreeMap<String, String> {
+pub(in crate::redis::server) fn bounds(before: &Info, after: &Info) -> BTreeMap<String, String> {
     let (then, now) = (before.keys(), after.keys());
     let grown = |name: &str| {
         let at = |info: &Info| info.number(name).unwrap_or(0);

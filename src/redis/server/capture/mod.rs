@@ -8,6 +8,7 @@ mod made;
 use std::fs::File;
 use std::time::Duration;
 
+pub(super) use foreign::bounds;
 pub use made::MadeDump;
 
 use super::aof::NotLive;
@@ -63,7 +64,7 @@ pub struct LiveOptions {
 /// A capture of a live server.
 #[derive(Debug)]
 pub struct LiveCapture {
-    /// The files, warnings and facts; among these `capture.mode` (`rdb`, `aof` or `files`) and `server.…`.
+    /// The files, warnings and facts; among these `capture.mode` (`rdb`, `aof`, `files` or `sync`) and `server.…`.
     pub capture: Capture,
     /// All that the server answered before this moment by its clock is in it.
     pub moment: Option<UnixMillis>,
@@ -99,7 +100,7 @@ pub fn capture_server(
     if options.with_config {
         take_configuration(&mut captured.capture, &live.info, &live.place);
     }
-    let mut facts = facts::of_server(&then, &live.place);
+    let mut facts = facts::of_server(&then, &live.place.settings);
     facts.extend(clock);
     facts.extend(modules);
     facts.extend(facts::of_renamed(server.address()));
@@ -123,7 +124,7 @@ fn warning(code: &str, message: String) -> Warning {
 
 /// LIVE-3: what a person has to know of a server that was captured. What was so before the capture waited for its moment is no news;
 /// what is so at either end of it is.
-fn warnings(then: &Info, end: &Info) -> Vec<Warning> {
+pub(super) fn warnings(then: &Info, end: &Info) -> Vec<Warning> {
     let ends = [then, end];
     let mut warnings = Vec::new();
     if ends.iter().any(|info| info.is_on("aof_enabled") && info.get("aof_last_write_status") == Some("err")) {
@@ -242,6 +243,6 @@ impl Live<'_> {
 fn open_file(file: &CapturedFile) -> Option<&File> {
     match &file.content {
         Content::Open { file, .. } => Some(file),
-        Content::None | Content::Link(_) | Content::Bytes(_) => None,
+        Content::None | Content::Link(_) | Content::Bytes(_) | Content::Sent(_) => None,
     }
 }
