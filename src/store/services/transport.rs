@@ -22,7 +22,6 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use serde::de::IgnoredAny;
 use tokio::sync::Barrier;
 
 use super::failure::Trouble;
@@ -192,7 +191,7 @@ fn whole(parts: Parts, body: Buffer) -> Response<HttpBody> {
 async fn counted(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
     let (parts, mut body) = answer.into_parts();
     let page = body.to_buffer().await?;
-    let entries = serde_json::from_slice::<Vec<IgnoredAny>>(&page.to_bytes()).ok();
+    let entries = serde_json::from_slice::<Vec<serde_json::Value>>(&page.to_bytes()).ok();
     let _ = CALL.try_with(|call| call.counted.set(entries.map(|entries| entries.len())));
     Ok(whole(parts, page))
 }
