@@ -85,7 +85,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("anyhow", &["src/cli/"]),
     ("clap::", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
-    ("serde", &["src/cli/", "src/store/services/keystone.rs"]),
+    ("serde", &["src/cli/", "src/store/services/keystone.rs", "src/store/services/listing.rs"]),
     ("opendal", &["src/store/services/"]),
     ("tokio", &["src/store/services/"]),
     ("rusqlite", &["src/repository/"]),

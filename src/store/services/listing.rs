@@ -3,6 +3,7 @@
 use http::StatusCode;
 use opendal::options::ListOptions;
 use opendal::raw::{Service as _, oio};
+use serde::de::IgnoredAny;
 
 use super::calls::STALL;
 use super::failure::Failure;
@@ -17,6 +18,11 @@ const FIRST_PAGE: usize = 1000;
 
 /// A first page with fewer is all there is: a service may give less at a time than it is asked for, but not so much less.
 const SURELY_MORE: usize = 500;
+
+/// How many entries a page in JSON has.
+pub(super) fn count(page: &[u8]) -> Option<usize> {
+    serde_json::from_slice::<Vec<IgnoredAny>>(page).ok().map(|entries| entries.len())
+}
 
 impl ServiceStore {
     /// All objects below a directory, in the service's order, which come behind `after`.

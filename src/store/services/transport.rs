@@ -27,7 +27,7 @@ use tokio::sync::Barrier;
 use super::failure::Trouble;
 use super::pace::Pace;
 use super::token::Tokens;
-use super::{rights, streamed};
+use super::{listing, rights, streamed};
 use crate::store::Keeping;
 use crate::store::settings::{Limits, Tls};
 
@@ -191,8 +191,8 @@ fn whole(parts: Parts, body: Buffer) -> Response<HttpBody> {
 async fn counted(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
     let (parts, mut body) = answer.into_parts();
     let page = body.to_buffer().await?;
-    let entries = serde_json::from_slice::<Vec<serde_json::Value>>(&page.to_bytes()).ok();
-    let _ = CALL.try_with(|call| call.counted.set(entries.map(|entries| entries.len())));
+    let entries = listing::count(&page.to_bytes());
+    let _ = CALL.try_with(|call| call.counted.set(entries));
     Ok(whole(parts, page))
 }
 
