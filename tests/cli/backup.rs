@@ -56,6 +56,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "new_bytes",
         "new_chunks",
         "packs",
+        "replication",
         "sequence",
         "stored",
         "stored_bytes",

@@ -27,6 +27,9 @@ fn a_server_sends_its_dump_which_is_looked_into_and_restored_as_any_other() {
     assert!(text.contains("by the server's clock, as it was sent") && text.contains("3 keys"), "{text}");
     let json = place.done(&[&sync[..], &["--json"]].concat()).json();
     assert_eq!((&json["mode"], &json["holds"], &json["files"]), (&"sync".into(), &"rdb".into(), &1.into()));
+    assert_eq!(json["replication"]["payload"], "diskless");
+    assert!(json["replication"]["id"].as_str().unwrap().len() == 40 && json["replication"]["offset"].is_u64());
+    assert!(text.contains("sent     from its memory, without a file there, of replication "), "{text}");
     assert_eq!((&json["keys"], &json["forms"][0]["form"]), (&3.into(), &"canonical".into()));
     assert_eq!(place.done(&["ls", "latest", "--json"]).json()["files"][0]["path"], "dump.rdb");
     assert_eq!(place.ends(0, &["get", "a"]).text(), "1\n");

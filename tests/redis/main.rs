@@ -78,6 +78,7 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 mod sync;
+mod sync_interrupted;
 mod tls;
 mod tls_stopped;
 mod values;

@@ -83,6 +83,9 @@ JSON:
                \"unchanged\": number} or null without an earlier snapshot,
    \"moment\": all that the server answered before this time by its clock is in
    the snapshot, or null, \"mode\": \"rdb\", \"aof\", \"files\" or \"sync\",
+   \"replication\": null, or of a dump that the server sent {\"id\", \"offset\":
+   all of that replication up to there is in it, or null,
+   \"payload\": \"diskless\" or \"disk\"},
    \"holds\": \"rdb\", \"aof\", \"unknown\" which of them, or \"none\" without a dataset,
    \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\",
    \"another-repository\", \"another-cache-or-state\" or \"other-file-system\"}],
@@ -390,6 +393,7 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         snapshot.moment.map(|moment| ("moment", format!("{} by the server's clock, {whence}", time::show(moment))));
     let mut lines = vec![("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis)))];
     lines.extend(moment);
+    lines.extend(sent(&snapshot.facts).map(|told| ("sent", told)));
     lines.extend([(
         "holds",
         format!("{}, {}{unread}{}", count(summary.files, "file"), size(summary.bytes), kind(&snapshot.facts)),
@@ -401,6 +405,17 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
     lines.extend(left_out(&report.left_out).map(|told| ("left out", told)));
     text.push_str(&facts(&lines));
     text
+}
+
+/// How the server sent its dump.
+fn sent(facts: &BTreeMap<String, String>) -> Option<String> {
+    let from = match facts.get("sync.payload")?.as_str() {
+        "disk" => "by way of its dump file",
+        _ => "from its memory, without a file there",
+    };
+    let of = facts.get("sync.repl-id").zip(facts.get("sync.repl-offset"));
+    let of = of.map_or(String::new(), |(id, offset)| format!(", of replication {} up to {offset}", plain(id)));
+    Some(format!("{from}{of}"))
 }
 
 /// What stands in the directory and is not in the snapshot: places of redkeep itself first.

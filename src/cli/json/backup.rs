@@ -7,7 +7,7 @@ use super::{AlarmOf, Drill, Suspect, Warning, alarms, lossy, warnings};
 use crate::cli::key_count;
 use crate::cli::time::exact;
 use crate::format::counts::KeyCount;
-use crate::format::snapshot::File;
+use crate::format::snapshot::{File, Snapshot};
 use crate::operations::backup;
 use crate::operations::changes::Changes;
 use crate::redis::{Left, Whose, Why};
@@ -25,6 +25,7 @@ pub(crate) struct Backup {
     directory: String,
     moment: Option<String>,
     mode: String,
+    replication: Option<ReplicationOf>,
     holds: String,
     tags: Vec<String>,
     files: u64,
@@ -48,6 +49,22 @@ pub(crate) struct Backup {
     suspects: Vec<Suspect>,
     alarms: Vec<AlarmOf>,
     pub drill: Option<Drill>,
+}
+
+/// Of which replication a dump is that the server sent.
+#[derive(Serialize)]
+struct ReplicationOf {
+    id: Option<String>,
+    offset: Option<u64>,
+    payload: String,
+}
+
+impl ReplicationOf {
+    fn of(snapshot: &Snapshot) -> Option<Self> {
+        let fact = |name: &str| snapshot.facts.get(name).cloned();
+        let offset = fact("sync.repl-offset").and_then(|text| text.parse().ok());
+        Some(Self { id: fact("sync.repl-id"), offset, payload: fact("sync.payload")? })
+    }
 }
 
 /// What stands in the directory and was not taken.
@@ -83,6 +100,7 @@ impl Backup {
             directory: lossy(&snapshot.directory),
             moment: snapshot.moment.map(exact),
             mode: snapshot.facts.get("capture.mode").cloned().unwrap_or_default(),
+            replication: ReplicationOf::of(snapshot),
             holds: snapshot.facts.get("authoritative").cloned().unwrap_or_default(),
             tags: snapshot.tags.clone(),
             unread_files: report.unread_files,
