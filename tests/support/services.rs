@@ -103,6 +103,34 @@ impl Service {
         format!("{scheme}://{BUCKET}/{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A location in a bucket, or container, of its own that keeps what is deleted; with S3 locked for a day too.
+    pub fn kept_location(self) -> String {
+        let (id, secret) = keys(self);
+        let bucket = format!("kept-{}", std::process::id());
+        let script = match self {
+            Self::Swift => format!(
+                "set -e; head=$(curl -fsSi '{}' -H 'X-Auth-User: {id}' -H 'X-Auth-Key: {secret}' | tr -d '\\r')\n\
+                 token=$(sed -n 's/^X-Auth-Token: //pI' <<<\"$head\"); url=$(sed -n 's/^X-Storage-Url: //pI' <<<\"$head\")\n\
+                 curl -fsS -o /dev/null -X PUT -H \"X-Auth-Token: $token\" -H 'X-Versions-Enabled: true' \"$url/{bucket}\"",
+                self.address()
+            ),
+            Self::Seaweed | Self::S3Api => {
+                let lock = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                            <Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+                let made = make_bucket(&self.address(), (id, secret), &bucket);
+                format!(
+                    "set -e\n{made} -H 'x-amz-bucket-object-lock-enabled: true'\n\
+                     curl -fsS -o /dev/null -X PUT --aws-sigv4 aws:amz:us-east-1:s3 --user '{id}:{secret}' \
+                     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --data '{lock}' '{}/{bucket}?object-lock='",
+                    self.address()
+                )
+            }
+        };
+        let made = run("bash", &["-c", &script]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.location().replace(BUCKET, &bucket)
+    }
+
     /// What its `put_new` is worth: tried once for all tests.
     pub fn promised(self) -> PutNew {
         static SEAWEED: LazyLock<PutNew> = LazyLock::new(|| Service::Seaweed.tried());
@@ -122,7 +150,12 @@ impl Service {
 
     /// A new store at a location that nobody else has. Its listings are as good as those of one node are.
     pub fn store(self) -> Arc<dyn Store> {
-        let location: Location = self.location().parse().unwrap();
+        self.store_at(&self.location())
+    }
+
+    /// The same at this location.
+    pub fn store_at(self, location: &str) -> Arc<dyn Store> {
+        let location: Location = location.parse().unwrap();
         let settings = Settings {
             timing: Some(Timing::of_lag(Duration::ZERO)),
             put_new: Some(self.promised()),
