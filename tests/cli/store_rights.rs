@@ -51,3 +51,28 @@ fn a_writer_backs_up_and_checks_and_neither_forgets_nor_prunes() {
     far.done(&["forget", "--keep-last", "1"]);
     far.done(&["prune"]);
 }
+
+/// STORE-12
+#[test]
+fn a_bucket_that_keeps_what_is_deleted_is_as_good_as_any_and_doctor_says_what_it_keeps() {
+    for service in [Service::Seaweed, Service::Swift] {
+        if service.is_skipped() {
+            continue;
+        }
+        let far = Far { location: service.kept_location(), ..Far::new(service) };
+        far.done(&["init"]);
+        far.ends(0, &["backup", "data", "--dataset", "d"]);
+        fs::write(far.place.data().join("nodes.conf"), "vars currentEpoch 1 lastVoteEpoch 1\n").unwrap();
+        far.ends(0, &["backup", "data", "--dataset", "d"]);
+        far.done(&["forget", "--keep-last", "1"]);
+        far.ends(0, &["prune"]);
+        far.done(&["check", "--read-data"]);
+        far.done(&["restore", "latest", "--target", "back"]);
+        let root = far.place.arg("");
+        let doctor = run(&mut far.command(&["doctor", "--dir", "data", "--json", "--root", &root]));
+        let told = doctor.json();
+        assert_eq!(told["service"]["keeps_versions"], true, "{service:?}: {told}");
+        let says = |word: &str| doctor.text().contains(word);
+        assert!(says("version") && says("objects are locked") == (service == Service::Seaweed), "{service:?}: {told}");
+    }
+}
