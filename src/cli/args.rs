@@ -47,7 +47,7 @@ Configuration:
   /etc/redkeep.toml, then $XDG_CONFIG_HOME/redkeep/config.toml, or only the
   file named by --config, may say repo, password-file, password-command,
   key-file and cache-dir, for all or in [profile.NAME] for --profile NAME.
-  Options and the environment come first. See: redkeep run --help
+  Options and the environment come first. See: redkeep config example
 
 Environment:
   REDKEEP_REPO        where the repository is

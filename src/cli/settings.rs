@@ -21,6 +21,14 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 }
 
 impl Context {
+    /// Where configuration files are looked for.
+    pub fn configuration_files(&self) -> Vec<PathBuf> {
+        match self.globals.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => vec![path.into()],
+            None => usual_places(base("XDG_CONFIG_HOME", ".config").as_deref()),
+        }
+    }
+
     /// What the configuration files say. They are read when something of them is asked for first.
     pub fn configuration(&self) -> Result<&Configuration, UsageError> {
         if let Some(known) = self.configuration.get() {

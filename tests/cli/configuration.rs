@@ -71,7 +71,8 @@ fn a_mistake_is_refused_with_its_file_and_line() {
     let place = Place::with_repository();
     let path = write(&place.path("redkeep.toml"), "repo = \"repository\"\n\n[profile.daily]\nkeep-dayly = 14\n");
     let ran = place.ends(2, &["snapshots", "--config", path.to_str().unwrap(), "--json"]);
-    ran.says("redkeep.toml:4: unknown field `keep-dayly`").says("hint: the settings are described by");
+    ran.says("redkeep.toml:4:1: unknown field `keep-dayly`; is keep-daily meant?")
+        .says("hint: each key is explained by");
     assert_eq!(ran.json()["error"]["exit_code"], 2);
 }
 

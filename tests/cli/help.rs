@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 37] = [
+pub const COMMANDS: [&str; 40] = [
     "timeline",
     "init",
     "backup",
@@ -35,6 +35,9 @@ pub const COMMANDS: [&str; 37] = [
     "key remove",
     "key passwd",
     "key rotate",
+    "config",
+    "config example",
+    "config check",
     "completions",
     "man",
     "help",
@@ -53,7 +56,7 @@ fn the_help_of_every_command_has_an_example_and_its_json() {
         assert!(blocks.iter().all(|block| !block.starts_with("  redkeep ")), "{command}: {examples}");
         let json = examples.split("\nJSON").nth(1).unwrap_or_default();
         assert!(json.lines().all(|line| line.chars().count() <= 90), "{command}: {json}");
-        if !["key", "schedule", "completions", "help"].contains(&command) {
+        if !["key", "schedule", "config", "completions", "help"].contains(&command) {
             assert!(examples.contains("\nJSON") && examples.contains("  {\""), "{command}: {examples}");
         }
     }
@@ -89,7 +92,7 @@ fn the_help_of_the_program_has_examples_and_the_exit_codes() {
         assert!(help.contains(&format!("\n  redkeep {example}")), "{example}: {help}");
     }
     for command in ["schedule", "doctor"] {
-        assert!(place.done(&[command, "--help"]).text().contains("See: redkeep run --help"), "{command}");
+        assert!(place.done(&[command, "--help"]).text().contains("See: redkeep config example"), "{command}");
     }
     assert!(place.ends(2, &[]).stderr.contains("Usage: redkeep"));
 }

@@ -8,6 +8,7 @@ mod backup_sync;
 mod calls;
 mod check;
 mod completions;
+mod config;
 mod configuration;
 mod damage;
 mod doctor;

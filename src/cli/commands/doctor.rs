@@ -39,7 +39,7 @@ const READ_UP_TO: u64 = 256 << 20;
 ///
 /// With a profile it looks at its directory, dataset and repository. Otherwise directories are those that the servers'
 /// configuration files name, and the repository is the one that other commands would use, if there is one. What a profile
-/// may say is described by `redkeep run --help`.
+/// may say is explained by `redkeep config example`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -50,7 +50,7 @@ Examples:
   redkeep doctor --json | jq -r '.findings[].what'
 
 Profiles:
-  See: redkeep run --help
+  See: redkeep config example
 
 JSON:
   {\"findings\": [{\"severity\": \"serious\" or \"warning\", \"code\", \"what\",
@@ -135,7 +135,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         finding.what = suspect_once(&finding.what);
     }
     let of_configuration = context.configuration()?.warnings.iter();
-    report.add(of_configuration.map(|warning| Finding::warning("configuration", warning, "see: redkeep run --help")));
+    report.add(of_configuration.map(|warning| Finding::warning("configuration", warning, "see: redkeep config check")));
     let found = match location {
         Ok(_) => look_at_repository(arguments, context, &ambient, &mut report)?,
         Err(_) => {

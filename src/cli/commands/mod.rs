@@ -3,6 +3,7 @@
 pub(in crate::cli) mod backup;
 pub(in crate::cli) mod check;
 mod completions;
+mod config;
 mod copy;
 mod diff;
 mod doctor;
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Schedule(schedule::Arguments),
     Doctor(doctor::Arguments),
     Key(key::Arguments),
+    Config(config::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     Help(help::Arguments),
@@ -112,6 +114,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Doctor(arguments) => doctor::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),
+        Command::Config(arguments) => config::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context),
         Command::Man(arguments) => man::run(&arguments, context),
         Command::Help(arguments) => help::run(&arguments, context),

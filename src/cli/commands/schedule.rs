@@ -1,6 +1,6 @@
 //! `redkeep schedule`.
 
-mod trial;
+pub(super) mod trial;
 
 use std::env;
 use std::path::{self, Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::cli::time;
 use crate::format::UnixMillis;
 use crate::operations::schedule::{self, Installed, Job, Kind, Options, Timing, install, remove, show};
 use crate::store::Location;
-use trial::{Trial, Tried};
+use trial::{Trial, told};
 
 /// When a profile runs that is not told when.
 const USUAL: (u8, u8) = (2, 30);
@@ -27,7 +27,7 @@ const USUAL: (u8, u8) = (2, 30);
 /// Have cron or systemd run a profile
 ///
 /// Writes an entry of /etc/cron.d, or a systemd service and timer, that runs `redkeep run PROFILE`. Only files that
-/// redkeep wrote are replaced or removed. What a profile may say is described by `redkeep run --help`.
+/// redkeep wrote are replaced or removed. What a profile may say is explained by `redkeep config example`.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
@@ -39,7 +39,7 @@ Examples:
   redkeep schedule remove daily
 
 Profiles:
-  See: redkeep run --help
+  See: redkeep config example
 "
 )]
 pub(crate) struct Arguments {
@@ -323,11 +323,6 @@ fn run_test(arguments: &Test, context: &Context) -> anyhow::Result<Outcome> {
             .into());
         }
     };
-    let told = |tried: &Tried| {
-        let hint = tried.hint.as_ref().map_or(String::new(), |hint| format!("         {}\n", plain(hint)));
-        let how = if tried.exit_code == 0 { "works" } else { "FAILS" };
-        format!("{how}: {}: {}\n{hint}", tried.what, plain(&tried.found))
-    };
     let text: String = trial.tried.iter().map(told).collect();
     let code = trial.worst().map_or(Code::Done, |failed| Code::of_number(failed.exit_code));
     Ok(Outcome::listing(text, &trial)?.with_code(code))
@@ -351,7 +346,7 @@ fn timing(arguments: &Install) -> Result<Timing, UsageError> {
 
 /// The configuration file that a job has to name: without one it reads that of the host, and whether it finds a user's
 /// own depends on an environment it does not have.
-fn file(profile: &str, context: &Context) -> anyhow::Result<Option<PathBuf>> {
+pub(super) fn file(profile: &str, context: &Context) -> anyhow::Result<Option<PathBuf>> {
     let named = context.globals.config.as_deref().filter(|path| !path.as_os_str().is_empty());
     let own = named.or(context.configuration()?.own_file(profile));
     own.map(path::absolute).transpose().context("cannot tell where the configuration file is")

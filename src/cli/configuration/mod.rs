@@ -3,6 +3,8 @@
 //! `/etc/redkeep.toml` is read first, then the user's own `redkeep/config.toml`, whose settings and profiles come before
 //! those of the same name; with `--config` only that file is. Options and the environment come before any of them.
 
+pub(in crate::cli) mod example;
+mod faults;
 mod profile;
 pub(in crate::cli) mod values;
 
@@ -14,11 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use toml::Spanned;
 
 use super::exit::UsageError;
 use crate::held::{Reader, is_ours};
+pub(crate) use faults::{Fault, faults};
 pub(crate) use profile::Profile;
 use values::has_scheme;
 pub(crate) use values::password_in_url;
@@ -129,9 +130,9 @@ impl Configuration {
     /// `false`: there is no such file.
     fn take_in(&mut self, path: &Path) -> Result<bool, UsageError> {
         let Some(text) = read(path, &mut self.warnings)? else { return Ok(false) };
-        let written = parse(&text).map_err(|(line, why)| UsageError {
-            what: format!("{}:{line}: {why}", path.display()),
-            hint: "the settings are described by: redkeep run --help".into(),
+        let written = parse(&text).map_err(|fault| UsageError {
+            what: format!("{}:{fault}", path.display()),
+            hint: "each key is explained by: redkeep config example".into(),
         })?;
         let named = path;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
@@ -162,16 +163,23 @@ impl Configuration {
         Ok(())
     }
 
+    /// The names of all profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
     /// The profile of a name.
     pub fn profile(&self, name: &str) -> Result<&Profile, UsageError> {
         self.profiles.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+            let names: Vec<&str> = self.profiles().collect();
             let files: Vec<String> = self.files.iter().map(|path| path.display().to_string()).collect();
             let hint = match (files.is_empty(), names.is_empty()) {
                 (true, _) => {
-                    format!("write [profile.NAME] into {SYSTEM} or name a file with --config; see: redkeep run --help")
+                    format!(
+                        "write [profile.NAME] into {SYSTEM} or name a file with --config; see: redkeep config example"
+                    )
                 }
-                (false, true) => format!("{} has no [profile.NAME]; see: redkeep run --help", files.join(" and ")),
+                (false, true) => format!("{} has no [profile.NAME]; see: redkeep config example", files.join(" and ")),
                 (false, false) => format!("there are: {}", names.join(", ")),
             };
             UsageError { what: format!("no profile is called {name}"), hint }
@@ -310,47 +318,18 @@ fn writers(path: &Path, file: &Metadata) -> Option<Writers> {
     })
 }
 
-/// A file, or the line that cannot be meant and why.
-fn parse(text: &str) -> Result<Written, (usize, String)> {
-    let written: Written = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start).max(fault(text).unwrap_or_default());
-        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        (line, error.message().trim_end().replace('\n', " "))
-    })?;
-    for (name, profile) in &written.profile {
-        let line = text.lines().position(|line| is_head(line, name)).map_or(1, |place| place + 1);
-        refuse_name(name).and_then(|()| profile.refuse()).map_err(|why| (line, format!("profile {name}: {why}")))?;
+/// A file, or the first thing in it that cannot be meant.
+fn parse(text: &str) -> Result<Written, Fault> {
+    if let Some(first) = faults(text).into_iter().next() {
+        return Err(first);
     }
-    Ok(written)
+    toml::from_str(text).map_err(|error| Fault { line: 1, column: 1, what: error.message().into() })
 }
 
-/// Where the first setting stands that cannot be meant by itself: of those that several structs share, the parser forgets
-/// the place. `None`: the file is no TOML.
-fn fault(text: &str) -> Option<usize> {
-    type Settings = BTreeMap<Spanned<String>, toml::Value>;
-    #[derive(Deserialize)]
-    struct Profiles {
-        #[serde(default)]
-        profile: BTreeMap<String, Settings>,
-    }
-    fn first<T: DeserializeOwned>(settings: Settings) -> Option<usize> {
-        let is_wrong = |(name, value): (Spanned<String>, toml::Value)| {
-            let place = name.span().start;
-            let alone = toml::Table::from_iter([(name.into_inner(), value)]);
-            alone.try_into::<T>().is_err().then_some(place)
-        };
-        settings.into_iter().filter_map(is_wrong).min()
-    }
-    let all: Settings = toml::from_str(text).ok()?;
-    let profiles = toml::from_str(text).map_or_else(|_| BTreeMap::new(), |profiles: Profiles| profiles.profile);
-    let of_profiles = profiles.into_values().filter_map(first::<Profile>).min();
-    of_profiles.or_else(|| first::<Written>(all))
-}
-
-/// Whether a line begins the table of a profile.
-fn is_head(line: &str, name: &str) -> bool {
-    let line: String = line.split('#').next().unwrap_or_default().chars().filter(|c| !c.is_whitespace()).collect();
-    line == format!("[profile.{name}]") || line == format!("[profile.\"{name}\"]")
+/// What in a file cannot be meant; `None`: there is no such file.
+pub(crate) fn faults_of(path: &Path) -> Result<Option<Vec<Fault>>, UsageError> {
+    // Who else can read or write it is told where it is used.
+    Ok(read(path, &mut Vec::new())?.map(|text| faults(&text)))
 }
 
 /// A profile's name becomes part of names of files that cron and systemd read.

@@ -103,33 +103,52 @@ fn the_users_file_comes_before_that_of_the_host_profile_by_profile() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_with_its_line() {
-    for (text, line, why) in [
-        ("repo = \"x\"\npasswordfile = \"y\"\n", 2, "unknown field `passwordfile`"),
-        ("[profile.a]\nkeep-dayly = 3\n", 2, "unknown field `keep-dayly`"),
-        ("[profile.a]\n\nprune = { grce = \"1d\" }\n", 3, "unknown field `grce`"),
-        ("[profile.a]\nprune = \"yes\"\n", 2, "true, false or a table"),
-        ("[profile.a]\nkeep-daily = 0\n", 2, "at least 1"),
-        ("[profile.a]\nkeep-within = \"soon\"\n", 2, "\"soon\": not a length of time"),
-        ("[profile.a]\nmode = \"fast\"\n", 2, "unknown variant `fast`"),
-        ("[profile.a]\nhealth-url = \"hc.example\"\n", 2, "begins with https://"),
-        ("[profile.a]\nbefore = 3\n", 2, "a shell command"),
-        ("[profile.a]\ncheck = { max-age = \"3d\", subset = \"1/7\" }\n", 1, "one of max-age, subset and read-data"),
-        ("\n[profile.a]\nmetrics-file = \"a.txt\"\n", 2, "has to end in .prom"),
-        ("[profile.\"a b\"]\n", 1, "a name has letters"),
+    let mut wrong = Vec::new();
+    for (text, place, why) in [
+        ("repo = \"x\"\npasswordfile = \"y\"\n", "2:1", "unknown field `passwordfile`; is password-file meant?"),
+        ("[profile.a]\n keep-dayly = 3\n", "2:2", "unknown field `keep-dayly`; is keep-daily meant?"),
+        ("[profile.a]\nKeep_Last = 3\n", "2:1", "is keep-last meant?"),
+        ("keep-daily = 3\n", "1:1", "unknown field `keep-daily`; it belongs below a [profile.NAME]"),
+        ("[profile.a]\nxyz = 3\n", "2:1", "unknown field `xyz`"),
+        ("[profile.a]\n\nprune = { grce = \"1d\" }\n", "3:11", "unknown field `grce`, expected one of `grace`"),
+        ("[profile.a]\nprune = \"yes\"\n", "2:9", "true, false or a table"),
+        ("[profile.a]\nkeep-daily = 0\n", "2:1", "at least 1"),
+        ("[profile.a]\nkeep-within = \"soon\"\n", "2:1", "\"soon\": not a length of time"),
+        ("[profile.a]\nmode = \"fast\"\n", "2:1", "unknown variant `fast`"),
+        ("[profile.a]\nhealth-url = \"hc.example\"\n", "2:14", "begins with https://"),
+        ("[profile.a]\nbefore = 3\n", "2:10", "a shell command"),
+        (
+            "[profile.a]\ncheck = { max-age = \"3d\", subset = \"1/7\" }\n",
+            "1:10",
+            "one of max-age, subset and read-data",
+        ),
+        ("\n[profile.a]\nmetrics-file = \"a.txt\"\n", "2:10", "has to end in .prom"),
+        ("[profile.\"a b\"]\n", "1:10", "a name has letters"),
+        ("profile = 3\n", "1:11", "expected a map"),
+        ("[profile]\na = 3\n", "2:1", "write its keys below [profile.a]"),
         (
             "[profile.a]\nmetrics-file = \"m.prom\"\n[profile.b]\nmetrics-file = \"m.prom\"\n",
-            0,
+            "",
             "a and b have one metrics-file",
         ),
-        ("repo =\n", 1, "string values must be quoted"),
-        ("cache-dir = \"x\"\nrepo = 3\n", 2, "invalid type: integer `3`"),
-        ("[profile.a]\ndir = \"x\"\n[profile.b]\n\nkeep-daily = \"x\"\n", 5, "invalid type: string \"x\""),
-        ("[profile.a]\n[profile.a.check]\nage = 3\n", 3, "unknown field `age`"),
+        ("repo =\n", "1:7", "string values must be quoted"),
+        ("cache-dir = \"x\"\nrepo = 3\n", "2:1", "invalid type: integer `3`"),
+        ("[profile.a]\ndir = \"x\"\n[profile.b]\n\nkeep-daily = \"x\"\n", "5:1", "invalid type: string \"x\""),
+        ("[profile.a]\n[profile.a.check]\nage = 3\n", "3:1", "unknown field `age`"),
     ] {
         let what = refusal(text);
-        let place = if line == 0 { "redkeep.toml: ".to_string() } else { format!("redkeep.toml:{line}: ") };
-        assert!(what.contains(&place) && what.contains(why), "{text}: {what}");
+        // A value is told where it stands, where the parser still knows that: else its key.
+        let place = if place.is_empty() { "redkeep.toml: ".to_string() } else { format!("redkeep.toml:{place}: ") };
+        wrong.extend((!what.contains(&place) || !what.contains(why)).then(|| format!("{text}: {what}")));
     }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn a_mistake_hides_no_other_one() {
+    let text = "repos = 1\nlag = \"x\"\n[profile.a]\nkeep-dayly = 3\ndrill = 1\n[profile.b]\ncheck = 4\n";
+    let lines: Vec<usize> = faults(text).iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [1, 2, 4, 5, 7]);
 }
 
 #[test]

@@ -47,41 +47,19 @@ Examples:
   redkeep run daily
   redkeep run daily --config ./redkeep.toml --json
 
-Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml:
+Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml
+(each key: redkeep config example; its mistakes: redkeep config check):
   repo = \"/srv/redkeep\"
-  password-file = \"/etc/redkeep/password\"  # or password-command, key-file
-  cache-dir = \"/var/cache/redkeep\"
+  password-file = \"/etc/redkeep/password\"
 
-  [profile.daily]                          # may say repo … cache-dir, too
+  [profile.daily]
   redis = \"redis://redkeep@localhost\"      # the live server, and its
-  redis-password-file = \"redis-password\"  # password; without a server:
-  dir = \"/var/lib/redis\"                   # the data directory, else found
-  mode = \"auto\"                            # rdb, aof, files or sync
-  path-map = { \"/data\" = \"/srv/redis\" }  # what a container calls /data
-                                           # also redis-user, -password-command,
-                                           # tls-ca, tls-cert, tls-key, aof-tail,
-                                           # prefer-replica, with-config and
-                                           # renamed-commands = { CONFIG = \"…\" }
+  redis-password-file = \"redis-password\"  # password
   dataset = \"sessions\"
-  tags = [\"daily\"]
-  include = []                             # patterns, as of backup
-  exclude = [\"*.conf\"]
-  all-files = false                        # of a live server, beside its dataset
-  keep-daily = 14                          # as of forget: keep-last, -hourly,
-  keep-monthly = 12                        # -daily, -weekly, -monthly, -yearly,
-  keep-within = \"7d\"                       # -within, -timeline, keep-tags,
-                                           # zone; without any, nothing is
-                                           # forgotten
-  prune = true                             # or { grace = \"24h\", max-unused = \"5%\" }
-  check = { max-age = \"30d\" }              # or true, { subset = \"1/7\" } or
-                                           # { read-data = true }
+  keep-daily = 14                          # without any, nothing is forgotten
+  prune = true
+  check = { max-age = \"30d\" }
   drill = true                             # boot each new snapshot
-  before = \"…\"                             # shell commands, or lists of them;
-  after = [\"…\", \"…\"]                       # one that fails before stops the run
-  on-failure = \"…\"
-  metrics-file = \"/var/lib/prometheus/node-exporter/redkeep.prom\"
-  health-url = \"https://hc-ping.com/UUID\"  # called after each run, with /fail
-                                           # behind it after one that failed
 
 Commands of the profile:
   They find REDKEEP_PROFILE, REDKEEP_DATASET, and after the steps

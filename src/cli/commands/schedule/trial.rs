@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
+use crate::cli::human::plain;
 use crate::cli::outcome;
 use crate::operations::OperationError;
 use crate::operations::schedule::{User, may_write};
@@ -24,7 +25,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// One thing that was tried.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Tried {
+pub(in crate::cli::commands) struct Tried {
     /// What: `repository`, `data` or `server`.
     pub what: String,
     /// What came of it.
@@ -37,7 +38,7 @@ pub(super) struct Tried {
 
 /// What `schedule test` prints with `--json`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Trial {
+pub(in crate::cli::commands) struct Trial {
     pub profile: String,
     pub user: String,
     pub tried: Vec<Tried>,
@@ -97,6 +98,13 @@ impl Tried {
     pub fn is_of_server(&self) -> bool {
         self.exit_code == Code::Server as u8
     }
+}
+
+/// One thing that was tried, for people.
+pub(in crate::cli::commands) fn told(tried: &Tried) -> String {
+    let hint = tried.hint.as_ref().map_or(String::new(), |hint| format!("         {}\n", plain(hint)));
+    let how = if tried.exit_code == 0 { "works" } else { "FAILS" };
+    format!("{how}: {}: {}\n{hint}", tried.what, plain(&tried.found))
 }
 
 /// It opens with the password that the configuration names, and can be written to.
