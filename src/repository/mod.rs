@@ -74,6 +74,7 @@ pub use fetch::Want;
 pub use forgetting::GRACE;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use labelled::{LabelledReader, LabelledWriter};
+pub use notes::PackReads;
 pub use opening::Alarm;
 pub use repair::RepairReport;
 pub use rotation::Rotation;

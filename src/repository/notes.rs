@@ -14,6 +14,21 @@ use crate::format::{Id16, ObjectHash, UnixMillis};
 /// A clock may be ahead of another host's by this much, in milliseconds.
 const AHEAD: u64 = 24 * 60 * 60 * 1000;
 
+/// When the packs that index objects name were last read and found whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PackReads {
+    /// Packs.
+    pub packs: u64,
+    /// Of them, those that no check read, since they were stored, and found whole.
+    pub never: u64,
+    /// Those that the last check that read them found damaged.
+    pub damaged: u64,
+    /// Of those that were read, the one of the longest ago.
+    pub oldest: Option<UnixMillis>,
+    /// The last read of any.
+    pub newest: Option<UnixMillis>,
+}
+
 /// What notes say of a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct PackHistory {
@@ -89,6 +104,25 @@ impl Repository {
             }
         }
         Ok(histories)
+    }
+
+    /// When packs were last read, as of the last refresh.
+    pub fn pack_reads(&self) -> Result<PackReads, RepositoryError> {
+        let histories = self.pack_histories(self.ambient.now())?;
+        let packs = lock(&self.catalog).indexed_packs()?;
+        let mut reads = PackReads { packs: packs.len() as u64, ..PackReads::default() };
+        for pack in packs.keys() {
+            let history = histories.get(pack);
+            let whole = history.and_then(|history| history.whole);
+            reads.damaged += u64::from(history.is_some_and(|history| history.fault().is_some()));
+            reads.never += u64::from(whole.is_none());
+            reads.newest = reads.newest.max(whole);
+            reads.oldest = match (reads.oldest, whole) {
+                (Some(oldest), Some(whole)) => Some(oldest.min(whole)),
+                (oldest, whole) => oldest.or(whole),
+            };
+        }
+        Ok(reads)
     }
 
     /// Check results of which every pack is named again by a newer one: nothing would be lost with them.

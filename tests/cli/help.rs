@@ -1,6 +1,6 @@
 use crate::place::Place;
 
-pub const COMMANDS: [&str; 40] = [
+pub const COMMANDS: [&str; 41] = [
     "timeline",
     "init",
     "backup",
@@ -22,6 +22,7 @@ pub const COMMANDS: [&str; 40] = [
     "check",
     "prune",
     "stats",
+    "report",
     "run",
     "schedule",
     "schedule install",

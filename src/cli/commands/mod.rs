@@ -20,6 +20,7 @@ mod ls;
 mod man;
 mod mirror;
 pub(in crate::cli) mod prune;
+mod report;
 pub(super) mod restore;
 mod run;
 mod schedule;
@@ -64,6 +65,7 @@ pub(crate) enum Command {
     Check(check::Arguments),
     Prune(prune::Arguments),
     Stats(stats::Arguments),
+    Report(report::Arguments),
     Run(run::Arguments),
     Schedule(schedule::Arguments),
     Doctor(doctor::Arguments),
@@ -110,6 +112,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Report(arguments) => report::run(&arguments, context),
         Command::Run(_) => run::run(context),
         Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Doctor(arguments) => doctor::run(&arguments, context),

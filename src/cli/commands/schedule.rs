@@ -252,13 +252,14 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
         Location::Local(path) => path::absolute(path).ok(),
         Location::Memory(_) | Location::S3(_) | Location::Swift(_) => None,
     });
-    let metrics = profile.metrics_file.as_deref().and_then(Path::parent).map(PathBuf::from);
+    let beside = |file: &Option<PathBuf>| file.as_deref().and_then(Path::parent).map(PathBuf::from);
+    let (metrics, page) = (beside(&profile.metrics_file), beside(&profile.report));
     let job = Job {
         profile: arguments.name.clone(),
         timing,
         command: command(&arguments.name, file.as_deref())?,
         user,
-        writes: [repository, metrics, profile.live.dir.clone(), access.cache_dir.clone()]
+        writes: [repository, metrics, page, profile.live.dir.clone(), access.cache_dir.clone()]
             .into_iter()
             .flatten()
             .collect(),

@@ -46,6 +46,8 @@ pub(crate) struct Profile {
     pub on_failure: Commands,
     /// Where the numbers of the last run are written for Prometheus.
     pub metrics_file: Option<PathBuf>,
+    /// Where a page about the repository is written after each run.
+    pub report: Option<PathBuf>,
     /// What is called at the end of each run.
     #[serde(deserialize_with = "values::web_address")]
     pub health_url: Option<String>,
@@ -89,7 +91,7 @@ impl Profile {
         self.access = placed(std::mem::take(&mut self.access), file);
         let login = &mut self.login;
         let of_login = [&mut login.redis_password_file, &mut login.tls_ca, &mut login.tls_cert, &mut login.tls_key];
-        let paths = of_login.into_iter().chain([&mut self.live.dir, &mut self.metrics_file]);
+        let paths = of_login.into_iter().chain([&mut self.live.dir, &mut self.metrics_file, &mut self.report]);
         for path in paths.flatten() {
             *path = beside(file, path);
         }

@@ -13,6 +13,7 @@ use clap::Args;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::cli::commands::report as page;
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::{BusyError, UsageError};
@@ -112,6 +113,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
     report.millis = clock.elapsed().as_millis() as u64;
     run_hooks(profile, &mut report, context);
     report.millis = clock.elapsed().as_millis() as u64;
+    write_page(profile, &mut report, context);
     tell_watchers(profile, &mut report, ambient.now());
     report.outcome(context)
 }
@@ -153,6 +155,16 @@ fn run_hooks(profile: &Profile, report: &mut Report, context: &Context) {
         if let Err(error) = hooks::run(command, &variables, context.globals.quiet, observer) {
             report.warn(format!("command {number} of {which} {error}"));
         }
+    }
+}
+
+/// The page about the repository. What goes wrong with it is a warning: the run has its result.
+fn write_page(profile: &Profile, report: &mut Report, context: &Context) {
+    let (Some(path), Some(repository)) = (&profile.report, report.opened()) else { return };
+    let wishes = [page::Wishes::of(profile, Some(report.dataset()))];
+    let written = page::written(repository, path, &wishes, page::MAX_AGE, context);
+    if let Err(error) = written {
+        report.warn(format!("the page was not written: {error:#}"));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::outcome::{Outcome, to_stderr};
 use crate::cli::time::exact;
 use crate::format::UnixMillis;
 use crate::operations::watch::Numbers;
+use crate::repository::Repository;
 
 /// A run that came to its end.
 pub(super) struct Report {
@@ -26,6 +27,16 @@ pub(super) struct Report {
 impl Report {
     pub fn new(profile: &str, dataset: String, begin: UnixMillis, steps: Steps) -> Report {
         Report { profile: profile.into(), dataset, begin, millis: 0, steps }
+    }
+
+    /// The repository, if a step opened it.
+    pub fn opened(&self) -> Option<&Repository> {
+        self.steps.opened.as_ref()
+    }
+
+    /// What is backed up; empty where that is not known.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
     }
 
     /// How it ended: as the worst of its steps, and not without warnings where there are any.

@@ -51,6 +51,8 @@ pub(super) struct Steps {
     pub backup: Option<BackupNumbers>,
     /// What the repository holds at the end.
     pub repository: Option<RepositoryNumbers>,
+    /// It, if it could be opened.
+    pub opened: Option<Repository>,
 }
 
 impl Steps {
@@ -75,6 +77,7 @@ impl Steps {
         if let Some(repository) = &repository {
             steps.count(repository, dataset);
         }
+        steps.opened = repository;
         steps
     }
 
