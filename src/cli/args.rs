@@ -8,7 +8,8 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser};
 use super::commands::Command as What;
 use super::selector;
 use crate::format::Id16;
-use crate::operations::list::Selector;
+use crate::format::sealing::FORMAT_VERSION;
+use crate::operations::list::{Datasets, Selector};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -224,6 +225,18 @@ pub(crate) struct OneSnapshot {
 }
 
 /// A name or tag: something a person can read, on one line.
+/// The datasets that are looked at.
+#[derive(Debug, Args)]
+pub(crate) struct OfDatasets {
+    /// Only of this dataset, or of all that fit a pattern: 'web*', '*:6379'
+    #[arg(long, value_name = "NAME", value_parser = datasets)]
+    pub dataset: Option<Datasets>,
+}
+
+fn datasets(text: &str) -> Result<Datasets, String> {
+    word(text).map(|text| Datasets::written(&text))
+}
+
 pub(crate) fn word(text: &str) -> Result<String, String> {
     match text.trim().is_empty() || text.chars().any(char::is_control) {
         true => Err("it must not be empty or hold control characters".into()),

@@ -1,8 +1,10 @@
 //! `snapshots`, `ls` and `dump`: finding a snapshot and looking inside.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 
+use super::look_up::glob;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
@@ -26,11 +28,69 @@ pub enum Selector {
     Id(String),
 }
 
+/// Which datasets are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Datasets {
+    /// The one of this name.
+    Named(String),
+    /// All whose names fit a pattern, in which `*` stands for any letters, `?` for one, and `\\` takes both their meaning.
+    Like(String),
+}
+
+impl From<&str> for Datasets {
+    fn from(name: &str) -> Datasets {
+        Datasets::Named(name.into())
+    }
+}
+
+impl From<String> for Datasets {
+    fn from(name: String) -> Datasets {
+        Datasets::Named(name)
+    }
+}
+
+impl Datasets {
+    /// As a person writes it: a name, or a pattern.
+    pub fn written(text: &str) -> Datasets {
+        match text.contains(['*', '?']) {
+            true => Datasets::Like(text.into()),
+            false => Datasets::Named(text.into()),
+        }
+    }
+
+    /// The only one there can be.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Datasets::Named(name) => Some(name),
+            Datasets::Like(_) => None,
+        }
+    }
+
+    /// Whether a dataset is meant.
+    pub fn fits(&self, dataset: &str) -> bool {
+        match self {
+            Datasets::Named(name) => name == dataset,
+            // Brackets are those of addresses: they have no other meaning here.
+            Datasets::Like(pattern) => glob::fits(pattern.replace('[', "\\[").as_bytes(), dataset.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Datasets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Datasets::Named(text) | Datasets::Like(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Which snapshots are listed.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this dataset.
-    pub dataset: Option<String>,
+    /// Only of these datasets.
+    pub dataset: Option<Datasets>,
+    /// Only those that this host took.
+    pub host: Option<String>,
     /// Only those that began at or after this moment.
     pub since: Option<UnixMillis>,
     /// Only those with this tag.
@@ -39,12 +99,13 @@ pub struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.dataset.is_none() && self.since.is_none() && self.tag.is_none()
+        self.dataset.is_none() && self.host.is_none() && self.since.is_none() && self.tag.is_none()
     }
 
     /// Whether a snapshot fits it.
     pub fn fits(&self, info: &SnapshotInfo) -> bool {
-        self.dataset.as_ref().is_none_or(|dataset| *dataset == info.dataset)
+        self.dataset.as_ref().is_none_or(|datasets| datasets.fits(&info.dataset))
+            && self.host.as_ref().is_none_or(|host| *host == info.host)
             && self.since.is_none_or(|since| info.begin >= since)
             && self.tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
     }
@@ -103,7 +164,7 @@ pub struct Chosen {
 
 /// The one snapshot that is meant.
 pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str>) -> Result<Chosen, OperationError> {
-    let filter = Filter { dataset: dataset.map(String::from), ..Filter::default() };
+    let filter = Filter { dataset: dataset.map(Datasets::from), ..Filter::default() };
     let (infos, alarms) = snapshots(repository, &filter)?;
     let tag = dataset.map(|dataset| repository.tag(dataset));
     let lost = lost_snapshots(&alarms).filter(|(name, _)| tag.is_none_or(|tag| name.tag == tag));
@@ -294,5 +355,28 @@ fn dump_from(
     match *written.hasher.finalize().as_bytes() == hash.0 {
         true => Ok(reader.made_good()),
         false => Err(OperationError::WrongBytes { path: file.display_path() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_means_all_datasets_that_fit_it_and_a_name_one() {
+        for (text, dataset, is_meant) in [
+            ("web1:6379", "web1:6379", true),
+            ("web1:6379", "web2:6379", false),
+            ("web*", "web2:6379", true),
+            ("web?:6379", "web2:6379", true),
+            ("web?:6379", "web22:6379", false),
+            ("[::1]:*", "[::1]:6379", true),
+            ("[::1]:*", "1:6379", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+        ] {
+            assert_eq!(Datasets::written(text).fits(dataset), is_meant, "{text} {dataset}");
+        }
+        assert!(Datasets::from("a*").fits("a*") && !Datasets::from("a*").fits("ab"), "a program means what it names");
     }
 }

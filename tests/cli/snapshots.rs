@@ -8,7 +8,7 @@ fn they_are_listed_by_age_with_aligned_columns() {
     place.done(&["backup", "data", "--dataset", "sessions", "--tag", "a", "--tag", "b"]);
     let text = place.done(&["snapshots"]).text();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
     assert_eq!(
         lines[0].split_whitespace().collect::<Vec<_>>(),
         ["ID", "TIME", "DATASET", "FILES", "SIZE", "NEW", "KEYS", "TAGS", "NOTES"]
@@ -16,7 +16,8 @@ fn they_are_listed_by_age_with_aligned_columns() {
     assert!(lines[1].contains(OFFSET) && lines[1].contains("sessions"), "{text}");
     assert!(lines[2].ends_with("a, b"), "{text}");
     let column = lines[0].find("DATASET").unwrap();
-    assert!(lines[1..].iter().all(|line| line[column..].starts_with("sessions")), "{text}");
+    assert!(lines[1..3].iter().all(|line| line[column..].starts_with("sessions")), "{text}");
+    assert!(lines[3].starts_with("2 snapshots of 1 dataset, 1.1 MiB if each were restored, 586"), "{text}");
 }
 
 #[test]
@@ -54,6 +55,40 @@ fn as_json_each_has_its_full_id() {
         (&json["snapshots"][0]["keys"], &json["snapshots"][0]["keys_counted"]),
         (&0.into(), &"structure".into())
     );
+}
+
+#[test]
+fn patterns_of_datasets_and_the_host_choose_among_them() {
+    let place = Place::with_repository();
+    for dataset in ["web1:6379", "web2:6379", "db"] {
+        place.done(&["backup", "data", "--dataset", dataset, "-q"]);
+    }
+    let listed = |words: &[&str]| {
+        let json = place.done(&[&["snapshots", "--json"], words].concat()).json();
+        let name = |snapshot: &serde_json::Value| snapshot["dataset"].as_str().unwrap().to_string();
+        json["snapshots"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&["--dataset", "web*"]), ["web1:6379", "web2:6379"]);
+    assert_eq!(listed(&["--dataset", "*2:????"]), ["web2:6379"]);
+    let host = place.done(&["snapshots", "--json"]).json()["snapshots"][0]["host"].as_str().unwrap().to_string();
+    assert_eq!((listed(&["--host", &host]).len(), listed(&["--host", "another"]).len()), (3, 0));
+    place.ends(1, &["snapshots", "--dataset", "x*"]).says("no dataset fits x*; there are: db, web1:6379, web2:6379");
+    assert_eq!(
+        place.done(&["timeline", "--dataset", "web*", "--json"]).json()["timelines"].as_array().unwrap().len(),
+        2
+    );
+    assert_eq!(
+        place.done(&["stats", "--snapshots", "--dataset", "web*", "--json"]).json()["snapshots"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    place.done(&["backup", "data", "--dataset", "web2:6379", "-q"]);
+    place.done(&["backup", "data", "--dataset", "db", "-q"]);
+    let forgot = place.done(&["forget", "--dataset", "web*", "--keep-last", "1", "--json"]).json();
+    assert_eq!((forgot["forgotten"].as_u64(), forgot["kept"].as_u64()), (Some(1), Some(2)), "{forgot}");
+    assert_eq!(listed(&[]).len(), 4);
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl World {
         dataset: Option<&str>,
         is_empty: bool,
     ) -> Result<Report, OperationError> {
-        let filter = Filter { dataset: dataset.map(str::to_owned), ..Filter::default() };
+        let filter = Filter { dataset: dataset.map(Into::into), ..Filter::default() };
         let what = What::Named { snapshots, even_pinned: false, allow_empty: is_empty };
         forget(&self.repository, &Options { what, filter, dry_run: false }, &Silent)
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::refuse_unknown;
+use crate::cli::args::OfDatasets;
 use crate::cli::context::Context;
 use crate::cli::exit::Hinted;
 use crate::cli::human::Lean::{Left, Right};
@@ -66,9 +67,8 @@ pub(crate) struct Arguments {
     to_profile: Option<String>,
     #[command(flatten)]
     secrets: SecretArguments,
-    /// Only of this dataset
-    #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
+    #[command(flatten)]
+    of: OfDatasets,
     /// Only those that this host took
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
@@ -90,7 +90,12 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let options = Options {
         snapshots: arguments.snapshots.clone(),
-        filter: Filter { dataset: arguments.dataset.clone(), since: arguments.since, tag: arguments.tag.clone() },
+        filter: Filter {
+            dataset: arguments.of.dataset.clone(),
+            since: arguments.since,
+            tag: arguments.tag.clone(),
+            ..Filter::default()
+        },
         host: arguments.host.clone(),
         is_dry: arguments.dry_run,
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
@@ -108,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let report = copy(&source, &target, &options, &context.progress)?;
     context.progress.finish();
     if report.snapshots.is_empty() && report.alarms.is_empty() {
-        refuse_unknown(&source, options.filter.dataset.as_deref())?;
+        refuse_unknown(&source, options.filter.dataset.as_ref())?;
     }
     let object = object(&report, &source, &target, options.is_dry);
     let outcome = Outcome::deed(text(&report, &target, options.is_dry), &object)?;

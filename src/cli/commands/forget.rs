@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::prune::without_reserve;
-use crate::cli::args::word;
+use crate::cli::args::{OfDatasets, word};
 use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
@@ -16,7 +16,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
 use crate::operations::forget::policy::{PINNED, Policy};
 use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
-use crate::operations::list::{Filter, Selector};
+use crate::operations::list::{Datasets, Filter, Selector};
 use crate::operations::timeline::{Coverage, Loss};
 use crate::repository::Repository;
 
@@ -63,9 +63,8 @@ pub(crate) struct Arguments {
     snapshots: Vec<Selector>,
     #[command(flatten)]
     keep: Keep,
-    /// Only of this dataset
-    #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
+    #[command(flatten)]
+    of: OfDatasets,
     /// Only those with this tag; others are left alone
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
@@ -153,7 +152,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let what = what(&arguments)?;
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let filter = Filter { dataset: arguments.dataset, tag: arguments.tag, since: None };
+    let filter = Filter { dataset: arguments.of.dataset, tag: arguments.tag, ..Filter::default() };
     let options = Options { what, filter, dry_run: arguments.dry_run };
     let (report, outcome) = done(&repository, &options, context)?;
     if !report.datasets.is_empty() || !report.already.is_empty() {
@@ -198,7 +197,8 @@ fn nothing_fits(repository: &Repository, filter: &Filter) -> anyhow::Result<(Str
     let infos = repository.kept_snapshots()?;
     let mut datasets: Vec<String> = infos.iter().map(|info| info.dataset.clone()).collect();
     datasets.dedup();
-    let named = filter.dataset.as_ref().filter(|name| !datasets.contains(name) && !datasets.is_empty());
+    let is_unknown = |named: &&Datasets| !datasets.iter().any(|name| named.fits(name)) && !datasets.is_empty();
+    let named = filter.dataset.as_ref().filter(is_unknown);
     Ok(match (named, &filter.tag) {
         (Some(name), _) => {
             (format!("no dataset is called {name}: nothing was forgotten; there are: {}", some_of(&datasets)), true)

@@ -38,7 +38,7 @@ use super::context::Context;
 use super::outcome::Outcome;
 use super::time;
 use crate::operations::OperationError;
-use crate::operations::list::{Chosen, Selector, choose};
+use crate::operations::list::{Chosen, Datasets, Selector, choose};
 use crate::repository::Repository;
 
 /// What redkeep can be asked to do; what each command says of itself stands with its arguments.
@@ -139,18 +139,19 @@ fn pick(
 
 /// Refuses the name of a dataset that there is not, forgotten ones included: what a mistyped name shows is nothing, and
 /// nothing is what a watching program would take for the truth.
-fn refuse_unknown(repository: &Repository, dataset: Option<&str>) -> Result<(), OperationError> {
-    let Some(name) = dataset else { return Ok(()) };
+fn refuse_unknown(repository: &Repository, datasets: Option<&Datasets>) -> Result<(), OperationError> {
+    let Some(named) = datasets else { return Ok(()) };
+    let none = if named.name().is_some() { "no dataset is called" } else { "no dataset fits" };
     let mut datasets: Vec<String> = repository.snapshots()?.into_iter().map(|info| info.dataset).collect();
     datasets.sort();
     datasets.dedup();
-    match datasets.iter().any(|dataset| dataset == name) {
+    match datasets.iter().any(|dataset| named.fits(dataset)) {
         true => Ok(()),
-        false if datasets.is_empty() => Err(OperationError::NoSnapshot {
-            what: format!("no dataset is called {name}: the repository holds no snapshot"),
-        }),
-        false => Err(OperationError::NoSnapshot {
-            what: format!("no dataset is called {name}; there are: {}", datasets.join(", ")),
-        }),
+        false if datasets.is_empty() => {
+            Err(OperationError::NoSnapshot { what: format!("{none} {named}: the repository holds no snapshot") })
+        }
+        false => {
+            Err(OperationError::NoSnapshot { what: format!("{none} {named}; there are: {}", datasets.join(", ")) })
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use super::refuse_unknown;
+use crate::cli::args::OfDatasets;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
@@ -27,6 +28,7 @@ use crate::repository::{DrillRecord, Repository, SnapshotInfo};
 Examples:
   redkeep snapshots
   redkeep snapshots --dataset sessions --since 'yesterday 00:00'
+  redkeep snapshots --dataset 'web*' --host web1
   redkeep snapshots --forgotten
   redkeep snapshots --json | jq -r '.snapshots | sort_by(.begin)[-1].id'
 
@@ -51,9 +53,11 @@ JSON:
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// Only of this dataset
+    #[command(flatten)]
+    of: OfDatasets,
+    /// Only those that this host took
     #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
+    host: Option<String>,
     /// Only those that began at TIME or later
     #[arg(long, value_name = "TIME", value_parser = time::parse_now)]
     since: Option<UnixMillis>,
@@ -68,15 +72,15 @@ pub(crate) struct Arguments {
 /// Lists snapshots.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let Arguments { dataset, since, tag, forgotten: is_forgotten } = arguments;
-    let filter = Filter { dataset, since, tag };
+    let Arguments { of, host, since, tag, forgotten: is_forgotten } = arguments;
+    let filter = Filter { dataset: of.dataset, host, since, tag };
     if is_forgotten {
         return run_forgotten(&repository, &filter, context);
     }
     let (infos, alarms) = snapshots(&repository, &filter)?;
     // What is lost may have been all of it: the alarm says so.
     if infos.is_empty() && alarms.is_empty() {
-        refuse_unknown(&repository, filter.dataset.as_deref())?;
+        refuse_unknown(&repository, filter.dataset.as_ref())?;
     }
     let drills = repository.drill_results()?;
     let snapshot = |info: &SnapshotInfo| json::Snapshot::with_drill(info, drills.get(&info.name));
@@ -90,7 +94,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
 fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) -> anyhow::Result<Outcome> {
     let (all, alarms) = forgotten(repository, filter)?;
     if all.is_empty() && alarms.is_empty() {
-        refuse_unknown(repository, filter.dataset.as_deref())?;
+        refuse_unknown(repository, filter.dataset.as_ref())?;
     }
     let json = json::ForgottenSnapshots {
         forgotten: all.iter().map(json::ForgottenSnapshot::from).collect(),
@@ -125,6 +129,16 @@ fn remarks(info: &SnapshotInfo, drill: Option<&DrillRecord>) -> String {
     warnings.into_iter().chain(drill).collect::<Vec<_>>().join(", ")
 }
 
+/// What all of them are together.
+fn total(infos: &[SnapshotInfo]) -> String {
+    let mut datasets: Vec<&str> = infos.iter().map(|info| info.dataset.as_str()).collect();
+    datasets.dedup();
+    let sum = |bytes: fn(&SnapshotInfo) -> u64| size(infos.iter().map(bytes).fold(0, u64::saturating_add));
+    let (snapshots, datasets) = (count(infos.len() as u64, "snapshot"), count(datasets.len() as u64, "dataset"));
+    let (restored, new) = (sum(|info| info.bytes), sum(|info| info.stored_bytes));
+    format!("{snapshots} of {datasets}, {restored} if each were restored, {new} stored by them\n")
+}
+
 fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
     let head = [
         ("ID", Left),
@@ -150,5 +164,6 @@ fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
             remarks(info, drills.get(&info.name)),
         ]
     };
-    table(head, infos.iter().map(row))
+    let total = if infos.len() > 1 { total(infos) } else { String::new() };
+    table(head, infos.iter().map(row)) + &total
 }

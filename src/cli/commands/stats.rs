@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use crate::cli::args::OfDatasets;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{facts, plain, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, key_count, selector, time};
-use crate::operations::list::Selector;
+use crate::operations::list::{Datasets, Selector};
 use crate::operations::stats::{DatasetStats, Report, stats, usage};
 use crate::repository::Used;
 
@@ -72,9 +73,8 @@ pub(crate) struct Arguments {
     /// Show what each snapshot costs
     #[arg(long)]
     snapshots: bool,
-    /// Dataset to choose from, or whose snapshots are shown
-    #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
+    #[command(flatten)]
+    of: OfDatasets,
     /// So many of the largest keys and prefixes
     #[arg(long, value_name = "N", default_value_t = 10, requires = "snapshot",
         value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -83,11 +83,13 @@ pub(crate) struct Arguments {
 
 /// Shows sums.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
-    let dataset = arguments.dataset.as_deref();
+    let datasets = arguments.of.dataset.as_ref();
     match &arguments.snapshot {
-        Some(selector) => return of_snapshots::one(selector, dataset, arguments.count.into(), context),
-        None if arguments.snapshots => return of_snapshots::all(dataset, context),
-        None if dataset.is_some() => {
+        Some(selector) => {
+            return of_snapshots::one(selector, datasets.and_then(Datasets::name), arguments.count.into(), context);
+        }
+        None if arguments.snapshots => return of_snapshots::all(datasets, context),
+        None if datasets.is_some() => {
             let what = "--dataset chooses among snapshots, and none was asked for".into();
             let hint = "add --snapshots, or a SNAPSHOT such as latest".into();
             return Err(UsageError { what, hint }.into());

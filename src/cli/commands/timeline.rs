@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::refuse_unknown;
+use crate::cli::args::OfDatasets;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{duration, short, table};
@@ -57,9 +58,8 @@ JSON:
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// Only of this dataset
-    #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
+    #[command(flatten)]
+    of: OfDatasets,
     /// Only spans that end at TIME or later
     #[arg(long, value_name = "TIME", value_parser = time::parse_now)]
     since: Option<UnixMillis>,
@@ -68,12 +68,12 @@ pub(crate) struct Arguments {
 /// Shows timelines.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let Arguments { dataset, since } = arguments;
+    let Arguments { of, since } = arguments;
     let since_note = since.map(|since| format!("spans since {}", time::show(since)));
-    let filter = Filter { dataset, since };
+    let filter = Filter { dataset: of.dataset, since };
     let (all, alarms) = load(&repository, &filter)?;
     if all.is_empty() && alarms.is_empty() {
-        refuse_unknown(&repository, filter.dataset.as_deref())?;
+        refuse_unknown(&repository, filter.dataset.as_ref())?;
     }
     let json = json::Timelines::new(&all, &alarms);
     let none = (all.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());

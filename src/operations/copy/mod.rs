@@ -9,7 +9,7 @@ mod there;
 use std::collections::HashSet;
 
 use super::attempts::attempt;
-use super::list::{Filter, Selector, choose};
+use super::list::{Datasets, Filter, Selector, choose};
 use super::{Observer, OperationError, key_drop};
 use crate::format::counts::FALLS;
 use crate::format::object::SnapshotName;
@@ -126,7 +126,7 @@ fn tell_done(report: &Report, observer: &dyn Observer) {
 fn chosen(source: &Repository, options: &Options) -> Result<Vec<SnapshotInfo>, OperationError> {
     let mut named = HashSet::new();
     for selector in &options.snapshots {
-        named.insert(choose(source, selector, options.filter.dataset.as_deref())?.name);
+        named.insert(choose(source, selector, options.filter.dataset.as_ref().and_then(Datasets::name))?.name);
     }
     let fits = |info: &SnapshotInfo| {
         (options.snapshots.is_empty() || named.contains(&info.name))

@@ -3,7 +3,7 @@
 /// Whether a name fits a pattern: `*` any bytes, `?` one, `[a-z]` and `[^a-z]` one of some, a backslash the byte behind it.
 ///
 /// Time: at most the product of both lengths.
-pub(super) fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(in crate::operations) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern_at, mut name_at) = (0, 0);
     // Where to go on behind the last star, if what follows does not fit.
     let mut star: Option<(usize, usize)> = None;

@@ -1,7 +1,7 @@
 //! `get`, `keys` and `diff`: keys and values of a snapshot without a restore; and how one gets back into a server.
 
 mod dataset;
-mod glob;
+pub(super) mod glob;
 mod largest;
 mod put;
 mod put_all;

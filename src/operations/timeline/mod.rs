@@ -8,6 +8,7 @@ mod searching;
 
 use std::collections::BTreeMap;
 
+use super::list::Datasets;
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::counts::{KeyCount, Uncounted};
@@ -23,8 +24,8 @@ pub use searching::{Search, before_command};
 /// What is shown.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only this dataset.
-    pub dataset: Option<String>,
+    /// Only these datasets.
+    pub dataset: Option<Datasets>,
     /// Only spans that end at or after this moment of the host's clock.
     pub since: Option<UnixMillis>,
 }
@@ -266,7 +267,7 @@ pub fn load(repository: &Repository, filter: &Filter) -> Result<(Vec<Timeline>, 
         let known = stretch.snapshots.last().and_then(|last| keys.get(last));
         stretch.keys = known.copied().unwrap_or(stretch.keys);
     }
-    all.retain(|timeline| filter.dataset.as_ref().is_none_or(|dataset| *dataset == timeline.dataset));
+    all.retain(|timeline| filter.dataset.as_ref().is_none_or(|datasets| datasets.fits(&timeline.dataset)));
     if let Some(since) = filter.since {
         for timeline in &mut all {
             let since = UnixMillis(since.0.saturating_add_signed(timeline.clock));

@@ -7,16 +7,16 @@ use crate::cli::human::{count, facts, short, shown, size, some_of, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::form::FormState;
-use crate::operations::list::{Filter, Selector};
+use crate::operations::list::{Datasets, Filter, Selector};
 use crate::operations::look_up::{Largest, LargestKey, LargestPrefix, largest, suspects};
 use crate::operations::stats::by_snapshot;
 use crate::repository::{Alone, FormOf, Owned, SnapshotInfo};
 
 /// One line for each snapshot.
-pub(super) fn all(dataset: Option<&str>, context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn all(dataset: Option<&Datasets>, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     let alarms = repository.refresh()?;
-    let filter = Filter { dataset: dataset.map(String::from), ..Filter::default() };
+    let filter = Filter { dataset: dataset.cloned(), ..Filter::default() };
     context.progress.stop_in_order();
     let (infos, owned) = by_snapshot(&repository, &context.progress)?;
     let shown: Vec<(usize, &SnapshotInfo)> = infos.iter().enumerate().filter(|(_, info)| filter.fits(info)).collect();
