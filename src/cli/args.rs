@@ -57,8 +57,7 @@ Environment:
                       time [default: $XDG_CACHE_HOME/redkeep]
   REDKEEP_STATE_DIR   where this host remembers the repositories it has seen
                       [default: $XDG_STATE_HOME/redkeep]
-  NO_COLOR            if set, help is printed without colours; nothing else
-                      has any
+  NO_COLOR            if set, nothing is printed in colours
 
 JSON:
   With --json, standard output is exactly one JSON object on one line (of

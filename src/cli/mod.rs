@@ -40,7 +40,10 @@ use crate::redis::server::Address;
 
 /// Runs redkeep with its arguments, the program's name first, and answers with the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = with_one_spelling(arguments.into_iter().collect());
+    if let Some(code) = complete::answered(&arguments) {
+        return code.into();
+    }
     let parsed = args::command().try_get_matches_from(&arguments);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
@@ -72,6 +75,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Whether an argument is the address of a server with a password in it.
 fn shows_password(word: &str) -> bool {
+/// What other commands call `--redis URL` is `--server=URL` to a restore and its undo: they take both.
+fn with_one_spelling(arguments: Vec<OsString>) -> Vec<OsString> {
+    let words: Vec<&str> = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).collect();
+    let is_spelt = |word: &&str| *word == "--redis" || word.starts_with("--redis=");
+    if !words.iter().any(is_spelt) || !["redkeep restore", "redkeep undo"].contains(&&*refusal::command(&words)) {
+        return arguments;
+    }
+    let mut spelt = Vec::with_capacity(arguments.len());
+    let mut left = arguments.into_iter();
+    while let Some(word) = left.next() {
+        let value = match word.to_str() {
+            Some("--redis") => left.next().and_then(|value| value.into_string().ok()),
+            Some(word) => word.strip_prefix("--redis=").map(String::from),
+            None => None,
+        };
+        spelt.push(value.map_or(word, |value| format!("--server={value}").into()));
+    }
+    spelt
+}
+
     let value = word.split_once('=').filter(|(option, _)| option.starts_with("--")).map_or(word, |(_, value)| value);
     let is_address =
         ["redis://", "rediss://", "valkey://", "valkeys://", "unix://"].iter().any(|scheme| value.starts_with(scheme));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::context::Context;
@@ -161,9 +162,23 @@ impl Outcome {
 /// What is said where a result cannot be printed.
 pub(crate) const UNWRITTEN: &str = "cannot write to standard output";
 
-/// A line to standard error. Nobody can be told when that is closed.
+/// How the first word of a line looks at a terminal.
+const STYLES: [(&str, Style); 4] = [
+    ("redkeep:", AnsiColor::Red.on_default().bold()),
+    ("warning:", AnsiColor::Yellow.on_default().bold()),
+    ("hint:", AnsiColor::Cyan.on_default()),
+    ("note:", Style::new().dimmed()),
+];
+
+/// A line to standard error, with colours where that is a terminal that has them and NO_COLOR is not set. Nobody can be
+/// told when it is closed.
 pub(crate) fn to_stderr(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", plain(line));
+    let line = plain(line);
+    let styled = STYLES.into_iter().find_map(|(word, style)| Some((word, style, line.strip_prefix(word)?)));
+    let _ = match styled {
+        Some((word, style, rest)) => writeln!(anstream::stderr(), "{style}{word}{style:#}{rest}"),
+        None => writeln!(io::stderr(), "{line}"),
+    };
 }
 
 /// Prints an error and its causes on one line, then what to do about it.

@@ -40,7 +40,7 @@ pub(super) fn refused(error: &clap::Error, arguments: &[OsString]) -> Code {
 }
 
 /// The command that was meant, as it is written: `redkeep key add`.
-fn command(words: &[&str]) -> String {
+pub(super) fn command(words: &[&str]) -> String {
     let mut command = Cli::command();
     command.build();
     let mut name = command.get_name().to_string();

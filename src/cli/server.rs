@@ -20,7 +20,7 @@ use crate::redis::server::{Address, Tls, find_nearby, refuse_unknown_command};
 pub(crate) struct ServerArguments {
     /// The server: redis://[USER@]HOST[:PORT], rediss:// for TLS, HOST:PORT, or the path of a Unix socket [env:
     /// REDKEEP_REDIS] [default: 127.0.0.1:6379, else the sockets and configuration files that distributions ship]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", alias = "server")]
     pub redis: Option<String>,
     #[command(flatten)]
     pub login: Login,

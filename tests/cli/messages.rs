@@ -100,3 +100,37 @@ fn details_come_with_their_times_where_that_was_asked_for() {
     ran.says(" s: opening ");
     assert!(!ran.stderr.contains("redkeep: opening"), "{}", ran.stderr);
 }
+
+/// NO_COLOR comes before all else; a pipe has no colours unless they are asked for.
+#[test]
+fn the_first_word_of_a_message_has_a_colour_where_colours_are_wanted() {
+    let place = Place::with_repository();
+    let said = |variables: &[&str]| {
+        let mut command = place.command(&["snapshots", "--dataset", "none"]);
+        command.envs(variables.iter().map(|name| (*name, "1")));
+        crate::place::run(&mut command).stderr
+    };
+    let plain = said(&[]);
+    assert!(plain.starts_with("redkeep: no dataset is called none"), "{plain}");
+    let coloured = said(&["CLICOLOR_FORCE"]);
+    assert!(coloured.starts_with("\u{1b}[1m\u{1b}[31mredkeep:\u{1b}[0m no dataset"), "{coloured:?}");
+    assert_eq!(said(&["CLICOLOR_FORCE", "NO_COLOR"]), plain);
+}
+
+/// What other commands call --redis a restore calls --server: each takes both.
+#[test]
+fn a_server_is_named_in_either_spelling() {
+    let place = Place::with_snapshot();
+    let nobody = "127.0.0.1:1";
+    for words in [
+        &["backup", "--redis", nobody][..],
+        &["backup", "--server", nobody],
+        &["restore", "--server=127.0.0.1:1", "--dry-run"],
+        &["restore", "--redis", nobody, "--dry-run"],
+        &["restore", "latest", "--redis=127.0.0.1:1", "--dry-run"],
+        &["undo", "--redis", nobody, "--dry-run"],
+    ] {
+        place.ends(9, words).says("127.0.0.1:1");
+    }
+    place.ends(2, &["restore", "--redis"]);
+}
