@@ -448,3 +448,34 @@ fn no_link_that_stands_in_place_of_a_file_of_this_host_is_written_through() {
     place.run(&["snapshots"]);
     assert!(!place.path("nowhere").exists(), "a file was made where a link leads");
 }
+
+#[test]
+fn a_dry_run_tells_each_step_and_does_none() {
+    let place = place_with(
+        "keep-last = 1\nprune = { grace = \"0\" }\ncheck = { max-age = \"1d\" }\ndrill = true\nbefore = \"touch before\"\n\
+         after = \"touch after\"\nreport = \"page.html\"\nmetrics-file = \"m.prom\"\n",
+    );
+    place.done(&["backup", "data", "--dataset", "sessions", "-q"]);
+    fs::write(place.data().join("modules/table.bin"), noise(9, 600_000)).unwrap();
+    place.done(&["backup", "data", "--dataset", "sessions", "-q"]);
+    let before = crate::place::tree(&place.repository());
+    let ran = ends(&place, 0, &["--dry-run"]);
+    let text = ran.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 10, "{text}");
+    assert_eq!((lines[0], lines[1]), ("redkeep run daily would", "  1. before: run touch before"));
+    assert!(
+        lines[2].starts_with("  2. backup: capture the directory ") && lines[2].ends_with("/data as sessions"),
+        "{text}"
+    );
+    assert_eq!(lines[4], "  4. forget: forget 1 of 2 snapshots that are there now");
+    assert!(lines[5].starts_with("  5. prune: delete "), "{text}");
+    assert_eq!(lines[6], "  6. check: read the packs that no check read for 24 h 0 min");
+    let json = ends(&place, 0, &["--dry-run", "--json"]).json();
+    assert_eq!(fields(&json), ["dataset", "dry_run", "profile", "steps"]);
+    assert_eq!(json["steps"][3]["result"]["dry_run"], true);
+    assert_eq!(crate::place::tree(&place.repository()), before);
+    for made in ["before", "after", "page.html", "m.prom"] {
+        assert!(!place.path(made).exists(), "{made}");
+    }
+}

@@ -113,7 +113,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Report(arguments) => report::run(&arguments, context),
-        Command::Run(_) => run::run(context),
+        Command::Run(arguments) => run::run(&arguments, context),
         Command::Schedule(arguments) => schedule::run(&arguments, context),
         Command::Doctor(arguments) => doctor::run(&arguments, context),
         Command::Key(arguments) => key::run(arguments, context),

@@ -1,6 +1,7 @@
 //! `redkeep run`: what cron calls. The steps of a profile one after the other, the user's commands around them, and a
 //! word to whoever watches. A step that fails never hides how the others ended.
 
+mod dry;
 mod plan;
 mod report;
 mod steps;
@@ -46,6 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[command(after_long_help = "\
 Examples:
   redkeep run daily
+  redkeep run daily --dry-run
   redkeep run daily --config ./redkeep.toml --json
 
 Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml
@@ -79,11 +81,17 @@ JSON:
      \"result\": what that command prints with --json, or null,
      \"error\": {\"message\", \"hint\", \"exit_code\"} or null}],
    \"warnings\": [text]}
+  With --dry-run:
+  {\"profile\", \"dataset\", \"dry_run\": true, \"steps\": [{\"step\", \"would\": text,
+     \"result\": what that command prints with --dry-run --json, or null}]}
 ")]
 pub(crate) struct Arguments {
     /// The profile
     #[arg(value_name = "PROFILE")]
     name: String,
+    /// Say what would be done, step by step, and change nothing: no command is run, nobody is called
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Arguments {
@@ -94,7 +102,7 @@ impl Arguments {
 }
 
 /// Runs a profile.
-pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let (Some(name), Some(profile)) = (context.profile_name(), context.profile()?) else {
         return Err(UsageError {
             what: "no profile was named".into(),
@@ -102,6 +110,11 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Outcome> {
         }
         .into());
     };
+    if arguments.dry_run {
+        context.progress.stop_in_order();
+        let dataset = dataset(profile, &Ambient::system().host, context)?;
+        return dry::told(name, profile, &dataset, context);
+    }
     let _turn = take_turn(name, context)?;
     context.progress.stop_in_order();
     let ambient = Ambient::system();
