@@ -15,6 +15,7 @@ mod outcome;
 mod output;
 mod progress;
 mod refusal;
+mod question;
 mod second;
 mod secrets;
 mod selector;

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use super::Past;
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts, plain, quoted, short, size, suspect_once};
-use crate::cli::outcome::Outcome;
+use crate::cli::outcome::{Outcome, to_stderr};
+use crate::cli::question::{agreed, is_asked};
 use crate::cli::server::{LOGIN, Login, of_environment};
 use crate::cli::{json, time};
 use crate::operations::list::Chosen;
@@ -244,7 +245,7 @@ pub(super) fn run(
         Force::Eviction => server::Consent::Eviction,
     };
     let Wanted { from, goal, dry_run, past } = wanted;
-    let options = Options {
+    let mut options = Options {
         from,
         goal,
         method: arguments.method.map(|method| match method {
@@ -259,6 +260,15 @@ pub(super) fn run(
         dry_run,
         ..arguments.of.options(context)?
     };
+    if !dry_run && !options.may_stop && is_asked() {
+        // What a person agrees to is shown first.
+        options.dry_run = true;
+        let report = restore_into_server(repository, chosen, &options, &context.progress)?;
+        let past = past(report.cut.as_ref());
+        text(chosen, &report, past.as_ref()).lines().for_each(to_stderr);
+        options.may_stop = agreed("do that? the server is stopped for it", context)?.unwrap_or(false);
+        options.dry_run = false;
+    }
     let report = restore_into_server(repository, chosen, &options, &context.progress)?;
     let suspect = |(path, why): &(String, String)| format!("{path} was suspect when it was stored: {why}");
     let suspects = report.suspects.iter().map(|suspect_file| suspect_once(&suspect(suspect_file)));

@@ -1,6 +1,5 @@
 //! `redkeep undo --list` and what removes: what restores replaced, and how it goes.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{plain, size, table};
 use crate::cli::outcome::Outcome;
+use crate::cli::question::agreed;
 use crate::cli::{json, time};
 use crate::format::UnixMillis;
 use crate::operations::restore::{Aside, Removal, absolute, asides, removable, remove_asides};
@@ -66,22 +66,12 @@ fn confirm(meant: &[Aside], context: &Context) -> anyhow::Result<()> {
     let paths = paths.join(", ");
     let refused =
         |what: String| UsageError { what, hint: "see what is kept with --list, then say --yes".into() }.into();
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(refused(format!("{paths} would be removed, and could not be put back any more")));
-    }
-    let answer = context.progress.ask(|| {
-        write!(io::stderr(), "remove {paths}? it cannot be put back any more [y/N] ")?;
-        let mut answer = String::new();
-        io::stdin().lock().take(ANSWER).read_line(&mut answer).map(|_| answer)
-    })?;
-    match ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-        true => Ok(()),
-        false => Err(refused("nothing is removed".into())),
+    match agreed(&format!("remove {paths}? it cannot be put back any more"), context)? {
+        None => Err(refused(format!("{paths} would be removed, and could not be put back any more"))),
+        Some(true) => Ok(()),
+        Some(false) => Err(refused("nothing is removed".into())),
     }
 }
-
-/// Bytes of an answer that are read.
-const ANSWER: u64 = 1 << 10;
 
 fn ago(span: Span) -> Result<UnixMillis, UsageError> {
     let moment = Zoned::now().checked_sub(span).ok().map(|time| time.timestamp().as_millisecond());
