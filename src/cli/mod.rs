@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod configuration;
 mod context;
 mod exit;
@@ -14,8 +15,8 @@ mod key_count;
 mod outcome;
 mod output;
 mod progress;
-mod refusal;
 mod question;
+mod refusal;
 mod second;
 mod secrets;
 mod selector;
@@ -74,8 +75,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     code.into()
 }
 
-/// Whether an argument is the address of a server with a password in it.
-fn shows_password(word: &str) -> bool {
 /// What other commands call `--redis URL` is `--server=URL` to a restore and its undo: they take both.
 fn with_one_spelling(arguments: Vec<OsString>) -> Vec<OsString> {
     let words: Vec<&str> = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).collect();
@@ -96,6 +95,8 @@ fn with_one_spelling(arguments: Vec<OsString>) -> Vec<OsString> {
     spelt
 }
 
+/// Whether an argument is the address of a server with a password in it.
+fn shows_password(word: &str) -> bool {
     let value = word.split_once('=').filter(|(option, _)| option.starts_with("--")).map_or(word, |(_, value)| value);
     let is_address =
         ["redis://", "rediss://", "valkey://", "valkeys://", "unix://"].iter().any(|scheme| value.starts_with(scheme));

@@ -166,7 +166,7 @@ pub(crate) fn unkept_notes(unkept: &Unkept) -> Vec<String> {
 }
 
 /// A base directory of the user, by the XDG rules: only absolute ones count.
-fn base(name: &str, below_home: &str) -> Option<PathBuf> {
+pub(super) fn base(name: &str, below_home: &str) -> Option<PathBuf> {
     let named = variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     named.or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(below_home)))
 }

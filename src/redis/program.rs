@@ -150,9 +150,10 @@ impl Demands {
 
 /// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
 /// reads or gives to a hook, and the password of a server.
-const OURS: [&str; 20] = [
+const OURS: [&str; 21] = [
     "REDISCLI_AUTH",
     "REDKEEP_CACHE_DIR",
+    "REDKEEP_COMPLETE",
     "REDKEEP_CONFIG",
     "REDKEEP_DATASET",
     "REDKEEP_EXIT_CODE",

@@ -99,6 +99,11 @@ impl State {
         }
     }
 
+    /// What is there, where it can be read.
+    pub fn recall(directory: &Path) -> Option<State> {
+        State::connect(Some(directory), &directory.join(STATE_FILE)).ok()
+    }
+
     /// It is small: all of it is read and compared.
     fn connect(directory: Option<&Path>, path: &Path) -> Result<State, RepositoryError> {
         let connection = sqlite::open("state", directory, path)?;

@@ -1,10 +1,11 @@
 //! `redkeep completions`.
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
-use crate::cli::args::Cli;
+use crate::cli::complete::VARIABLE;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::outcome::{Outcome, UNWRITTEN};
@@ -12,7 +13,9 @@ use crate::cli::output;
 
 /// Print a script that completes redkeep's arguments in a shell
 ///
-/// Prints a script that completes redkeep's arguments in a shell.
+/// Prints a script that completes redkeep's arguments in a shell, and the names of profiles, datasets and snapshots as this
+/// host saw them last: it asks the redkeep of the PATH, which opens no repository for it. A script is of the version that
+/// printed it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -30,8 +33,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     if context.globals.json {
         return Err(UsageError { what: "a script is no JSON".into(), hint: "leave --json out".into() }.into());
     }
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "redkeep", &mut script);
+    let (name, mut script) = (arguments.shell.to_string(), Vec::new());
+    let shells = Shells::builtins();
+    let shell = shells.completer(&name).with_context(|| format!("{name} cannot be completed"))?;
+    shell.write_registration(VARIABLE, "redkeep", "redkeep", "redkeep", &mut script)?;
     output::write(&script).context(UNWRITTEN)?;
     Ok(Outcome::nothing())
 }

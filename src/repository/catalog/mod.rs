@@ -129,7 +129,7 @@ impl Catalog {
     }
 
     /// The file in a directory, or `None` where it is of another repository or schema.
-    fn open_shared(directory: &Path, repository: Id16) -> Result<Option<Catalog>, RepositoryError> {
+    pub fn open_shared(directory: &Path, repository: Id16) -> Result<Option<Catalog>, RepositoryError> {
         let path = directory.join(CATALOG_FILE);
         let lock = sqlite::lock_file(CATALOG, directory)?;
         flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed(CATALOG, &path, error))?;
