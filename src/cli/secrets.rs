@@ -129,6 +129,14 @@ pub(crate) fn of_slot(context: &Context, prompt: &str) -> anyhow::Result<Option<
     if answer.is_empty() { Ok(None) } else { password(answer).map(Some) }
 }
 
+/// The password file that is named, if that is where the password comes from.
+pub(crate) fn named_password_file(context: &Context) -> anyhow::Result<Option<PathBuf>> {
+    match choose([options(context), environment(), configured(context)?])?.1 {
+        Source::PasswordFile(path) => Ok(Some(path)),
+        Source::KeyFile(_) | Source::PasswordCommand(_) | Source::Variable(_) | Source::Prompt => Ok(None),
+    }
+}
+
 /// The first credential of a repository that is to be made.
 pub(crate) fn first_credential(context: &Context) -> anyhow::Result<Credential> {
     let source = choose([options(context), environment(), configured(context)?])?.1;

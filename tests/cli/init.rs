@@ -17,7 +17,7 @@ fn it_names_the_repository_and_what_must_not_be_lost() {
 fn as_json_it_gives_full_ids() {
     let place = Place::new();
     let json = place.done(&["init", "--json"]).json();
-    assert_eq!(fields(&json), ["location", "recovery_key", "repository", "slot"]);
+    assert_eq!(fields(&json), ["location", "password_file", "recovery_key", "repository", "slot"]);
     assert_eq!(json["repository"].as_str().unwrap().len(), 32);
     assert_eq!(place.done(&["stats", "--json"]).json()["repository"], json["repository"]);
 }
@@ -102,4 +102,33 @@ fn one_that_fails_leaves_no_directory_that_it_made() {
         assert_eq!(ran.code, 2, "{}", ran.stderr);
     }
     assert!(!place.path("new").exists() && place.path("mine").exists());
+}
+
+#[test]
+fn a_password_is_drawn_into_a_file_that_is_not_there_and_one_that_is_stays() {
+    let place = Place::new();
+    let bare = |words: &[&str]| crate::place::run(&mut crate::configuration::bare(&place, words));
+    let text = "repo = \"repository\"\npassword-file = \"secrets/password\"\n";
+    let config = crate::configuration::write(&place.path("redkeep.toml"), text).display().to_string();
+    let ran = bare(&["init", "--make-password", "--config", &config]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(ran.text().contains("The password was drawn into ") && ran.text().contains("where this host is not"));
+    let path = place.path("secrets/password");
+    let drawn = fs::read_to_string(&path).unwrap();
+    assert!(
+        drawn.len() == 65
+            && drawn.trim_end().bytes().all(|digit| digit.is_ascii_hexdigit())
+            && !ran.text().contains(&drawn[..64])
+    );
+    let mode = |path: &std::path::Path| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    assert_eq!((mode(&path), mode(&place.path("secrets"))), (0o600, 0o700));
+    assert_eq!(bare(&["snapshots", "--config", &config]).code, 0);
+    // Another repository with the same file: it is not touched.
+    let other = place.arg("other");
+    let ran = bare(&["init", "--make-password", "--config", &config, "--repo", &other, "--json"]);
+    assert_eq!((ran.code, ran.json()["password_file"].is_null()), (0, true), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(&path).unwrap(), drawn);
+    place.ends(2, &["init", "--make-password", "--repo", &place.arg("third")]).says("no password file is named");
 }

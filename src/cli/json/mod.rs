@@ -112,6 +112,7 @@ pub(crate) struct Init {
     pub location: String,
     pub slot: String,
     pub recovery_key: Option<String>,
+    pub password_file: Option<String>,
 }
 
 /// The snapshot a command worked on.
