@@ -1,6 +1,7 @@
 //! The arguments all commands share. Those of each command stand beside what it does, in `commands`.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser};
@@ -70,11 +71,22 @@ JSON:
 
 ";
 
+/// The version, what it was built from, and of which format its repositories are.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let (version, commit) =
+            (env!("CARGO_PKG_VERSION"), option_env!("REDKEEP_COMMIT").unwrap_or("not told to the build"));
+        format!("{version}\ncommit {commit}\nrepository format {FORMAT_VERSION}")
+    });
+    &TEXT
+}
+
 /// Incremental, deduplicated, encrypted backups of Redis and Valkey data directories
 #[derive(Debug, Parser)]
 #[command(
     name = "redkeep",
     version,
+    long_version = long_version(),
     max_term_width = 110,
     arg_required_else_help = true,
     disable_help_subcommand = true,
@@ -213,17 +225,6 @@ pub(crate) struct OfDataset {
     pub dataset: Option<String>,
 }
 
-/// SNAPSHOT, which may be left out.
-#[derive(Debug, Args)]
-pub(crate) struct OneSnapshot {
-    /// The snapshot: the begin of its id, latest, latest~N or @TIME
-    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT", default_value = "latest")]
-    pub snapshot: Selector,
-    #[command(flatten)]
-    pub of: OfDataset,
-}
-
-/// A name or tag: something a person can read, on one line.
 /// The datasets that are looked at.
 #[derive(Debug, Args)]
 pub(crate) struct OfDatasets {
@@ -236,6 +237,17 @@ fn datasets(text: &str) -> Result<Datasets, String> {
     word(text).map(|text| Datasets::written(&text))
 }
 
+/// SNAPSHOT, which may be left out.
+#[derive(Debug, Args)]
+pub(crate) struct OneSnapshot {
+    /// The snapshot: the begin of its id, latest, latest~N or @TIME
+    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: Selector,
+    #[command(flatten)]
+    pub of: OfDataset,
+}
+
+/// A name or tag: something a person can read, on one line.
 pub(crate) fn word(text: &str) -> Result<String, String> {
     match text.trim().is_empty() || text.chars().any(char::is_control) {
         true => Err("it must not be empty or hold control characters".into()),

@@ -120,5 +120,8 @@ fn help_explains_commands_and_topics() {
 #[test]
 fn the_version_is_that_of_the_package() {
     let place = Place::new();
-    assert_eq!(place.done(&["--version"]).text(), concat!("redkeep ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(place.done(&["-V"]).text(), concat!("redkeep ", env!("CARGO_PKG_VERSION"), "\n"));
+    let text = place.done(&["--version"]).text();
+    assert!(text.starts_with(concat!("redkeep ", env!("CARGO_PKG_VERSION"), "\ncommit ")), "{text}");
+    assert!(text.ends_with("\nrepository format 0\n"), "{text}");
 }
