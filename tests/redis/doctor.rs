@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use redkeep::format::UnixMillis;
 use redkeep::operations::Silent;
 use redkeep::operations::doctor::{Options, Report, Severity, doctor};
-use redkeep::redis::server::ACL_RULES;
+use redkeep::redis::server::{ACL_RULES, ACL_RULES_OF_SYNC};
 
 use crate::support::server::{RedisServer, ServerKind, wait_for};
 
@@ -88,6 +88,38 @@ fn finds_what_bites(kind: ServerKind) {
     let log: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query(&mut server.connection()).unwrap();
     assert_eq!(log, [], "nothing was asked that the printed rights do not allow");
     assert!(codes(&self::ask(&server, "redkeep:wrong")).contains(&(Severity::Serious, "server")));
+}
+
+#[test]
+fn of_a_server_that_is_to_send_its_dump_the_right_to_be_sent_it_is_looked_at_and_not_its_files() {
+    for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = tempfile::tempdir().unwrap();
+        let server = RedisServer::start(kind, dir.path());
+        let send = |words: &str| {
+            let words: Vec<&str> = words.split(' ').collect();
+            redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
+        };
+        send(&format!("ACL SETUSER redkeep on >secret {ACL_RULES}"));
+        send("CONFIG REWRITE");
+        send("CONFIG SET repl-diskless-sync no");
+        let ask = || {
+            let address = format!("redis://redkeep:secret@127.0.0.1:{}", server.port()).parse().unwrap();
+            let options = Options { root: "/".into(), server: Some(address), is_sent: true, ..Options::default() };
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+            let mut report = doctor(&options, UnixMillis(now), &Silent);
+            report.findings.retain(|finding| !OF_HOST.contains(&finding.code.as_str()));
+            report
+        };
+        let report = ask();
+        assert_eq!(codes(&report), [(Severity::Serious, "server")]);
+        assert!(report.findings[0].advice.contains("+psync +replconf"), "{report:?}");
+        send(&format!("ACL SETUSER redkeep {ACL_RULES_OF_SYNC}"));
+        send("CONFIG REWRITE");
+        let report = ask();
+        assert_eq!((codes(&report), report.directories.len()), (Vec::new(), 0));
+        assert!(report.notes.iter().any(|note| note.contains("with repl-diskless-sync yes it does not")), "{report:?}");
+        assert_eq!(server.info().get("connected_slaves"), Some("0"));
+    }
 }
 
 #[test]

@@ -212,6 +212,11 @@ impl LiveArguments {
         Ok(LiveSource { address, options: self.options(), way })
     }
 
+    /// Whether the server is to send its dump, whatever is there of its files.
+    pub fn is_sent(&self) -> bool {
+        self.mode == Some(ModeArgument::Sync)
+    }
+
     /// How the data come here; refuses what needs files where none are to be had.
     fn way(&self) -> Result<Way, UsageError> {
         let needs_files = [

@@ -122,6 +122,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         read_up_to: if arguments.read_data { u64::MAX } else { READ_UP_TO },
         server,
         place,
+        is_sent: profile.is_some_and(|profile| profile.live.is_sent()),
         repository: match &location {
             Ok(Location::Local(path)) => Some(path.clone()),
             _ => None,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::configured::ServerFile;
-use super::{Finding, Report, users};
+use super::{Finding, Options, Report, users};
 use crate::format::UnixMillis;
 use crate::redis::RedisError;
-use crate::redis::server::{ACL_RULES_OF_SYNC, Address, Info, Server, WhereOptions, aof_elsewhere, directory_of};
+use crate::redis::server::{ACL_RULES_OF_SYNC, Address, Info, Server, aof_elsewhere, directory_of};
 
 /// Settings that are judged, one by one: a server before 7.0 takes no more than one at a time.
 const SETTINGS: [&str; 11] = [
@@ -40,9 +40,9 @@ pub(super) struct Asked {
 }
 
 /// Asks a server. What it does not say is a finding: nothing is taken from elsewhere.
-pub(super) fn ask(address: &Address, place: &WhereOptions, now: UnixMillis, report: &mut Report) -> Asked {
+pub(super) fn ask(address: &Address, options: &Options, now: UnixMillis, report: &mut Report) -> Asked {
     let mut asked = Asked::default();
-    if let Err(error) = answers(address, place, now, report, &mut asked) {
+    if let Err(error) = answers(address, options, now, report, &mut asked) {
         let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
         let advice = error.hint().unwrap_or("a backup from the live server needs it");
         report.findings.push(Finding::serious("server", format!("{error}{cause}"), advice));
@@ -52,7 +52,7 @@ pub(super) fn ask(address: &Address, place: &WhereOptions, now: UnixMillis, repo
 
 fn answers(
     address: &Address,
-    place: &WhereOptions,
+    options: &Options,
     now: UnixMillis,
     report: &mut Report,
     asked: &mut Asked,
@@ -77,6 +77,10 @@ fn answers(
         users::judge(address, &mut server, &info, report)?;
         note_seed(address, &mut server, report)?;
     }
+    if options.is_sent {
+        return judge_sending(address, &mut server, report);
+    }
+    let place = &options.place;
     let directory = match directory_of(address, place) {
         Err(RedisError::OutOfReach { what, hint }) => {
             report.findings.push(Finding::warning(
@@ -106,6 +110,17 @@ fn answers(
         ServerFile::of_server(PathBuf::from(address.to_string()), lines, is_rewriting.then_some(is_first))
     });
     asked.directory = Some(directory);
+    Ok(())
+}
+
+/// Whether the server will send its dump, as far as that can be asked without having it do so.
+fn judge_sending(address: &Address, server: &mut Server, report: &mut Report) -> Result<(), RedisError> {
+    server.words(&["REPLCONF", "capa", "eof"])?;
+    if server.setting("repl-diskless-sync").ok().flatten().as_deref() == Some("no") {
+        report.notes.push(format!(
+            "{address} writes its dump file anew whenever a backup has it send its dump: with repl-diskless-sync yes it does not"
+        ));
+    }
     Ok(())
 }
 

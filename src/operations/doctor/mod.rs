@@ -36,6 +36,8 @@ pub struct Options {
     pub server: Option<Address>,
     /// What is said of that server's directory.
     pub place: WhereOptions,
+    /// Backups have that server send its dump: its files are nobody's concern.
+    pub is_sent: bool,
     /// Where a repository on this host is: what a backup may have to store there has to fit.
     pub repository: Option<PathBuf>,
     /// Files of redkeep that hold a password, such as a password file.
@@ -112,7 +114,7 @@ impl Report {
 pub fn doctor(options: &Options, now: UnixMillis, observer: &dyn Observer) -> Report {
     let mut report = Report::default();
     // What a server does now counts, not what a file of some server says.
-    let asked = options.server.as_ref().map(|address| live::ask(address, &options.place, now, &mut report));
+    let asked = options.server.as_ref().map(|address| live::ask(address, options, now, &mut report));
     let live = asked.as_ref().and_then(|asked| asked.directory.clone());
     let (servers, found) = match asked {
         // A server that does not answer is no reason to look at another's data.
