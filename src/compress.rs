@@ -1,6 +1,8 @@
 //! zstd whole, and zstd against bases. Rules: format-spec/06-frames.md. Decoding takes the promised length and
 //! refuses more or less.
 
+use std::borrow::Cow;
+
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat, InBuffer, OutBuffer, ResetDirective};
 
 /// Window that covers two bases and a chunk of 1 MiB each: 2^22 bytes.
@@ -129,7 +131,10 @@ impl Decompressor {
 /// The plaintext of a delta, which has to be exactly `length` bytes. Memory: twice the bases, and `length`; the caller
 /// holds both to their limits.
 pub fn undelta(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Undecodable> {
-    let prefix = bases.concat();
+    let prefix = match bases {
+        [base] => Cow::Borrowed(*base),
+        bases => Cow::Owned(bases.concat()),
+    };
     let mut context = DCtx::create();
     let mut out = Vec::with_capacity(length);
     let mut input = InBuffer::around(delta);

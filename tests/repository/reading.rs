@@ -160,3 +160,30 @@ fn deltas_deeper_than_allowed_are_refused_even_where_their_bases_were_read_befor
         }
     }
 }
+
+/// CHUNK-2, DELTA-1: a base is compared with its id once what was made of it is wrong; then another copy of it is taken. Where
+/// there is none, nothing is restored.
+#[test]
+fn a_wrong_base_is_found_by_what_was_made_of_it() {
+    for (seed, has_other) in [(1, true), (2, true), (3, true), (4, true), (5, false)] {
+        let temp = TempDir::new().unwrap();
+        let writer = MiniWriter::create(temp.path().to_path_buf());
+        let noise = |of: &str| mini_writer::noise(&format!("{of} {seed}"), 600);
+        let (base, wrong, mut chunk) = (noise("base"), noise("wrong"), noise("base"));
+        chunk[300..332].copy_from_slice(&[7; 32]);
+        let mut frame = writer.whole(0, &[&wrong]);
+        frame.chunks[0].id = writer.id(&base);
+        let delta = writer.deltas(&[(&[&base], &chunk)]);
+        let right = has_other.then(|| writer.pack(&[writer.whole(0, &[&base])]));
+        let packs: Vec<MiniPack> = [writer.pack(&[frame]), writer.pack(&[delta])].into_iter().chain(right).collect();
+        writer.index(&packs);
+        writer.snapshot(1, None, &[MiniFile::file("dump.rdb", &chunk, opaque(600, 0, writer.entry(&chunk), false))]);
+        let (_, repository) = open_mini(temp.path(), &Hands::new(44));
+        let elsewhere = TempDir::new().unwrap();
+        let (chosen, out) = (latest(&repository, "sessions").unwrap(), elsewhere.path().join("out"));
+        match restore_to(&repository, &chosen, &out) {
+            Ok(_) => assert!(has_other && fs::read(out.join("dump.rdb")).unwrap() == chunk, "{seed}"),
+            Err(error) => assert!(!has_other && format!("{error:?}").contains("WrongChunk"), "{seed}: {error:?}"),
+        }
+    }
+}
