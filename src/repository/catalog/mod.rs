@@ -33,7 +33,7 @@ use crate::format::local::CATALOG_FILE;
 
 pub use forgotten::ForgottenRecord;
 pub(super) use forgotten::Said;
-pub(super) use lineage::Lineage;
+pub(super) use lineage::{Lineage, Root};
 pub(super) use live::{Need, PackUse, Rescued};
 pub use owners::{Alone, Owned};
 pub use packs::{ChunkPlace, PackTotals};

@@ -7,7 +7,7 @@ use crate::format::UnixMillis;
 use crate::format::frame::{BasePrefix, Method};
 use crate::format::list::ListEntry;
 use crate::format::summary::Holds;
-use crate::repository::catalog::Lineage;
+use crate::repository::catalog::{Lineage, Root};
 use crate::repository::chunk_reader::{ChunkReader, decode_delta};
 use crate::repository::error::{Fault, RepositoryError};
 use crate::repository::lock;
@@ -15,7 +15,7 @@ use crate::repository::pack_writer::DeltaHash;
 use crate::repository::session::Session;
 
 /// Deltas on deltas before the next one goes back to the whole chunk at their root.
-const STEPS: usize = 7;
+const STEPS: usize = 10;
 /// Chunks decoded before a delta, counted as a reader counts them: half of what it accepts.
 const CLOSURE: usize = 32;
 /// A whole chunk older than this gets no more deltas: a lost pack reaches back no further.
@@ -65,20 +65,44 @@ impl<'s> Deltas<'s> {
         let _ = answer.send(tried);
     }
 
-    /// Each chunk as a delta against what was at its place, where that is worth it. Everything is read first: zstd's
-    /// tables are kept from one delta to the next, and refer to it.
+    /// Each chunk as a delta against what was at its place, where that is worth it: as a step, else as a leap.
     fn deltas(&self, bytes: &[u8], chunks: &[ChangedChunk]) -> Result<Vec<Option<Delta>>, RepositoryError> {
-        let plans = chunks.iter().map(|chunk| self.prepare(&chunk.old)).collect::<Result<Vec<_>, _>>()?;
+        let plans = chunks.iter().map(|chunk| self.plan(&chunk.old)).collect::<Result<Vec<_>, _>>()?;
+        let mut deltas = self.make(bytes, chunks, &plans)?;
+        let tried = chunks.iter().zip(plans.iter().zip(&deltas));
+        let leaps = tried.map(|(chunk, (plan, delta))| match (plan, delta) {
+            (Some(step), None) if step.before > 0 => self.leap_from(&chunk.old),
+            _ => Ok(None),
+        });
+        let leaps = leaps.collect::<Result<Vec<_>, _>>()?;
+        if leaps.iter().any(Option::is_some) {
+            for (delta, leap) in deltas.iter_mut().zip(self.make(bytes, chunks, &leaps)?) {
+                *delta = delta.take().or(leap);
+            }
+        }
+        Ok(deltas)
+    }
+
+    /// The chunks as planned, where that is worth it. Everything is read first: zstd's tables are kept from one delta to the
+    /// next, and refer to it.
+    fn make(
+        &self,
+        bytes: &[u8],
+        chunks: &[ChangedChunk],
+        plans: &[Option<Plan>],
+    ) -> Result<Vec<Option<Delta>>, RepositoryError> {
+        let read = |plan: &Option<Plan>| plan.as_ref().map_or(Ok(None), |plan| self.bases(plan));
+        let bases = plans.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let no_memory = |error: CannotCompress| RepositoryError::Limit(error.to_string());
         let mut compressor = DeltaCompressor::new(self.level).map_err(no_memory)?;
         let mut rest = bytes;
         chunks
             .iter()
-            .zip(&plans)
+            .zip(plans.iter().zip(&bases))
             .map(|(chunk, prepared)| {
                 let (bytes, after) = rest.split_at_checked(chunk.length as usize).unwrap_or((rest, &[]));
                 rest = after;
-                let Some((plan, bases)) = prepared else { return Ok(None) };
+                let (Some(plan), Some(bases)) = prepared else { return Ok(None) };
                 let (kind, method, mut delta) = match aligned::delta(bases, bytes) {
                     Some(delta) => (Kind::Copies, Method::Copies, delta),
                     None => (Kind::Delta, Method::Delta, compressor.delta(bases, bytes).map_err(no_memory)?),
@@ -115,9 +139,8 @@ impl<'s> Deltas<'s> {
         }))
     }
 
-    /// What a delta may be made against, and its plaintext, in order.
-    fn prepare(&self, old: &[ListEntry]) -> Result<Option<(Plan, Vec<u8>)>, RepositoryError> {
-        let Some(plan) = self.plan(old)? else { return Ok(None) };
+    /// The plaintext of what a delta is made against, in order.
+    fn bases(&self, plan: &Plan) -> Result<Option<Vec<u8>>, RepositoryError> {
         let mut plaintext = Vec::new();
         for base in &plan.bases {
             match self.reader.chunk(&base.id, base.length) {
@@ -128,23 +151,40 @@ impl<'s> Deltas<'s> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Some((plan, plaintext)))
+        Ok(Some(plaintext))
     }
 
-    /// A step on what was there before, or, where that is the last of its row, a leap back to its roots.
+    /// A step on what was there before, or, where that is the last of its row, a leap back.
     fn plan(&self, old: &[ListEntry]) -> Result<Option<Plan>, RepositoryError> {
         let Some(lineages) = self.lineages(old)? else { return Ok(None) };
-        if lineages.iter().all(|lineage| lineage.depth < STEPS) {
-            return Ok(self.allowed(old.to_vec(), &lineages));
+        let is_last = lineages.iter().any(|lineage| lineage.depth >= STEPS);
+        match if is_last { None } else { self.allowed(old.to_vec(), &lineages) } {
+            None if lineages.iter().any(|lineage| lineage.depth > 0) => self.leap(&lineages),
+            step => Ok(step),
         }
-        let mut roots: Vec<ListEntry> = Vec::new();
+    }
+
+    fn leap_from(&self, old: &[ListEntry]) -> Result<Option<Plan>, RepositoryError> {
+        self.lineages(old)?.map_or(Ok(None), |lineages| self.leap(&lineages))
+    }
+
+    /// A leap back to the whole chunks that all began with: to the two that were used most, where there are more.
+    fn leap(&self, lineages: &[Lineage]) -> Result<Option<Plan>, RepositoryError> {
+        let mut back: Vec<(&Root, usize)> = Vec::new();
         for root in lineages.iter().flat_map(|lineage| &lineage.roots) {
-            if roots.iter().all(|have| have.id != root.id) {
-                roots.push(ListEntry { id: root.id, length: root.length, label: None });
+            match back.iter_mut().find(|(have, _)| have.id == root.id) {
+                Some((_, uses)) => *uses += 1,
+                None => back.push((root, 1)),
             }
         }
-        let Some(lineages) = self.lineages(&roots)? else { return Ok(None) };
-        Ok(self.allowed(roots, &lineages))
+        while back.len() > 2 {
+            let least = back.iter().rev().map(|(_, uses)| *uses).enumerate().min_by_key(|(_, uses)| *uses);
+            back.remove(back.len() - 1 - least.map_or(0, |(at, _)| at));
+        }
+        let entry = |root: &Root| ListEntry { id: root.id, length: root.length, label: None };
+        let back: Vec<ListEntry> = back.into_iter().map(|(root, _)| entry(root)).collect();
+        let Some(lineages) = self.lineages(&back)? else { return Ok(None) };
+        Ok(self.allowed(back, &lineages))
     }
 
     /// What the catalog knows of each base; `None` where one of them is not known or not named without doubt.
