@@ -20,7 +20,7 @@ use super::canonical::rebuild;
 use super::catalog::{Wanted, WantedDelta};
 use super::chunk_reader::{ChunkReader, WINDOW_CHUNKS};
 use super::error::RepositoryError;
-use super::runs::{Run, runs};
+use super::runs::{Run, join, runs};
 use super::stream::walk;
 use super::{Repository, lock};
 use crate::format::recipe::{CANONICAL_RDB, OPAQUE, Part, Stream};
@@ -162,7 +162,9 @@ impl Repository {
                 }
                 after = last;
                 left = left.saturating_sub(wanted.len() as u64);
-                for run in runs(by_frame(wanted)) {
+                let apart = runs(by_frame(wanted));
+                let found = if self.is_far() { join(apart) } else { apart };
+                for run in found {
                     if to.send((pack, run)).is_err() {
                         // Every worker has failed, and says why.
                         return Ok(());

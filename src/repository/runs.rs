@@ -36,9 +36,49 @@ pub(super) fn runs<T>(frames: impl Iterator<Item = (u64, u32, T)>) -> Vec<Run<T>
     runs
 }
 
+/// Joins runs of one pack where most of what lies between their ends is wanted: where each read is a request over a network, that
+/// costs less than one more of them.
+pub(super) fn join<T>(apart: Vec<Run<T>>) -> Vec<Run<T>> {
+    let mut joined: Vec<(Run<T>, u64)> = Vec::new();
+    for mut run in apart {
+        match joined.last_mut() {
+            Some((last, wanted)) if is_worth_it(last, *wanted, &run) => {
+                *wanted += run.length;
+                last.length = run.offset + run.length - last.offset;
+                last.frames.append(&mut run.frames);
+            }
+            _ => {
+                let wanted = run.length;
+                joined.push((run, wanted));
+            }
+        }
+    }
+    joined.into_iter().map(|(run, _)| run).collect()
+}
+
+/// Whether three quarters of what would be read with the next run are wanted.
+fn is_worth_it<T>(last: &Run<T>, wanted: u64, next: &Run<T>) -> bool {
+    let span = (next.offset + next.length).saturating_sub(last.offset);
+    next.offset >= last.offset + last.length && span <= RUN && (wanted + next.length) * 4 >= span * 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_are_joined_where_most_of_what_lies_between_their_ends_is_wanted() {
+        const MIB: u64 = 1 << 20;
+        let shape = |frames: &[(u64, u64)]| {
+            let frames = frames.iter().map(|(start, length)| (start * MIB, (length * MIB) as u32, ()));
+            let joined = join(runs(frames));
+            joined.iter().map(|run| (run.offset / MIB, run.length / MIB, run.frames.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(shape(&[(0, 3), (4, 1), (6, 4)]), [(0, 10, 3)]);
+        assert_eq!(shape(&[(0, 2), (3, 1)]), [(0, 4, 2)], "three of four");
+        assert_eq!(shape(&[(0, 1), (2, 1), (4, 1)]), [(0, 1, 1), (2, 1, 1), (4, 1, 1)], "two of three");
+        assert_eq!(shape(&[(0, 8), (9, 7), (17, 1)]), [(0, 16, 2), (17, 1, 1)], "no longer than a run may be");
+    }
 
     #[test]
     fn near_frames_are_read_at_once_and_far_ones_apart() {

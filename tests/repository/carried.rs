@@ -155,3 +155,29 @@ fn a_config_that_is_lost_is_missed() {
     world.hands.pass(25 * HOUR);
     assert!(matches!(world.host(), Err(RepositoryError::Damaged { object, .. }) if object == "config"));
 }
+
+/// A pack of which most is wanted is one request to a store that is far away, though a part of it is nobody's.
+#[test]
+fn a_restore_reads_a_pack_of_which_most_is_wanted_at_once() {
+    let (hands, temp, near) = (Hands::new(92), tempfile::tempdir().unwrap(), memory());
+    create_tiny(near.clone(), &hands);
+    let data = temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    for (seed, (file, length)) in (1..).zip([("a", 4_000_000), ("b", 2_500_000), ("c", 4_000_000)]) {
+        fs::write(data.join(file), noise(length, seed)).unwrap();
+    }
+    let host = |store: Arc<dyn Store>| open_at(store, &hands, "beta", Places::default()).unwrap();
+    back_up(&host(near.clone()), &data, "d").unwrap();
+    fs::remove_file(data.join("b")).unwrap();
+    back_up(&host(near.clone()), &data, "d").unwrap();
+    let reads = |store: Arc<RecordingStore>, out: &str| {
+        let repository = host(store.clone());
+        let snapshot = latest(&repository, "d").unwrap();
+        store.drain();
+        restore_to(&repository, &snapshot, &temp.path().join(out)).unwrap();
+        store.drain().iter().filter(|call| call.name.starts_with("packs/")).count()
+    };
+    // What lies between the two files that are wanted costs a store at hand one read more; the others are those of lists.
+    let (far, near) = (reads(RecordingStore::far(near.clone()), "far"), reads(RecordingStore::new(near), "near"));
+    assert_eq!(far + 1, near);
+}
