@@ -150,9 +150,10 @@ impl Demands {
 
 /// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
 /// reads or gives to a hook, and the password of a server.
-const OURS: [&str; 21] = [
+const OURS: [&str; 22] = [
     "REDISCLI_AUTH",
     "REDKEEP_CACHE_DIR",
+    "REDKEEP_COMMIT",
     "REDKEEP_COMPLETE",
     "REDKEEP_CONFIG",
     "REDKEEP_DATASET",
