@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The trials that take longer than a change should wait for: hours in all. Arguments choose some: syncs, kills, faults, hostile, package, trials.
 #
-#   syncs     a hundred dumps in a row that busy servers of every version send, from disk and without: an hour
+#   syncs     a hundred dumps in a row that busy servers of every version send, from disk and without: some minutes
 #   kills     captures of servers that are killed in mid-transaction, 500 times: two minutes
 #   faults    a disk that fails: each rename, and each write of the journal, of a restore into a server and of its undo, one
 #             after the other, with strace: two minutes

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::{Place, noise};
-use crate::support::server::wait_for;
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// Most that a command may have resident at once, in MiB: what README says of files that are stored as they are, of two cores
 /// and of eight, and a frame sealed, open and decoded for each that is more.
@@ -101,6 +101,24 @@ fn a_dataset_larger_than_the_bound_is_stored_proved_and_restored_within_it() {
     within(&["verify"], DUMP_OUT);
     within(&["restore", "--target", "back"], DUMP_OUT);
     assert!(same(&place, "data/dump.rdb", "back/dump.rdb"));
+}
+
+/// It waits in a scratch file for whoever is slower than the server.
+#[test]
+fn a_dump_that_a_server_sends_is_stored_within_the_same_bound() {
+    if ServerKind::Redis82.is_skipped() {
+        return;
+    }
+    let place = Place::with_repository();
+    large_dump(&place, 1);
+    let config = ["repl-diskless-sync yes", "repl-diskless-sync-delay 0", "rdbcompression no"];
+    let server = RedisServer::start_with(ServerKind::Redis82, &place.data(), ServerOptions::with_config(&config));
+    let address = format!("127.0.0.1:{}", server.port());
+    let sync = ["backup", "--redis", &address, "--dataset", "sessions", "--mode", "sync"];
+    let (most, _) = peak(&mut place.command(&sync), 0);
+    assert!((20..DUMP_IN).contains(&most), "it took {most} MiB");
+    let listed = place.done(&["snapshots", "--json"]).json();
+    assert!(listed["snapshots"][0]["bytes"].as_u64().unwrap() > 300 << 20, "{listed}");
 }
 
 /// Bytes of all packs.
