@@ -34,7 +34,8 @@ pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer
         }
         other => other,
     };
-    let short_of_space = if options.dry_run { None } else { repository.keep_reserve(before) };
+    let packs = first.as_ref().map_or(0, |report| report.pack_bytes);
+    let short_of_space = if options.dry_run { None } else { repository.keep_reserve(packs, before) };
     Ok(Pruned { report: first?, short_of_space })
 }
 

@@ -5,9 +5,11 @@ use super::Repository;
 use super::error::RepositoryError;
 use crate::store::{Room, StoreError};
 
-/// What a sweep sets aside, in bytes: enough to condemn and bury all packs of some ten terabytes.
+/// What a sweep sets aside at most, in bytes: enough to condemn and bury all packs of some ten terabytes.
 const RESERVE: u64 = 16 << 20;
-/// What a new repository sets aside: enough for some hundred gigabytes, and little beside a small one.
+/// What it sets aside of all packs: more than their index objects take.
+const SHARE: u64 = 100;
+/// What a new repository sets aside: little beside a small one.
 const FIRST: u64 = 1 << 20;
 /// Less than this is worth a word.
 const SCARCE: u64 = FIRST / 2;
@@ -25,10 +27,10 @@ impl Repository {
         self.set_aside(FIRST, 0)
     }
 
-    /// Sets the reserve aside, as far as twice that stays free; up to `before`, the bytes that it had, in any case. Where it
-    /// is too small to rely on, why.
-    pub fn keep_reserve(&self, before: u64) -> Option<String> {
-        self.set_aside(RESERVE, before)
+    /// Sets the reserve aside for so many bytes of packs, as far as twice that stays free; up to `before`, the bytes that it
+    /// had, in any case. Where it is too small to rely on, why.
+    pub fn keep_reserve(&self, packs: u64, before: u64) -> Option<String> {
+        self.set_aside((packs / SHARE).clamp(FIRST, RESERVE), before)
     }
 
     fn set_aside(&self, bytes: u64, before: u64) -> Option<String> {

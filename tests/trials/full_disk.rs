@@ -132,7 +132,7 @@ fn a_prune_of_a_full_disk_works_from_the_reserve() {
         let trial = Trial::new(disk);
         copy(trial.history.path(), &disk.join("repository"));
         let repository = trial.open();
-        assert_eq!(repository.keep_reserve(0), None);
+        assert_eq!(repository.keep_reserve(1 << 30, 0), None);
         trial.fill(0);
         let reserve = disk.join("repository/.reserve");
         assert!(fs::metadata(&reserve).unwrap().len() > 8 << 20);
