@@ -51,7 +51,8 @@ fn a_snapshot_is_named_by_id_place_or_time() {
     assert_eq!(named("@2999-01-01 00:00"), second);
     // The time a listing shows, which is cut to seconds, finds the snapshot it stands beside.
     let shown = place.done(&["snapshots"]).text();
-    let shown = shown.lines().last().unwrap().split_whitespace().nth(1).unwrap().to_string();
+    let shown = shown.lines().find(|line| line.starts_with(&second[..8])).unwrap();
+    let shown = shown.split_whitespace().nth(1).unwrap();
     assert_eq!(named(&format!("@{shown}")), second);
 }
 
