@@ -122,6 +122,30 @@ fn every_dump_that_a_busy_server_sends_is_whole_and_not_older_than_its_moment() 
     }
 }
 
+/// SYNC-2: a server waits before it forks; a moment that was before what came in meanwhile would be chosen for a time before it.
+#[test]
+fn what_comes_in_before_the_fork_is_not_after_the_moment() {
+    for kind in [ServerKind::Redis7, ServerKind::Valkey9] {
+        let config = ["repl-diskless-sync yes", "repl-diskless-sync-delay 3"];
+        let Some((_dir, server)) = started(kind, &config) else { continue };
+        let address = as_copying_user(&server);
+        let seconds = || redis::cmd("TIME").query::<(u64, u64)>(&mut server.connection()).unwrap().0;
+        let late = thread::scope(|scope| {
+            let sent = scope.spawn(|| sent_to(&address).unwrap());
+            wait_for("the request", || (server.info().get("connected_slaves") == Some("1")).then_some(()));
+            let asked = seconds();
+            wait_for("the next second", || (seconds() > asked).then_some(()));
+            order(&server, "SET late 1");
+            let late = seconds();
+            let LiveCapture { capture, moment, .. } = sent.join().unwrap();
+            assert_eq!(fact(&capture, "server.keys"), "0", "when it was asked for");
+            assert_eq!(read(&capture.files[0]).1.facts["keys"], "1");
+            (late, moment.unwrap().0)
+        });
+        assert!(late.1 / 1000 >= late.0, "{}: {late:?}", kind.name());
+    }
+}
+
 #[test]
 fn a_user_without_the_right_to_copy_and_a_replica_without_a_master_are_told_what_helps() {
     let Some((_dir, server)) = started(ServerKind::Redis7, &DISKLESS) else { return };

@@ -70,7 +70,7 @@ pub fn replicate(
         });
     }
     let (clock, modules) = (facts::of_clock(server)?, modules::files(server, &info)?);
-    let Begun { asked, then, end, announced, payload, aux, sent } = begin(server, scratch, watch)?;
+    let Begun { asked, begun, then, end, announced, payload, aux, sent } = begin(server, scratch, watch)?;
     let mut facts = facts::of_server(&then, &told);
     facts.extend(clock);
     facts.extend(modules);
@@ -85,9 +85,12 @@ pub fn replicate(
         facts,
         left: LeftOut::default(),
     };
-    // What the master answered later may not have come to the replica yet.
-    let asked = told_by_master.map_or(asked, |told| told.min(asked));
-    Ok(LiveCapture { capture, moment: Some(UnixMillis(asked.millis())), marks: Vec::new(), made: None })
+    let moment = match told_by_master {
+        // What the master answered later may not have come to the replica yet.
+        Some(told) => told.min(asked).millis(),
+        None => asked.millis().max(aux.ctime.unwrap_or(0).saturating_mul(1000).min(begun.millis())),
+    };
+    Ok(LiveCapture { capture, moment: Some(UnixMillis(moment)), marks: Vec::new(), made: None })
 }
 
 /// Whether this is a file's name, and no way to another place.
@@ -111,8 +114,9 @@ fn of_sync(name: &str, announced: &Announced, payload: Payload) -> BTreeMap<Stri
 
 /// A dump that is on its way.
 struct Begun {
-    /// The server's time of the request.
+    /// The server's time of the request, and once the dump had begun.
     asked: ServerTime,
+    begun: ServerTime,
     /// What the server said right after that, and once the dump had begun.
     then: Info,
     end: Info,
@@ -133,7 +137,7 @@ fn begin(server: &mut Server, scratch: &dyn Fn() -> Scratch, watch: &Watch<'_>) 
         announce(&mut link, &then)?;
         (watch.say)("waiting for the server to begin its dump");
         let (announced, payload, wire) = ask_for_all(link, watch)?;
-        let end = server.info()?;
+        let (begun, end) = server.time_and_info()?;
         let ((writer, spool), told) = (Spool::new(scratch(), IN_MEMORY), Arc::new(SentEnd::default()));
         let sent = Sent::new(spool, payload.length(), Arc::clone(&told));
         let run_id = then.get("run_id").map(str::to_owned);
@@ -145,7 +149,7 @@ fn begin(server: &mut Server, scratch: &dyn Fn() -> Scratch, watch: &Watch<'_>) 
             offset: announced.offset.or_else(|| offset_of(&aux)),
         };
         if is_fresh(&announced, &then, &end) {
-            return Ok(Begun { asked, then, end, announced, payload, aux, sent });
+            return Ok(Begun { asked, begun, then, end, announced, payload, aux, sent });
         }
         (watch.say)("the server sent a dump that it had begun before: asking again");
     }
