@@ -66,8 +66,16 @@ pub fn overview(repository: &Repository, observer: &dyn Observer) -> Result<Over
 }
 
 /// Writes a page as a whole. One that is there keeps its mode; a new one is its owner's alone, for it names what the
-/// repository keeps secret.
+/// repository keeps secret. Where a link is, the page is written to the file that it leads to; what is no file is left alone.
 pub fn write_page(path: &Path, page: &str) -> io::Result<()> {
-    let mode = path.symlink_metadata().ok().filter(|there| there.is_file()).map(|there| there.permissions().mode());
-    replace(path, page.as_bytes(), mode.map_or(0o600, |mode| mode & 0o666))
+    let is_link = path.symlink_metadata().is_ok_and(|there| there.is_symlink());
+    let place = if is_link { path.canonicalize()? } else { path.to_owned() };
+    let there = match place.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        other => Some(other?),
+    };
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        return Err(io::Error::other("it is there and no regular file"));
+    }
+    replace(&place, page.as_bytes(), there.map_or(0o600, |there| there.permissions().mode() & 0o666))
 }

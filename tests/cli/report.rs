@@ -1,7 +1,8 @@
 //! The page about a repository: what it says is what `stats` says.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::process::Command;
 
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::Value;
@@ -87,6 +88,24 @@ fn a_new_page_is_its_owners_alone_and_one_that_is_there_keeps_its_mode() {
     fs::set_permissions(place.path("page.html"), fs::Permissions::from_mode(0o644)).unwrap();
     place.done(&["report", "page.html"]);
     assert_eq!(mode(), 0o644);
+}
+
+#[test]
+fn a_link_leads_to_the_page_and_what_is_no_file_stays() {
+    let place = Place::with_snapshot();
+    let there = |name: &str| place.path(name);
+    fs::write(there("page"), "old").unwrap();
+    symlink(there("page"), there("link")).unwrap();
+    place.done(&["report", "link"]);
+    assert!(there("link").is_symlink() && fs::read_to_string(there("page")).unwrap().starts_with("<!"));
+    symlink("nowhere", there("lost")).unwrap();
+    place.ends(1, &["report", "lost"]).says("cannot write lost");
+    let made = Command::new("mkfifo").arg(there("pipe")).status().unwrap();
+    assert!(made.success());
+    for name in ["pipe", "data"] {
+        place.ends(1, &["report", name]).says("no regular file");
+    }
+    assert!(there("pipe").symlink_metadata().unwrap().file_type().is_fifo());
 }
 
 #[test]
