@@ -94,17 +94,23 @@ impl Known {
     }
 }
 
+/// Whether a shell takes the name as it stands. It puts what it is offered into the command line without quotes, and who may
+/// write to a repository chooses the names of datasets: any other is typed by hand.
+fn is_word(name: &str) -> bool {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/@+,=%:".contains(letter);
+    name.chars().all(is_plain) && !name.starts_with(['-', '='])
+}
+
 fn profiles() -> Vec<CompletionCandidate> {
     let Some(known) = Known::look() else { return Vec::new() };
-    known.configuration.profiles().map(CompletionCandidate::new).collect()
+    known.configuration.profiles().filter(|name| is_word(name)).map(CompletionCandidate::new).collect()
 }
 
 fn datasets() -> Vec<CompletionCandidate> {
     let mut names: Vec<String> =
         Known::look().and_then(|known| known.snapshots()).into_iter().flatten().map(|info| info.dataset).collect();
     names.dedup();
-    // A name that cannot be shown as it is cannot be typed from what is shown.
-    names.retain(|name| plain(name) == *name);
+    names.retain(|name| is_word(name));
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
@@ -118,4 +124,17 @@ fn snapshots() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(short(&info.name.session)).help(Some(help.into())).display_order(Some(order + 1))
     };
     std::iter::once(latest).chain(infos.into_iter().enumerate().map(one)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_a_shell_leaves_alone_are_offered() {
+        assert!(["b", "vm:7701", "käse_1.2", "user@host/x", "a+b,c=%d"].into_iter().all(is_word));
+        let others =
+            ["$(touch x)", "`x`", "a b", "*", "~root", "a;b", "a'b", "\"", "-x", "=ls", "a\nb", "{a,b}", "!1", "#a"];
+        assert_eq!(others.into_iter().filter(|name| is_word(name)).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
 }
