@@ -89,6 +89,28 @@ fn a_server_that_refuses_says_why_and_what_to_do() {
     assert_eq!(redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap(), "v");
 }
 
+#[test]
+fn a_server_that_is_full_in_the_midst_of_it_is_told_how_it_goes_on() {
+    let Some((place, server, address)) = scene(&[], &[]) else { return };
+    let mut fill = redis::pipe();
+    for number in 0..30_000 {
+        fill.set(format!("key:{number}"), &[7u8; 100]).ignore();
+    }
+    fill.exec(&mut server.connection()).unwrap();
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    order::<()>(&server, "FLUSHALL");
+    let used = server.info().number("used_memory");
+    order::<()>(&server, &format!("CONFIG SET maxmemory {}", used + (2 << 20)));
+    place
+        .ends(9, &["restore", "--into", &address])
+        .says("OOM")
+        .says("keys or more are in the server now")
+        .says("--merge");
+    order::<()>(&server, "CONFIG SET maxmemory 0");
+    place.ends(3, &["restore", "--into", &address, "--merge"]).says("were left as they are there");
+    assert_eq!(order::<u64>(&server, "DBSIZE"), 30_000);
+}
+
 /// The password of one server is not given to another that it names.
 #[test]
 fn of_a_cluster_the_node_is_named_that_has_the_key() {

@@ -113,11 +113,13 @@ pub fn put_keys(
             ControlFlow::Break(())
         }
     });
-    if let Some(error) = failed {
-        return Err(error);
+    let listed = failed.map_or(listed, Err).and_then(|listed| putting.flush().map(|()| listed));
+    if listed.is_err() && putting.done.put > 0 {
+        let put = putting.done.put;
+        observer
+            .remark(&format!("{put} keys or more are in the server now; the same with --merge goes on beside them"));
     }
     let listed = listed?;
-    putting.flush()?;
     let now = putting.server.info()?.keys();
     let done = putting.done;
     let version = ServerVersion::of(&info).map(|version| version.to_string());
