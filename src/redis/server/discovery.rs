@@ -137,7 +137,8 @@ impl Place {
     pub(super) fn not_the_servers(&self, why: &str) -> RedisError {
         RedisError::Server {
             what: format!("{} is not shown to be the server's directory: {why}", self.directory.display()),
-            hint: "name its directory with --dir, or with --path-map /data=/srv/redis for a server in a container"
+            hint: "name its directory with --dir, or with --path-map /data=/srv/redis for a server in a container; or have \
+                   it send its dump, with --mode sync"
                 .into(),
         }
     }
