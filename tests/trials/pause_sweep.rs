@@ -231,7 +231,7 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
 
 #[test]
 fn an_operation_held_anywhere_on_a_local_store_costs_nothing() {
-    sweep_pairs(&[STRICT], 29);
+    sweep_pairs(&[STRICT], 17);
 }
 
 #[test]
