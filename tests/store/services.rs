@@ -236,18 +236,23 @@ fn a_listing_of_swift_is_one_request_where_its_first_page_is_all_of_it() {
         return;
     }
     // Of one directory the first page is told to be full, of another it is refused: then all is asked for as usual.
-    let page = |names: std::ops::Range<usize>| {
-        let entry = |number| json!({"name": format!("x/packs/{number:04}"), "bytes": 1, "hash": "", "content_type": "", "last_modified": "2026-11-29T00:00:00.000000"});
+    // Of two it is a page of less than was asked for: with a hundred there may be more.
+    let page = |directory: &str, names: std::ops::Range<usize>| {
+        let entry = |number| json!({"name": format!("x/{directory}/{number:04}"), "bytes": 1, "hash": "", "content_type": "", "last_modified": "2026-11-29T00:00:00.000000"});
         let page = serde_json::Value::Array(names.map(entry).collect()).to_string();
         Fate::Say(format!("200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{page}", page.len()))
     };
     let fate = move |seen: &Seen, _: usize| match (seen.path.contains("limit=1000"), seen.path.contains("marker=")) {
         (true, _) if seen.path.contains("index") => Fate::Answer(412),
-        (true, false) if seen.path.contains("packs") => page(0..1000),
+        (true, _) if seen.path.contains("forgotten") => page("forgotten", 0..99),
+        (true, _) if seen.path.contains("snapshots") => page("snapshots", 0..100),
+        (false, true) if seen.path.contains("snapshots") && seen.path.contains("0099") => page("snapshots", 100..120),
+        (false, true) if seen.path.contains("snapshots") => page("snapshots", 0..0),
+        (true, false) if seen.path.contains("packs") => page("packs", 0..1000),
         (false, true) if seen.path.contains("marker=x%2Fpacks%2F0999") || seen.path.contains("marker=x/packs/0999") => {
-            page(1000..1300)
+            page("packs", 1000..1300)
         }
-        (false, true) if seen.path.contains("packs") => page(0..0),
+        (false, true) if seen.path.contains("packs") => page("packs", 0..0),
         _ => Fate::Pass,
     };
     let proxy = Proxy::start(&Service::Swift.address(), fate);
@@ -264,4 +269,6 @@ fn a_listing_of_swift_is_one_request_where_its_first_page_is_all_of_it() {
     assert_eq!(asked("keys/"), (0, 1));
     assert_eq!(asked("index/"), (2, 3));
     assert_eq!(asked("packs/"), (1300, 3));
+    assert_eq!(asked("forgotten/"), (99, 1));
+    assert_eq!(asked("snapshots/"), (120, 3));
 }

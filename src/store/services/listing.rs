@@ -16,8 +16,9 @@ use crate::store::{Entry, Store as _};
 /// Names that the first page of a listing is asked for where the service does not say which page is the last.
 const FIRST_PAGE: usize = 1000;
 
-/// A first page with fewer is all there is: a service may give less at a time than it is asked for, but not so much less.
-const SURELY_MORE: usize = 500;
+/// A first page with fewer is all there is. A service may be set up to give less at a time than it is asked for, and whoever takes
+/// that for all would miss what is there: none is known that gives less than ten times as many.
+const SURELY_MORE: usize = 100;
 
 /// How many entries a page in JSON has.
 pub(super) fn count(page: &[u8]) -> Option<usize> {
