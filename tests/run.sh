@@ -4,4 +4,6 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tests/setup.sh
+# Many tests wait for a server most of the time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 exec cargo test "$@"
