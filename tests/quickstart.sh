@@ -2,12 +2,14 @@
 # The quick start, proved: backs up a real Redis while it is written to, changes data, backs up again, restores both
 # snapshots, starts a server on each, and compares every key (type, expiry, DEBUG DIGEST-VALUE) with what was true then.
 # Then it puts the second into a running server that holds something else, and takes that back. Each redkeep command is printed with what it really answers. Needs Redis 7, which it installs when missing.
+#
+#   tests/quickstart.sh [PROGRAM]     PROGRAM is proved [one that is built for it: target/debug/redkeep]
 set -Eeuo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/tests/setup.sh" redis
-(cd "$root" && cargo build)
-program=${CARGO_TARGET_DIR:-$root/target}/debug/redkeep
+if (($# == 0)); then (cd "$root" && cargo build); fi
+program=$(realpath "${1:-${CARGO_TARGET_DIR:-$root/target}/debug/redkeep}")
 
 work=$(mktemp -d)
 server= # the process id of the one that runs
