@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use assert_cmd::cargo::cargo_bin;
-use redkeep::format::keys::{Argon2Cost, SecretKind};
 use redkeep::format::object::Sizes;
-use redkeep::repository::{Ambient, Credential, Places, Repository};
+use redkeep::repository::{Ambient, Places, Repository};
 use redkeep::store::Intent;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::repository::{CHEAP, init_cheaply, password};
 
 /// The zone of every test: an offset nobody has by accident.
 pub const OFFSET: &str = "+05:30";
@@ -43,7 +44,7 @@ impl Place {
     /// The same with a repository.
     pub fn with_repository() -> Place {
         let place = Place::new();
-        place.done(&["init"]);
+        init_cheaply(&place.repository(), &place.path("home"));
         place
     }
 
@@ -53,13 +54,12 @@ impl Place {
         let place = Place::new();
         let location = place.repository().display().to_string().parse().unwrap();
         let store = redkeep::store::open(&location, Intent::Create).unwrap();
-        let secret = Credential { kind: SecretKind::Password, secret: b"correct horse".to_vec().into() };
-        let (cost, tiny) = (Argon2Cost { memory: 8, passes: 1, lanes: 1 }, Sizes { min: 64, mean: 128, max: 256 });
+        let (secret, tiny) = (password("correct horse"), Sizes { min: 64, mean: 128, max: 256 });
         let drawn = AtomicU64::new(0);
         let random =
             Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
         let ambient = Ambient { random, ..Ambient::system() };
-        Repository::create_with(store, secret, "first", cost, ambient, Places::default(), (tiny, Sizes::BUCKETS))
+        Repository::create_with(store, secret, "first", CHEAP, ambient, Places::default(), (tiny, Sizes::BUCKETS))
             .unwrap();
         // From here on this host knows it.
         place.ends(0, &["snapshots"]);

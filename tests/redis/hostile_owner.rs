@@ -158,9 +158,9 @@ fn attacked(scene: &Scene, work: Work, form: &str, round: u64) -> (Ran, Struck, 
         }
         (redkeep.told(), attacker.stop(), 0)
     } else {
-        // What needs no repository derives no key, and is done at once.
+        // What needs no repository is done at once.
         let is_short = matches!(work, Work::Undo | Work::RemoveAsides);
-        let wait = if is_short { 60 } else { [300, 1000, 3000][usize::try_from(random.below(3)).unwrap()] };
+        let wait = if is_short { 60 } else { [60, 200, 600][usize::try_from(random.below(3)).unwrap()] };
         held_again_and_again(Redkeep::start(scene, &arguments), &mut attacker, &mut random, wait)
     }
 }
@@ -173,7 +173,7 @@ fn held_again_and_again(
 ) -> (Ran, Struck, u64) {
     let (mut struck, mut held) = (Struck::default(), 0);
     while redkeep.is_at_work() {
-        // `wait`: first it derives its key, where nothing of his is.
+        // `wait`: first it opens the repository, where nothing of his is.
         let longest = if struck.sees { 150 } else { wait };
         std::thread::sleep(Duration::from_micros(random.below(longest)));
         if held < HELD_MAX && redkeep.hold() {

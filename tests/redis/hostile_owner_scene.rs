@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use walkdir::WalkDir;
 
 use crate::restore_server_program::Ran;
+use crate::support::repository::init_cheaply;
 use crate::support::server::{Info, RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// Stands in every file outside; neither his directory, nor a snapshot, nor a message may ever hold it.
@@ -74,7 +75,7 @@ impl Scene {
         for form in ["plain", "aof"] {
             let from = scene.path(&format!("private/new-{form}"));
             if form == "plain" {
-                scene.quiet(&["init"]);
+                init_cheaply(&scene.path("private/repository"), &scene.path("private"));
             }
             scene.quiet(&["backup", from.to_str().unwrap(), "--dataset", form]);
         }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::equality::Fingerprint;
 use crate::support::keyspace::Keyspace;
+use crate::support::repository::init_cheaply;
 use crate::support::server::{Info, RedisServer, ServerKind, ServerOptions, wait_for};
 
 /// A repository with a snapshot of one server, and another server to restore it into.
@@ -47,7 +48,7 @@ impl Scene {
         let old = Fingerprint::of(&server);
         redis::cmd("SAVE").exec(&mut server.connection()).unwrap();
         let scene = Scene { place, data, server, old, new };
-        assert_eq!(scene.run(&["init"]).code, 0);
+        init_cheaply(&scene.place.path().join("repository"), scene.place.path());
         let ran = scene.run(&["backup", source.path().to_str().unwrap(), "--dataset", "sessions"]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         Some(scene)

@@ -12,11 +12,12 @@ use redkeep::format::object::Sizes;
 use redkeep::format::snapshot::Snapshot;
 use redkeep::format::{ChunkId, UnixMillis};
 use redkeep::operations::backup::{self, Options, Report};
+use redkeep::operations::init::{Ground, init};
 use redkeep::operations::list::{Chosen, Selector, choose};
 use redkeep::operations::source::Source;
 use redkeep::operations::{OperationError, Silent, restore};
 use redkeep::repository::{Ambient, Credential, Places, Repository, RepositoryError};
-use redkeep::store::{Intent, Location, ObjectName, Store};
+use redkeep::store::{Intent, Location, ObjectName, Settings, Store};
 
 /// As cheap as Argon2 gets: what it costs is not tested here.
 pub const CHEAP: Argon2Cost = Argon2Cost { memory: 8, passes: 1, lanes: 1 };
@@ -113,6 +114,16 @@ pub fn memory() -> Arc<dyn Store> {
 /// A store in a directory.
 pub fn local(root: &Path) -> Arc<dyn Store> {
     redkeep::store::open(&Location::Local(root.into()), Intent::Create).unwrap()
+}
+
+/// Makes a repository in a directory as `redkeep init` does for somebody with this home. Its password is `correct horse`, and
+/// costs nothing to derive a key of, as the program does each time it runs.
+pub fn init_cheaply(directory: &Path, home: &Path) {
+    let ground = Ground::prepare(&Location::Local(directory.into()), &Settings::default()).unwrap();
+    let places = Places { cache: Some(home.join(".cache/redkeep")), state: Some(home.join(".local/state/redkeep")) };
+    let (store, password) = (Arc::clone(&ground.store), password("correct horse"));
+    let report = init(store, password, None, CHEAP, Ambient::system(), places).unwrap();
+    assert_eq!(report.warnings, [""; 0]);
 }
 
 /// Makes a repository in a store and opens it.
