@@ -75,11 +75,14 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
+/// Two numbers, the first one counts first.
+type Rank = [u64; 2];
+
 /// Where a record is. Entries of one rank are in the order of their places, which is that in which they came.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     /// What it is sorted by next.
-    rank: u64,
+    rank: Rank,
     piece: u32,
     offset: u32,
 }
@@ -92,11 +95,13 @@ pub(super) struct Buffer {
     piece: usize,
     /// Bytes of all pieces.
     allocated: usize,
+    /// Bytes that all keys begin with; of no use before there is one.
+    common: usize,
 }
 
 impl Buffer {
     pub(super) fn new(budget: Budget) -> Buffer {
-        Buffer { pieces: Vec::new(), entries: Vec::new(), piece: budget.frame(), allocated: 0 }
+        Buffer { pieces: Vec::new(), entries: Vec::new(), piece: budget.frame(), allocated: 0, common: usize::MAX }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -136,14 +141,19 @@ impl Buffer {
             self.entries.reserve_exact(self.grown() - self.entries.len());
         }
         let last = self.pieces.len() as u32 - 1;
+        if self.common > 0 {
+            let first = self.entries.first().map_or(record.key, |first| key(&self.pieces, *first, 0));
+            let same = first.iter().zip(record.key).take(self.common).take_while(|(first, here)| first == here);
+            self.common = same.count();
+        }
         let Some(piece) = self.pieces.last_mut() else { unreachable!("there is one with room") };
-        self.entries.push(Entry { rank, piece: last, offset: piece.len() as u32 });
+        self.entries.push(Entry { rank: [rank, 0], piece: last, offset: piece.len() as u32 });
         record.encode(piece);
     }
 
     /// Sorts by key.
     pub(super) fn sort(&mut self) {
-        sort(&self.pieces, &mut self.entries, 0);
+        sort(&self.pieces, &mut self.entries, self.common);
     }
 
     /// Sorts by rank.
@@ -156,6 +166,17 @@ impl Buffer {
         self.entries.get(nth).map(|entry| at(&self.pieces, *entry)).unwrap_or_default()
     }
 
+    /// Reads a little of some records, those from this one on in the order there is, so that they are at hand when they are
+    /// asked for one after the other: the memory they are in is waited for once, not once a record.
+    pub(super) fn touch(&self, nth: usize, count: usize) {
+        let entries = self.entries.get(nth..).unwrap_or_default().iter().take(count);
+        let some = |entry: &Entry| {
+            let bytes = at(&self.pieces, *entry);
+            [0, LINE, 2 * LINE].iter().fold(0, |sum: u8, place| sum.wrapping_add(*bytes.get(*place).unwrap_or(&0)))
+        };
+        std::hint::black_box(entries.fold(0, |sum: u8, entry| sum.wrapping_add(some(entry))));
+    }
+
     /// The records in the order there is, encoded.
     pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
         let bytes = self.entries.iter().map(|entry| at(&self.pieces, *entry));
@@ -164,12 +185,12 @@ impl Buffer {
 
     /// The rank of the record of this number, in the order there is.
     pub(super) fn rank(&self, nth: usize) -> Option<u64> {
-        self.entries.get(nth).map(|entry| entry.rank)
+        self.entries.get(nth).map(|entry| entry.rank[0])
     }
 
     /// Sorted by rank: the number of the first record of this rank or a higher one.
     pub(super) fn first_of_rank(&self, rank: u64) -> usize {
-        self.entries.partition_point(|entry| entry.rank < rank)
+        self.entries.partition_point(|entry| entry.rank[0] < rank)
     }
 }
 
@@ -183,17 +204,23 @@ fn key(pieces: &[Vec<u8>], entry: Entry, from: usize) -> &[u8] {
     Place::of(bytes, 0).and_then(|place| place.key(bytes).get(from..)).unwrap_or_default()
 }
 
-/// Bytes of the key in a rank. The eighth byte of it says how many there were, and tells a key that ends from one that goes
+/// Bytes of the key in a rank. The last byte of it says how many there were, and tells a key that ends from one that goes
 /// on with zeros.
-const STEP: usize = 7;
-/// From here on, and where records are few, whole keys are compared: no key makes it take much longer.
-const DEEP: usize = 8 * STEP;
+const STEP: usize = 15;
+/// After so many ranks, and where records are few, whole keys are compared: no key makes it take much longer.
+const RANKS: usize = 4;
 const FEW: usize = 24;
+/// Bytes that memory hands on at once.
+const LINE: usize = 64;
 
 /// Sorts entries whose keys are equal up to `depth`: by the next bytes, which are held in the entry for that, then those that
 /// are still equal by the bytes after them. So a key is fetched once a step, not once a comparison.
 fn sort(pieces: &[Vec<u8>], entries: &mut [Entry], depth: usize) {
-    if entries.len() <= FEW || depth >= DEEP {
+    sort_ranked(pieces, entries, depth, RANKS);
+}
+
+fn sort_ranked(pieces: &[Vec<u8>], entries: &mut [Entry], depth: usize, ranks: usize) {
+    if entries.len() <= FEW || ranks == 0 {
         let place = |entry: &Entry| (entry.piece, entry.offset);
         entries.sort_unstable_by(|a, b| {
             key(pieces, *a, depth).cmp(key(pieces, *b, depth)).then_with(|| place(a).cmp(&place(b)))
@@ -205,18 +232,18 @@ fn sort(pieces: &[Vec<u8>], entries: &mut [Entry], depth: usize) {
     }
     entries.sort_unstable();
     for equal in entries.chunk_by_mut(|a, b| a.rank == b.rank) {
-        let goes_on = equal.first().is_some_and(|entry| entry.rank as u8 as usize > STEP);
+        let goes_on = equal.first().is_some_and(|entry| entry.rank[1] as u8 as usize > STEP);
         if goes_on && equal.len() > 1 {
-            sort(pieces, equal, depth + STEP);
+            sort_ranked(pieces, equal, depth + STEP, ranks - 1);
         }
     }
 }
 
-fn rank(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let count = key.len().min(STEP + 1);
+fn rank(key: &[u8]) -> Rank {
+    let mut bytes = [0; STEP + 1];
     for (byte, value) in bytes.iter_mut().zip(key.iter().take(STEP)) {
         *byte = *value;
     }
-    u64::from_be_bytes(bytes) | count as u64
+    let number = u128::from_be_bytes(bytes) | key.len().min(STEP + 1) as u128;
+    [(number >> 64) as u64, number as u64]
 }

@@ -11,6 +11,9 @@ use super::error::SpillError;
 use super::run::{Run, RunReader};
 use super::scratch::ScratchFile;
 
+/// Records in memory that are fetched together.
+const TOUCHED: usize = 16;
+
 /// Records in the order of their keys, those of one key in the order they came.
 ///
 /// Memory: one frame of each run, together at most half of the sorter's budget; or all the records, where they fit.
@@ -130,6 +133,9 @@ impl Source {
     fn advance(&mut self) -> Result<bool, SpillError> {
         let place = match &mut self.from {
             From::Memory(buffer, next) => {
+                if next.is_multiple_of(TOUCHED) {
+                    buffer.touch(*next, TOUCHED);
+                }
                 *next += 1;
                 Place::of(buffer.bytes(*next - 1), 0)
             }

@@ -159,7 +159,7 @@ fn memory_stays_below_the_budget_while_runs_are_merged_and_merged_again() {
     let mut sorted = sorter.finish().unwrap();
     assert!(sorted.held() <= LEAST / 2);
     // Enough to see that the budget is made use of.
-    assert!((LEAST * 3 / 4..=LEAST).contains(&sorted.usage().memory), "{:?}", sorted.usage());
+    assert!((LEAST * 2 / 3..=LEAST).contains(&sorted.usage().memory), "{:?}", sorted.usage());
     assert_eq!(rest(&mut sorted).unwrap(), plainly_sorted(&records));
 }
 
