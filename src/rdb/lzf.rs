@@ -227,16 +227,25 @@ fn same(plain: &[u8], before: usize, at: usize) -> usize {
         17 | 18 => 19,
         other => other.min(COPY),
     };
-    let [there, here] = [before, at].map(|from| plain.get(from..from + most).unwrap_or_default());
-    let [there, here] = [there, here].map(<[u8]>::as_chunks::<8>);
-    for (place, (there, here)) in there.0.iter().zip(here.0).enumerate() {
-        let differing = u64::from_le_bytes(*there) ^ u64::from_le_bytes(*here);
+    let (Some(mut there), Some(mut here)) = (plain.get(before..before + most), plain.get(at..at + most)) else {
+        return 0;
+    };
+    let mut equal = 0;
+    while let (Some((a, behind_there)), Some((b, behind_here))) = (there.split_first_chunk(), here.split_first_chunk())
+    {
+        let differing = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
         if differing != 0 {
-            return 8 * place + differing.trailing_zeros() as usize / 8;
+            return equal + differing.trailing_zeros() as usize / 8;
         }
+        (equal, there, here) = (equal + 8, behind_there, behind_here);
     }
-    let equal = there.1.iter().zip(here.1).take_while(|(there, here)| there == here).count();
-    8 * there.0.len() + equal
+    while let (Some((a, behind_there)), Some((b, behind_here))) = (there.split_first(), here.split_first()) {
+        if a != b {
+            break;
+        }
+        (equal, there, here) = (equal + 1, behind_there, behind_here);
+    }
+    equal
 }
 
 fn write_runs(literals: &[u8], out: &mut Vec<u8>) {

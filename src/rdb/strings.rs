@@ -31,7 +31,7 @@ pub struct NoString;
 pub struct Strings {
     encoder: Encoder,
     lzf: Vec<u8>,
-    /// What a string is stored as, to compare.
+    /// What a number is stored as, to compare.
     again: Vec<u8>,
 }
 
@@ -44,19 +44,41 @@ impl Strings {
         let whole = stored.get(..parsed.end).ok_or(NoString)?;
         let from = kept.len();
         if parsed.text(kept) {
-            for form in [StringForm::Usual, StringForm::Plain] {
-                let mut again = std::mem::take(&mut self.again);
-                again.clear();
-                self.encode(form, kept.get(from..).unwrap_or_default(), &mut again);
-                self.again = again;
-                if self.again == whole {
-                    return Ok((form, parsed.end));
-                }
+            if let Some(form) = self.form_of(&parsed, whole, kept.get(from..).unwrap_or_default()) {
+                return Ok((form, parsed.end));
             }
             kept.truncate(from);
         }
         kept.extend_from_slice(whole);
         Ok((StringForm::Verbatim, parsed.end))
+    }
+
+    /// The form that a text is stored in, if its text is enough to tell how: what [`Strings::encode`] would append is compared
+    /// part by part, without making it.
+    fn form_of(&mut self, parsed: &Parsed<'_>, whole: &[u8], text: &[u8]) -> Option<StringForm> {
+        match parsed.body {
+            Body::Number(number) => {
+                self.again.clear();
+                encode_number(number, &mut self.again);
+                (self.again == whole).then_some(StringForm::Usual)
+            }
+            Body::Plain(bytes) => {
+                let is_usual = number_of(text).is_none() && !self.compress(text);
+                let form = if is_usual { StringForm::Usual } else { StringForm::Plain };
+                is_head(whole.get(..whole.len() - bytes.len())?, &[bytes.len()]).then_some(form)
+            }
+            Body::Lzf(lzf, _) => {
+                let is_usual = number_of(text).is_none() && self.compress(text) && self.lzf == lzf;
+                let head = whole.get(1..whole.len() - lzf.len())?;
+                (is_usual && is_head(head, &[lzf.len(), text.len()])).then_some(StringForm::Usual)
+            }
+        }
+    }
+
+    /// Whether a server would store a text compressed; if so, that is in `lzf`.
+    fn compress(&mut self, text: &[u8]) -> bool {
+        self.lzf.clear();
+        self.encoder.encode(text, &mut self.lzf)
     }
 
     /// Appends a string as it is stored.
@@ -73,8 +95,7 @@ impl Strings {
         if let Some(number) = number_of(text) {
             return encode_number(number, out);
         }
-        self.lzf.clear();
-        if !self.encoder.encode(text, &mut self.lzf) {
+        if !self.compress(text) {
             return encode_plain(text, out);
         }
         out.push(MARK_LZF);
@@ -218,6 +239,21 @@ pub(super) fn encode_length(length: usize, out: &mut Vec<u8>) {
             }
         },
     }
+}
+
+/// How many bytes a length takes in [`encode_length`].
+pub(super) fn length_bytes(length: u64) -> usize {
+    match length {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
+
+/// Whether what these lengths were read from has them in the fewest bytes.
+fn is_head(head: &[u8], lengths: &[usize]) -> bool {
+    head.len() == lengths.iter().map(|length| length_bytes(*length as u64)).sum::<usize>()
 }
 
 #[cfg(test)]

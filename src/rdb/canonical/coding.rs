@@ -1,7 +1,7 @@
 //! A value from its bytes in the file to its canonical form, and back. Rules: format-spec/19-canonical-rdb.md.
 
 use super::super::coding::{Step, Stop};
-use super::super::strings::{StringForm, Strings, encode_length, take_length};
+use super::super::strings::{StringForm, Strings, encode_length, length_bytes, take_length};
 use super::super::value::{Known, Passage};
 use super::templates::{TAG, Template, join, part as part_listpack};
 use super::{Hasher, TemplateTags, Values, order, put_varint, take_varint};
@@ -10,7 +10,7 @@ use super::{Hasher, TemplateTags, Values, order, put_varint, take_varint};
 /// their order, 3 to 4 bytes an element, waits with the record.
 const SORTED_MOST: u64 = 1 << 20;
 /// Values that would take more bytes are kept as they stand: what is compressed in the file may become much longer.
-pub(super) const KEPT_LONGEST: usize = 64 << 20;
+const KEPT_LONGEST: usize = 64 << 20;
 
 /// Writes values down in canonical form.
 ///
@@ -22,6 +22,8 @@ pub(super) struct ToCanonical<'a> {
     pub raw: &'a [u8],
     pub at: usize,
     pub out: &'a mut Vec<u8>,
+    /// Where the value begins in `out`.
+    pub from: usize,
     pub strings: &'a mut Strings,
     /// Where each string stood in `raw`, in the order of `out`: what proves the form needs not be compressed again.
     pub stood: &'a mut Vec<(u32, u32)>,
@@ -59,13 +61,19 @@ impl ToCanonical<'_> {
         let mut rest = self.rest();
         let number = take_length(&mut rest).map_err(|_| Stop::ended())?;
         let used = self.rest().len() - rest.len();
-        let mut again = Vec::with_capacity(9);
-        encode_length(number as usize, &mut again);
-        if self.rest().get(..used) != Some(&again[..]) {
+        if used != length_bytes(number) {
             return Err(Stop::unknown("a number in more bytes than it needs"));
         }
         self.at += used;
         Ok(number)
+    }
+
+    /// That what is kept of the value does not become longer than any may be.
+    pub fn is_not_too_long(&self) -> Step<()> {
+        match self.out.len() - self.from > KEPT_LONGEST {
+            true => Err(Stop::unknown("a value that becomes too long")),
+            false => Ok(()),
+        }
     }
 
     /// Sorts elements, and keeps their order apart.
@@ -143,9 +151,7 @@ impl Passage for ToCanonical<'_> {
     }
 
     fn string(&mut self) -> Step<()> {
-        if self.out.len() > KEPT_LONGEST {
-            return Err(Stop::unknown("a value that becomes too long"));
-        }
+        self.is_not_too_long()?;
         let stored = self.raw.get(self.at..).unwrap_or_default();
         let used = put_string(stored, self.strings, self.out, &mut self.name)?;
         self.stood.push((self.at as u32, (self.at + used) as u32));
@@ -200,11 +206,17 @@ pub(super) fn put_string(
     let head = out.len();
     out.push(0);
     let (form, used) = strings.decode(stored, out).map_err(|_| Stop::ended())?;
-    let kept = out.len() - head - 1;
-    let mut header = Vec::with_capacity(10);
-    put_varint(&mut header, (kept as u64) << 2 | form as u64);
-    out.splice(head..=head, header.iter().copied());
-    name.get_or_insert(((head + header.len()) as u32, out.len() as u32));
+    let number = ((out.len() - head - 1) as u64) << 2 | form as u64;
+    match out.get_mut(head) {
+        Some(short) if number < 0x80 => *short = number as u8,
+        _ => {
+            let mut header = Vec::with_capacity(10);
+            put_varint(&mut header, number);
+            out.splice(head..=head, header);
+        }
+    }
+    let header = (64 - (number | 1).leading_zeros()).div_ceil(7);
+    name.get_or_insert((head as u32 + header, out.len() as u32));
     Ok(used)
 }
 

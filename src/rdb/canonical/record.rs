@@ -7,9 +7,9 @@ use super::super::coding::{Step, Stop};
 use super::super::header::Family;
 use super::super::reader::OPCODE_NO_EVICT;
 use super::super::reader::{OPCODE_243, OPCODE_AUX, OPCODE_EXPIRETIME, OPCODE_EXPIRETIME_MS, OPCODE_FREQ, OPCODE_IDLE};
-use super::super::strings::{StringForm, Strings, encode_length, take_length, text_of};
+use super::super::strings::{StringForm, Strings, encode_length, length_bytes, take_length, text_of};
 use super::super::value::{Known, pass_value};
-use super::coding::{AsTheyStood, KEPT_LONGEST, Stored, ToCanonical, ToFile, put_string, take_string};
+use super::coding::{AsTheyStood, Stored, ToCanonical, ToFile, put_string, take_string};
 use super::{Hasher, NotCanonical, TemplateTags, Values, put_varint, take_varint};
 
 /// CANON-3: what the first byte of a kept record says beside the number of opcodes before it.
@@ -23,6 +23,8 @@ pub(super) const OPCODES_MOST: usize = OPCODES as usize;
 
 /// A record takes at most so many bytes in its bucket: with the length before it they are a chunk.
 const BODY_LONGEST: usize = (1 << 20) - 8;
+/// What was longer is let go of before the next record.
+const HELD: usize = 1 << 20;
 /// The most bytes of a number in it.
 const LENGTH: usize = 10;
 
@@ -67,6 +69,18 @@ pub struct Encoded {
     pub sides: Sides,
 }
 
+impl Encoded {
+    fn clear(&mut self) {
+        let Encoded { place, body, large, sides: Sides { idle, frequencies, order } } = self;
+        for bytes in [place, body, frequencies, order] {
+            bytes.clear();
+            bytes.shrink_to(HELD);
+        }
+        idle.clear();
+        *large = None;
+    }
+}
+
 /// Makes records into what is kept of them. Memory: 256 KiB, and a few times the longest record.
 pub struct Encoder {
     family: Family,
@@ -95,36 +109,43 @@ impl Encoder {
     /// CANON-1: what is kept of a record, proved by making the record of it again.
     pub fn encode(&mut self, record: RecordAt<'_>) -> Result<Encoded, NotCanonical> {
         let mut encoded = Encoded::default();
-        let value = self.value(record, &mut encoded)?;
+        self.encode_into(record, &mut encoded)?;
+        Ok(encoded)
+    }
+
+    /// The same, put where that of another record was: many records take no more memory than one.
+    pub fn encode_into(&mut self, record: RecordAt<'_>, encoded: &mut Encoded) -> Result<(), NotCanonical> {
+        encoded.clear();
         let type_at = record.prefix.last().map_or(0, |end| *end as usize);
-        let mode = self.prefix(record, &mut encoded) | value.mode;
+        let type_byte = *record.bytes.get(type_at).ok_or_else(Stop::ended)?;
+        let mut mode = self.prefix(record, encoded);
         let key = record.bytes.get(type_at + 1..record.value).ok_or_else(Stop::ended)?;
-        encoded.body.push(*record.bytes.get(type_at).ok_or_else(Stop::ended)?);
+        encoded.body.push(type_byte);
         let used = put_string(key, &mut self.strings, &mut encoded.body, &mut None)?;
-        let room = BODY_LONGEST.checked_sub(encoded.body.len()).filter(|room| *room >= LENGTH);
+        let head = encoded.body.len();
+        let room = BODY_LONGEST.checked_sub(head).filter(|room| *room >= LENGTH);
         let room = room.ok_or_else(|| Stop::unknown("a key too long for a bucket"))?;
-        let is_large = record.giant.is_some() || value.bytes.len() > self.limit.min(room);
-        match is_large {
-            true => put_varint(&mut encoded.body, record.giant.unwrap_or(value.bytes.len() as u64)),
-            false => encoded.body.extend_from_slice(&value.bytes),
+        mode |= self.value(record, type_byte, encoded)?;
+        let value = encoded.body.len() - head;
+        let is_large = record.giant.is_some() || value > self.limit.min(room);
+        if is_large {
+            let value = encoded.body.split_off(head);
+            put_varint(&mut encoded.body, record.giant.unwrap_or(value.len() as u64));
+            encoded.large = record.giant.is_none().then_some(value);
         }
         if let Some(first) = encoded.body.first_mut() {
             *first |= mode | if is_large { LARGE } else { 0 };
         }
         let kept = Kept::of(&encoded.body)?;
-        encoded.place = kept.place(record.database);
+        kept.put_place(record.database, &mut encoded.place);
         // Only the head: the value was proved by itself.
-        let mut again = std::mem::take(&mut self.again);
-        again.clear();
+        self.again.clear();
         let mut strings = AsTheyStood { raw: key, stood: &[(0, used as u32)] };
-        let decoded = kept.head(self.clock, &encoded.sides, &mut strings, &mut again);
-        let is_same = decoded.is_ok() && record.bytes.get(..record.value) == Some(&again[..]);
-        self.again = again;
-        if !is_same {
-            return Err(Stop::broken("a key that does not come back").into());
+        let decoded = kept.head(self.clock, &encoded.sides, &mut strings, &mut self.again);
+        match decoded.is_ok() && record.bytes.get(..record.value) == Some(&self.again[..]) {
+            true => Ok(()),
+            false => Err(Stop::broken("a key that does not come back").into()),
         }
-        encoded.large = (is_large && record.giant.is_none()).then_some(value.bytes);
-        Ok(encoded)
     }
 
     /// What stands before the type.
@@ -142,59 +163,48 @@ impl Encoder {
         PREFIX_AS_IT_STOOD
     }
 
-    fn value(&mut self, record: RecordAt<'_>, encoded: &mut Encoded) -> Result<Value, NotCanonical> {
+    /// Appends the value to the body; says how it is kept.
+    fn value(&mut self, record: RecordAt<'_>, type_byte: u8, encoded: &mut Encoded) -> Step<u8> {
         if record.giant.is_some() {
-            return Ok(Value { mode: AS_IT_STOOD, bytes: Vec::new() });
+            return Ok(AS_IT_STOOD);
         }
-        let type_at = record.prefix.last().map_or(0, |end| *end as usize);
-        let type_byte = *record.bytes.get(type_at).ok_or_else(Stop::ended)?;
         let raw = record.bytes.get(record.value..).ok_or_else(Stop::ended)?;
-        let mut bytes = Vec::with_capacity(raw.len() + raw.len() / 2);
-        match self.canonical(type_byte, raw, &mut bytes, &mut encoded.sides.order) {
-            Ok(()) => {
-                let mode = if encoded.sides.order.is_empty() { 0 } else { HAS_ORDER };
-                Ok(Value { mode, bytes })
-            }
-            // What is not understood, or not written as servers write it, is kept as it stands.
-            Err(_) => {
-                encoded.sides.order.clear();
-                Ok(Value { mode: AS_IT_STOOD, bytes: raw.to_vec() })
-            }
+        let (body, order) = (&mut encoded.body, &mut encoded.sides.order);
+        let from = body.len();
+        // What is not understood, or not written as servers write it, is kept as it stands.
+        if self.canonical(type_byte, raw, body, order).is_err() {
+            body.truncate(from);
+            body.extend_from_slice(raw);
+            order.clear();
+            return Ok(AS_IT_STOOD);
         }
+        Ok(if order.is_empty() { 0 } else { HAS_ORDER })
     }
 
-    /// The canonical form of a value, and the proof that it is one.
-    fn canonical(&mut self, type_byte: u8, raw: &[u8], bytes: &mut Vec<u8>, orders: &mut Vec<u8>) -> Step<()> {
+    /// Appends the canonical form of a value, and proves that it is one.
+    fn canonical(&mut self, type_byte: u8, raw: &[u8], out: &mut Vec<u8>, orders: &mut Vec<u8>) -> Step<()> {
+        let from = out.len();
         self.stood.clear();
         let (strings, stood, hasher) = (&mut self.strings, &mut self.stood, self.hasher);
         let (templates, name, earliest) = (&*self.values.templates, None, 0);
         let mut passage =
-            ToCanonical { raw, at: 0, out: bytes, strings, stood, orders, hasher, name, templates, earliest };
+            ToCanonical { raw, at: 0, out, from, strings, stood, orders, hasher, name, templates, earliest };
         pass_value(&mut passage, type_byte, self.family, &mut Known::default())?;
         if passage.at != raw.len() {
             return Err(Stop::broken("bytes behind a value"));
         }
         // Its last string may have been a long one.
-        if passage.out.len() > KEPT_LONGEST {
-            return Err(Stop::unknown("a value that becomes too long"));
-        }
-        let mut again = std::mem::take(&mut self.again);
-        again.clear();
+        passage.is_not_too_long()?;
+        let kept = out.get(from..).unwrap_or_default();
         let mut strings = AsTheyStood { raw, stood: &self.stood };
         let writing = Writing { family: self.family, hasher, values: &self.values };
-        let proved = to_file(bytes, type_byte, Some(orders), writing, &mut strings, &mut again);
-        let is_same = proved.is_ok() && again == raw;
-        self.again = again;
-        match is_same {
+        self.again.clear();
+        to_file(kept, type_byte, Some(orders), writing, &mut strings, &mut self.again)?;
+        match self.again == raw {
             true => Ok(()),
             false => Err(Stop::broken("a value that does not come back")),
         }
     }
-}
-
-struct Value {
-    mode: u8,
-    bytes: Vec<u8>,
 }
 
 /// Opcodes, then what each has of its own.
@@ -202,21 +212,18 @@ fn put_prefix(record: RecordAt<'_>, clock: u64, out: &mut Vec<u8>, sides: &mut S
     if record.prefix.len() > OPCODES_MOST {
         return Err(Stop::unknown("very many opcodes before a key"));
     }
-    let begins = std::iter::once(0).chain(record.prefix.iter().map(|end| *end as usize));
-    let parts =
-        begins.zip(record.prefix).map(|(begin, end)| record.bytes.get(begin..*end as usize).unwrap_or_default());
-    let parts: Vec<&[u8]> = parts.collect();
-    out.extend(parts.iter().filter_map(|part| part.first()));
-    for part in parts {
+    let begins = || std::iter::once(0).chain(record.prefix.iter().map(|end| *end as usize));
+    let part = |(begin, end): (usize, &u32)| record.bytes.get(begin..*end as usize).unwrap_or_default();
+    let parts = || begins().zip(record.prefix).map(part);
+    out.extend(parts().filter_map(|part| part.first()));
+    for part in parts() {
         let (opcode, mut body) = part.split_first().ok_or_else(Stop::ended)?;
         match *opcode {
             OPCODE_EXPIRETIME_MS | OPCODE_EXPIRETIME | OPCODE_NO_EVICT => out.extend_from_slice(body),
             OPCODE_FREQ => sides.frequencies.extend_from_slice(body),
             OPCODE_IDLE => {
-                let (whole, seconds) = (body, take_length(&mut body).map_err(|_| Stop::ended())?);
-                let mut again = Vec::new();
-                encode_length(seconds as usize, &mut again);
-                if again != whole || seconds > u64::from(u32::MAX) {
+                let (whole, seconds) = (body.len(), take_length(&mut body).map_err(|_| Stop::ended())?);
+                if whole != length_bytes(seconds) || seconds > u64::from(u32::MAX) {
                     return Err(Stop::unknown("an idle time in more bytes than it needs"));
                 }
                 sides.idle.push(clock.wrapping_sub(seconds) as u32);
@@ -280,12 +287,17 @@ impl<'a> Kept<'a> {
 
     /// By what it is sorted: its database, big-endian, and its key, as it is stored where its text is not known.
     pub fn place(&self, database: u32) -> Vec<u8> {
-        let mut place = database.to_be_bytes().to_vec();
-        let is_known = self.form == StringForm::Verbatim && text_of(self.key, &mut place) == Ok(true);
+        let mut place = Vec::with_capacity(4 + self.key.len());
+        self.put_place(database, &mut place);
+        place
+    }
+
+    fn put_place(&self, database: u32, place: &mut Vec<u8>) {
+        place.extend_from_slice(&database.to_be_bytes());
+        let is_known = self.form == StringForm::Verbatim && text_of(self.key, place) == Ok(true);
         if !is_known {
             place.extend_from_slice(self.key);
         }
-        place
     }
 
     /// Whether the text of its key is known: then that is what it is sorted by.

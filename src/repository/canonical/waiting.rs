@@ -17,19 +17,19 @@ pub(super) struct ToStore<'a> {
 }
 
 impl ToStore<'_> {
-    pub fn encode(place: u32, hash: u32, name: RecordName, record: &Encoded) -> Vec<u8> {
+    /// Puts it where another one was.
+    pub fn encode(place: u32, hash: u32, name: RecordName, record: &Encoded, bytes: &mut Vec<u8>) {
         let Sides { idle, frequencies, order } = &record.sides;
-        let mut bytes = Vec::with_capacity(32 + record.body.len() + order.len());
+        bytes.clear();
         [place, hash, Head::meta_of(record)].iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
         bytes.extend_from_slice(&name);
-        put_varint(&mut bytes, idle.len() as u64);
+        put_varint(bytes, idle.len() as u64);
         idle.iter().for_each(|idle| bytes.extend_from_slice(&idle.to_le_bytes()));
         for part in [frequencies, order] {
-            put_varint(&mut bytes, part.len() as u64);
+            put_varint(bytes, part.len() as u64);
             bytes.extend_from_slice(part);
         }
         bytes.extend_from_slice(&record.body);
-        bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Result<ToStore<'_>, Malformed> {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::known::{Known, Stayed};
 use super::waiting::ToStore;
 use crate::rdb::Header;
-use crate::rdb::canonical::{Batch, Encoder, Hasher, NAME, Namer, Side, TemplateTags};
+use crate::rdb::canonical::{Batch, Encoded, Encoder, Hasher, NAME, Namer, Side, TemplateTags};
 use crate::spill::{Scratch, Sorter, SpillError};
 
 /// Memory of all sorters together.
@@ -61,7 +61,8 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         let sorted = if known.is_some() { SORTED_NEW } else { SORTED };
         let work = move |to_do: Receiver<Job>| {
             let sorter = Sorter::new(scratch, sorted / count);
-            let mut worker = Worker { sorter, known, makers: None, hasher, large };
+            let (encoded, waiting) = (Encoded::default(), Vec::new());
+            let mut worker = Worker { sorter, known, makers: None, hasher, large, encoded, waiting };
             for job in to_do {
                 let answer = worker.encode(&job);
                 // Fails where the caller gave up.
@@ -103,10 +104,7 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
     /// Their sorters.
     pub fn finish(self) -> Vec<Sorter<'s>> {
         drop(self.jobs);
-        let join = |thread: ScopedJoinHandle<'scope, Sorter<'s>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        self.threads.into_iter().map(join).collect()
+        self.threads.into_iter().map(joined).collect()
     }
 }
 
@@ -116,11 +114,14 @@ struct Worker<'s> {
     makers: Option<(Namer, Encoder)>,
     hasher: Hasher,
     large: usize,
+    /// The record at hand.
+    encoded: Encoded,
+    waiting: Vec<u8>,
 }
 
 impl Worker<'_> {
     fn encode(&mut self, job: &Job) -> Answer {
-        let Worker { sorter, known, makers, hasher, large } = self;
+        let Worker { sorter, known, makers, hasher, large, encoded, waiting } = self;
         let (namer, encoder) = makers.get_or_insert_with(|| {
             let encoder = Encoder::new(job.header.family, job.clock, *large, *hasher);
             (Namer::new(job.header.family, job.clock, *hasher), encoder)
@@ -141,15 +142,20 @@ impl Worker<'_> {
                 answered.stayed.push(Stayed { before, place, side });
                 continue;
             }
-            let encoded = encoder.encode(record).map_err(|error| error.to_string())?;
+            encoder.encode_into(record, encoded).map_err(|error| error.to_string())?;
             // What is apart is made anew each time: its bytes go by the order of the file.
             let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
-            let waiting = ToStore::encode(place, hasher.hash(&encoded.place), name, &encoded);
-            sorter.push(&encoded.place, &waiting).map_err(|error| told(&error))?;
-            answered.large.extend(encoded.large);
+            ToStore::encode(place, hasher.hash(&encoded.place), name, encoded, waiting);
+            sorter.push(&encoded.place, waiting).map_err(|error| told(&error))?;
+            answered.large.extend(encoded.large.take());
         }
         Ok(answered)
     }
+}
+
+/// What a thread came to; a panic goes on here.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What is wrong with scratch files, for people.
