@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crc::{CRC_64_REDIS, Crc, Digest, Table};
+use crc_fast::{CrcAlgorithm, Digest};
 
 use super::coding::{Step, Stop};
 
@@ -13,7 +13,7 @@ pub(super) const BUFFER: usize = 256 * 1024;
 pub(super) const CHECKSUM: usize = 8;
 
 /// CRC-64 with Jones' polynomial, as the servers compute it.
-pub(super) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+pub(super) const CRC64: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
 
 /// An input, read through one buffer of fixed size.
 ///
@@ -32,7 +32,7 @@ pub(super) struct Source<'a> {
     /// End of what the buffer holds.
     filled: usize,
     at_end: bool,
-    digest: Option<Digest<'static, u64, Table<16>>>,
+    digest: Option<Digest>,
 }
 
 /// What follows a byte that may be the EOF mark.
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
             next: 0,
             filled: 0,
             at_end: false,
-            digest: Some(CRC64.digest()),
+            digest: Some(Digest::new(CRC64)),
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a> Source<'a> {
     /// The checksum of every byte consumed so far.
     pub(super) fn checksum(&self) -> u64 {
         let Some(digest) = &self.digest else { return 0 };
-        let mut digest = digest.clone();
+        let mut digest = *digest;
         digest.update(self.buffer.get(self.summed..self.next).unwrap_or_default());
         digest.finalize()
     }
@@ -211,7 +211,7 @@ impl<'a> Source<'a> {
     pub(super) fn checksum_at_tail(&self) -> Option<(u64, u64)> {
         let unsummed = self.buffer.get(self.summed..self.filled)?;
         let (before, tail) = unsummed.split_last_chunk::<CHECKSUM>()?;
-        let mut digest = self.digest.clone()?;
+        let mut digest = self.digest?;
         digest.update(before);
         Some((digest.finalize(), u64::from_le_bytes(*tail)))
     }

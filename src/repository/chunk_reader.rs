@@ -278,13 +278,13 @@ impl<'r> ChunkReader<'r> {
             let Some(pack) = run.frames.first().map(|place| place.pack) else { return };
             // What fails here fails again when the chunk is read, with other places tried.
             let Ok(sealed) = self.repository.read_pack(pack, run.offset, run.length) else { return };
-            for place in run.frames {
+            run.frames.into_par_iter().for_each(|place| {
                 let start = (place.frame_offset - run.offset) as usize;
                 let frame = sealed.get(start..start + place.sealed as usize);
                 if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(&place, sealed)) {
                     self.keep(&place, frame);
                 }
-            }
+            });
         });
         Ok(taken)
     }

@@ -56,9 +56,9 @@ impl Hasher {
         u32::from_le_bytes([first, second, third, fourth])
     }
 
-    /// The begin of the keyed hash of a record's bytes.
-    fn name(&self, bytes: &[u8]) -> RecordName {
-        self.begin(bytes)
+    /// A key that follows from this one, for what this word says.
+    fn derived(&self, word: &str) -> [u8; 16] {
+        self.begin(word.as_bytes())
     }
 
     /// The begin of the keyed hash of a template's fields.

@@ -1,8 +1,11 @@
 //! Names of records as they stand in a file: equal names, equal bytes, but for what a save changes without a write.
 
+use polyval::Polyval;
+use polyval::universal_hash::UniversalHash;
+
 use super::super::header::Family;
 use super::super::reader::{OPCODE_FREQ, OPCODE_IDLE};
-use super::super::strings::{encode_length, take_length};
+use super::super::strings::{length_bytes, take_length};
 use super::Hasher;
 use super::record::{OPCODES_MOST, RecordAt};
 
@@ -11,7 +14,12 @@ pub const NAME: usize = 12;
 /// Records of more bytes have none: they are few, and may be large.
 const NAMED_LONGEST: usize = 1 << 20;
 
-/// What stands for the bytes of a record, its database, and whose dump it is of: the begin of a hash under the repository's key.
+/// The word that the key of names is derived by.
+const KEY: &str = "redkeep 2026-11 names of records";
+
+/// What stands for the bytes of a record, its database, and whose dump it is of: the begin of POLYVAL (RFC 8452) of them under a
+/// key of the repository. Names never leave the host, and their key never the repository: of whoever does not know it, no two
+/// records of 2^k bytes have one name but with a chance of 2^(k - 100).
 pub type RecordName = [u8; NAME];
 
 /// What a save changes without a write, of a record that has at most one of them.
@@ -29,14 +37,15 @@ pub enum Side {
 pub struct Namer {
     family: Family,
     clock: u64,
-    hasher: Hasher,
+    /// Before its first block.
+    hash: Polyval,
     bytes: Vec<u8>,
 }
 
 impl Namer {
     /// For a dump of this family, saved at `clock` (seconds since the epoch, 0 if it does not say).
     pub fn new(family: Family, clock: u64, hasher: Hasher) -> Namer {
-        Namer { family, clock, hasher, bytes: Vec::new() }
+        Namer { family, clock, hash: Polyval::new(&hasher.derived(KEY).into()), bytes: Vec::new() }
     }
 
     /// The name of a record, and what is not in it; `None` for one that is always to be made canonical anew: a very long one,
@@ -72,14 +81,80 @@ impl Namer {
             self.bytes.push(*byte);
         }
         self.bytes.extend_from_slice(record.bytes.get(begin..)?);
-        Some((self.hasher.name(&self.bytes), side))
+        Some((self.name_of_bytes(), side))
+    }
+
+    fn name_of_bytes(&self) -> RecordName {
+        let mut hash = self.hash.clone();
+        hash.update_padded(&self.bytes);
+        hash.update(&[(self.bytes.len() as u128).to_le_bytes().into()]);
+        let tag: [u8; 16] = hash.finalize().into();
+        tag.first_chunk().copied().unwrap_or_else(|| unreachable!("a tag has 16 bytes"))
     }
 
     fn last_access(&self, mut body: &[u8]) -> Option<u32> {
-        let whole = body;
+        let whole = body.len();
         let seconds = take_length(&mut body).ok()?;
-        let mut again = Vec::new();
-        encode_length(seconds as usize, &mut again);
-        (again == whole && seconds <= u64::from(u32::MAX)).then(|| self.clock.wrapping_sub(seconds) as u32)
+        (length_bytes(seconds) == whole && seconds <= u64::from(u32::MAX))
+            .then(|| self.clock.wrapping_sub(seconds) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// POLYVAL, bit by bit as RFC 8452 (section 3) defines it, for the blocks of a message.
+    fn polyval(key: [u8; 16], blocks: &[[u8; 16]]) -> [u8; 16] {
+        let dot = |one: u128, other: u128| {
+            // Of a product each bit is divided by x once: x^-1 is x^127 + x^126 + x^120 + 1 shifted down.
+            (0..128).fold(0u128, |sum, bit| {
+                let sum = if one >> bit & 1 == 1 { sum ^ other } else { sum };
+                if sum & 1 == 1 { sum >> 1 ^ (0b1110_0001 << 120) } else { sum >> 1 }
+            })
+        };
+        let key = u128::from_le_bytes(key);
+        blocks.iter().fold(0, |sum, block| dot(sum ^ u128::from_le_bytes(*block), key)).to_le_bytes()
+    }
+
+    fn name(prefix: &[&[u8]], rest: &[u8], database: u32) -> Option<(RecordName, Side)> {
+        let ends: Vec<u32> = (1..=prefix.len()).map(|count| prefix[..count].concat().len() as u32).collect();
+        let bytes = [&prefix.concat(), rest].concat();
+        let value = prefix.concat().len() + 3;
+        let record = RecordAt { bytes: &bytes, prefix: &ends, value, database, giant: None };
+        Namer::new(Family::Redis, 1_000, Hasher { key: [7; 32] }).name(record)
+    }
+
+    /// LOCAL-35
+    #[test]
+    fn a_name_is_polyval_of_family_database_record_and_length() {
+        let word = b"redkeep 2026-11 names of records";
+        let key: [u8; 16] = *blake3::keyed_hash(&[7; 32], word).as_bytes().first_chunk().unwrap();
+        let record = b"\0\x01k\x05value, and more than one block of it";
+        let message = [&b"R\0\0\0\x03"[..], record].concat();
+        let mut blocks: Vec<[u8; 16]> = message
+            .chunks(16)
+            .map(|chunk| {
+                let mut block = [0; 16];
+                block[..chunk.len()].copy_from_slice(chunk);
+                block
+            })
+            .collect();
+        blocks.push((message.len() as u128).to_le_bytes());
+        let tag = polyval(key, &blocks);
+        assert_eq!(name(&[], record, 3), Some((*tag.first_chunk().unwrap(), Side::None)));
+    }
+
+    /// LOCAL-35
+    #[test]
+    fn what_a_save_changes_is_no_part_of_a_name_and_all_else_is() {
+        let record = b"\0\x01k\x05value";
+        let plain = name(&[], record, 0).unwrap();
+        let idle = |seconds: u8| name(&[&[OPCODE_IDLE, seconds]], record, 0).unwrap();
+        assert_eq!((idle(9).0, idle(9).1), (idle(10).0, Side::Idle(991)));
+        assert_eq!(name(&[&[OPCODE_FREQ, 5]], record, 0).unwrap().1, Side::Frequency(5));
+        let others = [name(&[], b"\0\x01k\x05valuf", 0), name(&[], b"\0\x01k\x05value\0", 0), name(&[], record, 1)];
+        assert!(others.iter().all(|other| other.unwrap().0 != plain.0) && idle(9).0 != plain.0);
+        assert_eq!(name(&[&[OPCODE_IDLE, 1], &[OPCODE_IDLE, 1]], record, 0), None);
     }
 }

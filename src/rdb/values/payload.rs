@@ -44,7 +44,7 @@ pub(super) fn payload(value: &Value<'_>, version: u16) -> Result<Vec<u8>, NoPayl
 /// Appends the version and the checksum.
 pub(super) fn end_payload(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
     payload.extend_from_slice(&version.to_le_bytes());
-    let checksum = CRC64.checksum(&payload);
+    let checksum = crc_fast::checksum(CRC64, &payload);
     payload.extend_from_slice(&checksum.to_le_bytes());
     payload
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use super::column::damaged;
-use super::known::Head;
+use super::known::{Head, stored_length};
 use super::old_buckets::OldBuckets;
 use super::rewriting::rewrite;
 use crate::chunker::{BucketCutter, Sizes};
@@ -139,9 +139,7 @@ impl<'r> BucketWriter<'r> {
         place: &[u8],
         NewRecord { hash, body, instead, is_other_database }: NewRecord<'_>,
     ) -> Result<bool, RepositoryError> {
-        let mut length = Vec::with_capacity(4);
-        put_varint(&mut length, body.len() as u64);
-        let stored = length.len() + body.len();
+        let stored = stored_length(body.len());
         let ends = self.ends_before(hash, stored, is_other_database);
         if ends {
             self.end_bucket(intake, Some(place))?;
@@ -154,7 +152,7 @@ impl<'r> BucketWriter<'r> {
             Some(Piece::New { to, instead: None, .. }) if instead.is_none() => *to += stored,
             _ => pieces.push(Piece::New { from: new.len(), to: new.len() + stored, instead }),
         }
-        new.extend_from_slice(&length);
+        put_varint(new, body.len() as u64);
         new.extend_from_slice(body);
         *so_far += stored;
         Ok(ends)

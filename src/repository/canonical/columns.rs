@@ -1,10 +1,12 @@
 //! The streams of a dump that are written in the order of its keys.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use super::bucket_writer::{BucketWriter, NewRecord, OldRange};
 use super::known::{Memory, OldRecord, Remembering};
 use super::waiting::ToStore;
+use super::workers::joined;
 use super::writer::column;
 use crate::format::limits::LABEL_MAX;
 use crate::format::recipe::{ColumnRole, Part, Stream};
@@ -119,15 +121,16 @@ impl<'r> Columns<'r> {
 
     /// `None` where the order of the records cannot be told.
     pub fn finish(mut self, intake: &mut Intake<'_>, events: &[u8]) -> Result<Option<Stored>, RepositoryError> {
-        let buckets = self.buckets.finish(intake)?;
-        let remembered = self.remembering.and_then(|mut all| {
-            all.end_bucket();
-            all.finish()
+        let Columns { buckets, remembering, hashes, places, .. } = self;
+        let (buckets, order, remembered) = thread::scope(|scope| {
+            let order = scope.spawn(move || {
+                let mut order = Vec::new();
+                encode_order(&hashes, &places, &mut order).then_some(order)
+            });
+            let remembered = scope.spawn(|| remembering.and_then(Remembering::finish));
+            (buckets.finish(intake), joined(order), joined(remembered))
         });
-        let mut order = Vec::new();
-        if !encode_order(&self.hashes, &self.places, &mut order) {
-            return Ok(None);
-        }
+        let (buckets, Some(order)) = (buckets?, order) else { return Ok(None) };
         self.order.write(intake, &order)?;
         drop(order);
         self.events.write(intake, events)?;

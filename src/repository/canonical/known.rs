@@ -44,13 +44,7 @@ impl Head {
 
     /// Bytes it takes in its bucket, with its length before it.
     pub fn stored(self) -> usize {
-        let digits = match self.body() {
-            0..0x80 => 1,
-            0x80..0x4000 => 2,
-            0x4000..0x20_0000 => 3,
-            _ => 4,
-        };
-        digits + self.body()
+        stored_length(self.body())
     }
 
     pub fn has_order(self) -> bool {
@@ -64,6 +58,17 @@ impl Head {
     pub fn has_frequency(self) -> bool {
         self.meta & HAS_FREQUENCY != 0
     }
+}
+
+/// Bytes that a body of this length takes in its bucket, with its length before it.
+pub(super) fn stored_length(body: usize) -> usize {
+    let digits = match body {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    };
+    digits + body
 }
 
 /// What is remembered of a dump. Memory: 24 bytes a record.
@@ -99,19 +104,10 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn new(memory: Memory) -> Known {
-        let mut table = vec![0u32; (memory.entries.len() * 2).next_power_of_two()];
-        let named = memory.entries.iter().enumerate().filter(|(_, entry)| entry.name != [0; NAME]);
-        for (place, entry) in named {
-            let mut at = slot(&entry.name, table.len());
-            while table.get(at).is_some_and(|taken| *taken != 0) {
-                at = (at + 1) % table.len();
-            }
-            if let Some(free) = table.get_mut(at) {
-                *free = place as u32 + 1;
-            }
-        }
-        Known { memory, table }
+    /// Those of a memory, if it is whole.
+    pub fn new(memory: Memory) -> Option<Known> {
+        let (is_whole, table) = rayon::join(|| memory.is_whole(), || table_of(&memory.entries));
+        is_whole.then_some(Known { memory, table })
     }
 
     /// How many there are.
@@ -134,6 +130,20 @@ impl Known {
         }
         None
     }
+}
+
+fn table_of(entries: &[Entry]) -> Vec<u32> {
+    let mut table = vec![0u32; (entries.len() * 2).next_power_of_two()];
+    for (place, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.name != [0; NAME]) {
+        let mut at = slot(&entry.name, table.len());
+        while table.get(at).is_some_and(|taken| *taken != 0) {
+            at = (at + 1) % table.len();
+        }
+        if let Some(free) = table.get_mut(at) {
+            *free = place as u32 + 1;
+        }
+    }
+    table
 }
 
 fn slot(name: &RecordName, slots: usize) -> usize {
@@ -234,15 +244,24 @@ impl OldRecords {
         Some(OldRecord { head, name, place, side: self.sides.get(index).copied().unwrap_or_default() })
     }
 
-    /// Whether all of so many from one on stayed.
-    pub fn all_stayed(&self, from: usize, count: usize) -> bool {
-        self.places.get(from..from + count).is_some_and(|places| places.iter().all(|place| *place != GONE))
+    /// The numbers of the buckets from which records went.
+    pub fn changed(&self) -> impl Iterator<Item = usize> {
+        let mut from = 0;
+        let is_changed = move |count: &u32| {
+            let to = from + *count as usize;
+            let places = self.places.get(std::mem::replace(&mut from, to)..to).unwrap_or_default();
+            places.contains(&GONE)
+        };
+        self.buckets.iter().map(is_changed).enumerate().filter_map(|(number, is_changed)| is_changed.then_some(number))
     }
 }
 
-/// Remembers the records of a dump as they are stored, in canonical order. Memory: 24 bytes a record.
+/// Remembers the records of a dump as they are stored, in canonical order. Memory: 24 bytes a record, 40 at the end.
 pub(super) struct Remembering {
-    memory: Memory,
+    buckets: Vec<u32>,
+    heads: Vec<Head>,
+    /// The name of each, and its place in the file.
+    names: Vec<(RecordName, u32)>,
     in_bucket: u32,
 }
 
@@ -250,29 +269,33 @@ impl Remembering {
     /// Of a dump with so many records; `None` where they are too many.
     pub fn new(records: u64) -> Option<Remembering> {
         let count = usize::try_from(records).ok().filter(|_| records <= RECORDS_MOST)?;
-        let memory =
-            Memory { buckets: Vec::new(), heads: Vec::with_capacity(count), entries: vec![Entry::default(); count] };
-        Some(Remembering { memory, in_bucket: 0 })
+        let (heads, names) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        Some(Remembering { buckets: Vec::new(), heads, names, in_bucket: 0 })
     }
 
     /// The next record, which stands at this place of the file.
     pub fn add(&mut self, head: Head, name: RecordName, place: u32) {
-        if let Some(entry) = self.memory.entries.get_mut(place as usize) {
-            *entry = Entry { name, index: self.memory.heads.len() as u32 };
-        }
-        self.memory.heads.push(head);
+        self.names.push((name, place));
+        self.heads.push(head);
         self.in_bucket += 1;
     }
 
     /// A bucket ends behind the last one, if there is one.
     pub fn end_bucket(&mut self) {
         if self.in_bucket > 0 {
-            self.memory.buckets.push(std::mem::take(&mut self.in_bucket));
+            self.buckets.push(std::mem::take(&mut self.in_bucket));
         }
     }
 
     /// What is remembered, where it is all of a dump.
-    pub fn finish(self) -> Option<Memory> {
-        Some(self.memory).filter(Memory::is_whole)
+    pub fn finish(mut self) -> Option<Memory> {
+        self.end_bucket();
+        let Remembering { buckets, heads, names, .. } = self;
+        // To where they stood in the file only now, at once: memory is then waited for a few times, not for each.
+        let mut entries = vec![Entry::default(); names.len()];
+        for (index, (name, place)) in names.into_iter().enumerate() {
+            *entries.get_mut(place as usize)? = Entry { name, index: index as u32 };
+        }
+        Some(Memory { buckets, heads, entries }).filter(Memory::is_whole)
     }
 }

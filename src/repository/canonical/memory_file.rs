@@ -6,18 +6,21 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rayon::prelude::*;
+
 use super::known::{Entry, Head, Known, Memory, RECORDS_MOST};
 use crate::crypto::keys::Key;
 use crate::crypto::numbered::{NumberedSealer, TAG};
 use crate::format::recipe::Part;
 use crate::format::{Malformed, Reader};
+use crate::rdb::canonical::NAME;
 use crate::repository::Repository;
 
 /// The directory of these files, in that of the repository's catalog.
 const DIRECTORY: &str = "records";
 const KEY: &str = "redkeep 2026-11 remembered records";
 /// The one layout there is.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 const SALT: usize = 32;
 /// Plaintext of a frame, but for the last one.
 const FRAME: usize = 1 << 20;
@@ -55,21 +58,15 @@ impl MemoryFile {
     /// What is remembered of the dump of this part.
     pub fn read(&self, part: &Part) -> Option<Known> {
         let sealed = read_whole(&self.path).ok()?;
-        let (salt, mut rest) = sealed.split_first_chunk::<SALT>()?;
+        let (salt, rest) = sealed.split_first_chunk::<SALT>()?;
         let sealer = self.sealer(salt);
-        let mut plain = Vec::with_capacity(sealed.len());
-        let mut number = 0;
-        while !rest.is_empty() {
-            let (frame, after) = rest.split_at_checked(FRAME + TAG).unwrap_or((rest, &[]));
-            rest = after;
+        let opened = rest.par_chunks(FRAME + TAG).enumerate().map(|(number, frame)| {
             let mut frame = frame.to_vec();
-            sealer.open(number, &mut frame).ok()?;
-            plain.extend_from_slice(&frame);
-            number += 1;
-        }
+            sealer.open(number as u64, &mut frame).ok().map(|()| frame)
+        });
+        let plain = opened.collect::<Option<Vec<_>>>()?.concat();
         drop(sealed);
-        let memory = decode(&plain, &self.identity(part)).ok()?;
-        memory.is_whole().then(|| Known::new(memory))
+        Known::new(decode(&plain, &self.identity(part)).ok()?)
     }
 
     /// Keeps what is remembered of the dump of this part. What fails here costs the next backup time, and nothing else.
@@ -137,10 +134,21 @@ fn decode(plain: &[u8], part: &[u8; 32]) -> Result<Memory, Malformed> {
     if reader.remaining() as u64 != wanted {
         return Err(Malformed::new("remembered records", "not as long as they say"));
     }
-    let buckets = (0..buckets).map(|_| reader.u32()).collect::<Result<_, _>>()?;
-    let head = |_| Ok(Head { hash: reader.u32()?, meta: reader.u32()? });
-    let heads = (0..records).map(head).collect::<Result<_, Malformed>>()?;
-    let entry = |_| Ok(Entry { name: reader.array()?, index: reader.u32()? });
-    let entries = (0..records).map(entry).collect::<Result<_, Malformed>>()?;
+    let (buckets, rest) = reader.take(reader.remaining())?.split_at(4 * buckets as usize);
+    let (heads, entries) = rest.split_at(8 * records as usize);
+    let buckets = buckets.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)).collect();
+    let (heads, entries) = rayon::join(
+        || heads.as_chunks().0.iter().map(head).collect(),
+        || entries.as_chunks().0.iter().map(entry).collect(),
+    );
     Ok(Memory { buckets, heads, entries })
+}
+
+fn head(&[a, b, c, d, e, f, g, h]: &[u8; 8]) -> Head {
+    Head { hash: u32::from_le_bytes([a, b, c, d]), meta: u32::from_le_bytes([e, f, g, h]) }
+}
+
+fn entry(bytes: &[u8; NAME + 4]) -> Entry {
+    let [name @ .., a, b, c, d] = *bytes;
+    Entry { name, index: u32::from_le_bytes([a, b, c, d]) }
 }

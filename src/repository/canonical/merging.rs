@@ -1,13 +1,13 @@
 //! The records of a dump in the order of their keys: those that are new, and those of the earlier version that stayed.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::thread;
 
 use super::bucket_writer::OldRange;
 use super::column::Column;
 use super::columns::{Columns, database_of};
 use super::known::OldRecords;
-use super::old_buckets::OldBuckets;
+use super::old_buckets::{Coming, OldBuckets};
 use super::waiting::ToStore;
 use super::workers::told;
 use super::writer::NotStored;
@@ -15,9 +15,6 @@ use crate::format::recipe::{ColumnRole, Part};
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
 use crate::spill::Sorted;
-
-/// Bytes of buckets that are decoded ahead together.
-const AHEAD: usize = 8 << 20;
 
 /// Why the records of a dump could not be stored.
 pub(super) enum MergeError {
@@ -72,24 +69,29 @@ pub(super) fn merge<'r>(
     if buckets.entries().len() != old_records.buckets.len() {
         return Err(NotStored::again().into());
     }
-    columns.buckets.old = Some(buckets);
     let elements = Column::new(intake.reader, old.streams.get(&(ColumnRole::ElementOrder as u64)));
     let elements = elements.map_err(of_earlier)?;
-    let mut merging = Merging { old: old_records, elements, bucket: 0, index: 0, from: 0 };
     let mut new = NewRecords::new(records)?;
-    while merging.bucket < merging.old.buckets.len() {
-        merging.pass_bucket(columns, intake, &mut new)?;
-    }
-    while !new.is_at_end() {
-        new.put(columns, intake, None)?;
-    }
-    merging.elements.finish().map_err(of_earlier)
+    thread::scope(|scope| {
+        let coming = buckets.coming(scope, old_records.changed());
+        columns.buckets.old = Some(buckets);
+        let mut merging = Merging { old: old_records, elements, coming, bucket: 0, index: 0, from: 0 };
+        while merging.bucket < merging.old.buckets.len() {
+            merging.pass_bucket(columns, intake, &mut new)?;
+        }
+        while !new.is_at_end() {
+            new.put(columns, intake, None)?;
+        }
+        merging.elements.finish().map_err(of_earlier)
+    })
 }
 
 /// Where a walk along the records of the earlier version is.
 struct Merging<'r> {
     old: OldRecords,
     elements: Column<'r>,
+    /// Buckets from which records went: they are made anew.
+    coming: Coming,
     bucket: usize,
     /// The next record, in canonical order, and where it begins in the bucket.
     index: usize,
@@ -106,12 +108,14 @@ impl Merging<'_> {
     ) -> Result<(), MergeError> {
         let count = self.old.buckets.get(self.bucket).copied().unwrap_or_default() as usize;
         let (end, bucket) = (self.index + count, self.bucket);
+        if let Some(old) = &mut columns.buckets.old {
+            old.take_coming(&mut self.coming, bucket).map_err(of_earlier)?;
+        }
         while new.is_below(label(columns, bucket)) {
             new.put(columns, intake, None)?;
         }
         let next = label(columns, bucket + 1).map(<[u8]>::to_vec);
         while !new.is_at_end() && (next.is_none() || new.is_below(next.as_deref())) {
-            self.decode_ahead(columns, end)?;
             let mut instead = None;
             if self.pass_below(columns, intake, new, end)? {
                 // The same key with another value: the one that stood there went.
@@ -182,27 +186,6 @@ impl Merging<'_> {
         self.from += head.stored();
         self.index += 1;
         Ok(())
-    }
-
-    /// Decodes the bucket at hand, and with it those behind of which records went: they are made anew.
-    fn decode_ahead(&mut self, columns: &mut Columns<'_>, end: usize) -> Result<(), MergeError> {
-        let Some(old) = &mut columns.buckets.old else { return Ok(()) };
-        if old.held(self.bucket).is_some() {
-            return Ok(());
-        }
-        let (mut ahead, mut bytes, mut index) = (BTreeSet::from([self.bucket]), 0, end);
-        for (number, count) in self.old.buckets.iter().enumerate().skip(self.bucket + 1) {
-            let entry = old.entry(number).map_or(0, |entry| entry.length as usize);
-            if !self.old.all_stayed(index, *count as usize) {
-                bytes += entry;
-                ahead.insert(number);
-            }
-            index += *count as usize;
-            if bytes >= AHEAD {
-                break;
-            }
-        }
-        old.hold(&ahead).map_err(of_earlier)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread::Scope;
 
+use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
 
 use crate::format::list::ListEntry;
@@ -14,11 +16,56 @@ use crate::repository::labelled::LabelledReader;
 
 use super::reader::not_canonical;
 
-/// Buckets of an earlier version. Memory: their entries, about 100 bytes for each; those that are held.
+/// Buckets of an earlier version. Memory: their entries, about 100 bytes for each; those that are held; 8 MiB of those that are
+/// decoded ahead.
 pub(super) struct OldBuckets<'r> {
     reader: &'r ChunkReader<'r>,
     entries: Vec<ListEntry>,
     held: BTreeMap<usize, Arc<Vec<u8>>>,
+}
+
+/// Buckets that are decoded ahead.
+pub(super) struct Coming {
+    groups: Receiver<Result<Decoded, RepositoryError>>,
+    /// All wanted ones below this have come.
+    before: usize,
+}
+
+/// A bucket's number, and its bytes.
+type Bucket = (usize, Arc<Vec<u8>>);
+
+struct Decoded {
+    buckets: Vec<Bucket>,
+    /// The first one of the next group.
+    before: usize,
+}
+
+/// Bytes of buckets that are decoded ahead together, and how many such groups wait.
+const GROUP: u64 = 2 << 20;
+const GROUPS_AHEAD: usize = 2;
+
+/// How many of these make a group.
+fn group_of(entries: &[(usize, ListEntry)]) -> usize {
+    let mut bytes = 0;
+    let is_room = |(_, entry): &&(usize, ListEntry)| {
+        bytes += u64::from(entry.length);
+        bytes <= GROUP
+    };
+    entries.iter().take_while(is_room).count().max(1)
+}
+
+/// Decodes buckets on all cores.
+fn decode(reader: &ChunkReader<'_>, buckets: &[(usize, &ListEntry)]) -> Result<Vec<Bucket>, RepositoryError> {
+    let (mut rest, mut decoded) = (buckets, Vec::with_capacity(buckets.len()));
+    while !rest.is_empty() {
+        let taken = reader.warm(rest.iter().map(|(_, entry)| entry.id))?;
+        let (some, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+        let read =
+            some.par_iter().map(|(number, entry)| Ok((*number, Arc::new(reader.chunk(&entry.id, entry.length)?))));
+        decoded.append(&mut read.collect::<Result<Vec<_>, RepositoryError>>()?);
+        rest = after;
+    }
+    Ok(decoded)
 }
 
 impl<'r> OldBuckets<'r> {
@@ -49,17 +96,46 @@ impl<'r> OldBuckets<'r> {
         let missing = numbers.iter().filter(|number| !self.held.contains_key(number));
         let missing = missing.filter_map(|number| Some((*number, self.entries.get(*number)?)));
         let missing: Vec<(usize, &ListEntry)> = missing.collect();
-        let (mut rest, mut decoded) = (&missing[..], Vec::with_capacity(missing.len()));
-        while !rest.is_empty() {
-            let taken = self.reader.warm(rest.iter().map(|(_, entry)| entry.id))?;
-            let (some, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-            let read = some
-                .par_iter()
-                .map(|(number, entry)| Ok((*number, Arc::new(self.reader.chunk(&entry.id, entry.length)?))));
-            decoded.append(&mut read.collect::<Result<Vec<_>, RepositoryError>>()?);
-            rest = after;
+        self.held.extend(decode(self.reader, &missing)?);
+        Ok(())
+    }
+
+    /// Decodes these, in order, while others are walked along; stops where nobody takes what comes.
+    pub fn coming<'scope>(&self, scope: &'scope Scope<'scope, '_>, numbers: impl Iterator<Item = usize>) -> Coming
+    where
+        'r: 'scope,
+    {
+        let wanted = numbers.filter_map(|number| Some((number, self.entries.get(number)?.clone())));
+        let (reader, wanted): (_, Vec<(usize, ListEntry)>) = (self.reader, wanted.collect());
+        let (to, groups) = bounded(GROUPS_AHEAD);
+        scope.spawn(move || {
+            let mut rest = &wanted[..];
+            while !rest.is_empty() {
+                let (group, after) = rest.split_at(group_of(rest));
+                rest = after;
+                let before = rest.first().map_or(usize::MAX, |(number, _)| *number);
+                let group: Vec<(usize, &ListEntry)> = group.iter().map(|(number, entry)| (*number, entry)).collect();
+                let decoded = decode(reader, &group).map(|buckets| Decoded { buckets, before });
+                let is_last = decoded.is_err();
+                if to.send(decoded).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Coming { groups, before: 0 }
+    }
+
+    /// Holds those that come, up to this one, if it is one of them.
+    pub fn take_coming(&mut self, coming: &mut Coming, number: usize) -> Result<(), RepositoryError> {
+        while coming.before <= number {
+            let Ok(group) = coming.groups.recv() else {
+                coming.before = usize::MAX;
+                break;
+            };
+            let Decoded { buckets, before } = group?;
+            self.held.extend(buckets);
+            coming.before = before;
         }
-        self.held.extend(decoded);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::known::{OldRecords, Remembering, Stayed, StayedAll};
 use super::memory_file::MemoryFile;
 use super::merging::{MergeError, merge, take_all};
 use super::parameters::Parameters;
-use super::workers::{Answered, Workers, told};
+use super::workers::{Answered, Workers, joined, told};
 use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
@@ -265,10 +265,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         // Each sorts what it holds on a core of its own.
         let sorted = thread::scope(|scope| {
             let sorting: Vec<_> = sorters.into_iter().map(|sorter| scope.spawn(|| Sorter::finish(sorter))).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            sorting.into_iter().map(join).collect::<Result<Vec<Sorted>, _>>()
+            sorting.into_iter().map(joined).collect::<Result<Vec<Sorted>, _>>()
         });
         Ok(match sorted {
             Ok(parts) => {
@@ -321,8 +318,9 @@ impl Taken {
         let parameters = Some(Parameters { is_unresolved: false, magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };
         if let Some((memory, remembered)) = memory.zip(remembered) {
+            let (part, salt) = (canonical.clone(), intake.session.repository().ambient.random());
             // What fails here costs the next backup time, and nothing else.
-            let _ = memory.write(&canonical, &remembered, intake.session.repository().ambient.random());
+            intake.beside(move || drop(memory.write(&part, &remembered, salt)));
         }
         let parts = std::iter::once(canonical).chain(self.after).collect();
         Ok(Ok(DumpStored { parts, form, remembered: known }))

@@ -27,6 +27,10 @@ pub(super) fn do_jobs(level: i32, deltas: &Deltas<'_>, from: &Receiver<Job>, to:
                 deltas.answer(changed);
                 continue;
             }
+            Job::Beside(job) => {
+                job();
+                continue;
+            }
         };
         let ticket = frame.ticket;
         let body = match &mut compressors {

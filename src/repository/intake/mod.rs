@@ -132,6 +132,8 @@ enum Job {
     Frame(Frame),
     /// Tries chunks as deltas.
     Changed(Changed),
+    /// Something else that may be done beside.
+    Beside(Box<dyn FnOnce() + Send>),
 }
 
 #[derive(Default)]
@@ -266,6 +268,12 @@ impl Intake<'_> {
             return Ok(false);
         }
         Ok(lock(self.flying).insert(id))
+    }
+
+    /// Has something done while the way in goes on; it is done before that ends. Nothing depends on it: where a later stage failed
+    /// it is not done.
+    pub(super) fn beside(&self, job: impl FnOnce() + Send + 'static) {
+        let _ = self.jobs.send(Job::Beside(Box::new(job)));
     }
 
     /// Between two chunks: whether the user wants to stop, and the lease.
