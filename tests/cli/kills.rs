@@ -211,14 +211,16 @@ impl Used {
     }
 }
 
-/// For 15 seconds, or 15 minutes with `REDKEEP_TEST_LONG`.
+/// For 15 seconds, or 15 minutes with `REDKEEP_TEST_LONG`; longer where a host is so busy that too little came of it.
 #[test]
 fn whatever_is_killed_every_reported_snapshot_restores() {
     let seconds = if std::env::var_os("REDKEEP_TEST_LONG").is_some() { 15 * 60 } else { 15 };
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut used = Used::new();
     let (mut round, mut due, mut begun) = (0, 0, 0);
-    while round < 4 || Instant::now() < end {
+    let is_enough = |due, begun| due >= 3 && begun >= 1;
+    while !is_enough(due, begun) || Instant::now() < end {
+        assert!(round < 50 || is_enough(due, begun), "due in {due} rounds of {round}, killed at it in {begun}");
         let whole = used.time(BACKUP);
         used.change();
         used.kill(BACKUP, part(whole, round));
@@ -233,9 +235,9 @@ fn whatever_is_killed_every_reported_snapshot_restores() {
         used.assert_restores((round as usize * 7) % used.reported.len());
         round += 1;
     }
-    // A killed prune may have condemned what the whole one of the next round then buries: nothing is left to condemn.
-    assert!(due * 4 >= round * 3, "packs were due to be buried in {due} rounds of {round}");
-    assert!(begun > 0, "none of {round} was killed while it buried or deleted");
+    // A killed prune may have condemned what the whole one of the next round then buries: nothing is left to condemn. How often
+    // it did, few rounds do not tell.
+    assert!(round < 12 || due * 4 >= round * 3, "packs were due to be buried in {due} rounds of {round}");
     used.age();
     used.place.ends(0, PRUNE);
     used.place.ends(0, &["check", "--read-data"]);
