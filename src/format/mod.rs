@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod recovery;
 pub mod sealing;
 pub mod session;
+pub mod set;
 pub mod snapshot;
 pub mod summary;
 pub mod timeline;

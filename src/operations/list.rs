@@ -6,6 +6,7 @@ use std::io::Write;
 
 use super::look_up::glob;
 use super::second_look::second_look;
+use super::sets::members_of;
 use super::{Observer, OperationError};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
@@ -164,13 +165,23 @@ pub struct Chosen {
 
 /// The one snapshot that is meant.
 pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str>) -> Result<Chosen, OperationError> {
-    let filter = Filter { dataset: dataset.map(Datasets::from), ..Filter::default() };
-    let (infos, alarms) = snapshots(repository, &filter)?;
+    choose_among(repository, snapshots(repository, &Filter::default())?, selector, dataset)
+}
+
+/// The same of all snapshots as they were listed.
+pub(super) fn choose_among(
+    repository: &Repository,
+    (all, alarms): (Vec<SnapshotInfo>, Vec<Alarm>),
+    selector: &Selector,
+    dataset: Option<&str>,
+) -> Result<Chosen, OperationError> {
+    let fits = |info: &&SnapshotInfo| dataset.is_none_or(|dataset| info.dataset == dataset);
+    let infos: Vec<SnapshotInfo> = all.iter().filter(fits).cloned().collect();
     let tag = dataset.map(|dataset| repository.tag(dataset));
     let lost = lost_snapshots(&alarms).filter(|(name, _)| tag.is_none_or(|tag| name.tag == tag));
     let lost: Vec<(SnapshotName, &Alarm)> = lost.collect();
     if let (Some(dataset), true, true) = (dataset, infos.is_empty(), lost.is_empty()) {
-        return Err(unknown_dataset(&repository.kept_snapshots()?, dataset));
+        return Err(unknown_dataset(&all, dataset));
     }
     let chosen = select(&infos, selector);
     if let (Err(OperationError::NoSnapshot { .. }), Selector::Id(prefix)) = (&chosen, selector)
@@ -181,7 +192,11 @@ pub fn choose(repository: &Repository, selector: &Selector, dataset: Option<&str
     if let Some(alarm) = lost_instead(chosen.as_ref(), selector, &lost) {
         return Err(OperationError::LostSnapshot { alarm: alarm.clone() });
     }
-    let name = chosen?.name;
+    read(repository, chosen?.name, alarms)
+}
+
+/// A snapshot that is listed.
+pub(super) fn read(repository: &Repository, name: SnapshotName, alarms: Vec<Alarm>) -> Result<Chosen, OperationError> {
     let snapshot = repository.snapshot(&name).map_err(|error| match error {
         RepositoryError::Damaged { object, source } => {
             OperationError::LostSnapshot { alarm: Alarm::Snapshot { object, fault: source.to_string() } }
@@ -200,7 +215,7 @@ fn find_forgotten(repository: &Repository, prefix: &str) -> Result<Option<Operat
 }
 
 /// Snapshots that are missing or cannot be read.
-fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alarm)> {
+pub(super) fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alarm)> {
     alarms.iter().filter_map(|alarm| match alarm {
         Alarm::Snapshot { object: name, .. } | Alarm::Gap { missing: name, .. } | Alarm::Rollback { missing: name } => {
             Some((SnapshotName::parse(name)?, alarm))
@@ -245,7 +260,7 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
             let mut fitting = infos.iter().filter(|info| info.name.session.to_string().starts_with(prefix.as_str()));
             match (fitting.next(), fitting.next()) {
                 (Some(info), None) => Ok(info),
-                (None, _) => Err(none(format!("no snapshot has an id that begins with {prefix}"))),
+                (None, _) => Err(none(no_id(infos, selector, prefix))),
                 _ => Err(OperationError::Ambiguous { what: format!("several snapshots begin with {prefix}") }),
             }
         }
@@ -264,6 +279,19 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
                 Some(oldest) => OperationError::NoMoment { oldest: oldest.name },
                 None => none(NONE_YET.into()),
             })
+        }
+    }
+}
+
+/// Why an id names no snapshot: it may be a set's.
+fn no_id(infos: &[SnapshotInfo], selector: &Selector, prefix: &str) -> String {
+    let members = members_of(infos, selector).unwrap_or_default();
+    let member = |info: &&SnapshotInfo| format!("{} of {}", info.name.session, info.dataset);
+    match members.is_empty() {
+        true => format!("no snapshot has an id that begins with {prefix}"),
+        false => {
+            let members: Vec<String> = members.iter().map(member).collect();
+            format!("{prefix} is a set, and one snapshot of it is wanted: {}", members.join(", "))
         }
     }
 }

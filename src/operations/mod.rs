@@ -23,6 +23,7 @@ pub mod repair;
 pub mod restore;
 pub mod schedule;
 mod second_look;
+pub mod sets;
 pub mod slots;
 pub mod source;
 pub mod stats;

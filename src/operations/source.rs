@@ -123,7 +123,7 @@ impl LiveSource {
 
     /// The name of its dataset, where a person gives none: of the host it is reached from, whose port it is; of a server
     /// that may be anywhere its own.
-    fn dataset(&self, host: &str) -> String {
+    pub(super) fn dataset(&self, host: &str) -> String {
         match self.way {
             Way::Replication if !self.address.is_of_this_host() => self.address.place(),
             Way::Files | Way::Either | Way::Replication => format!("{host}:{}", name_of(&self.address)),

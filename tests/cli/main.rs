@@ -3,6 +3,7 @@
 
 mod anothers_places;
 mod backup;
+mod backup_cluster;
 mod backup_live;
 mod backup_sync;
 mod calls;

@@ -1,5 +1,7 @@
 //! `redkeep backup`.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +43,8 @@ use crate::repository::{IntakeOptions, Repository};
 /// directory the dataset is taken: dumps and AOFs, nodes.conf and users.acl; what else stands there is told, and taken by
 /// --include PATTERN or --all-files.
 ///
-/// Where its directory is out of reach, --mode sync has the server send its dump as to a replica: see redkeep help capture.
+/// Where its directory is out of reach, --mode sync has the server send its dump as to a replica. --cluster captures every
+/// shard of a cluster at once. See redkeep help capture.
 ///
 /// With DIR no server is asked, and all its files are captured as they are, but logs, pid files and temporary files.
 ///
@@ -58,6 +61,7 @@ Examples:
   redkeep backup --aof-tail --quiet              # every few minutes, from cron
   redkeep backup --no-save --max-age 1h
   redkeep backup --redis cache.example:6379 --mode sync    # no access to its files
+  redkeep backup --redis node1.example:7000 --cluster --dataset cache
   redkeep backup /var/lib/redis
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
   redkeep backup /var/lib/redis --exclude '*.conf' --quiet
@@ -93,6 +97,10 @@ JSON:
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
    \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}],
    \"drill\": null or as in redkeep verify}
+  With --cluster:
+  {\"set\": {\"id\", \"name\", \"shards\": number, \"complete\": bool,
+     \"skew_ms\": between the first and the last moment, or null},
+   \"snapshots\": [as above], \"failed\": [{\"slots\", \"server\", \"why\"}]}
 ")]
 pub(crate) struct Arguments {
     /// A data directory to capture as it is, without asking a server
@@ -117,6 +125,10 @@ pub(crate) struct Arguments {
     drill: drill::DrillArguments,
     #[command(flatten)]
     server: ServerArguments,
+    /// Capture every shard of the cluster that the server is of, as one set of snapshots, which forget, restore and verify
+    /// take as one
+    #[arg(long, conflicts_with_all = ["directory", "dir", "drill"], help_heading = "Capture of a live server")]
+    cluster: bool,
     #[command(flatten)]
     live: LiveArguments,
 }
@@ -290,7 +302,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
             arguments.directory,
             &arguments.server,
             arguments.live,
-            arguments.of.dataset.is_some(),
+            arguments.of.dataset.is_some() || arguments.cluster,
             context,
         )?,
         dataset: arguments.of.dataset,
@@ -299,6 +311,9 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
         read_all: arguments.read_all,
     };
+    if let (true, Source::Server(seed)) = (arguments.cluster, &options.source) {
+        return cluster::run(&repository, seed, &options, context);
+    }
     let report = backup(&repository, &options, &context.progress)?;
     if !arguments.drill.drill {
         return outcome(&repository, &report, None);

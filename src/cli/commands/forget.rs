@@ -32,6 +32,8 @@ use crate::repository::Repository;
 /// this was meant: `redkeep tag latest --accept-drop`, --ignore-key-drop, or its id. Nothing is forgotten while
 /// a snapshot is missing or cannot be read.
 ///
+/// A set (redkeep backup --cluster) is kept or forgotten as one: with one snapshot of it all are.
+///
 /// --keep-timeline keeps what `redkeep restore --at` needs, and no more: of captures of one AOF the last, of those that a
 /// rewrite parted one each. With it a profile of a capture of the AOF each few minutes and one of each night can share a
 /// dataset. How much of the timeline goes is said, in a dry run too.
@@ -58,7 +60,7 @@ JSON:
    \"already_forgotten\": [id], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// Snapshots to forget, instead of a policy: ids, latest, latest~N or @TIME
+    /// Snapshots to forget, instead of a policy: ids, those of sets too, latest, latest~N or @TIME
     #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
     snapshots: Vec<Selector>,
     #[command(flatten)]

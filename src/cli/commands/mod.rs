@@ -39,6 +39,7 @@ use super::outcome::Outcome;
 use super::time;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Datasets, Selector, choose};
+use crate::operations::sets::{Meant, choose_any};
 use crate::repository::Repository;
 
 /// What redkeep can be asked to do; what each command says of itself stands with its arguments.
@@ -131,10 +132,25 @@ fn pick(
     selector: &Selector,
     dataset: Option<&str>,
 ) -> anyhow::Result<Chosen> {
+    tell_moment(context, selector);
+    Ok(choose(repository, selector, dataset)?)
+}
+
+/// The snapshot or the set that is meant.
+fn pick_any(
+    context: &Context,
+    repository: &Repository,
+    selector: &Selector,
+    dataset: Option<&str>,
+) -> anyhow::Result<Meant> {
+    tell_moment(context, selector);
+    Ok(choose_any(repository, selector, dataset)?)
+}
+
+fn tell_moment(context: &Context, selector: &Selector) {
     if let Selector::At(moment) = selector {
         context.note(&format!("looking for the last snapshot at or before {}", time::show(*moment)));
     }
-    Ok(choose(repository, selector, dataset)?)
 }
 
 /// Refuses the name of a dataset that there is not, forgotten ones included: what a mistyped name shows is nothing, and

@@ -2,12 +2,13 @@
 
 mod into_running;
 pub(super) mod into_server;
+mod of_set;
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::pick;
+use super::pick_any;
 use super::timeline::precision;
 use crate::aof::split_words;
 use crate::cli::args::OfDataset;
@@ -19,6 +20,7 @@ use crate::format::UnixMillis;
 use crate::format::timeline::Precision;
 use crate::operations::list::{Chosen, Selector};
 use crate::operations::restore::{self, Cut, Doubt, Goal, Options, Report, Which, meant, restore_at};
+use crate::operations::sets::{ChosenSet, Meant};
 use crate::operations::timeline::{self, Moment, Picked, Search, Wish};
 use crate::repository::Repository;
 use into_running::IntoRunning;
@@ -42,6 +44,8 @@ use into_server::{IntoServer, of_a_restore};
 /// its configuration is tried with a stand-in, its files are put in place, it is started and asked all the same. A restore
 /// that is killed leaves the old data or the new; the same command brings it to its end.
 ///
+/// A set (redkeep backup --cluster) goes into directories of its own below --target: shard-1, shard-2 and so on, by their slots.
+///
 /// With --into the keys of the snapshot's dump are put into a running server, wherever it is, by RESTORE: for servers whose files
 /// nobody can reach. The server must be empty, unless --merge is given, and nothing in it is replaced without --replace.
 #[derive(Debug, Args)]
@@ -59,6 +63,7 @@ Examples:
   redkeep restore --server --server-unit redis-server --dry-run
   redkeep restore --server=redis://127.0.0.1:6380 --yes \\
     --stop-command 'docker stop cache' --start-command 'docker start cache'
+  redkeep restore latest --dataset cache --target /srv/shards    # a set
   redkeep restore latest --into rediss://app@cache.example:6379 --dry-run
   redkeep restore latest --into cache.example:6379 --match 'user:*' --merge
 
@@ -85,6 +90,9 @@ JSON:
   {\"directory\": path, \"server\": text, \"steps\": [text], \"notes\": [text],
    \"holds\": [text], \"wrong\": [text], \"finished_earlier\": bool,
    \"was_stopped\": bool, \"started\": bool}
+  Of a set:
+  {\"set\": id, \"name\", \"complete\": bool, \"skew_ms\": between the first and
+   the last moment, \"snapshots\": [as above], \"failed\": [{\"slots\", \"why\"}]}
   With --into:
   {\"snapshot\": id, \"dataset\", \"server\": text, \"version\": text or null,
    \"put\": number of keys, \"remade\": of them, element by element,
@@ -151,7 +159,10 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         let (snapshot, dataset) = (snapshot.as_ref(), of.dataset.as_deref());
         return into_running::run(running, &into.of, snapshot, dataset, *dry_run, &repository, context);
     }
-    let (chosen, past) = find(&arguments, &repository, context)?;
+    let (chosen, past) = match find(&arguments, &repository, context)? {
+        Sought::One(chosen, past) => (*chosen, past.map(|past| *past)),
+        Sought::Set(set) => return of_set::run(&arguments, &set, &repository, context),
+    };
     let (goal, moment, located) = match past {
         Some(Found { goal, moment, located }) => (goal, Some(moment), located),
         None => (None, None, None),
@@ -177,13 +188,18 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let options = Options { target, from, with_config, replace_anything, dry_run };
     let (report, cut) = restore_at(&repository, &chosen, &options, goal.as_ref(), &context.progress)?;
     let past = past(cut.as_ref());
+    let (text, json, warnings) = restored(&chosen, &report, past.as_ref());
+    Ok(Outcome::deed(text, &json)?.with_warnings(warnings).with_alarms(&chosen.alarms))
+}
+
+/// What is said of a snapshot that was restored: text, JSON, and warnings.
+fn restored(chosen: &Chosen, report: &Report, past: Option<&Past>) -> (String, json::Restore, Vec<String>) {
     let suspect = |(path, why): &(String, String)| format!("{path} was suspect when it was stored: {why}");
     let suspects = report.suspects.iter().map(|suspect_file| suspect_once(&suspect(suspect_file)));
-    let json = json::Restore::new(&chosen, &report, past.as_ref());
-    let outcome = Outcome::deed(text(&chosen, &report, past.as_ref()), &json)?;
-    let outcome = outcome.with_warnings(report.unset.iter().cloned()).with_made_good(&report.made_good);
+    let made_good = report.made_good.iter().map(|damage| format!("made good from another copy: {damage}"));
     let doubt = report.doubt.iter().map(|Doubt { what, hint }| format!("{what}; all of it is there as it was; {hint}"));
-    Ok(outcome.with_warnings(suspects).with_warnings(doubt).with_alarms(&chosen.alarms))
+    let warnings = report.unset.iter().cloned().chain(made_good).chain(suspects).chain(doubt).collect();
+    (text(chosen, report, past), json::Restore::new(chosen, report, past), warnings)
 }
 
 /// The moment that is meant.
@@ -195,8 +211,15 @@ struct Found {
     located: Option<Cut>,
 }
 
-/// The snapshot that is meant, and where a moment is meant, which one.
-fn find(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<(Chosen, Option<Found>)> {
+/// What is to be restored.
+enum Sought {
+    /// A snapshot, and where a moment is meant, which one.
+    One(Box<Chosen>, Option<Box<Found>>),
+    /// A set.
+    Set(ChosenSet),
+}
+
+fn find(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<Sought> {
     let (snapshot, dataset) = (arguments.snapshot.as_ref(), arguments.of.dataset.as_deref());
     let (picked, located) = match (arguments.at, &arguments.before_command) {
         (Some(at), _) => {
@@ -215,11 +238,14 @@ fn find(arguments: &Arguments, repository: &Repository, context: &Context) -> an
         }
         (None, None) => {
             let latest = Selector::Latest(0);
-            return Ok((pick(context, repository, snapshot.unwrap_or(&latest), dataset)?, None));
+            return Ok(match pick_any(context, repository, snapshot.unwrap_or(&latest), dataset)? {
+                Meant::One(chosen) => Sought::One(chosen, None),
+                Meant::Set(set) => Sought::Set(set),
+            });
         }
     };
     let Picked { chosen, moment, goal } = picked;
-    Ok((chosen, Some(Found { goal, moment, located })))
+    Ok(Sought::One(Box::new(chosen), Some(Box::new(Found { goal, moment, located }))))
 }
 
 /// The moment that was restored, for people and scripts.

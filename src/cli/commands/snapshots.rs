@@ -14,12 +14,16 @@ use crate::cli::{json, key_count, time};
 use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::operations::list::{Filter, Forgotten, forgotten, snapshots};
+use crate::operations::sets::{Set, sets};
 use crate::repository::{DrillRecord, Repository, SnapshotInfo};
 
 /// List snapshots
 ///
 /// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
 /// repository; KEYS is how many keys the dataset holds, ? where that is not known; NOTES tells of warnings, and how the newest drill ended (redkeep verify --drill).
+///
+/// A set, the shards of a cluster that redkeep backup --cluster captured, is one line, under NAME/*; --dataset 'NAME/*' shows the
+/// snapshots of it.
 ///
 /// With --forgotten it lists those that were forgotten instead: UNTIL is the time until which each can certainly be brought
 /// back with `redkeep undelete`.
@@ -42,9 +46,13 @@ JSON:
        why not: \"no-dataset\", \"doubt\", \"suspect\", \"not-understood\",
        \"commands\" (of an AOF no server was asked about), \"not-counted\",
      \"warnings\": number,
-     \"pinned\": bool, \"drill\": null or the newest one: {\"passed\": bool,
+     \"pinned\": bool, \"set\": null or {\"id\", \"name\", \"shard\": from 1,
+       \"slots\"}, \"drill\": null or the newest one: {\"passed\": bool,
        \"time\", \"host\", \"server\", \"keys\": number,
        \"problem\": text or null}}],
+   \"sets\": [{\"id\", \"name\", \"shards\": number, \"missing\": [slots],
+     \"skew_ms\": between the first and the last moment,
+     \"snapshots\": [id]}],
    \"alarms\": [{\"code\", \"message\"}]}
   With --forgotten:
   {\"forgotten\": [{\"id\", \"forgotten\": when, \"reason\",
@@ -84,10 +92,17 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     }
     let drills = repository.drill_results()?;
     let snapshot = |info: &SnapshotInfo| json::Snapshot::with_drill(info, drills.get(&info.name));
-    let json = json::Snapshots { snapshots: infos.iter().map(snapshot).collect(), alarms: json::alarms(&alarms) };
+    let sets = sets(&infos);
+    let json = json::Snapshots {
+        snapshots: infos.iter().map(snapshot).collect(),
+        sets: sets.iter().map(json::SetOf::from).collect(),
+        alarms: json::alarms(&alarms),
+    };
+    // Who names datasets wants to see what is in them.
+    let as_one = if filter.dataset.is_none() { sets.as_slice() } else { &[] };
     let since = since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
-    let text = if infos.is_empty() { String::new() } else { text(&infos, &drills) };
+    let text = if infos.is_empty() { String::new() } else { text(&infos, as_one, &drills) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
 }
 
@@ -120,13 +135,14 @@ fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) ->
 /// Results of drills by snapshot.
 type Drills = BTreeMap<SnapshotName, DrillRecord>;
 
-fn remarks(info: &SnapshotInfo, drill: Option<&DrillRecord>) -> String {
+fn remarks(info: &SnapshotInfo, names_set: bool, drill: Option<&DrillRecord>) -> String {
     let warnings = (info.warnings > 0).then(|| count(info.warnings, "warning"));
     let drill = drill.map(|record| {
         let verdict = if record.passed() { "passed" } else { "FAILED" };
         format!("drill {verdict} {}", time::show(record.time))
     });
-    warnings.into_iter().chain(drill).collect::<Vec<_>>().join(", ")
+    let set = info.told.set.as_ref().filter(|_| names_set).map(|of| format!("of set {}", short(&of.id)));
+    warnings.into_iter().chain(set).chain(drill).collect::<Vec<_>>().join(", ")
 }
 
 /// What all of them are together.
@@ -139,7 +155,33 @@ fn total(infos: &[SnapshotInfo]) -> String {
     format!("{snapshots} of {datasets}, {restored} if each were restored, {new} stored by them\n")
 }
 
-fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
+/// A set in one line, where the first of its snapshots would stand.
+fn row_of_set(set: &Set<'_>, drills: &Drills) -> [String; 9] {
+    let members = || set.members.values();
+    let sum = |number: fn(&SnapshotInfo) -> u64| members().map(|info| number(info)).fold(0, u64::saturating_add);
+    let keys: Option<u64> = members().map(|info| info.keys.keys()).sum();
+    let (there, shards) = (set.members.len() as u64, set.of.slots.len() as u64);
+    let what = match set.missing().is_empty() {
+        true => format!("set of {}, {} ms apart", count(shards, "shard"), set.skew()),
+        false => format!("INCOMPLETE set: {there} of {}", count(shards, "shard")),
+    };
+    let own = members().map(|info| remarks(info, false, drills.get(&info.name))).filter(|remark| !remark.is_empty());
+    let mut own: Vec<String> = own.collect();
+    own.dedup();
+    [
+        short(&set.of.id),
+        time::show(set.moments().0),
+        format!("{}/*", set.of.name),
+        sum(|info| info.files).to_string(),
+        size(sum(|info| info.bytes)),
+        size(sum(|info| info.stored_bytes)),
+        keys.map_or("?".into(), |keys| keys.to_string()),
+        members().next().map(|info| info.tags.join(", ")).unwrap_or_default(),
+        [what].into_iter().chain(own).collect::<Vec<_>>().join(", "),
+    ]
+}
+
+fn text(infos: &[SnapshotInfo], sets: &[Set<'_>], drills: &Drills) -> String {
     let head = [
         ("ID", Left),
         ("TIME", Left),
@@ -151,7 +193,11 @@ fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
         ("TAGS", Left),
         ("NOTES", Left),
     ];
-    let row = |info: &SnapshotInfo| {
+    let set_of = |info: &SnapshotInfo| {
+        let of = info.told.set.as_ref()?;
+        sets.iter().find(|set| set.of.id == of.id)
+    };
+    let row_of_one = |info: &SnapshotInfo| {
         [
             short(&info.name.session),
             time::show(info.moment.unwrap_or(info.begin)),
@@ -161,9 +207,16 @@ fn text(infos: &[SnapshotInfo], drills: &Drills) -> String {
             size(info.stored_bytes),
             key_count::cell(info.keys),
             info.tags.join(", "),
-            remarks(info, drills.get(&info.name)),
+            remarks(info, true, drills.get(&info.name)),
         ]
     };
+    let row = |info: &SnapshotInfo| match set_of(info) {
+        None => Some(row_of_one(info)),
+        Some(set) => {
+            let is_first = set.members.values().next().is_some_and(|first| first.name == info.name);
+            is_first.then(|| row_of_set(set, drills))
+        }
+    };
     let total = if infos.len() > 1 { total(infos) } else { String::new() };
-    table(head, infos.iter().map(row)) + &total
+    table(head, infos.iter().filter_map(row)) + &total
 }

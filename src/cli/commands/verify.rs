@@ -1,8 +1,10 @@
 //! `redkeep verify`.
 
+mod of_set;
+
 use clap::Args;
 
-use super::{drill, pick};
+use super::{drill, pick_any};
 use crate::cli::args::OneSnapshot;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
@@ -13,7 +15,9 @@ use crate::cli::server::renamed_command;
 use crate::operations::drill::keep_failure;
 use crate::operations::list::Chosen;
 use crate::operations::restore::{Which, meant};
+use crate::operations::sets::Meant;
 use crate::operations::verify::{Report, Verified, verify};
+use crate::repository::Repository;
 
 /// Rebuild every file of a snapshot and read its structure, without writing it
 ///
@@ -52,6 +56,8 @@ JSON:
      dataset \"the-same\" or \"other\", else null, \"problems\": [text],
      \"not_kept\": why the result could not be kept or null},
    \"alarms\": [{\"code\", \"message\"}]}
+  Of a set (redkeep backup --cluster), all of it:
+  {\"set\": id, \"name\", \"complete\": bool, \"skew_ms\", \"snapshots\": [as above]}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -72,33 +78,45 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
-    let report = verify(&repository, &chosen, &context.progress)?;
+    match pick_any(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())? {
+        Meant::One(chosen) => Ok(of_one(arguments, &chosen, &repository, context)?.1),
+        Meant::Set(set) => of_set::run(arguments, &set, &repository, context),
+    }
+}
+
+/// Verifies one snapshot: what is said of it, which is in the outcome too.
+fn of_one(
+    arguments: &Arguments,
+    chosen: &Chosen,
+    repository: &Repository,
+    context: &Context,
+) -> anyhow::Result<(String, Outcome)> {
+    let report = verify(repository, chosen, &context.progress)?;
     // A snapshot that cannot be rebuilt is not given to a server, and has failed all the same.
     let drilled = match (arguments.drill.drill, report.is_whole()) {
         (false, _) => None,
         (true, true) => {
             let which = arguments.from.as_ref();
-            let meant = which.map(|which| meant(&repository, &chosen, which, &context.progress)).transpose()?;
+            let meant = which.map(|which| meant(repository, chosen, which, &context.progress)).transpose()?;
             let (chosen, from) = meant.map_or((chosen.clone(), None), |(chosen, from)| (chosen, Some(from)));
             let mut renamed = arguments.renamed_command.clone();
             renamed
                 .extend(context.profile()?.map(|profile| profile.server().login.renamed_command).unwrap_or_default());
-            Some(arguments.drill.run(&repository, &chosen, from, &renamed, context)?)
+            Some(arguments.drill.run(repository, &chosen, from, &renamed, context)?)
         }
         (true, false) => {
-            keep_failure(&repository, chosen.name, "none", "it cannot be rebuilt whole")?;
+            keep_failure(repository, chosen.name, "none", "it cannot be rebuilt whole")?;
             None
         }
     };
     let suspects = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.suspect.as_ref()?)));
-    let text = text(&chosen, &report) + &drilled.as_ref().map(drill::text).unwrap_or_default();
-    let outcome = Outcome::deed(text, &json::Verify::new(&chosen, &report, drilled.as_ref()))?;
+    let text = text(chosen, &report) + &drilled.as_ref().map(drill::text).unwrap_or_default();
+    let outcome = Outcome::deed(text.clone(), &json::Verify::new(chosen, &report, drilled.as_ref()))?;
     let outcome = outcome.with_warnings(suspects).with_made_good(&report.made_good).with_alarms(&chosen.alarms);
     let damage = report.files.iter().filter_map(|file| Some(format!("{}: {}", file.path, file.damage.as_ref()?)));
     let outcome = outcome.with_warnings(damage).with_warnings(drilled.iter().flat_map(drill::warnings));
     let has_failed = drilled.as_ref().is_some_and(|drill| !drill.passed());
-    Ok(outcome.with_damage(!report.is_whole() || has_failed))
+    Ok((text, outcome.with_damage(!report.is_whole() || has_failed)))
 }
 
 fn text(chosen: &Chosen, report: &Report) -> String {

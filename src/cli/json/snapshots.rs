@@ -11,6 +11,7 @@ use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::{Chosen, Forgotten};
+use crate::operations::sets::Set;
 use crate::repository::{DrillRecord, SnapshotInfo};
 
 /// One snapshot of a listing.
@@ -36,7 +37,41 @@ pub(crate) struct Snapshot {
     keys_counted: &'static str,
     warnings: u64,
     pinned: bool,
+    set: Option<OfSetOf>,
     drill: Option<DrillResult>,
+}
+
+/// The set that a snapshot is of.
+#[derive(Serialize)]
+struct OfSetOf {
+    id: String,
+    name: String,
+    shard: u64,
+    slots: String,
+}
+
+/// A set.
+#[derive(Serialize)]
+pub(crate) struct SetOf {
+    id: String,
+    name: String,
+    shards: usize,
+    missing: Vec<String>,
+    skew_ms: u64,
+    snapshots: Vec<String>,
+}
+
+impl From<&Set<'_>> for SetOf {
+    fn from(set: &Set<'_>) -> SetOf {
+        SetOf {
+            id: set.of.id.to_string(),
+            name: set.of.name.clone(),
+            shards: set.of.slots.len(),
+            missing: set.missing(),
+            skew_ms: set.skew(),
+            snapshots: set.members.values().map(|info| info.name.session.to_string()).collect(),
+        }
+    }
 }
 
 /// `snapshots --forgotten`.
@@ -92,6 +127,12 @@ impl From<&SnapshotInfo> for Snapshot {
             keys_counted: key_count::word(info.keys),
             warnings: info.warnings,
             pinned: info.tags.iter().any(|tag| tag == PINNED),
+            set: info.told.set.as_ref().map(|of| OfSetOf {
+                id: of.id.to_string(),
+                name: of.name.clone(),
+                shard: of.shard,
+                slots: of.own_slots().to_owned(),
+            }),
             drill: None,
         }
     }
@@ -108,6 +149,7 @@ impl Snapshot {
 #[derive(Serialize)]
 pub(crate) struct Snapshots {
     pub snapshots: Vec<Snapshot>,
+    pub sets: Vec<SetOf>,
     pub alarms: Vec<AlarmOf>,
 }
 

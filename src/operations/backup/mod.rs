@@ -1,6 +1,7 @@
 //! `backup`: one snapshot of a live server, or of a data directory. Each file of it is stored by `file`, its content by what
 //! knows its form: `dump` those that a server loads as RDB, `opaque` all others as they are.
 
+pub mod cluster;
 pub(super) mod dump;
 mod file;
 pub(super) mod input;

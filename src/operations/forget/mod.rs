@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 
 use super::key_drop::open_falls;
 use super::list::{Filter, Selector, select, snapshots};
+use super::sets::members_of;
 use super::timeline::{Holdings, Loss};
 use super::{Observer, OperationError};
-use crate::format::UnixMillis;
 use crate::format::counts::count;
 use crate::format::object::SnapshotName;
+use crate::format::{Id16, UnixMillis};
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
 
 use policy::{Candidate, PINNED, Policy, Reason, decide, timeline_since};
@@ -133,6 +134,7 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
         What::Policy { .. } => {
             let parts = infos.chunk_by(|a, b| a.dataset == b.dataset).map(of_dataset);
             report.datasets = parts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            keep_sets_whole(&mut report.datasets, &infos);
             "not kept by the policy"
         }
         What::Named { snapshots, even_pinned, allow_empty } => {
@@ -157,6 +159,24 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
         }
     }
     Ok(report)
+}
+
+/// The set that a snapshot is of.
+fn id_of_set(info: &SnapshotInfo) -> Option<Id16> {
+    info.told.set.as_ref().map(|of| of.id)
+}
+
+/// SET-3: what is kept of a set keeps the rest of it, and so does what is not judged.
+fn keep_sets_whole(datasets: &mut [Dataset], infos: &[SnapshotInfo]) {
+    let verdicts = datasets.iter().flat_map(|dataset| &dataset.verdicts);
+    let gone: BTreeSet<SnapshotName> =
+        verdicts.filter(|verdict| !verdict.is_kept).map(|verdict| verdict.info.name).collect();
+    let kept: BTreeSet<Id16> = infos.iter().filter(|info| !gone.contains(&info.name)).filter_map(id_of_set).collect();
+    for verdict in datasets.iter_mut().flat_map(|dataset| &mut dataset.verdicts) {
+        if !verdict.is_kept && id_of_set(&verdict.info).is_some_and(|id| kept.contains(&id)) {
+            (verdict.is_kept, verdict.reasons) = (true, vec![Reason::Set]);
+        }
+    }
 }
 
 /// Each dataset with all of its snapshots.
@@ -228,15 +248,20 @@ fn by_policy(
 /// The snapshots that are named; those that were forgotten before are reported.
 fn find(
     repository: &Repository,
-    infos: &[SnapshotInfo],
+    all: &[SnapshotInfo],
     selectors: &[Selector],
     filter: &Filter,
     report: &mut Report,
 ) -> Result<Vec<SnapshotInfo>, OperationError> {
-    let infos: Vec<SnapshotInfo> = infos.iter().filter(|info| filter.fits(info)).cloned().collect();
+    let infos: Vec<SnapshotInfo> = all.iter().filter(|info| filter.fits(info)).cloned().collect();
     let records = repository.forgotten()?;
     let mut named = Vec::new();
     for selector in selectors {
+        let of_set = members_of(all, selector)?;
+        if !of_set.is_empty() {
+            named.extend(of_set.into_iter().cloned());
+            continue;
+        }
         let forgotten = |prefix: &String| records.iter().find(|record| record.has_id(prefix));
         match (select(&infos, selector), selector) {
             (Err(OperationError::NoSnapshot { what }), Selector::Id(prefix)) => match forgotten(prefix) {
@@ -246,6 +271,9 @@ fn find(
             (found, _) => named.push(found?.clone()),
         }
     }
+    // SET-3: with one of a set all of it.
+    let sets: BTreeSet<Id16> = named.iter().filter_map(id_of_set).collect();
+    named.extend(all.iter().filter(|info| id_of_set(info).is_some_and(|id| sets.contains(&id))).cloned());
     Ok(named)
 }
 

@@ -78,6 +78,8 @@ pub enum Reason {
     /// A snapshot after it has less than half of its keys, and nobody has said that this was meant: how many it has, and
     /// how many were left.
     KeyDrop(u64, u64),
+    /// Another of its set is kept, or is not judged.
+    Set,
 }
 
 impl Reason {
@@ -85,7 +87,7 @@ impl Reason {
     pub fn is_policy(&self) -> bool {
         match self {
             Reason::Last(_) | Reason::Period(..) | Reason::Within | Reason::Timeline | Reason::Tag(_) => true,
-            Reason::Pinned | Reason::KeyDrop(..) => false,
+            Reason::Pinned | Reason::KeyDrop(..) | Reason::Set => false,
         }
     }
 }
@@ -99,6 +101,7 @@ impl fmt::Display for Reason {
             Reason::Timeline => f.write_str("timeline"),
             Reason::Tag(tag) => write!(f, "tag {tag}"),
             Reason::Pinned => f.write_str(PINNED),
+            Reason::Set => f.write_str("of a set that is kept"),
             Reason::KeyDrop(had, left) => {
                 write!(f, "predecessor of a snapshot whose keys fell by more than half ({had} to {left})")
             }

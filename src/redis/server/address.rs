@@ -190,6 +190,14 @@ impl Address {
         }
     }
 
+    /// The host, where it is reached by a port.
+    pub fn host(&self) -> Option<&str> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+            _ => None,
+        }
+    }
+
     /// Where it listens, for the kernel.
     pub(in crate::redis) fn peer(&self) -> Option<Peer> {
         match self.info.addr() {

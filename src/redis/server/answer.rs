@@ -1,6 +1,7 @@
 //! What a server's refusal means, and what to do about it: each for what it is.
 
 use super::address::Address;
+use super::cluster::ACL_RULES_OF_CLUSTER;
 use super::info::Info;
 use super::replication::ACL_RULES_OF_SYNC;
 use crate::redis::RedisError;
@@ -22,6 +23,10 @@ fn hint(address: &Address, command: &str, message: &str) -> Option<String> {
         "NOPERM" if ["PSYNC", "SYNC", "REPLCONF"].contains(&command) => Some(format!(
             "the user may not copy as a replica does: ACL SETUSER {} {ACL_RULES_OF_SYNC} gives that right, with which he is \
              sent every key",
+            address.user().unwrap_or("default")
+        )),
+        "NOPERM" if command == "CLUSTER" => Some(format!(
+            "the user may not ask for the shards of its cluster: ACL SETUSER {} {ACL_RULES_OF_CLUSTER} gives that right",
             address.user().unwrap_or("default")
         )),
         "NOMASTERLINK" => Some(

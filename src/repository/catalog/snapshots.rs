@@ -10,6 +10,7 @@ use crate::format::counts::{ACCEPTED, CountedBy, FALLS, Fall, KeyCount, Seen, Un
 use crate::format::form::Form;
 use crate::format::object::SnapshotName;
 use crate::format::origin::Origin;
+use crate::format::set::OfSet;
 use crate::format::snapshot::{File, PathBytes, Snapshot};
 use crate::format::summary::Summary;
 use crate::format::{Id16, UnixMillis, decode_cbor, encode_cbor};
@@ -72,6 +73,9 @@ pub struct Told {
     /// Where it was captured, if it was copied from another repository: an [`Origin`].
     #[n(2)]
     pub origin: Option<String>,
+    /// The set it is of.
+    #[n(3)]
+    pub set: Option<OfSet>,
 }
 
 /// How a file that a server loads as RDB is stored.
@@ -97,6 +101,7 @@ impl Told {
             summary: snapshot.summary.clone(),
             forms: snapshot.files.iter().filter_map(of_file).collect(),
             origin: Origin::of(snapshot).map(|origin| origin.to_string()),
+            set: OfSet::of(&snapshot.facts),
         }
     }
 }
@@ -273,7 +278,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(SnapshotInfo, bool)> {
     let name: String = row.get(0)?;
     let tags: String = row.get(9)?;
     // A tombstone tells nothing, and is never shown.
-    let nothing = || Ok(Told { summary: Summary::default(), forms: Vec::new(), origin: None });
+    let nothing = || Ok(Told { summary: Summary::default(), forms: Vec::new(), origin: None, set: None });
     let told =
         row.get::<_, Option<Vec<u8>>>(20)?.map_or_else(nothing, |told| decode_cbor("what a snapshot cost", &told));
     let told = told.map_err(|error| rusqlite::Error::FromSqlConversionFailure(20, Type::Blob, Box::new(error)))?;

@@ -52,6 +52,7 @@ fn info(number: u64, dataset: &str) -> SnapshotInfo {
             summary: Summary { new: Some(new), stored_bytes, ..Summary::default() },
             forms: vec![],
             origin: None,
+            set: None,
         },
         keys: KeyCount::Known { keys: 700_000 + number, by: CountedBy::Structure },
         falls: None,

@@ -1,0 +1,146 @@
+//! A cluster: its shards captured by one run, and taken as one by what looks at them afterwards.
+
+use std::net::TcpListener;
+
+use crate::place::Place;
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
+
+struct Cluster {
+    masters: Vec<RedisServer>,
+}
+
+/// A port below 32000, as servers of tests have them: that of the bus is 10000 above it.
+fn bus_port() -> u16 {
+    let place = std::process::id().wrapping_mul(97) % 12_000;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..12_000).map(|step| 33_000 + u16::try_from((place + step) % 12_000).unwrap()).find(free).unwrap()
+}
+
+fn command(server: &RedisServer, line: &str) -> redis::Value {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut server.connection()).unwrap()
+}
+
+impl Cluster {
+    /// Three masters that share all slots.
+    fn start(place: &Place) -> Option<Cluster> {
+        if ServerKind::Redis7.is_skipped() {
+            return None;
+        }
+        let mut buses = Vec::new();
+        let masters: Vec<RedisServer> = (1..=3)
+            .map(|number| {
+                let (data, bus) = (place.path(&format!("node-{number}")), bus_port());
+                std::fs::create_dir(&data).unwrap();
+                let bus_line = format!("cluster-port {bus}");
+                let config = ["cluster-enabled yes", "repl-diskless-sync-delay 0", &bus_line];
+                buses.push(bus);
+                RedisServer::start_with(ServerKind::Redis7, &data, ServerOptions::with_config(&config))
+            })
+            .collect();
+        for (master, (first, last)) in masters.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
+            command(master, &format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+        }
+        for (other, bus) in masters.iter().zip(&buses).skip(1) {
+            command(&masters[0], &format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()));
+        }
+        for master in &masters {
+            wait_for("the cluster", || {
+                let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut master.connection()).unwrap();
+                (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")).then_some(())
+            });
+        }
+        Some(Cluster { masters })
+    }
+
+    /// A key of each shard.
+    fn set(&self, value: &str) {
+        // Slots 15495, 3300 and 7365.
+        for (master, key) in [(2, "a"), (0, "b"), (1, "c")] {
+            command(&self.masters[master], &format!("SET {key} {value}"));
+        }
+    }
+
+    fn address(&self, number: usize) -> String {
+        format!("127.0.0.1:{}", self.masters[number].port())
+    }
+}
+
+/// SET-2, SET-3, SET-4
+#[test]
+fn a_cluster_is_captured_as_one_set_which_is_listed_verified_restored_and_forgotten_as_one() {
+    let place = Place::with_repository();
+    let Some(mut cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let address = cluster.address(1);
+    let backup = ["backup", "--redis", &address, "--cluster", "--mode", "sync", "--dataset", "cache"];
+    let json = place.done(&[&backup[..], &["--json"]].concat()).json();
+    assert_eq!((&json["set"]["shards"], &json["set"]["complete"]), (&3.into(), &true.into()), "{json}");
+    assert!(json["set"]["skew_ms"].as_u64().unwrap() < 60_000);
+    let datasets: Vec<&str> =
+        json["snapshots"].as_array().unwrap().iter().map(|one| one["dataset"].as_str().unwrap()).collect();
+    assert_eq!(datasets, ["cache/0", "cache/5461", "cache/10923"]);
+    let first = json["set"]["id"].as_str().unwrap().to_owned();
+
+    cluster.set("2");
+    let text = place.done(&backup).text();
+    assert!(text.contains("3 of 3 shards") && text.contains("no consistent cut"), "{text}");
+    let listed = place.done(&["snapshots"]).text();
+    assert!(listed.contains("cache/*") && listed.contains("set of 3 shards, "), "{listed}");
+    assert_eq!(listed.lines().count(), 4, "a head, two sets, and the total: {listed}");
+    let members = place.done(&["snapshots", "--dataset", "cache/*"]).text();
+    assert!(members.contains("cache/10923") && members.contains("of set "), "{members}");
+
+    place.done(&["verify", "latest", "--dataset", "cache", "--quiet"]);
+    let verified = place.done(&["verify", &first, "--drill", "--json"]).json();
+    assert_eq!(verified["snapshots"].as_array().unwrap().len(), 3);
+    for (of, value) in [("latest", "2\n"), (first.as_str(), "1\n")] {
+        let target = format!("back-{}", value.trim());
+        std::fs::create_dir(place.path(&target)).unwrap();
+        place.done(&["restore", of, "--target", &target, "--quiet"]);
+        for (shard, key) in [("shard-1", "b"), ("shard-2", "c"), ("shard-3", "a")] {
+            let server = RedisServer::start(ServerKind::Redis7, &place.path(&target).join(shard));
+            let found: String = redis::cmd("GET").arg(key).query(&mut server.connection()).unwrap();
+            assert_eq!(format!("{found}\n"), value, "{of} {shard}");
+        }
+    }
+    place.ends(1, &["ls", &first]).says("is a set, and one snapshot of it is wanted");
+
+    // One of its datasets alone is not judged: what is of a set is kept with the others.
+    let one = place.done(&["forget", "--keep-last", "1", "--dataset", "cache/0", "--json"]).json();
+    assert_eq!(one["forgotten"], 0, "{one}");
+    let all = place.done(&["forget", "--keep-last", "1", "--json"]).json();
+    assert_eq!((&all["kept"], &all["forgotten"]), (&3.into(), &3.into()));
+    let last = place.done(&["snapshots", "--json"]).json();
+    assert_eq!((last["sets"].as_array().unwrap().len(), last["snapshots"].as_array().unwrap().len()), (1, 3));
+
+    // A master that is gone leaves the set incomplete.
+    cluster.masters[2].kill();
+    let address = cluster.address(0);
+    let ran = place.ends(3, &["backup", "--redis", &address, "--cluster", "--mode", "sync", "--dataset", "cache"]);
+    ran.says("the set is incomplete: slots 10923-16383");
+    assert!(ran.text().contains("2 of 3 shards"), "{}", ran.text());
+    let listed = place.done(&["snapshots"]).text();
+    assert!(listed.contains("INCOMPLETE set: 2 of 3 shards"), "{listed}");
+    place.ends(2, &["restore", "latest", "--target", "part"]).says("mkdir -p part");
+    std::fs::create_dir(place.path("part")).unwrap();
+    place.ends(3, &["restore", "latest", "--target", "part"]).says("the set is incomplete: of 1 of its 3 shards");
+    assert!(place.path("part/shard-2/dump.rdb").exists() && !place.path("part/shard-3").exists());
+    place.ends(3, &["verify"]).says("slots 10923-16383");
+    let id = last["sets"][0]["id"].as_str().unwrap();
+    let gone = place.done(&["forget", id, "--allow-empty", "--json"]).json();
+    assert_eq!(gone["forgotten"], 3, "{gone}");
+}
+
+#[test]
+fn a_server_that_is_of_no_cluster_is_said_to_be_none() {
+    let place = Place::with_repository();
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    std::fs::create_dir(place.path("served")).unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, &place.path("served"));
+    let address = format!("127.0.0.1:{}", server.port());
+    place.ends(9, &["backup", "--redis", &address, "--cluster"]).says("is no node of a cluster");
+    place.ends(2, &["backup", "data", "--cluster"]);
+}
