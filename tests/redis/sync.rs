@@ -331,6 +331,37 @@ fn a_replica_that_is_preferred_sends_what_its_master_had() {
     assert_eq!(fact(&captured, "sync.repl-id"), master.info().get("master_replid").unwrap());
 }
 
+/// SYNC-8: a replica that waits before it forks has what its master got meanwhile.
+#[test]
+fn what_comes_to_a_replica_before_its_fork_is_not_long_after_the_moment() {
+    let Some((_master, master)) = started(ServerKind::Redis7, &DISKLESS) else { return };
+    let config = ["repl-diskless-sync yes", "repl-diskless-sync-delay 4"];
+    let Some((_replica, replica)) = started(ServerKind::Redis7, &config) else { return };
+    order(&replica, &format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    wait_for("the replica", || (replica.info().get("master_link_status") == Some("up")).then_some(()));
+    wait_for("its master to know it", || master.info().get("slave0")?.contains("state=online").then_some(()));
+    as_copying_user(&replica);
+    let address = as_copying_user(&master);
+    let options = LiveOptions { prefer_replica: true, ..LiveOptions::default() };
+    let millis = || {
+        let (seconds, micros) = redis::cmd("TIME").query::<(u64, u64)>(&mut master.connection()).unwrap();
+        seconds * 1000 + micros / 1000
+    };
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| sent_with(&address, &options).unwrap());
+        wait_for("the request", || (replica.info().get("connected_slaves") == Some("1")).then_some(()));
+        let asked = millis();
+        wait_for("two seconds", || (millis() > asked + 2000).then_some(()));
+        order(&master, "SET late 1");
+        let late = millis();
+        let LiveCapture { capture, moment, .. } = sent.join().unwrap();
+        let moment = moment.unwrap().0;
+        assert_eq!((fact(&capture, "server.role"), read(&capture.files[0]).1.facts["keys"].as_str()), ("slave", "1"));
+        assert!(moment + 1500 >= late, "the moment {moment} is long before {late}, which is in the dump");
+        assert!(moment <= millis());
+    });
+}
+
 /// SYNC-7
 #[test]
 fn a_server_is_rid_of_its_dump_before_anybody_reads_it() {

@@ -81,10 +81,11 @@ pub fn capture_server(
     files: &CaptureOptions,
     watch: &Watch<'_>,
 ) -> Result<LiveCapture, RedisError> {
-    let (mut server, told_by_master) = match options.prefer_replica {
+    let (mut server, master) = match options.prefer_replica {
         true => prefer_replica(server, &options.place, watch)?,
         false => (server, None),
     };
+    let told_by_master = master.map(|master| master.time());
     let server = &mut server;
     let info = server.info()?;
     let place = Place::find(server, &info, &options.place)?;

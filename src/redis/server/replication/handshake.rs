@@ -41,7 +41,12 @@ pub(super) fn announce(server: &mut Server, info: &Info) -> Result<(), RedisErro
 }
 
 /// Asks for everything, and waits until the dump begins to come.
-pub(super) fn ask_for_all(server: Server, watch: &Watch<'_>) -> Result<(Announced, Payload, Wire), RedisError> {
+/// `look` is called with each sign of life.
+pub(super) fn ask_for_all(
+    server: Server,
+    watch: &Watch<'_>,
+    look: &mut dyn FnMut(),
+) -> Result<(Announced, Payload, Wire), RedisError> {
     let address = server.address().clone();
     let mut wire = server.into_wire();
     let failed = |trouble: Trouble| lost(&address, trouble);
@@ -52,6 +57,7 @@ pub(super) fn ask_for_all(server: Server, watch: &Watch<'_>) -> Result<(Announce
     loop {
         let line = wire.line(asked).map_err(failed)?;
         let text = String::from_utf8_lossy(&line).into_owned();
+        look();
         match line.first() {
             // It forks, or saves, and says that it is there.
             None if begun.elapsed() < HEADER => {}

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use handshake::{Announced, announce, ask_for_all};
 use payload::Payload;
-use receiving::receive;
+use receiving::{Sender, receive};
 
 use super::capture::{LiveCapture, LiveOptions, warnings};
 use super::connection::{Server, ServerTime};
 use super::discovery::settings;
 use super::info::Info;
-use super::replica::prefer_online_replica;
+use super::replica::{Master, prefer_online_replica};
 use super::watch::{Pauses, Watch};
 use super::{capture, facts, modules};
 use crate::format::UnixMillis;
@@ -55,7 +55,7 @@ pub fn replicate(
     scratch: &dyn Fn() -> Scratch,
     watch: &Watch<'_>,
 ) -> Result<LiveCapture, RedisError> {
-    let (mut server, told_by_master) = match options.prefer_replica {
+    let (mut server, mut master) = match options.prefer_replica {
         true => prefer_online_replica(server, watch)?,
         false => (server, None),
     };
@@ -70,7 +70,8 @@ pub fn replicate(
         });
     }
     let (clock, modules) = (facts::of_clock(server)?, modules::files(server, &info)?);
-    let Begun { asked, begun, then, end, announced, payload, aux, sent } = begin(server, scratch, watch)?;
+    let mut look = || master.iter_mut().for_each(Master::look);
+    let Begun { asked, begun, then, end, announced, payload, aux, sent } = begin(server, scratch, watch, &mut look)?;
     let mut facts = facts::of_server(&then, &told);
     facts.extend(clock);
     facts.extend(modules);
@@ -85,9 +86,8 @@ pub fn replicate(
         facts,
         left: LeftOut::default(),
     };
-    let moment = match told_by_master {
-        // What the master answered later may not have come to the replica yet.
-        Some(told) => told.min(asked).millis(),
+    let moment = match &master {
+        Some(master) => master.moment_of(announced.offset).millis(),
         None => asked.millis().max(aux.ctime.unwrap_or(0).saturating_mul(1000).min(begun.millis())),
     };
     Ok(LiveCapture { capture, moment: Some(UnixMillis(moment)), marks: Vec::new(), made: None })
@@ -129,19 +129,24 @@ struct Begun {
 
 /// SYNC-2: asks for a dump until one begins that is not older than the request: a server that is making one for somebody else
 /// may hand on that.
-fn begin(server: &mut Server, scratch: &dyn Fn() -> Scratch, watch: &Watch<'_>) -> Result<Begun, RedisError> {
+fn begin(
+    server: &mut Server,
+    scratch: &dyn Fn() -> Scratch,
+    watch: &Watch<'_>,
+    look: &mut dyn FnMut(),
+) -> Result<Begun, RedisError> {
     for _ in 0..ATTEMPTS {
         let mut link = Server::connect(server.address())?;
         wait_idle(server, watch)?;
         let (asked, then) = server.time_and_info()?;
+        look();
         announce(&mut link, &then)?;
         (watch.say)("waiting for the server to begin its dump");
-        let (announced, payload, wire) = ask_for_all(link, watch)?;
+        let (announced, payload, wire) = ask_for_all(link, watch, look)?;
         let (begun, end) = server.time_and_info()?;
         let ((writer, spool), told) = (Spool::new(scratch(), IN_MEMORY), Arc::new(SentEnd::default()));
         let sent = Sent::new(spool, payload.length(), Arc::clone(&told));
-        let run_id = then.get("run_id").map(str::to_owned);
-        receive(wire, payload, writer, told, (server.address().clone(), run_id))?;
+        receive(wire, payload, writer, told, Sender::new(server, &then))?;
         let aux = first_told(&sent, server)?;
         refuse_another(&announced, &aux, server)?;
         let announced = Announced {

@@ -10,6 +10,7 @@ use crate::redis::RedisError;
 use crate::redis::sent::SentEnd;
 use crate::redis::server::address::Address;
 use crate::redis::server::connection::{Server, lost};
+use crate::redis::server::info::Info;
 use crate::redis::server::trouble::Trouble;
 use crate::redis::server::wire::Wire;
 use crate::spill::SpoolWriter;
@@ -19,13 +20,46 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that are read at once.
 const PIECE: usize = 128 << 10;
 
-/// Receives a dump in the background until its end, or until nobody wants it any more. `server`: where it is, and which run of it.
+/// Who sends a dump, as it was before it did.
+pub(super) struct Sender {
+    address: Address,
+    run_id: Option<String>,
+    /// What it holds at most for a replica, where it says so.
+    limit: Option<String>,
+    /// How many clients it had dropped for holding more, where it counts them.
+    drops: Option<u64>,
+}
+
+/// Under which name servers count the clients they dropped for what they held for them.
+const DROPS: &str = "client_output_buffer_limit_disconnections";
+
+impl Sender {
+    /// SYNC-9: asks for the limit, which not every user may.
+    pub(super) fn new(server: &mut Server, info: &Info) -> Sender {
+        let limit = server.setting("client-output-buffer-limit").ok().flatten();
+        let (run_id, drops) = (info.get("run_id").map(str::to_owned), info.number(DROPS));
+        Sender { address: server.address().clone(), run_id, limit: limit.and_then(|text| of_replicas(&text)), drops }
+    }
+}
+
+/// Of all limits the one for replicas: `replica 268435456 67108864 60`.
+fn of_replicas(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let limit = words.chunks_exact(4).find(|limit| matches!(limit, ["replica" | "slave", ..]))?;
+    match *limit {
+        [_, "0", "0", _] => Some("none".into()),
+        [_, hard, soft, seconds] => Some(format!("{hard} bytes at once, or {soft} for {seconds} s")),
+        _ => None,
+    }
+}
+
+/// Receives a dump in the background until its end, or until nobody wants it any more.
 pub(super) fn receive(
     mut wire: Wire,
     payload: Payload,
     mut writer: SpoolWriter,
     end: Arc<SentEnd>,
-    server: (Address, Option<String>),
+    sender: Sender,
 ) -> Result<(), RedisError> {
     let work = move || {
         let mut ending = Ending::new(payload);
@@ -39,7 +73,7 @@ pub(super) fn receive(
             }
             Err(broken) => {
                 drop(wire);
-                end.fail(broken.told(&server.0, server.1.as_deref(), ending.seen));
+                end.fail(broken.told(&sender, ending.seen));
             }
         }
     };
@@ -79,7 +113,8 @@ fn receive_all(wire: &mut Wire, ending: &mut Ending, writer: &mut SpoolWriter, e
 
 impl Broken {
     /// For people, with what the server says by now.
-    fn told(self, address: &Address, run_id: Option<&str>, seen: u64) -> RedisError {
+    fn told(self, sender: &Sender, seen: u64) -> RedisError {
+        let address = &sender.address;
         let server = |what: String, hint: String| RedisError::Server { what, hint };
         match self {
             Broken::Kept(error) => error,
@@ -94,25 +129,45 @@ impl Broken {
             ),
             Broken::Closed | Broken::Trouble(_) => server(
                 format!("the server at {address} closed the connection after {seen} bytes of its dump"),
-                why_closed(address, run_id),
+                sender.why_closed(),
             ),
         }
     }
 }
 
-/// What a server says that is still there.
-fn why_closed(address: &Address, run_id: Option<&str>) -> String {
-    let asked = Server::connect(address).and_then(|mut server| server.info().map(|info| (server, info)));
-    let Ok((mut server, info)) = asked else {
-        return "it does not answer any more: was it stopped, or did it crash? its log says why".into();
-    };
-    if info.get("run_id").zip(run_id).is_some_and(|(now, then)| now != then) {
-        return "it was started anew meanwhile: its log says why".into();
+impl Sender {
+    /// What a server says that is still there.
+    fn why_closed(&self) -> String {
+        let Ok(info) = Server::connect(&self.address).and_then(|mut server| server.info()) else {
+            return "it does not answer any more: was it stopped, or did it crash? its log says why".into();
+        };
+        if info.get("run_id").zip(self.run_id.as_deref()).is_some_and(|(now, then)| now != then) {
+            return "it was started anew meanwhile: its log says why".into();
+        }
+        let limit = self.limit.as_deref().map_or(String::new(), |limit| format!(": {limit}"));
+        let held = format!("it held more for this client than it may (client-output-buffer-limit replica{limit})");
+        match info.number(DROPS).zip(self.drops) {
+            Some((now, before)) if now > before => format!("{held}: raise that limit, or capture when less is written"),
+            Some(_) => "its log says why: its child process failed or was killed, or somebody ended the connection (CLIENT KILL)".into(),
+            None => format!(
+                "its log says why: its child process failed or was killed, somebody ended the connection (CLIENT KILL), or {held}"
+            ),
+        }
     }
-    let limit = server.setting("client-output-buffer-limit").ok().flatten();
-    let limit = limit.map_or(String::new(), |limit| format!(": {limit}"));
-    format!(
-        "its log says why: its child process failed or was killed, somebody ended the connection (CLIENT KILL), or it held \
-         more for this client than it may (client-output-buffer-limit{limit})"
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SYNC-9
+    #[test]
+    fn of_all_limits_that_of_replicas_is_told() {
+        let all = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+        let told = Some("268435456 bytes at once, or 67108864 for 60 s".to_owned());
+        assert_eq!(of_replicas(all), told);
+        assert_eq!(of_replicas(&all.replace("slave", "replica")), told);
+        assert_eq!(of_replicas("normal 0 0 0 replica 0 0 0"), Some("none".into()));
+        assert_eq!((of_replicas("normal 0 0 0"), of_replicas("")), (None, None));
+    }
 }
