@@ -99,7 +99,10 @@ impl LiveSource {
         files: &CaptureOptions,
         watch: &Watch<'_>,
     ) -> Result<LiveCapture, OperationError> {
-        let connect = || Server::connect(&self.address);
+        let connect = || match &self.options.sentinel_master {
+            Some(name) => Server::of_sentinel(&self.address, name),
+            None => Server::connect(&self.address),
+        };
         let sent = |server| replicate(server, &self.options, files, &|| repository.scratch(), watch);
         match self.way {
             Way::Files => Ok(capture_server(connect()?, &self.options, files, watch)?),
@@ -122,8 +125,11 @@ impl LiveSource {
     }
 
     /// The name of its dataset, where a person gives none: of the host it is reached from, whose port it is; of a server
-    /// that may be anywhere its own.
+    /// that may be anywhere its own, and of one that Sentinels know the name they know.
     pub(super) fn dataset(&self, host: &str) -> String {
+        if let Some(name) = &self.options.sentinel_master {
+            return name.clone();
+        }
         match self.way {
             Way::Replication if !self.address.is_of_this_host() => self.address.place(),
             Way::Files | Way::Either | Way::Replication => format!("{host}:{}", name_of(&self.address)),

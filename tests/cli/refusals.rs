@@ -95,8 +95,9 @@ impl Drop for Sentinel {
     }
 }
 
+/// SYNC-10
 #[test]
-fn a_sentinel_names_the_master_it_watches() {
+fn a_sentinel_names_the_master_it_watches_and_a_backup_finds_it() {
     let place = Place::with_repository();
     let Some((server, master)) = start(&place, ServerOptions::default()) else { return };
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -122,6 +123,17 @@ fn a_sentinel_names_the_master_it_watches() {
         ran.says(&format!("is a Sentinel, which holds no data; it watches main at {master}"));
         ran.says(&format!("name the master itself, {master}")).says("SENTINEL get-master-addr-by-name main");
     }
+    let of_master = |at: &str, name: &str| {
+        let words = ["backup", "--redis", at, "--sentinel-master", name, "--mode", "sync", "--json"];
+        place.run(&words)
+    };
+    let found = of_master(&address, "main");
+    assert_eq!(found.json()["dataset"], "main", "{}", found.stderr);
+    let other = of_master(&address, "other");
+    assert_eq!(other.code, 9);
+    other.says("watches no master that is called other");
+    assert_eq!(of_master(&master, "main").code, 9);
+    of_master(&master, "main").says("is no Sentinel");
 }
 
 #[test]

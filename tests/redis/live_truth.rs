@@ -23,6 +23,7 @@ const TAIL: LiveOptions = LiveOptions {
     no_save: false,
     max_age: None,
     prefer_replica: false,
+    sentinel_master: None,
     with_config: false,
     patience: SavePatience { told: Duration::from_secs(60), given_up: Duration::from_secs(900) },
     place: redkeep::redis::server::WhereOptions { directory: None, maps: Vec::new() },

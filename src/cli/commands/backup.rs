@@ -61,6 +61,7 @@ Examples:
   redkeep backup --aof-tail --quiet              # every few minutes, from cron
   redkeep backup --no-save --max-age 1h
   redkeep backup --redis cache.example:6379 --mode sync    # no access to its files
+  redkeep backup --redis sentinel1:26379 --sentinel-master main --mode sync
   redkeep backup --redis node1.example:7000 --cluster --dataset cache
   redkeep backup /var/lib/redis
   redkeep backup /var/lib/redis --dataset sessions --tag before-upgrade
@@ -127,7 +128,7 @@ pub(crate) struct Arguments {
     server: ServerArguments,
     /// Capture every shard of the cluster that the server is of, as one set of snapshots, which forget, restore and verify
     /// take as one
-    #[arg(long, conflicts_with_all = ["directory", "dir", "drill"], help_heading = "Capture of a live server")]
+    #[arg(long, conflicts_with_all = ["directory", "dir", "drill", "sentinel_master"], help_heading = "Capture of a live server")]
     cluster: bool,
     #[command(flatten)]
     live: LiveArguments,
@@ -189,6 +190,10 @@ pub(in crate::cli) struct LiveArguments {
     /// can be reached at
     #[arg(long, conflicts_with = "directory")]
     pub prefer_replica: bool,
+    /// --redis names a Sentinel: capture the master that it knows by this name, wherever that is now; the login is the
+    /// master's, and the dataset is called NAME unless it is named
+    #[arg(long, value_name = "NAME", conflicts_with = "directory", value_parser = word)]
+    pub sentinel_master: Option<String>,
     /// Also take the server's configuration file with what it includes, and its ACL file; a restore leaves them out
     /// unless it is told otherwise, for they may hold passwords
     #[arg(long, conflicts_with = "directory")]
@@ -218,7 +223,7 @@ impl LiveArguments {
     /// name: two of them would be taken for one.
     pub fn source(self, address: Address, is_named: bool) -> Result<LiveSource, UsageError> {
         let way = match self.way()? {
-            Way::Either if !is_named && !address.is_of_this_host() => Way::Files,
+            Way::Either if !is_named && self.sentinel_master.is_none() && !address.is_of_this_host() => Way::Files,
             way => way,
         };
         Ok(LiveSource { address, options: self.options(), way })
@@ -266,6 +271,7 @@ impl LiveArguments {
             no_save: self.no_save,
             max_age: self.max_age,
             prefer_replica: self.prefer_replica,
+            sentinel_master: self.sentinel_master,
             with_config: self.with_config,
             patience: SavePatience::default(),
             place: WhereOptions { directory: self.dir, maps: self.path_map },

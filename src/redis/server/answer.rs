@@ -138,7 +138,8 @@ pub(super) fn refuse_sentinel(address: &Address, info: Info) -> Result<Info, Red
     Err(RedisError::Server {
         what: format!("the server at {address} is a Sentinel, which holds no data{watches}"),
         hint: format!(
-            "name the master itself, {place}; the Sentinel says where it is now: SENTINEL get-master-addr-by-name {name}"
+            "name the master itself, {place}; the Sentinel says where it is now: SENTINEL get-master-addr-by-name {name}; a \
+             backup asks it with --sentinel-master {name}"
         ),
     })
 }

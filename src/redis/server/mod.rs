@@ -34,6 +34,7 @@ mod replica;
 mod replication;
 mod room;
 mod save;
+mod sentinel;
 mod tls;
 mod trouble;
 mod watch;

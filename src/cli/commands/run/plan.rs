@@ -57,6 +57,7 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
             let is_of_server = server.is_named()
                 || !live.path_map.is_empty()
                 || [live.with_config, live.aof_tail, live.prefer_replica].contains(&true)
+                || live.sentinel_master.is_some()
                 || live.mode.is_some_and(|mode| mode != ModeArgument::Files);
             match is_of_server {
                 true => refuse(

@@ -53,6 +53,8 @@ pub struct LiveOptions {
     pub max_age: Option<Duration>,
     /// Capture a replica of the server instead, if one is online.
     pub prefer_replica: bool,
+    /// The address is a Sentinel's: capture the master that it knows by this name.
+    pub sentinel_master: Option<String>,
     /// Also take what configures the server, which may hold passwords.
     pub with_config: bool,
     /// How long a save may stand still.
