@@ -20,6 +20,8 @@ pub const SMALL_MAX: u64 = 1 << 20;
 pub const CONDEMNED_MAX: u64 = 16 << 20;
 /// A ledger, bytes.
 pub const LEDGER_MAX: u64 = 16 << 20;
+/// A roster, bytes.
+pub const ROSTER_MAX: u64 = 16 << 20;
 /// Sequence and place of a snapshot: what fits into its name.
 pub const SEQUENCE_MAX: u64 = 9_999_999_999;
 /// A note, bytes.

@@ -22,6 +22,7 @@ pub mod origin;
 pub mod pack;
 pub mod recipe;
 pub mod recovery;
+pub mod roster;
 pub mod sealing;
 pub mod session;
 pub mod set;

@@ -35,11 +35,13 @@ pub enum Kind {
     Epoch = 12,
     /// What records and tombstones of a dataset said.
     Ledger = 13,
+    /// What listings show of many snapshots.
+    Roster = 14,
 }
 
 impl Kind {
     /// All kinds, by number.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Config,
         Kind::Slot,
         Kind::Pack,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::Tombstone,
         Kind::Epoch,
         Kind::Ledger,
+        Kind::Roster,
     ];
 
     /// The kind with a number.
@@ -76,6 +79,7 @@ impl Kind {
             Kind::Tombstone => "tombstone",
             Kind::Epoch => "epoch",
             Kind::Ledger => "ledger",
+            Kind::Roster => "roster",
         }
     }
 }
@@ -125,6 +129,8 @@ pub enum Name {
     Note(Id16),
     /// `epochs/<number>`
     Epoch(u32),
+    /// `rosters/<id>`
+    Roster(Id16),
 }
 
 impl Name {
@@ -152,6 +158,7 @@ impl Name {
                 Some(Name::Ledger(tag.parse().ok()?, id.parse().ok()?))
             }),
             "notes" => rest.parse().ok().map(Name::Note),
+            "rosters" => rest.parse().ok().map(Name::Roster),
             "epochs" => {
                 (rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
                 rest.parse().ok().map(Name::Epoch)
@@ -175,6 +182,7 @@ impl Name {
             Name::Ledger(..) => kind == Kind::Ledger,
             Name::Note(_) => kind == Kind::Note,
             Name::Epoch(_) => kind == Kind::Epoch,
+            Name::Roster(_) => kind == Kind::Roster,
         }
     }
 }
@@ -194,6 +202,7 @@ impl fmt::Display for Name {
             Name::Ledger(tag, id) => write!(f, "forgotten/{tag}/{id}"),
             Name::Note(id) => write!(f, "notes/{id}"),
             Name::Epoch(number) => write!(f, "epochs/{number:010}"),
+            Name::Roster(id) => write!(f, "rosters/{id}"),
         }
     }
 }
@@ -401,7 +410,7 @@ mod tests {
     fn under_each_name_stands_its_own_kind_and_no_other() {
         let (id, hash, tag) = (Id16([1; 16]), ObjectHash([2; 32]), DatasetTag([3; 8]));
         let snapshot = SnapshotName { tag, place: 1, sequence: 1, time: UnixMillis(5), session: id };
-        let table: [(Name, &[Kind]); 12] = [
+        let table: [(Name, &[Kind]); 13] = [
             (Name::Config, &[Kind::Config]),
             (Name::Slot(id), &[Kind::Slot]),
             (Name::Pack(hash), &[Kind::Pack]),
@@ -414,6 +423,7 @@ mod tests {
             (Name::Ledger(tag, id), &[Kind::Ledger]),
             (Name::Note(id), &[Kind::Note]),
             (Name::Epoch(7), &[Kind::Epoch]),
+            (Name::Roster(id), &[Kind::Roster]),
         ];
         for (name, allowed) in table {
             for kind in Kind::ALL {
@@ -492,6 +502,7 @@ mod tests {
             Name::Ledger(DatasetTag([1; 8]), session),
             Name::Note(session),
             Name::Epoch(7),
+            Name::Roster(session),
         ];
         for name in names {
             assert_eq!(Name::parse(&name.to_string()), Some(name));

@@ -307,7 +307,7 @@ impl Snapshot {
     }
 
     /// SNAP-8: the sizes of all files add up to a number that everybody can hold.
-    fn check_sum(&self) -> Result<(), Malformed> {
+    pub(super) fn check_sum(&self) -> Result<(), Malformed> {
         let mut sizes = self.files.iter().map(|file| file.size);
         match sizes.try_fold(0u64, |sum, size| sum.checked_add(size).filter(|sum| *sum <= LENGTH_BOUND)) {
             Some(_) => Ok(()),

@@ -19,6 +19,7 @@ use super::list::{ListEntry, decode_list};
 use super::object::{Config, Kind, Name, Sizes, SnapshotName};
 use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, TRAILER, decode_trailer, encode_trailer};
 use super::recipe::{Part, Stream};
+use super::roster::Roster;
 use super::sealing::{HEADER, Header, SEAL_OVERHEAD};
 use super::session::{Condemned, Forgotten, Lease, Tombstone};
 use super::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
@@ -28,7 +29,7 @@ use super::{ChunkId, Id16, Malformed, ObjectHash, UnixMillis};
 /// A decoder by name: what it decodes, encoded again.
 type Decoder = (&'static str, fn(&[u8]) -> Result<Vec<u8>, Malformed>);
 
-const DECODERS: [Decoder; 14] = [
+const DECODERS: [Decoder; 15] = [
     ("header", |bytes| Header::decode(bytes).map(|(header, rest)| [&header.encode(), rest].concat())),
     ("config", |bytes| Config::decode(bytes).map(|config| config.encode())),
     ("bag", |bytes| Bag::decode(bytes).map(|bag| bag.encode().to_vec())),
@@ -42,6 +43,7 @@ const DECODERS: [Decoder; 14] = [
     ("condemned", |bytes| Condemned::decode(bytes).map(|condemned| condemned.encode())),
     ("forgotten", |bytes| Forgotten::decode(bytes).map(|forgotten| forgotten.encode())),
     ("ledger", |bytes| Ledger::decode(DatasetTag([7; 8]), bytes).map(|ledger| ledger.encode())),
+    ("roster", |bytes| Roster::decode(bytes).map(|roster| roster.encode())),
     ("list", |bytes| list(bytes, true)),
 ];
 
@@ -160,6 +162,13 @@ fn examples() -> [Vec<u8>; DECODERS.len()] {
         Condemned { session: id, packs: vec![ObjectHash([1; 32]); 3] }.encode(),
         Forgotten { snapshot: "snapshots/x".into(), time, reason: "retention".into() }.encode(),
         ledger.encode(),
+        Roster {
+            snapshots: BTreeMap::from(
+                [(name(1), Snapshot { sequence: 3, place: Some(1), ..snapshot() })]
+                    .map(|(name, of)| (name, Roster::shown(&of))),
+            ),
+        }
+        .encode(),
         list,
     ]
 }

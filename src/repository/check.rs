@@ -11,7 +11,7 @@ use super::error::{Fault, RepositoryError};
 use super::losses::Losses;
 use super::opening::{Alarm, ReadCondemned};
 use super::{Repository, epochs, lock, slots};
-use crate::format::limits::{CONDEMNED_MAX, LEDGER_MAX, SMALL_MAX};
+use crate::format::limits::{CONDEMNED_MAX, LEDGER_MAX, ROSTER_MAX, SMALL_MAX};
 use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, ObjectHash};
 
@@ -166,7 +166,9 @@ impl Repository {
     fn unreadable_objects(&self, condemned: &ReadCondemned) -> Result<Vec<(Name, Fault)>, RepositoryError> {
         let mut unreadable = condemned.unreadable.clone();
         unreadable.extend(self.refresh_notes()?);
-        for (prefix, limit) in [("forgotten/", LEDGER_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX)] {
+        let small =
+            [("forgotten/", LEDGER_MAX), ("leases/", SMALL_MAX), ("burials/", CONDEMNED_MAX), ("rosters/", ROSTER_MAX)];
+        for (prefix, limit) in small {
             for (of, read) in self.read_all(prefix, limit, &|_, _, _| Ok(()))? {
                 match read {
                     Ok(()) | Err(Fault::Missing) => {}

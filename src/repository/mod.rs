@@ -32,6 +32,7 @@ mod proving;
 mod recalled;
 mod repair;
 mod reserve;
+mod rosters;
 mod rotation;
 mod runs;
 mod seen_files;
@@ -121,6 +122,8 @@ pub struct Repository {
     unkept: Unkept,
     /// Whether the catalog was made anew once.
     catalog_replaced: AtomicBool,
+    /// Whether each snapshot is read itself, whatever rosters tell.
+    reads_all: AtomicBool,
 }
 
 /// Why a catalog or a state that was to be kept in a directory is kept in memory.
@@ -329,6 +332,7 @@ impl Repository {
             config_was_read: true,
             unkept,
             catalog_replaced: AtomicBool::new(false),
+            reads_all: AtomicBool::new(false),
         })
     }
 

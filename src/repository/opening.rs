@@ -168,6 +168,7 @@ impl Repository {
 
     /// From here on this process uses a catalog of its own, built from the repository alone. Other processes keep theirs.
     pub fn rebuild_catalog(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        self.reads_all.store(true, Ordering::Relaxed);
         *lock(&self.catalog) = Catalog::private(self.id())?;
         self.refresh()
     }
@@ -310,6 +311,7 @@ impl Repository {
         lock(&self.catalog).drop_snapshots(&gone)?;
         let mut lost = Vec::new();
         let new = others(entries, |of| have.contains(&of.name.to_string()));
+        let new = self.told_by_rosters(new)?;
         self.read_listed(&new, SNAPSHOT_MAX, &self.decode_snapshot(), |of, read| {
             match (of.name, read) {
                 (Name::Snapshot(name), Ok(snapshot)) => lock(&self.catalog).add_snapshot(&name, snapshot.as_ref())?,

@@ -95,6 +95,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "condemned" => snapshots::condemned(vector),
         "forgotten" => snapshots::forgotten(vector),
         "ledger" => snapshots::ledger(vector),
+        "roster" => snapshots::roster(vector),
         "note" => notes::note(vector),
         "string" => canonical::string(vector),
         "order" => canonical::order(vector),

@@ -43,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     target("burial", &[], codecs::burial, 20_000),
     target("forgotten", &["forgotten"], codecs::forgotten, 20_000),
     target("ledger", &["ledger"], codecs::ledger, 20_000),
+    target("roster", &["roster"], codecs::roster, 20_000),
     target("note", &["note"], codecs::note, 20_000),
     target("recovery", &[], codecs::recovery, 20_000),
     target("zstd", &["zstd"], streams::zstd, 10_000),

@@ -25,6 +25,7 @@ mod reading;
 mod remembered;
 mod repair;
 mod retries;
+mod rosters;
 mod round_trip;
 mod second_copies;
 mod sessions;

@@ -30,7 +30,7 @@ pub struct MiniWriter {
     pub repository: [u8; 16],
     pub chunk_id_key: [u8; 32],
     pub epoch_secret: [u8; 32],
-    salts: Cell<u8>,
+    salts: Cell<u32>,
 }
 
 /// A frame before it is sealed: `chunks` is its part of the footer.
@@ -315,9 +315,14 @@ impl MiniWriter {
     }
 
     pub fn header(&self, kind: Kind) -> Vec<u8> {
-        self.salts.set(self.salts.get() + 1);
+        let number = self.salts.get() + 1;
+        self.salts.set(number);
         let fixed = [b"redkeep".as_slice(), &[kind.0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
-        [fixed.as_slice(), &self.repository, &[self.salts.get(); 32]].concat()
+        let mut salt = [number as u8; 32];
+        if number > 0xff {
+            salt[..4].copy_from_slice(&number.to_le_bytes());
+        }
+        [fixed.as_slice(), &self.repository, &salt].concat()
     }
 
     /// A sealed part under an object's header.
@@ -428,9 +433,28 @@ impl MiniWriter {
     /// A name below `snapshots/` of the dataset `sessions`, whose place and sequence are `session`, and whose session is it
     /// sixteen times.
     pub fn snapshot_name(&self, session: u8) -> String {
-        let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.chunk_id_key);
-        let tag = hex(&keyed(&tag_key, b"sessions", 8));
+        let tag = self.tag("sessions");
         format!("snapshots/{tag}/{session:010}-{session:010}-001790000000000-{}", hex(&[session; 16]))
+    }
+
+    /// What stands for a dataset in the names of its snapshots.
+    pub fn tag(&self, dataset: &str) -> String {
+        let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.chunk_id_key);
+        hex(&keyed(&tag_key, dataset.as_bytes(), 8))
+    }
+
+    /// Stores a ledger of a dataset by which so many snapshots were forgotten, of places that no snapshot has.
+    pub fn long_ledger(&self, dataset: &str, forgotten: u64) {
+        let name = format!("forgotten/{}/{}", self.tag(dataset), hex(&[0xee; 16]));
+        let entry = |number: u64| {
+            let session = bytes(&noise(&number.to_string(), 16));
+            let place = || uint(1_000_000 + number);
+            map(&[(0, place()), (1, place()), (2, uint(1_790_000_000_000)), (3, session), (4, uint(5))])
+        };
+        let entries = array(&(0..forgotten).map(entry).collect::<Vec<_>>());
+        let group = map(&[(0, text("retention")), (1, entries)]);
+        let plaintext = map(&[(0, array(&[group])), (1, array(&[]))]);
+        self.put(&name, &self.object(&name, LEDGER, &plaintext));
     }
 
     /// Stores an object below `snapshots/`, with its final hash.

@@ -137,7 +137,7 @@ struct Left {
 ///
 /// MIRROR-4: slots last, so that what is there can be opened all the time; epochs never go, and notes may be those of a check of
 /// the mirror.
-const GOING: [&str; 5] = ["snapshots/", "index/", "packs/", "forgotten/", "keys/"];
+const GOING: [&str; 6] = ["rosters/", "snapshots/", "index/", "packs/", "forgotten/", "keys/"];
 
 impl<'a> Mirror<'a> {
     /// Sends what is missing.
@@ -163,6 +163,7 @@ impl<'a> Mirror<'a> {
         // What a snapshot is preceded by is there, or was forgotten before: records are listed behind snapshots.
         let mut forgotten = self.bring_records("forgotten/")?;
         self.bring_records("notes/")?;
+        let rosters = self.bring_records("rosters/")?;
         self.open(&mut folders)?;
         let is_young = |of: &Listed| {
             let age = of.modified.and_then(|modified| self.now.duration_since(modified).ok());
@@ -181,6 +182,7 @@ impl<'a> Mirror<'a> {
             forgotten = self.bring_records("forgotten/")?;
         }
         folders.extend([("packs/", packs), ("index/", index), ("snapshots/", now), ("forgotten/", forgotten)]);
+        folders.insert("rosters/", rosters);
         Ok(Listings { folders, waiting })
     }
 

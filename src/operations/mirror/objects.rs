@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::format::Id16;
-use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, LEDGER_MAX, NOTE_MAX, PACK_MAX, SMALL_MAX, SNAPSHOT_MAX};
+use crate::format::limits::{
+    CONDEMNED_MAX, INDEX_MAX, LEDGER_MAX, NOTE_MAX, PACK_MAX, ROSTER_MAX, SMALL_MAX, SNAPSHOT_MAX,
+};
 use crate::format::object::Name;
 use crate::format::sealing::Header;
 use crate::operations::OperationError;
@@ -53,6 +55,7 @@ pub(super) fn limit(name: &Name) -> u64 {
         Name::Condemned(_) | Name::Burial(_) => CONDEMNED_MAX,
         Name::Ledger(..) => LEDGER_MAX,
         Name::Note(_) => NOTE_MAX,
+        Name::Roster(_) => ROSTER_MAX,
     }
 }
 

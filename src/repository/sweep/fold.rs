@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::catalog::Said;
 use super::super::error::RepositoryError;
 use super::super::objects::Listed;
+use super::super::rosters::snapshot_of;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::SweepReport;
@@ -143,13 +144,6 @@ fn look(
 
 fn of(found: &mut BTreeMap<DatasetTag, Folding>, tag: DatasetTag, grace: Duration) -> &mut Folding {
     found.entry(tag).or_insert_with(|| Folding { grace, ..Folding::default() })
-}
-
-fn snapshot_of(listed: &Listed) -> Option<SnapshotName> {
-    match listed.name {
-        Name::Snapshot(name) => Some(name),
-        _ => None,
-    }
 }
 
 /// How old a record is, by the younger of the store's and its writer's time.

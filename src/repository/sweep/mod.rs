@@ -6,6 +6,7 @@
 //! LISTs, just before. Memory: 64 MiB of SQLite and ids, and that of the way in when something is stored again.
 
 pub(super) mod bury;
+mod enrol;
 pub(super) mod fence;
 mod fold;
 pub(super) mod liveness;
@@ -210,6 +211,7 @@ impl Repository {
         session.condemn(plan.packs)?;
         self.delete_expired(session, &survey, report)?;
         fold::fold(session, clock, options.grace, report)?;
+        enrol::enrol(session, clock)?;
         bury::unname_gone(session, clock, report)?;
         if bury::merge_indexes(session, clock, report)? && self.timing().lag.is_zero() {
             // Of what was read and put, another sweep may have buried and deleted packs in between.

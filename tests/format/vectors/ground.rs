@@ -82,6 +82,7 @@ fn build_name(fields: Fields<'_>) -> Name {
         "forgotten" => Name::Forgotten(snapshot()),
         "ledger" => Name::Ledger(DatasetTag(fields.array("tag")), id()),
         "note" => Name::Note(id()),
+        "roster" => Name::Roster(id()),
         "epoch" => Name::Epoch(fields.small("number")),
         other => panic!("no object {other}"),
     }

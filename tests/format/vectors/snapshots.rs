@@ -5,6 +5,7 @@ use redkeep::format::form::{Form, FormState};
 use redkeep::format::ids::DatasetTag;
 use redkeep::format::ledger::Ledger;
 use redkeep::format::object::SnapshotName;
+use redkeep::format::roster::Roster;
 use redkeep::format::session::{Condemned, Forgotten, Lease, Tombstone};
 use redkeep::format::snapshot::{File, FileKind, Mark, Role, Snapshot, Warning};
 use redkeep::format::summary::{New, News, Summary};
@@ -177,4 +178,15 @@ pub fn ledger(vector: &Vector) -> Result<(), String> {
         void: fields.structures("void").map(entry).collect(),
     };
     vector.codec(build, Ledger::encode, |bytes| Ledger::decode(tag, bytes))
+}
+
+pub fn roster(vector: &Vector) -> Result<(), String> {
+    let entry = |fields: Fields<'_>| {
+        let snapshot = build_snapshot(Fields(fields.get("snapshot")));
+        let (place, sequence) = (snapshot.place(), snapshot.sequence);
+        let (time, session) = (UnixMillis(fields.number("time")), Id16(fields.array("session")));
+        (SnapshotName { tag: DatasetTag(fields.array("tag")), place, sequence, time, session }, snapshot)
+    };
+    let build = |fields: Fields<'_>| Roster { snapshots: fields.structures("entries").map(entry).collect() };
+    vector.codec(build, Roster::encode, Roster::decode)
 }

@@ -11,6 +11,7 @@ use redkeep::format::note::Note;
 use redkeep::format::object::{Config, Kind, Name};
 use redkeep::format::pack::{self, Footer};
 use redkeep::format::recipe::{Part, check_recipe};
+use redkeep::format::roster::Roster;
 use redkeep::format::sealing::Header;
 use redkeep::format::session::{Burial, Condemned, Forgotten, Lease, Tombstone};
 use redkeep::format::snapshot::Snapshot;
@@ -189,6 +190,10 @@ pub fn forgotten(bytes: &[u8]) {
 pub fn ledger(bytes: &[u8]) {
     let decode = |bytes: &[u8]| Ledger::decode(DatasetTag([7; 8]), bytes);
     fills(bytes, decode, Ledger::encode);
+}
+
+pub fn roster(bytes: &[u8]) {
+    fills(bytes, Roster::decode, Roster::encode);
 }
 
 pub fn note(bytes: &[u8]) {
