@@ -9,9 +9,10 @@ use rayon::prelude::*;
 
 use super::cache::Cache;
 use super::canonical::rebuild;
-use super::catalog::ChunkPlace;
+use super::catalog::{Catalog, ChunkPlace};
 use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
+use super::looked_up::LookedUp;
 use super::pack_reader::PackReader;
 use super::runs::runs;
 use super::stream::walk;
@@ -38,12 +39,13 @@ const WINDOW: usize = 8 << 20;
 pub(super) const WINDOW_CHUNKS: usize = 4096;
 
 /// Reads chunks. Memory: decoded frames of 24 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
-/// are in (sealed, about as much again); the bases of each delta being decoded (at most DELTA_CLOSURE_MAX chunks); a
-/// line for each frame whose damage was made good.
+/// are in (sealed, about as much again); where chunks are (4 MiB); the bases of each delta being decoded (at most
+/// DELTA_CLOSURE_MAX chunks); a line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {
     repository: &'r Repository,
     frames: Mutex<Cache<FrameKey, Plaintext>>,
     bases: Mutex<Cache<ChunkId, Decoded>>,
+    looked_up: LookedUp,
     /// Held while a frame is read, by its number: what two threads want at once is read once.
     reading: [Mutex<()>; 16],
     made_good: Mutex<BTreeMap<FrameKey, String>>,
@@ -140,11 +142,15 @@ fn search<T>(attempt: impl Fn(Budget<'_>) -> Result<T, RepositoryError>) -> Resu
 impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
-        let (frames, bases) = (Mutex::new(Cache::new(FRAMES)), Mutex::new(Cache::new(BASES)));
+        ChunkReader::with(repository, FRAMES, BASES)
+    }
+
+    fn with(repository: &'r Repository, frames: usize, bases: usize) -> Self {
         ChunkReader {
             repository,
-            frames,
-            bases,
+            frames: Mutex::new(Cache::new(frames)),
+            bases: Mutex::new(Cache::new(bases)),
+            looked_up: LookedUp::default(),
             reading: Default::default(),
             made_good: Mutex::default(),
             keeps: false,
@@ -154,15 +160,7 @@ impl<'r> ChunkReader<'r> {
     /// A reader for single chunks that are near each other, as the bases of what is being written: a quarter of the
     /// memory.
     pub(super) fn small(repository: &'r Repository) -> Self {
-        let (frames, bases) = (Mutex::new(Cache::new(FRAMES / 4)), Mutex::new(Cache::new(BASES / 4)));
-        ChunkReader {
-            repository,
-            frames,
-            bases,
-            reading: Default::default(),
-            made_good: Mutex::default(),
-            keeps: false,
-        }
+        ChunkReader::with(repository, FRAMES / 4, BASES / 4)
     }
 
     /// The same for lists that every backup reads: where the store is far away their frames are kept.
@@ -255,16 +253,19 @@ impl<'r> ChunkReader<'r> {
     /// Takes as many of the chunks as fit, at least one, and says how many.
     pub(super) fn warm(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<usize, RepositoryError> {
         let (mut frames, mut bytes, mut taken) = (BTreeMap::new(), 0, 0);
-        for chunk in chunks {
-            let mut new = self.frames_of(chunk)?;
-            new.retain(|key, _| !frames.contains_key(key));
-            bytes += new.values().map(ChunkPlace::kept).sum::<usize>();
-            if bytes > AHEAD && taken > 0 {
-                break;
+        lock(&self.repository.catalog).asked_at_once(|catalog| {
+            for chunk in chunks {
+                let mut new = self.frames_of(chunk, catalog)?;
+                new.retain(|key, _| !frames.contains_key(key));
+                bytes += new.values().map(ChunkPlace::kept).sum::<usize>();
+                if bytes > AHEAD && taken > 0 {
+                    break;
+                }
+                frames.append(&mut new);
+                taken += 1;
             }
-            frames.append(&mut new);
-            taken += 1;
-        }
+            Ok(())
+        })?;
         {
             // Those that are there already are used, so that they outlive what comes in now.
             let mut cache = lock(&self.frames);
@@ -290,19 +291,19 @@ impl<'r> ChunkReader<'r> {
     }
 
     /// The frames a chunk is decoded from, by pack and frame: the best place of the chunk and of each of its bases.
-    fn frames_of(&self, chunk: ChunkId) -> Result<BTreeMap<FrameKey, ChunkPlace>, RepositoryError> {
+    fn frames_of(&self, chunk: ChunkId, catalog: &Catalog) -> Result<BTreeMap<FrameKey, ChunkPlace>, RepositoryError> {
         let (mut frames, mut to_find) = (BTreeMap::new(), vec![chunk]);
-        let catalog = lock(&self.repository.catalog);
         for _ in 0..=DELTA_CLOSURE_MAX {
             let Some(id) = to_find.pop() else { break };
             if lock(&self.bases).get(&id).is_some() {
                 continue;
             }
-            let Some(place) = catalog.places(&id)?.into_iter().next() else { continue };
+            let places = self.looked_up.places_in(catalog, &id)?;
+            let Some(place) = places.first() else { continue };
             for base in place.delta.iter().flat_map(|(_, bases)| bases) {
-                to_find.extend(catalog.with_prefix(base)?.first());
+                to_find.extend(self.looked_up.base_in(catalog, base)?);
             }
-            frames.insert((place.pack, place.frame), place);
+            frames.insert((place.pack, place.frame), place.clone());
         }
         Ok(frames)
     }
@@ -326,12 +327,15 @@ impl<'r> ChunkReader<'r> {
 
     /// Every place is tried: damage in one is not yet a loss.
     fn resolve(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
-        let places = lock(&self.repository.catalog).places(id)?;
+        let places = match self.looked_up.places(id) {
+            Some(places) => places,
+            None => lock(&self.repository.catalog).places(id)?.into(),
+        };
         let path = Path { id: *id, up: budget.path };
         let budget = Budget { path: Some(&path), ..budget };
-        let (mut damaged, mut too_far) = (Vec::new(), None);
-        for place in places {
-            match self.read_place(&place, budget) {
+        let (mut damaged, mut too_far) = (Vec::<(&ChunkPlace, _)>::new(), None);
+        for place in places.iter() {
+            match self.read_place(place, budget) {
                 Ok(decoded) => {
                     // A prune may have deleted what a delta was made against, where the chunk is stored elsewhere.
                     for (place, error) in damaged.iter().filter(|(_, error)| !has_no_base(error)) {
@@ -405,17 +409,16 @@ impl<'r> ChunkReader<'r> {
         let (mut closure, mut deepest, mut plaintexts) = (budget.closure, 0, Vec::with_capacity(bases.len()));
         for base in bases {
             closure = closure.checked_sub(1).ok_or_else(&too_far)?;
-            let ids = lock(&self.repository.catalog).with_prefix(base)?;
-            let id = ids.first().ok_or_else(&no_base)?;
-            if budget.is_vain(id, depth) {
+            let id = self.named(base)?.ok_or_else(&no_base)?;
+            if budget.is_vain(&id, depth) {
                 return Err(too_far());
             }
             let left = if budget.search.within.is_some() { DELTA_CLOSURE_MAX } else { closure };
-            let decoded = self.base(id, Budget { depth, closure: left, ..budget });
+            let decoded = self.base(&id, Budget { depth, closure: left, ..budget });
             if let (Err(error), Some(within)) = (&decoded, &budget.search.within)
                 && error.is_damage()
             {
-                within.borrow_mut().insert(*id, depth);
+                within.borrow_mut().insert(id, depth);
             }
             let decoded = decoded?;
             closure = closure.checked_sub(decoded.closure).ok_or_else(&too_far)?;
@@ -426,6 +429,14 @@ impl<'r> ChunkReader<'r> {
             plaintexts.push(decoded.bytes);
         }
         Ok((plaintexts, deepest + 1, budget.closure - closure))
+    }
+
+    /// The chunk that a base is.
+    fn named(&self, base: &BasePrefix) -> Result<Option<ChunkId>, RepositoryError> {
+        match self.looked_up.base(base) {
+            Some(id) => Ok(Some(id)),
+            None => Ok(lock(&self.repository.catalog).with_prefix(base)?.first().copied()),
+        }
     }
 
     fn base(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {

@@ -21,6 +21,7 @@ mod keyring;
 mod labelled;
 mod list_writer;
 mod lists;
+mod looked_up;
 mod losses;
 mod notes;
 mod objects;

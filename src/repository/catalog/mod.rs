@@ -100,6 +100,8 @@ CREATE INDEX snapshots_by_dataset ON snapshots (dataset, place, sequence, name);
 pub(super) struct Catalog {
     path: PathBuf,
     connection: Connection,
+    /// Whether packs were added that are this connection's own.
+    has_own: bool,
     /// Shared while the file is open: it is replaced only by whoever holds the lock alone.
     _lock: Option<File>,
 }
@@ -123,7 +125,7 @@ impl Catalog {
     pub fn private(repository: Id16) -> Result<Catalog, RepositoryError> {
         let path = PathBuf::new();
         let connection = sqlite::open_private(CATALOG)?;
-        let mut catalog = Catalog { path, connection, _lock: None };
+        let mut catalog = Catalog { path, connection, has_own: false, _lock: None };
         catalog.prepare(repository)?;
         Ok(catalog)
     }
@@ -134,7 +136,7 @@ impl Catalog {
         let lock = sqlite::lock_file(CATALOG, directory)?;
         flock(&lock, FlockOperation::LockShared).map_err(|error| sqlite::failed(CATALOG, &path, error))?;
         let connection = sqlite::open(CATALOG, Some(directory), &path)?;
-        let mut catalog = Catalog { path, connection, _lock: Some(lock) };
+        let mut catalog = Catalog { path, connection, has_own: false, _lock: Some(lock) };
         Ok(catalog.prepare(repository)?.then_some(catalog))
     }
 
@@ -176,6 +178,18 @@ impl Catalog {
             connection.execute_batch(own::TABLES)
         })?;
         Ok(fits)
+    }
+
+    /// Questions in one transaction: the file is locked, and looked at for changes, once for all of them.
+    pub fn asked_at_once<T>(
+        &self,
+        ask: impl FnOnce(&Catalog) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        let failed = |error: rusqlite::Error| sqlite::failed(CATALOG, &self.path, error);
+        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+        let answer = ask(self);
+        transaction.commit().map_err(failed)?;
+        answer
     }
 
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {

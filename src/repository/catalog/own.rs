@@ -36,6 +36,7 @@ impl Catalog {
     ///
     /// LOCAL-3: to it alone, until an index object names the pack.
     pub fn add_own_pack(&mut self, pack: &IndexedPack) -> Result<(), RepositoryError> {
+        self.has_own = true;
         self.run(|connection| {
             // No write lock of the file is taken: nothing is written there.
             let transaction = connection.unchecked_transaction()?;

@@ -222,8 +222,10 @@ impl Catalog {
                 format!("SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id");
             let mut query = connection.prepare_cached(&sql)?;
             let mut places = query.query_map([&id.0[..]], read_place)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            places.extend(own::places(connection, id)?);
-            places.sort_by_key(|place| place.delta.is_some());
+            if self.has_own {
+                places.extend(own::places(connection, id)?);
+                places.sort_by_key(|place| place.delta.is_some());
+            }
             Ok(places)
         })
     }
@@ -236,9 +238,11 @@ impl Catalog {
             let mut query = connection.prepare_cached(sql)?;
             let rows = query.query_map(params![low, high, DELTA_CLOSURE_MAX as i64], |row| Ok(ChunkId(row.get(0)?)))?;
             let mut ids = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            ids.extend(own::with_prefix(connection, (low, high))?);
-            ids.sort_unstable();
-            ids.dedup();
+            if self.has_own {
+                ids.extend(own::with_prefix(connection, (low, high))?);
+                ids.sort_unstable();
+                ids.dedup();
+            }
             Ok(ids)
         })
     }
