@@ -106,13 +106,23 @@ impl OrderTokens {
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let wanted = planes(self.count) * self.count - self.read;
         let bytes = bytes.get(..wanted).unwrap_or(bytes);
-        for byte in bytes {
+        let mut rest = bytes;
+        while !rest.is_empty() {
             let (plane, place) = (self.read / self.count, self.read % self.count);
-            match self.entries.get_mut(place) {
-                Some(entry) => *entry |= u64::from(*byte) << (32 + 8 * plane),
-                None => self.entries.push(entry(u32::from(*byte), place)),
+            let (of_plane, behind) = rest.split_at(rest.len().min(self.count - place));
+            match plane {
+                0 => {
+                    let tokens = (place..).zip(of_plane);
+                    self.entries.extend(tokens.map(|(place, byte)| entry(u32::from(*byte), place)));
+                }
+                _ => {
+                    let entries = self.entries.get_mut(place..).unwrap_or_default();
+                    let more = |byte: &u8| u64::from(*byte) << (32 + 8 * plane);
+                    entries.iter_mut().zip(of_plane).for_each(|(entry, byte)| *entry |= more(byte));
+                }
             }
-            self.read += 1;
+            self.read += of_plane.len();
+            rest = behind;
         }
         bytes.len()
     }

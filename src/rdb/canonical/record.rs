@@ -292,7 +292,8 @@ impl<'a> Kept<'a> {
         place
     }
 
-    fn put_place(&self, database: u32, place: &mut Vec<u8>) {
+    /// Appends the same.
+    pub fn put_place(&self, database: u32, place: &mut Vec<u8>) {
         place.extend_from_slice(&database.to_be_bytes());
         let is_known = self.form == StringForm::Verbatim && text_of(self.key, place) == Ok(true);
         if !is_known {

@@ -15,6 +15,7 @@ mod parameters;
 mod reader;
 mod rewriting;
 mod templates;
+mod turns;
 mod waiting;
 mod workers;
 mod writer;

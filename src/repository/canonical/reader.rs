@@ -1,5 +1,6 @@
 //! A dump on its way out: buckets in the order of their keys become records in the order of the file.
 
+use std::sync::Mutex;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -7,6 +8,7 @@ use rayon::prelude::*;
 
 use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
+use super::turns::{Gathering, InTurn, Records, Turns};
 use super::waiting::ToWrite;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part};
@@ -15,12 +17,11 @@ use crate::rdb::Family;
 use crate::rdb::canonical::{Decoder, Hasher, Kept, NotCanonical, Order, OrderTokens, Sides, Values, take_event};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
-use crate::spill::{Scratch, Sorter};
+use crate::repository::lock;
+use crate::spill::Scratch;
 
 /// Bytes of buckets that are decoded together.
 pub(super) const WINDOW: usize = 8 << 20;
-/// Memory for records that wait for their turn in the file.
-const SORTED: usize = 128 << 20;
 /// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
@@ -29,11 +30,11 @@ type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
 /// Rebuilds the bytes of a canonical part, in order.
 ///
-/// Two threads each: while buckets are decoded, those before them are sorted; while records are put together, those before
-/// them are handed on.
+/// While buckets are read, those before them are made records again, and those before these are put where they wait for their
+/// turn; while records are put together, those before them are handed on.
 ///
-/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and three windows of buckets; the longest
-/// value that was too long for a bucket, twice. Scratch: what the dump has above 128 MiB.
+/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and four windows of buckets; the longest
+/// value that was too long for a bucket, twice. Scratch: what does not fit ([`Turns`]), less than the dump.
 pub(in crate::repository) fn rebuild(
     reader: &ChunkReader<'_>,
     part: &Part,
@@ -45,7 +46,7 @@ pub(in crate::repository) fn rebuild(
     let hasher = reader.repository().name_hasher();
     let family = parameters.family().map_err(malformed)?;
     let values = parameters.values(reader, part, hasher)?;
-    let rebuilding = Rebuilding { reader, part, parameters, family, hasher, values };
+    let rebuilding = Rebuilding { reader, part, parameters, family, hasher, values, at_work: Mutex::default() };
     rebuilding.write(rebuilding.sort(&scratch)?, sink)
 }
 
@@ -67,6 +68,16 @@ struct Rebuilding<'r> {
     family: Family,
     hasher: Hasher,
     values: Values,
+    /// What threads decode with, while none does.
+    at_work: Mutex<Vec<AtWork>>,
+}
+
+/// What a thread decodes with.
+struct AtWork {
+    decoder: Decoder,
+    record: Vec<u8>,
+    waiting: Vec<u8>,
+    gathering: Gathering,
 }
 
 /// A record in a bucket: where in it, what its place hashes to, and what is kept of it apart.
@@ -74,6 +85,8 @@ struct Found {
     begin: usize,
     end: usize,
     hash: u32,
+    /// Last accesses and frequencies that are kept apart, and whether the order of its elements is.
+    apart: (usize, usize, bool),
     sides: Sides,
     place: u32,
 }
@@ -89,70 +102,103 @@ impl<'r> Rebuilding<'r> {
         Column::new(self.reader, self.part.streams.get(&(role as u64)))
     }
 
+    fn decoder(&self) -> Decoder {
+        Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone())
+    }
+
     /// All records, to be had in the order of the file.
-    fn sort<'s>(&self, scratch: &'s Scratch) -> Result<Sorter<'s>, RepositoryError> {
+    fn sort(&self, scratch: &Scratch) -> Result<InTurn, RepositoryError> {
+        // Of a large value its order waits, which is not in the file.
+        let orders = self.part.streams.get(&(ColumnRole::ElementOrder as u64)).map_or(0, |stream| stream.length);
+        let turns = Turns::new(scratch, self.part.length.saturating_add(orders), self.parameters.records);
         let (decoded, to_sort) = bounded(1);
         thread::scope(|scope| {
-            let sorting = scope.spawn(|| sorted(Sorter::new(scratch, SORTED), to_sort));
+            let sorting = scope.spawn(|| sorted(turns, to_sort));
             let all = self.decode_all(&decoded);
             drop(decoded);
             // Where sorting fails there is nobody to decode for: that is the reason then.
-            let sorter = joined(sorting)?;
-            all.map(|()| sorter)
+            let in_turn = joined(sorting)?;
+            all.map(|()| in_turn)
         })
     }
 
-    /// Decodes the buckets, a window after the other. Ends early where nobody takes what is decoded.
+    /// Decodes the buckets, a window after the other, while the next one is read. Ends early where nobody takes what is decoded.
     fn decode_all(&self, to: &Sender<Vec<Records>>) -> Result<(), RepositoryError> {
         let mut aside = Aside::new(self)?;
         let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else { return Ok(()) };
         let mut buckets = Chunks::new(self.reader, stream)?;
-        loop {
-            let window = buckets.next(WINDOW)?;
-            if window.is_empty() {
-                return aside.finish();
-            }
-            let found = window.into_par_iter().map(|(entry, bytes)| find_records(&entry, bytes, self.hasher));
-            let mut found = found.collect::<Result<Vec<Bucket>, RepositoryError>>()?;
-            found.iter_mut().try_for_each(|bucket| aside.complete(bucket))?;
-            let decoded = found.par_iter().map(|bucket| self.decode(bucket));
-            if to.send(decoded.collect::<Result<Vec<_>, RepositoryError>>()?).is_err() {
+        let mut window = self.read(&mut buckets)?;
+        while !window.is_empty() {
+            let decode = || {
+                let decoded = self.decode_window(window, &mut aside)?;
+                Ok::<_, RepositoryError>(to.send(decoded).is_ok())
+            };
+            let (next, is_taken) = rayon::join(|| self.read(&mut buckets), decode);
+            if !is_taken? {
                 return Ok(());
             }
+            window = next?;
         }
+        aside.finish()
+    }
+
+    /// The next buckets, taken apart; none at the end.
+    fn read(&self, buckets: &mut Chunks<'_>) -> Result<Vec<Bucket>, RepositoryError> {
+        let window = buckets.next(WINDOW)?.into_par_iter();
+        window.map(|(entry, bytes)| find_records(&entry, bytes, self.hasher)).collect()
+    }
+
+    fn decode_window(&self, mut window: Vec<Bucket>, aside: &mut Aside<'_>) -> Result<Vec<Records>, RepositoryError> {
+        window.iter_mut().try_for_each(|bucket| aside.complete(bucket))?;
+        window.into_par_iter().map(|bucket| self.decode(&bucket)).collect()
     }
 
     /// The records of a bucket as they wait for their turn.
     fn decode(&self, bucket: &Bucket) -> Result<Records, RepositoryError> {
-        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone());
-        let (mut records, mut head, mut waiting) = (Records::default(), Vec::new(), Vec::new());
+        let free = lock(&self.at_work).pop();
+        let mut at_work = free.unwrap_or_else(|| AtWork {
+            decoder: self.decoder(),
+            record: Vec::new(),
+            waiting: Vec::new(),
+            gathering: Gathering::default(),
+        });
+        let AtWork { decoder, record, waiting, gathering } = &mut at_work;
         for found in &bucket.records {
             let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
-            head.clear();
-            decoder.head(kept, &found.sides, &mut head).map_err(not_canonical)?;
+            record.clear();
+            decoder.head(kept, &found.sides, record).map_err(not_canonical)?;
             match kept.large() {
                 Some(length) => {
                     let (tag, order) = (kept.value_tag(), &found.sides.order[..]);
-                    ToWrite::Large { tag, length, order, head: &head }.encode(&mut waiting);
+                    ToWrite::Large { tag, length, order, head: record }.encode(waiting);
                 }
                 None => {
-                    let value = decoder.value(kept.value_tag(), kept.value(), &found.sides.order, &mut head);
+                    let value = decoder.value(kept.value_tag(), kept.value(), &found.sides.order, record);
                     value.map_err(not_canonical)?;
-                    ToWrite::Whole(&head).encode(&mut waiting);
+                    ToWrite::Whole(record).encode(waiting);
                 }
             }
-            records.push(found.place, &waiting);
+            gathering.push(found.place, waiting);
         }
+        let records = gathering.take();
+        lock(&self.at_work).push(at_work);
         Ok(records)
     }
 
     /// Hands on the file.
-    fn write(&self, sorter: Sorter<'_>, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
+    fn write(&self, in_turn: InTurn, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
         let (pieces, to_hand_on) = bounded::<Vec<u8>>(PIECES);
+        let (used, to_use_again) = bounded::<Vec<u8>>(PIECES);
         thread::scope(|scope| {
-            let merging =
-                scope.spawn(move || self.put_together(sorter, Out { to: pieces, buffer: Vec::new(), written: 0 }));
-            let handed_on = to_hand_on.iter().try_for_each(|piece| sink(&piece));
+            let out = Out { to: pieces, used: to_use_again, buffer: Vec::new(), written: 0 };
+            let merging = scope.spawn(move || self.put_together(in_turn, out));
+            let handed_on = to_hand_on.iter().try_for_each(|mut piece| {
+                sink(&piece)?;
+                piece.clear();
+                // Where nobody wants it there are enough.
+                let _ = used.try_send(piece);
+                Ok(())
+            });
             drop(to_hand_on);
             // What could not be handed on is the reason why merging ended.
             handed_on.and(joined(merging))
@@ -160,26 +206,22 @@ impl<'r> Rebuilding<'r> {
     }
 
     /// Puts the file together: what it begins with, events and records, what it ends with.
-    fn put_together(&self, sorter: Sorter<'_>, mut out: Out) -> Result<(), RepositoryError> {
+    fn put_together(&self, mut in_turn: InTurn, mut out: Out) -> Result<(), RepositoryError> {
         let mut large = self.column(ColumnRole::LargeValues)?;
         let mut events = Events::new(self.column(ColumnRole::Events)?)?;
-        let mut decoder = Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone());
+        let mut decoder = self.decoder();
+        let wrong_length = || damaged("it does not come to the length it should have");
         out.put(&self.parameters.magic)?;
-        let mut sorted = sorter.finish().map_err(RepositoryError::Scratch)?;
-        let mut count = 0u64;
-        while let Some(record) = sorted.next_record().map_err(RepositoryError::Scratch)? {
+        for count in 0..self.parameters.records {
             events.put_before(count, &mut out)?;
-            let is_next = record.key == u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
-            if !is_next {
-                return Err(damaged("two records have one place"));
-            }
-            match ToWrite::decode(record.payload).map_err(|malformed| damaged(malformed.to_string()))? {
+            let place = u32::try_from(count).map_err(|_| wrong_length())?;
+            let waiting = in_turn.next(place)?.ok_or_else(wrong_length)?;
+            match ToWrite::decode(waiting).map_err(|malformed| damaged(malformed.to_string()))? {
                 ToWrite::Whole(bytes) => out.put(bytes)?,
                 ToWrite::Large { tag, length, order, head } => {
                     out.put(head)?;
                     if Kept::is_as_it_stood(tag) {
                         out.copy(&mut large, length)?;
-                        count += 1;
                         continue;
                     }
                     let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
@@ -189,27 +231,23 @@ impl<'r> Rebuilding<'r> {
                     out.put(&stored)?;
                 }
             }
-            count += 1;
         }
-        events.put_before(count, &mut out)?;
+        in_turn.finish()?;
+        events.put_before(self.parameters.records, &mut out)?;
         events.finish()?;
         large.finish()?;
         out.put(&self.parameters.tail)?;
-        match out.finish()? == self.part.length && count == self.parameters.records {
+        match out.finish()? == self.part.length {
             true => Ok(()),
-            false => Err(damaged("it does not come to the length it should have")),
+            false => Err(wrong_length()),
         }
     }
 }
 
-/// Sorts all records that come.
-fn sorted<'s>(mut sorter: Sorter<'s>, from: Receiver<Vec<Records>>) -> Result<Sorter<'s>, RepositoryError> {
-    for window in from {
-        for (place, waiting) in window.iter().flat_map(Records::iter) {
-            sorter.push(&place.to_be_bytes(), waiting).map_err(RepositoryError::Scratch)?;
-        }
-    }
-    Ok(sorter)
+/// Puts all records that come where they wait.
+fn sorted(mut turns: Turns<'_>, from: Receiver<Vec<Records>>) -> Result<InTurn, RepositoryError> {
+    from.into_iter().flatten().try_for_each(|records| turns.push(records))?;
+    turns.finish()
 }
 
 /// What a thread came to; where it panicked, so does this one.
@@ -225,15 +263,18 @@ pub(super) fn not_canonical(error: NotCanonical) -> RepositoryError {
 fn find_records(entry: &ListEntry, bytes: Vec<u8>, hasher: Hasher) -> Result<Bucket, RepositoryError> {
     let database = entry.label.as_deref().and_then(|label| label.first_chunk());
     let database = u32::from_be_bytes(*database.ok_or_else(|| damaged("a bucket whose label is too short"))?);
-    let mut records = Vec::new();
+    let (mut records, mut place) = (Vec::new(), Vec::new());
     let mut reader = Reader::new("bucket", &bytes);
     let in_bucket = |malformed: Malformed| damaged(malformed.to_string());
     while reader.remaining() > 0 {
         let length = reader.varint_max("a record", reader.remaining() as u64).map_err(in_bucket)? as usize;
         let begin = bytes.len() - reader.remaining();
         let kept = Kept::of(reader.take(length).map_err(in_bucket)?).map_err(not_canonical)?;
-        let hash = hasher.hash(&kept.place(database));
-        records.push(Found { begin, end: begin + length, hash, sides: Sides::default(), place: 0 });
+        place.clear();
+        kept.put_place(database, &mut place);
+        let (idle, frequencies) = kept.sides();
+        let (hash, apart) = (hasher.hash(&place), (idle, frequencies, kept.has_order()));
+        records.push(Found { begin, end: begin + length, hash, apart, sides: Sides::default(), place: 0 });
     }
     Ok(Bucket { bytes, records })
 }
@@ -274,12 +315,11 @@ impl<'r> Aside<'r> {
     fn complete(&mut self, bucket: &mut Bucket) -> Result<(), RepositoryError> {
         for found in &mut bucket.records {
             self.records = self.records.checked_sub(1).ok_or_else(|| damaged("more records than it says"))?;
-            let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
-            let (idle, frequencies) = kept.sides();
+            let (idle, frequencies, has_order) = found.apart;
             let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
             found.sides.idle = self.idle.take(4 * idle)?.chunks(4).map(number).collect();
             found.sides.frequencies = self.frequencies.take(frequencies)?.to_vec();
-            if kept.has_order() {
+            if has_order {
                 found.sides.order = self.elements.take_order()?.to_vec();
             }
             let before = self.picks.look(VARINT)?;
@@ -298,28 +338,6 @@ impl<'r> Aside<'r> {
             0 => Ok(()),
             left => Err(damaged(format!("{left} records less than it says"))),
         }
-    }
-}
-
-/// Records one after the other, each with its place.
-#[derive(Default)]
-struct Records {
-    bytes: Vec<u8>,
-    ends: Vec<(u32, usize)>,
-}
-
-impl Records {
-    fn push(&mut self, place: u32, record: &[u8]) {
-        self.bytes.extend_from_slice(record);
-        self.ends.push((place, self.bytes.len()));
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        let mut begin = 0;
-        self.ends.iter().map(move |(place, end)| {
-            let from = std::mem::replace(&mut begin, *end);
-            (*place, self.bytes.get(from..*end).unwrap_or_default())
-        })
     }
 }
 
@@ -380,6 +398,8 @@ impl<'r> Events<'r> {
 /// Gathers what is handed on.
 struct Out {
     to: Sender<Vec<u8>>,
+    /// What was handed on, to be filled again.
+    used: Receiver<Vec<u8>>,
     buffer: Vec<u8>,
     written: u64,
 }
@@ -407,7 +427,8 @@ impl Out {
 
     fn flush(&mut self) -> Result<(), RepositoryError> {
         self.written += self.buffer.len() as u64;
-        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(2 * PIECE));
+        let next = self.used.try_recv().unwrap_or_else(|_| Vec::with_capacity(2 * PIECE));
+        let piece = std::mem::replace(&mut self.buffer, next);
         // Where nobody takes it any more, why is told there.
         self.to.send(piece).map_err(|_| RepositoryError::Interrupted)
     }
