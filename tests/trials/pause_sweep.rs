@@ -194,32 +194,23 @@ fn is_refused_beside_a_rotation(error: &Failure) -> bool {
     matches!(error.downcast_ref(), Some(OperationError::Repository(RepositoryError::Rotating(_))))
 }
 
-/// All pairs on some kinds of store.
-#[allow(clippy::explicit_write, reason = "the test harness keeps what eprintln prints to itself")]
+/// All pairs on some kinds of store, each operation that is held in a thread of its own.
 fn sweep_pairs(kinds: &[Kind], stride: u64) {
     let stride = if is_long() { 1 } else { stride };
-    let (mut pairs, mut calls) = (0, 0);
     let mut seen: BTreeMap<&str, BTreeSet<Effect>> = BTreeMap::new();
     for (at, kind) in kinds.iter().enumerate() {
         let world = World::new(*kind);
         history(&world);
-        for held in operations(*kind) {
-            for other in operations(*kind) {
-                for pace in paces(*kind) {
-                    pairs += 1;
-                    // Each pair on one of the kinds, and another pair on the next.
-                    if is_long() || pairs as usize % kinds.len() == at {
-                        let effects = sweep(&world, held, other, *kind, pace, pairs, stride);
-                        calls += effects.len();
-                        seen.entry(held.name).or_default().extend(effects.into_iter().flatten());
-                    }
-                }
-                if is_long() {
-                    let (held, other) = (held.name, other.name);
-                    writeln!(stderr(), "{kind:?}, {held} held during {other}: {calls} calls so far").unwrap();
-                }
+        let pairs = operations(*kind).len().pow(2) * paces(*kind).len();
+        // Each pair on one of the kinds, and another pair on the next.
+        let chosen = |pair: usize| (is_long() || pair % kinds.len() == at).then_some((at * pairs + pair) as u64);
+        thread::scope(|scope| {
+            let sweep = |held| sweep_beside_all(&world, held, *kind, stride, chosen);
+            let threads: Vec<_> = (0..operations(*kind).len()).map(|held| scope.spawn(move || sweep(held))).collect();
+            for (held, thread) in operations(*kind).into_iter().zip(threads) {
+                seen.entry(held.name).or_default().extend(thread.join().unwrap());
             }
-        }
+        });
     }
     for (held, effects) in seen {
         let has_session = ![ADD_KEY.name, CHANGE_KEY.name, ROTATE.name].contains(&held);
@@ -227,6 +218,35 @@ fn sweep_pairs(kinds: &[Kind], stride: u64) {
         let expected: BTreeSet<Effect> = expected.chain(has_session.then_some(Effect::Fenced)).collect();
         assert_eq!(effects, expected, "{held}: what it was held beside");
     }
+}
+
+/// One operation, by its number, is held beside those that are chosen: by the number of the pair at its pace, from which comes
+/// another one that says which calls it is held at.
+#[allow(clippy::explicit_write, reason = "the test harness keeps what eprintln prints to itself")]
+fn sweep_beside_all(
+    world: &World,
+    held: usize,
+    kind: Kind,
+    stride: u64,
+    chosen: impl Fn(usize) -> Option<u64>,
+) -> BTreeSet<Effect> {
+    let operations = operations(kind);
+    let (mut calls, mut seen) = (0, BTreeSet::new());
+    for (number, other) in operations.iter().enumerate() {
+        for (at, pace) in paces(kind).into_iter().enumerate() {
+            let pair = (held * operations.len() + number) * 2 + at + 1;
+            if let Some(first) = chosen(pair) {
+                let effects = sweep(world, operations[held], *other, kind, pace, first, stride);
+                calls += effects.len();
+                seen.extend(effects.into_iter().flatten());
+            }
+        }
+        if is_long() {
+            let (held, other) = (operations[held].name, other.name);
+            writeln!(stderr(), "{kind:?}, {held} held during {other}: {calls} calls so far").unwrap();
+        }
+    }
+    seen
 }
 
 #[test]
