@@ -25,7 +25,7 @@ fn as_json_each_has_its_full_id() {
     let place = Place::with_repository();
     let id = place.backup();
     let json = place.done(&["snapshots", "--json"]).json();
-    assert_eq!(fields(&json), ["alarms", "snapshots"]);
+    assert_eq!(fields(&json), ["alarms", "sets", "snapshots"]);
     let wanted = [
         "begin",
         "bytes",
@@ -43,6 +43,7 @@ fn as_json_each_has_its_full_id() {
         "new_bytes",
         "pinned",
         "sequence",
+        "set",
         "stored",
         "stored_bytes",
         "table_bytes",
