@@ -132,6 +132,7 @@ fn fill(writer: &MiniWriter) -> MiniPack {
     writer.tombstone(2);
     writer.snapshot(3, Some(&gone), &files);
     writer.snapshot(4, Some(&writer.snapshot_name(3)), &files[..2]);
+    writer.roster(3);
     writer.condemn(&[[7; 32]]);
     let (id, time) = (Id16([5; 16]), UnixMillis(1_790_000_000_000));
     let put = |name: Name, kind: Kind, plaintext: Vec<u8>| {

@@ -22,7 +22,7 @@ fn payload(number: u32) -> [u8; 80] {
 }
 
 /// About as many bytes as a run of this budget takes.
-const RUN: u64 = 44 << 10;
+const RUN: u64 = 36 << 10;
 
 /// Takes records with `push` on a disk that something else fills, up to the one that is refused; then that one and all
 /// others once the disk has room.

@@ -21,6 +21,7 @@ pub const CONDEMNED: Kind = (7, "condemned");
 pub const FORGOTTEN: Kind = (9, "forgotten");
 pub const TOMBSTONE: Kind = (11, "tombstone");
 pub const LEDGER: Kind = (13, "ledger");
+pub const ROSTER: Kind = (14, "roster");
 
 pub const PASSWORD: &str = "correct horse";
 
@@ -439,8 +440,12 @@ impl MiniWriter {
 
     /// What stands for a dataset in the names of its snapshots.
     pub fn tag(&self, dataset: &str) -> String {
+        hex(&self.tag_bytes(dataset))
+    }
+
+    fn tag_bytes(&self, dataset: &str) -> Vec<u8> {
         let tag_key = blake3::derive_key("redkeep 2026-11 dataset tag", &self.chunk_id_key);
-        hex(&keyed(&tag_key, dataset.as_bytes(), 8))
+        keyed(&tag_key, dataset.as_bytes(), 8)
     }
 
     /// Stores a ledger of a dataset by which so many snapshots were forgotten, of places that no snapshot has.
@@ -465,6 +470,22 @@ impl MiniWriter {
 
     /// Stores a snapshot of the dataset `sessions`, with the sequence that is in its name.
     pub fn snapshot(&self, session: u8, previous: Option<&str>, files: &[MiniFile]) {
+        self.put_hashed(&self.snapshot_name(session), SNAPSHOT, &Self::snapshot_of(session, previous, files));
+    }
+
+    /// Stores a roster that tells of a snapshot of the dataset `sessions`, which has no files.
+    pub fn roster(&self, session: u8) {
+        let name = format!("rosters/{}", hex(&[session; 16]));
+        let entry = map(&[
+            (0, bytes(&self.tag_bytes("sessions"))),
+            (1, uint(1_790_000_000_000)),
+            (2, bytes(&[session; 16])),
+            (3, Self::snapshot_of(session, None, &[])),
+        ]);
+        self.put(&name, &self.object(&name, ROSTER, &map(&[(0, array(&[entry]))])));
+    }
+
+    fn snapshot_of(session: u8, previous: Option<&str>, files: &[MiniFile]) -> Vec<u8> {
         let facts = [vec![0xa1], text("server"), text("8.0")].concat();
         let mark = map(&[(0, bytes(b"x")), (1, uint(2)), (2, uint(3))]);
         let warning = map(&[(0, text("changed")), (1, bytes(b"x")), (2, text("it did"))]);
@@ -474,8 +495,7 @@ impl MiniWriter {
         fields.push((9, array(&files.iter().map(MiniFile::cbor).collect::<Vec<_>>())));
         fields.extend([(10, array(&[mark])), (11, array(&[warning])), (12, array(&[text("daily")]))]);
         fields.extend([(13, text("0.1.0")), (14, map(&[0, 1, 2, 3, 4, 5, 6].map(|key| (key, uint(9)))))]);
-        let plaintext = map(&fields);
-        self.put_hashed(&self.snapshot_name(session), SNAPSHOT, &plaintext);
+        map(&fields)
     }
 
     /// Stores a tombstone at a snapshot's name.
