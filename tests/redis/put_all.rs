@@ -94,7 +94,7 @@ fn nothing_of_a_server_is_touched_that_was_not_given_up() {
     let mut connection = server.connection();
     ask::<()>(&mut connection, &[b"SET", b"user:7", b"new"]);
     let error = put(&repository, &server, &PutOptions::default()).unwrap_err();
-    assert!(error.to_string().ends_with("holds 1 keys") && error.hint().unwrap().contains("--merge"), "{error:?}");
+    assert!(error.to_string().ends_with("holds 1 key") && error.hint().unwrap().contains("--merge"), "{error:?}");
 
     let dry = PutOptions { merges: true, dry_run: true, ..PutOptions::default() };
     assert_eq!(put(&repository, &server, &dry).unwrap().put, 5003);

@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use super::dataset::{Dataset, canonical};
 use super::{KeyFilter, keys};
+use crate::format::counts::count;
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::rdb::Family;
 use crate::rdb::values::{Value, functions_payload, least_version};
-use crate::redis::server::{Address, Goes, Info, Put, PutBatch, Server};
+use crate::redis::server::{Address, Goes, Info, Put, PutBatch, SentKeys, Server};
 use crate::redis::{RedisError, ServerVersion};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository};
 
@@ -77,7 +78,7 @@ pub struct NotTaken {
 /// Puts the keys of a snapshot's dump into a server, by RESTORE, with their expiries, each into its database. Refuses a server that
 /// holds keys, and a snapshot that goes on behind its dump, unless `options` say otherwise.
 ///
-/// Memory: as of [`DumpLookup`], and a batch of 1 MiB, or the longest value, twice.
+/// Memory: as of [`DumpLookup`], and two batches of 1 MiB, or the longest value, twice.
 pub fn put_keys(
     repository: &Repository,
     chosen: &Chosen,
@@ -97,6 +98,9 @@ pub fn put_keys(
     if before > 0 && !options.merges {
         return Err(OperationError::Redis(holds_keys(address, before)));
     }
+    if info.get("role") == Some("slave") && info.get("slave_read_only") != Some("0") {
+        return Err(OperationError::Redis(is_replica(address)));
+    }
     let mut putting = Putting::new(server, &info, options)?;
     if let Some(part) = dataset.dump.and_then(canonical).filter(|_| options.filter.is_all()) {
         putting.put_functions(&DumpLookup::new(&reader, part)?.functions()?)?;
@@ -104,8 +108,11 @@ pub fn put_keys(
     observer.begin("putting keys", None);
     let mut failed = None;
     let listed = keys(repository, chosen, &options.filter, observer, &mut |record| match putting.take(record) {
+        // Once a batch: a line a key would take longer than the key.
         Ok(()) => {
-            observer.say(&format!("{} keys", putting.done.put));
+            if putting.batch.count() == 0 {
+                observer.say(&count(putting.done.put, "key"));
+            }
             ControlFlow::Continue(())
         }
         Err(error) => {
@@ -136,10 +143,17 @@ fn goes_on(behind: &[String]) -> OperationError {
 
 fn holds_keys(address: &Address, keys: u64) -> RedisError {
     RedisError::Server {
-        what: format!("the server at {address} holds {keys} keys"),
+        what: format!("the server at {address} holds {}", count(keys, "key")),
         hint:
             "put the snapshot's beside them with --merge; those of the same names stay, unless --replace is given too"
                 .into(),
+    }
+}
+
+fn is_replica(address: &Address) -> RedisError {
+    RedisError::Server {
+        what: format!("the server at {address} is a replica, and takes writes from its master only"),
+        hint: "name the master".into(),
     }
 }
 
@@ -166,6 +180,8 @@ struct Putting<'o> {
     batch: PutBatch,
     /// What is in the batch: what it is, its database and key, and whether it never expires.
     under_way: Vec<UnderWay>,
+    /// The batch before, which the server works on while this one is gathered.
+    sent: Option<(SentKeys, Vec<UnderWay>)>,
     done: PutKeys,
 }
 
@@ -181,8 +197,8 @@ impl<'o> Putting<'o> {
         let family = if info.valkey_version().is_some() { Family::Valkey } else { Family::Redis };
         let begin = server.time()?.millis();
         server.select(0)?;
-        let (forms, batch, under_way, done) = Default::default();
-        Ok(Putting { server, options, family, begin, database: 0, forms, batch, under_way, done })
+        let (forms, batch, under_way, sent, done) = Default::default();
+        Ok(Putting { server, options, family, begin, database: 0, forms, batch, under_way, sent, done })
     }
 
     fn put_functions(&mut self, functions: &[u8]) -> Result<(), OperationError> {
@@ -237,7 +253,7 @@ impl<'o> Putting<'o> {
             Err(why) => self.not_taken(record.database, record.key, what(), why.to_string()),
         }
         match self.batch.count() >= BATCH || self.batch.bytes() >= BATCH_BYTES {
-            true => self.flush(),
+            true => self.send(),
             false => Ok(()),
         }
     }
@@ -261,6 +277,7 @@ impl<'o> Putting<'o> {
         goes: Goes,
         what: String,
     ) -> Result<(), OperationError> {
+        self.flush()?;
         let version = least_version(value.type_byte, value.family);
         let stored = version.map(|version| (Form::Stored(version), value.payload(version)));
         let plain = (Form::Plain, value.plain_payload(self.family, true));
@@ -286,13 +303,26 @@ impl<'o> Putting<'o> {
         Ok(())
     }
 
-    /// Sends what was gathered.
+    /// Sends what was gathered, and hears of all of it.
     fn flush(&mut self) -> Result<(), OperationError> {
-        if self.batch.count() == 0 {
-            return Ok(());
+        self.send()?;
+        self.hear()
+    }
+
+    /// Sends what was gathered, once what became of the batch before is heard.
+    fn send(&mut self) -> Result<(), OperationError> {
+        self.hear()?;
+        if self.batch.count() > 0 {
+            let sent = self.server.send_keys(&mut self.batch)?;
+            self.sent = Some((sent, std::mem::take(&mut self.under_way)));
         }
-        let came = self.server.put_keys(&mut self.batch)?;
-        for (key, came) in std::mem::take(&mut self.under_way).into_iter().zip(came) {
+        Ok(())
+    }
+
+    /// Hears what became of the batch that was sent.
+    fn hear(&mut self) -> Result<(), OperationError> {
+        let Some((sent, keys)) = self.sent.take() else { return Ok(()) };
+        for (key, came) in keys.into_iter().zip(self.server.put_sent(sent)?) {
             match came {
                 Put::Done => self.count(key.is_for_good, key.is_plain),
                 Put::Exists => self.done.there += 1,

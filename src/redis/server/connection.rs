@@ -9,7 +9,7 @@ use super::answer::{at_the_door, refuse_sentinel, refused};
 use super::info::Info;
 use super::tls;
 use super::trouble::Trouble;
-use super::wire::Wire;
+use super::wire::{Ahead, Wire};
 use crate::redis::RedisError;
 
 /// How long a server may take to take a connection.
@@ -134,7 +134,24 @@ impl Server {
         replies: usize,
         name: &str,
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
-        let answers = self.wire.ask(packed, replies, &name.to_ascii_uppercase());
+        let sent = self.send_ahead(packed, name)?;
+        self.answers(sent, replies, name)
+    }
+
+    /// Only sends commands: [`Self::answers`] has to follow before anything else is asked.
+    pub(super) fn send_ahead(&mut self, packed: &[u8], name: &str) -> Result<Ahead, RedisError> {
+        let sent = self.wire.send_ahead(packed, &name.to_ascii_uppercase());
+        sent.map_err(|trouble| lost(&self.address, trouble))
+    }
+
+    /// What came to each command that was sent.
+    pub(super) fn answers(
+        &mut self,
+        sent: Ahead,
+        replies: usize,
+        name: &str,
+    ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
+        let answers = self.wire.answers(sent, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
         let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);
         let address = &self.address;

@@ -57,7 +57,7 @@ pub use look::{aof_elsewhere, directory_of};
 pub use modules::MODULE_FILES;
 pub use names::refuse_unknown_command;
 pub use nearby::{config_files, find_nearby};
-pub use put::{Goes, Put, PutBatch};
+pub use put::{Goes, Put, PutBatch, SentKeys};
 pub use replication::{ACL_RULES_OF_SYNC, replicate};
 pub use save::SavePatience;
 pub use watch::Watch;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use ::redis::Cmd;
 
 use super::Server;
+use super::wire::Ahead;
 use crate::redis::RedisError;
 
+const RESTORE: &str = "RESTORE";
 /// How long a server may take to make a value of what it is given.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -49,10 +51,22 @@ impl Server {
     /// Puts all keys of a batch, which is empty then; what became of each. The first that fails otherwise ends it, and those
     /// behind it may be there.
     pub fn put_keys(&mut self, batch: &mut PutBatch) -> Result<Vec<Put>, RedisError> {
+        let sent = self.send_keys(batch)?;
+        self.put_sent(sent)
+    }
+
+    /// Sends all keys of a batch, which is empty then; [`Self::put_sent`] has to follow before anything else is asked.
+    pub fn send_keys(&mut self, batch: &mut PutBatch) -> Result<SentKeys, RedisError> {
         self.wait_up_to(PATIENCE)?;
-        let answers = self.ask_each(&batch.packed, batch.count, "RESTORE");
+        let sent = self.send_ahead(&batch.packed, RESTORE);
         batch.packed.clear();
-        batch.count = 0;
+        let count = std::mem::take(&mut batch.count);
+        Ok(SentKeys { ahead: sent?, count })
+    }
+
+    /// What became of each key that was sent.
+    pub fn put_sent(&mut self, sent: SentKeys) -> Result<Vec<Put>, RedisError> {
+        let answers = self.answers(sent.ahead, sent.count, RESTORE);
         let put = |answer| match answer {
             Ok(_) => Ok(Put::Done),
             Err(RedisError::Answer { message, .. }) if message.starts_with("BUSYKEY") => Ok(Put::Exists),
@@ -73,6 +87,14 @@ impl Server {
         self.wait_up_to(PATIENCE)?;
         self.ask(&command.get_packed_command(), 1, "FUNCTION RESTORE").map(drop)
     }
+}
+
+/// Keys that were sent, and not answered yet.
+#[derive(Debug)]
+#[must_use]
+pub struct SentKeys {
+    ahead: Ahead,
+    count: usize,
 }
 
 /// Keys that are put with one another. Memory: what they take.

@@ -64,6 +64,13 @@ impl Write for Stream {
     }
 }
 
+/// Commands that were sent, and whether all of them were.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Ahead {
+    is_whole: bool,
+}
+
 /// A connection as bytes.
 pub(super) struct Wire {
     stream: Stream,
@@ -119,13 +126,13 @@ impl Wire {
         Ok(Self { stream, input: Vec::new(), patience: answering, stop, has_answered: false, is_lost: false })
     }
 
-    /// Sends commands that are packed already, and gives the bytes of so many replies. `name` is the command's, for people.
-    pub(super) fn ask(&mut self, packed: &[u8], replies: usize, name: &str) -> Result<Vec<Vec<u8>>, Trouble> {
+    /// Sends commands that are packed already: [`Self::answers`] has to follow before anything else is asked. `name` is the
+    /// command's, for people.
+    pub(super) fn send_ahead(&mut self, packed: &[u8], name: &str) -> Result<Ahead, Trouble> {
         if self.is_lost {
             return Err(Trouble::broken("the connection was lost before", LOST));
         }
         self.is_lost = true;
-        let begun = Instant::now();
         let sent = self.stream.write_all(packed).and_then(|()| self.stream.flush());
         if let Err(error) = &sent
             && is_early(error)
@@ -134,23 +141,35 @@ impl Wire {
             return Err(Trouble::broken(format!("{name} could not be sent within {seconds} s"), HANGS));
         }
         // One that closes at once may have said why.
-        let answers = (0..replies).map(|_| self.reply(begun, name)).collect::<Result<Vec<_>, _>>()?;
-        (self.is_lost, self.has_answered) = (sent.is_err(), true);
+        Ok(Ahead { is_whole: sent.is_ok() })
+    }
+
+    /// The bytes of so many replies to what was sent.
+    pub(super) fn answers(&mut self, sent: Ahead, replies: usize, name: &str) -> Result<Vec<Vec<u8>>, Trouble> {
+        let (begun, mut at) = (Instant::now(), 0);
+        let answers = (0..replies).map(|_| self.reply(&mut at, begun, name)).collect::<Result<Vec<_>, _>>()?;
+        self.input.drain(..at);
+        (self.is_lost, self.has_answered) = (!sent.is_whole, true);
         Ok(answers)
     }
 
-    fn reply(&mut self, begun: Instant, name: &str) -> Result<Vec<u8>, Trouble> {
+    /// The reply that begins there in what has come; moves on behind it.
+    fn reply(&mut self, at: &mut usize, begun: Instant, name: &str) -> Result<Vec<u8>, Trouble> {
         let most = reply_max(name);
         let mut frame = Frame::default();
         loop {
-            match frame.follow(&self.input, most) {
+            let input = self.input.get(*at..).unwrap_or_default();
+            match frame.follow(input, most) {
                 Ok(Some(end)) => {
-                    let rest = self.input.split_off(end);
-                    return Ok(std::mem::replace(&mut self.input, rest));
+                    let reply = input.get(..end).unwrap_or_default().to_vec();
+                    *at += end;
+                    return Ok(reply);
                 }
                 Ok(None) => {}
-                Err(what) => return Err(Trouble::of_strange_answer(name, &what, &self.input)),
+                Err(what) => return Err(Trouble::of_strange_answer(name, &what, input)),
             }
+            // What was taken goes at times, and not with each small reply.
+            self.input.drain(..std::mem::take(at));
             self.read_more(begun, name)?;
         }
     }
@@ -420,9 +439,11 @@ mod tests {
         let patience = Duration::from_millis(1500);
         let mut wire = Wire::connect(&address, || Err(String::new()), (patience, patience), stop).unwrap();
         let begun = Instant::now();
-        let trouble = wire.ask(b"INFO\r\n", 1, "INFO").unwrap_err();
+        let mut ask =
+            |packed: &[u8], name: &str| wire.send_ahead(packed, name).and_then(|sent| wire.answers(sent, 1, name));
+        let trouble = ask(b"INFO\r\n", "INFO").unwrap_err();
         assert!(
-            matches!(wire.ask(b"PING\r\n", 1, "PING"), Err(Trouble::Broken { what: why, .. }) if why.contains("lost before"))
+            matches!(ask(b"PING\r\n", "PING"), Err(Trouble::Broken { what: why, .. }) if why.contains("lost before"))
         );
         (trouble, begun.elapsed())
     }

@@ -114,8 +114,11 @@ fn warnings(done: &PutKeys, dry_run: bool) -> Vec<String> {
     }
     let (before, now) = done.held;
     if !dry_run && before == 0 && !(done.for_good..=done.put).contains(&now) {
-        warnings
-            .push(format!("the server holds {now} keys, where {} were put: does anybody else write to it?", done.put));
+        warnings.push(format!(
+            "the server holds {}, where {} were put: does anybody else write to it?",
+            count(now, "key"),
+            done.put
+        ));
     }
     warnings
 }
