@@ -17,6 +17,7 @@ use super::exit::Code;
 use super::human::{plain, short};
 use super::settings::{base, variable};
 use super::time;
+use super::topics::TOPICS;
 use crate::repository::{Places, SnapshotInfo, recalled};
 use crate::store::Location;
 
@@ -46,6 +47,7 @@ fn with_names(command: Command) -> Command {
         match (arg.get_long(), value.as_deref()) {
             (Some("profile"), _) | (None, Some("PROFILE")) => arg.add(ArgValueCandidates::new(profiles)),
             (Some("dataset"), _) => arg.add(ArgValueCandidates::new(datasets)),
+            (None, Some("COMMAND")) if arg.get_id() == "words" => arg.add(ArgValueCandidates::new(explained)),
             (None, Some("SNAPSHOT" | "EARLIER" | "LATER")) => arg.add(ArgValueCandidates::new(snapshots)),
             _ => arg,
         }
@@ -99,6 +101,17 @@ impl Known {
 fn is_word(name: &str) -> bool {
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-/@+,=%:".contains(letter);
     name.chars().all(is_plain) && !name.starts_with(['-', '='])
+}
+
+/// What redkeep help explains.
+fn explained() -> Vec<CompletionCandidate> {
+    let command = Cli::command();
+    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let about = |command: &Command| command.get_about().map(ToString::to_string);
+    let commands = commands.map(|command| (command.get_name().to_owned(), about(command)));
+    let topics = TOPICS.iter().map(|topic| (topic.name.to_owned(), Some(topic.about.to_owned())));
+    let offered = |(name, about): (String, Option<String>)| CompletionCandidate::new(name).help(about.map(Into::into));
+    commands.chain(topics).map(offered).collect()
 }
 
 fn profiles() -> Vec<CompletionCandidate> {

@@ -26,6 +26,35 @@ fn every_shell_gets_a_script() {
     assert_eq!(ran.json()["error"]["message"], "a script is no JSON");
 }
 
+/// Bash parts words at colons, which names of datasets hold.
+#[test]
+fn bash_completes_what_holds_a_colon() {
+    let place = Place::with_repository();
+    place.done(&["backup", "data", "--dataset", "web1:6379", "-q"]);
+    place.done(&["backup", "data", "--dataset", "web1:6380", "-q"]);
+    fs::write(place.path("script"), place.done(&["completions", "bash"]).text()).unwrap();
+    let program = assert_cmd::cargo::cargo_bin("redkeep");
+    for (words, at, word, answer) in [
+        ("redkeep snapshots --dataset web1 : 63", 5, "63", "6379 6380"),
+        ("redkeep snapshots --dataset web1 :", 4, "", "6379 6380"),
+        ("redkeep snapshots --dataset we", 3, "we", "web1:6379 web1:6380"),
+        ("redkeep snap", 1, "snap", "snapshots"),
+    ] {
+        let script = format!(
+            "shopt -s extglob; source {}; COMP_WORDS=({words}); COMP_CWORD={at}; COMP_TYPE=9; _redkeep redkeep '{word}' x; \
+             echo ${{COMPREPLY[@]}}",
+            place.arg("script")
+        );
+        let (command, mut bash) = (place.command(&[]), std::process::Command::new("bash"));
+        bash.args(["-c", &script]).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        bash.current_dir(command.get_current_dir().unwrap());
+        let path = std::env::var("PATH").unwrap();
+        bash.env("PATH", format!("{}:{path}", program.parent().unwrap().display())).env_remove("REDKEEP_PASSWORD");
+        let ran = run(&mut bash);
+        assert_eq!(ran.text().trim(), answer, "{words}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn commands_and_options_are_offered() {
     let place = Place::new();
@@ -33,6 +62,8 @@ fn commands_and_options_are_offered() {
     assert_eq!(offered(&place, &["snapshots", "--for"]), ["--forgotten"]);
     assert_eq!(offered(&place, &["check", "--accept"]), ["--accept-repository"], "those of all commands too");
     assert_eq!(offered(&place, &["backup", "--mode", "a"]), ["auto", "aof"]);
+    assert_eq!(offered(&place, &["help", "cap"]), ["capture"]);
+    assert_eq!(offered(&place, &["help", "snap"]), ["snapshots"]);
 }
 
 #[test]
