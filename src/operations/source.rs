@@ -93,16 +93,21 @@ impl Source {
 }
 
 impl LiveSource {
+    /// Connects to it, wherever a Sentinel says that it is.
+    pub fn connect(&self) -> Result<Server, RedisError> {
+        match &self.options.sentinel_master {
+            Some(name) => Server::of_sentinel(&self.address, name),
+            None => Server::connect(&self.address),
+        }
+    }
+
     fn capture(
         &self,
         repository: &Repository,
         files: &CaptureOptions,
         watch: &Watch<'_>,
     ) -> Result<LiveCapture, OperationError> {
-        let connect = || match &self.options.sentinel_master {
-            Some(name) => Server::of_sentinel(&self.address, name),
-            None => Server::connect(&self.address),
-        };
+        let connect = || self.connect();
         let sent = |server| replicate(server, &self.options, files, &|| repository.scratch(), watch);
         match self.way {
             Way::Files => Ok(capture_server(connect()?, &self.options, files, watch)?),

@@ -15,7 +15,7 @@ use crate::cli::human::{shown, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, selector};
 use crate::operations::list::Selector;
-use crate::operations::look_up::{KeyFilter, diff, suspects};
+use crate::operations::look_up::{KeyFilter, commands_behind, diff, suspects};
 use crate::repository::Change;
 
 /// Show which keys differ between two snapshots
@@ -61,9 +61,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let later = pick(context, &repository, &arguments.later, dataset)?;
     let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
     let filter = KeyFilter { pattern, database: arguments.db };
+    // Before the list, which may be long and is read otherwise then.
+    for (which, chosen) in [("A", &earlier), ("B", &later)] {
+        let behind = commands_behind(&repository, chosen)?;
+        if !behind.is_empty() {
+            let files = some_of(&behind);
+            context.note(&format!(
+                "of {which} the keys of its dump are compared: commands behind it are not followed, in {files}"
+            ));
+        }
+    }
     let (mut out, is_json) = (BufWriter::new(output::writable()?.0), context.globals.json);
     let (mut written, mut counts) = (Ok(()), [0u64; 3]);
-    let behind = diff(&repository, &earlier, &later, &filter, &context.progress.hidden(), &mut |change, db, key| {
+    let compared = diff(&repository, &earlier, &later, &filter, &context.progress.hidden(), &mut |change, db, key| {
         let [added, removed, changed] = &mut counts;
         let (word, counter) = match change {
             Change::Added => ("added", added),
@@ -77,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         };
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    if written.is_err() || behind.is_ok() {
+    if written.is_err() || compared.is_ok() {
         let [added, removed, changed] = counts;
         let ended = written.and_then(|()| match is_json {
             true => {
@@ -93,13 +103,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             other => other.context(UNWRITTEN)?,
         }
     }
-    let behind = behind?;
-    let commands = (!behind.is_empty()).then(|| {
-        format!("keys are those of the dumps: commands behind them are not followed, in {}", some_of(&behind))
-    });
-    Ok(Outcome::nothing()
-        .with_notes(commands)
-        .with_warnings(suspects(&earlier))
-        .with_warnings(suspects(&later))
-        .with_alarms(&later.alarms))
+    compared?;
+    Ok(Outcome::nothing().with_warnings(suspects(&earlier)).with_warnings(suspects(&later)).with_alarms(&later.alarms))
 }

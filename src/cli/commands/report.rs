@@ -17,9 +17,10 @@ use serde::Serialize;
 use self::advice::advice;
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
+use crate::cli::exit::UsageError;
 use crate::cli::human::{count, duration, plain};
-use crate::cli::outcome::Outcome;
-use crate::cli::time;
+use crate::cli::outcome::{Outcome, UNWRITTEN};
+use crate::cli::{output, time};
 use crate::operations::check::CheckDepth;
 use crate::operations::overview::{overview, write_page};
 use crate::repository::Repository;
@@ -48,7 +49,7 @@ JSON:
      \"command\": text or null}], \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
-    /// The file
+    /// The file, or - for standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// How old the newest backup of each dataset may be
@@ -103,8 +104,20 @@ struct Todo {
 
 /// Writes the page.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+    let is_output = arguments.file.as_os_str() == "-";
+    if is_output && context.globals.json {
+        return Err(
+            UsageError { what: "a page is no JSON".into(), hint: "name a file, or leave --json out".into() }.into()
+        );
+    }
     let repository = context.open()?;
     context.progress.stop_in_order();
+    if is_output {
+        let (found, wishes) = (overview(&repository, &context.progress)?, wishes(context)?);
+        let page = page::page(&found, &advice(&found, &wishes, arguments.max_age), &wishes, arguments.max_age);
+        output::write(page.as_bytes()).context(UNWRITTEN)?;
+        return Ok(Outcome::nothing().with_alarms(&found.stats.alarms));
+    }
     written(&repository, &arguments.file, &wishes(context)?, arguments.max_age, context)
 }
 

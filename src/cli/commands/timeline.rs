@@ -35,8 +35,8 @@ Causes of gaps:
   rewrite   the AOF was rewritten, or switched off and on, between captures:
             capture more often than that, or let it grow longer
   restart   another server process wrote the later AOF
-  aof-off   there was an AOF before or after it, and not on the other side
-  no-aof    dumps alone: there is nothing between them
+  aof-off   an AOF was captured before or after it, and not on the other side
+  no-aof    dumps alone were captured: there is nothing between them
   stale     a capture met an AOF that may have been of an earlier time
   damage    the AOF that was captured is damaged from there on; --at with
             --nearest cuts it at its last whole command
@@ -144,8 +144,8 @@ fn of_gap(gap: &Gap, clock: i64) -> [String; 6] {
     let why = match gap.cause {
         Cause::Rewrite => "rewritten, or off, in between",
         Cause::Restart => "another server process",
-        Cause::AofOff => "AOF off",
-        Cause::NoAof => "no AOF",
+        Cause::AofOff => "an AOF captured on one side only",
+        Cause::NoAof => "no AOF captured",
         Cause::Stale => "stale AOF captured",
         Cause::Damage => "AOF damaged",
     };

@@ -293,8 +293,14 @@ pub fn keys(
     }
 }
 
+/// Files of commands behind the dump of a snapshot: what look-ups of many keys do not follow.
+pub fn commands_behind(repository: &Repository, chosen: &Chosen) -> Result<Vec<String>, OperationError> {
+    let reader = ChunkReader::new(repository);
+    Ok(Dataset::of(&reader, &chosen.snapshot)?.with_commands())
+}
+
 /// Hands on how the keys of `later`'s dump differ from those of `earlier`'s; only buckets that the two do not share are read.
-/// Answers with files of commands behind the dumps, which are not followed.
+/// Commands behind the dumps are not followed: [`commands_behind`].
 pub fn diff(
     repository: &Repository,
     earlier: &Chosen,
@@ -302,7 +308,7 @@ pub fn diff(
     filter: &KeyFilter,
     observer: &dyn Observer,
     each: &mut TakeChange<'_>,
-) -> Result<Vec<String>, OperationError> {
+) -> Result<(), OperationError> {
     let reader = ChunkReader::new(repository);
     let [before, after] = [earlier, later].map(|chosen| Dataset::of(&reader, &chosen.snapshot));
     let (before, after) = (before?, after?);
@@ -316,11 +322,7 @@ pub fn diff(
     if observer.interrupted() {
         return Err(RepositoryError::Interrupted.into());
     }
-    let mut behind = before.with_commands();
-    behind.extend(after.with_commands());
-    behind.sort();
-    behind.dedup();
-    Ok(behind)
+    Ok(())
 }
 
 fn by_keys<'s>(dataset: &Dataset<'s>, chosen: &Chosen) -> Result<&'s Part, OperationError> {

@@ -90,9 +90,37 @@ pub fn may_write(directory: &Path) -> Result<(), PathBuf> {
     Ok(())
 }
 
+/// Whether this process may put a file there, in place of one or anew; why not.
+pub fn may_put(file: &Path) -> Result<(), &'static str> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let may = |path: &Path, how| accessat(CWD, path.as_os_str().as_bytes(), how, AtFlags::EACCESS).is_ok();
+    if file.file_name().is_none() {
+        return Err("it names no file");
+    }
+    if fs::metadata(file).is_ok_and(|there| !there.is_file()) {
+        return Err("it is there and no regular file");
+    }
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (directory.is_dir(), may(directory, Access::WRITE_OK | Access::EXEC_OK)) {
+        (false, _) => Err("its directory is not there"),
+        (true, false) => Err("its directory may not be written by this user"),
+        (true, true) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_can_be_put_into_a_directory_that_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("page.html");
+        assert_eq!((may_put(&file), fs::write(&file, "").map(|()| may_put(&file)).unwrap()), (Ok(()), Ok(())));
+        assert_eq!(may_put(place.path()), Err("it is there and no regular file"));
+        assert_eq!(may_put(&place.path().join("none/page.html")), Err("its directory is not there"));
+        assert_eq!(may_put(Path::new("")), Err("it names no file"));
+    }
 
     #[test]
     fn a_daemon_is_known_by_its_name() {

@@ -13,7 +13,7 @@ use jiff::Zoned;
 
 use super::OperationError;
 use super::whole_file::replace;
-pub use host::{User, may_write, user};
+pub use host::{User, may_put, may_write, user};
 pub use timing::Timing;
 
 /// Begin of every file that is written here, before the profile's name.

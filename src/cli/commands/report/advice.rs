@@ -51,14 +51,14 @@ pub(super) fn advice(of: &Overview, wishes: &[Wishes], max_age: Duration) -> Vec
         add(Level::Bad, what, Some("redkeep check --read-data".into()));
     }
     for (dataset, newest) in newest_of(of) {
-        let name = quoted(dataset);
+        let named = option(dataset);
         let old = of.now.0.saturating_sub(newest.begin.0);
         if u128::from(old) > max_age.as_millis() {
             let what = format!("the newest backup of {dataset} is {} old", age(old));
-            add(Level::Bad, what, Some(format!("redkeep doctor --dataset {name}")));
+            add(Level::Bad, what, Some(format!("redkeep doctor {named}")));
         }
         for fall in of.falls.get(dataset).into_iter().flatten() {
-            add(Level::Bad, format!("{dataset}: {fall}"), Some(format!("redkeep snapshots --dataset {name}")));
+            add(Level::Bad, format!("{dataset}: {fall}"), Some(format!("redkeep snapshots {named}")));
         }
         drills(of, dataset, newest, wishes, &mut add);
     }
@@ -76,6 +76,12 @@ pub(super) fn advice(of: &Overview, wishes: &[Wishes], max_age: Duration) -> Vec
     all
 }
 
+/// The option that names a dataset, as a shell takes it; a name may look like an option itself.
+fn option(dataset: &str) -> String {
+    let between = if dataset.starts_with('-') { "=" } else { " " };
+    format!("--dataset{between}{}", quoted(dataset))
+}
+
 type Add<'a> = dyn FnMut(Level, String, Option<String>) + 'a;
 
 /// The newest snapshot of each dataset.
@@ -91,7 +97,7 @@ fn drills(of: &Overview, dataset: &str, newest: &SnapshotInfo, wishes: &[Wishes]
     let last =
         of.kept.iter().filter(of_dataset).filter_map(|info| of.drills.get(&info.name)).max_by_key(|one| one.time);
     let is_wished = wishes.iter().any(|wish| wish.drill && wish.is_of(dataset));
-    let command = Some(format!("redkeep verify latest --dataset {} --drill", quoted(dataset)));
+    let command = Some(format!("redkeep verify latest {} --drill", option(dataset)));
     match last {
         Some(drill) if !drill.passed() => {
             let id = short(&drill.drill.snapshot.session);
@@ -124,5 +130,16 @@ fn checks(of: &Overview, wishes: &[Wishes], add: &mut Add<'_>) {
             add(Level::Warn, what, Some("redkeep check --max-age 30d".into()));
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_an_option_is_none_in_a_command() {
+        let named = ["a:1", "-x", "a b", "--json"].map(option);
+        assert_eq!(named, ["--dataset a:1", "--dataset=-x", "--dataset 'a b'", "--dataset=--json"]);
     }
 }

@@ -11,9 +11,9 @@ use crate::cli::human::{count, duration, plain, size};
 use crate::cli::outcome::Outcome;
 use crate::operations::check::CheckDepth;
 use crate::operations::key_drop::told_falls;
-use crate::operations::source::Source;
+use crate::operations::source::{LiveSource, Source};
 use crate::operations::{forget as forgetting, prune as pruning};
-use crate::repository::Repository;
+use crate::repository::{Repository, one_line};
 
 /// A step that would be done.
 #[derive(Serialize)]
@@ -38,15 +38,18 @@ pub(super) fn told(name: &str, profile: &Profile, dataset: &str, context: &Conte
     let mut steps: Vec<Would> = Vec::new();
     let mut add = |step, would: String, result| steps.push(Would { step, would, result });
     profile.before.0.iter().for_each(|command| add("before", format!("run {command}"), None));
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let from = match &backup_options(profile, context)?.source {
-        Source::Server(live) => format!("the server at {}", live.address),
+        Source::Server(live) => {
+            warnings.extend(refused(live).map(|why| format!("the backup would fail: {why}")));
+            format!("the server at {}", live.address)
+        }
         Source::Directory(directory) => format!("the directory {}", directory.display()),
     };
     add("backup", format!("capture {from} as {dataset}"), None);
     if profile.drill {
         add("drill", "boot the new snapshot in a scratch server".into(), None);
     }
-    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     if let Some(options) = forget_options(profile, dataset) {
         let falls = told_falls(&repository, dataset)?;
         match falls.is_empty() {
@@ -85,6 +88,15 @@ pub(super) fn told(name: &str, profile: &Profile, dataset: &str, context: &Conte
     }
     let json = Json { profile: name, dataset, dry_run: true, steps: &steps };
     Ok(Outcome::listing(text, &json)?.with_notes(notes).with_warnings(warnings))
+}
+
+/// Why the server cannot be captured now, as far as it says that when it is asked who it is.
+fn refused(live: &LiveSource) -> Option<String> {
+    let asked = live.connect().and_then(|mut server| server.info());
+    asked.err().map(|error| match error.hint() {
+        Some(hint) => format!("{} (hint: {hint})", one_line(&error)),
+        None => one_line(&error),
+    })
 }
 
 type Told = (String, Option<Value>, Vec<String>);

@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::context::Context;
-use crate::cli::exit::Code;
+use crate::cli::exit::{Code, UsageError};
 use crate::cli::human::plain;
 use crate::cli::outcome;
+use crate::cli::settings::variable;
 use crate::operations::OperationError;
-use crate::operations::schedule::{User, may_write};
+use crate::operations::schedule::{User, may_put, may_write};
 use crate::redis::server::directory_of;
 use crate::redis::{CaptureOptions, RedisError, capture_directory};
 use crate::store::Location;
@@ -26,7 +27,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// One thing that was tried.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::cli::commands) struct Tried {
-    /// What: `repository`, `data` or `server`.
+    /// What: `repository`, `data`, `server` or `report`.
     pub what: String,
     /// What came of it.
     pub found: String,
@@ -49,6 +50,7 @@ impl Trial {
     pub fn of(profile: &str, user: String, context: &Context) -> Trial {
         let mut tried = vec![Tried::of("repository", || repository(context))];
         tried.extend(data(context));
+        tried.extend(page(context));
         Trial { profile: profile.into(), user, tried }
     }
 
@@ -67,6 +69,11 @@ impl Trial {
         command.args(["schedule", "test", profile, "--json"]);
         command.args(config.iter().flat_map(|path| [Path::new("--config"), path]));
         command.env_clear().env("PATH", PATH).env("SHELL", "/bin/sh").env("HOME", &user.home);
+        if !is_other {
+            // What this user keeps elsewhere is not made anew in its usual place.
+            let own = ["REDKEEP_CACHE_DIR", "REDKEEP_STATE_DIR"].into_iter();
+            command.envs(own.filter_map(|name| Some((name, variable(name)?))));
+        }
         command.env("LOGNAME", &user.name).env("USER", &user.name).current_dir("/").stdin(Stdio::null());
         let output = command.output().with_context(|| format!("cannot try the profile as {}", user.name))?;
         serde_json::from_slice(&output.stdout).map_err(|_| {
@@ -120,6 +127,19 @@ fn repository(context: &Context) -> anyhow::Result<String> {
         .into());
     }
     Ok(format!("{} opens, and can be written", repository.location()))
+}
+
+/// The page that the profile wants can be written.
+fn page(context: &Context) -> Option<Tried> {
+    let page = context.profile().ok().flatten()?.report.clone()?;
+    Some(Tried::of("report", || match may_put(&page) {
+        Ok(()) => Ok(format!("{} can be written", page.display())),
+        Err(why) => Err(UsageError {
+            what: format!("the page {} cannot be written: {why}", page.display()),
+            hint: "name a file that this user may write with report, in a directory that is there".into(),
+        }
+        .into()),
+    }))
 }
 
 /// The server answers and its directory can be read; or the directory alone.
