@@ -224,3 +224,44 @@ fn second_copies_go_from_a_disk_to_seaweedfs_and_on_to_swift() {
     far(&[&["restore", "latest", "--target", "again"], &of[..]].concat(), 0);
     assert_eq!(tree(&place.path("again")), tree(&place.data()));
 }
+
+/// STORE-8: two services that are reached by the same variables, the second by a profile that has its own.
+#[test]
+fn snapshots_are_copied_from_one_s3_service_to_another() {
+    if Service::Seaweed.is_skipped() || Service::S3Api.is_skipped() {
+        return;
+    }
+    let place = Place::new();
+    let run_with = |service: Service, arguments: &[&str]| {
+        let mut command: Command = place.command(arguments);
+        let ran = run(command.envs(service.variables()).env("REDKEEP_TO_PASSWORD", "another secret"));
+        assert_eq!(ran.code, 0, "{arguments:?}: {}\n{}", ran.text(), ran.stderr);
+        ran
+    };
+    let (from, to) = (Service::Seaweed.location(), Service::S3Api.location());
+    fs::write(place.path("safe-password"), "another secret").unwrap();
+    let there = ["--repo", &to, "--password-command", "cat safe-password"];
+    run_with(Service::S3Api, &[&["init"], &there[..]].concat());
+    run_with(Service::Seaweed, &["init", "--repo", &from]);
+    for epoch in 0..3 {
+        fs::write(place.data().join("nodes.conf"), format!("vars currentEpoch {epoch} lastVoteEpoch 1\n")).unwrap();
+        run_with(Service::Seaweed, &["backup", "data", "--dataset", "d", "--repo", &from]);
+    }
+    let variables = Service::S3Api.variables();
+    let value = |name: &str| &variables.iter().find(|(n, _)| *n == name).unwrap().1;
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| format!("{name}={}\n", value(name)));
+    fs::write(place.path("credentials"), keys.concat()).unwrap();
+    fs::set_permissions(place.path("credentials"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let settings = format!(
+        "[profile.there]\nrepo = \"{to}\"\nendpoint = \"{}\"\nregion = \"us-east-1\"\npath-style = true\n\
+         credentials-file = \"credentials\"\n",
+        value("AWS_ENDPOINT_URL")
+    );
+    fs::write(place.path("redkeep.toml"), settings).unwrap();
+    let copy = ["copy", "--repo", &from, "--config", "redkeep.toml", "--to-profile", "there"];
+    assert!(run_with(Service::Seaweed, &copy).text().contains("copied 3 snapshots"));
+    assert!(run_with(Service::Seaweed, &copy).text().contains("nothing new"));
+    run_with(Service::S3Api, &[&["check", "--read-data"], &there[..]].concat());
+    run_with(Service::S3Api, &[&["restore", "latest", "--target", "out"], &there[..]].concat());
+    assert_eq!(tree(&place.path("out")), tree(&place.data()));
+}

@@ -1,10 +1,11 @@
 //! What a host may do in an object store: one that only adds, and one that also takes away.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use crate::object_stores::Far;
 use crate::place::{Ran, run};
-use crate::support::services::{Service, WRITER};
+use crate::support::services::{Service, WRITER, wait_for};
 
 impl Far {
     /// Runs a command with a writer's rights.
@@ -65,7 +66,13 @@ fn a_bucket_that_keeps_what_is_deleted_is_as_good_as_any_and_doctor_says_what_it
         fs::write(far.place.data().join("nodes.conf"), "vars currentEpoch 1 lastVoteEpoch 1\n").unwrap();
         far.ends(0, &["backup", "data", "--dataset", "d"]);
         far.done(&["forget", "--keep-last", "1"]);
-        far.ends(0, &["prune"]);
+        let told = far.ends(0, &["prune"]).stderr;
+        assert!(!told.contains("keeps versions"), "nothing was deleted: {told}");
+        // The snapshot that was forgotten goes once that is two seconds ago, by every clock.
+        let then = SystemTime::now() + Duration::from_secs(3);
+        wait_for("the grace time", || Ok(SystemTime::now() > then));
+        let told = far.ends(0, &["prune", "--grace", "2s"]).stderr;
+        assert!(told.contains("the bucket keeps versions of what is deleted"), "{service:?}: {told}");
         far.done(&["check", "--read-data"]);
         far.done(&["restore", "latest", "--target", "back"]);
         let root = far.place.arg("");
