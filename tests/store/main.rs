@@ -5,6 +5,7 @@
 mod support;
 
 mod conformance;
+mod crash;
 mod crowd;
 mod doubles;
 mod full;
