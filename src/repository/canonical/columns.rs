@@ -16,7 +16,7 @@ use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
 use crate::repository::stream::StreamWriter;
 
-/// Takes records in the order of their keys. Memory: 8 bytes a record, 20 at the end, and what is remembered.
+/// Takes records in the order of their keys. Memory: 8 bytes a record, 23 at the end, and what is remembered.
 pub(super) struct Columns<'r> {
     pub buckets: BucketWriter<'r>,
     remembering: Option<Remembering>,
