@@ -21,7 +21,9 @@ pub(crate) use backup::Backup;
 pub(crate) use drill::Drill;
 pub(crate) use forget::{Forget, Tag, Undelete};
 pub(crate) use restore::{Asides, Restore, RestoreServer, Undo, Verify};
-pub(crate) use snapshots::{Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, SetOf, Snapshot, Snapshots, modified};
+pub(crate) use snapshots::{
+    DoneWithSet, Dump, ForgottenSnapshot, ForgottenSnapshots, Ls, SetOf, Snapshot, Snapshots, modified,
+};
 pub(crate) use stats::{CostOf, SnapshotLargest, SnapshotStats, Stats};
 pub(crate) use timeline::Timelines;
 

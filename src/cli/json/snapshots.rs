@@ -11,7 +11,7 @@ use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::{Chosen, Forgotten};
-use crate::operations::sets::Set;
+use crate::operations::sets::{ChosenSet, Set};
 use crate::repository::{DrillRecord, SnapshotInfo};
 
 /// One snapshot of a listing.
@@ -59,6 +59,24 @@ pub(crate) struct SetOf {
     missing: Vec<String>,
     skew_ms: u64,
     snapshots: Vec<String>,
+}
+
+/// What was done with the snapshots of a set.
+#[derive(Serialize)]
+pub(crate) struct DoneWithSet<T> {
+    set: String,
+    name: String,
+    complete: bool,
+    skew_ms: u64,
+    snapshots: Vec<T>,
+}
+
+impl<T> DoneWithSet<T> {
+    /// With each of these, which are all that there are of it.
+    pub fn new(set: &ChosenSet, snapshots: Vec<T>) -> DoneWithSet<T> {
+        let complete = set.missing.is_empty() && snapshots.len() == set.members.len();
+        DoneWithSet { set: set.id.to_string(), name: set.name.clone(), complete, skew_ms: set.skew, snapshots }
+    }
 }
 
 impl From<&Set<'_>> for SetOf {

@@ -10,6 +10,7 @@ use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
 use super::turns::{Gathering, InTurn, Records, Turns};
 use super::waiting::ToWrite;
+use super::workers::joined;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part};
 use crate::format::{Malformed, Reader};
@@ -248,11 +249,6 @@ impl<'r> Rebuilding<'r> {
 fn sorted(mut turns: Turns<'_>, from: Receiver<Vec<Records>>) -> Result<InTurn, RepositoryError> {
     from.into_iter().flatten().try_for_each(|records| turns.push(records))?;
     turns.finish()
-}
-
-/// What a thread came to; where it panicked, so does this one.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 pub(super) fn not_canonical(error: NotCanonical) -> RepositoryError {

@@ -16,11 +16,8 @@ use crate::repository::Repository;
 
 #[derive(Serialize)]
 struct Json {
-    set: String,
-    name: String,
-    complete: bool,
-    skew_ms: u64,
-    snapshots: Vec<json::Restore>,
+    #[serde(flatten)]
+    done: json::DoneWithSet<json::Restore>,
     failed: Vec<Failed>,
 }
 
@@ -76,14 +73,7 @@ pub(super) fn run(
         snapshots.len(),
         set.skew
     );
-    let json = Json {
-        set: set.id.to_string(),
-        name: set.name.clone(),
-        complete: set.missing.is_empty() && failed.is_empty(),
-        skew_ms: set.skew,
-        snapshots,
-        failed,
-    };
+    let json = Json { done: json::DoneWithSet::new(set, snapshots), failed };
     Ok(Outcome::deed(text, &json)?.with_warnings(warnings).with_alarms(&set.alarms).with_code(code))
 }
 

@@ -1,25 +1,15 @@
 //! `redkeep verify` of a set: of all its snapshots.
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{Arguments, of_one};
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
 use crate::cli::human::{count, plain, short};
+use crate::cli::json;
 use crate::cli::outcome::Outcome;
 use crate::operations::sets::ChosenSet;
 use crate::repository::Repository;
-
-#[derive(Serialize)]
-struct Json {
-    set: String,
-    name: String,
-    complete: bool,
-    skew_ms: u64,
-    /// What verify answers of each.
-    snapshots: Vec<Value>,
-}
 
 /// Verifies each snapshot of a set; the end is the worst of theirs.
 pub(super) fn run(
@@ -35,18 +25,13 @@ pub(super) fn run(
         let (_, json, own, ended) = outcome.into_step();
         texts.push_str(&format!("shard {shard}, slots {slots}\n{text}"));
         warnings.extend(own.into_iter().map(|what| format!("shard {shard}: {what}")));
-        snapshots.push(serde_json::from_str(&json)?);
+        snapshots.push(serde_json::from_str::<Value>(&json)?);
         code = code.worse(ended);
     }
     let all = count((set.members.len() + set.missing.len()) as u64, "shard");
     let text =
         format!("{texts}of set {} of {}, {} of {all} verified\n", short(&set.id), plain(&set.name), set.members.len());
-    let json = Json {
-        set: set.id.to_string(),
-        name: set.name.clone(),
-        complete: set.missing.is_empty(),
-        skew_ms: set.skew,
-        snapshots,
-    };
+    // What verify answers of each.
+    let json = json::DoneWithSet::<Value>::new(set, snapshots);
     Ok(Outcome::deed(text, &json)?.with_warnings(warnings).with_alarms(&set.alarms).with_code(code))
 }
