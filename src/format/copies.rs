@@ -1,6 +1,8 @@
 //! Deltas of copies and insertions: what stays is named by its place in the bases, what is new stands as it is. Rules:
 //! format-spec/06-frames.md.
 
+use std::ops::Range;
+
 use super::{Malformed, Reader, put_varint};
 
 /// Writes a delta of copies and insertions for who knows what stayed: the writer of a dump's buckets knows the records.
@@ -71,19 +73,37 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-/// The plaintext of a delta of copies and insertions, which has to be exactly `length` bytes. Memory: `length`.
+/// What a delta appends next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes of the delta.
+    Insert(Range<usize>),
+    /// So many bytes that stand at this place of the bases, one base after the other.
+    Copy {
+        /// From the begin of the first base on.
+        place: u64,
+        /// In bytes, at least one.
+        length: u64,
+    },
+}
+
+/// Hands on the steps of a delta that makes exactly `length` bytes; `take` answers nothing where the bases do not have
+/// what is copied.
 ///
-/// A step that yields nothing is refused, so that steps are no more than bytes.
-pub fn apply_copies(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Malformed> {
+/// DELTA-7: a step that yields nothing is refused, so that steps are no more than bytes.
+pub fn each_step(delta: &[u8], length: usize, take: &mut dyn FnMut(Step) -> Option<()>) -> Result<(), Malformed> {
     let mut reader = Reader::new("delta", delta);
     let count = reader.varint_max("bytes of steps", reader.remaining() as u64)? as usize;
     let mut steps = Reader::new("steps of a delta", reader.take(count)?);
-    let (mut out, mut end) = (Vec::with_capacity(length), 0i64);
+    let (mut left, mut end) = (length as u64, 0i64);
     while steps.remaining() > 0 {
-        let left = (length - out.len()) as u64;
         let insert = steps.varint_max("bytes to insert", left)?;
-        out.extend_from_slice(reader.take(insert as usize)?);
+        let literals = delta.len() - reader.remaining();
+        reader.take(insert as usize)?;
         let copy = steps.varint_max("bytes to copy", left - insert)?;
+        if insert > 0 {
+            take(Step::Insert(literals..literals + insert as usize));
+        }
         match (insert, copy) {
             (0, 0) => return Err(steps.malformed("a step that yields nothing")),
             (_, 0) if steps.remaining() > 0 => return Err(steps.malformed("no copy in a step that is not the last")),
@@ -91,17 +111,31 @@ pub fn apply_copies(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<
             _ => {
                 let place = end.checked_add(unzigzag(steps.varint()?)).and_then(|place| u64::try_from(place).ok());
                 let place = place.ok_or_else(|| steps.malformed("a copy from before the bases"))?;
-                copy_from(bases, place, copy, &mut out)
-                    .ok_or_else(|| steps.malformed("a copy from behind the bases"))?;
-                end = i64::try_from(place + copy).map_err(|_| steps.malformed("a copy from behind the bases"))?;
+                let behind = || steps.malformed("a copy from behind the bases");
+                take(Step::Copy { place, length: copy }).ok_or_else(behind)?;
+                end = place.checked_add(copy).and_then(|end| i64::try_from(end).ok()).ok_or_else(behind)?;
             }
         }
+        left -= insert + copy;
     }
     reader.finish()?;
-    match out.len() == length {
-        true => Ok(out),
-        false => Err(Malformed::new("delta", format!("decodes to {} bytes instead of {length}", out.len()))),
+    match left {
+        0 => Ok(()),
+        _ => Err(Malformed::new("delta", format!("decodes to {} bytes instead of {length}", length as u64 - left))),
     }
+}
+
+/// The plaintext of a delta of copies and insertions, which has to be exactly `length` bytes. Memory: `length`.
+pub fn apply_copies(bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::with_capacity(length);
+    each_step(delta, length, &mut |step| {
+        match step {
+            Step::Insert(literals) => out.extend_from_slice(delta.get(literals)?),
+            Step::Copy { place, length } => copy_from(bases, place, length, &mut out)?,
+        }
+        Some(())
+    })?;
+    Ok(out)
 }
 
 /// Appends `length` bytes from a place in bases that stand one after the other.

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
@@ -16,6 +17,7 @@ use super::looked_up::LookedUp;
 use super::pack_reader::PackReader;
 use super::runs::runs;
 use super::stream::walk;
+use super::stretches::Stretches;
 use super::{Repository, lock, object_name};
 use crate::compress::undelta;
 use crate::format::copies::apply_copies;
@@ -27,8 +29,9 @@ use crate::format::recipe::{CANONICAL_RDB, Part};
 use crate::format::{ChunkId, Malformed, ObjectHash};
 use crate::store::StoreError;
 
-/// Bytes of decoded frames a reader keeps.
-const FRAMES: usize = 24 << 20;
+/// Bytes of decoded frames a reader keeps: those of a row of thirty deltas of neighbours are in about as many frames, and each
+/// is to be decoded once.
+const FRAMES: usize = 40 << 20;
 /// Bytes of decoded bases a reader keeps.
 const BASES: usize = 16 << 20;
 /// Bytes of frames that are fetched ahead at once; they stay in the cache until their chunks are read.
@@ -38,7 +41,7 @@ const WINDOW: usize = 8 << 20;
 /// Chunks that are looked at together, at most.
 pub(super) const WINDOW_CHUNKS: usize = 4096;
 
-/// Reads chunks. Memory: decoded frames of 24 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
+/// Reads chunks. Memory: decoded frames of 40 MiB and bases of 16 MiB; while frames are fetched ahead the runs they
 /// are in (sealed, about as much again); where chunks are (4 MiB); the bases of each delta being decoded (at most
 /// DELTA_CLOSURE_MAX chunks); a line for each frame whose damage was made good.
 pub struct ChunkReader<'r> {
@@ -55,13 +58,13 @@ pub struct ChunkReader<'r> {
 
 type FrameKey = (ObjectHash, u32);
 
-/// A decoded frame or chunk, shared by whoever uses it at the moment.
+/// A decoded frame, shared by whoever uses it at the moment.
 type Plaintext = Arc<Vec<u8>>;
 
 /// A chunk's plaintext, and what it took to decode it.
 #[derive(Clone)]
 struct Decoded {
-    bytes: Plaintext,
+    content: Stretches,
     /// Deltas that were followed one after the other.
     depth: usize,
     /// Bases that were decoded.
@@ -142,13 +145,13 @@ fn search<T>(attempt: impl Fn(Budget<'_>) -> Result<T, RepositoryError>) -> Resu
 impl<'r> ChunkReader<'r> {
     /// A reader with an empty cache.
     pub fn new(repository: &'r Repository) -> Self {
-        ChunkReader::with(repository, FRAMES, BASES)
+        ChunkReader::with(repository, BASES)
     }
 
-    fn with(repository: &'r Repository, frames: usize, bases: usize) -> Self {
+    fn with(repository: &'r Repository, bases: usize) -> Self {
         ChunkReader {
             repository,
-            frames: Mutex::new(Cache::new(frames)),
+            frames: Mutex::new(Cache::new(FRAMES)),
             bases: Mutex::new(Cache::new(bases)),
             looked_up: LookedUp::default(),
             reading: Default::default(),
@@ -157,10 +160,10 @@ impl<'r> ChunkReader<'r> {
         }
     }
 
-    /// A reader for single chunks that are near each other, as the bases of what is being written: a quarter of the
-    /// memory.
+    /// A reader for single chunks that are near each other, as the bases of what is being written: it keeps a quarter of
+    /// the decoded bases.
     pub(super) fn small(repository: &'r Repository) -> Self {
-        ChunkReader::with(repository, FRAMES / 4, BASES / 4)
+        ChunkReader::with(repository, BASES / 4)
     }
 
     /// The same for lists that every backup reads: where the store is far away their frames are kept.
@@ -191,9 +194,9 @@ impl<'r> ChunkReader<'r> {
 
     /// A chunk that a list promises to have `length` bytes.
     pub fn chunk(&self, id: &ChunkId, length: u32) -> Result<Vec<u8>, RepositoryError> {
-        let bytes = search_trusting(|budget| self.resolve(id, budget))?.bytes;
+        let bytes = search_trusting(|budget| self.resolve(id, budget))?.content.into_bytes();
         match bytes.len() == length as usize {
-            true => Ok(Arc::unwrap_or_clone(bytes)),
+            true => Ok(bytes),
             false => {
                 let why = format!("chunk {id} has {} bytes, its list says {length}", bytes.len());
                 Err(RepositoryError::damaged("a list of chunks", Malformed::new("list", why)))
@@ -320,8 +323,8 @@ impl<'r> ChunkReader<'r> {
         let no_base = || RepositoryError::damaged("a delta", Fault::Bases(NO_BASE.into()));
         let too_far = || RepositoryError::damaged("a delta", Fault::Bases(TOO_FAR.into()));
         let found = search(|budget| self.bases(bases, budget, no_base, too_far));
-        let (plaintexts, ..) = found.map_err(|error| Fault::Bases(one_line(&error)))?;
-        let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
+        let (contents, ..) = found.map_err(|error| Fault::Bases(one_line(&error)))?;
+        let prefix: Vec<&[u8]> = contents.iter().flat_map(Stretches::pieces).collect();
         decode_delta(method, &prefix, delta, length as usize)
     }
 
@@ -359,41 +362,49 @@ impl<'r> ChunkReader<'r> {
     fn read_place(&self, place: &ChunkPlace, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
         let frame = self.frame(place)?;
         let stored = place.delta.as_ref().map_or(place.length, |(length, _)| *length);
-        let end = place.position as usize + stored as usize;
-        let bytes = frame
-            .get(place.position as usize..end)
+        let part = place.position as usize..place.position as usize + stored as usize;
+        let content = Stretches::of(&frame, part.clone())
             .ok_or_else(|| place.fault(Malformed::new("frame", "it ends inside a chunk")))?;
         let decoded = match &place.delta {
-            None => Decoded { bytes: Arc::new(bytes.to_vec()), depth: 0, closure: 0, is_checked: false },
-            Some((_, bases)) => self.decode_delta(place, bases, bytes, budget)?,
+            None => Decoded { content, depth: 0, closure: 0, is_checked: false },
+            Some((_, bases)) => self.decode_delta(place, bases, &frame, part, budget)?,
         };
         // A base is named by the chunk whose path goes on to it.
         let is_base = budget.path.is_some_and(|path| path.up.is_some());
         if is_base && budget.search.trusts {
             return Ok(decoded);
         }
+        let bytes = decoded.content.into_bytes();
         let keyring = self.repository.keyring();
-        keyring.check_chunk(place.id, &decoded.bytes).map_err(|fault| place.fault(fault))?;
-        Ok(Decoded { is_checked: true, ..decoded })
+        keyring.check_chunk(place.id, &bytes).map_err(|fault| place.fault(fault))?;
+        Ok(Decoded { content: bytes.into(), is_checked: true, ..decoded })
     }
 
     fn decode_delta(
         &self,
         place: &ChunkPlace,
         bases: &[BasePrefix],
-        delta: &[u8],
+        frame: &Plaintext,
+        delta: Range<usize>,
         budget: Budget<'_>,
     ) -> Result<Decoded, RepositoryError> {
         let no_base = || place.fault(Fault::Bases(NO_BASE.into()));
         let too_far = || place.fault(Fault::Bases(TOO_FAR.into()));
-        let (plaintexts, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
-        let prefix: Vec<&[u8]> = plaintexts.iter().map(|base| base.as_slice()).collect();
+        let (contents, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
         let length = place.length.min(CHUNK_MAX as u32) as usize;
-        let bytes = decode_delta(place.method, &prefix, delta, length).map_err(|error| place.fault(error))?;
-        Ok(Decoded { bytes: Arc::new(bytes), depth, closure, is_checked: false })
+        let content = match place.method {
+            Method::Copies => Stretches::made_by(frame, delta, &contents, length).map_err(Fault::from),
+            Method::Plain | Method::Zstd | Method::Delta => {
+                let prefix: Vec<&[u8]> = contents.iter().flat_map(Stretches::pieces).collect();
+                let delta = frame.get(delta).unwrap_or_default();
+                undelta(&prefix, delta, length).map(Stretches::from).map_err(Fault::from)
+            }
+        };
+        let content = content.map_err(|fault| place.fault(fault))?;
+        Ok(Decoded { content, depth, closure, is_checked: false })
     }
 
-    /// The plaintexts of a delta's bases, each named by the first bytes of its id, and the depth and closure of the delta.
+    /// The contents of a delta's bases, each named by the first bytes of its id, and the depth and closure of the delta.
     /// Several ids may begin alike; the id of the delta's own chunk decides, and with 96 bits there is in practice one.
     ///
     /// DELTA-3: more than the budget is refused before it is decoded, and so is a circle: another form of the chunk may not
@@ -404,9 +415,9 @@ impl<'r> ChunkReader<'r> {
         budget: Budget<'_>,
         no_base: impl Fn() -> RepositoryError,
         too_far: impl Fn() -> RepositoryError,
-    ) -> Result<(Vec<Plaintext>, usize, usize), RepositoryError> {
+    ) -> Result<(Vec<Stretches>, usize, usize), RepositoryError> {
         let depth = budget.depth.checked_sub(1).ok_or_else(&too_far)?;
-        let (mut closure, mut deepest, mut plaintexts) = (budget.closure, 0, Vec::with_capacity(bases.len()));
+        let (mut closure, mut deepest, mut contents) = (budget.closure, 0, Vec::with_capacity(bases.len()));
         for base in bases {
             closure = closure.checked_sub(1).ok_or_else(&too_far)?;
             let id = self.named(base)?.ok_or_else(&no_base)?;
@@ -426,9 +437,9 @@ impl<'r> ChunkReader<'r> {
                 return Err(too_far());
             }
             deepest = deepest.max(decoded.depth);
-            plaintexts.push(decoded.bytes);
+            contents.push(decoded.content);
         }
-        Ok((plaintexts, deepest + 1, budget.closure - closure))
+        Ok((contents, deepest + 1, budget.closure - closure))
     }
 
     /// The chunk that a base is.
@@ -445,7 +456,10 @@ impl<'r> ChunkReader<'r> {
             return Ok(decoded);
         }
         let decoded = self.resolve(id, budget)?;
-        lock(&self.bases).insert(*id, decoded.clone(), decoded.bytes.len());
+        // What is made of copies costs nothing to make again, and holds on to more than its bytes.
+        if let Some(bytes) = decoded.content.alone() {
+            lock(&self.bases).insert(*id, decoded.clone(), bytes);
+        }
         Ok(decoded)
     }
 

@@ -42,6 +42,7 @@ mod slots;
 mod sqlite;
 mod state;
 mod stream;
+mod stretches;
 mod sweep;
 mod timeline;
 mod usage;

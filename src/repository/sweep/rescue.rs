@@ -1,6 +1,6 @@
 //! Storing again what is needed and would not be known without the packs that go. Chunks are copied, not frames.
 //!
-//! Memory: that of the way in (intake), decoded frames of 32 MiB, and 300 bytes for each chunk.
+//! Memory: that of the way in (intake), the reader's (see [`ChunkReader`]), and 300 bytes for each chunk.
 
 use std::collections::{HashMap, HashSet};
 
