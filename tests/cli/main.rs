@@ -51,6 +51,7 @@ mod snapshots;
 mod standard_output;
 mod stats;
 mod store_calls;
+mod store_growth;
 mod store_rights;
 mod store_troubles;
 #[path = "../support/mod.rs"]

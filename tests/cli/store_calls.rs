@@ -10,13 +10,13 @@ use crate::place::noise;
 use crate::support::proxy::Seen;
 use crate::support::services::{Service, wait_for};
 
-const BACKUP: &[&str] = &["backup", "data", "--dataset", "d"];
+pub const BACKUP: &[&str] = &["backup", "data", "--dataset", "d"];
 
 /// A file so large that its list is in chunks of its own.
 const LARGE: usize = 6 << 20;
 
 /// What was asked, in a few words.
-fn call(of: &Seen) -> String {
+pub fn call(of: &Seen) -> String {
     let (path, query) = of.path.split_once('?').unwrap_or((&of.path, ""));
     let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
     let below = |path: &str| path.replace("%2F", "/").split('/').skip(1).take(2).collect::<Vec<_>>().join("/");
@@ -34,7 +34,7 @@ fn call(of: &Seen) -> String {
 
 impl Far {
     /// The requests of a command that ends well.
-    fn calls(&self, arguments: &[&str]) -> Vec<String> {
+    pub fn calls(&self, arguments: &[&str]) -> Vec<String> {
         let proxy = self.proxy.as_ref().unwrap();
         proxy.drain();
         self.ends(0, arguments);

@@ -66,12 +66,12 @@ pub(super) fn carry_out(
     let naming: Vec<String> =
         names.into_iter().filter(|(_, packs)| packs.iter().any(is_gone)).map(|(name, _)| name).collect();
     replace_indexes(session, &naming, &is_gone, true, report)?;
-    for pack in buried.iter().filter(|pack| listed.contains_key(*pack)) {
-        repository.store.delete(&object_name(&Name::Pack(*pack)))?;
+    let there: Vec<(ObjectHash, u64)> = buried.iter().filter_map(|pack| Some((*pack, *listed.get(pack)?))).collect();
+    let pack_of = |(pack, _): &(ObjectHash, u64)| vec![Name::Pack(*pack)];
+    session.delete_each(&there, pack_of, |(_, size)| {
         report.deleted_packs += 1;
-        report.deleted_bytes += listed.get(pack).copied().unwrap_or(0);
-        session.keep_alive()?;
-    }
+        report.deleted_bytes += size;
+    })?;
     let left = repository.listed_packs()?;
     repository.refresh_index()?;
     let named = lock(&repository.catalog).indexed_packs()?;
@@ -149,12 +149,18 @@ fn replace_indexes(
         },
     )?;
     repository.put_index(session.id(), kept)?;
-    for hash in hashes.iter().filter(|_| delete) {
-        repository.store.delete(&object_name(&Name::Index(*hash)))?;
-        report.deleted_indexes += 1;
-        session.keep_alive()?;
+    match delete {
+        true => delete_indexes(session, &hashes, report),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+fn delete_indexes(
+    session: &Session<'_>,
+    hashes: &[ObjectHash],
+    report: &mut SweepReport,
+) -> Result<(), RepositoryError> {
+    session.delete_each(hashes, |hash| vec![Name::Index(*hash)], |_| report.deleted_indexes += 1)
 }
 
 /// Chunks of about 14 MiB of index: how large they are does not matter to whoever reads it.
@@ -238,7 +244,7 @@ pub(super) fn merge_indexes(
             }
         }
     }
-    let mut small: Vec<String> = Vec::new();
+    let (mut small, mut replaced) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| entry.size < SMALL) {
         let name = entry.name.as_str();
         let (Some(hash), Some(packs)) = (index_hash(name), naming.get(name)) else { continue };
@@ -246,12 +252,12 @@ pub(super) fn merge_indexes(
             entry.modified.is_some_and(|time| packs.iter().all(|pack| times.get(pack) > Some(&time)))
         };
         if is_older_than(&youngest_shown) {
-            repository.store.delete(&object_name(&Name::Index(hash)))?;
-            report.deleted_indexes += 1;
+            replaced.push(hash);
         } else if !is_older_than(&youngest) {
             small.push(name.to_owned());
         }
     }
+    delete_indexes(session, &replaced, report)?;
     let is_worth_it = small.len() >= SMALL_COUNT;
     if is_worth_it {
         replace_indexes(session, &small, &|_| false, repository.timing().lag.is_zero(), report)?;

@@ -7,7 +7,7 @@ use super::super::error::RepositoryError;
 use super::super::objects::Listed;
 use super::super::rosters::{WORTH, snapshot_of};
 use super::super::session::Session;
-use super::super::{Repository, lock, object_name};
+use super::super::{Repository, lock};
 use super::survey::StoreClock;
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::roster::Roster;
@@ -65,7 +65,7 @@ pub(super) fn enrol(session: &Session<'_>, clock: StoreClock) -> Result<(), Repo
         let name = Name::Roster(repository.ambient.id());
         repository.put_sealed(&name, Kind::Roster, &filling.roster.encode())?;
     }
-    replaced.iter().try_for_each(|name| Ok(repository.store.delete(&object_name(name))?))
+    session.delete_each(&replaced, |name| vec![*name], |_| {})
 }
 
 /// Snapshots of which nobody doubts any more that they are.

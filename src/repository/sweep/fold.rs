@@ -9,7 +9,7 @@ use super::super::error::RepositoryError;
 use super::super::objects::Listed;
 use super::super::rosters::snapshot_of;
 use super::super::session::Session;
-use super::super::{Repository, lock, object_name};
+use super::super::{Repository, lock};
 use super::SweepReport;
 use super::survey::StoreClock;
 use crate::format::UnixMillis;
@@ -52,10 +52,8 @@ fn fold_once(
 ) -> Result<bool, RepositoryError> {
     let mut put_any = false;
     for (tag, mut of) in look(session, clock, grace)? {
-        for name in of.take_replaced() {
-            session.repository.store.delete(&object_name(&name))?;
-            session.keep_alive()?;
-        }
+        let replaced: Vec<Name> = of.take_replaced().into_iter().collect();
+        session.delete_each(&replaced, |name| vec![*name], |_| {})?;
         let Some(ledger) = of.ledger() else { continue };
         report.folded += of.loose.len() as u64;
         let name = Name::Ledger(tag, session.repository.ambient.id());

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::error::RepositoryError;
 use super::intake::IntakeOptions;
+use super::objects::read_each;
 use super::session::Session;
 use super::{Repository, lock, object_name};
 use crate::format::object::{Kind, Name, SnapshotName};
@@ -209,7 +210,7 @@ impl Repository {
         let condemned: HashSet<ObjectHash> = plan.packs.iter().chain(&survey.condemned).copied().collect();
         let missed = self.store_what_lacks(phase, &survey, &condemned, report)?;
         session.condemn(plan.packs)?;
-        self.delete_expired(session, &survey, report)?;
+        delete_expired(session, &survey, report)?;
         fold::fold(session, clock, options.grace, report)?;
         enrol::enrol(session, clock)?;
         bury::unname_gone(session, clock, report)?;
@@ -218,7 +219,7 @@ impl Repository {
             bury::unname_gone(session, clock, report)?;
         }
         let fenced = fence::fence(session, clock, &[], &mut SweepReport::default())?;
-        self.remove_leases(&fenced.ended, report)?;
+        remove_leases(session, &fenced.ended, report)?;
         notes::remove_done(session, &missed)?;
         if let (Some(now), Some(room)) = (clock.now(), self.store.room()) {
             room.remove_abandoned(now)?;
@@ -289,40 +290,49 @@ impl Repository {
         }
         let ids = due.iter().map(|of| of.id).collect();
         self.store_what_lacks(phase, &survey, &survey.condemned, report)?;
-        self.delete_expired(session, &survey, report)?;
-        self.remove_leases(&fenced.ended, report)?;
+        delete_expired(session, &survey, report)?;
+        remove_leases(session, &fenced.ended, report)?;
         let packs = due.into_iter().flat_map(|of| of.packs.iter().copied()).collect();
         let listed = survey.sizes();
         let rescue = lock(&self.catalog).usable_packs()?.into_iter().filter(|pack| !listed.contains_key(pack));
         Ok(Some(Burial { condemned: ids, packs, rescue: rescue.collect(), time: self.ambient.now() }))
     }
+}
 
-    fn delete_expired(
-        &self,
-        session: &Session<'_>,
-        survey: &Survey,
-        report: &mut SweepReport,
-    ) -> Result<(), RepositoryError> {
-        for name in &survey.expired {
-            // The lease first: a lease whose commit name is empty would look undecided.
-            self.store.delete(&object_name(&Name::Lease(name.session)))?;
-            self.store.delete(&object_name(&Name::Snapshot(*name)))?;
-            report.deleted_snapshots += 1;
-            session.keep_alive()?;
-        }
-        Ok(())
-    }
+fn delete_expired(session: &Session<'_>, survey: &Survey, report: &mut SweepReport) -> Result<(), RepositoryError> {
+    // The lease first: a lease whose commit name is empty would look undecided.
+    let both = |name: &SnapshotName| vec![Name::Lease(name.session), Name::Snapshot(*name)];
+    session.delete_each(&survey.expired, both, |_| report.deleted_snapshots += 1)
+}
 
-    fn remove_leases(&self, ended: &[Id16], report: &mut SweepReport) -> Result<(), RepositoryError> {
-        for id in ended {
-            self.store.delete(&object_name(&Name::Lease(*id)))?;
-            report.removed_leases += 1;
-        }
-        Ok(())
-    }
+fn remove_leases(session: &Session<'_>, ended: &[Id16], report: &mut SweepReport) -> Result<(), RepositoryError> {
+    session.delete_each(ended, |id| vec![Name::Lease(*id)], |_| report.removed_leases += 1)
 }
 
 impl Session<'_> {
+    /// Deletes the objects of each thing, one after the other; many things at a time, and those in no order. What is left where
+    /// that breaks off the next sweep finds.
+    fn delete_each<T: Sync>(
+        &self,
+        things: &[T],
+        objects: impl Fn(&T) -> Vec<Name> + Sync,
+        mut gone: impl FnMut(&T),
+    ) -> Result<(), RepositoryError> {
+        let store = &*self.repository.store;
+        let delete = |thing: &T| objects(thing).iter().try_for_each(|name| store.delete(&object_name(name)));
+        read_each(
+            store,
+            things,
+            |_| 0,
+            delete,
+            |thing, deleted| {
+                deleted?;
+                gone(thing);
+                self.keep_alive()
+            },
+        )
+    }
+
     /// S4: from here on no writer uses these packs.
     fn condemn(&self, packs: Vec<ObjectHash>) -> Result<(), RepositoryError> {
         if packs.is_empty() {
