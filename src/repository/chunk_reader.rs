@@ -393,7 +393,7 @@ impl<'r> ChunkReader<'r> {
         let (contents, depth, closure) = self.bases(bases, budget, no_base, too_far)?;
         let length = place.length.min(CHUNK_MAX as u32) as usize;
         let content = match place.method {
-            Method::Copies => Stretches::made_by(frame, delta, &contents, length).map_err(Fault::from),
+            Method::Copies => Stretches::made_by(frame, delta, contents, length).map_err(Fault::from),
             Method::Plain | Method::Zstd | Method::Delta => {
                 let prefix: Vec<&[u8]> = contents.iter().flat_map(Stretches::pieces).collect();
                 let delta = frame.get(delta).unwrap_or_default();

@@ -11,27 +11,29 @@ const SHORTEST: usize = 64;
 
 /// A chunk, as stretches of decoded frames and chunks one after the other.
 ///
-/// Memory: 40 bytes a stretch, less than its chunk takes; what it is made of stays in memory as long as it does.
+/// Memory: 16 bytes a stretch, less than its chunk takes; what it is made of stays in memory as long as it does.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stretches {
+    sources: Vec<Arc<Vec<u8>>>,
     stretches: Vec<Stretch>,
-    length: usize,
+    length: u32,
 }
 
-#[derive(Debug, Clone)]
+/// No frame has 4 GiB (FRAME_MAX).
+#[derive(Debug, Clone, Copy)]
 struct Stretch {
-    of: Arc<Vec<u8>>,
-    from: usize,
-    length: usize,
+    source: u32,
+    from: u32,
+    length: u32,
     /// Where it ends in the chunk.
-    end: usize,
+    end: u32,
 }
 
 impl From<Vec<u8>> for Stretches {
     fn from(bytes: Vec<u8>) -> Self {
-        let length = bytes.len();
-        let mut whole = Stretches::default();
-        whole.push(&Arc::new(bytes), 0, length);
+        let length = bytes.len() as u32;
+        let mut whole = Stretches { sources: vec![Arc::new(bytes)], ..Stretches::default() };
+        whole.push(0, 0, length);
         whole
     }
 }
@@ -40,8 +42,8 @@ impl Stretches {
     /// A part of a frame; `None` where it is not all there.
     pub fn of(frame: &Arc<Vec<u8>>, part: Range<usize>) -> Option<Stretches> {
         frame.get(part.clone())?;
-        let mut stretches = Stretches::default();
-        stretches.push(frame, part.start, part.len());
+        let mut stretches = Stretches { sources: vec![frame.clone()], ..Stretches::default() };
+        stretches.push(0, part.start as u32, part.len() as u32);
         Some(stretches)
     }
 
@@ -49,15 +51,17 @@ impl Stretches {
     pub fn made_by(
         frame: &Arc<Vec<u8>>,
         delta: Range<usize>,
-        bases: &[Stretches],
+        bases: Vec<Stretches>,
         length: usize,
     ) -> Result<Stretches, Malformed> {
-        let mut made = Stretches::default();
-        let steps = frame.get(delta.clone()).unwrap_or_default();
+        let mut made = Stretches { sources: vec![frame.clone()], ..Stretches::default() };
+        let bases: Vec<Base> = bases.into_iter().map(|base| made.take_sources(base)).collect();
+        let begin = delta.start as u32;
+        let steps = frame.get(delta).unwrap_or_default();
         each_step(steps, length, &mut |step| {
             match step {
-                Step::Insert(literals) => made.push(frame, delta.start + literals.start, literals.len()),
-                Step::Copy { place, length } => made.copy(bases, place, length)?,
+                Step::Insert(literals) => made.push(0, begin + literals.start as u32, literals.len() as u32),
+                Step::Copy { place, length } => made.copy(&bases, place, length)?,
             }
             Some(())
         })?;
@@ -69,41 +73,49 @@ impl Stretches {
 
     /// How many bytes it has, where it holds nothing else.
     pub fn alone(&self) -> Option<usize> {
-        match &self.stretches[..] {
-            [Stretch { of, length, .. }] if of.len() == *length => Some(self.length),
+        match (&self.sources[..], &self.stretches[..]) {
+            ([source], [stretch]) if source.len() == stretch.length as usize => Some(source.len()),
             _ => None,
         }
     }
 
     /// Its bytes, in pieces.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.stretches.iter().filter_map(|stretch| stretch.of.get(stretch.from..stretch.from + stretch.length))
+        self.stretches.iter().filter_map(|Stretch { source, from, length, .. }| {
+            self.sources.get(*source as usize)?.get(*from as usize..(*from + *length) as usize)
+        })
     }
 
     /// Its bytes. Memory: once more, where they do not stand somewhere alone.
     pub fn into_bytes(mut self) -> Vec<u8> {
         if self.alone().is_some() {
-            return self.stretches.pop().map(|stretch| Arc::unwrap_or_clone(stretch.of)).unwrap_or_default();
+            return self.sources.pop().map(Arc::unwrap_or_clone).unwrap_or_default();
         }
-        let mut bytes = Vec::with_capacity(self.length);
+        let mut bytes = Vec::with_capacity(self.length as usize);
         self.pieces().for_each(|piece| bytes.extend_from_slice(piece));
         bytes
     }
 
-    fn push(&mut self, of: &Arc<Vec<u8>>, from: usize, length: usize) {
+    fn take_sources(&mut self, mut base: Stretches) -> Base {
+        let first = self.sources.len() as u32;
+        self.sources.append(&mut base.sources);
+        Base { first, stretches: base.stretches, length: base.length }
+    }
+
+    fn push(&mut self, source: u32, from: u32, length: u32) {
         self.length += length;
         match self.stretches.last_mut() {
-            Some(last) if last.from + last.length == from && Arc::ptr_eq(&last.of, of) => {
+            Some(last) if last.source == source && last.from + last.length == from => {
                 last.length += length;
                 last.end = self.length;
             }
-            _ => self.stretches.push(Stretch { of: of.clone(), from, length, end: self.length }),
+            _ => self.stretches.push(Stretch { source, from, length, end: self.length }),
         }
     }
 
     /// Appends what stands at a place of bases that stand one after the other, if all of it does.
-    fn copy(&mut self, bases: &[Stretches], place: u64, length: u64) -> Option<()> {
-        let (mut place, mut left) = (usize::try_from(place).ok()?, usize::try_from(length).ok()?);
+    fn copy(&mut self, bases: &[Base], place: u64, length: u64) -> Option<()> {
+        let (mut place, mut left) = (u32::try_from(place).ok()?, u32::try_from(length).ok()?);
         for base in bases {
             if place >= base.length {
                 place -= base.length;
@@ -116,13 +128,20 @@ impl Stretches {
                 }
                 let skipped = place + stretch.length - stretch.end;
                 let here = left.min(stretch.length - skipped);
-                self.push(&stretch.of, stretch.from + skipped, here);
+                self.push(base.first + stretch.source, stretch.from + skipped, here);
                 (place, left) = (place + here, left - here);
             }
             place = 0;
         }
         (left == 0).then_some(())
     }
+}
+
+/// What a chunk is made of, whose sources are now the chunk's, from this one on.
+struct Base {
+    first: u32,
+    stretches: Vec<Stretch>,
+    length: u32,
 }
 
 #[cfg(test)]
@@ -162,7 +181,7 @@ mod tests {
                 let (delta, length) = delta(&mut state, written.len().max(1), 1 + round % 3);
                 written = apply_copies(&[&written], &delta, length).unwrap();
                 let frame = Arc::new([b"before", &delta[..], b"behind"].concat());
-                bases = vec![Stretches::made_by(&frame, 6..6 + delta.len(), &bases, length).unwrap()];
+                bases = vec![Stretches::made_by(&frame, 6..6 + delta.len(), bases, length).unwrap()];
                 assert_eq!(bases[0].pieces().collect::<Vec<_>>().concat(), written);
                 assert_eq!(bases[0].clone().into_bytes(), written);
             }
@@ -177,7 +196,7 @@ mod tests {
             let mut copies = Copies::default();
             copies.copy(place, copied);
             let delta = Arc::new(copies.finish());
-            Stretches::made_by(&delta, 0..delta.len(), &bases, length).map(Stretches::into_bytes)
+            Stretches::made_by(&delta, 0..delta.len(), bases.to_vec(), length).map(Stretches::into_bytes)
         };
         assert_eq!(made(0, 6, 6).unwrap(), b"012345");
         assert_eq!(made(4, 2, 2).unwrap(), b"45");
@@ -188,14 +207,14 @@ mod tests {
 
     #[test]
     fn a_chunk_of_short_stretches_is_written_out() {
-        let base = [Stretches::from(vec![7; 1_000])];
+        let base = vec![Stretches::from(vec![7; 1_000])];
         let mut copies = Copies::default();
         for place in 0..100 {
             copies.insert(b"x");
             copies.copy(place * 10, 9);
         }
         let delta = Arc::new(copies.finish());
-        let made = Stretches::made_by(&delta, 0..delta.len(), &base, 1_000).unwrap();
+        let made = Stretches::made_by(&delta, 0..delta.len(), base, 1_000).unwrap();
         assert_eq!((made.stretches.len(), made.length), (1, 1_000));
         assert!(Stretches::of(&delta, 0..delta.len() + 1).is_none());
     }

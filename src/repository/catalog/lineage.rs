@@ -51,7 +51,10 @@ impl Catalog {
     pub fn lineage(&self, id: &ChunkId) -> Result<Option<Lineage>, RepositoryError> {
         self.run(|connection| {
             let prefix = id.0.first_chunk::<BASE_PREFIX>().copied().unwrap_or_default();
-            let mut forms = [connection.prepare_cached(FORMS)?, connection.prepare_cached(own::FORMS)?];
+            let mut forms = vec![connection.prepare_cached(FORMS)?];
+            if self.has_own {
+                forms.push(connection.prepare_cached(own::FORMS)?);
+            }
             let lineage = follow(&mut forms, prefix_range(&prefix), DELTA_DEPTH_MAX, &mut { DELTA_CLOSURE_MAX })?;
             Ok(lineage.filter(|(found, _)| found == id).map(|(_, lineage)| lineage))
         })

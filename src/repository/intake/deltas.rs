@@ -14,8 +14,10 @@ use crate::repository::lock;
 use crate::repository::pack_writer::DeltaHash;
 use crate::repository::session::Session;
 
-/// Deltas on deltas before the next one goes back to the whole chunk at their root.
+/// Deltas on deltas before the next one goes back to the whole chunk at their root; and where the next one is told as copies,
+/// which cost a reader next to nothing.
 const STEPS: usize = 10;
+const STEPS_OF_COPIES: usize = 30;
 /// Chunks decoded before a delta, counted as a reader counts them: half of what it accepts.
 const CLOSURE: usize = 32;
 /// A whole chunk older than this gets no more deltas: a lost pack reaches back no further.
@@ -67,7 +69,7 @@ impl<'s> Deltas<'s> {
 
     /// Each chunk as a delta against what was at its place, where that is worth it: as a step, else as a leap.
     fn deltas(&self, bytes: &[u8], chunks: &[ChangedChunk]) -> Result<Vec<Option<Delta>>, RepositoryError> {
-        let plans = chunks.iter().map(|chunk| self.plan(&chunk.old)).collect::<Result<Vec<_>, _>>()?;
+        let plans = chunks.iter().map(|chunk| self.plan(&chunk.old, STEPS)).collect::<Result<Vec<_>, _>>()?;
         let mut deltas = self.make(bytes, chunks, &plans)?;
         let tried = chunks.iter().zip(plans.iter().zip(&deltas));
         let leaps = tried.map(|(chunk, (plan, delta))| match (plan, delta) {
@@ -131,7 +133,7 @@ impl<'s> Deltas<'s> {
         copies: Vec<u8>,
     ) -> Result<Option<Delta>, RepositoryError> {
         let is_same = |plan: &Plan| plan.bases.iter().map(|base| base.id).eq(old.iter().map(|base| base.id));
-        let Some(plan) = self.plan(old)?.filter(is_same) else { return Ok(None) };
+        let Some(plan) = self.plan(old, STEPS_OF_COPIES)?.filter(is_same) else { return Ok(None) };
         let is_worth = plan.is_worth(holds, Kind::Copies, copies.len() as u64, u64::from(length));
         Ok(is_worth.then(|| {
             let (hash, bases) = (blake3::hash(&copies).into(), plan.prefixes());
@@ -155,9 +157,9 @@ impl<'s> Deltas<'s> {
     }
 
     /// A step on what was there before, or, where that is the last of its row, a leap back.
-    fn plan(&self, old: &[ListEntry]) -> Result<Option<Plan>, RepositoryError> {
+    fn plan(&self, old: &[ListEntry], steps: usize) -> Result<Option<Plan>, RepositoryError> {
         let Some(lineages) = self.lineages(old)? else { return Ok(None) };
-        let is_last = lineages.iter().any(|lineage| lineage.depth >= STEPS);
+        let is_last = lineages.iter().any(|lineage| lineage.depth >= steps);
         match if is_last { None } else { self.allowed(old.to_vec(), &lineages) } {
             None if lineages.iter().any(|lineage| lineage.depth > 0) => self.leap(&lineages),
             step => Ok(step),
@@ -190,7 +192,7 @@ impl<'s> Deltas<'s> {
     /// What the catalog knows of each base; `None` where one of them is not known or not named without doubt.
     fn lineages(&self, bases: &[ListEntry]) -> Result<Option<Vec<Lineage>>, RepositoryError> {
         let catalog = lock(&self.session.repository.catalog);
-        bases.iter().map(|base| catalog.lineage(&base.id)).collect()
+        catalog.asked_at_once(|catalog| bases.iter().map(|base| catalog.lineage(&base.id)).collect())
     }
 
     fn allowed(&self, bases: Vec<ListEntry>, lineages: &[Lineage]) -> Option<Plan> {
