@@ -301,6 +301,37 @@ fn deltas_stay_deltas_when_the_chunk_at_their_root_goes() {
     assert_eq!(data.back_up(&other, &bytes).snapshot.summary.new_bytes, 0);
 }
 
+/// SWEEP-12: a row of deltas of which the last is kept is begun anew where that saves enough, and stays where it does not.
+#[test]
+fn roots_that_nobody_needs_any_more_go_once_the_rows_on_them_are_long() {
+    let usual = Options { grace: Duration::ZERO, ..options() };
+    for (days, goes) in [(1, false), (6, true)] {
+        let (hands, data) = (Hands::new(8), Data::new());
+        let store = SimStore::strict(&hands);
+        let repository = create(store.clone(), &hands);
+        let mut bytes = noise(3 << 20, 1);
+        let mut last = data.back_up(&repository, &bytes);
+        for day in 1..=days {
+            forget(&repository, &last);
+            hands.pass(DAY);
+            let from = day as usize * 400_000;
+            bytes[from..from + 130_000].copy_from_slice(&noise(130_000, 1 + day));
+            last = data.back_up(&repository, &bytes);
+            assert!(last.snapshot.summary.stored_bytes < 300_000, "a delta: {:?}", last.snapshot.summary);
+        }
+        hands.pass(DAY);
+        let stored = || store.entries("packs/").unwrap().iter().map(|entry| entry.size).sum::<u64>();
+        let before = stored();
+        let report = swept(&repository, &usual);
+        assert_eq!(report.condemned_packs > 0, goes, "{report:?}");
+        assert_eq!(stored() + 500_000 < before, goes, "{before} {}", stored());
+        data.assert_latest(&open(store.clone(), &hands).unwrap(), &bytes);
+        // Packs that hold less now may go next; then it is at an end.
+        swept(&repository, &usual);
+        assert_eq!(swept(&repository, &usual).condemned_packs, 0);
+    }
+}
+
 /// SWEEP-3
 #[test]
 fn a_dry_run_says_what_would_go_and_writes_nothing() {

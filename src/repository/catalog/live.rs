@@ -32,6 +32,8 @@ pub(in crate::repository) struct PackUse {
     pub size: u64,
     /// The share of them that is needed, in the same unit.
     pub live: u64,
+    /// Bytes elsewhere that are needed no longer once what is needed of it is stored again.
+    pub saved: u64,
     /// Seal epoch of its header.
     pub epoch: u32,
     /// Whether an index object names it.
@@ -220,6 +222,7 @@ impl Catalog {
     /// How much of each usable pack is needed. A chunk in several packs counts in one of them: whole before delta, then
     /// the pack that came first.
     pub fn pack_uses(&self) -> Result<Vec<PackUse>, RepositoryError> {
+        let saved = self.saved_by_new_roots()?;
         self.run(|connection| {
             let (mut live, mut stored) = (HashMap::<i64, u64>::new(), HashMap::<i64, u64>::new());
             // Both tables lie in the order of ids: each is walked once.
@@ -262,7 +265,9 @@ impl Catalog {
                 let share = |part: u64, whole: u64| (u128::from(size) * u128::from(part)).div_ceil(u128::from(whole));
                 let stored = stored.get(&id).copied().unwrap_or(0).max(1);
                 let live = share(live.get(&id).copied().unwrap_or(0), stored) as u64;
-                Ok(PackUse { pack: ObjectHash(row.get(1)?), size, live, epoch: row.get(3)?, is_indexed: row.get(4)? })
+                let saved = saved.get(&id).copied().unwrap_or_default();
+                let (pack, epoch, is_indexed) = (ObjectHash(row.get(1)?), row.get(3)?, row.get(4)?);
+                Ok(PackUse { pack, size, live, saved, epoch, is_indexed })
             })?;
             uses.collect()
         })

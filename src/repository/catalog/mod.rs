@@ -14,6 +14,7 @@ mod own;
 mod owners;
 mod packs;
 mod proof;
+mod rows;
 mod seen;
 mod snapshots;
 mod timeline;

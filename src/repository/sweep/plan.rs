@@ -30,7 +30,7 @@ pub struct Plan {
     pub bytes: u64,
     /// Bytes of them that are needed and stored again, about.
     pub rewritten: u64,
-    /// Unneeded bytes in packs that stay, about.
+    /// Bytes that would be freed if the packs that stay were stored again, about.
     pub unused: u64,
 }
 
@@ -46,7 +46,7 @@ pub fn fitting(packs: impl Iterator<Item = usize>) -> usize {
 
 /// Chooses among `uses` those for which `judged` answers true.
 pub fn plan(uses: &[PackUse], judged: &dyn Fn(&ObjectHash) -> bool, policy: Policy) -> Plan {
-    let mut plan = Plan { unused: uses.iter().map(PackUse::unneeded).sum(), ..Plan::default() };
+    let mut plan = Plan { unused: uses.iter().map(PackUse::freed).sum(), ..Plan::default() };
     let mut left: u64 = uses.iter().map(|of| of.size).sum();
     let (dead, partly): (Vec<&PackUse>, Vec<&PackUse>) =
         uses.iter().filter(|of| judged(&of.pack)).partition(|of| of.live == 0 || !of.is_indexed);
@@ -60,9 +60,9 @@ pub fn plan(uses: &[PackUse], judged: &dyn Fn(&ObjectHash) -> bool, policy: Poli
         plan.take(of, policy.max_rewrite);
     }
     // Where most is gained for what is stored again.
-    partly.sort_by_key(|of| (u128::from(of.live) << 64) / u128::from(of.size.max(1)));
+    partly.sort_by_key(|of| (u128::from(of.live) << 64) / u128::from((of.size + of.saved).max(1)));
     for of in &partly {
-        if plan.unused as f64 <= policy.max_unused * left as f64 || of.unneeded() == 0 {
+        if plan.unused as f64 <= policy.max_unused * left as f64 || of.freed() == 0 {
             break;
         }
         plan.take(of, policy.max_rewrite);
@@ -81,14 +81,15 @@ impl Plan {
             self.packs.push(of.pack);
             self.bytes += of.size;
             self.rewritten += of.live;
-            self.unused -= of.unneeded();
+            self.unused -= of.freed();
         }
     }
 }
 
 impl PackUse {
-    fn unneeded(&self) -> u64 {
-        self.size.saturating_sub(self.live)
+    /// What is no longer there once what is needed of it is stored again.
+    fn freed(&self) -> u64 {
+        self.size.saturating_sub(self.live) + self.saved
     }
 }
 
@@ -104,6 +105,7 @@ mod tests {
             pack: ObjectHash([number; 32]),
             size: size * MIB,
             live: live * MIB,
+            saved: 0,
             epoch: 1,
             is_indexed: true,
         };
@@ -120,6 +122,18 @@ mod tests {
         assert_eq!(chosen(&uses(&[(16, 16), (16, 4), (16, 8), (16, 16)]), POLICY), [1, 2]);
         assert_eq!(chosen(&uses(&[(16, 4), (16, 8)]), Policy { max_unused: 1.0, ..POLICY }), [] as [u8; 0]);
         assert_eq!(chosen(&uses(&[(16, 8), (16, 4)]), Policy { max_rewrite: 4 * MIB, ..POLICY }), [1]);
+    }
+
+    #[test]
+    fn packs_of_roots_go_where_enough_is_saved_elsewhere() {
+        let mut packs = uses(&[(16, 16), (16, 16), (16, 15)]);
+        packs[0].saved = 4 * MIB;
+        assert_eq!(chosen(&packs, POLICY), [0]);
+        packs[0].saved = 2 * MIB;
+        assert_eq!(chosen(&packs, POLICY), [0]);
+        assert_eq!(chosen(&packs, Policy { max_rewrite: 15 * MIB, ..POLICY }), [2]);
+        packs[0].saved = MIB;
+        assert_eq!(chosen(&packs, POLICY), [] as [u8; 0]);
     }
 
     /// SWEEP-8

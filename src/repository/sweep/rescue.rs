@@ -149,6 +149,10 @@ fn store_round(
     let reader = ChunkReader::new(session.repository);
     let ((), stored) = session.store(options.intake, hands.stop, |intake| {
         for (chunk, old) in chunks {
+            // What became known with its bases, since these were stored again, is left where it is.
+            if !chunk.is_list && !intake.takes(chunk.id)? {
+                continue;
+            }
             let bytes = match reader.chunk(&chunk.id, chunk.length) {
                 Err(error) if error.is_damage() && lost.contains(&chunk.id) => {
                     unreadable.insert(chunk.id);
@@ -158,7 +162,7 @@ fn store_round(
             };
             if chunk.is_list {
                 intake.put_list(&bytes, old)?;
-            } else if intake.takes(chunk.id)? {
+            } else {
                 intake.put_content(Holds::Opaque, chunk.id, &bytes, old)?;
             }
             (hands.progress)(u64::from(chunk.length));
