@@ -217,9 +217,10 @@ fn find_forgotten(repository: &Repository, prefix: &str) -> Result<Option<Operat
 /// Snapshots that are missing or cannot be read.
 pub(super) fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (SnapshotName, &Alarm)> {
     alarms.iter().filter_map(|alarm| match alarm {
-        Alarm::Snapshot { object: name, .. } | Alarm::Gap { missing: name, .. } | Alarm::Rollback { missing: name } => {
-            Some((SnapshotName::parse(name)?, alarm))
-        }
+        Alarm::Snapshot { object: name, .. }
+        | Alarm::Undone { object: name }
+        | Alarm::Gap { missing: name, .. }
+        | Alarm::Rollback { missing: name } => Some((SnapshotName::parse(name)?, alarm)),
         Alarm::Index { .. }
         | Alarm::Packs { .. }
         | Alarm::Forgotten { .. }

@@ -277,6 +277,7 @@ fn damage_of(alarm: &Alarm) -> Damage {
         Alarm::Index { object, .. }
         | Alarm::Snapshot { object, .. }
         | Alarm::Forgotten { object, .. }
+        | Alarm::Undone { object }
         | Alarm::Late { object } => object.clone(),
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
         Alarm::Packs { first, .. } => first.clone(),

@@ -14,6 +14,7 @@ mod drills;
 mod epochs;
 mod error;
 mod fetch;
+mod finality;
 mod forgetting;
 mod indexing;
 mod intake;

@@ -66,6 +66,14 @@ pub enum Alarm {
         /// The object.
         object: String,
     },
+    /// What this host committed was overwritten by who had given its session up.
+    #[error(
+        "{object} was stored, and something else stands there by now: the snapshot that was told of does not count; back up again"
+    )]
+    Undone {
+        /// The object.
+        object: String,
+    },
     /// A snapshot names a predecessor that is gone.
     #[error("{missing} is missing: {snapshot} of dataset {dataset} follows it, and it was not forgotten on purpose")]
     Gap {
@@ -114,6 +122,7 @@ impl Alarm {
             Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
             // It is there, and can be read.
             Alarm::Late { .. }
+            | Alarm::Undone { .. }
             | Alarm::Packs { .. }
             | Alarm::State { .. }
             | Alarm::NotNoted { .. }
@@ -310,7 +319,7 @@ impl Repository {
             have.iter().filter(|name| name.starts_with(prefix) && !listed.contains(*name)).cloned().collect();
         lock(&self.catalog).drop_snapshots(&gone)?;
         let mut lost = Vec::new();
-        let new = others(entries, |of| have.contains(&of.name.to_string()));
+        let new = others(entries.clone(), |of| have.contains(&of.name.to_string()));
         let new = self.told_by_rosters(new)?;
         self.read_listed(&new, SNAPSHOT_MAX, &self.decode_snapshot(), |of, read| {
             match (of.name, read) {
@@ -329,6 +338,7 @@ impl Repository {
         let mut alarms: Vec<Alarm> =
             lock(&self.state).put_aside().map(|path| Alarm::State { path }).into_iter().collect();
         alarms.extend(records.alarms());
+        alarms.extend(self.settle_commits(prefix, &entries, &forgotten)?);
         let lost = lost.into_iter().map(|(name, fault)| (name.to_string(), fault.to_string()));
         alarms.extend(lost.map(|(object, fault)| Alarm::Snapshot { object, fault }));
         let late = lock(&self.catalog).late_snapshots()?.into_iter().map(|name| name.to_string());

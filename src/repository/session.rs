@@ -61,6 +61,8 @@ pub struct Session<'r> {
 pub struct Committed {
     /// Its object name.
     pub name: SnapshotName,
+    /// When it is final, where that is not at once.
+    pub final_at: Option<UnixMillis>,
     /// Why this host could not note it in its catalog or state.
     pub not_noted: Option<RepositoryError>,
 }
@@ -315,14 +317,16 @@ impl Session<'_> {
             return Err(self.fail(RepositoryError::Limit(why)));
         }
         let (repository, encoded) = (self.repository, snapshot.encode());
-        self.put_commit(Kind::Snapshot, &encoded, SNAPSHOT_MAX)?;
+        let sealed = self.put_commit(Kind::Snapshot, &encoded, SNAPSHOT_MAX)?;
+        let final_at = repository.final_at();
         self.look_whether_void(&name)?;
         // From here on the snapshot exists: what this host fails to note is said, and is no failure of the backup.
         let head = Head { sequence: snapshot.sequence, name: name.to_string() };
         let remembered = lock(&repository.state).remember_head(repository.id(), &name.tag.to_string(), &head);
         let noted = lock(&repository.catalog).add_snapshot(&name, Some(snapshot));
+        let kept = if final_at.is_some() { repository.note_unsettled(&name, &sealed) } else { Ok(()) };
         let carried = self.carry_own();
-        Ok(Committed { name, not_noted: remembered.and(noted).and(carried).err() })
+        Ok(Committed { name, final_at, not_noted: remembered.and(noted).and(kept).and(carried).err() })
     }
 
     /// SESS-9: whoever slept may have come so late that its tombstone was taken into a ledger.
@@ -340,11 +344,11 @@ impl Session<'_> {
     ///
     /// SWEEP-8: by the rules of a commit.
     pub(super) fn bury(&self, burial: &Burial) -> Result<(), RepositoryError> {
-        self.put_commit(Kind::Burial, &burial.encode(), CONDEMNED_MAX)
+        self.put_commit(Kind::Burial, &burial.encode(), CONDEMNED_MAX).map(drop)
     }
 
-    /// Not after a heartbeat that may have been taken for dead.
-    fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<(), RepositoryError> {
+    /// Not after a heartbeat that may have been taken for dead. Answers with what was stored.
+    fn put_commit(&self, kind: Kind, encoded: &[u8], limit: u64) -> Result<Bytes, RepositoryError> {
         let name = self.commit_name();
         let sealed = Bytes::from(self.keyring.seal(&name, kind, self.repository.ambient.random(), encoded));
         if sealed.len() as u64 > limit {
@@ -363,7 +367,7 @@ impl Session<'_> {
             // It is committed: one that is not kept is fetched again.
             let _ = lock(&self.repository.catalog).keep(&name.to_string(), &sealed);
         }
-        Ok(())
+        Ok(sealed)
     }
 
     /// A put that failed may have taken effect. Where the tombstone can be put it has not, and never will; where

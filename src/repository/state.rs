@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL, s
 CREATE TABLE IF NOT EXISTS promises (place TEXT PRIMARY KEY, put_new TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS doors (location TEXT PRIMARY KEY, read INTEGER NOT NULL, config BLOB NOT NULL,
     slots TEXT NOT NULL, slot TEXT NOT NULL, sealed BLOB NOT NULL, epoch INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS unsettled (repository TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
+    hash BLOB NOT NULL, since INTEGER NOT NULL, undone INTEGER NOT NULL, sum BLOB NOT NULL,
+    PRIMARY KEY (repository, name)) STRICT;
 ";
 
 /// What this host found out of `put_new` at a place; nothing where it cannot tell. A damaged state is left for those who say so.
@@ -114,7 +117,7 @@ impl State {
                 return Err(sqlite::corrupt(verdict));
             }
             connection.execute_batch(TABLES)?;
-            for table in ["locations", "heads", "promises", "doors"] {
+            for table in ["locations", "heads", "promises", "doors", "unsettled"] {
                 let sql = &format!("SELECT * FROM {table}");
                 let mut query = connection.prepare(sql)?;
                 let count = query.column_count() - 1;
@@ -133,7 +136,7 @@ impl State {
         self.put_aside.then(|| self.path.display().to_string())
     }
 
-    fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
+    pub(super) fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RepositoryError> {
         work(&self.connection).map_err(|error| sqlite::failed("state", &self.path, error))
     }
 

@@ -42,6 +42,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "drill",
         "end",
         "files",
+        "final_at",
         "forms",
         "holds",
         "host",

@@ -73,6 +73,8 @@ fn the_whole_way(service: Service) {
     fs::write(far.place.data().join("nodes.conf"), "vars currentEpoch 1 lastVoteEpoch 1\n").unwrap();
     let second = far.done(&["backup", "data", "--dataset", "sessions"]).text();
     assert!(second.contains("1 changed (nodes.conf)"), "{second}");
+    // SESS-11: where two creators of a name may both succeed.
+    assert_eq!(second.contains("where this store may take it back until then"), service == Service::Swift, "{second}");
     let listed = far.done(&["snapshots", "--json"]).json();
     assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(2), "{listed}");
     far.done(&["check", "--read-data"]);

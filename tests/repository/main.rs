@@ -9,6 +9,7 @@ mod carried;
 mod check;
 mod damage;
 mod deltas;
+mod finality;
 mod forget;
 mod forget_filters;
 mod forget_refused;

@@ -87,7 +87,8 @@ JSON:
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],
                \"unchanged\": number} or null without an earlier snapshot,
    \"moment\": all that the server answered before this time by its clock is in
-   the snapshot, or null, \"mode\": \"rdb\", \"aof\", \"files\" or \"sync\",
+   the snapshot, or null, \"final_at\": where a store may take back what it
+   stored, when that is over, or null, \"mode\": \"rdb\", \"aof\", \"files\" or \"sync\",
    \"replication\": null, or of a dump that the server sent {\"id\", \"offset\":
    all of that replication up to there is in it, or null,
    \"payload\": \"diskless\" or \"disk\"},
@@ -419,6 +420,11 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
         snapshot.moment.map(|moment| ("moment", format!("{} by the server's clock, {whence}", time::show(moment))));
     let mut lines = vec![("taken", format!("{} in {}", time::show(snapshot.begin), duration(summary.millis)))];
     lines.extend(moment);
+    lines.extend(
+        report
+            .final_at
+            .map(|at| ("final", format!("at {}, where this store may take it back until then", time::show(at)))),
+    );
     lines.extend(sent(&snapshot.facts).map(|told| ("sent", told)));
     lines.extend([(
         "holds",

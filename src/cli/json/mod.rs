@@ -59,6 +59,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
             Alarm::Late { .. } => "late",
+            Alarm::Undone { .. } => "undone",
             Alarm::State { .. } => "state",
             Alarm::NotNoted { .. } => "not_noted",
             Alarm::NotRemembered { .. } => "not_remembered",

@@ -47,6 +47,8 @@ pub struct Report {
     pub snapshot: Snapshot,
     /// What is missing or unreadable in the repository.
     pub alarms: Vec<Alarm>,
+    /// When it is final, where that is not at once.
+    pub final_at: Option<UnixMillis>,
     /// Files that were not read, because they were not touched since the previous snapshot.
     pub unread_files: u64,
     /// Their bytes.
@@ -167,6 +169,7 @@ pub(super) fn store(
         name: committed.name,
         snapshot,
         alarms,
+        final_at: committed.final_at,
         unread_files,
         unread_bytes,
         left_behind: None,

@@ -206,7 +206,11 @@ fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
         | Alarm::Forgotten { .. }
         | Alarm::Gap { .. }
         | Alarm::Rollback { .. } => true,
-        Alarm::Late { .. } | Alarm::State { .. } | Alarm::NotNoted { .. } | Alarm::NotRemembered { .. } => false,
+        Alarm::Late { .. }
+        | Alarm::Undone { .. }
+        | Alarm::State { .. }
+        | Alarm::NotNoted { .. }
+        | Alarm::NotRemembered { .. } => false,
     };
     let alarms: Vec<Alarm> = alarms.iter().filter(is_lack).cloned().collect();
     if alarms.is_empty() { Ok(()) } else { Err(OperationError::Lacking { alarms }) }

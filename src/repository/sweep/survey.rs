@@ -169,6 +169,7 @@ fn forbids(alarm: &Alarm) -> bool {
         | Alarm::Rollback { .. }
         | Alarm::Forgotten { .. } => true,
         Alarm::Late { .. }
+        | Alarm::Undone { .. }
         | Alarm::State { .. }
         | Alarm::NotNoted { .. }
         | Alarm::NotRemembered { .. }
