@@ -13,7 +13,7 @@ use crate::repository::Repository;
 use crate::store::{Location, Settings, StoreError};
 
 /// How it is opened.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SecretArguments {
     /// File whose first line is the other repository's password [env: REDKEEP_TO_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
@@ -32,6 +32,13 @@ pub(crate) struct Second {
     pub settings: Settings,
     /// What the profile says that names it.
     access: Option<Access>,
+}
+
+impl Second {
+    /// Whether a command of the user is run for its password.
+    pub fn runs_command(&self) -> bool {
+        self.access.as_ref().is_some_and(|access| access.password_command.is_some())
+    }
 }
 
 impl Context {

@@ -107,6 +107,38 @@ fn a_damaged_snapshot_is_not_copied_and_ends_with_4() {
     assert_eq!(there(&place, 0, &["snapshots", "--json"]).json()["snapshots"], serde_json::json!([]));
 }
 
+/// After a backup, and after one that failed as well.
+#[test]
+fn a_run_keeps_second_copies_where_other_profiles_say() {
+    let place = with_two();
+    let profiles = "[profile.daily]\ndir = \"data\"\ndataset = \"sessions\"\ncopy-to = \"safe\"\nmirror-to = \"second\"\n\
+                    [profile.safe]\nrepo = \"safe\"\npassword-file = \"safe-password\"\n\
+                    [profile.second]\nrepo = \"second\"\n[profile.wrong]\ndir = \"data\"\nmirror-to = \"nowhere\"\n";
+    fs::write(place.path("redkeep.toml"), profiles).unwrap();
+    let by = |code: i32, arguments: &[&str]| place.ends(code, &[arguments, &["--config", "redkeep.toml"]].concat());
+    let dry = by(0, &["run", "daily", "--dry-run"]).text();
+    assert!(dry.contains("copy: copy what is new of sessions to ") && dry.contains("mirror: send what is new to "));
+    assert!(!place.path("second").exists(), "nothing was done");
+    let ran = by(0, &["run", "daily", "--json"]).json();
+    let names: Vec<_> = ran["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+    assert_eq!(names, ["backup", "copy", "mirror"]);
+    assert_eq!(ran["steps"][1]["result"]["snapshots"][0]["id"], ran["snapshot"]);
+    assert!(ran["summary"].as_str().unwrap().contains("; copied 1 snapshot; mirrored "), "{ran}");
+    let ids = |json: serde_json::Value| json["snapshots"].as_array().unwrap().len();
+    assert_eq!(ids(there(&place, 0, &["snapshots", "--json"]).json()), 1);
+    assert_eq!(ids(place.ends(0, &["snapshots", "--repo", "second", "--json"]).json()), 1);
+
+    // What no run copied is copied by one that takes no snapshot.
+    place.backup();
+    fs::rename(place.data(), place.path("elsewhere")).unwrap();
+    let failed = by(1, &["run", "daily"]).text();
+    assert!(failed.contains("copied 1 snapshot; mirrored "), "{failed}");
+    assert_eq!(ids(there(&place, 0, &["snapshots", "--json"]).json()), 2);
+    fs::rename(place.path("elsewhere"), place.data()).unwrap();
+    by(2, &["run", "wrong"]).says("mirror-to: no profile is called nowhere");
+    by(2, &["schedule", "install", "wrong", "--root", "image"]).says("mirror-to: no profile is called nowhere");
+}
+
 #[test]
 fn a_profile_says_where_the_second_copy_is() {
     let place = with_two();

@@ -11,7 +11,7 @@ use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, plain, short, size, table};
 use crate::cli::json::alarms;
 use crate::cli::outcome::Outcome;
-use crate::cli::second::SecretArguments;
+use crate::cli::second::{Second, SecretArguments};
 use crate::cli::{selector, time};
 use crate::format::UnixMillis;
 use crate::operations::copy::{Became, One, Options, Report, copy};
@@ -102,7 +102,18 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     };
     let second = context.second(arguments.to.as_deref(), arguments.to_profile.as_deref(), "--to LOCATION")?;
     let source = context.open()?;
-    let target = context.open_second(&second, &arguments.secrets).map_err(|error| match error.downcast_ref() {
+    done(&source, &second, &arguments.secrets, &options, context)
+}
+
+/// Copies snapshots, and says what came of each.
+pub(super) fn done(
+    source: &Repository,
+    second: &Second,
+    secrets: &SecretArguments,
+    options: &Options,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let target = context.open_second(second, secrets).map_err(|error| match error.downcast_ref() {
         Some(RepositoryError::NoRepository { location }) => {
             let hint = format!("make one with: redkeep init --repo {location}");
             Hinted::new(error, hint).into()
@@ -110,13 +121,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         _ => error,
     })?;
     context.progress.stop_in_order();
-    let report = copy(&source, &target, &options, &context.progress)?;
+    let report = copy(source, &target, options, &context.progress)?;
     context.progress.finish();
     if report.snapshots.is_empty() && report.alarms.is_empty() {
-        refuse_unknown(&source, options.filter.dataset.as_ref())?;
+        refuse_unknown(source, options.filter.dataset.as_ref())?;
     }
-    let object = object(&report, &source, &target, options.is_dry);
+    let object = object(&report, source, &target, options.is_dry);
+    let new = report.snapshots.iter().filter(|one| matches!(one.became, Became::Copied(_))).count() as u64;
     let outcome = Outcome::deed(text(&report, &target, options.is_dry), &object)?;
+    let outcome = outcome.in_short(format!("copied {}", count(new, "snapshot")));
     let (mut warnings, mut damaged, mut made_good) = (Vec::new(), false, Vec::new());
     for One { info, became } in &report.snapshots {
         let id = short(&info.name.session);

@@ -69,12 +69,17 @@ pub(crate) struct Arguments {
 /// Mirrors the repository.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let second = context.second(arguments.to.as_deref(), arguments.to_profile.as_deref(), "LOCATION")?;
-    let location = context.location()?;
-    let source = store::open_with(&location, Intent::Existing, &context.store_settings(&location)?)?;
-    let target = open(&second, arguments.dry_run)?;
     let options = Options { deletes: arguments.delete, verifies: arguments.verify, is_dry: arguments.dry_run };
     context.progress.stop_in_order();
-    let report = mirror(&*source, target.as_deref(), &options, SystemTime::now(), &context.progress)?;
+    done(&second, &options, context)
+}
+
+/// Mirrors the repository, and says what came of it.
+pub(super) fn done(second: &Second, options: &Options, context: &Context) -> anyhow::Result<Outcome> {
+    let location = context.location()?;
+    let source = store::open_with(&location, Intent::Existing, &context.store_settings(&location)?)?;
+    let target = open(second, options.is_dry)?;
+    let report = mirror(&*source, target.as_deref(), options, SystemTime::now(), &context.progress)?;
     context.progress.finish();
     let sum = |sum: &Sum| json!({"objects": sum.objects, "bytes": sum.bytes});
     let damaged = report.damaged.iter().map(|(object, why)| json!({"object": object, "why": why}));
@@ -82,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         "repository": report.repository.to_string(),
         "from": location.to_string(),
         "to": second.location.to_string(),
-        "dry_run": arguments.dry_run,
+        "dry_run": options.is_dry,
         "new": report.is_new,
         "sent": sum(&report.sent),
         "there": sum(&report.there),
@@ -92,21 +97,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         "mended": report.mended,
         "damaged": damaged.collect::<Vec<_>>(),
     });
-    let outcome = Outcome::deed(text(&report, &second.location, &options), &object)?;
+    let short = format!("mirrored {}, {}", count(report.sent.objects, "object"), size(report.sent.bytes));
+    let outcome = Outcome::deed(text(&report, &second.location, options), &object)?.in_short(short);
     let waiting = (report.waiting > 0).then(|| {
         format!(
             "{} so young that listings of the source may not show all it needs: the next mirror sends it",
             count(report.waiting, "snapshot")
         )
     });
-    let left = (report.left.objects > 0 && !arguments.delete).then(|| {
+    let left = (report.left.objects > 0 && !options.deletes).then(|| {
         format!(
             "{} there, {}, that the source no longer has: delete them with --delete",
             count(report.left.objects, "object"),
             size(report.left.bytes)
         )
     });
-    let kept = (arguments.delete && !report.damaged.is_empty())
+    let kept = (options.deletes && !report.damaged.is_empty())
         .then(|| "nothing was deleted there, because the source is damaged".to_string());
     let mended = report.mended.iter().map(|name| format!("{name} was damaged in the mirror, and is whole again"));
     let damaged = report.damaged.iter().map(|(object, why)| format!("{object} was not sent: {why}"));

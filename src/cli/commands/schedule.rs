@@ -10,11 +10,13 @@ use clap::{Args, Subcommand};
 use jiff::Zoned;
 use serde::Serialize;
 
-use crate::cli::configuration::{Configuration, refuse_name};
+use crate::cli::commands::run::second;
+use crate::cli::configuration::{Configuration, Profile, refuse_name};
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, TrialError, UsageError};
 use crate::cli::human::{facts, plain};
 use crate::cli::outcome::Outcome;
+use crate::cli::second::Second;
 use crate::cli::time;
 use crate::format::UnixMillis;
 use crate::operations::schedule::{self, Installed, Job, Kind, Options, Timing, install, remove, show};
@@ -231,6 +233,20 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
 }
 
+/// The directory that a location is.
+fn directory(location: &Location) -> Option<PathBuf> {
+    match location {
+        Location::Local(path) => path::absolute(path).ok(),
+        Location::Memory(_) | Location::S3(_) | Location::Swift(_) => None,
+    }
+}
+
+/// Where a run of the profile keeps second copies.
+fn seconds(profile: &Profile, context: &Context) -> Result<Vec<Second>, UsageError> {
+    let keys = [("copy-to", &profile.copy_to), ("mirror-to", &profile.mirror_to)];
+    keys.into_iter().filter_map(|(key, to)| Some(second(key, to.as_ref()?, context))).collect()
+}
+
 fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome> {
     context.profile()?;
     let timing = timing(arguments)?;
@@ -248,10 +264,9 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
     };
     let profile = context.profile()?.cloned().unwrap_or_default();
     let access = context.access()?;
-    let repository = context.location().ok().and_then(|location| match location {
-        Location::Local(path) => path::absolute(path).ok(),
-        Location::Memory(_) | Location::S3(_) | Location::Swift(_) => None,
-    });
+    let repository = context.location().ok().as_ref().and_then(directory);
+    let seconds = seconds(&profile, context)?;
+    let runs_more = seconds.iter().any(|second| second.runs_command());
     let beside = |file: &Option<PathBuf>| file.as_deref().and_then(Path::parent).map(PathBuf::from);
     let (metrics, page) = (beside(&profile.metrics_file), beside(&profile.report));
     let job = Job {
@@ -262,8 +277,9 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
         writes: [repository, metrics, page, profile.live.dir.clone(), access.cache_dir.clone()]
             .into_iter()
             .flatten()
+            .chain(seconds.iter().filter_map(|second| directory(&second.location)))
             .collect(),
-        has_commands: access.password_command.is_some() || profile.has_commands(),
+        has_commands: access.password_command.is_some() || profile.has_commands() || runs_more,
         has_cache: access.cache_dir.is_some(),
     };
     // An image is another host: what is here says nothing of it.

@@ -38,6 +38,11 @@ pub(crate) struct Profile {
     /// Whether the new snapshot is restored into a scratch server.
     pub drill: bool,
 
+    /// The profile that says where the dataset's snapshots are copied to.
+    pub copy_to: Option<String>,
+    /// The profile that says where the repository is mirrored to.
+    pub mirror_to: Option<String>,
+
     /// Commands that run first.
     pub before: Commands,
     /// Commands that run once all is done.

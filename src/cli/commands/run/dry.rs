@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::plan::{backup_options, forget_options};
+use super::plan::{backup_options, forget_options, second};
 use crate::cli::commands::{forget, prune};
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
@@ -68,6 +68,12 @@ pub(super) fn told(name: &str, profile: &Profile, dataset: &str, context: &Conte
         add("prune", would, result);
         notes
             .push("what prune would delete is as of now, before this backup and what it lets be forgotten".to_string());
+    }
+    if let Some(to) = &profile.copy_to {
+        add("copy", format!("copy what is new of {dataset} to {}", second("copy-to", to, context)?.location), None);
+    }
+    if let Some(to) = &profile.mirror_to {
+        add("mirror", format!("send what is new to {}", second("mirror-to", to, context)?.location), None);
     }
     if let Some(rule) = &profile.check.0 {
         add("check", of_check(rule.depth()), None);

@@ -26,7 +26,7 @@ use crate::operations::watch::{self, Numbers};
 use crate::operations::{Observer, Silent};
 use crate::repository::Ambient;
 
-pub(super) use plan::{Wanted, dataset, wanted};
+pub(super) use plan::{Wanted, dataset, second, wanted};
 use report::Report;
 use steps::Steps;
 
@@ -35,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Do what a profile says: backup, forget, prune, check
 ///
-/// Takes a backup, forgets, prunes and checks, as a profile of the configuration says, and prints one line. It ends with
-/// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; the check is done all the
+/// Takes a backup, forgets, prunes, keeps second copies and checks, as a profile of the configuration says, and prints one line. It ends with
+/// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; second copies and the check are done all the
 /// same. Where the backup finds the repository's disk full and the profile prunes, it forgets and prunes first and tries
 /// again. Where a snapshot of the dataset has less than half of the keys of the one before it, and nobody has said that this was meant (`redkeep tag latest --accept-drop`), nothing is forgotten either, and each run that would forget warns. `redkeep schedule install PROFILE` has it run every day. While a run of the profile is at work on this host,
 /// another ends with 5 at once.
@@ -63,6 +63,7 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml
   prune = true
   check = { max-age = \"30d\" }
   drill = true                             # boot each new snapshot
+  mirror-to = \"elsewhere\"                  # a second copy, where that profile says
 
 Commands of the profile:
   They find REDKEEP_PROFILE, REDKEEP_DATASET, and after the steps
@@ -75,8 +76,8 @@ Commands of the profile:
 JSON:
   {\"profile\", \"dataset\", \"exit_code\": number, \"begin\", \"milliseconds\",
    \"snapshot\": id or null, \"summary\": the line,
-   \"steps\": [{\"step\": \"before\", \"backup\", \"drill\", \"forget\", \"prune\" or
-     \"check\",
+   \"steps\": [{\"step\": \"before\", \"backup\", \"drill\", \"forget\", \"prune\",
+     \"copy\", \"mirror\" or \"check\",
      \"exit_code\": number or null where it was not run, \"milliseconds\",
      \"result\": what that command prints with --json, or null,
      \"error\": {\"message\", \"hint\", \"exit_code\"} or null}],

@@ -6,9 +6,10 @@ use crate::cli::commands::backup::ModeArgument;
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
+use crate::cli::second::Second;
 use crate::operations::list::Filter;
 use crate::operations::source::Source;
-use crate::operations::{backup, forget};
+use crate::operations::{backup, copy, forget};
 use crate::redis::server::{Address, WhereOptions};
 
 /// The dataset of a profile: as it is named, else as a backup would name it.
@@ -72,6 +73,17 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
             "name the server with redis, or the data directory with dir",
         ),
     }
+}
+
+/// Where a second copy is kept that a key of the profile asks for.
+pub(crate) fn second(key: &str, profile: &str, context: &Context) -> Result<Second, UsageError> {
+    let second = context.second(None, Some(profile), "repo");
+    second.map_err(|error| UsageError { what: format!("{key}: {}", error.what), ..error })
+}
+
+/// What of the repository a run copies: its dataset.
+pub(super) fn copy_options(dataset: &str) -> copy::Options {
+    copy::Options { filter: Filter { dataset: Some(dataset.into()), ..Filter::default() }, ..copy::Options::default() }
 }
 
 /// Which snapshots of the dataset are forgotten; `None`: none ever.

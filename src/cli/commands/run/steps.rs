@@ -4,18 +4,20 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::plan::{backup_options, forget_options};
-use crate::cli::commands::{backup, check, drill, forget, prune};
+use super::plan::{backup_options, copy_options, forget_options, second};
+use crate::cli::commands::{backup, check, copy, drill, forget, mirror, prune};
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Stopped};
 use crate::cli::human::size;
 use crate::cli::outcome::{self, Outcome};
+use crate::cli::second::SecretArguments;
 use crate::operations::backup::{Options, Report};
 use crate::operations::forget::Options as ForgetOptions;
 use crate::operations::hooks::{self, HookError};
 use crate::operations::key_drop::{KEY_DROP, told_falls};
 use crate::operations::list::{Selector, choose};
+use crate::operations::mirror::Options as MirrorOptions;
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
 use crate::operations::{self, OperationError, stats};
 use crate::repository::Repository;
@@ -73,6 +75,7 @@ impl Steps {
         }
         steps.drill(profile, repository.as_ref(), context);
         steps.forget_and_prune(profile, dataset, repository.as_ref(), context);
+        steps.copy_elsewhere(profile, dataset, repository.as_ref(), context);
         steps.check(profile, repository.as_ref(), context);
         if let Some(repository) = &repository {
             steps.count(repository, dataset);
@@ -180,14 +183,37 @@ impl Steps {
         self.warnings.extend(falls.into_iter().take(told));
     }
 
+    /// Second copies: of what is there, whatever became of the steps before.
+    fn copy_elsewhere(&mut self, profile: &Profile, dataset: &str, repository: Option<&Repository>, context: &Context) {
+        if let Some(to) = &profile.copy_to {
+            self.add_to("copy", repository, |repository| {
+                let (to, secrets) = (second("copy-to", to, context)?, SecretArguments::default());
+                copy::done(repository, &to, &secrets, &copy_options(dataset), context)
+            });
+        }
+        if let Some(to) = &profile.mirror_to {
+            self.add_to("mirror", repository, |_| {
+                mirror::done(&second("mirror-to", to, context)?, &MirrorOptions::default(), context)
+            });
+        }
+    }
+
+    /// A step that only adds or looks, and so follows one that failed.
+    fn add_to(
+        &mut self,
+        name: &'static str,
+        repository: Option<&Repository>,
+        work: impl FnOnce(&Repository) -> anyhow::Result<Outcome>,
+    ) {
+        match repository.filter(|_| self.code() != Code::Interrupted) {
+            Some(repository) => drop(self.step(name, || Ok(((), work(repository)?)))),
+            None => self.skip(name),
+        }
+    }
+
     fn check(&mut self, profile: &Profile, repository: Option<&Repository>, context: &Context) {
         let Some(rule) = &profile.check.0 else { return };
-        match repository.filter(|_| self.code() != Code::Interrupted) {
-            Some(repository) => {
-                self.step("check", || Ok(((), check::done(repository, rule.depth(), context)?)));
-            }
-            None => self.skip("check"),
-        }
+        self.add_to("check", repository, |repository| check::done(repository, rule.depth(), context));
     }
 
     /// Does a step and keeps how it ended; what it found, where it was done.

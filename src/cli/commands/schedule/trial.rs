@@ -12,14 +12,16 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Code, UsageError};
 use crate::cli::human::plain;
 use crate::cli::outcome;
+use crate::cli::second::{Second, SecretArguments};
 use crate::cli::settings::variable;
 use crate::operations::OperationError;
 use crate::operations::schedule::{User, may_put, may_write};
 use crate::redis::server::directory_of;
 use crate::redis::{CaptureOptions, RedisError, capture_directory};
-use crate::store::Location;
+use crate::repository::Repository;
+use crate::store::{self, Intent, Location};
 
-use crate::cli::commands::run::{Wanted, wanted};
+use crate::cli::commands::run::{Wanted, second, wanted};
 
 /// What cron gives to its jobs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -27,7 +29,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// One thing that was tried.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::cli::commands) struct Tried {
-    /// What: `repository`, `data`, `server` or `report`.
+    /// What: `repository`, `data`, `server`, `copy`, `mirror` or `report`.
     pub what: String,
     /// What came of it.
     pub found: String,
@@ -50,6 +52,7 @@ impl Trial {
     pub fn of(profile: &str, user: String, context: &Context) -> Trial {
         let mut tried = vec![Tried::of("repository", || repository(context))];
         tried.extend(data(context));
+        tried.extend(copies(context));
         tried.extend(page(context));
         Trial { profile: profile.into(), user, tried }
     }
@@ -127,6 +130,30 @@ fn repository(context: &Context) -> anyhow::Result<String> {
         .into());
     }
     Ok(format!("{} opens, and can be written", repository.location()))
+}
+
+/// The places of second copies can be reached, and the repository of copies opens.
+fn copies(context: &Context) -> Vec<Tried> {
+    let Some(profile) = context.profile().ok().flatten() else { return Vec::new() };
+    let copy = profile.copy_to.as_ref().map(|to| {
+        Tried::of("copy", || {
+            let there = context.open_second(&second("copy-to", to, context)?, &SecretArguments::default())?;
+            Ok(format!("{} opens", there.location()))
+        })
+    });
+    let mirror = profile.mirror_to.as_ref().map(|to| {
+        Tried::of("mirror", || {
+            let Second { location, settings, .. } = second("mirror-to", to, context)?;
+            match &location {
+                Location::Local(path) if !path.exists() => Ok(format!("{location} will be made")),
+                _ => {
+                    Repository::is_in(&*store::open_with(&location, Intent::Existing, &settings)?)?;
+                    Ok(format!("{location} can be reached"))
+                }
+            }
+        })
+    });
+    copy.into_iter().chain(mirror).collect()
 }
 
 /// The page that the profile wants can be written.
