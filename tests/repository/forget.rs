@@ -14,12 +14,13 @@ use redkeep::operations::forget::policy::{Policy, Reason};
 use redkeep::operations::forget::{self, What};
 use redkeep::operations::list::{Filter, Selector, choose, dump};
 use redkeep::operations::{OperationError, Silent, prune, tag, undelete};
-use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError};
+use redkeep::repository::{Alarm, Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Store};
 
 use crate::support::mini_writer::{self, MiniWriter};
 use crate::support::repository::*;
 use crate::support::stores::{FAULTS, Fault, FaultyStore, RecordingStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 
 /// Backs up `count` versions of a directory as dataset `d`.
 fn take(repository: &Repository, data: &Path, count: u64) -> Vec<SnapshotName> {
@@ -162,9 +163,8 @@ fn a_snapshot_with_a_chunk_that_is_not_known_is_not_committed_again() {
     }
     assert_eq!(kept(&repository), names[1..]);
     // As the hint says.
-    let intake = IntakeOptions { level: 1, workers: 1 };
     let grace = Duration::from_secs(30 * 24 * 3600);
-    let options = prune::Options { grace, max_unused: 0.05, max_rewrite: None, reseal: false, dry_run: false, intake };
+    let options = prune::Options { grace, max_unused: 0.05, ..AT_ONCE };
     prune::prune(&repository, &options, &Silent).unwrap();
     assert!(!undo(&repository, &names[0]).unwrap().was_there);
     let tagged = add_tag(&repository, &names[1], "a").unwrap().new;

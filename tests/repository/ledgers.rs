@@ -11,25 +11,19 @@ use redkeep::format::UnixMillis;
 use redkeep::format::object::{Name, SnapshotName};
 use redkeep::operations::Silent;
 use redkeep::operations::prune::{Options, Report, prune};
-use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError};
+use redkeep::repository::{Alarm, Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
 use crate::support::mini_writer::{self, MiniWriter, SNAPSHOT};
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
 use crate::support::stores::{Call, FAULTS, Fault, FaultyStore, PausableStore, RecordingStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 use crate::sweep_hostile::Hooked;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const AT_ONCE: Options = Options {
-    grace: Duration::ZERO,
-    max_unused: 1.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
+const SWEEP: Options = Options { max_unused: 1.0, ..AT_ONCE };
 
 type Said = BTreeMap<SnapshotName, (UnixMillis, String)>;
 
@@ -79,14 +73,14 @@ impl World {
     }
 
     fn sweep(&self) -> Report {
-        prune(&self.open(), &AT_ONCE, &Silent).unwrap().report
+        prune(&self.open(), &SWEEP, &Silent).unwrap().report
     }
 
     /// Which of the calls of the next sweep puts a ledger.
     fn first_fold(&self) -> u64 {
         let world = self.fork();
         let recording = RecordingStore::new(world.store.clone());
-        prune(&open(recording.clone(), &world.hands).unwrap(), &AT_ONCE, &Silent).unwrap();
+        prune(&open(recording.clone(), &world.hands).unwrap(), &SWEEP, &Silent).unwrap();
         let is_it = |call: &Call| call.verb == Verb::PutNew && call.name.starts_with("forgotten/");
         recording.calls().iter().position(is_it).unwrap() as u64
     }
@@ -159,7 +153,7 @@ fn records_of_deleted_snapshots_go_into_one_ledger_and_what_they_said_stays() {
 #[test]
 fn only_records_that_are_old_enough_are_folded() {
     let world = world(1002, 12);
-    let sweep = |grace: Duration| prune(&world.open(), &Options { grace, ..AT_ONCE }, &Silent).unwrap().report;
+    let sweep = |grace: Duration| prune(&world.open(), &Options { grace, ..SWEEP }, &Silent).unwrap().report;
     assert_eq!((sweep(DAY).folded, world.records()), (0, 10));
     world.hands.pass(DAY + HOUR);
     let report = sweep(DAY);
@@ -205,7 +199,7 @@ fn a_sweep_that_dies_while_it_folds_loses_nothing_that_was_said() {
             let world = world.fork();
             let faulty = FaultyStore::new(world.store.clone(), n, fault);
             let dying = open(faulty.clone(), &world.hands);
-            let died = dying.map_err(drop).and_then(|dying| prune(&dying, &AT_ONCE, &Silent).map(drop).map_err(drop));
+            let died = dying.map_err(drop).and_then(|dying| prune(&dying, &SWEEP, &Silent).map(drop).map_err(drop));
             let (said, alarms) = world.said();
             assert_eq!(said, before, "{fault:?} at {n}");
             assert!(fault == Fault::Torn || alarms.is_empty(), "{fault:?} at {n}: {alarms:?}");
@@ -234,7 +228,7 @@ fn two_sweeps_that_fold_at_once_leave_everything_said() {
         let pausing = PausableStore::new(world.store.clone(), n);
         let (held, first, second) = std::thread::scope(|scope| {
             let first = scope.spawn(|| {
-                let swept = prune(&open(pausing.clone(), &world.hands).unwrap(), &AT_ONCE, &Silent);
+                let swept = prune(&open(pausing.clone(), &world.hands).unwrap(), &SWEEP, &Silent);
                 pausing.finish();
                 swept.unwrap().report
             });
@@ -262,7 +256,7 @@ fn a_reader_that_lists_a_record_and_finds_it_folded_lists_again() {
     let (store, hands, is_folded) = (world.store.clone(), world.hands.clone(), AtomicBool::new(false));
     let hooked = Hooked::new(world.store.clone(), move |verb, name| {
         if verb == Verb::Get && name.starts_with("forgotten/") && !is_folded.swap(true, Ordering::SeqCst) {
-            let report = prune(&open(store.clone(), &hands).unwrap(), &AT_ONCE, &Silent).unwrap().report;
+            let report = prune(&open(store.clone(), &hands).unwrap(), &SWEEP, &Silent).unwrap().report;
             assert_eq!(report.folded, 10);
         }
     });
@@ -284,7 +278,7 @@ fn where_listings_lag_no_reader_is_left_without_record_and_ledger() {
         let promises = Promises { put_new: PutNew::Exclusive, timing: Timing::of_lag(lag) };
         let world = world_in(SimStore::new(&hands, promises, listing), hands, 12);
         world.hands.pass(DAY + HOUR);
-        let options = Options { grace: DAY, ..AT_ONCE };
+        let options = Options { grace: DAY, ..SWEEP };
         let mut folded = 0;
         for _ in 0..12 {
             folded += prune(&world.open(), &options, &Silent).unwrap().report.folded;
@@ -332,7 +326,7 @@ fn a_reader_that_lists_a_tombstone_and_finds_it_folded_is_not_alarmed() {
     let (store, hands, is_folded) = (world.store.clone(), world.hands.clone(), AtomicBool::new(false));
     let hooked = Hooked::new(world.store.clone(), move |verb, name| {
         if verb == Verb::Get && name.starts_with("snapshots/") && !is_folded.swap(true, Ordering::SeqCst) {
-            let report = prune(&open(store.clone(), &hands).unwrap(), &AT_ONCE, &Silent).unwrap().report;
+            let report = prune(&open(store.clone(), &hands).unwrap(), &SWEEP, &Silent).unwrap().report;
             assert_eq!(report.folded, 9);
         }
     });
@@ -354,7 +348,7 @@ fn a_commit_that_comes_after_its_tombstone_was_folded_does_not_count() {
             return;
         }
         *noted.lock().unwrap() = Some(name.into());
-        let sweep = || prune(&open(store.clone(), &hands).unwrap(), &AT_ONCE, &Silent).unwrap().report.folded;
+        let sweep = || prune(&open(store.clone(), &hands).unwrap(), &SWEEP, &Silent).unwrap().report.folded;
         hands.pass(2 * HOUR);
         assert_eq!(sweep(), 0);
         hands.pass(DAY + HOUR);
@@ -378,7 +372,7 @@ fn a_commit_that_comes_after_its_tombstone_was_folded_does_not_count() {
     assert_eq!(repository.snapshots().unwrap().len(), 2, "it is not listed");
     assert_eq!(latest(&repository, "d").unwrap().name, world.names[1]);
     // It goes when everybody could see it for the time of grace; it is no root, and stops no sweep.
-    let graceful = Options { grace: DAY, ..AT_ONCE };
+    let graceful = Options { grace: DAY, ..SWEEP };
     assert_eq!(prune(&world.open(), &graceful, &Silent).unwrap().report.snapshots, 2);
     assert_eq!(world.open().refresh().unwrap(), told);
     world.hands.pass(DAY + HOUR);
@@ -402,7 +396,7 @@ fn a_ledger_that_cannot_be_read_is_an_alarm_and_stops_sweeps() {
     assert_eq!(said.len(), 0, "it says nothing");
     assert!(alarms.iter().any(|alarm| matches!(alarm, Alarm::Forgotten { object, .. } if *object == name.to_string())));
     assert!(alarms.iter().any(|alarm| matches!(alarm, Alarm::Gap { .. })), "{alarms:?}");
-    assert!(prune(&world.open(), &AT_ONCE, &Silent).unwrap_err().is_damage());
+    assert!(prune(&world.open(), &SWEEP, &Silent).unwrap_err().is_damage());
 }
 
 /// SNAP-7: what a name says of a snapshot, the snapshot says too.

@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime};
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::dump;
 use redkeep::operations::mirror::{Options, Report, Sum, mirror};
-use redkeep::operations::prune::{self, prune as sweep};
+use redkeep::operations::prune::prune as sweep;
 use redkeep::operations::{OperationError, Silent};
-use redkeep::repository::{IntakeOptions, Repository};
+use redkeep::repository::Repository;
 use redkeep::store::{Promises, PutNew, Store, Timing};
 
 use crate::support::dumps;
 use crate::support::repository::*;
 use crate::support::sim::{Listing, SimStore};
 use crate::support::stores::{Fault, FaultyStore, PausableStore, RecordingStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 
 /// A repository with snapshots of several versions, in a store whose listings are as late as its kind's.
 pub struct Source {
@@ -51,12 +52,10 @@ impl Source {
         repository.refresh().unwrap();
         let oldest = repository.kept_snapshots().unwrap().remove(0).name;
         repository.forget(&oldest, "no longer wanted").unwrap();
-        let intake = IntakeOptions { level: 1, workers: 1 };
-        let options = prune::Options { grace: Duration::ZERO, max_unused: 0.0, intake, ..prune::Options::default() };
         // One condemns, the other one finds nobody to wait for and deletes.
         for _ in 0..2 {
             self.hands.pass(Duration::from_secs(2 * 60 * 60));
-            sweep(&repository, &options, &Silent).unwrap();
+            sweep(&repository, &AT_ONCE, &Silent).unwrap();
         }
     }
 

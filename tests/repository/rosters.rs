@@ -7,23 +7,17 @@ use std::time::Duration;
 use redkeep::format::roster::Roster;
 use redkeep::operations::Silent;
 use redkeep::operations::prune::{Options, prune};
-use redkeep::repository::{CheckDepth, IntakeOptions, Repository};
+use redkeep::repository::{CheckDepth, Repository};
 use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
 use crate::support::stores::{RecordingStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const SWEEP: Options = Options {
-    grace: HOUR,
-    max_unused: 1.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
+const SWEEP: Options = Options { grace: HOUR, max_unused: 1.0, ..AT_ONCE };
 
 /// A store, and one host that writes to it.
 struct World {

@@ -13,20 +13,10 @@ use redkeep::store::{Promises, PutNew, Store, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{Listing, SimStore};
+use crate::support::sweeps::AT_ONCE;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const AT_ONCE: Options = Options { grace: Duration::ZERO, max_unused: 0.0, ..options() };
-
-const fn options() -> Options {
-    Options {
-        grace: DAY,
-        max_unused: 0.05,
-        max_rewrite: None,
-        reseal: false,
-        dry_run: false,
-        intake: redkeep::repository::IntakeOptions { level: 1, workers: 1 },
-    }
-}
+const OVERNIGHT: Options = Options { grace: DAY, max_unused: 0.05, ..AT_ONCE };
 
 /// A directory whose one file is replaced for each backup.
 struct Data {
@@ -82,7 +72,7 @@ fn what_only_a_forgotten_snapshot_needed_goes_and_everything_else_stays() {
     forget(&repository, &old);
     let before = store.names();
     // Forgotten for less than grace: nothing happens.
-    let report = swept(&repository, &options());
+    let report = swept(&repository, &OVERNIGHT);
     assert_eq!((report.condemned_packs, report.deleted_snapshots), (0, 0));
     assert_eq!(store.names().len(), before.len() - 2, "only the leases of the two backups went");
     let report = swept(&repository, &AT_ONCE);
@@ -112,15 +102,15 @@ fn with_a_grace_time_a_pack_is_condemned_in_one_sweep_and_deleted_in_a_later_one
     data.back_up(&repository, &noise(2 << 20, 2));
     forget(&repository, &old);
     hands.pass(DAY + Duration::from_secs(1));
-    let report = swept(&repository, &options());
+    let report = swept(&repository, &OVERNIGHT);
     assert_eq!((report.deleted_snapshots, report.condemned_packs, report.deleted_packs), (1, 1, 0));
     assert!(matches!(report.waiting[..], [Waiting::Age { packs: 1, .. }]), "{report:?}");
     hands.pass(DAY / 2);
-    let report = swept(&repository, &options());
+    let report = swept(&repository, &OVERNIGHT);
     assert!(matches!(report.waiting[..], [Waiting::Age { packs: 1, .. }]), "{report:?}");
     assert_eq!(report.deleted_packs, 0);
     hands.pass(DAY / 2 + Duration::from_secs(1));
-    let report = swept(&repository, &options());
+    let report = swept(&repository, &OVERNIGHT);
     assert_eq!((report.deleted_packs, report.waiting.len()), (1, 0), "{report:?}");
     data.assert_latest(&repository, &noise(2 << 20, 2));
 }
@@ -261,7 +251,7 @@ fn where_listings_lag_what_was_merged_goes_when_every_listing_shows_its_replacem
     }
     // The packs are too young to be judged; first the small ones are merged, and LISTs show by what after LAG.
     for (left, deleted) in [(9, 0), (9, 0), (1, 8), (1, 0)] {
-        assert_eq!((swept(&repository, &options()).deleted_indexes, indexes()), (deleted, left));
+        assert_eq!((swept(&repository, &OVERNIGHT).deleted_indexes, indexes()), (deleted, left));
         hands.pass(lag + Duration::from_secs(60));
     }
     data.assert_latest(&repository, &noise(100_000, 7));
@@ -304,7 +294,7 @@ fn deltas_stay_deltas_when_the_chunk_at_their_root_goes() {
 /// SWEEP-12: a row of deltas of which the last is kept is begun anew where that saves enough, and stays where it does not.
 #[test]
 fn roots_that_nobody_needs_any_more_go_once_the_rows_on_them_are_long() {
-    let usual = Options { grace: Duration::ZERO, ..options() };
+    let usual = Options { grace: Duration::ZERO, ..OVERNIGHT };
     for (days, goes) in [(1, false), (6, true)] {
         let (hands, data) = (Hands::new(8), Data::new());
         let store = SimStore::strict(&hands);
@@ -378,7 +368,7 @@ fn where_listings_lag_a_sweep_waits_for_them() {
         let mut deleted = 0;
         for _ in 0..8 {
             hands.pass(DAY);
-            deleted += swept(&repository, &options()).deleted_packs;
+            deleted += swept(&repository, &OVERNIGHT).deleted_packs;
             data.assert_latest(&repository, &noise(2 << 20, 2));
         }
         hands.pass(DAY);

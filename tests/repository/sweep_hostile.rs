@@ -13,24 +13,17 @@ use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::prune::{Options, prune};
 use redkeep::operations::repair::{RepairReport, repair};
-use redkeep::repository::{IntakeOptions, Places, Repository};
+use redkeep::repository::{Places, Repository};
 use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
 use crate::support::stores::{Fault, FaultyStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 
 const MIB: usize = 1 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const AT_ONCE: Options = Options {
-    grace: Duration::ZERO,
-    max_unused: 0.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
 
 const OVERNIGHT: Options = Options { grace: DAY, ..AT_ONCE };
 

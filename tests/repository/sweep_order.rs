@@ -7,25 +7,18 @@ use std::time::Duration;
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
 use redkeep::operations::prune::{Options, Report, Waiting, prune};
-use redkeep::repository::{IntakeOptions, Repository};
+use redkeep::repository::Repository;
 use redkeep::store::{Promises, PutNew, Store, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{Listing, SimStore};
 use crate::support::stores::{Call, RecordingStore, Verb};
+use crate::support::sweeps::AT_ONCE;
 use crate::sweep_hostile::Hooked;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LAG: Duration = Duration::from_secs(600);
-const AT_ONCE: Options = Options {
-    grace: Duration::ZERO,
-    max_unused: 0.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
 const OVERNIGHT: Options = Options { grace: DAY, ..AT_ONCE };
 
 struct World {

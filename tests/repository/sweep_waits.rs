@@ -10,26 +10,19 @@ use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::prune::{Options, Report, Waiting, prune};
 use redkeep::operations::repair::repair;
 use redkeep::operations::{OperationError, Silent};
-use redkeep::repository::{IntakeOptions, Places, Repository, Session};
+use redkeep::repository::{Places, Repository, Session};
 use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{Listing, SimStore};
 use crate::support::stores::Verb;
+use crate::support::sweeps::AT_ONCE;
 use crate::sweep_hostile::Hooked;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LAG: Duration = Duration::from_secs(600);
-const AT_ONCE: Options = Options {
-    grace: Duration::ZERO,
-    max_unused: 0.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
 const SOON: Options = Options { grace: Duration::from_secs(1), ..AT_ONCE };
 
 /// A store, a host that sweeps, and a directory with one file.

@@ -4,34 +4,25 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redkeep::operations::check::{CheckDepth, check};
-use redkeep::operations::prune::{Options, prune};
+use redkeep::operations::prune::prune;
 use redkeep::operations::{OperationError, Silent};
-use redkeep::repository::{Ambient, IntakeOptions, Places, Repository};
+use redkeep::repository::{Ambient, Places, Repository};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, back_up, latest, noise, password, restore_to};
 use crate::support::services::Service;
 use crate::support::stores::{Fault, FaultyStore};
+use crate::support::sweeps::AT_ONCE;
 
 /// Half of an object is nothing that a service keeps.
 const FAULTS: [Fault; 2] = [Fault::Before, Fault::After];
 
-const SWEEP: Options = Options {
-    grace: Duration::ZERO,
-    max_unused: 0.0,
-    max_rewrite: None,
-    reseal: false,
-    dry_run: false,
-    intake: IntakeOptions { level: 1, workers: 1 },
-};
-
 type Operation = fn(&Repository, &Path) -> Result<(), OperationError>;
 
 const BACKUP: Operation = |repository, data| back_up(repository, data, "d").map(drop);
-const PRUNE: Operation = |repository, _| prune(repository, &SWEEP, &Silent).map(drop);
+const PRUNE: Operation = |repository, _| prune(repository, &AT_ONCE, &Silent).map(drop);
 
 fn open(store: Arc<dyn Store>) -> Result<Repository, OperationError> {
     Ok(Repository::open(store, password(PASSWORD), Ambient::system(), Places::default(), None)?)

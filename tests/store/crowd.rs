@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use redkeep::format::UnixMillis;
 use redkeep::operations::check::{CheckDepth, check};
-use redkeep::operations::prune::{Options, prune};
+use redkeep::operations::prune::prune;
 use redkeep::operations::{OperationError, Silent};
-use redkeep::repository::{Ambient, IntakeOptions, Places, Repository, RepositoryError};
+use redkeep::repository::{Ambient, Places, Repository, RepositoryError};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, back_up, latest, noise, password, restore_to};
 use crate::support::services::Service;
+use crate::support::sweeps::AT_ONCE;
 
 const WRITERS: u64 = 8;
 
@@ -63,14 +64,6 @@ impl Host {
 
 /// Forgets all but the newest snapshot of each dataset, and sweeps; counts the packs that were deleted.
 fn keep(host: &Host, goes_on: impl Fn() -> bool, deleted: &AtomicU64) {
-    let options = Options {
-        grace: Duration::ZERO,
-        max_unused: 0.0,
-        max_rewrite: None,
-        reseal: false,
-        dry_run: false,
-        intake: IntakeOptions { level: 1, workers: 1 },
-    };
     while goes_on() {
         let repository = host.open();
         repository.refresh().unwrap();
@@ -79,7 +72,7 @@ fn keep(host: &Host, goes_on: impl Fn() -> bool, deleted: &AtomicU64) {
         for at in (0..infos.len()).filter(|at| !is_newest(*at)) {
             repository.forget(&infos[at].name, "test").unwrap();
         }
-        match prune(&repository, &options, &Silent) {
+        match prune(&repository, &AT_ONCE, &Silent) {
             Ok(pruned) => _ = deleted.fetch_add(pruned.report.deleted_packs, Ordering::Relaxed),
             Err(OperationError::Repository(RepositoryError::Fenced)) => {}
             Err(error) => panic!("{error:?}"),

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redkeep::operations::Silent;
-use redkeep::operations::prune::{Options, prune};
-use redkeep::repository::{Ambient, IntakeOptions, Places, Repository};
+use redkeep::operations::prune::prune;
+use redkeep::repository::{Ambient, Places, Repository};
 use redkeep::store::Store;
 
 use crate::support::repository::{CHEAP, PASSWORD, back_up, latest, noise, password, restore_to};
 use crate::support::services::Service;
+use crate::support::sweeps::AT_ONCE;
 
 /// STORE-2
 #[test]
@@ -56,15 +56,7 @@ fn sweep(store: Arc<dyn Store>) {
     let kept = [&shared[..], &new].concat();
     take(&kept);
     repository.forget(&old.name, "test").unwrap();
-    let options = Options {
-        grace: Duration::ZERO,
-        max_unused: 0.0,
-        max_rewrite: None,
-        reseal: false,
-        dry_run: false,
-        intake: IntakeOptions { level: 1, workers: 1 },
-    };
-    let reports: Vec<_> = (0..3).map(|_| prune(&repository, &options, &Silent).unwrap().report).collect();
+    let reports: Vec<_> = (0..3).map(|_| prune(&repository, &AT_ONCE, &Silent).unwrap().report).collect();
     let deleted: u64 = reports.iter().map(|report| report.deleted_packs).sum();
     let (first, last) = (&reports[0], &reports[2]);
     // About one of three MiB is nobody's; where the chunks are cut differs from run to run.

@@ -16,4 +16,5 @@ pub mod services;
 pub mod sim;
 pub mod small_disk;
 pub mod stores;
+pub mod sweeps;
 pub mod writers;

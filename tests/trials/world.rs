@@ -12,13 +12,14 @@ use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::list::{Selector, dump};
 use redkeep::operations::source::Source;
 use redkeep::operations::{Silent, backup, prune, tag, undelete};
-use redkeep::repository::{Alarm, IntakeOptions, Places, Repository, RepositoryError, one_line};
+use redkeep::repository::{Alarm, Places, Repository, RepositoryError, one_line};
 use redkeep::store::{Promises, PutNew, Store, Timing};
 use tempfile::TempDir;
 
 use crate::content::{Directories, NUMBER, Version, files};
 use crate::support::repository::{CHEAP, Hands, PASSWORD, TINY, TINY_BUCKETS, copy, password};
 use crate::support::sim::{Listing, SimStore};
+use crate::support::sweeps::AT_ONCE;
 
 /// What an operation fails with.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -239,8 +240,7 @@ impl World {
 
     /// Sweeps, and leaves as little as it may.
     pub fn prune(&self, repository: &Repository) -> Result<prune::Report, Failure> {
-        let intake = IntakeOptions { level: 1, workers: 1 };
-        let options = prune::Options { grace: self.grace, max_unused: 0.0, intake, ..prune::Options::default() };
+        let options = prune::Options { grace: self.grace, ..AT_ONCE };
         Ok(prune::prune(repository, &options, &Silent)?.report)
     }
 
