@@ -52,9 +52,11 @@ pub(super) fn fence(
         &leases,
         |of| of.size,
         read,
-        |of, announced| match fence.readable(of, announced)? {
-            Some(announced) => fence.decide(of, announced, &mut fenced, report),
-            None => Ok(()),
+        |of, announced| {
+            if let Some(announced) = fence.readable(of, announced)? {
+                fence.decide(of, announced, &mut fenced, report)?;
+            }
+            session.keep_alive()
         },
     )?;
     Ok(fenced)
