@@ -13,6 +13,8 @@ mod keystone;
 mod limits;
 mod local;
 mod locations;
+mod model;
+mod pause;
 mod services;
 mod sim;
 mod spill;
