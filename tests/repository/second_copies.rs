@@ -212,6 +212,17 @@ fn copies_stand_in_the_order_of_their_originals_and_what_comes_next_behind_them(
     assert_eq!(order(&two.to, "d").len(), 7);
 }
 
+/// COPY-4: the one that was copied had others before it, which are not there.
+#[test]
+fn what_comes_next_is_behind_a_copy_whose_predecessors_were_not_copied() {
+    let two = Two::new();
+    let names: Vec<_> = (1..=5).map(|version| two.take(&two.from, version, "d")).collect();
+    assert_eq!(words(&two.copy(&named(&names[4..]))), ["copied"]);
+    let own = two.take(&two.to, 6, "d");
+    assert_eq!((order(&two.to, "d").len(), order(&two.to, "d").last()), (2, Some(&own)));
+    assert_eq!(latest(&two.to, "d").unwrap().name, own);
+}
+
 /// COPY-4
 #[test]
 fn beside_snapshots_of_its_own_a_copy_stands_where_its_time_belongs() {

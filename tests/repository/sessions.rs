@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use redkeep::format::limits::SNAPSHOT_MAX;
 use redkeep::format::snapshot::Snapshot;
-use redkeep::operations::OperationError;
-use redkeep::repository::{Alarm, Intake, IntakeOptions, Places, Repository, RepositoryError, StreamWriter};
+use redkeep::operations::{OperationError, Silent, prune};
+use redkeep::repository::{Alarm, Intake, IntakeOptions, Places, Repository, RepositoryError, Session, StreamWriter};
 use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
 
-use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
+use crate::support::mini_writer::{self, MiniWriter, SNAPSHOT, TOMBSTONE, bytes, map, uint};
 use crate::support::repository::*;
 use crate::support::sim::SimStore;
 use crate::support::stores::{FAULTS, FaultyStore, RecordingStore, Verb};
@@ -242,14 +242,22 @@ fn a_fenced_session_does_not_commit_and_the_next_one_does() {
     let session = repository.begin("sessions").unwrap();
     snapshot.sequence = session.sequence();
     let (folder, _) = writer.snapshot_name(0).rsplit_once('/').map(|(f, n)| (f.to_string(), n.to_string())).unwrap();
-    let number = session.sequence();
-    let commit_name = format!("{folder}/{number:010}-{number:010}-{:015}-{}", session.begin().0, session.id());
+    let commit_name = |session: &Session<'_>| {
+        let number = session.sequence();
+        format!("{folder}/{number:010}-{number:010}-{:015}-{}", session.begin().0, session.id())
+    };
     let plaintext = map(&[(0, bytes(&[8; 16])), (1, uint(5))]);
-    writer.put_hashed(&commit_name, TOMBSTONE, &plaintext);
+    writer.put_hashed(&commit_name(&session), TOMBSTONE, &plaintext);
     assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Fenced)));
     let report = back_up(&repository, &data, "sessions").unwrap();
     assert_eq!((report.snapshot.sequence, report.alarms), (2, vec![]));
     assert_eq!(repository.snapshots().unwrap().len(), 2);
+    // What is sound and not its own is no commit either.
+    let session = repository.begin("sessions").unwrap();
+    snapshot.sequence = session.sequence();
+    let other = Snapshot { tags: vec!["another".into()], ..snapshot.clone() };
+    writer.put_hashed(&commit_name(&session), SNAPSHOT, &other.encode());
+    assert!(matches!(session.commit(&snapshot), Err(RepositoryError::Damaged { .. })));
 }
 
 /// SESS-6
@@ -279,10 +287,20 @@ fn a_session_that_slept_too_long_does_not_commit() {
 /// SESS-6: between its lease and what it saw condemned, or while the lease was put.
 #[test]
 fn a_session_that_slept_while_it_began_does_not_begin() {
-    for (slow, prefix) in [(Verb::Put, "leases/"), (Verb::List, "packs/")] {
+    let cases = [(Verb::Put, "leases/", false), (Verb::List, "packs/", false), (Verb::List, "packs/", true)];
+    for (slow, prefix, is_condemned) in cases {
         let hands = Hands::new(7);
         let store = SimStore::strict(&hands);
-        create(store.clone(), &hands);
+        let repository = create(store.clone(), &hands);
+        if is_condemned {
+            let temp = tempfile::tempdir().unwrap();
+            fs::write(temp.path().join("dump"), noise(1000, 1)).unwrap();
+            let gone = back_up(&repository, temp.path(), "d").unwrap().name;
+            repository.forget(&gone, "test").unwrap();
+            hands.pass(Duration::from_secs(25 * 3600));
+            let report = prune::prune(&repository, &prune::Options::default(), &Silent).unwrap().report;
+            assert_eq!((report.condemned_packs, report.deleted_packs), (1, 0));
+        }
         let (sleeper, mut is_first) = (hands.clone(), true);
         let hooked = Hooked::new(store, move |verb, name| {
             if is_first && verb == slow && name.starts_with(prefix) {
@@ -291,7 +309,7 @@ fn a_session_that_slept_while_it_began_does_not_begin() {
             }
         });
         let repository = open_at(hooked, &hands, "alpha", Places::default()).unwrap();
-        assert!(matches!(repository.begin("d").err(), Some(RepositoryError::Fenced)), "{prefix}");
+        assert!(matches!(repository.begin("d").err(), Some(RepositoryError::Fenced)), "{prefix} {is_condemned}");
     }
 }
 
