@@ -287,6 +287,8 @@ mod tests {
         ] {
             assert_eq!(find(&history(), &Aim::Second(second), Some(99)), wanted, "{second}");
         }
+        // Where it is not known, those before the first timestamp are earlier.
+        assert_eq!(find(&history(), &Aim::Second(99), None), Some((2, None)));
         let forward: Vec<_> = history().into_iter().take(14).collect();
         for (second, wanted) in [
             (101, (5, Some(100))),
