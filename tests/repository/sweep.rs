@@ -192,6 +192,56 @@ fn a_sweep_of_a_repository_that_is_not_whole_deletes_nothing() {
     }
 }
 
+/// SWEEP-2: what a list names that nobody can read is not known, and may be needed.
+#[test]
+fn a_list_of_chunks_that_cannot_be_read_stops_a_sweep_that_would_delete_what_it_names() {
+    let (hands, data, home) = (Hands::new(27), Data::new(), tempfile::tempdir().unwrap());
+    let store = SimStore::strict(&hands);
+    create_tiny(store.clone(), &hands);
+    let places = || Places { cache: Some(home.path().join("cache")), state: Some(home.path().join("state")) };
+    let repository = open_at(store.clone(), &hands, "alpha", places()).unwrap();
+    let gone = data.back_up(&repository, &noise(9_000, 1));
+    // Nearly all that it holds is in the other one's pack, and its list in its own, which nobody has a reason to rewrite.
+    let kept = data.back_up(&repository, &[noise(9_000, 1), noise(600, 2)].concat());
+    forget(&repository, &gone);
+    let lists = list_chunks(&kept.snapshot);
+    assert!(!lists.is_empty(), "a list in chunks");
+    let frames = frames_of(&home.path().join("cache"), &lists);
+    for frame in &frames {
+        let mut bytes = store.get(&frame.pack, u64::MAX).unwrap();
+        bytes[frame.middle()] ^= 1;
+        store.put(&frame.pack, bytes.into()).unwrap();
+    }
+    let before = store.names();
+    for _ in 0..2 {
+        let refused = prune(&repository, &Options { max_unused: 1.0, ..AT_ONCE }, &Silent).unwrap_err();
+        assert!(refused.is_damage(), "{refused}");
+        assert_eq!(without_burials(store.names()), without_burials(before.clone()));
+    }
+}
+
+/// SWEEP-5, SWEEP-13: what is damaged and was not recorded is not passed over: the pack that holds it stays.
+#[test]
+fn a_needed_chunk_that_cannot_be_stored_again_stops_the_sweep_before_it_condemns_its_pack() {
+    let (hands, data) = (Hands::new(28), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let shared = noise(3 << 20, 1);
+    let gone = data.back_up(&repository, &[&shared[..], &noise(3 << 20, 2)].concat());
+    let pack = store.entries("packs/").unwrap().remove(0).name;
+    data.back_up(&repository, &[&shared[..], &noise(3 << 20, 3)].concat());
+    forget(&repository, &gone);
+    let mut bytes = store.get(&pack, u64::MAX).unwrap();
+    bytes[1 << 20] ^= 1;
+    store.put(&pack, bytes.into()).unwrap();
+    for _ in 0..2 {
+        let refused = prune(&repository, &AT_ONCE, &Silent).unwrap_err();
+        assert!(refused.is_damage(), "{refused}");
+        assert!(store.names().contains(&pack.to_string()));
+        assert_eq!((count(&*store, "condemned/"), count(&*store, "snapshots/")), (0, 2));
+    }
+}
+
 /// Names without what sessions leave.
 fn without_burials(names: Vec<String>) -> Vec<String> {
     names.into_iter().filter(|name| !name.starts_with("burials/") && !name.starts_with("leases/")).collect()

@@ -211,6 +211,31 @@ fn a_second_loss_of_what_was_recorded_as_lost_stops_a_sweep() {
     }
 }
 
+/// SWEEP-2: all that the lost pack held was recorded, and so tells nothing of the pack in which it is whole again.
+#[test]
+fn what_was_recorded_as_lost_and_stored_again_is_missed_when_that_pack_goes_or_is_cut_short() {
+    for is_cut in [false, true] {
+        let (world, shared) = (World::new(715), noise(2 * MIB, 1));
+        let repository = create(world.store.clone(), &world.hands);
+        world.back_up(&repository, &shared);
+        world.flip(&world.only("packs/"));
+        let before = world.names("packs/");
+        fix(&repository);
+        world.back_up(&repository, &shared);
+        let whole: Vec<ObjectName> = world.names("packs/").into_iter().filter(|name| !before.contains(name)).collect();
+        assert_eq!(whole.len(), 1);
+        let mut bytes = world.store.get(&whole[0], u64::MAX).unwrap();
+        world.store.delete(&whole[0]).unwrap();
+        if is_cut {
+            // Before what the other pack lost: what is behind that is stored again from there.
+            bytes.truncate(60);
+            world.store.put(&whole[0], bytes.into()).unwrap();
+        }
+        let refused = prune(&repository, &AT_ONCE, &Silent).expect_err(&format!("{is_cut}"));
+        assert!(refused.is_damage(), "{is_cut}: {refused}");
+    }
+}
+
 /// SWEEP-14
 #[test]
 fn a_loss_note_stays_while_anything_it_names_is_missing() {

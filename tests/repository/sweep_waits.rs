@@ -220,6 +220,19 @@ fn where_listings_lag_a_condemnation_is_due_after_twice_that() {
     assert_eq!(world.sweep(&SOON).deleted_packs, 1);
 }
 
+/// SWEEP-4: a put of a pack whose outcome is unknown is repeated for some time.
+#[test]
+fn where_listings_lag_a_pack_is_judged_after_an_hour_however_short_grace_is() {
+    let world = World::new(726, PutNew::Exclusive, LAG);
+    let old = world.back_up("d", 1);
+    world.hands.pass(2 * LAG);
+    world.forget(&old);
+    world.hands.pass(HOUR - 2 * LAG - MINUTE);
+    assert_eq!(world.sweep(&SOON).condemned_packs, 0, "too young");
+    world.hands.pass(2 * MINUTE);
+    assert_eq!(world.sweep(&SOON).condemned_packs, 1);
+}
+
 /// SWEEP-2: whose lease it is, and what it may commit, nobody knows.
 #[test]
 fn a_lease_that_cannot_be_read_stops_sweeps_until_it_is_recorded_and_old() {
