@@ -1,10 +1,12 @@
 //! FastCDC: where bytes are cut into chunks. Rules: format-spec/05-chunks.md.
 
 mod buckets;
+mod orders;
 
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 
 pub use buckets::BucketCutter;
+pub use orders::cut_order;
 
 /// Smallest, mean (a power of two) and largest chunk, in bytes; all even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +42,9 @@ impl Chunker {
         Chunker { sizes, gear, gear_shifted, strict, loose }
     }
 
-    /// The largest chunk: with this many bytes at hand, a cut does not depend on what follows.
-    pub fn max(&self) -> usize {
-        self.sizes.max
+    /// The sizes of its chunks.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Length of the first chunk of `bytes`. The caller shows at least [`Chunker::max`] bytes, or all that are left.

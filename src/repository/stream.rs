@@ -7,7 +7,7 @@ use super::intake::Intake;
 use super::list_writer::ListWriter;
 use super::lists::{ListChunk, Lists};
 use super::previous::Previous;
-use crate::chunker::Chunker;
+use crate::chunker::{Chunker, cut_order};
 use crate::format::Malformed;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{Part, Stream};
@@ -64,9 +64,18 @@ impl StreamWriter {
     pub fn write(&mut self, intake: &mut Intake<'_>, bytes: &[u8]) -> Result<(), RepositoryError> {
         self.buffer.extend_from_slice(bytes);
         self.length += bytes.len() as u64;
-        match self.buffer.len() >= BUFFER + self.files.max() {
-            true => self.cut_content(intake, self.files.max()),
+        let most = self.files.sizes().max;
+        match self.buffer.len() >= BUFFER + most {
+            true => self.cut_content(intake, most),
             false => Ok(()),
+        }
+    }
+
+    /// Length of the first chunk of these bytes.
+    fn cut(&self, bytes: &[u8]) -> usize {
+        match self.holds {
+            Holds::Order => cut_order(bytes, self.files.sizes()),
+            _ => self.files.cut(bytes),
         }
     }
 
@@ -75,7 +84,7 @@ impl StreamWriter {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut rest = &buffer[..];
         while !rest.is_empty() && rest.len() >= least {
-            let (chunk, after) = rest.split_at(self.files.cut(rest));
+            let (chunk, after) = rest.split_at(self.cut(rest));
             let id = intake.name(chunk);
             let is_new = intake.takes(id)?;
             // Up to its first new chunk the file is its previous version, whose lists need not be read for that.

@@ -66,7 +66,7 @@ pub fn cuts(vector: &Vector) -> Result<(), String> {
     let (mut rest, mut lengths) = (content.as_slice(), Vec::new());
     while !rest.is_empty() {
         // Neither more nor less at hand than a chunk can take makes a difference.
-        let length = chunker.cut(&rest[..rest.len().min(chunker.max())]);
+        let length = chunker.cut(&rest[..rest.len().min(chunker.sizes().max)]);
         assert_eq!(length, chunker.cut(rest), "{}", vector.name);
         lengths.push(length);
         rest = &rest[length..];
