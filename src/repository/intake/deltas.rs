@@ -5,6 +5,7 @@ use super::{Kind, aligned};
 use crate::compress::{CannotCompress, DeltaCompressor};
 use crate::format::UnixMillis;
 use crate::format::frame::{BasePrefix, Method};
+use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
 use crate::format::list::ListEntry;
 use crate::format::summary::Holds;
 use crate::repository::catalog::{Lineage, Root};
@@ -14,12 +15,19 @@ use crate::repository::lock;
 use crate::repository::pack_writer::DeltaHash;
 use crate::repository::session::Session;
 
-/// Deltas on deltas before the next one goes back to the whole chunk at their root; and where the next one is told as copies,
-/// which cost a reader next to nothing.
-const STEPS: usize = 10;
-const STEPS_OF_COPIES: usize = 30;
-/// Chunks decoded before a delta, counted as a reader counts them: half of what it accepts.
-const CLOSURE: usize = 32;
+/// How far a delta may go back. What a sweep stores in another form makes no chunk unknown: it would be stored again itself.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// Deltas on deltas before the next one goes back to the whole chunk at their root.
+    steps: usize,
+    /// Chunks decoded before a delta, counted as a reader counts them.
+    closure: usize,
+}
+
+/// Half of what a reader accepts.
+const FAR: Reach = Reach { steps: 10, closure: DELTA_CLOSURE_MAX / 2 };
+/// Of copies that their writer knows, which cost a reader next to nothing: a little less than it accepts.
+const OF_COPIES: Reach = Reach { steps: DELTA_DEPTH_MAX - 2, closure: DELTA_CLOSURE_MAX - 8 };
 /// A whole chunk older than this gets no more deltas: a lost pack reaches back no further.
 const ROOT_AGE: u64 = 45 * 24 * 60 * 60 * 1000;
 /// Deltas that may be read for a list chunk, in multiples of what it would take whole.
@@ -69,7 +77,7 @@ impl<'s> Deltas<'s> {
 
     /// Each chunk as a delta against what was at its place, where that is worth it: as a step, else as a leap.
     fn deltas(&self, bytes: &[u8], chunks: &[ChangedChunk]) -> Result<Vec<Option<Delta>>, RepositoryError> {
-        let plans = chunks.iter().map(|chunk| self.plan(&chunk.old, STEPS)).collect::<Result<Vec<_>, _>>()?;
+        let plans = chunks.iter().map(|chunk| self.plan(&chunk.old, FAR)).collect::<Result<Vec<_>, _>>()?;
         let mut deltas = self.make(bytes, chunks, &plans)?;
         let tried = chunks.iter().zip(plans.iter().zip(&deltas));
         let leaps = tried.map(|(chunk, (plan, delta))| match (plan, delta) {
@@ -133,7 +141,7 @@ impl<'s> Deltas<'s> {
         copies: Vec<u8>,
     ) -> Result<Option<Delta>, RepositoryError> {
         let is_same = |plan: &Plan| plan.bases.iter().map(|base| base.id).eq(old.iter().map(|base| base.id));
-        let Some(plan) = self.plan(old, STEPS_OF_COPIES)?.filter(is_same) else { return Ok(None) };
+        let Some(plan) = self.plan(old, OF_COPIES)?.filter(is_same) else { return Ok(None) };
         let is_worth = plan.is_worth(holds, Kind::Copies, copies.len() as u64, u64::from(length));
         Ok(is_worth.then(|| {
             let (hash, bases) = (blake3::hash(&copies).into(), plan.prefixes());
@@ -157,10 +165,10 @@ impl<'s> Deltas<'s> {
     }
 
     /// A step on what was there before, or, where that is the last of its row, a leap back.
-    fn plan(&self, old: &[ListEntry], steps: usize) -> Result<Option<Plan>, RepositoryError> {
+    fn plan(&self, old: &[ListEntry], reach: Reach) -> Result<Option<Plan>, RepositoryError> {
         let Some(lineages) = self.lineages(old)? else { return Ok(None) };
-        let is_last = lineages.iter().any(|lineage| lineage.depth >= steps);
-        match if is_last { None } else { self.allowed(old.to_vec(), &lineages) } {
+        let is_last = lineages.iter().any(|lineage| lineage.depth >= reach.steps);
+        match if is_last { None } else { self.allowed(old.to_vec(), &lineages, reach) } {
             None if lineages.iter().any(|lineage| lineage.depth > 0) => self.leap(&lineages),
             step => Ok(step),
         }
@@ -186,7 +194,7 @@ impl<'s> Deltas<'s> {
         let entry = |root: &Root| ListEntry { id: root.id, length: root.length, label: None };
         let back: Vec<ListEntry> = back.into_iter().map(|(root, _)| entry(root)).collect();
         let Some(lineages) = self.lineages(&back)? else { return Ok(None) };
-        Ok(self.allowed(back, &lineages))
+        Ok(self.allowed(back, &lineages, FAR))
     }
 
     /// What the catalog knows of each base; `None` where one of them is not known or not named without doubt.
@@ -195,13 +203,13 @@ impl<'s> Deltas<'s> {
         catalog.asked_at_once(|catalog| bases.iter().map(|base| catalog.lineage(&base.id)).collect())
     }
 
-    fn allowed(&self, bases: Vec<ListEntry>, lineages: &[Lineage]) -> Option<Plan> {
+    fn allowed(&self, bases: Vec<ListEntry>, lineages: &[Lineage], reach: Reach) -> Option<Plan> {
         let closure = lineages.iter().map(|lineage| 1 + lineage.closure).sum::<usize>();
         let roots = || lineages.iter().flat_map(|lineage| &lineage.roots);
         let UnixMillis(now) = self.session.begin();
         let is_old = |stored: UnixMillis| now.saturating_sub(stored.0) > ROOT_AGE;
         let too_old = roots().any(|root| self.session.stored_at(&root.pack).is_some_and(is_old));
-        if bases.len() > 2 || closure > CLOSURE || too_old {
+        if bases.len() > 2 || closure > reach.closure || too_old {
             return None;
         }
         Some(Plan {
