@@ -90,7 +90,7 @@ pub enum Step {
 /// Hands on the steps of a delta that makes exactly `length` bytes; `take` answers nothing where the bases do not have
 /// what is copied.
 ///
-/// DELTA-7: a step that yields nothing is refused, so that steps are no more than bytes.
+/// A step that yields nothing is refused, so that steps are no more than bytes.
 pub fn each_step(delta: &[u8], length: usize, take: &mut dyn FnMut(Step) -> Option<()>) -> Result<(), Malformed> {
     let mut reader = Reader::new("delta", delta);
     let count = reader.varint_max("bytes of steps", reader.remaining() as u64)? as usize;

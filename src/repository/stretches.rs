@@ -47,7 +47,7 @@ impl Stretches {
         Some(stretches)
     }
 
-    /// DELTA-7: the chunk of `length` bytes that a delta, a part of a frame, makes of its bases.
+    /// The chunk of `length` bytes that a delta, a part of a frame, makes of its bases.
     pub fn made_by(
         frame: &Arc<Vec<u8>>,
         delta: Range<usize>,

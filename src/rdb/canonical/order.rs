@@ -195,11 +195,22 @@ impl Order {
         }
     }
 
-    /// Where the entries of a token begin, or would: looked for from where they should be if hashes are spread evenly.
+    /// Says which things are asked for next: memory is waited for once for all of them, not once for each.
+    pub fn expect(&self, hashes: impl Iterator<Item = u32>) {
+        let entries = hashes.filter_map(|hash| self.entries.get(self.expected(token_of(hash, self.width))));
+        std::hint::black_box(entries.fold(0, |sum, entry| sum ^ entry));
+    }
+
+    /// Where a token should be if hashes are spread evenly.
+    fn expected(&self, token: u32) -> usize {
+        ((u128::from(token) * self.entries.len() as u128) >> self.width) as usize
+    }
+
+    /// Where the entries of a token begin, or would: looked for from where they should be.
     fn begin_of(&self, token: u32) -> usize {
         let is_before = |at: usize| self.entries.get(at).is_some_and(|entry| entry >> 32 < u64::from(token));
-        let expected = (u128::from(token) * self.entries.len() as u128) >> self.width;
-        let (mut low, mut high, mut step) = (expected as usize, expected as usize, 16);
+        let expected = self.expected(token);
+        let (mut low, mut high, mut step) = (expected, expected, 16);
         while low > 0 && !is_before(low - 1) {
             low = low.saturating_sub(step);
             step *= 2;

@@ -309,6 +309,7 @@ impl<'r> Aside<'r> {
 
     /// Adds to each record of a bucket what is kept of it apart.
     fn complete(&mut self, bucket: &mut Bucket) -> Result<(), RepositoryError> {
+        self.order.expect(bucket.records.iter().map(|found| found.hash));
         for found in &mut bucket.records {
             self.records = self.records.checked_sub(1).ok_or_else(|| damaged("more records than it says"))?;
             let (idle, frequencies, has_order) = found.apart;

@@ -33,7 +33,7 @@ impl Catalog {
     /// What is saved by storing again what packs hold of roots that are needed for deltas alone: the first delta on each, and
     /// those between it and the root that nobody needs either. Only of packs where that is an eighth of these roots.
     ///
-    /// SWEEP-12 makes the first chunk of a row whole where its root goes. Memory does not grow with the repository.
+    /// What is stored again makes the first chunk of a row whole where its root goes. Memory does not grow with the repository.
     pub(super) fn saved_by_new_roots(&self) -> Result<ByPack, RepositoryError> {
         self.run(|connection| connection.execute_batch(TABLE))?;
         let (mut saved, mut roots, mut after) = (ByPack::new(), ByPack::new(), Vec::new());
