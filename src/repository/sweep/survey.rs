@@ -258,3 +258,20 @@ pub(super) fn decided(repository: &Repository, name: &Name) -> Result<Decided, R
         _ => Decided::Ended,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SWEEP-4: ages are by the store's clock, and what has none is never old.
+    #[test]
+    fn what_has_no_time_of_the_store_is_not_old() {
+        let hour = Duration::from_secs(3600);
+        let (early, late) = (SystemTime::UNIX_EPOCH + hour, SystemTime::UNIX_EPOCH + 3 * hour);
+        let age = |now, modified| StoreClock { now }.age(modified);
+        assert_eq!(age(Some(late), Some(early)), 2 * hour);
+        assert_eq!(age(Some(early), Some(late)), Duration::ZERO);
+        assert_eq!(age(None, Some(early)), Duration::ZERO);
+        assert_eq!(age(Some(late), None), Duration::ZERO);
+    }
+}
