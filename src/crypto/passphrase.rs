@@ -1,7 +1,6 @@
 //! From a password or key file to the key of a slot. Rules: format-spec/03-keys.md.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use rayon::prelude::*;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -37,8 +36,7 @@ impl SlotKey {
         let params = Params::new(memory, passes, lanes, Some(32)).map_err(|_| cannot.clone())?;
         let mut blocks = Vec::new();
         blocks.try_reserve_exact(params.block_count()).map_err(|_| cannot.clone())?;
-        // On all cores, as what follows: half of the time would go into first touching the memory and clearing it.
-        blocks.par_extend((0..params.block_count()).into_par_iter().map(|_| Block::default()));
+        blocks.resize(params.block_count(), Block::default());
         let mut key = zeroize::Zeroizing::new([0; 32]);
         let derived = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
             secret,
@@ -46,7 +44,7 @@ impl SlotKey {
             key.as_mut(),
             &mut blocks,
         );
-        blocks.par_iter_mut().for_each(Zeroize::zeroize);
+        blocks.iter_mut().for_each(Zeroize::zeroize);
         derived.map_err(|_| cannot)?;
         Ok(SlotKey(Key::new(*key)))
     }
