@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         output::write(&bytes).context(UNWRITTEN)?;
         return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
     }
-    let fields = Fields::of(&held)?;
+    let fields = Fields::of(&held, context.globals.json)?;
     let found = found(&held, key, arguments.db, &chosen, json!({"value": fields.json, "groups": fields.groups}))?;
     let outcome = Outcome::listing(fields.text, &found)?;
     Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
@@ -136,8 +136,11 @@ fn found(held: &Held, key: &[u8], db: u32, chosen: &Chosen, rest: Json) -> anyho
         "expires_after_loading": held.after_loading,
     });
     let worked = serde_json::to_value(Worked::from(chosen))?;
-    let whole = [worked, object, rest].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
-    Ok(Json::Object(whole.collect()))
+    let fields = |part| match part {
+        Json::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    };
+    Ok(Json::Object([worked, object, rest].into_iter().flat_map(fields).collect()))
 }
 
 /// Type, size and expiry, in words.
@@ -178,7 +181,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(held: &Held) -> anyhow::Result<Fields> {
+    /// As one of both: of a value with many elements either takes several times what it does.
+    fn of(held: &Held, as_json: bool) -> anyhow::Result<Fields> {
         let mut fields = Fields { text: String::new(), json: Json::Array(Vec::new()), groups: None };
         let is_stream = held.value().kind() == Some(Kind::Stream);
         if is_stream {
@@ -186,6 +190,11 @@ impl Fields {
         }
         held.value().each(&mut |item| {
             fields.take(item, is_stream);
+            match (as_json, &mut fields.json) {
+                (true, _) => fields.text.clear(),
+                (false, Json::Array(elements)) => elements.clear(),
+                (false, _) => {}
+            }
             ControlFlow::Continue(())
         })?;
         Ok(fields)
