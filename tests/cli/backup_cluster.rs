@@ -128,6 +128,10 @@ fn a_cluster_is_captured_as_one_set_which_is_listed_verified_restored_and_forgot
     assert!(place.path("part/shard-2/dump.rdb").exists() && !place.path("part/shard-3").exists());
     place.ends(3, &["verify"]).says("slots 10923-16383");
     let id = last["sets"][0]["id"].as_str().unwrap();
+    // One of it means all of it.
+    let member = last["snapshots"][0]["id"].as_str().unwrap();
+    let gone = place.done(&["forget", member, "--allow-empty", "--dry-run", "--json"]).json();
+    assert_eq!(gone["forgotten"], 3, "{gone}");
     let gone = place.done(&["forget", id, "--allow-empty", "--json"]).json();
     assert_eq!(gone["forgotten"], 3, "{gone}");
 }

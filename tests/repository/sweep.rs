@@ -192,6 +192,21 @@ fn a_sweep_of_a_repository_that_is_not_whole_deletes_nothing() {
     }
 }
 
+/// SWEEP-2, SNAP-3: nobody remembers the snapshot that is missing, but the one after it names it.
+#[test]
+fn a_snapshot_missing_between_two_others_stops_the_sweep_of_a_host_that_knows_nothing() {
+    let (hands, data) = (Hands::new(29), Data::new());
+    let store = SimStore::strict(&hands);
+    let repository = create(store.clone(), &hands);
+    let [old, missing, _] = [1, 2, 3].map(|seed| data.back_up(&repository, &noise(1 << 20, seed)));
+    forget(&repository, &old);
+    store.delete(&missing.name.to_string().parse().unwrap()).unwrap();
+    let before = store.names();
+    let refused = prune(&open(store.clone(), &hands).unwrap(), &AT_ONCE, &Silent).unwrap_err();
+    assert!(refused.is_damage(), "{refused}");
+    assert_eq!(without_burials(store.names()), without_burials(before));
+}
+
 /// SWEEP-2: what a list names that nobody can read is not known, and may be needed.
 #[test]
 fn a_list_of_chunks_that_cannot_be_read_stops_a_sweep_that_would_delete_what_it_names() {
