@@ -223,6 +223,7 @@ pub(super) fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (Snapshot
         | Alarm::Rollback { missing: name } => Some((SnapshotName::parse(name)?, alarm)),
         Alarm::Index { .. }
         | Alarm::Packs { .. }
+        | Alarm::DamagedPacks { .. }
         | Alarm::Forgotten { .. }
         | Alarm::Late { .. }
         | Alarm::State { .. }

@@ -79,7 +79,8 @@ pub fn by_snapshot(
 
 /// Adds up what the catalog knows.
 pub fn stats(repository: &Repository) -> Result<Report, OperationError> {
-    let alarms = repository.refresh()?;
+    let mut alarms = repository.refresh()?;
+    alarms.extend(repository.pack_alarms()?);
     let mut datasets: BTreeMap<String, DatasetStats> = BTreeMap::new();
     let infos = repository.kept_snapshots()?;
     for info in &infos {

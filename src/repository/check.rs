@@ -280,7 +280,7 @@ fn damage_of(alarm: &Alarm) -> Damage {
         | Alarm::Undone { object }
         | Alarm::Late { object } => object.clone(),
         Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
-        Alarm::Packs { first, .. } => first.clone(),
+        Alarm::Packs { first, .. } | Alarm::DamagedPacks { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),
         Alarm::NotNoted { .. } => "catalog".into(),
         Alarm::NotRemembered { .. } => "state".into(),

@@ -416,7 +416,7 @@ impl Repository {
     }
 
     /// Where this host keeps the catalog.
-    fn catalog_directory(&self) -> Option<PathBuf> {
+    pub(super) fn catalog_directory(&self) -> Option<PathBuf> {
         self.places.cache.as_ref().map(|cache| cache.join(self.id().to_string()))
     }
 

@@ -90,20 +90,7 @@ impl Repository {
 
     /// What notes say of each pack. One from too far ahead does not show that a pack is whole.
     pub(super) fn pack_histories(&self, now: UnixMillis) -> Result<HashMap<ObjectHash, PackHistory>, RepositoryError> {
-        let mut histories: HashMap<ObjectHash, PackHistory> = HashMap::new();
-        let is_ahead = |time: UnixMillis| time.0 > now.0.saturating_add(AHEAD);
-        for (_, note) in self.notes()? {
-            let Body::Check(reads) = note.body else { continue };
-            for read in reads {
-                let history = histories.entry(read.pack).or_default();
-                match read.fault {
-                    None if is_ahead(note.time) => {}
-                    None => history.whole = history.whole.max(Some(note.time)),
-                    Some(fault) => history.damaged = history.damaged.take().max(Some((note.time, fault))),
-                }
-            }
-        }
-        Ok(histories)
+        Ok(histories(self.notes()?, now))
     }
 
     /// When packs were last read, as of the last refresh.
@@ -137,6 +124,24 @@ impl Repository {
         }
         Ok(superseded)
     }
+}
+
+/// What these notes say of each pack.
+pub(super) fn histories(notes: Vec<(Id16, Note)>, now: UnixMillis) -> HashMap<ObjectHash, PackHistory> {
+    let mut histories: HashMap<ObjectHash, PackHistory> = HashMap::new();
+    let is_ahead = |time: UnixMillis| time.0 > now.0.saturating_add(AHEAD);
+    for (_, note) in notes {
+        let Body::Check(reads) = note.body else { continue };
+        for read in reads {
+            let history = histories.entry(read.pack).or_default();
+            match read.fault {
+                None if is_ahead(note.time) => {}
+                None => history.whole = history.whole.max(Some(note.time)),
+                Some(fault) => history.damaged = history.damaged.take().max(Some((note.time, fault))),
+            }
+        }
+    }
+    histories
 }
 
 fn id(of: &Listed) -> Option<Id16> {

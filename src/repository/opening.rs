@@ -42,6 +42,16 @@ pub enum Alarm {
         /// The first of them.
         first: String,
     },
+    /// A check found packs damaged, and nobody has repaired the repository since.
+    #[error(
+        "packs are damaged, as an earlier check found ({damaged}, among them {first}): snapshots that use what is damaged, new ones too, cannot be restored whole; repair it with redkeep check --repair, and back up again"
+    )]
+    DamagedPacks {
+        /// How many.
+        damaged: usize,
+        /// The first of them.
+        first: String,
+    },
     /// A snapshot cannot be read.
     #[error("{object} cannot be read ({fault}): this snapshot is lost")]
     Snapshot {
@@ -124,6 +134,7 @@ impl Alarm {
             Alarm::Late { .. }
             | Alarm::Undone { .. }
             | Alarm::Packs { .. }
+            | Alarm::DamagedPacks { .. }
             | Alarm::State { .. }
             | Alarm::NotNoted { .. }
             | Alarm::NotRemembered { .. } => None,

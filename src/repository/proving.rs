@@ -1,10 +1,11 @@
 //! Which packs are there: by a LIST of `packs/`, or by what the last one proved. Rules: format-spec/11-sessions.md.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::catalog::{Proof, Standing};
+use super::catalog::{Catalog, Proof, Standing};
 use super::error::RepositoryError;
+use super::notes::{PackHistory, histories};
 use super::objects::read_each;
 use super::opening::{Alarm, ReadCondemned, millis};
 use super::session::Session;
@@ -27,26 +28,62 @@ const PROVES_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const BY_NAME: usize = 32;
 
 impl Repository {
-    /// Fills the catalog's list of usable packs; says which an index names that are not there, and when the others were
-    /// stored.
-    pub(super) fn prove_packs(&self, condemned: &ReadCondemned) -> Result<(Option<Alarm>, StoredAt), RepositoryError> {
+    /// Fills the catalog's list of usable packs; says which are missing or damaged, and when the others were stored.
+    pub(super) fn prove_packs(&self, condemned: &ReadCondemned) -> Result<(Vec<Alarm>, StoredAt), RepositoryError> {
         let there = match self.carried_over(condemned)? {
             Some(packs) => packs,
             None => self.listed_now(condemned)?,
         };
         let stored_at = there.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
         let listed: HashMap<_, _> = there.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
-        let mut catalog = lock(&self.catalog);
-        catalog.set_usable(&listed, &condemned.packs)?;
-        let mut lost = catalog.indexed_packs()?;
-        drop(catalog);
-        lost.retain(|pack, size| listed.get(pack) != Some(size) && !condemned.packs.contains(pack));
-        if !lost.is_empty() {
+        lock(&self.catalog).set_usable(&listed, &condemned.packs)?;
+        Ok((self.alarms_of(&listed, &condemned.packs)?, stored_at))
+    }
+
+    /// Which packs are missing or damaged, as of now: what `check` says of them without reading any.
+    pub fn pack_alarms(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        let condemned = self.condemned()?.packs;
+        self.refresh_index()?;
+        let listed = self.listed_packs()?;
+        self.refresh_notes()?;
+        self.alarms_of(&listed, &condemned)
+    }
+
+    /// Packs that an index names, that are not condemned, and that are not there, or that a check found damaged, by the notes
+    /// of the last refresh.
+    ///
+    /// NOTE-12: what was recorded as lost is no alarm.
+    fn alarms_of(
+        &self,
+        listed: &HashMap<ObjectHash, u64>,
+        condemned: &HashSet<ObjectHash>,
+    ) -> Result<Vec<Alarm>, RepositoryError> {
+        let mut lost = lock(&self.catalog).indexed_packs()?;
+        lost.retain(|pack, _| !condemned.contains(pack));
+        let there: HashSet<ObjectHash> =
+            lost.extract_if(|pack, size| listed.get(pack) == Some(size)).map(|(pack, _)| pack).collect();
+        let is_damaged = |histories: &HashMap<ObjectHash, PackHistory>, pack: &ObjectHash| {
+            histories.get(pack).is_some_and(|history| history.fault().is_some())
+        };
+        let now = self.ambient.now();
+        let known = histories(lock(&self.catalog).notes()?, now);
+        let mut damaged: Vec<ObjectHash> = there.into_iter().filter(|pack| is_damaged(&known, pack)).collect();
+        if !damaged.is_empty() {
+            // They may have been found whole since.
+            let known = self.pack_histories(now)?;
+            damaged.retain(|pack| is_damaged(&known, pack));
+        }
+        if !lost.is_empty() || !damaged.is_empty() {
             let recorded = self.losses()?.packs;
             lost.retain(|pack, _| !recorded.contains(pack));
+            damaged.retain(|pack| !recorded.contains(pack));
         }
-        let first = lost.keys().map(|pack| Name::Pack(*pack)).min();
-        Ok((first.map(|first| Alarm::Packs { lost: lost.len(), first: first.to_string() }), stored_at))
+        let first =
+            |packs: &mut dyn Iterator<Item = &ObjectHash>| packs.map(|pack| Name::Pack(*pack).to_string()).min();
+        let (missing, wrong) = (first(&mut lost.keys()), first(&mut damaged.iter()));
+        let missing = missing.map(|first| Alarm::Packs { lost: lost.len(), first });
+        let wrong = wrong.map(|first| Alarm::DamagedPacks { damaged: damaged.len(), first });
+        Ok(missing.into_iter().chain(wrong).collect())
     }
 
     /// Whether what the store answered is worth keeping.
@@ -54,10 +91,21 @@ impl Repository {
         self.store.is_far()
     }
 
-    /// A LIST of `packs/`, of which the catalog keeps what it proved.
+    /// What a LIST proved is not carried over any more: the next session lists packs again, and notes.
+    pub(super) fn end_proof(&self) -> Result<(), RepositoryError> {
+        lock(&self.catalog).end_proof()?;
+        let shared = self.catalog_directory().map(|directory| Catalog::open_shared(&directory, self.id()));
+        match shared.transpose()?.flatten() {
+            Some(mut shared) => shared.end_proof(),
+            None => Ok(()),
+        }
+    }
+
+    /// A LIST of `packs/`, of which the catalog keeps what it proved; and one of `notes/`, for what was found of them.
     fn listed_now(&self, condemned: &ReadCondemned) -> Result<BTreeMap<ObjectHash, Standing>, RepositoryError> {
         let listed = self.ambient.now();
         let packs: BTreeMap<ObjectHash, Standing> = self.listed_packs_with_times()?.into_iter().collect();
+        self.refresh_notes()?;
         if self.is_far() && condemned.unreadable.is_empty() {
             let mut catalog = lock(&self.catalog);
             let (index, named) = (catalog.sources()?.into_iter().collect(), catalog.indexed_packs()?);

@@ -25,6 +25,35 @@ fn check_names_the_object_and_each_lost_file() {
     assert!(json["lost_files"].as_array().unwrap().iter().all(|lost| lost["snapshot"] == id));
 }
 
+/// NOTE-12
+#[test]
+fn what_a_check_found_is_said_by_every_backup_until_it_is_repaired() {
+    let place = Place::with_snapshot();
+    damage_packs(&place);
+    place.ends(4, &["check", "--read-data"]);
+    for arguments in
+        [&["backup", "data", "--dataset", "sessions", "--read-all"][..], &["stats"], &["stats", "--snapshots"]]
+    {
+        place.ends(3, arguments).says("packs are damaged, as an earlier check found (1, among them packs/");
+    }
+    assert_eq!(place.ends(3, &["stats", "--json"]).json()["alarms"][0]["code"], "damaged_packs");
+    place.ends(4, &["check", "--repair"]);
+    place.done(&["backup", "data", "--dataset", "sessions"]);
+    place.done(&["restore", "--target", "back"]);
+    assert_eq!(tree(&place.path("back")), tree(&place.data()));
+    place.done(&["stats"]);
+}
+
+/// NOTE-12
+#[test]
+fn stats_and_the_report_name_a_pack_that_is_missing() {
+    let place = Place::with_snapshot();
+    objects(&place, "packs").into_iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    for arguments in [&["stats"][..], &["stats", "--snapshots"], &["report", "page.html"]] {
+        place.ends(3, arguments).says("packs are missing or cut short (1, among them packs/");
+    }
+}
+
 #[test]
 fn verify_names_the_files_that_cannot_be_rebuilt() {
     let place = Place::with_snapshot();

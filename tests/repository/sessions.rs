@@ -38,7 +38,15 @@ fn a_backup_makes_these_calls_and_no_others() {
     let repository = open(store.clone(), &hands).unwrap();
     assert_eq!(budget(&store), ["get config", "list keys/", "get keys/"]);
     back_up(&repository, temp.path(), "d").unwrap();
-    let begin = ["list snapshots/", "list forgotten/", "put leases/", "list condemned/", "list index/", "list packs/"];
+    let begin = [
+        "list snapshots/",
+        "list forgotten/",
+        "put leases/",
+        "list condemned/",
+        "list index/",
+        "list packs/",
+        "list notes/",
+    ];
     assert_eq!(budget(&store), [&begin[..], &["put packs/", "put index/", "put_new snapshots/"]].concat());
     // Unchanged: no pack, no index object, one snapshot.
     back_up(&repository, temp.path(), "d").unwrap();

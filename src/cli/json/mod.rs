@@ -54,6 +54,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
         let code = match alarm {
             Alarm::Index { .. } => "index",
             Alarm::Packs { .. } => "packs",
+            Alarm::DamagedPacks { .. } => "damaged_packs",
             Alarm::Snapshot { .. } => "snapshot",
             Alarm::Forgotten { .. } => "forgotten",
             Alarm::Gap { .. } => "gap",

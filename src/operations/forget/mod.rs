@@ -202,6 +202,7 @@ fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
     let is_lack = |alarm: &&Alarm| match alarm {
         Alarm::Index { .. }
         | Alarm::Packs { .. }
+        | Alarm::DamagedPacks { .. }
         | Alarm::Snapshot { .. }
         | Alarm::Forgotten { .. }
         | Alarm::Gap { .. }

@@ -74,6 +74,11 @@ impl Catalog {
             transaction.execute("INSERT INTO proof VALUES (?1, ?2)", params![body, sum]).map(drop)
         })
     }
+
+    /// Keeps none any more.
+    pub fn end_proof(&mut self) -> Result<(), RepositoryError> {
+        self.write(|transaction| transaction.execute("DELETE FROM proof", []).map(drop))
+    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,12 @@ impl Repository {
 
     fn keep(&self, reads: &mut [Read]) -> Result<(), RepositoryError> {
         reads.sort_by_key(|read| read.pack);
-        reads.chunks(NOTE_PACKS).try_for_each(|part| self.put_note(Body::Check(part.to_vec())))
+        reads.chunks(NOTE_PACKS).try_for_each(|part| self.put_note(Body::Check(part.to_vec())))?;
+        match reads.iter().any(|read| read.fault.is_some()) {
+            // The next backup of this host says so.
+            true => self.end_proof(),
+            false => Ok(()),
+        }
     }
 
     /// Whether no index object names a pack any more: it was listed a moment ago, and a sweep deleted it since.

@@ -173,7 +173,8 @@ fn forbids(alarm: &Alarm) -> bool {
         | Alarm::State { .. }
         | Alarm::NotNoted { .. }
         | Alarm::NotRemembered { .. }
-        | Alarm::Packs { .. } => false,
+        | Alarm::Packs { .. }
+        | Alarm::DamagedPacks { .. } => false,
     }
 }
 

@@ -15,7 +15,8 @@ use crate::repository::{Alone, FormOf, Owned, SnapshotInfo};
 /// One line for each snapshot.
 pub(super) fn all(dataset: Option<&Datasets>, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let alarms = repository.refresh()?;
+    let mut alarms = repository.refresh()?;
+    alarms.extend(repository.pack_alarms()?);
     let filter = Filter { dataset: dataset.cloned(), ..Filter::default() };
     context.progress.stop_in_order();
     let (infos, owned) = by_snapshot(&repository, &context.progress)?;
