@@ -240,10 +240,45 @@ fn commands_behind_a_dump_are_followed_or_it_is_said_that_they_cannot_be() {
         assert_eq!(millis(&expiring["expires"]), Some(4_000_000_000_000));
         place.ends(1, &["get", "gone"]).says("has no key gone");
         place.ends(1, &["get", "pushed"]).says("cannot be told without a restore").says("lpush in ");
-        let ran = place.ends(0, &["keys"]);
-        ran.says("commands behind it are not followed");
+        let ran = place.ends(3, &["keys", "--quiet"]);
+        ran.says("warning: the keys are only those of the dump: commands behind it are not followed, in append");
         assert_eq!(ran.text().lines().count(), 6);
+        let json = place.ends(3, &["keys", "--json"]).text();
+        let last: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+        assert_eq!((json.lines().count(), fields(&last)), (7, vec!["not_followed"]), "{json}");
+        assert_eq!(last["not_followed"].as_array().unwrap().len(), 1, "{json}");
     }
+}
+
+#[test]
+fn a_difference_of_dumps_with_commands_behind_them_is_not_told_as_the_whole() {
+    let place = Place::with_tiny_repository();
+    fs::remove_file(place.data().join("dump.rdb")).unwrap();
+    let at = place.data().join("appendonlydir");
+    fs::create_dir(&at).unwrap();
+    let manifest = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+    fs::write(at.join("appendonly.aof.manifest"), manifest).unwrap();
+    let base = dump_of_strings([(b"a".to_vec(), b"1".to_vec())].into_iter());
+    fs::write(at.join("appendonly.aof.1.base.rdb"), base).unwrap();
+    let write = |commands: &[u8]| {
+        fs::write(at.join("appendonly.aof.1.incr.aof"), commands).unwrap();
+        let ran = place.run(&["backup", "data", "--dataset", "d"]);
+        assert!(matches!(ran.code, 0 | 3), "{}", ran.stderr);
+        place.run(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len()
+    };
+    assert_eq!((write(b""), write(b"")), (1, 2));
+    let none = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
+    assert_eq!((none.text(), &*none.stderr), ("0 added, 0 removed, 0 changed\n".into(), ""));
+    let json = place.ends(0, &["diff", "latest~1", "latest", "--keys", "--json"]).json();
+    assert_eq!(json["not_followed"], serde_json::json!([]));
+    assert_eq!(write(&[command(&["SELECT", "0"]), command(&["SET", "a", "2"])].concat()), 3);
+    let some = place.ends(3, &["diff", "latest~1", "latest", "--keys", "--quiet"]);
+    some.says("warning: of B only the keys of its dump are compared: commands behind it are not followed, in append");
+    assert_eq!(some.text(), "0 added, 0 removed, 0 changed, by the dumps alone\n");
+    let json = place.ends(3, &["diff", "latest~1", "latest", "--keys", "--json"]).json();
+    assert_eq!(fields(&json), ["added", "changed", "not_followed", "removed"]);
+    assert_eq!(json["not_followed"][0]["files"], serde_json::json!(["appendonlydir/appendonly.aof.1.incr.aof"]));
+    assert_eq!(json["not_followed"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -7,22 +7,25 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 
 use super::pick;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
+use crate::cli::exit::Code;
 use crate::cli::human::{shown, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, selector};
-use crate::operations::list::Selector;
+use crate::operations::OperationError;
+use crate::operations::list::{Chosen, Selector};
 use crate::operations::look_up::{KeyFilter, commands_behind, diff, suspects};
-use crate::repository::Change;
+use crate::repository::{Change, Repository};
 
 /// Show which keys differ between two snapshots
 ///
 /// Shows which keys were added, removed or changed (another value or another expiry) from snapshot A to snapshot B, without a
-/// restore: only what the two dumps do not share is read. Commands of an AOF behind a dump are not followed; where there are
-/// any, a note says so.
+/// restore: only what the two dumps do not share is read. Commands of an AOF behind a dump are not followed: where there are
+/// any, what they changed is not in the answer, which a warning says, and it ends with 3.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,7 +34,9 @@ Examples:
 
 JSON, one object a line, the last one counts:
   {\"change\": \"added\", \"removed\" or \"changed\", \"db\", \"key\": text or {\"hex\"}}
-  {\"added\": number, \"removed\": number, \"changed\": number}
+  {\"added\": number, \"removed\": number, \"changed\": number,
+   \"not_followed\": [{\"snapshot\": id, \"files\": [those with commands behind the
+     dump]}]}
 ")]
 pub(crate) struct Arguments {
     /// The earlier snapshot: the begin of its id, latest, latest~N or @TIME
@@ -61,16 +66,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let later = pick(context, &repository, &arguments.later, dataset)?;
     let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
     let filter = KeyFilter { pattern, database: arguments.db };
-    // Before the list, which may be long and is read otherwise then.
-    for (which, chosen) in [("A", &earlier), ("B", &later)] {
-        let behind = commands_behind(&repository, chosen)?;
-        if !behind.is_empty() {
-            let files = some_of(&behind);
-            context.note(&format!(
-                "of {which} the keys of its dump are compared: commands behind it are not followed, in {files}"
-            ));
-        }
-    }
+    let not_followed = not_followed([&earlier, &later], &repository, context)?;
     let (mut out, is_json) = (BufWriter::new(output::writable()?.0), context.globals.json);
     let (mut written, mut counts) = (Ok(()), [0u64; 3]);
     let compared = diff(&repository, &earlier, &later, &filter, &context.progress.hidden(), &mut |change, db, key| {
@@ -91,9 +87,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         let [added, removed, changed] = counts;
         let ended = written.and_then(|()| match is_json {
             true => {
-                writeln!(out, "{}", serde_json::json!({"added": added, "removed": removed, "changed": changed}))
+                let last = serde_json::json!({
+                    "added": added, "removed": removed, "changed": changed, "not_followed": not_followed
+                });
+                writeln!(out, "{last}")
             }
-            false => writeln!(out, "{added} added, {removed} removed, {changed} changed"),
+            false => {
+                let of_what = if not_followed.is_empty() { "" } else { ", by the dumps alone" };
+                writeln!(out, "{added} added, {removed} removed, {changed} changed{of_what}")
+            }
         });
         match ended.and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -104,5 +106,36 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         }
     }
     compared?;
-    Ok(Outcome::nothing().with_warnings(suspects(&earlier)).with_warnings(suspects(&later)).with_alarms(&later.alarms))
+    let outcome = Outcome::nothing().with_code(if not_followed.is_empty() { Code::Done } else { Code::Warnings });
+    Ok(outcome.with_warnings(suspects(&earlier)).with_warnings(suspects(&later)).with_alarms(&later.alarms))
+}
+
+/// A snapshot whose dump is compared without the commands behind it.
+#[derive(Serialize)]
+struct NotFollowed {
+    snapshot: String,
+    files: Vec<String>,
+}
+
+/// Those of two snapshots, with a warning for each. It comes before the list, which may be long and is read otherwise then.
+fn not_followed(
+    both: [&Chosen; 2],
+    repository: &Repository,
+    context: &Context,
+) -> Result<Vec<NotFollowed>, OperationError> {
+    let mut found: Vec<NotFollowed> = Vec::new();
+    for (which, chosen) in ["A", "B"].into_iter().zip(both) {
+        let (snapshot, files) = (chosen.name.session.to_string(), commands_behind(repository, chosen)?);
+        if files.is_empty() {
+            continue;
+        }
+        let named = some_of(&files);
+        context.warn(&format!(
+            "of {which} only the keys of its dump are compared: commands behind it are not followed, in {named}"
+        ));
+        if found.iter().all(|other| other.snapshot != snapshot) {
+            found.push(NotFollowed { snapshot, files });
+        }
+    }
+    Ok(found)
 }

@@ -23,7 +23,8 @@ use crate::repository::LookedUp;
 /// List the keys of a snapshot
 ///
 /// Lists the keys of a snapshot's dump without a restore: by database and name where the dump is stored in canonical form,
-/// else in the order of the file. Commands of an AOF behind the dump are not followed; where there are any, a note says so.
+/// else in the order of the file. Commands of an AOF behind the dump are not followed: where there are any, the keys are those
+/// before them, which a warning says, and it ends with 3.
 ///
 /// A line has the database, type, size (in the file, if nothing were compressed), elements, expiry, and the name.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ JSON, one object a line:
   {\"db\", \"key\": text or {\"hex\"}, \"type\" or null,
    \"bytes\": of the value, uncompressed, or null, \"elements\" or null,
    \"expires\" or null}
+  where commands behind the dump are not followed, a last line:
+  {\"not_followed\": [files that hold them]}
 ")]
 pub(crate) struct Arguments {
     /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
@@ -57,16 +60,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let filter = KeyFilter { pattern, database: arguments.db };
     let mut lines = Lines { out: BufWriter::new(output::writable()?.0), is_json: context.globals.json, failed: None };
     let listed = keys(&repository, &chosen, &filter, &context.progress.hidden(), &mut |key| lines.put(key));
+    if let Ok(Listed { behind, .. }) = &listed
+        && !behind.is_empty()
+    {
+        lines.put_not_followed(behind);
+    }
     match lines.finish() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::nothing()),
         other => other.context(UNWRITTEN)?,
     }
     let Listed { behind, is_in_file_order, unread } = listed?;
-    let commands = (!behind.is_empty())
-        .then(|| format!("keys are those of the dump: commands behind it are not followed, in {}", some_of(&behind)));
+    let commands = (!behind.is_empty()).then(|| {
+        format!("the keys are only those of the dump: commands behind it are not followed, in {}", some_of(&behind))
+    });
     let order = is_in_file_order.then(|| "the dump is not stored by keys: all of it was read".to_owned());
     let unread = unread.map(|why| format!("keys may be missing: {why}"));
-    let outcome = Outcome::nothing().with_notes(order.into_iter().chain(commands));
+    let outcome = Outcome::nothing().with_notes(order).with_warnings(commands);
     Ok(outcome.with_warnings(unread).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
 }
 
@@ -79,7 +88,17 @@ struct Lines {
 
 impl Lines {
     fn put(&mut self, key: &LookedUp<'_>) -> ControlFlow<()> {
-        let line = if self.is_json { json_line(key) } else { text_line(key) };
+        self.write(&if self.is_json { json_line(key) } else { text_line(key) })
+    }
+
+    /// The last line of JSON, where keys may have changed behind those that were listed.
+    fn put_not_followed(&mut self, files: &[String]) {
+        if self.is_json && self.failed.is_none() {
+            let _ = self.write(&format!("{}\n", serde_json::json!({"not_followed": files})));
+        }
+    }
+
+    fn write(&mut self, line: &str) -> ControlFlow<()> {
         match self.out.write_all(line.as_bytes()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
