@@ -320,6 +320,7 @@ fn values_are_shown_as_text_and_as_json() {
             "expires_after_loading",
             "groups",
             "key",
+            "moment",
             "snapshot",
             "type",
             "value"
@@ -327,7 +328,8 @@ fn values_are_shown_as_text_and_as_json() {
     );
     place.ends(2, &["get", "hash", "--raw"]).says("is no string");
     place.ends(2, &["get", "text", "--raw", "--json"]);
-    assert_eq!(place.ends(0, &["get", "text", "--at", "now", "--raw"]).text(), "lines\nof text");
+    let now = place.ends(0, &["get", "text", "--at", "now", "--raw"]);
+    assert_eq!(now.says("note: no snapshot covers ").says("at or before").text(), "lines\nof text");
 }
 
 #[test]

@@ -65,6 +65,40 @@ fn begin_and_end_of_a_shown_span_are_restored_in_every_zone_and_a_millisecond_la
     assert!(!place.path("new").exists());
 }
 
+/// TIME-8: what is shown of a moment is what a restore of it gives, and not the snapshot before it.
+#[test]
+fn the_value_of_a_moment_is_the_one_that_a_restore_gives() {
+    for is_single in [false, true] {
+        let place = Place::with_repository();
+        let first = [ts(1), set("one")].concat();
+        let whole = [&*first, &ts(3), &set("three"), &ts(5), &command(&["DEL", "key"])].concat();
+        for (commands, millis) in [(first, 1500), (whole, 5500)] {
+            match is_single {
+                true => {
+                    let bytes = [dump(BASE), commands.into_bytes()].concat();
+                    written(&place.data().join("appendonly.aof"), &bytes, millis);
+                }
+                false => aof(&place, commands.as_bytes(), millis),
+            }
+            place.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        }
+        for (after, value) in [(1, "one"), (2, "one"), (3, "three"), (4, "three")] {
+            let ran = place.ends(0, &["get", "key", "--at", &time(after), "--raw"]);
+            assert_eq!(ran.text(), value, "{after}: {}", ran.stderr);
+            ran.says(&format!("note: the state of 2026-03-04T10:36:0{after}"));
+        }
+        let json = place.ends(0, &["get", "key", "--at", &time(4), "--json"]).json();
+        assert_eq!(
+            (&json["value"], &json["moment"]),
+            (&"three".into(), &format!("2026-03-04T10:36:04.999{OFFSET}").into())
+        );
+        place.ends(1, &["get", "key", "--at", &time(0)]).says("has no key key");
+        place.ends(1, &["get", "key", "--at", &time(5)]).says("has no key key");
+        place.ends(8, &["get", "key", "--at", &time(30)]).says("no snapshot covers").says("no snapshot is as old");
+        place.ends(1, &["get", "key", "--at", "now"]).says("no snapshot covers").says("has no key key");
+    }
+}
+
 /// TIME-1, TIME-2
 #[test]
 fn behind_a_damage_there_is_the_last_whole_command_and_only_where_it_is_asked_for() {

@@ -56,7 +56,7 @@ fn every_key_that_is_looked_up_is_what_the_server_held() {
                 assert_eq!(found[&(u64::from(database), name.clone())].is_some(), left != -1, "{kind:?}");
                 // The digest says whether a key expires; of the copy it does not.
                 ask::<i64>(&mut connection, &[b"PERSIST", &name]);
-                let held = match get(&repository, &chosen, database, &name, &Silent).unwrap() {
+                let held = match get(&repository, &chosen, None, database, &name, &Silent).unwrap() {
                     Answer::There(held) => held,
                     other => panic!("{kind:?}: {} {other:?}", String::from_utf8_lossy(&name)),
                 };
@@ -67,6 +67,6 @@ fn every_key_that_is_looked_up_is_what_the_server_held() {
                 assert_eq!(digests[0], digests[1], "{kind:?}: {}", String::from_utf8_lossy(&name));
             }
         }
-        assert!(matches!(get(&repository, &chosen, 0, b"a copy", &Silent).unwrap(), Answer::NotThere));
+        assert!(matches!(get(&repository, &chosen, None, 0, b"a copy", &Silent).unwrap(), Answer::NotThere));
     }
 }

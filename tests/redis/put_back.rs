@@ -74,7 +74,8 @@ fn held_by(kind: ServerKind) -> BTreeMap<(u32, Vec<u8>), Box<Held>> {
         ControlFlow::Continue(())
     })
     .unwrap();
-    let held = |(database, key): (u32, Vec<u8>)| match get(&repository, &chosen, database, &key, &Silent).unwrap() {
+    let held = |(database, key): (u32, Vec<u8>)| match get(&repository, &chosen, None, database, &key, &Silent).unwrap()
+    {
         Answer::There(held) => ((database, key), held),
         other => panic!("{kind:?}: {} {other:?}", key.escape_ascii()),
     };
@@ -153,7 +154,7 @@ fn expiries_are_kept_or_left_out_and_what_has_expired_is_not_put() {
             .then_some(())
         });
         ask::<()>(&mut connection, &[b"FLUSHALL"]);
-        let put = |key: &[u8], keeps_expiry: bool| match get(&repository, &chosen, 0, key, &Silent).unwrap() {
+        let put = |key: &[u8], keeps_expiry: bool| match get(&repository, &chosen, None, 0, key, &Silent).unwrap() {
             Answer::There(held) => {
                 let target = Target { replaces: true, keeps_expiry, ..target(0, key) };
                 put_back(&held, &address(&server), &target)

@@ -46,7 +46,7 @@ fn dump(day: u64) -> Vec<u8> {
 fn look_up(store: &RecordingStore, repository: &Repository, number: u64, day: u64) -> (usize, u64) {
     let chosen = latest(repository, "d").unwrap();
     drop((store.drain(), store.longest_read()));
-    let answer = get(repository, &chosen, 0, &key(number), &Silent).unwrap();
+    let answer = get(repository, &chosen, None, 0, &key(number), &Silent).unwrap();
     let Answer::There(held) = answer else { panic!("{number}: {answer:?}") };
     let mut found = Vec::new();
     let _ = held.value().each(&mut |item| {

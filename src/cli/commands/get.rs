@@ -22,13 +22,19 @@ use crate::format::UnixMillis;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
 use crate::operations::look_up::{Answer, Held, get, suspects};
+use crate::operations::restore::{Cut, locate};
+use crate::operations::timeline::{self, Picked, Wish};
 use crate::rdb::Kind;
 use crate::rdb::values::{Item, score_text};
+use crate::repository::Repository;
 
 /// Show one key of a snapshot
 ///
 /// Shows the value that a key had in a snapshot, without a restore. Where an AOF goes on behind the dump, its commands are
 /// followed: strings, deletions and expiries; of a key that another command may have changed, it says that it cannot tell.
+///
+/// With --at it is the value of that moment, as `redkeep restore --at` would restore it, where an AOF covers it (`redkeep
+/// timeline` shows which); else that of the last snapshot captured before it, which a note says. @TIME always means that one.
 ///
 /// With --into the value is put into a running server by RESTORE, with its expiry, under its name. What the server has under
 /// that name is left alone unless --replace is given, and so is everything else there. The server's user needs the rights to
@@ -53,6 +59,8 @@ JSON:
      [{\"field\": TEXT, \"value\": TEXT, \"expires\" or null}]; of a stream
      [{\"id\", \"fields\": [[TEXT, TEXT]]}], \"groups\": [{\"name\": TEXT}];
      of an array [{\"index\", \"value\": TEXT}]; of a module null,
+   \"moment\": with --at the time whose state it is, if an AOF covers it, or
+     null,
    \"alarms\": [{\"code\", \"message\"}]}
   with --into, instead of the value and groups:
    \"into\": {\"server\", \"version\" or null, \"db\", \"key\": TEXT,
@@ -67,7 +75,7 @@ pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest]
     #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
     snapshot: Option<Selector>,
-    /// The last snapshot captured at or before this time
+    /// The value of this moment; where no AOF covers it, of the last snapshot captured at or before it
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with = "snapshot")]
     at: Option<UnixMillis>,
     /// The database the key is in
@@ -90,11 +98,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     arguments.into.refuse_unused()?;
     let repository = context.open()?;
-    let at = arguments.at.map(|at| Selector::At(time::end_of_second(at)));
-    let selector = at.or_else(|| arguments.snapshot.clone()).unwrap_or(Selector::Latest(0));
-    let chosen = pick(context, &repository, &selector, arguments.of.dataset.as_deref())?;
+    let Asked { chosen, until, moment } = asked(arguments, &repository, context)?;
     let key = arguments.key.as_bytes();
-    let held = match get(&repository, &chosen, arguments.db, key, &context.progress)? {
+    let held = match get(&repository, &chosen, until.as_ref(), arguments.db, key, &context.progress)? {
         Answer::There(held) => held,
         Answer::NotThere => {
             let what = format!("the snapshot has no key {} in database {}", shown(key), arguments.db);
@@ -103,12 +109,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         }
         Answer::Untold(why) => {
             let what = format!("what {} held in the snapshot cannot be told without a restore: {why}", shown(key));
-            let hint = "boot the snapshot in a scratch directory: redkeep restore SNAPSHOT --target DIR";
+            let hint = match until {
+                None => "boot the snapshot in a scratch directory: redkeep restore SNAPSHOT --target DIR",
+                Some(_) => "boot the moment in a scratch directory: redkeep restore --at TIME --target DIR",
+            };
             return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
         }
     };
     if arguments.into.is_wanted() {
-        return arguments.into.run(&held, key, arguments.db, &chosen, context);
+        return arguments.into.run(&held, key, arguments.db, (&chosen, moment), context);
     }
     context.progress.finish();
     if arguments.raw {
@@ -120,9 +129,47 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
     }
     let fields = Fields::of(&held, context.globals.json)?;
-    let found = found(&held, key, arguments.db, &chosen, json!({"value": fields.json, "groups": fields.groups}))?;
+    let rest = json!({"value": fields.json, "groups": fields.groups, "moment": moment});
+    let found = found(&held, key, arguments.db, &chosen, rest)?;
     let outcome = Outcome::listing(fields.text, &found)?;
     Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+}
+
+/// The snapshot that is asked.
+struct Asked {
+    chosen: Chosen,
+    /// Where the moment that is asked for ends in its AOF.
+    until: Option<Cut>,
+    /// The time of it.
+    moment: Option<String>,
+}
+
+fn asked(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<Asked> {
+    let dataset = arguments.of.dataset.as_deref();
+    let whole = |selector: &Selector| -> anyhow::Result<Asked> {
+        Ok(Asked { chosen: pick(context, repository, selector, dataset)?, until: None, moment: None })
+    };
+    let Some(at) = arguments.at else {
+        return whole(arguments.snapshot.as_ref().unwrap_or(&Selector::Latest(0)));
+    };
+    let Picked { chosen, moment, goal } =
+        match timeline::pick(repository, &Wish { at, snapshot: None, dataset, nearest: false }) {
+            Ok(picked) => picked,
+            Err(OperationError::Unreachable { is_damaged: false, why, .. }) => {
+                context.note(&format!("no snapshot covers {}: {why}", time::show(at)));
+                return whole(&Selector::At(time::end_of_second(at)));
+            }
+            Err(error @ OperationError::Unreachable { .. }) => {
+                let hint = "@TIME in place of --at shows the last snapshot before it, which is older";
+                return Err(Hinted::new(error, hint).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+    let locate = |goal| locate(repository, &chosen.snapshot, &goal, &context.progress);
+    let until = goal.map(locate).transpose()?;
+    let effective = time::of_host(moment.effective, moment.clock);
+    context.note(&format!("the state of {}", time::show(effective)));
+    Ok(Asked { chosen, until, moment: Some(time::exact(effective)) })
 }
 
 /// What is answered of a key: what it is and where it was, then the rest.

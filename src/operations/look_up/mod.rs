@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
 use super::list::Chosen;
+use super::restore::Cut;
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::aof::{Expiry, Fate, Lookup, Obstacle};
@@ -67,20 +68,22 @@ pub enum Answer {
     Untold(String),
 }
 
-/// Looks for a key. Damage gets a second look.
+/// Looks for a key, as it was where the snapshot's AOF is cut, if it is. Damage gets a second look.
 pub fn get(
     repository: &Repository,
     chosen: &Chosen,
+    until: Option<&Cut>,
     database: u32,
     key: &[u8],
     observer: &dyn Observer,
 ) -> Result<Answer, OperationError> {
-    second_look(repository, |_| true, || get_once(repository, chosen, database, key, observer))
+    second_look(repository, |_| true, || get_once(repository, chosen, until, database, key, observer))
 }
 
 fn get_once(
     repository: &Repository,
     chosen: &Chosen,
+    until: Option<&Cut>,
     database: u32,
     key: &[u8],
     observer: &dyn Observer,
@@ -102,9 +105,13 @@ fn get_once(
     if let (None, Some(why)) = (&before.held, unread) {
         return Ok(Answer::Untold(format!("the dump is not understood to its end: {why}")));
     }
+    let is_followed = lookup.is_some();
     let mut lookup = lookup.unwrap_or_else(|| starting_from(&before, database, key));
-    let push = |parts: &[_], lookup: &mut Lookup| {
+    let push = |lookup: &mut Lookup, parts: &[Part], most: u64| {
+        let mut left = most;
         reader.read(parts, &mut |piece| {
+            let piece = usize::try_from(left).ok().and_then(|left| piece.get(..left)).unwrap_or(piece);
+            left -= piece.len() as u64;
             lookup.push(piece);
             match observer.interrupted() {
                 true => Err(RepositoryError::Interrupted),
@@ -112,19 +119,30 @@ fn get_once(
             }
         })
     };
+    let preamble = dataset.dump.filter(|_| dataset.goes_on);
     let mut files: Vec<&File> = Vec::new();
-    if let Some(file) = dataset.dump.filter(|_| dataset.goes_on) {
-        push(commands_of(file), &mut lookup)?;
-        files.push(file);
-    }
-    for file in &dataset.behind {
+    for file in preamble.into_iter().chain(dataset.behind.iter().copied()) {
+        let is_preamble = files.is_empty() && preamble.is_some();
+        let cut = until.filter(|cut| file.path[..] == cut.path[..]);
+        if is_preamble && is_followed && cut.is_some() {
+            return Ok(Answer::Untold("its dump is not stored by keys: where its commands begin is not known".into()));
+        }
         if !files.is_empty() {
             lookup.next_file();
         }
-        push(recipe(file)?, &mut lookup)?;
         files.push(file);
+        let parts = if is_preamble { commands_of(file) } else { recipe(file)? };
+        let behind: u64 = parts.iter().map(|part| part.length).sum();
+        let begin = file.size.saturating_sub(behind);
+        push(&mut lookup, parts, cut.map_or(u64::MAX, |cut| cut.length.saturating_sub(begin)))?;
+        if cut.is_some() {
+            return Ok(answer(before, lookup.finish(), &files));
+        }
     }
-    Ok(answer(before, lookup.finish(), &files))
+    match until {
+        None => Ok(answer(before, lookup.finish(), &files)),
+        Some(_) => Ok(Answer::Untold("the moment is not in the files that are its dataset".into())),
+    }
 }
 
 /// Reads all of a dump for one key, and the commands behind it.

@@ -61,8 +61,15 @@ impl IntoServer {
         }
     }
 
-    /// Puts a value there.
-    pub fn run(&self, held: &Held, key: &[u8], db: u32, chosen: &Chosen, context: &Context) -> anyhow::Result<Outcome> {
+    /// Puts a value there: that of a snapshot, and where one was asked for, of a moment.
+    pub fn run(
+        &self,
+        held: &Held,
+        key: &[u8],
+        db: u32,
+        (chosen, moment): (&Chosen, Option<String>),
+        context: &Context,
+    ) -> anyhow::Result<Outcome> {
         let address: Address = self.into.as_deref().unwrap_or_default().parse().map_err(OperationError::from)?;
         let address = self.login.of(context)?(address);
         let target = Target {
@@ -74,7 +81,7 @@ impl IntoServer {
         let PutBack { version, replaced, remade, expired_fields } = put_back(held, &address, &target)?;
         context.progress.finish();
         let expires = target.keeps_expiry && (held.expires.is_some() || held.after_loading.is_some());
-        let into = json!({"into": {
+        let into = json!({"moment": moment, "into": {
             "server": address.to_string(),
             "version": version,
             "db": target.database,
