@@ -117,6 +117,8 @@ fn a_server_that_is_not_there_or_elsewhere_ends_with_9() {
         ran.says("--path-map");
     }
     place.ends(9, &["backup", "--redis", &address, "--mode", "aof"]).says("has its AOF off");
+    let ran = place.ends(9, &["backup", "--redis", &address, "--aof-tail"]);
+    ran.says("hint: if keys were lost, keep its last dump first: redkeep backup --no-save; else");
     place.ends(9, &["backup", "--redis", &address, "--no-save"]).says("there is no dump");
     assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"], serde_json::json!([]));
 }

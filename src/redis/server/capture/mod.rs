@@ -222,7 +222,10 @@ impl Live<'_> {
         if !self.info.is_on("aof_enabled") {
             return Err(RedisError::Server {
                 what: format!("the server at {} has its AOF off", server.address()),
-                hint: "capture its dump: leave out --aof-tail, or use --mode rdb".into(),
+                // After a FLUSHALL the dump is the last good state, and a save writes over it.
+                hint: "if keys were lost, keep its last dump first: redkeep backup --no-save; else have it save: leave out \
+                       --aof-tail, or use --mode rdb"
+                    .into(),
             });
         }
         self.aof(server)?.map_err(|NotLive { why, code: _, hint }| RedisError::Server {
