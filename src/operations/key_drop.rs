@@ -73,7 +73,8 @@ fn told(before: &SnapshotInfo, had: u64, left: u64) -> String {
     let id = id.get(..8).unwrap_or(&id);
     format!(
         "{}, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: redkeep tag \
-         latest --accept-drop",
-        count(left, "key")
+         latest --accept-drop --dataset {}",
+        count(left, "key"),
+        before.dataset
     )
 }

@@ -402,7 +402,9 @@ fn from_the_night_on_which_the_keys_fell_nothing_is_forgotten_until_that_is_sett
     assert_eq!(steps(&ran)[1], ("forget".to_string(), Some(3)));
     let line = ran.json()["summary"].as_str().unwrap().to_string();
     assert!(line.contains("; nothing was forgotten, for the keys fell by more than half;"), "{line}");
-    ran.says("0 keys, where snapshot ").says(" had 7: was that meant?").says("redkeep tag latest --accept-drop");
+    ran.says("0 keys, where snapshot ")
+        .says(" had 7: was that meant?")
+        .says("redkeep tag latest --accept-drop --dataset sessions");
     assert_eq!(left(), 2);
     order("SET y 1");
     for count in [3, 4] {
