@@ -282,6 +282,27 @@ fn a_difference_of_dumps_with_commands_behind_them_is_not_told_as_the_whole() {
 }
 
 #[test]
+fn a_key_is_taken_as_it_is_printed() {
+    let place = Place::with_tiny_repository();
+    let keys =
+        [&b"bin\x00\xff\r\n"[..], b"\"quoted\"", b"back\\slash", b" space", b"one\"", b"\x1b[31m", b"plain key", b""];
+    let mut dump = b"REDIS0011\xfe\x00".to_vec();
+    for key in keys {
+        put_string(&mut dump, key, &[b"value of ", key].concat());
+    }
+    back_up(&place, &ended(dump));
+    let listed = place.ends(0, &["keys"]).text();
+    assert_eq!(listed.lines().count(), keys.len(), "{listed}");
+    for line in listed.lines() {
+        let shown = line.split_once(" -  ").map(|(_, shown)| shown.trim_start_matches(' ')).unwrap();
+        let got = place.ends(0, &["get", shown, "--raw"]).stdout;
+        let key = keys.iter().find(|key| [b"value of ", **key].concat() == got);
+        assert!(key.is_some(), "{line}: {got:?}");
+    }
+    assert_eq!(place.ends(0, &["get", "one\"", "--raw"]).text(), "value of one\"");
+}
+
+#[test]
 fn values_are_shown_as_text_and_as_json() {
     let place = Place::with_tiny_repository();
     let mut dump = b"REDIS0011\xfe\x00".to_vec();

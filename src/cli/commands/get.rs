@@ -2,7 +2,7 @@
 
 mod into;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 
@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::pick;
+use crate::aof::split_words;
 use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
 use crate::cli::exit::{Hinted, UsageError};
@@ -70,7 +71,7 @@ JSON:
   TEXT is a text, or {\"hex\"} of bytes that are none.
 ")]
 pub(crate) struct Arguments {
-    /// The key
+    /// The key: as it is, or between double quotes with escapes, as redkeep keys prints it: '"a\\x00b"'
     key: OsString,
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest]
     #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
@@ -99,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     arguments.into.refuse_unused()?;
     let repository = context.open()?;
     let Asked { chosen, until, moment } = asked(arguments, &repository, context)?;
-    let key = arguments.key.as_bytes();
+    let key = &key_of(&arguments.key)[..];
     let held = match get(&repository, &chosen, until.as_ref(), arguments.db, key, &context.progress)? {
         Answer::There(held) => held,
         Answer::NotThere => {
@@ -133,6 +134,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let found = found(&held, key, arguments.db, &chosen, rest)?;
     let outcome = Outcome::listing(fields.text, &found)?;
     Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+}
+
+/// A key as it is, or as [`shown`] shows what is no plain word.
+fn key_of(written: &OsStr) -> Vec<u8> {
+    let written = written.as_bytes();
+    let is_quoted = written.len() > 1 && written.starts_with(b"\"") && written.ends_with(b"\"");
+    match split_words(written).filter(|_| is_quoted).as_deref() {
+        Some([key]) => key.clone(),
+        _ => written.to_vec(),
+    }
 }
 
 /// The snapshot that is asked.
