@@ -181,3 +181,27 @@ fn a_snapshot_is_put_into_a_running_server_key_by_key() {
     place.ends(2, &["restore", "--target", "x", "--merge"]);
     place.ends(2, &["restore", "--into", &format!("redis://{address}/3")]).says("leave the number out");
 }
+
+#[test]
+fn a_dry_run_says_what_the_version_of_the_server_does_not_take() {
+    let Some((place, server, address)) = scene(&[], &[]) else { return };
+    // A string, and a hash of Redis 7.4 of which a field expires.
+    let mut dump = b"REDIS0012\xfe\x00\x00\x01s\x01v\x18\x01h".to_vec();
+    dump.extend_from_slice(&4_102_444_800_000u64.to_le_bytes());
+    dump.extend_from_slice(b"\x01\x01\x01f\x01v\xff");
+    let checksum = crc::Crc::<u64>::new(&crc::CRC_64_REDIS).checksum(&dump);
+    dump.extend_from_slice(&checksum.to_le_bytes());
+    fs::write(place.data().join("dump.rdb"), dump).unwrap();
+    place.done(&["backup", "data", "--dataset", "new"]);
+    let put = |more: &[&str]| {
+        let ran = place.ends(3, &[&["restore", "--dataset", "new", "--into", &address, "--json"], more].concat());
+        let json = ran.json();
+        assert_eq!((&json["put"], &json["not_taken"][0]["keys"]), (&1.into(), &1.into()), "{json}");
+        assert_eq!((&json["not_taken"][0]["what"], &json["not_taken"][0]["key"]), (&"hash".into(), &"h".into()));
+        assert_eq!(json["not_taken"].as_array().unwrap().len(), 1);
+        ran
+    };
+    put(&["--dry-run"]).says("1 key (hash) would not be put").says("Redis 7.0.").says("does not know this type");
+    assert_eq!(order::<u64>(&server, "DBSIZE"), 0);
+    put(&[]).says("1 key (hash) were not put").says("checksum are wrong (this version of the server does not know");
+}

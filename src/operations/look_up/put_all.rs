@@ -8,8 +8,8 @@ use super::{KeyFilter, keys};
 use crate::format::counts::count;
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
-use crate::rdb::Family;
 use crate::rdb::values::{Value, functions_payload, least_version};
+use crate::rdb::{Family, Header};
 use crate::redis::server::{Address, Goes, Info, Put, PutBatch, SentKeys, Server};
 use crate::redis::{RedisError, ServerVersion};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository};
@@ -168,11 +168,27 @@ enum Form {
     None(String),
 }
 
+/// The version of the format that a payload says it is of: before its checksum, which ends it.
+fn payload_version(payload: &[u8]) -> Option<u16> {
+    let (before, _) = payload.split_last_chunk::<8>()?;
+    Some(u16::from_le_bytes(*before.last_chunk()?))
+}
+
+/// The words of a server that refuses a payload by its version do not say that it is too old.
+fn explained(message: String) -> String {
+    match message.contains("payload version or checksum") {
+        true => format!("{message} (this version of the server does not know the type, or the form it is stored in)"),
+        false => message,
+    }
+}
+
 /// Puts keys one after the other. The first of each type goes alone: so it is known in which form the server takes those behind it.
 struct Putting<'o> {
     server: Server,
     options: &'o PutOptions,
     family: Family,
+    /// Of the server, where it says so.
+    version: Option<ServerVersion>,
     /// The server's clock, in milliseconds since the epoch, when it began.
     begin: u64,
     database: u64,
@@ -195,10 +211,10 @@ struct UnderWay {
 impl<'o> Putting<'o> {
     fn new(mut server: Server, info: &Info, options: &'o PutOptions) -> Result<Putting<'o>, OperationError> {
         let family = if info.valkey_version().is_some() { Family::Valkey } else { Family::Redis };
-        let begin = server.time()?.millis();
+        let (version, begin) = (ServerVersion::of(info), server.time()?.millis());
         server.select(0)?;
         let (forms, batch, under_way, sent, done) = Default::default();
-        Ok(Putting { server, options, family, begin, database: 0, forms, batch, under_way, sent, done })
+        Ok(Putting { server, options, family, version, begin, database: 0, forms, batch, under_way, sent, done })
     }
 
     fn put_functions(&mut self, functions: &[u8]) -> Result<(), OperationError> {
@@ -228,7 +244,12 @@ impl<'o> Putting<'o> {
             return Ok(());
         };
         if self.options.dry_run {
-            self.count(goes == Goes::Never, false);
+            let form = self.forms.get(&value.type_byte).cloned().unwrap_or_else(|| self.foreseen(&value));
+            self.forms.insert(value.type_byte, form.clone());
+            match form {
+                Form::None(why) => self.not_taken(record.database, record.key, what(), why),
+                Form::Stored(_) | Form::Plain => self.count(goes == Goes::Never, matches!(form, Form::Plain)),
+            }
             return Ok(());
         }
         self.choose(record.database)?;
@@ -255,6 +276,22 @@ impl<'o> Putting<'o> {
         match self.batch.count() >= BATCH || self.batch.bytes() >= BATCH_BYTES {
             true => self.send(),
             false => Ok(()),
+        }
+    }
+
+    /// In which form the server will take values of a type, as far as its version tells.
+    fn foreseen(&self, value: &Value<'_>) -> Form {
+        let reads = |family, version| self.version.is_none_or(|server| server.reads(Header { family, version }));
+        if let Some(version) = least_version(value.type_byte, value.family).filter(|it| reads(value.family, *it)) {
+            return Form::Stored(version);
+        }
+        let unknown = || match self.version {
+            Some(server) => format!("{server} does not know this type, or the form it is stored in"),
+            None => "it is of a type that is not known".into(),
+        };
+        match value.plain_payload(self.family, true) {
+            Ok(payload) if payload_version(&payload).is_some_and(|version| reads(self.family, version)) => Form::Plain,
+            Ok(_) | Err(_) => Form::None(unknown()),
         }
     }
 
@@ -295,7 +332,7 @@ impl<'o> Putting<'o> {
                     self.done.there += 1;
                     return Ok(());
                 }
-                Put::NotTaken(message) => why = message,
+                Put::NotTaken(message) => why = explained(message),
             }
         }
         self.forms.insert(value.type_byte, Form::None(why.clone()));
@@ -326,7 +363,7 @@ impl<'o> Putting<'o> {
             match came {
                 Put::Done => self.count(key.is_for_good, key.is_plain),
                 Put::Exists => self.done.there += 1,
-                Put::NotTaken(why) => self.not_taken(self.database, &key.key, key.what, why),
+                Put::NotTaken(why) => self.not_taken(self.database, &key.key, key.what, explained(why)),
             }
         }
         Ok(())

@@ -105,7 +105,8 @@ fn warnings(done: &PutKeys, dry_run: bool) -> Vec<String> {
     warnings.extend(done.not_taken.iter().map(|others| {
         let (database, key) = (others.first.0, shown(&others.first.1));
         let keys = count(others.keys, "key");
-        format!("{keys} ({}) were not put, the first of them {key} in database {database}: {}", others.what, others.why)
+        let were = if dry_run { "would not be" } else { "were not" };
+        format!("{keys} ({}) {were} put, the first of them {key} in database {database}: {}", others.what, others.why)
     }));
     warnings.extend(done.without_functions.as_ref().map(|why| format!("functions were not put: {why}")));
     warnings.extend(done.unread.as_ref().map(|why| format!("keys may be missing: {why}")));
