@@ -164,6 +164,18 @@ fn a_directory_without_a_dataset_is_taken_and_said_to_be_none() {
     assert!(place.done(&["backup", "etc"]).text().contains("neither a dump nor an AOF is here"));
 }
 
+/// LIVE-2
+#[test]
+fn what_is_left_out_of_an_aof_that_ends_within_a_command_is_told() {
+    let place = Place::with_repository();
+    fs::create_dir(place.path("cut")).unwrap();
+    let whole = b"*1\r\n$4\r\nPING\r\n";
+    fs::write(place.path("cut/appendonly.aof"), [&whole[..], whole, &whole[..9]].concat()).unwrap();
+    let said =
+        "note: the AOF ends within a command or a transaction: what there is of it, 9 bytes, is left out of the copy";
+    place.ends(0, &["backup", "cut"]).says(said);
+}
+
 /// Else each backup would store the last one again.
 #[test]
 fn the_repository_cache_and_state_in_the_directory_are_left_out_and_told() {

@@ -359,6 +359,7 @@ pub(super) fn outcome(
     let outcome = Outcome::deed(text, &json)?
         .in_short(in_short(report))
         .with_notes(carried(&report.snapshot))
+        .with_notes(unfinished(&report.snapshot))
         .with_warnings(trouble);
     let outcome = outcome.with_warnings(report.snapshot.warnings.iter().map(warning));
     Ok(outcome.with_warnings(report.left_behind.clone()).with_alarms(&report.alarms))
@@ -383,6 +384,15 @@ fn carried(snapshot: &Snapshot) -> Option<String> {
          another dataset"
             .into()
     })
+}
+
+/// LIVE-2: that the copy of the AOF is shorter than the file was.
+fn unfinished(snapshot: &Snapshot) -> Option<String> {
+    let bytes: u64 = snapshot.facts.get("aof.unfinished")?.parse().ok()?;
+    Some(format!(
+        "the AOF ends within a command or a transaction: what there is of it, {}, is left out of the copy",
+        count(bytes, "byte")
+    ))
 }
 
 /// A stored warning on one line.
