@@ -11,6 +11,8 @@ pub struct Pruned {
     pub report: Report,
     /// Why so little is set aside for a full disk.
     pub short_of_space: Option<String>,
+    /// The disk is too full to store again what is needed of packs that hold unneeded bytes: they stay.
+    pub no_room_to_rewrite: bool,
 }
 
 /// Sweeps a repository once. On a full disk it works from the reserve, and stores nothing again until something was
@@ -23,30 +25,33 @@ pub fn prune(repository: &Repository, options: &Options, observer: &dyn Observer
         let progress = |bytes| observer.advance(bytes);
         repository.sweep(options, &|| observer.interrupted(), &progress)
     };
-    let mut before = 0;
+    let (mut before, mut no_room_to_rewrite) = (0, false);
     let first = match sweep(options) {
         Err(error) if error.is_full() && !options.dry_run => {
             before = repository.release_reserve()?;
             match before {
                 0 => Err(error),
-                _ => from_reserve(sweep, options),
+                _ => from_reserve(sweep, options).map(|(report, is_short)| {
+                    no_room_to_rewrite = is_short;
+                    report
+                }),
             }
         }
         other => other,
     };
     let packs = first.as_ref().map_or(0, |report| report.pack_bytes);
     let short_of_space = if options.dry_run { None } else { repository.keep_reserve(packs, before) };
-    Ok(Pruned { report: first?, short_of_space })
+    Ok(Pruned { report: first?, short_of_space, no_room_to_rewrite })
 }
 
-/// A sweep that stores nothing again; then, with what was deleted, there may be room for the rest.
+/// A sweep that stores nothing again; then, with what was deleted, there may be room for the rest; whether there was none.
 fn from_reserve(
     sweep: impl Fn(&Options) -> Result<Report, RepositoryError>,
     options: &Options,
-) -> Result<Report, RepositoryError> {
+) -> Result<(Report, bool), RepositoryError> {
     let freed = sweep(&Options { max_rewrite: Some(0), ..options.clone() })?;
     match sweep(options) {
-        Err(error) if error.is_full() => Ok(freed),
-        rest => rest.map(|rest| freed.and(rest)),
+        Err(error) if error.is_full() => Ok((freed, true)),
+        rest => rest.map(|rest| (freed.and(rest), false)),
     }
 }

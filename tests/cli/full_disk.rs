@@ -78,6 +78,27 @@ fn forget_and_prune_work_where_nothing_is_free() {
     });
 }
 
+/// SWEEP-17
+#[test]
+fn what_a_prune_has_no_room_to_store_again_is_told() {
+    on_a_small_disk("full_disk::what_a_prune_has_no_room_to_store_again_is_told", 32, |disk| {
+        let full = Full::new(disk);
+        // One pack, of which the last snapshot needs half.
+        fs::write(full.place.data().join("goes"), noise(8, 3 << 20)).unwrap();
+        fs::write(full.place.data().join("stays"), noise(9, 3 << 20)).unwrap();
+        full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        fs::remove_file(full.place.data().join("goes")).unwrap();
+        full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        full.ends(0, &["forget", "--dataset", "sessions", "--keep-last", "1"]);
+        full.fill(0);
+        let prune = ["prune", "--grace", "0", "--max-unused", "0"];
+        full.ends(3, &prune).says("warning: the disk is too full to store again what is needed");
+        fs::remove_file(disk.join("filler")).unwrap();
+        full.ends(0, &prune);
+        full.ends(0, &["check", "--read-data"]);
+    });
+}
+
 /// Forgetting again and again uses up the reserve, and then says what is left to do.
 #[test]
 fn without_a_reserve_the_hint_names_another_way() {

@@ -102,7 +102,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
 
 /// Prunes, and says what that answers.
 pub(super) fn done(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
-    let Pruned { report, short_of_space } = prune(repository, options, &context.progress).map_err(without_reserve)?;
+    let Pruned { report, short_of_space, no_room_to_rewrite } =
+        prune(repository, options, &context.progress).map_err(without_reserve)?;
     let json = Json::new(&report, &short_of_space, options.dry_run);
     let outcome = Outcome::deed(text(&report, options.dry_run), &json)?.in_short(match report.deleted_packs {
         0 => "nothing to delete".into(),
@@ -111,8 +112,12 @@ pub(super) fn done(repository: &Repository, options: &Options, context: &Context
     let has_deleted = report.deleted_packs + report.deleted_indexes + report.deleted_snapshots > 0;
     let is_kept = has_deleted && repository.keeping().versions;
     let outcome = outcome.with_notes(is_kept.then(|| service::KEPT.into()));
+    let outcome = outcome.with_warnings(no_room_to_rewrite.then(|| NO_ROOM.into()));
     Ok((report, outcome.with_warnings(short_of_space.as_ref().map(short_of_room))))
 }
+
+const NO_ROOM: &str = "the disk is too full to store again what is needed of packs that hold unneeded bytes, so they stay: \
+                       make room, and prune again";
 
 /// A repository that has little set aside.
 fn short_of_room(why: &String) -> String {
@@ -186,10 +191,12 @@ fn told(waiting: &Waiting) -> String {
             let left = duration(left.as_millis() as u64);
             format!("{} will be deleted by a prune in {left} or later\n", count(*packs, "condemned pack"))
         }
-        Waiting::Session { session, .. } => {
+        Waiting::Session { session, left, .. } => {
             format!(
-                "waiting for session {}, which may be a running backup: prune again when it has ended\n",
-                short(session)
+                "waiting for session {}, which may be a running backup: prune again when it has ended, or in {} if it was \
+                 killed\n",
+                short(session),
+                duration(left.as_millis() as u64)
             )
         }
         Waiting::Settling { commit_name } => {
@@ -238,7 +245,7 @@ struct StoredAgain {
 #[serde(tag = "for", rename_all = "lowercase")]
 enum WaitingFor {
     Age { condemned: String, packs: u64, seconds: u64 },
-    Session { session: String, commit_name: String },
+    Session { session: String, commit_name: String, seconds: u64 },
     Settling { commit_name: String },
 }
 
@@ -249,9 +256,11 @@ impl Json {
             Waiting::Age { condemned, packs, left } => {
                 WaitingFor::Age { condemned: condemned.to_string(), packs: *packs, seconds: left.as_secs() }
             }
-            Waiting::Session { session, commit_name } => {
-                WaitingFor::Session { session: session.to_string(), commit_name: commit_name.clone() }
-            }
+            Waiting::Session { session, commit_name, left } => WaitingFor::Session {
+                session: session.to_string(),
+                commit_name: commit_name.clone(),
+                seconds: left.as_secs(),
+            },
             Waiting::Settling { commit_name } => WaitingFor::Settling { commit_name: commit_name.clone() },
         };
         Json {

@@ -138,11 +138,12 @@ impl Fence<'_> {
         let seen: HashSet<Id16> = lease.seen.iter().flatten().copied().collect();
         let has_seen = lease.seen.is_some() && self.due.iter().all(|id| seen.contains(id));
         if found == Decided::No {
-            if is_alive(repository, &lease, self.clock.age(of.modified)) {
+            if let Some(left) = waited_for(repository, &lease, self.clock.age(of.modified)) {
                 if !has_seen {
                     fenced.must_wait = true;
                     let commit_name = lease.commit_name;
-                    report.waiting.extend(id_of(&of.name).map(|session| Waiting::Session { session, commit_name }));
+                    let waiting = |session| Waiting::Session { session, commit_name, left };
+                    report.waiting.extend(id_of(&of.name).map(waiting));
                 }
                 return Ok(());
             }
@@ -208,7 +209,7 @@ pub(in crate::repository) fn is_sweep_at_work(
         if is_at_work || is_own || !may_bury || decided(repository, &commit)? != Decided::No {
             return Ok(());
         }
-        if is_alive(repository, &lease, clock.age(of.modified)) {
+        if waited_for(repository, &lease, clock.age(of.modified)).is_some() {
             is_at_work = true;
             return Ok(());
         }
@@ -244,13 +245,16 @@ pub(super) fn read_lease(repository: &Repository, name: &Name) -> Result<Option<
     Lease::decode(&plaintext).map(Some).map_err(|malformed| RepositoryError::damaged(name, malformed))
 }
 
-/// Whether a session may still be at work. A mistake costs it a new start and loses nothing.
-fn is_alive(repository: &Repository, lease: &Lease, unwritten_for: Duration) -> bool {
+/// For how long a session may still be at work without another heartbeat; `None` where it counts as dead. A mistake costs it a
+/// new start and loses nothing.
+fn waited_for(repository: &Repository, lease: &Lease, unwritten_for: Duration) -> Option<Duration> {
     let Promises { put_new, timing: Timing { stale, abandoned, .. } } = repository.store.promises();
     let stale = match put_new {
         PutNew::Exclusive | PutNew::Settled => stale,
         PutNew::None => abandoned,
     };
     let UnixMillis(now) = repository.ambient.now();
-    Duration::from_millis(now.saturating_sub(lease.heartbeat.0)) < stale && unwritten_for < abandoned
+    let silent = Duration::from_millis(now.saturating_sub(lease.heartbeat.0));
+    let left = stale.saturating_sub(silent).min(abandoned.saturating_sub(unwritten_for));
+    (!left.is_zero()).then_some(left)
 }

@@ -22,6 +22,8 @@ pub enum Waiting {
         session: Id16,
         /// What it may commit.
         commit_name: String,
+        /// For how long it is waited for if it shows no sign of life.
+        left: Duration,
     },
     /// What stands at a commit name may still change, on a store whose put_new is not exclusive.
     Settling {
