@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::error::RepositoryError;
-use super::super::objects::read_each;
-use super::super::{Repository, lock, object_name};
+use super::super::{Repository, lock};
 use super::liveness::Needed;
 use super::plan::{Plan, Policy, plan};
 use super::report::YoungToReseal;
@@ -46,23 +45,7 @@ impl Repository {
             return Ok(true);
         }
         let there: HashSet<Name> = self.listed("snapshots/")?.into_iter().map(|of| of.name).collect();
-        if survey.roots.iter().any(|root| !there.contains(&Name::Snapshot(*root))) {
-            return Ok(true);
-        }
-        // A service may still list for a moment what it does not give any more.
-        let roots: Vec<Name> = survey.roots.iter().map(|root| Name::Snapshot(*root)).collect();
-        let (stat, mut is_any_gone) = (|name: &Name| self.store.stat(&object_name(name)), false);
-        read_each(
-            &*self.store,
-            &roots,
-            |_| 0,
-            stat,
-            |_, stat| {
-                is_any_gone |= stat?.is_none();
-                Ok(())
-            },
-        )?;
-        Ok(is_any_gone)
+        Ok(survey.roots.iter().any(|root| !there.contains(&Name::Snapshot(*root))))
     }
 
     /// One look, and in the survey why what is needed is not there whole.
