@@ -14,7 +14,7 @@ use crate::format::object::{Name, SnapshotName};
 use crate::format::{ChunkId, ObjectHash};
 
 /// How often a repository is looked at that changes meanwhile.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 16;
 
 impl Repository {
     /// Lists everything, finds what is needed, and refuses what has to be refused. What was put or deleted between two of
