@@ -58,7 +58,8 @@ impl Repository {
     ) -> Result<Survey, RepositoryError> {
         go_on()?;
         let mut survey = Survey::take(self, options, clock)?;
-        survey.roots.extend(roots);
+        // One that was found at a commit name may have been forgotten and deleted by another sweep since.
+        survey.roots.extend(roots.iter().filter(|root| !survey.over.contains(*root)));
         survey.refuse()?;
         survey.take_in_unindexed(self)?;
         let mut lost = self.lost(&survey, go_on)?;

@@ -83,6 +83,8 @@ pub(super) struct Survey {
     pub roots: HashSet<SnapshotName>,
     /// Snapshots forgotten for longer than grace.
     pub expired: Vec<SnapshotName>,
+    /// Names of such, whether they are listed or not: another sweep may have deleted them.
+    pub over: HashSet<SnapshotName>,
     /// What was recorded as lost.
     pub losses: Losses,
     /// Why nothing may be condemned, buried or deleted.
@@ -104,15 +106,12 @@ impl Survey {
         let forgotten = forgotten(repository, clock)?;
         let alarms = repository.without_recorded(alarms)?;
         let refusals = alarms.iter().filter(|alarm| forbids(alarm)).map(Alarm::to_string).collect();
-        let (mut roots, mut expired) = (HashSet::new(), Vec::new());
-        for info in repository.snapshots()? {
-            match forgotten.get(&info.name) {
-                Some(age) if *age >= options.grace => expired.push(info.name),
-                Some(_) | None => drop(roots.insert(info.name)),
-            }
-        }
-        let late = HashSet::new();
-        Ok(Survey { packs, late, condemnations, condemned, roots, expired, losses, refusals })
+        let over = forgotten.into_iter().filter(|(_, age)| *age >= options.grace);
+        let over: HashSet<SnapshotName> = over.map(|(name, _)| name).collect();
+        let names = repository.snapshots()?.into_iter().map(|info| info.name);
+        let (expired, roots): (Vec<_>, Vec<_>) = names.partition(|name| over.contains(name));
+        let (roots, late) = (roots.into_iter().collect(), HashSet::new());
+        Ok(Survey { packs, late, condemnations, condemned, roots, expired, over, losses, refusals })
     }
 
     /// Takes in packs that no index object names, by their own tables.
