@@ -118,7 +118,8 @@ fn a_command_makes_these_calls_and_no_others() {
     let opens = [("get config", 1), ("get keys", 1), ("list keys", 1)];
     let looks = [("list index", 1), ("list forgotten of a dataset", 1), ("list snapshots of a dataset", 1)];
     let of = |others: &[(&'static str, usize)]| [&opens[..], &looks[..], others].concat();
-    let begins = [("list condemned", 1), ("list packs", 1), ("put leases", 1), ("get snapshots", 2)];
+    // Where packs are listed, so is what checks found of them (NOTE-12).
+    let begins = [("list condemned", 1), ("list packs", 1), ("list notes", 1), ("put leases", 1), ("get snapshots", 2)];
     let unchanged = of(&[&begins[..], &[("put snapshots", 1)]].concat());
     assert_calls(&place, BACKUP, &unchanged);
     change(2);
