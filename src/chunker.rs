@@ -47,7 +47,7 @@ impl Chunker {
         self.sizes
     }
 
-    /// Length of the first chunk of `bytes`. The caller shows at least [`Chunker::max`] bytes, or all that are left.
+    /// Length of the first chunk of `bytes`. The caller shows the bytes of the largest chunk, or all that are left.
     pub fn cut(&self, bytes: &[u8]) -> usize {
         let (strict_shifted, loose_shifted) = (self.strict << 1, self.loose << 1);
         cut_gear(

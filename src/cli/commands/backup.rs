@@ -386,7 +386,7 @@ fn carried(snapshot: &Snapshot) -> Option<String> {
     })
 }
 
-/// LIVE-2: that the copy of the AOF is shorter than the file was.
+/// That the copy of the AOF is shorter than the file was.
 fn unfinished(snapshot: &Snapshot) -> Option<String> {
     let bytes: u64 = snapshot.facts.get("aof.unfinished")?.parse().ok()?;
     Some(format!(
