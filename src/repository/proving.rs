@@ -42,6 +42,16 @@ impl Repository {
 
     /// Which packs are missing or damaged, as of now: what `check` says of them without reading any.
     pub fn pack_alarms(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        match self.pack_alarms_once() {
+            Err(error) if error.is_of_catalog() => {
+                self.rebuild_catalog()?;
+                self.pack_alarms_once()
+            }
+            other => other,
+        }
+    }
+
+    fn pack_alarms_once(&self) -> Result<Vec<Alarm>, RepositoryError> {
         let condemned = self.condemned()?.packs;
         self.refresh_index()?;
         let listed = self.listed_packs()?;
