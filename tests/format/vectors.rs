@@ -74,6 +74,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "hashed object" => sealing::hashed_object(vector),
         "chunk id" => chunks::chunk_id(vector),
         "cuts" => chunks::cuts(vector),
+        "order cuts" => chunks::order_cuts(vector),
         "buckets" => chunks::buckets(vector),
         "method" => chunks::method(vector),
         "zstd" => chunks::zstd(vector),

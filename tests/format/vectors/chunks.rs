@@ -1,6 +1,6 @@
 //! 05 chunks and 06 frames.
 
-use redkeep::chunker::{BucketCutter, Chunker, Sizes};
+use redkeep::chunker::{BucketCutter, Chunker, Sizes, cut_order};
 use redkeep::compress::{Decompressor, undelta};
 use redkeep::crypto::keys::{self, Key};
 use redkeep::format::copies::apply_copies;
@@ -74,6 +74,19 @@ pub fn cuts(vector: &Vector) -> Result<(), String> {
     let gear = keyed(&key, b"gear", 64);
     let gear = gear.as_chunks::<8>().0.iter().map(|entry| format!("0x{:016x}", u64::from_le_bytes(*entry)));
     vector.answer(Ok::<_, String>(json!({ "gear": gear.collect::<Vec<_>>(), "lengths": lengths })))
+}
+
+pub fn order_cuts(vector: &Vector) -> Result<(), String> {
+    let fields = vector.input();
+    let sizes = Sizes { min: fields.small("min"), mean: fields.small("mean"), max: fields.small("max") };
+    let content = content(Fields(fields.get("content")));
+    let (mut rest, mut lengths) = (content.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        let length = cut_order(rest, sizes);
+        lengths.push(length);
+        rest = &rest[length..];
+    }
+    vector.answer(Ok::<_, String>(json!({ "lengths": lengths })))
 }
 
 pub fn method(vector: &Vector) -> Result<(), String> {
