@@ -228,6 +228,30 @@ fn what_is_remembered_of_a_dump_changes_nothing_of_what_is_stored() {
     }
 }
 
+/// DELTA-6: copies go on for more than ten steps, each of which takes what the first ones took; and they come back.
+#[test]
+fn a_row_of_days_is_stored_as_what_changed_since_the_day_before() {
+    let (place, mut keys) = (Place::new(), Keyspace::new(1500));
+    let mut parts = place.store(&keys.dump(1, 1000), &[], true).unwrap().parts;
+    let packed = || -> u64 {
+        let packs = walkdir::WalkDir::new(place.temp.path().join("repository/packs")).into_iter().map(Result::unwrap);
+        packs.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
+    };
+    let (mut days, mut before) = (Vec::new(), packed());
+    for day in 1..16 {
+        // One record of nearly every bucket.
+        keys.0.values_mut().skip(day).step_by(20).for_each(|record| {
+            let value = &mut record.fields[0].1;
+            *value = noise(value.len(), 1 << 50 | day as u64);
+        });
+        parts = place.store(&keys.dump(1, 1000 + day as u32), &parts, true).unwrap().parts;
+        days.push(packed() - before);
+        before = packed();
+    }
+    let most = days[0] * 21 / 20;
+    assert!(days.iter().all(|day| *day < most), "{days:?}");
+}
+
 /// LOCAL-35
 #[test]
 fn what_is_remembered_of_another_dump_or_was_damaged_is_of_no_use() {

@@ -12,7 +12,8 @@ use crate::format::ChunkId;
 use crate::format::frame::BasePrefix;
 use crate::repository::error::RepositoryError;
 
-/// A row is begun anew where that saves one part in so many of its old roots: what is left of it would become deltas on these, which take more than those it consisted of.
+/// A row is begun anew where that saves one part in so many of its old roots: what is left of it would become deltas on these,
+/// which take more than those it consisted of.
 const WORTH: u64 = 8;
 
 /// Sealed bytes by the catalog's numbers of packs.
