@@ -7,9 +7,10 @@ mod reading;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::alarm::Alarm;
+use super::condemned::ReadCondemned;
 use super::error::{Fault, RepositoryError};
 use super::losses::Losses;
-use super::opening::{Alarm, ReadCondemned};
 use super::{Repository, epochs, lock, slots};
 use crate::format::limits::{CONDEMNED_MAX, LEDGER_MAX, ROSTER_MAX, SMALL_MAX};
 use crate::format::object::Name;

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use rusqlite::params;
 use rusqlite::types::ValueRef;
 
+use super::alarm::Alarm;
 use super::error::RepositoryError;
 use super::objects::Listed;
-use super::opening::Alarm;
 use super::state::State;
 use super::{Repository, get_whole, lock, sqlite};
 use crate::format::UnixMillis;

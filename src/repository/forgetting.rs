@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::alarm::Alarm;
 use super::catalog::{Catalog, ForgottenRecord, Said};
 use super::error::{Fault, RepositoryError};
-use super::opening::{Alarm, LOOKS, others};
+use super::opening::{LOOKS, others};
 use super::{Repository, lock, object_name};
 use crate::format::ledger::Ledger;
 use crate::format::limits::{LEDGER_MAX, SMALL_MAX};

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::Repository;
+use super::alarm::Alarm;
 use super::error::RepositoryError;
-use super::opening::Alarm;
 use crate::format::note::{Body, Loss};
 use crate::format::object::Name;
 use crate::format::{ChunkId, Id16, ObjectHash};

@@ -3,12 +3,14 @@
 //! [`Repository`] opens one and reads and writes sealed objects; [`Session`] is a writer; [`ChunkReader`] and
 //! [`fetch`](Repository::fetch) bring chunks back. What is on disk: format-spec/.
 
+mod alarm;
 mod ambient;
 mod cache;
 mod canonical;
 mod catalog;
 mod check;
 mod chunk_reader;
+mod condemned;
 mod door;
 mod drills;
 mod epochs;
@@ -63,6 +65,7 @@ use crate::format::sealing::Header;
 use crate::format::snapshot::Snapshot;
 use crate::store::{Keeping, ObjectName, Rights, Service, Store, StoreError, Timing};
 
+pub use alarm::Alarm;
 pub use ambient::Ambient;
 pub use canonical::{
     Change, DumpLookup, DumpStored, Earlier, LookedUp, NotStored, Parameters, SizeOf, TakeBytes, TakeChange,
@@ -80,7 +83,6 @@ pub use forgetting::GRACE;
 pub use intake::{Intake, IntakeOptions, Stored};
 pub use labelled::{LabelledReader, LabelledWriter};
 pub use notes::PackReads;
-pub use opening::Alarm;
 pub use recalled::recalled;
 pub use repair::RepairReport;
 pub use rotation::Rotation;

@@ -5,153 +5,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::alarm::Alarm;
 use super::catalog::{Catalog, SnapshotInfo};
 use super::error::{Fault, RepositoryError, one_line};
-use super::objects::{Listed, Read, read_each};
+use super::objects::{Listed, read_each};
 use super::pack_reader::{PackReader, footer_length};
 use super::state::Head;
 use super::{Repository, get_whole, lock};
 use crate::format::ids::DatasetTag;
 use crate::format::index::{Index, IndexedPack};
-use crate::format::limits::{CONDEMNED_MAX, INDEX_MAX, SNAPSHOT_MAX};
+use crate::format::limits::{INDEX_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
 use crate::format::pack::TRAILER;
 use crate::format::sealing::{HEADER, Header};
-use crate::format::session::Condemned;
 use crate::format::snapshot::Snapshot;
-use crate::format::{Id16, Malformed, ObjectHash, UnixMillis};
-
-/// Something that should be in the repository and is not, or cannot be read. Every command says so and ends with 3.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Alarm {
-    /// An index object claims nothing because it cannot be read.
-    #[error("{object} cannot be read ({fault}): what its packs hold counts as missing")]
-    Index {
-        /// The object.
-        object: String,
-        /// Why.
-        fault: String,
-    },
-    /// Index objects name packs that are not there, or have another size.
-    #[error(
-        "packs are missing or cut short ({lost}, among them {first}): what they hold counts as missing, and snapshots that use it cannot be restored whole"
-    )]
-    Packs {
-        /// How many.
-        lost: usize,
-        /// The first of them.
-        first: String,
-    },
-    /// A check found packs damaged, and nobody has repaired the repository since.
-    #[error(
-        "packs are damaged, as an earlier check found ({damaged}, among them {first}): snapshots that use what is damaged, new ones too, cannot be restored whole; repair it with redkeep check --repair, and back up again"
-    )]
-    DamagedPacks {
-        /// How many.
-        damaged: usize,
-        /// The first of them.
-        first: String,
-    },
-    /// A snapshot cannot be read.
-    #[error("{object} cannot be read ({fault}): this snapshot is lost")]
-    Snapshot {
-        /// The object.
-        object: String,
-        /// Why.
-        fault: String,
-    },
-    /// A record that a snapshot was forgotten cannot be read.
-    #[error("{object} cannot be read ({fault}): the snapshot it is about counts as not forgotten")]
-    Forgotten {
-        /// The object.
-        object: String,
-        /// Why.
-        fault: String,
-    },
-    /// A snapshot stands where its session was given up.
-    #[error(
-        "{object} was stored after its session had been given up: what it needs may be gone, and it does not count; back up again"
-    )]
-    Late {
-        /// The object.
-        object: String,
-    },
-    /// What this host committed was overwritten by who had given its session up.
-    #[error(
-        "{object} was stored, and something else stands there by now: the snapshot that was told of does not count; back up again"
-    )]
-    Undone {
-        /// The object.
-        object: String,
-    },
-    /// A snapshot names a predecessor that is gone.
-    #[error("{missing} is missing: {snapshot} of dataset {dataset} follows it, and it was not forgotten on purpose")]
-    Gap {
-        /// The dataset.
-        dataset: String,
-        /// The snapshot that is there.
-        snapshot: String,
-        /// The one that is not.
-        missing: String,
-    },
-    /// The newest snapshot this host remembers is gone.
-    #[error("{missing} is missing: this host has seen it, and it was not forgotten on purpose")]
-    Rollback {
-        /// The snapshot that is gone.
-        missing: String,
-    },
-    /// This host's memory of repositories was damaged.
-    #[error(
-        "{path} is damaged and was put aside: what this host remembered of repositories is forgotten, and it trusts what it sees"
-    )]
-    State {
-        /// The state file.
-        path: String,
-    },
-    /// A snapshot was committed, and this host could not write down that it was.
-    #[error("the snapshot is stored, but this host could not note it: {why}")]
-    NotNoted {
-        /// The catalog's or state's reason.
-        why: String,
-    },
-    /// The state file cannot be written.
-    #[error("what this host sees cannot be remembered, so that a later loss of it may stay unseen: {why}")]
-    NotRemembered {
-        /// The state's reason.
-        why: String,
-    },
-}
-
-impl Alarm {
-    /// The one object that is missing or cannot be read.
-    pub(super) fn object(&self) -> Option<&str> {
-        match self {
-            Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } | Alarm::Forgotten { object, .. } => {
-                Some(object)
-            }
-            Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
-            // It is there, and can be read.
-            Alarm::Late { .. }
-            | Alarm::Undone { .. }
-            | Alarm::Packs { .. }
-            | Alarm::DamagedPacks { .. }
-            | Alarm::State { .. }
-            | Alarm::NotNoted { .. }
-            | Alarm::NotRemembered { .. } => None,
-        }
-    }
-}
-
-/// What `condemned/` holds.
-#[derive(Default)]
-pub(super) struct ReadCondemned {
-    /// Ids that were read.
-    pub ids: Vec<Id16>,
-    /// All packs they name.
-    pub packs: HashSet<ObjectHash>,
-    /// Objects that cannot be read.
-    pub unreadable: Vec<(Name, Fault)>,
-}
+use crate::format::{Malformed, ObjectHash, UnixMillis};
 
 /// Index rows are added in transactions of about this many chunks.
 const BATCH: usize = 256 << 10;
@@ -445,42 +313,6 @@ impl Repository {
     pub(super) fn newest(&self, tag: &str) -> Result<Option<Head>, RepositoryError> {
         let heads = lock(&self.state).heads(self.id())?;
         Ok(heads.into_iter().find(|(of, _)| of == tag).map(|(_, head)| head))
-    }
-
-    /// What `condemned/` holds. One that cannot be read stops the caller, unless its loss was recorded: nothing may be taken
-    /// for usable past it.
-    ///
-    /// NOTE-4: an id that was not read is not among the ids.
-    pub(super) fn condemned(&self) -> Result<ReadCondemned, RepositoryError> {
-        let read = self.read_condemned()?;
-        if !read.unreadable.is_empty() {
-            let losses = self.losses()?;
-            if let Some((name, fault)) = read.unreadable.iter().find(|(name, _)| !losses.has(&name.to_string())) {
-                return Err(RepositoryError::damaged(name, fault.clone()));
-            }
-        }
-        Ok(read)
-    }
-
-    /// All of `condemned/`. One that is gone between LIST and GET was done with.
-    pub(super) fn read_condemned(&self) -> Result<ReadCondemned, RepositoryError> {
-        let mut read = ReadCondemned::default();
-        for (of, condemned) in self.condemnations()? {
-            match (of.name, condemned) {
-                (Name::Condemned(id), Ok(condemned)) => {
-                    read.ids.push(id);
-                    read.packs.extend(condemned.packs);
-                }
-                (_, Err(Fault::Missing)) | (_, Ok(_)) => {}
-                (name, Err(fault)) => read.unreadable.push((name, fault)),
-            }
-        }
-        Ok(read)
-    }
-
-    /// What stands below `condemned/`.
-    pub(super) fn condemnations(&self) -> Result<Read<Condemned>, RepositoryError> {
-        self.read_all("condemned/", CONDEMNED_MAX, &|_, _, plaintext| Ok(Condemned::decode(&plaintext)?))
     }
 
     /// Packs that a LIST shows, with their sizes.

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use super::alarm::Alarm;
 use super::catalog::{Catalog, Proof, Standing};
+use super::condemned::ReadCondemned;
 use super::error::RepositoryError;
 use super::notes::{PackHistory, histories};
 use super::objects::read_each;
-use super::opening::{Alarm, ReadCondemned, millis};
+use super::opening::millis;
 use super::session::Session;
 use super::{Repository, lock, object_name};
 use crate::format::index::Index;

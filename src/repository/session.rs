@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::alarm::Alarm;
 use super::chunk_reader::ChunkReader;
 use super::error::RepositoryError;
 use super::intake::INDEX_EVERY;
 use super::keyring::Keyring;
-use super::opening::Alarm;
 use super::proving::{OwnIndex, StoredAt};
 use super::state::Head;
 use super::stream::walk;

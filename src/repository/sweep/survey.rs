@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
+use super::super::alarm::Alarm;
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::losses::Losses;
 use super::super::objects::Listed;
-use super::super::opening::Alarm;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::SweepOptions;
