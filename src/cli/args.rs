@@ -1,5 +1,7 @@
 //! The arguments all commands share. Those of each command stand beside what it does, in `commands`.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -8,9 +10,11 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser};
 
 use super::commands::Command as What;
 use super::selector;
-use crate::format::Id16;
 use crate::format::sealing::FORMAT_VERSION;
-use crate::operations::list::{Datasets, Selector};
+use crate::format::{Id16, UnixMillis};
+use crate::operations::list::{Datasets, Filter, Selector};
+use crate::operations::look_up::KeyFilter;
+use crate::repository::IntakeOptions;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -235,6 +239,60 @@ pub(crate) struct OfDatasets {
 
 fn datasets(text: &str) -> Result<Datasets, String> {
     word(text).map(|text| Datasets::written(&text))
+}
+
+/// The snapshots that are looked at.
+#[derive(Debug, Args)]
+pub(crate) struct OfSnapshots {
+    #[command(flatten)]
+    of: OfDatasets,
+    /// Only those that this host took
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Only those that began at TIME or later
+    #[arg(long, value_name = "TIME", value_parser = super::time::parse_now)]
+    since: Option<UnixMillis>,
+    /// Only those with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+}
+
+impl OfSnapshots {
+    pub fn filter(self) -> Filter {
+        Filter { dataset: self.of.dataset, host: self.host, since: self.since, tag: self.tag }
+    }
+}
+
+/// The keys that are looked at.
+#[derive(Debug, Args)]
+pub(crate) struct OfKeys {
+    /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<OsString>,
+    /// Only keys of this database
+    #[arg(long, value_name = "N")]
+    db: Option<u32>,
+}
+
+impl OfKeys {
+    pub fn filter(&self) -> KeyFilter {
+        let pattern = self.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
+        KeyFilter { pattern, database: self.db }
+    }
+}
+
+/// How what is new is stored.
+#[derive(Debug, Args)]
+pub(crate) struct Storing {
+    /// How hard to compress: 1 is fast, 19 is small
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+}
+
+impl Storing {
+    pub fn intake(&self) -> IntakeOptions {
+        IntakeOptions { level: self.level, ..IntakeOptions::default() }
+    }
 }
 
 /// SNAPSHOT, which may be left out.

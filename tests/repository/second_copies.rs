@@ -250,8 +250,7 @@ fn only_what_is_asked_for_is_copied() {
         two.take(&two.from, 1, dataset);
     }
     let only = |dataset: &str, host: Option<&str>| Options {
-        filter: Filter { dataset: Some(dataset.into()), ..Filter::default() },
-        host: host.map(String::from),
+        filter: Filter { dataset: Some(dataset.into()), host: host.map(String::from), ..Filter::default() },
         ..Options::default()
     };
     assert_eq!(words(&two.copy(&only("d", Some("beta")))), [""; 0]);

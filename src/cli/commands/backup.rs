@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::drill;
 
-use crate::cli::args::word;
+use crate::cli::args::{Storing, word};
 use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
@@ -30,7 +30,7 @@ use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source, Way};
 use crate::redis::server::{Address, LiveOptions, Mode, SavePatience, WhereOptions};
 use crate::redis::{CaptureOptions, Left, LeftOut, Why};
-use crate::repository::{IntakeOptions, Repository};
+use crate::repository::Repository;
 
 /// Take one snapshot of a live server, or of a data directory
 ///
@@ -113,9 +113,8 @@ pub(crate) struct Arguments {
     /// No policy shall forget the snapshot: gives it the tag `pinned`
     #[arg(long)]
     pin: bool,
-    /// How hard to compress: 1 is fast, 19 is small
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    level: i32,
+    #[command(flatten)]
+    storing: Storing,
     /// Read every file, also those that were not touched since the previous snapshot
     #[arg(long)]
     read_all: bool,
@@ -315,7 +314,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         dataset: arguments.of.dataset,
         tags,
         capture,
-        intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+        intake: arguments.storing.intake(),
         read_all: arguments.read_all,
     };
     if let (true, Source::Server(seed)) = (arguments.cluster, &options.source) {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::refuse_unknown;
-use crate::cli::args::OfDatasets;
+use crate::cli::args::{OfSnapshots, Storing};
 use crate::cli::context::Context;
 use crate::cli::exit::Hinted;
 use crate::cli::human::Lean::{Left, Right};
@@ -13,10 +13,9 @@ use crate::cli::json::alarms;
 use crate::cli::outcome::Outcome;
 use crate::cli::second::{Second, SecretArguments};
 use crate::cli::{selector, time};
-use crate::format::UnixMillis;
 use crate::operations::copy::{Became, One, Options, Report, copy};
-use crate::operations::list::{Filter, Selector};
-use crate::repository::{IntakeOptions, Repository, RepositoryError};
+use crate::operations::list::Selector;
+use crate::repository::{Repository, RepositoryError};
 
 /// Copy snapshots into another repository
 ///
@@ -68,37 +67,21 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     secrets: SecretArguments,
     #[command(flatten)]
-    of: OfDatasets,
-    /// Only those that this host took
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
-    /// Only those with this tag
-    #[arg(long, value_name = "TAG")]
-    tag: Option<String>,
-    /// Only those that began at TIME or later
-    #[arg(long, value_name = "TIME", value_parser = time::parse_now)]
-    since: Option<UnixMillis>,
+    of: OfSnapshots,
     /// Only say what would be done
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// How hard to compress: 1 is fast, 19 is small
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    level: i32,
+    #[command(flatten)]
+    storing: Storing,
 }
 
 /// Copies snapshots.
-pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let options = Options {
-        snapshots: arguments.snapshots.clone(),
-        filter: Filter {
-            dataset: arguments.of.dataset.clone(),
-            since: arguments.since,
-            tag: arguments.tag.clone(),
-            ..Filter::default()
-        },
-        host: arguments.host.clone(),
+        snapshots: arguments.snapshots,
+        filter: arguments.of.filter(),
         is_dry: arguments.dry_run,
-        intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+        intake: arguments.storing.intake(),
     };
     let second = context.second(arguments.to.as_deref(), arguments.to_profile.as_deref(), "--to LOCATION")?;
     let source = context.open()?;

@@ -1,16 +1,14 @@
 //! `redkeep diff`.
 
-use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use super::pick;
-use crate::cli::args::OfDataset;
+use crate::cli::args::{OfDataset, OfKeys};
 use crate::cli::context::Context;
 use crate::cli::exit::Code;
 use crate::cli::human::{shown, some_of};
@@ -18,7 +16,7 @@ use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, selector};
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::look_up::{KeyFilter, commands_behind, diff, suspects};
+use crate::operations::look_up::{commands_behind, diff, suspects};
 use crate::repository::{Change, Repository};
 
 /// Show which keys differ between two snapshots
@@ -48,12 +46,8 @@ pub(crate) struct Arguments {
     /// Compare keys
     #[arg(long, required = true)]
     keys: bool,
-    /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
-    #[arg(long = "match", value_name = "PATTERN")]
-    pattern: Option<OsString>,
-    /// Only keys of this database
-    #[arg(long, value_name = "N")]
-    db: Option<u32>,
+    #[command(flatten)]
+    of_keys: OfKeys,
     #[command(flatten)]
     of: OfDataset,
 }
@@ -64,8 +58,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let dataset = arguments.of.dataset.as_deref();
     let earlier = pick(context, &repository, &arguments.earlier, dataset)?;
     let later = pick(context, &repository, &arguments.later, dataset)?;
-    let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
-    let filter = KeyFilter { pattern, database: arguments.db };
+    let filter = arguments.of_keys.filter();
     let not_followed = not_followed([&earlier, &later], &repository, context)?;
     let (mut out, is_json) = (BufWriter::new(output::writable()?.0), context.globals.json);
     let (mut written, mut counts) = (Ok(()), [0u64; 3]);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::backup::warning;
-use crate::cli::args::word;
+use crate::cli::args::{Storing, word};
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::Lean::{Left, Right};
@@ -16,7 +16,6 @@ use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::format::UnixMillis;
 use crate::operations::import::{Became, Imported, Options, Report, ToldBy, import};
-use crate::repository::IntakeOptions;
 
 /// Take in dumps that were put aside
 ///
@@ -67,9 +66,8 @@ pub(crate) struct Arguments {
     /// Only say what would be done
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// How hard to compress: 1 is fast, 19 is small
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    level: i32,
+    #[command(flatten)]
+    storing: Storing,
 }
 
 /// Imports dumps.
@@ -85,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         time: arguments.time,
         skips_others: arguments.skip_others,
         is_dry: arguments.dry_run,
-        intake: IntakeOptions { level: arguments.level, ..IntakeOptions::default() },
+        intake: arguments.storing.intake(),
     };
     let repository = context.open()?;
     context.progress.stop_in_order();

@@ -1,22 +1,20 @@
 //! `redkeep keys`.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::pick;
-use crate::cli::args::OneSnapshot;
+use crate::cli::args::{OfKeys, OneSnapshot};
 use crate::cli::context::Context;
 use crate::cli::human::{shown, size, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, time};
 use crate::format::UnixMillis;
-use crate::operations::look_up::{KeyFilter, Listed, keys, suspects};
+use crate::operations::look_up::{Listed, keys, suspects};
 use crate::rdb::values::Measure;
 use crate::repository::LookedUp;
 
@@ -42,12 +40,8 @@ JSON, one object a line:
   {\"not_followed\": [files that hold them]}
 ")]
 pub(crate) struct Arguments {
-    /// Only keys that fit this pattern: * any text, ? a byte, [a-z] one of some
-    #[arg(long = "match", value_name = "PATTERN")]
-    pattern: Option<OsString>,
-    /// Only keys of this database
-    #[arg(long, value_name = "N")]
-    db: Option<u32>,
+    #[command(flatten)]
+    of: OfKeys,
     #[command(flatten)]
     one: OneSnapshot,
 }
@@ -56,8 +50,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
-    let pattern = arguments.pattern.as_ref().map(|pattern| pattern.as_bytes().to_vec());
-    let filter = KeyFilter { pattern, database: arguments.db };
+    let filter = arguments.of.filter();
     let mut lines = Lines { out: BufWriter::new(output::writable()?.0), is_json: context.globals.json, failed: None };
     let listed = keys(&repository, &chosen, &filter, &context.progress.hidden(), &mut |key| lines.put(key));
     if let Ok(Listed { behind, .. }) = &listed

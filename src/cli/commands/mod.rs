@@ -107,7 +107,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<Outcome
         Command::Tag(arguments) => tag::run(arguments, context),
         Command::Forget(arguments) => forget::run(arguments, context),
         Command::Undelete(arguments) => undelete::run(&arguments, context),
-        Command::Copy(arguments) => copy::run(&arguments, context),
+        Command::Copy(arguments) => copy::run(arguments, context),
         Command::Mirror(arguments) => mirror::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use super::refuse_unknown;
-use crate::cli::args::OfDatasets;
+use crate::cli::args::OfSnapshots;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, short, size, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, key_count, time};
-use crate::format::UnixMillis;
 use crate::format::object::SnapshotName;
 use crate::operations::list::{Filter, Forgotten, forgotten, snapshots};
 use crate::operations::sets::{Set, sets};
@@ -62,16 +61,7 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    of: OfDatasets,
-    /// Only those that this host took
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
-    /// Only those that began at TIME or later
-    #[arg(long, value_name = "TIME", value_parser = time::parse_now)]
-    since: Option<UnixMillis>,
-    /// Only those with this tag
-    #[arg(long, value_name = "TAG")]
-    tag: Option<String>,
+    of: OfSnapshots,
     /// Those that were forgotten, and until when each can certainly be brought back
     #[arg(long)]
     forgotten: bool,
@@ -80,9 +70,8 @@ pub(crate) struct Arguments {
 /// Lists snapshots.
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let Arguments { of, host, since, tag, forgotten: is_forgotten } = arguments;
-    let filter = Filter { dataset: of.dataset, host, since, tag };
-    if is_forgotten {
+    let filter = arguments.of.filter();
+    if arguments.forgotten {
         return run_forgotten(&repository, &filter, context);
     }
     let (infos, alarms) = snapshots(&repository, &filter)?;
@@ -100,7 +89,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     };
     // Who names datasets wants to see what is in them.
     let as_one = if filter.dataset.is_none() { sets.as_slice() } else { &[] };
-    let since = since.map(|since| format!("snapshots since {}", time::show(since)));
+    let since = filter.since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
     let text = if infos.is_empty() { String::new() } else { text(&infos, as_one, &drills) };
     Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))

@@ -29,8 +29,6 @@ pub struct Options {
     pub snapshots: Vec<Selector>,
     /// Which of them.
     pub filter: Filter,
-    /// Only those that this host took.
-    pub host: Option<String>,
     /// Nothing is stored.
     pub is_dry: bool,
     /// How chunks are stored.
@@ -128,11 +126,8 @@ fn chosen(source: &Repository, options: &Options) -> Result<Vec<SnapshotInfo>, O
     for selector in &options.snapshots {
         named.insert(choose(source, selector, options.filter.dataset.as_ref().and_then(Datasets::name))?.name);
     }
-    let fits = |info: &SnapshotInfo| {
-        (options.snapshots.is_empty() || named.contains(&info.name))
-            && options.filter.fits(info)
-            && options.host.as_ref().is_none_or(|host| *host == info.host)
-    };
+    let fits =
+        |info: &SnapshotInfo| (options.snapshots.is_empty() || named.contains(&info.name)) && options.filter.fits(info);
     Ok(source.kept_snapshots()?.into_iter().filter(fits).collect())
 }
 
