@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::Catalog;
 use super::packs::{read_bases, split_bases};
+use super::usage::each_best;
 use crate::format::frame::BasePrefix;
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
 use crate::format::{ChunkId, ObjectHash};
@@ -219,52 +220,26 @@ impl Catalog {
         })
     }
 
-    /// How much of each usable pack is needed. A chunk in several packs counts in one of them: whole before delta, then
-    /// the pack that came first.
+    /// How much of each usable pack is needed.
     pub fn pack_uses(&self) -> Result<Vec<PackUse>, RepositoryError> {
         let saved = self.saved_by_new_roots()?;
         self.run(|connection| {
-            let (mut live, mut stored) = (HashMap::<i64, u64>::new(), HashMap::<i64, u64>::new());
-            // Both tables lie in the order of ids: each is walked once.
-            let sql = "SELECT c.id, c.pack, c.delta, c.length FROM chunks c
-                WHERE c.pack IN (SELECT pack FROM temp.usable) ORDER BY c.id, c.pack";
-            let mut query = connection.prepare(sql)?;
-            let mut rows = query.query([])?;
+            let mut live = HashMap::<i64, u64>::new();
             let mut needed = connection.prepare("SELECT id FROM temp.needed ORDER BY id")?;
             let mut needed = Ids::new(needed.query([])?)?;
-            let mut best: Option<([u8; 16], bool, i64, u64)> = None;
-            while let Some(row) = rows.next()? {
-                let (id, pack): ([u8; 16], i64) = (row.get(0)?, row.get(1)?);
-                let (delta, length): (Option<u32>, u32) = (row.get(2)?, row.get(3)?);
-                let bytes = u64::from(delta.unwrap_or(length));
-                *stored.entry(pack).or_default() += bytes;
-                if !needed.has(id)? {
-                    continue;
+            // Both tables lie in the order of ids: each is walked once.
+            let packs = each_best(connection, &mut |best| {
+                if needed.has(best.id)? {
+                    *live.entry(best.pack).or_default() += best.bytes;
                 }
-                match &mut best {
-                    Some((of, is_delta, ..)) if *of == id => {
-                        if *is_delta && delta.is_none() {
-                            best = Some((id, false, pack, bytes));
-                        }
-                    }
-                    _ => {
-                        if let Some((_, _, pack, bytes)) = best.replace((id, delta.is_some(), pack, bytes)) {
-                            *live.entry(pack).or_default() += bytes;
-                        }
-                    }
-                }
-            }
-            if let Some((_, _, pack, bytes)) = best {
-                *live.entry(pack).or_default() += bytes;
-            }
+                Ok(())
+            })?;
             let sql = "SELECT p.id, p.hash, p.size, p.epoch, p.id IN (SELECT pack FROM named) FROM packs p
                 JOIN temp.usable u ON u.pack = p.id ORDER BY p.id";
             let mut query = connection.prepare(sql)?;
             let uses = query.query_map([], |row| {
                 let (id, size): (i64, u64) = (row.get(0)?, row.get::<_, i64>(2)? as u64);
-                let share = |part: u64, whole: u64| (u128::from(size) * u128::from(part)).div_ceil(u128::from(whole));
-                let stored = stored.get(&id).copied().unwrap_or(0).max(1);
-                let live = share(live.get(&id).copied().unwrap_or(0), stored) as u64;
+                let live = packs.share_up(id, live.get(&id).copied().unwrap_or_default());
                 let saved = saved.get(&id).copied().unwrap_or_default();
                 let (pack, epoch, is_indexed) = (ObjectHash(row.get(1)?), row.get(3)?, row.get(4)?);
                 Ok(PackUse { pack, size, live, saved, epoch, is_indexed })

@@ -53,8 +53,20 @@ impl Packs {
 
     /// A pack's bytes are shared out as those of its chunks are, rounded down.
     pub fn share(&self, pack: i64, bytes: u64) -> u64 {
+        let (size, stored) = self.of(pack);
+        (size * u128::from(bytes) / stored) as u64
+    }
+
+    /// The same, rounded up: what is needed of a pack is never nothing.
+    pub fn share_up(&self, pack: i64, bytes: u64) -> u64 {
+        let (size, stored) = self.of(pack);
+        (size * u128::from(bytes)).div_ceil(stored) as u64
+    }
+
+    /// A pack's bytes, and those of its chunks, of which there is at least one.
+    fn of(&self, pack: i64) -> (u128, u128) {
         let of = |sums: &HashMap<i64, u64>| u128::from(sums.get(&pack).copied().unwrap_or_default());
-        (of(&self.sizes) * u128::from(bytes) / of(&self.stored).max(1)) as u64
+        (of(&self.sizes), of(&self.stored).max(1))
     }
 }
 
