@@ -175,17 +175,12 @@ fn promised(result: zstd_safe::SafeResult, out: Vec<u8>, length: usize) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(length: usize, seed: u64) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise::noise;
 
     /// FRAME-2
     #[test]
     fn a_frame_decodes_to_the_promised_length_or_not_at_all() {
-        let bytes = [text(5000, 1), vec![7; 5000]].concat();
+        let bytes = [noise(5000, 1), vec![7; 5000]].concat();
         let frame = Compressor::new(3).unwrap().whole(&bytes).unwrap();
         let mut decompressor = Decompressor::default();
         assert_eq!(decompressor.whole(&frame, 10_000), Ok(bytes));
@@ -204,7 +199,7 @@ mod tests {
     /// DELTA-1
     #[test]
     fn a_delta_decodes_against_its_bases_in_order() {
-        let (a, b) = (text(100_000, 1), text(100_000, 2));
+        let (a, b) = (noise(100_000, 1), noise(100_000, 2));
         let mut chunk = [&a[50_000..], &b[..60_000]].concat();
         chunk[70_000] ^= 1;
         let both = [&a[..], &b].concat();

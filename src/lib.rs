@@ -67,6 +67,8 @@ pub mod compress;
 pub mod crypto;
 pub mod format;
 mod held;
+#[cfg(test)]
+mod noise;
 pub mod operations;
 pub mod rdb;
 pub mod redis;

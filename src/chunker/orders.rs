@@ -26,12 +26,7 @@ pub fn cut_order(bytes: &[u8], sizes: Sizes) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(length: usize, seed: u64) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise::noise;
 
     /// Where borders are.
     fn borders(bytes: &[u8], sizes: Sizes) -> Vec<usize> {

@@ -9,6 +9,7 @@ use super::super::stretch::{Stretch, What};
 use super::super::strings::{StringForm, Strings};
 use super::super::values::HASH_TEMPLATE;
 use super::*;
+use crate::noise::noise;
 
 const HASHER: Hasher = Hasher { key: [7; 32] };
 
@@ -144,7 +145,7 @@ fn what_does_not_fit_into_a_bucket_is_large_or_refused() {
     let encode = |key: usize, value: usize| {
         let mut bytes = vec![0];
         for length in [key, value] {
-            bytes.extend([&[0x80][..], &(length as u32).to_be_bytes(), &noise(length)].concat());
+            bytes.extend([&[0x80][..], &(length as u32).to_be_bytes(), &noise(length, 0)].concat());
         }
         let at = RecordAt { bytes: &bytes, prefix: &[], value: 6 + key, database: 0, giant: None };
         Encoder::new(Family::Redis, 0, 256 << 10, HASHER).encode(at)
@@ -194,12 +195,6 @@ fn a_long_value_of_a_database_that_cannot_be_told_is_not_lost() {
     gatherer.end();
     while gatherer.hand_on().is_some() {}
     assert!(gatherer.finish().is_none(), "it is to be read once more");
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 #[test]

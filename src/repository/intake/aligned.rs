@@ -93,12 +93,7 @@ fn same_end(one: &[u8], other: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::format::copies::apply_copies;
-
-    fn noise(length: usize, seed: u64) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise::noise;
 
     /// The length of a delta, which is undone.
     fn length(bases: &[&[u8]], chunk: &[u8]) -> Option<usize> {

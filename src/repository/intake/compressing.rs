@@ -91,12 +91,7 @@ mod tests {
     use crate::format::ChunkId;
     use crate::format::pack::ChunkRow;
     use crate::format::summary::Holds;
-
-    fn noise(length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise::noise;
 
     fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
         let chunks = vec![ChunkRow { id: ChunkId([1; 16]), length: plaintext.len() as u32, delta: None }];
@@ -110,20 +105,20 @@ mod tests {
 
     #[test]
     fn only_what_looks_random_is_dense() {
-        assert!((0..50).all(|shift| is_dense(&noise(70_000 + 997 * shift)[shift..])));
-        let hex: Vec<u8> = noise(70_000).iter().map(|byte| b"0123456789abcdef"[usize::from(byte % 16)]).collect();
-        let half = [noise(35_000), hex[..35_000].to_vec()].concat();
-        let low: Vec<u8> = noise(70_000).iter().map(|byte| byte & 0x7f).collect();
-        for other in [hex, half, low, vec![0; 70_000], noise(8_000)] {
+        assert!((0..50).all(|shift| is_dense(&noise(70_000 + 997 * shift, 0)[shift..])));
+        let hex: Vec<u8> = noise(70_000, 0).iter().map(|byte| b"0123456789abcdef"[usize::from(byte % 16)]).collect();
+        let half = [noise(35_000, 0), hex[..35_000].to_vec()].concat();
+        let low: Vec<u8> = noise(70_000, 0).iter().map(|byte| byte & 0x7f).collect();
+        for other in [hex, half, low, vec![0; 70_000], noise(8_000, 0)] {
             assert!(!is_dense(&other));
         }
     }
 
     #[test]
     fn what_looks_random_and_repeats_itself_is_compressed() {
-        let body = compressed(Kind::Dense, noise(500_000));
+        let body = compressed(Kind::Dense, noise(500_000, 0));
         assert_eq!((body.method, body.bytes.len()), (Method::Plain, 500_000));
-        let body = compressed(Kind::Dense, [noise(250_000), noise(250_000)].concat());
+        let body = compressed(Kind::Dense, [noise(250_000, 0), noise(250_000, 0)].concat());
         assert_eq!(body.method, Method::Zstd);
         assert!(body.bytes.len() < 251_000);
     }
