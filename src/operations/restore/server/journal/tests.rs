@@ -1,9 +1,11 @@
 //! What a journal keeps, where it is kept, and what is none.
 
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::redis::host::{CommandLine, Surroundings};
 
 fn site(inode: u64) -> Site {
     Site { path: "/var/lib/re dis".into(), device: 7, inode, born: Some((-1, 2)) }
