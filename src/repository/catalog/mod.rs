@@ -7,6 +7,7 @@
 
 mod forgotten;
 mod kept;
+mod known;
 mod lineage;
 mod live;
 mod notes;
