@@ -9,6 +9,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, proptest};
 use proptest::sample::Index as Place;
 use proptest::test_runner::RngSeed;
 
+use super::config::{Config, Sizes};
 use super::frame::Method;
 use super::ids::DatasetTag;
 use super::index::{Index, IndexedPack};
@@ -16,7 +17,7 @@ use super::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
 use super::ledger::Ledger;
 use super::limits::{FILES_MAX, FOOTER_MAX, FRAME_MAX, SMALL_MAX, SNAPSHOT_MAX};
 use super::list::{ListEntry, decode_list};
-use super::object::{Config, Kind, Name, Sizes, SnapshotName};
+use super::object::{Kind, Name, SnapshotName};
 use super::pack::{ChunkRow, DeltaRow, Footer, FrameRow, TRAILER, decode_trailer, encode_trailer};
 use super::recipe::{Part, Stream};
 use super::roster::Roster;

@@ -57,10 +57,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::chunker::{Chunker, Sizes};
 use crate::crypto::keys::Key;
 use crate::format::Id16;
+use crate::format::config::{self, Config};
 use crate::format::keys::{Argon2Cost, Bag};
 use crate::format::limits::SMALL_MAX;
 use crate::format::object::SnapshotName;
-use crate::format::object::{self, Config, Kind, Name};
+use crate::format::object::{Kind, Name};
 use crate::format::sealing::Header;
 use crate::format::snapshot::Snapshot;
 use crate::store::{Keeping, ObjectName, Rights, Service, Store, StoreError, Timing};
@@ -196,7 +197,7 @@ impl Repository {
             cost,
             ambient,
             places,
-            (object::Sizes::FILES, object::Sizes::BUCKETS),
+            (config::Sizes::FILES, config::Sizes::BUCKETS),
         )
     }
 
@@ -208,7 +209,7 @@ impl Repository {
         cost: Argon2Cost,
         ambient: Ambient,
         places: Places,
-        (files, buckets): (object::Sizes, object::Sizes),
+        (files, buckets): (config::Sizes, config::Sizes),
     ) -> Result<Repository, RepositoryError> {
         let sizes = files.checked().and_then(|files| Ok((files, buckets.in_order()?)));
         let (files, buckets) = sizes.map_err(|malformed| RepositoryError::Limit(malformed.to_string()))?;
@@ -486,7 +487,7 @@ impl Repository {
 
     /// The chunker of file contents.
     fn file_chunker(&self) -> Chunker {
-        let object::Sizes { min, mean, max } = self.config.files;
+        let config::Sizes { min, mean, max } = self.config.files;
         let sizes = Sizes { min: min as usize, mean: mean as usize, max: max as usize };
         Chunker::new(Key::new(self.keyring().bag().chunker).expose(), sizes)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use assert_cmd::cargo::cargo_bin;
-use redkeep::format::object::Sizes;
+use redkeep::format::config::Sizes;
 use redkeep::repository::{Ambient, Places, Repository};
 use redkeep::store::Intent;
 use serde_json::Value;

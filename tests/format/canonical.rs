@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redkeep::format::object::Sizes;
+use redkeep::format::config::Sizes;
 use redkeep::operations::Silent;
 use redkeep::operations::list::{Selector, choose, dump};
 use redkeep::repository::{Places, Repository};

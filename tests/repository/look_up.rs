@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use redkeep::format::object::Sizes;
+use redkeep::format::config::Sizes;
 use redkeep::operations::Silent;
 use redkeep::operations::look_up::{Answer, get};
 use redkeep::rdb::values::Item;

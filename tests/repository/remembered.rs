@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use redkeep::format::object::Sizes;
+use redkeep::format::config::Sizes;
 use redkeep::format::recipe::Part;
 use redkeep::rdb::read_stretches;
 use redkeep::repository::{

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use redkeep::format::object::Sizes;
+use redkeep::format::config::Sizes;
 use redkeep::repository::{Places, Repository, RepositoryError};
 
 use crate::support::repository::*;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use redkeep::format::config::Sizes;
 use redkeep::format::keys::{Argon2Cost, SecretKind};
 use redkeep::format::list::decode_list;
-use redkeep::format::object::Sizes;
 use redkeep::format::snapshot::Snapshot;
 use redkeep::format::{ChunkId, UnixMillis};
 use redkeep::operations::backup::{self, Options, Report};

@@ -1,8 +1,9 @@
 //! 01 conventions and 02 objects.
 
+use redkeep::format::config::{Config, Sizes};
 use redkeep::format::ids::DatasetTag;
 use redkeep::format::keys::About;
-use redkeep::format::object::{Config, Name, Sizes, SnapshotName};
+use redkeep::format::object::{Name, SnapshotName};
 use redkeep::format::{Id16, Malformed, ObjectHash, Reader, UnixMillis, put_varint};
 use serde_json::{Value, json};
 

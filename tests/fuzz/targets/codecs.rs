@@ -4,11 +4,12 @@
 use std::fmt::{Debug, Display};
 
 use redkeep::aof::{Manifest, is_temporary, parse_timestamp};
+use redkeep::format::config::Config;
 use redkeep::format::ids::DatasetTag;
 use redkeep::format::keys::{About, Bag, EpochRecord, Slot};
 use redkeep::format::ledger::Ledger;
 use redkeep::format::note::Note;
-use redkeep::format::object::{Config, Kind, Name};
+use redkeep::format::object::{Kind, Name};
 use redkeep::format::pack::{self, Footer};
 use redkeep::format::recipe::{Part, check_recipe};
 use redkeep::format::roster::Roster;
