@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::alarm::Alarm;
 use super::catalog::{Catalog, ForgottenRecord, Said};
 use super::error::{Fault, RepositoryError};
-use super::opening::{LOOKS, others};
+use super::refreshing::{LOOKS, others};
 use super::{Repository, lock, object_name};
 use crate::format::ledger::Ledger;
 use crate::format::limits::{LEDGER_MAX, SMALL_MAX};

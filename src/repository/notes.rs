@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::error::{Fault, RepositoryError};
 use super::objects::Listed;
-use super::opening::others;
+use super::refreshing::others;
 use super::{Repository, lock};
 use crate::format::limits::NOTE_MAX;
 use crate::format::note::{Body, Note};

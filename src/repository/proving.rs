@@ -9,7 +9,7 @@ use super::condemned::ReadCondemned;
 use super::error::RepositoryError;
 use super::notes::{PackHistory, histories};
 use super::objects::read_each;
-use super::opening::millis;
+use super::refreshing::millis;
 use super::session::Session;
 use super::{Repository, lock, object_name};
 use crate::format::index::Index;
