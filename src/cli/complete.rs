@@ -133,7 +133,7 @@ fn snapshots() -> Vec<CompletionCandidate> {
     infos.sort_by_key(|info| std::cmp::Reverse(info.begin));
     let latest = CompletionCandidate::new("latest").help(Some("the newest".into())).display_order(Some(0));
     let one = |(order, info): (usize, SnapshotInfo)| {
-        let help = format!("{} {}", time::show(info.moment.unwrap_or(info.begin)), plain(&info.dataset));
+        let help = format!("{} {}", time::show(info.captured_at()), plain(&info.dataset));
         CompletionCandidate::new(short(&info.name.session)).help(Some(help.into())).display_order(Some(order + 1))
     };
     std::iter::once(latest).chain(infos.into_iter().enumerate().map(one)).collect()

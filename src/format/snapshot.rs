@@ -320,6 +320,11 @@ impl Snapshot {
         self.place.unwrap_or(self.sequence)
     }
 
+    /// The moment it stands for: the captured one by the server's clock, where that is known, else the begin of the capture.
+    pub fn captured_at(&self) -> UnixMillis {
+        self.moment.unwrap_or(self.begin)
+    }
+
     /// Files whose content is suspect.
     pub fn suspects(&self) -> impl Iterator<Item = &File> {
         self.files.iter().filter(|file| file.suspect.is_some())

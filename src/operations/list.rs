@@ -276,7 +276,7 @@ pub(super) fn select<'a>(infos: &'a [SnapshotInfo], selector: &Selector) -> Resu
         }
         Selector::At(moment) => {
             let of_one = one_dataset(infos)?;
-            let captured = |info: &&SnapshotInfo| info.moment.unwrap_or(info.begin) <= *moment;
+            let captured = |info: &&SnapshotInfo| info.captured_at() <= *moment;
             of_one.iter().rev().find(captured).ok_or_else(|| match of_one.first() {
                 Some(oldest) => OperationError::NoMoment { oldest: oldest.name },
                 None => none(NONE_YET.into()),

@@ -20,11 +20,6 @@ pub struct Set<'a> {
     pub members: BTreeMap<u64, &'a SnapshotInfo>,
 }
 
-/// The captured moment.
-fn moment(info: &SnapshotInfo) -> UnixMillis {
-    info.moment.unwrap_or(info.begin)
-}
-
 impl Set<'_> {
     /// The slots of the shards of which there is no snapshot.
     pub fn missing(&self) -> Vec<String> {
@@ -34,7 +29,7 @@ impl Set<'_> {
 
     /// The first and the last moment of its shards.
     pub fn moments(&self) -> (UnixMillis, UnixMillis) {
-        let moments = || self.members.values().map(|info| moment(info));
+        let moments = || self.members.values().map(|info| info.captured_at());
         (moments().min().unwrap_or(UnixMillis(0)), moments().max().unwrap_or(UnixMillis(0)))
     }
 

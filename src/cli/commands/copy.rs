@@ -151,7 +151,7 @@ fn text(report: &Report, target: &Repository, is_dry: bool) -> String {
             Became::Copied(copied) => size(copied.stored),
             _ => String::new(),
         };
-        let time = time::show(info.moment.unwrap_or(info.begin));
+        let time = time::show(info.captured_at());
         [short(&info.name.session), time, info.dataset.clone(), size(info.bytes), stored, word_of(became)]
     });
     let rows: Vec<_> = rows.collect();

@@ -282,6 +282,6 @@ fn row(verdict: &Verdict) -> [String; 4] {
     let is_pinned = verdict.info.tags.iter().any(|tag| tag == PINNED);
     let why = if !verdict.is_kept && is_pinned { PINNED.into() } else { reasons.join(", ") };
     let verdict_word = if verdict.is_kept { "kept" } else { "forgotten" };
-    let time = time::show(verdict.info.moment.unwrap_or(verdict.info.begin));
+    let time = time::show(verdict.info.captured_at());
     [short(&verdict.info.name.session), time, verdict_word.into(), why]
 }

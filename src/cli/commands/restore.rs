@@ -313,7 +313,7 @@ fn text(chosen: &Chosen, report: &Report, past: Option<&Past>) -> String {
     let target = report.target.display().to_string();
     let did = if report.dry_run { "would restore" } else { "restored" };
     let mut lines = vec![
-        ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
+        ("taken", time::show(snapshot.captured_at())),
         ("into", target.clone()),
         ("holds", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];

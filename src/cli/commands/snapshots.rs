@@ -110,7 +110,7 @@ fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) ->
     // Their records stay for ever; a person looks for what can be brought back.
     let row = |one: &Forgotten| {
         let info = one.info.as_ref()?;
-        let (id, time) = (short(&one.record.snapshot.session), time::show(info.moment.unwrap_or(info.begin)));
+        let (id, time) = (short(&one.record.snapshot.session), time::show(info.captured_at()));
         Some([id, time, info.dataset.clone(), time::show(one.until()), one.record.reason.clone()])
     };
     let rows: Vec<_> = all.iter().filter_map(row).collect();
@@ -189,7 +189,7 @@ fn text(infos: &[SnapshotInfo], sets: &[Set<'_>], drills: &Drills) -> String {
     let row_of_one = |info: &SnapshotInfo| {
         [
             short(&info.name.session),
-            time::show(info.moment.unwrap_or(info.begin)),
+            time::show(info.captured_at()),
             info.dataset.clone(),
             info.files.to_string(),
             size(info.bytes),

@@ -57,7 +57,7 @@ fn text(report: &Report) -> String {
     let did = if report.was_there { "was brought back before, as" } else { "is back as" };
     let summary = &snapshot.summary;
     let lines = [
-        ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
+        ("taken", time::show(snapshot.captured_at())),
         ("holds", format!("{}, {}", count(summary.files, "file"), size(summary.bytes))),
     ];
     let (old, new, dataset) = (short(&old.session), short(&new.session), plain(&snapshot.dataset));

@@ -1,7 +1,6 @@
 //! Where a copy stands among the snapshots of its dataset.
 
 use super::there::There;
-use crate::format::UnixMillis;
 use crate::repository::SnapshotInfo;
 
 /// Where a copy will stand.
@@ -11,11 +10,6 @@ pub(super) struct Placed {
     pub place: Option<u64>,
     /// Whether it is behind all.
     pub is_last: bool,
-}
-
-/// When a snapshot was captured, by the best clock there is.
-fn moment(info: &SnapshotInfo) -> UnixMillis {
-    info.moment.unwrap_or(info.begin)
 }
 
 /// COPY-4: where the source has it, as long as that is right among what is there; else where its time belongs. The error says
@@ -33,13 +27,13 @@ pub(super) fn place_for(there: &There, info: &SnapshotInfo) -> Result<Placed, St
 /// Whether what is there is older up to the place of a snapshot, and younger behind it.
 fn is_in_order(others: &[&SnapshotInfo], info: &SnapshotInfo) -> bool {
     others.iter().all(|other| match other.place <= info.place {
-        true => moment(other) <= moment(info),
-        false => moment(other) >= moment(info),
+        true => other.captured_at() <= info.captured_at(),
+        false => other.captured_at() >= info.captured_at(),
     })
 }
 
 fn by_time(others: &[&SnapshotInfo], info: &SnapshotInfo) -> Result<Placed, String> {
-    let before = others.iter().rposition(|other| moment(other) <= moment(info));
+    let before = others.iter().rposition(|other| other.captured_at() <= info.captured_at());
     let place = before.and_then(|last| others.get(last)).map_or(0, |other| other.place);
     match others.get(before.map_or(0, |last| last + 1)) {
         None => Ok(Placed { place: None, is_last: true }),

@@ -11,9 +11,9 @@ use super::list::{Filter, Selector, select, snapshots};
 use super::sets::members_of;
 use super::timeline::{Holdings, Loss};
 use super::{Observer, OperationError};
+use crate::format::Id16;
 use crate::format::counts::count;
 use crate::format::object::SnapshotName;
-use crate::format::{Id16, UnixMillis};
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
 
 use policy::{Candidate, PINNED, Policy, Reason, decide, timeline_since};
@@ -119,7 +119,7 @@ pub fn forget(repository: &Repository, options: &Options, observer: &dyn Observe
     let of_dataset = |infos: &[SnapshotInfo]| match &options.what {
         What::Policy { policy, zone, ignore_key_drop } => {
             let falls = if *ignore_key_drop { Vec::new() } else { open_falls(infos) };
-            let newest = infos.iter().rfind(|info| options.filter.fits(info)).map(time_of);
+            let newest = infos.iter().rfind(|info| options.filter.fits(info)).map(SnapshotInfo::captured_at);
             let since = newest.and_then(|newest| timeline_since(policy, newest, zone));
             let needed = match since {
                 Some(since) => holdings(infos)?.needed(since),
@@ -192,11 +192,6 @@ fn with_their_snapshots<'a>(
     })
 }
 
-/// The captured moment.
-fn time_of(info: &SnapshotInfo) -> UnixMillis {
-    info.moment.unwrap_or(info.begin)
-}
-
 /// What is left may be the only copy of what is lost: nothing is forgotten until that is settled.
 fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
     let is_lack = |alarm: &&Alarm| match alarm {
@@ -229,7 +224,7 @@ fn by_policy(
         .iter()
         .map(|info| {
             let (is_needed, is_meant) = candidate(info);
-            Candidate { time: time_of(info), tags: &info.tags, place: info.place, is_needed, is_meant }
+            Candidate { time: info.captured_at(), tags: &info.tags, place: info.place, is_needed, is_meant }
         })
         .collect();
     let reasons = decide(&judged);

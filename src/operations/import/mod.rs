@@ -186,7 +186,7 @@ fn place_among(
     path: &Path,
     dataset: &str,
 ) -> Result<Option<u64>, OperationError> {
-    let is_before = |info: &SnapshotInfo| info.moment.unwrap_or(info.begin) <= time;
+    let is_before = |info: &SnapshotInfo| info.captured_at() <= time;
     let before = infos.iter().rposition(is_before);
     let behind = infos.get(before.map_or(0, |last| last + 1)..).unwrap_or_default();
     let place = before.and_then(|last| infos.get(last)).map_or(0, |info| info.place);

@@ -107,6 +107,11 @@ impl Told {
 }
 
 impl SnapshotInfo {
+    /// The moment it stands for: the captured one by the server's clock, where that is known, else the begin of the capture.
+    pub fn captured_at(&self) -> UnixMillis {
+        self.moment.unwrap_or(self.begin)
+    }
+
     /// The snapshot that was captured: of a copy from another repository the one there, else this one.
     pub fn origin(&self, repository: Id16) -> Origin {
         let own = Origin { repository, snapshot: self.name.session };

@@ -32,7 +32,7 @@ pub(super) fn section(of: &Overview, infos: &[SnapshotInfo], wishes: &[Wishes], 
 }
 
 fn when(info: &SnapshotInfo) -> UnixMillis {
-    info.moment.unwrap_or(info.begin)
+    info.captured_at()
 }
 
 fn facts(

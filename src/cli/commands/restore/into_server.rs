@@ -290,7 +290,7 @@ fn text(chosen: &Chosen, report: &ServerReport, past: Option<&Past>) -> String {
         (false, false) => "restored",
     };
     let mut lines = vec![
-        ("taken", time::show(snapshot.moment.unwrap_or(snapshot.begin))),
+        ("taken", time::show(snapshot.captured_at())),
         ("into", format!("{}, directory {}", report.server, report.directory.display())),
         ("files", format!("{}, {}", count(report.files, "file"), size(report.bytes))),
     ];

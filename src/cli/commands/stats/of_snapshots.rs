@@ -59,7 +59,7 @@ fn text(shown: &[(usize, &SnapshotInfo)], owned: Option<&Owned>, packs: u64) -> 
         let kinds: Vec<String> = kinds.map(|(holds, new)| format!("{} {}", holds.word(), size(new.stored))).collect();
         [
             short(&info.name.session),
-            time::show(info.moment.unwrap_or(info.begin)),
+            time::show(info.captured_at()),
             info.dataset.clone(),
             size(dumps),
             stored,
@@ -127,7 +127,7 @@ pub(super) fn one(
 
 fn text_of_one(info: &SnapshotInfo, alone: Option<&Alone>, found: &Largest) -> String {
     let [stored, freed, bases] = costs(info, alone);
-    let mut lines: Vec<(&str, String)> = vec![("time", time::show(info.moment.unwrap_or(info.begin)))];
+    let mut lines: Vec<(&str, String)> = vec![("time", time::show(info.captured_at()))];
     lines.extend(info.told.forms.iter().map(|of| ("dump", format!("{}, {}", in_words(of), size(of.size)))));
     lines.extend([
         ("keys", format!("{} in the dump, {} before compression", count(found.keys, "key"), size(found.size))),
