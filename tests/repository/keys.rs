@@ -3,15 +3,14 @@
 use std::fs;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use redkeep::format::sealing::Header;
 use redkeep::operations::OperationError;
 use redkeep::repository::{Credential, Places, Repository, RepositoryError, SlotState};
-use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError};
+use redkeep::store::{ObjectName, Promises, PutNew, Store};
 
 use crate::retries::Retried;
 use crate::support::repository::*;
-use crate::support::stores::{FAULTS, FaultyStore, PausableStore, RecordingStore};
+use crate::support::stores::{FAULTS, FaultyStore, PausableStore, RecordingStore, through};
 
 const SECOND: &str = "second";
 const THIRD: &str = "third";
@@ -412,41 +411,10 @@ fn a_lost_or_damaged_record_costs_nothing_that_was_stored() {
 struct Settled(Arc<dyn Store>);
 
 impl Store for Settled {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.0.get(name, limit)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.0.get_range(name, offset, length)
-    }
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.0.put(name, bytes)
-    }
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.0.put_new(name, bytes)
-    }
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.0.list(prefix, after, each)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.0.delete(name)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.0.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.0.room()
-    }
-
-    fn connections(&self) -> usize {
-        self.0.connections()
-    }
+    through!(self.0: get get_range put put_new list stat delete room connections location);
 
     fn promises(&self) -> Promises {
         Promises { put_new: PutNew::Settled, ..self.0.promises() }
-    }
-    fn location(&self) -> String {
-        self.0.location()
     }
 }
 

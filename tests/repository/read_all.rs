@@ -11,10 +11,11 @@ use redkeep::operations::Silent;
 use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::prune::{Options, prune};
 use redkeep::repository::{Alarm, Repository, RepositoryError};
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
+use redkeep::store::{ObjectName, Store, StoreError};
 
 use crate::support::repository::*;
 use crate::support::sim::SimStore;
+use crate::support::stores::through;
 
 /// How many calls at a time the store of these tests answers.
 const CONNECTIONS: usize = 4;
@@ -39,49 +40,15 @@ impl Meddled {
 }
 
 impl Store for Meddled {
+    through!(self.inner: get_range put put_new list stat delete room promises location);
+
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         (self.before_get)(&*self.inner, name)?;
         self.inner.get(name, limit)
     }
 
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.inner.get_range(name, offset, length)
-    }
-
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.inner.put(name, bytes)
-    }
-
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.inner.put_new(name, bytes)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.inner.list(prefix, after, each)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
     fn connections(&self) -> usize {
         self.connections
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

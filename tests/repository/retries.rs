@@ -7,50 +7,31 @@ use bytes::Bytes;
 use redkeep::operations::check::CheckDepth;
 use redkeep::operations::list::Selector;
 use redkeep::operations::{Silent, prune, repair, slots, tag};
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
+use redkeep::store::{ObjectName, Store, StoreError};
 
 use crate::support::repository::*;
 use crate::support::sim::SimStore;
+use crate::support::stores::through;
 
 /// A store whose client repeats every put.
 pub(crate) struct Retried(pub(crate) Arc<dyn Store>);
 
 impl Store for Retried {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.0.get(name, limit)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.0.get_range(name, offset, length)
-    }
+    through!(self.0: get get_range list stat room connections promises location);
+
     fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.0.put(name, bytes.clone())?;
         self.0.put(name, bytes)
     }
+
     fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         self.0.put_new(name, bytes.clone())?;
         self.0.put_new(name, bytes)
     }
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.0.list(prefix, after, each)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.0.stat(name)
-    }
+
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.0.delete(name)?;
         self.0.delete(name)
-    }
-    fn room(&self) -> Option<&dyn Room> {
-        self.0.room()
-    }
-    fn connections(&self) -> usize {
-        self.0.connections()
-    }
-    fn promises(&self) -> Promises {
-        self.0.promises()
-    }
-    fn location(&self) -> String {
-        self.0.location()
     }
 }
 

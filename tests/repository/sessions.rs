@@ -10,12 +10,12 @@ use redkeep::format::limits::SNAPSHOT_MAX;
 use redkeep::format::snapshot::Snapshot;
 use redkeep::operations::{OperationError, Silent, prune};
 use redkeep::repository::{Alarm, Intake, IntakeOptions, Places, Repository, RepositoryError, Session, StreamWriter};
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError};
+use redkeep::store::{ObjectName, Store, StoreError};
 
 use crate::support::mini_writer::{self, MiniWriter, SNAPSHOT, TOMBSTONE, bytes, map, uint};
 use crate::support::repository::*;
 use crate::support::sim::SimStore;
-use crate::support::stores::{FAULTS, FaultyStore, RecordingStore, Verb};
+use crate::support::stores::{FAULTS, FaultyStore, RecordingStore, Verb, through};
 use crate::sweep_hostile::Hooked;
 
 /// Calls as `verb folder/`, names below a folder left out.
@@ -140,15 +140,8 @@ struct Sweeper {
 }
 
 impl Store for Sweeper {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.inner.get(name, limit)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.inner.get_range(name, offset, length)
-    }
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.inner.put(name, bytes)
-    }
+    through!(self.inner: get get_range put list stat delete room connections promises location);
+
     fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
         // An object of another name under this one is as good as a foreign one; the sealed tombstone comes from abandon.
         if name.as_str().starts_with("snapshots/")
@@ -167,30 +160,6 @@ impl Store for Sweeper {
             self.inner.put_new(name, found.clone().into())?;
         }
         self.inner.put_new(name, bytes)
-    }
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.inner.list(prefix, after, each)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
 use redkeep::operations::check::{CheckDepth, check};
@@ -14,11 +13,11 @@ use redkeep::operations::list::{Selector, choose};
 use redkeep::operations::prune::{Options, prune};
 use redkeep::operations::repair::{RepairReport, repair};
 use redkeep::repository::{Places, Repository};
-use redkeep::store::{Entry, ObjectName, Promises, PutNew, Room, Stat, Store, StoreError, Timing};
+use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
-use crate::support::stores::{Fault, FaultyStore, Verb};
+use crate::support::stores::{Fault, FaultyStore, Verb, through};
 use crate::support::sweeps::AT_ONCE;
 
 const MIB: usize = 1 << 20;
@@ -116,56 +115,8 @@ impl Hooked {
 }
 
 impl Store for Hooked {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.call(Verb::Get, name.as_str());
-        self.inner.get(name, limit)
-    }
-
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.call(Verb::GetRange, name.as_str());
-        self.inner.get_range(name, offset, length)
-    }
-
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.call(Verb::Put, name.as_str());
-        self.inner.put(name, bytes)
-    }
-
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.call(Verb::PutNew, name.as_str());
-        self.inner.put_new(name, bytes)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.call(Verb::List, prefix);
-        self.inner.list(prefix, after, each)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.call(Verb::Delete, name.as_str());
-        self.inner.delete(name)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.call(Verb::Stat, name.as_str());
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
+    through!(self.inner, told call: get get_range put put_new list stat delete);
+    through!(self.inner: room connections promises location);
 }
 
 /// A repository whose first pack was damaged, its loss recorded, and its content stored again beside more.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redkeep::store::{Entry, ObjectName, Promises, Room, Stat, Store, StoreError, Trouble};
+use redkeep::store::{Entry, ObjectName, Stat, Store, StoreError, Trouble};
 
 /// How long a test waits for another thread before it fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,6 +56,98 @@ impl fmt::Display for Call {
         write!(f, "{} {}", self.verb, self.name)
     }
 }
+
+/// In `impl Store`: these methods are those of the store within. With `told` each call is told to that method first.
+macro_rules! through {
+    ($self:ident.$inner:tt, told $told:ident: $($method:ident)*) => { $(through!{@$method $self $inner ($told)})* };
+    ($self:ident.$inner:tt: $($method:ident)*) => { $(through!{@$method $self $inner ()})* };
+    (@get $self:ident $inner:tt ($($told:ident)?)) => {
+        fn get(&$self, name: &redkeep::store::ObjectName, limit: u64) -> Result<Vec<u8>, redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::Get, name.as_str());)?
+            $self.$inner.get(name, limit)
+        }
+    };
+    (@get_range $self:ident $inner:tt ($($told:ident)?)) => {
+        fn get_range(
+            &$self,
+            name: &redkeep::store::ObjectName,
+            offset: u64,
+            length: u64,
+        ) -> Result<Vec<u8>, redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::GetRange, name.as_str());)?
+            $self.$inner.get_range(name, offset, length)
+        }
+    };
+    (@put $self:ident $inner:tt ($($told:ident)?)) => {
+        fn put(&$self, name: &redkeep::store::ObjectName, bytes: bytes::Bytes) -> Result<(), redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::Put, name.as_str());)?
+            $self.$inner.put(name, bytes)
+        }
+    };
+    (@put_new $self:ident $inner:tt ($($told:ident)?)) => {
+        fn put_new(
+            &$self,
+            name: &redkeep::store::ObjectName,
+            bytes: bytes::Bytes,
+        ) -> Result<(), redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::PutNew, name.as_str());)?
+            $self.$inner.put_new(name, bytes)
+        }
+    };
+    (@list $self:ident $inner:tt ($($told:ident)?)) => {
+        fn list(
+            &$self,
+            prefix: &str,
+            after: Option<&redkeep::store::ObjectName>,
+            each: &mut dyn FnMut(redkeep::store::Entry),
+        ) -> Result<(), redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::List, prefix);)?
+            $self.$inner.list(prefix, after, each)
+        }
+    };
+    (@stat $self:ident $inner:tt ($($told:ident)?)) => {
+        fn stat(
+            &$self,
+            name: &redkeep::store::ObjectName,
+        ) -> Result<Option<redkeep::store::Stat>, redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::Stat, name.as_str());)?
+            $self.$inner.stat(name)
+        }
+    };
+    (@delete $self:ident $inner:tt ($($told:ident)?)) => {
+        fn delete(&$self, name: &redkeep::store::ObjectName) -> Result<(), redkeep::store::StoreError> {
+            $($self.$told($crate::support::stores::Verb::Delete, name.as_str());)?
+            $self.$inner.delete(name)
+        }
+    };
+    (@room $self:ident $inner:tt $told:tt) => {
+        fn room(&$self) -> Option<&dyn redkeep::store::Room> {
+            $self.$inner.room()
+        }
+    };
+    (@is_far $self:ident $inner:tt $told:tt) => {
+        fn is_far(&$self) -> bool {
+            $self.$inner.is_far()
+        }
+    };
+    (@connections $self:ident $inner:tt $told:tt) => {
+        fn connections(&$self) -> usize {
+            $self.$inner.connections()
+        }
+    };
+    (@promises $self:ident $inner:tt $told:tt) => {
+        fn promises(&$self) -> redkeep::store::Promises {
+            $self.$inner.promises()
+        }
+    };
+    (@location $self:ident $inner:tt $told:tt) => {
+        fn location(&$self) -> String {
+            $self.$inner.location()
+        }
+    };
+}
+#[allow(unused_imports, reason = "not every test binary has a store of its own")]
+pub(crate) use through;
 
 /// Where a [`FaultyStore`] is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +241,8 @@ impl FaultyStore {
 }
 
 impl Store for FaultyStore {
+    through!(self.inner: room is_far connections promises location);
+
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         self.call("read", name.as_str(), || self.inner.get(name, limit), || Ok(()))
     }
@@ -179,26 +273,6 @@ impl Store for FaultyStore {
 
     fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
         self.call("stat", name.as_str(), || self.inner.stat(name), || Ok(()))
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
-    fn is_far(&self) -> bool {
-        self.inner.is_far()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
@@ -263,6 +337,9 @@ impl RecordingStore {
 }
 
 impl Store for RecordingStore {
+    through!(self.inner, told record: put put_new list stat delete);
+    through!(self.inner: room connections promises location);
+
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         self.record(Verb::Get, name.as_str());
         self.count(self.inner.get(name, limit))
@@ -273,49 +350,8 @@ impl Store for RecordingStore {
         self.count(self.inner.get_range(name, offset, length))
     }
 
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.record(Verb::Put, name.as_str());
-        self.inner.put(name, bytes)
-    }
-
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.record(Verb::PutNew, name.as_str());
-        self.inner.put_new(name, bytes)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.record(Verb::List, prefix);
-        self.inner.list(prefix, after, each)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.record(Verb::Delete, name.as_str());
-        self.inner.delete(name)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.record(Verb::Stat, name.as_str());
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
     fn is_far(&self) -> bool {
         self.is_far || self.inner.is_far()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
@@ -388,60 +424,8 @@ impl PausableStore {
 }
 
 impl Store for PausableStore {
-    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.pass(Verb::Get, name.as_str());
-        self.inner.get(name, limit)
-    }
-
-    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.pass(Verb::GetRange, name.as_str());
-        self.inner.get_range(name, offset, length)
-    }
-
-    fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.pass(Verb::Put, name.as_str());
-        self.inner.put(name, bytes)
-    }
-
-    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
-        self.pass(Verb::PutNew, name.as_str());
-        self.inner.put_new(name, bytes)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&ObjectName>, each: &mut dyn FnMut(Entry)) -> Result<(), StoreError> {
-        self.pass(Verb::List, prefix);
-        self.inner.list(prefix, after, each)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.pass(Verb::Delete, name.as_str());
-        self.inner.delete(name)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
-        self.pass(Verb::Stat, name.as_str());
-        self.inner.stat(name)
-    }
-
-    fn room(&self) -> Option<&dyn Room> {
-        self.inner.room()
-    }
-
-    fn is_far(&self) -> bool {
-        self.inner.is_far()
-    }
-
-    fn connections(&self) -> usize {
-        self.inner.connections()
-    }
-
-    fn promises(&self) -> Promises {
-        self.inner.promises()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
+    through!(self.inner, told pass: get get_range put put_new list stat delete);
+    through!(self.inner: room is_far connections promises location);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
