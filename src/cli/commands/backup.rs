@@ -25,7 +25,7 @@ use crate::format::summary::Summary;
 use crate::format::timeline;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
-use crate::operations::forget::policy::PINNED;
+use crate::operations::forget::policy::{PINNED, is_pinned};
 use crate::operations::list::Chosen;
 use crate::operations::source::{LiveSource, Source, Way};
 use crate::redis::server::{Address, LiveOptions, Mode, SavePatience, WhereOptions};
@@ -302,7 +302,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     context.progress.stop_in_order();
     let (capture, mut tags) = (arguments.of.capture(), arguments.of.tags);
-    tags.extend((arguments.pin && !tags.iter().any(|tag| tag == PINNED)).then(|| PINNED.to_string()));
+    tags.extend((arguments.pin && !is_pinned(&tags)).then(|| PINNED.to_string()));
     let options = Options {
         source: source(
             arguments.directory,

@@ -14,7 +14,7 @@ use crate::cli::human::Lean::Left;
 use crate::cli::human::{count, duration, plain, short, some_of, table};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, selector, time};
-use crate::operations::forget::policy::{PINNED, Policy};
+use crate::operations::forget::policy::{PINNED, Policy, is_pinned};
 use crate::operations::forget::{Dataset, Options, Report, Verdict, What, forget};
 use crate::operations::list::{Datasets, Filter, Selector};
 use crate::operations::timeline::{Coverage, Loss};
@@ -279,8 +279,7 @@ fn gone(loss: &Loss) -> String {
 
 fn row(verdict: &Verdict) -> [String; 4] {
     let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-    let is_pinned = verdict.info.tags.iter().any(|tag| tag == PINNED);
-    let why = if !verdict.is_kept && is_pinned { PINNED.into() } else { reasons.join(", ") };
+    let why = if !verdict.is_kept && is_pinned(&verdict.info.tags) { PINNED.into() } else { reasons.join(", ") };
     let verdict_word = if verdict.is_kept { "kept" } else { "forgotten" };
     let time = time::show(verdict.info.captured_at());
     [short(&verdict.info.name.session), time, verdict_word.into(), why]

@@ -9,7 +9,7 @@ use crate::cli::key_count;
 use crate::cli::time::exact;
 use crate::format::UnixMillis;
 use crate::format::snapshot::{File, FileKind, Role};
-use crate::operations::forget::policy::PINNED;
+use crate::operations::forget::policy::is_pinned;
 use crate::operations::list::{Chosen, Forgotten};
 use crate::operations::sets::{ChosenSet, Set};
 use crate::repository::{DrillRecord, SnapshotInfo};
@@ -144,7 +144,7 @@ impl From<&SnapshotInfo> for Snapshot {
             keys: info.keys.keys(),
             keys_counted: key_count::word(info.keys),
             warnings: info.warnings,
-            pinned: info.tags.iter().any(|tag| tag == PINNED),
+            pinned: is_pinned(&info.tags),
             set: info.told.set.as_ref().map(|of| OfSetOf {
                 id: of.id.to_string(),
                 name: of.name.clone(),

@@ -16,7 +16,7 @@ use crate::format::counts::count;
 use crate::format::object::SnapshotName;
 use crate::repository::{Alarm, ForgottenRecord, Repository, RepositoryError, SnapshotInfo};
 
-use policy::{Candidate, PINNED, Policy, Reason, decide, timeline_since};
+use policy::{Candidate, Policy, Reason, decide, is_pinned, timeline_since};
 
 /// What is forgotten.
 #[derive(Debug, Clone)]
@@ -289,8 +289,8 @@ fn by_name(
     let verdicts: Vec<Verdict> = infos.iter().map(verdict).collect();
     let Some(first) = verdicts.iter().find(|verdict| !verdict.is_kept) else { return Ok(None) };
     let name = first.info.dataset.clone();
-    let is_pinned = |verdict: &&Verdict| !verdict.is_kept && verdict.info.tags.iter().any(|tag| tag == PINNED);
-    if let Some(pinned) = verdicts.iter().find(is_pinned).filter(|_| !even_pinned) {
+    let goes_pinned = |verdict: &&Verdict| !verdict.is_kept && is_pinned(&verdict.info.tags);
+    if let Some(pinned) = verdicts.iter().find(goes_pinned).filter(|_| !even_pinned) {
         return Err(OperationError::Refused {
             what: format!("snapshot {} is pinned", pinned.info.name.session),
             hint: "nothing was forgotten; to forget it all the same, say --even-pinned".into(),

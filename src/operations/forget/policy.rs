@@ -14,6 +14,11 @@ use crate::format::counts::Fall;
 /// FORGET-6: `pinned` is a tag like any other, but for this.
 pub const PINNED: &str = "pinned";
 
+/// Whether a snapshot with these tags is pinned.
+pub fn is_pinned(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag == PINNED)
+}
+
 /// How many snapshots are kept of what. A count of nothing keeps nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -151,7 +156,7 @@ pub fn decide(policy: &Policy, candidates: &[Candidate<'_>], zone: &TimeZone, fa
         for tag in policy.tags.iter().filter(|tag| candidate.tags.contains(tag)) {
             add(&mut kept, place, Reason::Tag(tag.clone()));
         }
-        if candidate.tags.iter().any(|tag| tag == PINNED) {
+        if is_pinned(candidate.tags) {
             add(&mut kept, place, Reason::Pinned);
         }
     }
