@@ -158,19 +158,30 @@ fn token_of(hash: u32, width: u32) -> u32 {
     hash.checked_shr(32 - width).unwrap_or(0)
 }
 
-/// Places that were not given away yet, by the bits of hashes. Memory: 8 bytes a thing.
+/// Places that were not given away yet, by the bits of hashes. Memory: below 9 bytes a thing.
 pub struct Order {
     width: u32,
     /// The bits, whether it was given away, and the place: sorted by the bits; of those with the same bits the ones that were
     /// given away come first, and the others are in order.
     entries: Vec<u64>,
+    /// Where the entries begin whose bits are a multiple of [`SOME`], and where the last ones end.
+    begins: Vec<u32>,
 }
+
+/// Entries that are found together: about two lines of memory.
+const SOME: u32 = 16;
 
 impl Order {
     fn new(width: u32, entries: impl Iterator<Item = u64>) -> Order {
         let mut entries: Vec<u64> = entries.collect();
         entries.sort_unstable();
-        Order { width, entries }
+        let mut begins = Vec::with_capacity((1 << width) / SOME as usize + 2);
+        for (at, entry) in entries.iter().enumerate() {
+            let some = (entry >> 32) as usize / SOME as usize;
+            begins.resize(begins.len().max(some + 1), at as u32);
+        }
+        begins.resize((1 << width) / SOME as usize + 2, entries.len() as u32);
+        Order { width, entries, begins }
     }
 
     /// The place of the next thing as they are kept. Where that is open, `rest` begins with which one it is; that is taken.
@@ -197,31 +208,21 @@ impl Order {
 
     /// Says which things are asked for next: memory is waited for once for all of them, not once for each.
     pub fn expect(&self, hashes: impl Iterator<Item = u32>) {
-        let entries = hashes.filter_map(|hash| self.entries.get(self.expected(token_of(hash, self.width))));
+        let entries = hashes.filter_map(|hash| self.entries.get(self.some(token_of(hash, self.width)).start));
         std::hint::black_box(entries.fold(0, |sum, entry| sum ^ entry));
     }
 
-    /// Where a token should be if hashes are spread evenly.
-    fn expected(&self, token: u32) -> usize {
-        ((u128::from(token) * self.entries.len() as u128) >> self.width) as usize
+    /// Where the entries of a token are, if there are any, and some others.
+    fn some(&self, token: u32) -> std::ops::Range<usize> {
+        let begin = |some: u32| self.begins.get(some as usize).copied().unwrap_or_default() as usize;
+        begin(token / SOME)..begin(token / SOME + 1)
     }
 
-    /// Where the entries of a token begin, or would: looked for from where they should be.
+    /// Where the entries of a token begin, or would.
     fn begin_of(&self, token: u32) -> usize {
-        let is_before = |at: usize| self.entries.get(at).is_some_and(|entry| entry >> 32 < u64::from(token));
-        let expected = self.expected(token);
-        let (mut low, mut high, mut step) = (expected, expected, 16);
-        while low > 0 && !is_before(low - 1) {
-            low = low.saturating_sub(step);
-            step *= 2;
-        }
-        step = 16;
-        while is_before(high) {
-            high += step;
-            step *= 2;
-        }
-        let within = self.entries.get(low..high.min(self.entries.len())).unwrap_or_default();
-        low + within.partition_point(|entry| entry >> 32 < u64::from(token))
+        let some = self.some(token);
+        let within = self.entries.get(some.clone()).unwrap_or_default();
+        some.start + within.partition_point(|entry| entry >> 32 < u64::from(token))
     }
 
     /// The place of a thing, and which of several it was, as `pick` tells.
