@@ -1,8 +1,8 @@
 //! From a password or key file to the key of a slot. Rules: format-spec/03-keys.md.
 
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+pub use argon2::Block;
+use argon2::{Algorithm, Argon2, Params, Version};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
 use super::NotAuthentic;
 use super::keys::Key;
@@ -23,29 +23,21 @@ pub struct CannotDerive {
 }
 
 impl SlotKey {
-    /// KEY-5: Argon2id of the secret. Takes `memory` KiB for the time of the call; costs are checked by the
-    /// caller.
+    /// KEY-5: Argon2id of the secret, in memory of as many blocks as KiB are to be taken. These hold what the key follows from
+    /// afterwards: they are for the caller to wipe, who checks the costs, too.
     pub fn derive(
         secret: &Secret,
         salt: &[u8; 32],
-        memory: u32,
+        blocks: &mut [Block],
         passes: u32,
         lanes: u32,
     ) -> Result<SlotKey, CannotDerive> {
-        let cannot = CannotDerive { memory };
-        let params = Params::new(memory, passes, lanes, Some(32)).map_err(|_| cannot.clone())?;
-        let mut blocks = Vec::new();
-        blocks.try_reserve_exact(params.block_count()).map_err(|_| cannot.clone())?;
-        blocks.resize(params.block_count(), Block::default());
+        let memory = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+        let cannot = |_| CannotDerive { memory };
+        let params = Params::new(memory, passes, lanes, Some(32)).map_err(cannot)?;
         let mut key = zeroize::Zeroizing::new([0; 32]);
-        let derived = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
-            secret,
-            salt,
-            key.as_mut(),
-            &mut blocks,
-        );
-        blocks.iter_mut().for_each(Zeroize::zeroize);
-        derived.map_err(|_| cannot)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        argon2.hash_password_into_with_memory(secret, salt, key.as_mut(), blocks).map_err(cannot)?;
         Ok(SlotKey(Key::new(*key)))
     }
 
@@ -81,7 +73,8 @@ mod tests {
     use super::*;
 
     fn key(secret: &str) -> SlotKey {
-        SlotKey::derive(&Secret::new(secret.into()), &[1; 32], 64, 1, 1).expect("64 KiB")
+        let mut blocks = [Block::default(); 64];
+        SlotKey::derive(&Secret::new(secret.into()), &[1; 32], &mut blocks, 1, 1).expect("64 KiB")
     }
 
     /// KEY-5, KEY-7
@@ -102,6 +95,6 @@ mod tests {
 
     #[test]
     fn impossible_costs_are_an_error() {
-        assert!(SlotKey::derive(&Secret::new(vec![]), &[1; 32], 1, 1, 1).is_err());
+        assert!(SlotKey::derive(&Secret::new(vec![]), &[1; 32], &mut [Block::default()], 1, 1).is_err());
     }
 }

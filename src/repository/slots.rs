@@ -1,12 +1,15 @@
 //! Key slots: the passwords and key files a repository opens with. Rules: format-spec/03-keys.md.
 
+use rayon::prelude::*;
+use zeroize::Zeroize;
+
 use super::ambient::Ambient;
 use super::epochs;
 use super::error::{Fault, RepositoryError};
 use super::keyring::Keyring;
 use super::objects::{listed, put_own, read_each};
 use super::{get_whole, object_name};
-use crate::crypto::passphrase::{Secret, SlotKey};
+use crate::crypto::passphrase::{Block, CannotDerive, Secret, SlotKey};
 use crate::format::keys::{About, Argon2Cost, Bag, SecretKind, Slot};
 use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
 use crate::format::object::{Kind, Name};
@@ -219,7 +222,13 @@ pub(super) fn open(found: &Found, credential: &Credential) -> Result<Option<Bag>
 }
 
 fn derive(secret: &Secret, salt: &[u8; 32], cost: Argon2Cost) -> Result<SlotKey, RepositoryError> {
-    Ok(SlotKey::derive(secret, salt, cost.memory, cost.passes, cost.lanes)?)
+    let (mut blocks, count) = (Vec::new(), cost.memory as usize);
+    blocks.try_reserve_exact(count).map_err(|_| CannotDerive { memory: cost.memory })?;
+    // The system gives memory page by page: all cores ask for it, and wipe it.
+    (0..count).into_par_iter().map(|_| Block::default()).collect_into_vec(&mut blocks);
+    let key = SlotKey::derive(secret, salt, &mut blocks, cost.passes, cost.lanes);
+    blocks.par_iter_mut().for_each(Zeroize::zeroize);
+    Ok(key?)
 }
 
 /// What the wrapped bag is bound to: header, parameters and name.

@@ -1,7 +1,7 @@
 //! 03 keys.
 
 use redkeep::crypto::keys::{self, Key};
-use redkeep::crypto::passphrase::{Secret, SlotKey};
+use redkeep::crypto::passphrase::{Block, Secret, SlotKey};
 use redkeep::crypto::seal::Sealer;
 use redkeep::format::Id16;
 use redkeep::format::keys::{Argon2Cost, Bag, SecretKind, Slot};
@@ -47,7 +47,8 @@ fn cost(fields: Fields<'_>) -> Argon2Cost {
 
 fn derive(secret: &[u8], salt: &[u8; 32], cost: Argon2Cost) -> Result<SlotKey, String> {
     let secret = Secret::new(secret.to_vec());
-    SlotKey::derive(&secret, salt, cost.memory, cost.passes, cost.lanes).map_err(|error| error.to_string())
+    let mut blocks = vec![Block::default(); cost.memory as usize];
+    SlotKey::derive(&secret, salt, &mut blocks, cost.passes, cost.lanes).map_err(|error| error.to_string())
 }
 
 pub fn slot_key(vector: &Vector) -> Result<(), String> {
