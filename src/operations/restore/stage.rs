@@ -310,23 +310,33 @@ fn relative(file: &File) -> &Path {
     Path::new(OsStr::from_bytes(&file.path))
 }
 
-/// BLAKE3 of a file, read from its begin. Memory: a block, at most the file's size.
+/// BLAKE3 of a file, read from its begin. Memory: two blocks, at most the file's size.
 fn hash_file(mut file: &fs::File, size: u64) -> io::Result<[u8; 32]> {
     file.rewind()?;
-    let block = if size > LARGE { BLOCK_OF_LARGE } else { BLOCK };
-    let mut buffer = Vec::with_capacity(size.min(block) as usize);
     let mut hasher = blake3::Hasher::new();
-    while file.take(block).read_to_end(&mut buffer)? > 0 {
-        match size > LARGE {
-            true => hasher.update_rayon(&buffer),
-            false => hasher.update(&buffer),
-        };
+    let read = |buffer: &mut Vec<u8>, block: u64| {
         buffer.clear();
+        file.take(block).read_to_end(buffer)
+    };
+    let buffer = |block: u64| Vec::with_capacity(size.min(block) as usize);
+    if size <= LARGE {
+        let mut block = buffer(BLOCK);
+        while read(&mut block, BLOCK)? > 0 {
+            hasher.update(&block);
+        }
+        return Ok(hasher.finalize().into());
+    }
+    let (mut block, mut next) = (buffer(BLOCK_OF_LARGE), buffer(BLOCK_OF_LARGE));
+    read(&mut block, BLOCK_OF_LARGE)?;
+    while !block.is_empty() {
+        let (is_read, _) = rayon::join(|| read(&mut next, BLOCK_OF_LARGE), || hasher.update_rayon(&block).count());
+        is_read?;
+        std::mem::swap(&mut block, &mut next);
     }
     Ok(hasher.finalize().into())
 }
 
-/// Files above this are hashed on all cores, one after the other.
+/// Files above this are hashed on all cores, one after the other, the next block read meanwhile.
 const LARGE: u64 = 64 << 20;
 /// Bytes of a large file that are read and hashed at once.
 const BLOCK_OF_LARGE: u64 = 8 << 20;
