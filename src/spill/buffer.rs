@@ -129,8 +129,8 @@ impl Buffer {
         (self.entries.len() + self.entries.len() / 2).max(64)
     }
 
-    /// Takes a record. `rank` counts where it is not sorted by its key.
-    pub(super) fn push(&mut self, rank: u64, record: Record<'_>) {
+    /// Takes a record.
+    pub(super) fn push(&mut self, record: Record<'_>) {
         let length = record.length();
         if !self.has_room(length) {
             let piece = Vec::with_capacity(length.max(self.piece));
@@ -147,18 +147,13 @@ impl Buffer {
             self.common = same.count();
         }
         let Some(piece) = self.pieces.last_mut() else { unreachable!("there is one with room") };
-        self.entries.push(Entry { rank: [rank, 0], piece: last, offset: piece.len() as u32 });
+        self.entries.push(Entry { rank: [0; 2], piece: last, offset: piece.len() as u32 });
         record.encode(piece);
     }
 
     /// Sorts by key.
     pub(super) fn sort(&mut self) {
         sort(&self.pieces, &mut self.entries, self.common);
-    }
-
-    /// Sorts by rank.
-    pub(super) fn sort_by_rank(&mut self) {
-        self.entries.sort_unstable();
     }
 
     /// The bytes that the record of this number, in the order there is, begins. None behind the last.
@@ -181,16 +176,6 @@ impl Buffer {
     pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
         let bytes = self.entries.iter().map(|entry| at(&self.pieces, *entry));
         bytes.map(|bytes| Place::of(bytes, 0).unwrap_or_default().encoded(bytes))
-    }
-
-    /// The rank of the record of this number, in the order there is.
-    pub(super) fn rank(&self, nth: usize) -> Option<u64> {
-        self.entries.get(nth).map(|entry| entry.rank[0])
-    }
-
-    /// Sorted by rank: the number of the first record of this rank or a higher one.
-    pub(super) fn first_of_rank(&self, rank: u64) -> usize {
-        self.entries.partition_point(|entry| entry.rank[0] < rank)
     }
 }
 

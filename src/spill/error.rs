@@ -42,14 +42,17 @@ pub enum SpillError {
         /// The most it may have.
         most: usize,
     },
-    /// There is no such partition.
-    #[error("partition {partition} of {count}")]
-    NoPartition {
-        /// The one asked for.
-        partition: usize,
+    /// There is no such number.
+    #[error("a record of number {number}, where there are {count}")]
+    NoNumber {
+        /// The one given.
+        number: u32,
         /// How many there are, from 0 on.
-        count: usize,
+        count: u64,
     },
+    /// Two records have one number.
+    #[error("two records have one number")]
+    Twice,
     /// Reading failed before: what came after that is not known.
     #[error("what was written to scratch files could not be read before")]
     Broken,
@@ -62,7 +65,7 @@ impl SpillError {
             Self::Full { .. } => Some("free some space there, or name a directory with more by --cache-dir"),
             Self::Io { .. } => Some("check the directory's owner, mode and disk"),
             Self::Changed { .. } => Some("check the disk: nobody else can reach a file without a name"),
-            Self::TooLong { .. } | Self::NoPartition { .. } | Self::Broken => None,
+            Self::TooLong { .. } | Self::NoNumber { .. } | Self::Twice | Self::Broken => None,
         }
     }
 

@@ -1,10 +1,9 @@
-//! Spilling is to sort, or to group, more records than memory holds: what does not fit waits in scratch files, sealed.
+//! Spilling is to sort more records than memory holds: what does not fit waits in scratch files, sealed.
 //! Rules: format-spec/14-local.md, "Scratch files".
 //!
 //! A [`Sorter`] takes records in any order and gives them back in the order of their keys, those of one key in the order they
-//! came. [`Partitions`] take records for numbered groups and give back one group after the other, each in the order its
-//! records came. A [`Spool`] keeps a stream as it comes in. All hold what they are given in memory and touch no disk as long
-//! as it fits.
+//! came. [`Partitions`] take records that are numbered, and give them back in the order of their numbers. A [`Spool`] keeps a
+//! stream as it comes in. All hold what they are given in memory and touch no disk as long as it fits.
 
 mod buffer;
 mod error;
@@ -21,7 +20,7 @@ mod tests;
 pub use buffer::Record;
 pub use error::SpillError;
 pub use merge::Sorted;
-pub use partitions::{Group, Grouped, Partitions};
+pub use partitions::{InOrder, Numbered, Partitions};
 pub use scratch::Scratch;
 pub use sorter::Sorter;
 pub use spool::{Spool, SpoolWriter};

@@ -44,7 +44,7 @@ impl Scratch {
     }
 }
 
-/// One scratch file. Frames are appended by one writer at a time.
+/// One scratch file.
 pub(super) struct ScratchFile {
     pub(super) file: File,
     directory: PathBuf,
@@ -68,19 +68,18 @@ impl ScratchFile {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Seals a frame and appends it. Where that fails its plaintext is gone, and a part of it may stand behind the file's
-    /// [`ScratchFile::length`].
+    /// Seals a frame and appends it. Where that fails its plaintext is gone, and the file ends with what can be of no use.
     pub(super) fn append(&self, frame: &mut Vec<u8>) -> Result<Frame, SpillError> {
         let number = self.sealer.seal(frame);
-        let written = Frame { offset: self.length(), number, length: frame.len() };
+        let offset = self.length.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        let written = Frame { offset, number, length: frame.len() };
         let done = self.file.write_all_at(frame, written.offset);
         done.map_err(|error| SpillError::failed("write to", &self.directory, error))?;
-        self.length.store(written.offset + frame.len() as u64, Ordering::Relaxed);
         frame.clear();
         Ok(written)
     }
 
-    /// Gives back what was appended since the file had this length.
+    /// Gives back what was appended since the file had this length: by whoever is its one writer.
     pub(super) fn cut(&self, length: u64) {
         // Where this fails the room is free when the file is closed; what is appended next is written over it.
         let _ = self.file.set_len(length);

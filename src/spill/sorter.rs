@@ -56,7 +56,7 @@ impl<'a> Sorter<'a> {
             self.make_room()?;
         }
         self.see(self.buffer.held_with(length));
-        self.buffer.push(0, record);
+        self.buffer.push(record);
         Ok(())
     }
 

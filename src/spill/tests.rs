@@ -1,4 +1,4 @@
-//! What is spilled, beside a plain sort and a plain grouping; and what becomes of it on its way.
+//! What is spilled, beside a plain sort and a plain list; and what becomes of it on its way.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -106,26 +106,42 @@ proptest! {
     }
 
     #[test]
-    fn records_come_back_by_group_in_the_order_they_came(
-        records in records(), count in 1..20usize, budget in prop_oneof![Just(LEAST), Just(2048 * KIB)]
+    fn numbered_records_come_back_in_the_order_of_their_numbers(
+        count in 0..3000u32, lengths in 0..4usize, stride in prop_oneof![Just(1u64), Just(7), Just(3001)],
+        budget in prop_oneof![Just(LEAST), Just(512 * KIB), Just(4096 * KIB)]
     ) {
         let directory = tempfile::tempdir().unwrap();
         let scratch = scratch(directory.path());
-        let mut partitions = Partitions::new(&scratch, count, budget);
-        let of = |record: &Owned| record.0.iter().map(|byte| usize::from(*byte)).sum::<usize>() % count;
-        records.iter().for_each(|record| partitions.push(of(record), &record.0, &record.1).unwrap());
-        let grouped = partitions.finish().unwrap();
-        prop_assert!(grouped.usage().memory <= budget, "{:?} of {}", grouped.usage(), budget);
-        for partition in (0..count).rev() {
-            let mut group = grouped.group(partition).unwrap();
-            let mut back = Vec::new();
-            while let Some(record) = group.next_record().unwrap() {
-                back.push(owned(record));
+        let length = |number: u32| [12, number as usize % 300, number as usize % 7 * 900, number as usize % 41 * 2000][lengths];
+        // One in nine is not given.
+        let record = |number: u32| (number % 9 != 5).then(|| vec![number as u8; length(number)]);
+        let all: u64 = (0..count).filter_map(record).map(|record| record.len() as u64).sum();
+        let partitions = Partitions::new(&scratch, count.into(), all, budget);
+        let numbers = (0..u64::from(count)).map(|nth| (nth * stride % u64::from(count)) as u32);
+        let numbers: Vec<u32> = match u64::from(count) % stride == 0 {
+            true => (0..count).rev().collect(),
+            false => numbers.collect(),
+        };
+        for number in numbers {
+            if let Some(record) = record(number) {
+                partitions.push(number, &record).unwrap();
             }
-            let expected: Vec<Owned> = records.iter().filter(|record| of(record) == partition).cloned().collect();
-            prop_assert_eq!(back, expected);
         }
+        let numbered = partitions.finish();
+        let usage = numbered.usage();
+        let longest = (0..count).map(length).max().unwrap_or(0);
+        prop_assert!(usage.memory <= budget + longest.max(32 * KIB) + KIB, "{usage:?} of {budget}");
+        prop_assert!(all > budget as u64 * 9 / 10 || usage.scratch == 0, "{usage:?} of {budget} for {all}");
+        prop_assert_eq!(in_order(numbered, count).unwrap(), (0..count).map(record).collect::<Vec<_>>());
     }
+}
+
+/// So many records in the order of their numbers.
+fn in_order(numbered: Numbered, count: u32) -> Result<Vec<Option<Vec<u8>>>, SpillError> {
+    std::thread::scope(|scope| {
+        let mut records = numbered.in_order(scope);
+        (0..count).map(|_| Ok(records.next_record()?.map(<[u8]>::to_vec))).collect()
+    })
 }
 
 #[test]
@@ -176,10 +192,36 @@ fn a_record_may_take_an_eighth_of_the_budget_and_no_more() {
     let mut sorted = sorter.finish().unwrap();
     assert_eq!(rest(&mut sorted).unwrap(), plainly_sorted(&records));
     assert!(sorted.usage().memory <= LEAST && sorted.usage().scratch > 0);
-    let mut partitions = Partitions::new(&scratch, 3, LEAST);
-    assert!(matches!(partitions.push(0, &[0; 2], &vec![0; most - 4]), Err(SpillError::TooLong { .. })));
-    assert!(matches!(partitions.push(3, b"", b""), Err(SpillError::NoPartition { partition: 3, count: 3 })));
-    assert!(matches!(partitions.finish().unwrap().group(3), Err(SpillError::NoPartition { .. })));
+}
+
+#[test]
+fn a_number_that_there_is_not_or_that_comes_twice_is_an_error() {
+    let nowhere = scratch(Path::new("/nowhere"));
+    let partitions = Partitions::new(&nowhere, 3, 100, LEAST);
+    assert!(matches!(partitions.push(3, b""), Err(SpillError::NoNumber { number: 3, count: 3 })));
+    partitions.push(1, b"once").unwrap();
+    partitions.push(1, b"again").unwrap();
+    assert!(matches!(in_order(partitions.finish(), 3), Err(SpillError::Twice)));
+    let none = Partitions::new(&nowhere, 0, 0, LEAST).finish();
+    assert_eq!(in_order(none, 2).unwrap(), [None, None]);
+}
+
+#[test]
+fn numbered_records_come_from_several_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let scratch = scratch(directory.path());
+    let record = |number: u32| vec![number as u8; number as usize % 500];
+    let partitions = Partitions::new(&scratch, 20_000, 5_000_000, 1024 * KIB);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let numbers = (0..20_000).filter(move |number| number / 3 % 4 == thread).rev();
+            let partitions = &partitions;
+            scope.spawn(move || numbers.for_each(|number| partitions.push(number, &record(number)).unwrap()));
+        }
+    });
+    let numbered = partitions.finish();
+    assert!(numbered.usage().scratch > 3_000_000, "{:?}", numbered.usage());
+    assert_eq!(in_order(numbered, 20_000).unwrap(), (0..20_000).map(|n| Some(record(n))).collect::<Vec<_>>());
 }
 
 /// The file a sorter has spilled to.
@@ -269,27 +311,31 @@ fn a_frame_that_was_changed_cut_off_moved_or_set_back_is_an_error_and_none_of_it
 }
 
 #[test]
-fn a_group_whose_frame_was_changed_fails_again_and_the_others_are_whole() {
+fn numbered_records_whose_frame_was_changed_are_an_error_that_stays() {
     let directory = tempfile::tempdir().unwrap();
     let scratch = scratch(directory.path());
-    let mut partitions = Partitions::new(&scratch, 4, LEAST);
-    let records = numbered(4000, 100);
-    records.iter().for_each(|(key, payload)| partitions.push(usize::from(key[0] % 4), key, payload).unwrap());
-    let grouped = partitions.finish().unwrap();
-    let file = grouped.file().expect("it has spilled");
-    // The first frame is of the first group.
-    file.file.write_all_at(&[0; 9], 100).unwrap();
-    let mut group = grouped.group(0).unwrap();
-    for _ in 0..3 {
-        assert!(matches!(group.next_record(), Err(SpillError::Changed { offset: 0, .. })));
-    }
-    for partition in 1..4 {
-        let mut group = grouped.group(partition).unwrap();
-        let mut count = 0;
-        while group.next_record().unwrap().is_some() {
-            count += 1;
-        }
-        assert_eq!(count, records.iter().filter(|(key, _)| usize::from(key[0] % 4) == partition).count());
+    // The longest ones wait alone.
+    for (length, count) in [(100, 8000), (40 * KIB, 60)] {
+        let partitions = Partitions::new(&scratch, count.into(), u64::from(count) * length as u64, LEAST);
+        (0..count).for_each(|number| partitions.push(number, &vec![number as u8; length]).unwrap());
+        let numbered = partitions.finish();
+        let file = numbered.file().expect("it has spilled");
+        file.file.write_all_at(&[0; 9], 100).unwrap();
+        std::thread::scope(|scope| {
+            let (mut records, mut given) = (numbered.in_order(scope), 0);
+            let error = loop {
+                match records.next_record() {
+                    Ok(record) => assert_eq!(record.unwrap(), vec![given as u8; length]),
+                    Err(error) => break error,
+                }
+                given += 1;
+            };
+            assert!(matches!(error, SpillError::Changed { offset: 0, .. }), "{error:?}");
+            assert!(given < count);
+            if length == 100 {
+                assert!(matches!(records.next_record(), Err(SpillError::Broken)));
+            }
+        });
     }
 }
 
@@ -298,8 +344,8 @@ fn sorters_and_what_they_sorted_can_be_handed_to_other_threads() {
     fn is_send<T: Send>() {}
     is_send::<Sorter<'_>>();
     is_send::<Sorted>();
-    is_send::<Partitions<'_>>();
-    is_send::<Group<'_>>();
+    is_send::<Numbered>();
+    is_send::<InOrder>();
 }
 
 #[test]

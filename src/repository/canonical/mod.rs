@@ -15,7 +15,6 @@ mod parameters;
 mod reader;
 mod rewriting;
 mod templates;
-mod turns;
 mod waiting;
 mod workers;
 mod writer;

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
-use super::turns::{Gathering, InTurn, Records, Turns};
 use super::waiting::ToWrite;
 use super::workers::joined;
 use crate::format::list::ListEntry;
@@ -19,23 +18,25 @@ use crate::rdb::canonical::{Decoder, Hasher, Kept, NotCanonical, Order, OrderTok
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
 use crate::repository::lock;
-use crate::spill::Scratch;
+use crate::spill::{InOrder, Numbered, Partitions, Scratch};
 
 /// Bytes of buckets that are decoded together.
 pub(super) const WINDOW: usize = 8 << 20;
 /// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
+/// Memory for records that wait for their turn.
+const WAITING: usize = 128 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
 /// Rebuilds the bytes of a canonical part, in order.
 ///
-/// While buckets are read, those before them are made records again, and those before these are put where they wait for their
-/// turn; while records are put together, those before them are handed on.
+/// While buckets are read, those before them are made records again, which wait for their turn; while records are put together,
+/// those before them are handed on.
 ///
-/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and four windows of buckets; the longest
-/// value that was too long for a bucket, twice. Scratch: what does not fit ([`Turns`]), less than the dump.
+/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and two windows of buckets; the longest
+/// value that was too long for a bucket, twice. Scratch: what does not fit ([`Partitions`]), less than the dump.
 pub(in crate::repository) fn rebuild(
     reader: &ChunkReader<'_>,
     part: &Part,
@@ -78,7 +79,6 @@ struct AtWork {
     decoder: Decoder,
     record: Vec<u8>,
     waiting: Vec<u8>,
-    gathering: Gathering,
 }
 
 /// A record in a bucket: where in it, what its place hashes to, and what is kept of it apart.
@@ -108,36 +108,27 @@ impl<'r> Rebuilding<'r> {
     }
 
     /// All records, to be had in the order of the file.
-    fn sort(&self, scratch: &Scratch) -> Result<InTurn, RepositoryError> {
+    fn sort(&self, scratch: &Scratch) -> Result<Numbered, RepositoryError> {
         // Of a large value its order waits, which is not in the file.
         let orders = self.part.streams.get(&(ColumnRole::ElementOrder as u64)).map_or(0, |stream| stream.length);
-        let turns = Turns::new(scratch, self.part.length.saturating_add(orders), self.parameters.records);
-        let (decoded, to_sort) = bounded(1);
-        thread::scope(|scope| {
-            let sorting = scope.spawn(|| sorted(turns, to_sort));
-            let all = self.decode_all(&decoded);
-            drop(decoded);
-            // Where sorting fails there is nobody to decode for: that is the reason then.
-            let in_turn = joined(sorting)?;
-            all.map(|()| in_turn)
-        })
+        let bytes = self.part.length.saturating_add(orders);
+        let waiting = Partitions::new(scratch, self.parameters.records, bytes, WAITING);
+        self.decode_all(&waiting)?;
+        Ok(waiting.finish())
     }
 
-    /// Decodes the buckets, a window after the other, while the next one is read. Ends early where nobody takes what is decoded.
-    fn decode_all(&self, to: &Sender<Vec<Records>>) -> Result<(), RepositoryError> {
-        let mut aside = Aside::new(self)?;
-        let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else { return Ok(()) };
+    /// Decodes the buckets, a window after the other, while the next one is read.
+    fn decode_all(&self, to: &Partitions<'_>) -> Result<(), RepositoryError> {
+        let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else {
+            return Aside::new(self)?.finish();
+        };
         let mut buckets = Chunks::new(self.reader, stream)?;
-        let mut window = self.read(&mut buckets)?;
+        let (aside, window) = rayon::join(|| Aside::new(self), || self.read(&mut buckets));
+        let (mut aside, mut window) = (aside?, window?);
         while !window.is_empty() {
-            let decode = || {
-                let decoded = self.decode_window(window, &mut aside)?;
-                Ok::<_, RepositoryError>(to.send(decoded).is_ok())
-            };
-            let (next, is_taken) = rayon::join(|| self.read(&mut buckets), decode);
-            if !is_taken? {
-                return Ok(());
-            }
+            let decode = || self.decode_window(window, &mut aside, to);
+            let (next, decoded) = rayon::join(|| self.read(&mut buckets), decode);
+            decoded?;
             window = next?;
         }
         aside.finish()
@@ -149,21 +140,22 @@ impl<'r> Rebuilding<'r> {
         window.map(|(entry, bytes)| find_records(&entry, bytes, self.hasher)).collect()
     }
 
-    fn decode_window(&self, mut window: Vec<Bucket>, aside: &mut Aside<'_>) -> Result<Vec<Records>, RepositoryError> {
+    fn decode_window(
+        &self,
+        mut window: Vec<Bucket>,
+        aside: &mut Aside<'_>,
+        to: &Partitions<'_>,
+    ) -> Result<(), RepositoryError> {
         window.iter_mut().try_for_each(|bucket| aside.complete(bucket))?;
-        window.into_par_iter().map(|bucket| self.decode(&bucket)).collect()
+        window.into_par_iter().try_for_each(|bucket| self.decode(&bucket, to))
     }
 
-    /// The records of a bucket as they wait for their turn.
-    fn decode(&self, bucket: &Bucket) -> Result<Records, RepositoryError> {
+    /// Makes the contents of a bucket records as they stand in the file, which wait for their turn.
+    fn decode(&self, bucket: &Bucket, to: &Partitions<'_>) -> Result<(), RepositoryError> {
         let free = lock(&self.at_work).pop();
-        let mut at_work = free.unwrap_or_else(|| AtWork {
-            decoder: self.decoder(),
-            record: Vec::new(),
-            waiting: Vec::new(),
-            gathering: Gathering::default(),
-        });
-        let AtWork { decoder, record, waiting, gathering } = &mut at_work;
+        let fresh = || AtWork { decoder: self.decoder(), record: Vec::new(), waiting: Vec::new() };
+        let mut at_work = free.unwrap_or_else(fresh);
+        let AtWork { decoder, record, waiting } = &mut at_work;
         for found in &bucket.records {
             let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
             record.clear();
@@ -179,20 +171,20 @@ impl<'r> Rebuilding<'r> {
                     ToWrite::Whole(record).encode(waiting);
                 }
             }
-            gathering.push(found.place, waiting);
+            to.push(found.place, waiting).map_err(RepositoryError::Scratch)?;
         }
-        let records = gathering.take();
         lock(&self.at_work).push(at_work);
-        Ok(records)
+        Ok(())
     }
 
     /// Hands on the file.
-    fn write(&self, in_turn: InTurn, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
+    fn write(&self, records: Numbered, sink: &mut Sink<'_>) -> Result<(), RepositoryError> {
         let (pieces, to_hand_on) = bounded::<Vec<u8>>(PIECES);
         let (used, to_use_again) = bounded::<Vec<u8>>(PIECES);
         thread::scope(|scope| {
             let out = Out { to: pieces, used: to_use_again, buffer: Vec::new(), written: 0 };
-            let merging = scope.spawn(move || self.put_together(in_turn, out));
+            let records = records.in_order(scope);
+            let merging = scope.spawn(move || self.put_together(records, out));
             let handed_on = to_hand_on.iter().try_for_each(|mut piece| {
                 sink(&piece)?;
                 piece.clear();
@@ -207,7 +199,7 @@ impl<'r> Rebuilding<'r> {
     }
 
     /// Puts the file together: what it begins with, events and records, what it ends with.
-    fn put_together(&self, mut in_turn: InTurn, mut out: Out) -> Result<(), RepositoryError> {
+    fn put_together(&self, mut records: InOrder, mut out: Out) -> Result<(), RepositoryError> {
         let mut large = self.column(ColumnRole::LargeValues)?;
         let mut events = Events::new(self.column(ColumnRole::Events)?)?;
         let mut decoder = self.decoder();
@@ -215,8 +207,7 @@ impl<'r> Rebuilding<'r> {
         out.put(&self.parameters.magic)?;
         for count in 0..self.parameters.records {
             events.put_before(count, &mut out)?;
-            let place = u32::try_from(count).map_err(|_| wrong_length())?;
-            let waiting = in_turn.next(place)?.ok_or_else(wrong_length)?;
+            let waiting = records.next_record().map_err(RepositoryError::Scratch)?.ok_or_else(wrong_length)?;
             match ToWrite::decode(waiting).map_err(|malformed| damaged(malformed.to_string()))? {
                 ToWrite::Whole(bytes) => out.put(bytes)?,
                 ToWrite::Large { tag, length, order, head } => {
@@ -233,7 +224,7 @@ impl<'r> Rebuilding<'r> {
                 }
             }
         }
-        in_turn.finish()?;
+        drop(records);
         events.put_before(self.parameters.records, &mut out)?;
         events.finish()?;
         large.finish()?;
@@ -243,12 +234,6 @@ impl<'r> Rebuilding<'r> {
             false => Err(wrong_length()),
         }
     }
-}
-
-/// Puts all records that come where they wait.
-fn sorted(mut turns: Turns<'_>, from: Receiver<Vec<Records>>) -> Result<InTurn, RepositoryError> {
-    from.into_iter().flatten().try_for_each(|records| turns.push(records))?;
-    turns.finish()
 }
 
 pub(super) fn not_canonical(error: NotCanonical) -> RepositoryError {
