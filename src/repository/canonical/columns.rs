@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use super::bucket_writer::{BucketWriter, NewRecord, OldRange};
-use super::known::{Memory, OldRecord, Remembering};
+use super::known::{OldRecord, Remembering};
 use super::waiting::ToStore;
 use super::workers::joined;
 use super::writer::column;
@@ -19,7 +19,7 @@ use crate::repository::stream::StreamWriter;
 /// Takes records in the order of their keys. Memory: 8 bytes a record, 23 at the end, and what is remembered.
 pub(super) struct Columns<'r> {
     pub buckets: BucketWriter<'r>,
-    remembering: Option<Remembering>,
+    pub remembering: Option<Remembering>,
     /// The database of the last record.
     database: Option<u32>,
     hashes: Vec<u32>,
@@ -29,14 +29,6 @@ pub(super) struct Columns<'r> {
     elements: StreamWriter,
     idle: StreamWriter,
     frequencies: StreamWriter,
-}
-
-/// What was stored of a dump, but for its large values.
-pub(super) struct Stored {
-    /// By their roles.
-    pub streams: BTreeMap<u64, Stream>,
-    /// Of its records.
-    pub remembered: Option<Memory>,
 }
 
 impl<'r> Columns<'r> {
@@ -119,16 +111,19 @@ impl<'r> Columns<'r> {
         self.database.replace(database).is_some_and(|last| last != database)
     }
 
-    /// `None` where the order of the records cannot be told.
-    pub fn finish(mut self, intake: &mut Intake<'_>, events: &[u8]) -> Result<Option<Stored>, RepositoryError> {
-        let Columns { buckets, remembering, hashes, places, .. } = self;
-        let (buckets, order, remembered) = thread::scope(|scope| {
+    /// What was stored, by its roles; `None` where the order of the records cannot be told.
+    pub fn finish(
+        mut self,
+        intake: &mut Intake<'_>,
+        events: &[u8],
+    ) -> Result<Option<BTreeMap<u64, Stream>>, RepositoryError> {
+        let Columns { buckets, hashes, places, .. } = self;
+        let (buckets, order) = thread::scope(|scope| {
             let order = scope.spawn(move || {
                 let mut order = Vec::new();
                 encode_order(&hashes, &places, &mut order).then_some(order)
             });
-            let remembered = scope.spawn(|| remembering.and_then(Remembering::finish));
-            (buckets.finish(intake), joined(order), joined(remembered))
+            (buckets.finish(intake), joined(order))
         });
         let (buckets, Some(order)) = (buckets?, order) else { return Ok(None) };
         self.order.write(intake, &order)?;
@@ -149,7 +144,7 @@ impl<'r> Columns<'r> {
             }
         }
         streams.insert(ColumnRole::Buckets as u64, buckets);
-        Ok(Some(Stored { streams, remembered }))
+        Ok(Some(streams))
     }
 }
 

@@ -1,31 +1,35 @@
 //! Where a host keeps what it remembers of dumps. Rules: format-spec/14-local.md.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
+use tempfile::NamedTempFile;
 
-use super::known::{Entry, Head, Known, Memory, RECORDS_MOST};
+use super::known::{Entry, Head, Known, Memory, RECORDS_MOST, Remembering};
 use crate::crypto::keys::Key;
 use crate::crypto::numbered::{NumberedSealer, TAG};
+use crate::format::Reader;
 use crate::format::recipe::Part;
-use crate::format::{Malformed, Reader};
 use crate::rdb::canonical::NAME;
 use crate::repository::Repository;
+use crate::repository::intake::Intake;
 
 /// The directory of these files, in that of the repository's catalog.
 const DIRECTORY: &str = "records";
 const KEY: &str = "redkeep 2026-11 remembered records";
 /// The one layout there is.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 const SALT: usize = 32;
-/// Plaintext of a frame, but for the last one.
+/// Layout, part, numbers of records and of buckets.
+const HEAD: usize = 1 + 32 + 4 + 4;
+/// Plaintext of a frame of a list, but for the last one.
 const FRAME: usize = 1 << 20;
-/// The most bytes of a file: layout, part, both counts, and for each record its head, its entry, and perhaps a bucket.
-const LONGEST: u64 = 64 + RECORDS_MOST * (8 + 16 + 4);
 /// A file that was not written for so long is of a dataset that is backed up no more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
@@ -50,48 +54,136 @@ impl MemoryFile {
         NumberedSealer::new(&Key::new(self.key.hash(salt)))
     }
 
-    /// What stands for a part.
-    fn identity(&self, part: &Part) -> [u8; 32] {
-        self.key.hash(&minicbor::to_vec(part).unwrap_or_else(|_| unreachable!("memory has room")))
+    /// That of the head alone, which is sealed last and read first.
+    fn head_sealer(&self, salt: &[u8; SALT]) -> NumberedSealer {
+        NumberedSealer::new(&Key::new(self.key.hash(&[&salt[..], &[1]].concat())))
     }
 
-    /// What is remembered of the dump of this part.
+    /// What a file begins with.
+    fn head(&self, part: &Part, [records, buckets]: [u32; 2]) -> Vec<u8> {
+        let part = self.key.hash(&minicbor::to_vec(part).unwrap_or_else(|_| unreachable!("memory has room")));
+        [&[LAYOUT], &part[..], &records.to_le_bytes(), &buckets.to_le_bytes()].concat()
+    }
+
+    /// What is remembered of the dump of this part. Memory: what is remembered, and a frame for each core.
     pub fn read(&self, part: &Part) -> Option<Known> {
-        let sealed = read_whole(&self.path).ok()?;
-        let (salt, rest) = sealed.split_first_chunk::<SALT>()?;
-        let sealer = self.sealer(salt);
-        let opened = rest.par_chunks(FRAME + TAG).enumerate().map(|(number, frame)| {
-            let mut frame = frame.to_vec();
-            sealer.open(number as u64, &mut frame).ok().map(|()| frame)
-        });
-        let plain = opened.collect::<Option<Vec<_>>>()?.concat();
-        drop(sealed);
-        Known::new(decode(&plain, &self.identity(part)).ok()?)
+        let file = File::open(&self.path).ok()?;
+        let (mut salt, mut head) = ([0; SALT], vec![0; HEAD + TAG]);
+        file.read_exact_at(&mut salt, 0).ok()?;
+        file.read_exact_at(&mut head, SALT as u64).ok()?;
+        self.head_sealer(&salt).open(0, &mut head).ok()?;
+        let mut counts = Reader::new("remembered records", head.get(HEAD - 8..)?);
+        let counts = [counts.u32().ok()?, counts.u32().ok()?];
+        let [records, buckets] = counts.map(|count| count as usize);
+        if head != self.head(part, counts) || records as u64 > RECORDS_MOST || buckets > records {
+            return None;
+        }
+        let mut lists = Lists { file, sealer: self.sealer(&salt), offset: (SALT + HEAD + TAG) as u64, frames: 0 };
+        let heads = lists.next(records, head_of)?;
+        let entries = lists.next(records, entry_of)?;
+        let buckets = lists.next(buckets, |number: &[u8; 4]| u32::from_le_bytes(*number))?;
+        let is_end = lists.file.metadata().ok()?.len() == lists.offset;
+        Known::new(Memory { buckets, heads, entries }).filter(|_| is_end)
     }
 
-    /// Keeps what is remembered of the dump of this part. What fails here costs the next backup time, and nothing else.
-    pub fn write(&self, part: &Part, memory: &Memory, salt: [u8; SALT]) -> io::Result<()> {
-        let Some(directory) = self.path.parent() else { return Ok(()) };
+    /// Has what is remembered written beside the way in, but for whose it is.
+    pub fn begin(self: &Arc<Self>, intake: &Intake<'_>, remembering: Remembering) -> Receiver<Begun> {
+        let (to, begun) = bounded(1);
+        let (of, salt) = (self.clone(), intake.session.repository().ambient.random());
+        // What fails here costs the next backup time, and nothing else.
+        intake.beside(move || {
+            if let Some(Ok(begun)) = remembering.finish().map(|memory| of.write_lists(&memory, salt)) {
+                let _ = to.send(begun);
+            }
+        });
+        begun
+    }
+
+    /// Has it kept as that of the dump of this part.
+    pub fn end(self: &Arc<Self>, intake: &Intake<'_>, begun: Receiver<Begun>, part: &Part) {
+        let (of, part) = (self.clone(), part.clone());
+        intake.beside(move || drop(begun.recv().map(|begun| of.write_head(begun, &part))));
+    }
+
+    fn write_lists(&self, memory: &Memory, salt: [u8; SALT]) -> io::Result<Begun> {
+        let Memory { buckets, heads, entries } = memory;
+        let directory = self.path.parent().unwrap_or(Path::new(""));
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let plain = encode(memory, &self.identity(part));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut file = NamedTempFile::new_in(directory)?;
         file.write_all(&salt)?;
+        file.write_all(&[0; HEAD + TAG])?;
         let sealer = self.sealer(&salt);
-        for frame in plain.chunks(FRAME) {
-            let mut frame = frame.to_vec();
-            sealer.seal(&mut frame);
-            file.write_all(&frame)?;
-        }
+        put_list(&mut file, &sealer, heads, |Head { hash, meta }| {
+            let [[a, b, c, d], [e, f, g, h]] = [hash.to_le_bytes(), meta.to_le_bytes()];
+            [a, b, c, d, e, f, g, h]
+        })?;
+        put_list(&mut file, &sealer, entries, bytes_of)?;
+        put_list(&mut file, &sealer, buckets, |records| records.to_le_bytes())?;
+        Ok(Begun { file, salt, counts: [heads.len() as u32, buckets.len() as u32] })
+    }
+
+    fn write_head(&self, Begun { file, salt, counts }: Begun, part: &Part) -> io::Result<()> {
+        let mut head = self.head(part, counts);
+        self.head_sealer(&salt).seal(&mut head);
+        file.as_file().write_all_at(&head, SALT as u64)?;
         file.persist(&self.path)?;
-        remove_forgotten(directory)
+        remove_forgotten(self.path.parent().unwrap_or(Path::new("")))
     }
 }
 
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    let mut sealed = Vec::new();
-    let most = LONGEST + LONGEST / FRAME as u64 * TAG as u64 + FRAME as u64;
-    File::open(path)?.take(most).read_to_end(&mut sealed)?;
-    Ok(sealed)
+/// A file without its head.
+pub(super) struct Begun {
+    file: NamedTempFile,
+    salt: [u8; SALT],
+    /// Of records and of buckets.
+    counts: [u32; 2],
+}
+
+/// The lists of a file, one after the other.
+struct Lists {
+    file: File,
+    sealer: NumberedSealer,
+    offset: u64,
+    /// How many were read.
+    frames: u64,
+}
+
+impl Lists {
+    /// The next list, of so many items.
+    fn next<const N: usize, T: Default + Send>(&mut self, count: usize, item: fn(&[u8; N]) -> T) -> Option<Vec<T>> {
+        let mut list: Vec<T> = (0..count).into_par_iter().map(|_| T::default()).collect();
+        let read = |frame: &mut Vec<u8>, (number, items): (usize, &mut [T])| {
+            frame.clear();
+            frame.resize(items.len() * N + TAG, 0);
+            let at = self.offset + (number * (FRAME + TAG)) as u64;
+            self.file.read_exact_at(frame, at).ok()?;
+            self.sealer.open(self.frames + number as u64, frame).ok()?;
+            let bytes = frame.as_chunks().0;
+            items.iter_mut().zip(bytes).for_each(|(to, bytes)| *to = item(bytes));
+            Some(())
+        };
+        list.par_chunks_mut(FRAME / N).enumerate().try_for_each_init(Vec::new, read)?;
+        let frames = count.div_ceil(FRAME / N);
+        self.offset += (count * N + frames * TAG) as u64;
+        self.frames += frames as u64;
+        Some(list)
+    }
+}
+
+fn put_list<const N: usize, T>(
+    to: &mut impl Write,
+    sealer: &NumberedSealer,
+    list: &[T],
+    bytes: fn(&T) -> [u8; N],
+) -> io::Result<()> {
+    let mut frame = Vec::with_capacity(FRAME + TAG);
+    for items in list.chunks(FRAME / N) {
+        frame.clear();
+        items.iter().for_each(|item| frame.extend_from_slice(&bytes(item)));
+        sealer.seal(&mut frame);
+        to.write_all(&frame)?;
+    }
+    Ok(())
 }
 
 /// Removes files of datasets that are backed up no more, and what killed writers left.
@@ -106,49 +198,19 @@ fn remove_forgotten(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn encode(memory: &Memory, part: &[u8; 32]) -> Vec<u8> {
-    let Memory { buckets, heads, entries } = memory;
-    let mut plain = Vec::with_capacity(64 + 4 * buckets.len() + 24 * heads.len());
-    plain.push(LAYOUT);
-    plain.extend_from_slice(part);
-    let mut put = |number: u32| plain.extend_from_slice(&number.to_le_bytes());
-    put(heads.len() as u32);
-    put(buckets.len() as u32);
-    buckets.iter().for_each(|records| put(*records));
-    heads.iter().for_each(|head| [head.hash, head.meta].into_iter().for_each(&mut put));
-    for entry in entries {
-        plain.extend_from_slice(&entry.name);
-        plain.extend_from_slice(&entry.index.to_le_bytes());
-    }
-    plain
-}
-
-fn decode(plain: &[u8], part: &[u8; 32]) -> Result<Memory, Malformed> {
-    let mut reader = Reader::new("remembered records", plain);
-    let is_of_part = (reader.u8()?, reader.array::<32>()?) == (LAYOUT, *part);
-    if !is_of_part {
-        return Err(Malformed::new("remembered records", "of another dump"));
-    }
-    let (records, buckets) = (reader.u32()?, reader.u32()?);
-    let wanted = 4 * u64::from(buckets) + 24 * u64::from(records);
-    if reader.remaining() as u64 != wanted {
-        return Err(Malformed::new("remembered records", "not as long as they say"));
-    }
-    let (buckets, rest) = reader.take(reader.remaining())?.split_at(4 * buckets as usize);
-    let (heads, entries) = rest.split_at(8 * records as usize);
-    let buckets = buckets.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)).collect();
-    let (heads, entries) = rayon::join(
-        || heads.as_chunks().0.iter().map(head).collect(),
-        || entries.as_chunks().0.iter().map(entry).collect(),
-    );
-    Ok(Memory { buckets, heads, entries })
-}
-
-fn head(&[a, b, c, d, e, f, g, h]: &[u8; 8]) -> Head {
+fn head_of(&[a, b, c, d, e, f, g, h]: &[u8; 8]) -> Head {
     Head { hash: u32::from_le_bytes([a, b, c, d]), meta: u32::from_le_bytes([e, f, g, h]) }
 }
 
-fn entry(bytes: &[u8; NAME + 4]) -> Entry {
+fn entry_of(bytes: &[u8; NAME + 4]) -> Entry {
     let [name @ .., a, b, c, d] = *bytes;
     Entry { name, index: u32::from_le_bytes([a, b, c, d]) }
+}
+
+fn bytes_of(Entry { name, index }: &Entry) -> [u8; NAME + 4] {
+    let mut bytes = [0; NAME + 4];
+    let (begin, end) = bytes.split_at_mut(NAME);
+    begin.copy_from_slice(name);
+    end.copy_from_slice(&index.to_le_bytes());
+    bytes
 }

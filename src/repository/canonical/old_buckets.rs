@@ -1,6 +1,6 @@
 //! The buckets of a dump's earlier version, decoded as they are needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread::Scope;
 
@@ -45,13 +45,13 @@ const GROUP: u64 = 2 << 20;
 const GROUPS_AHEAD: usize = 2;
 
 /// How many of these make a group.
-fn group_of(entries: &[(usize, ListEntry)]) -> usize {
+fn group_of<'e>(entries: impl Iterator<Item = &'e (usize, ListEntry)>) -> usize {
     let mut bytes = 0;
     let is_room = |(_, entry): &&(usize, ListEntry)| {
         bytes += u64::from(entry.length);
         bytes <= GROUP
     };
-    entries.iter().take_while(is_room).count().max(1)
+    entries.take_while(is_room).count().max(1)
 }
 
 /// Decodes buckets on all cores.
@@ -60,12 +60,15 @@ fn decode(reader: &ChunkReader<'_>, buckets: &[(usize, &ListEntry)]) -> Result<V
     while !rest.is_empty() {
         let taken = reader.warm(rest.iter().map(|(_, entry)| entry.id))?;
         let (some, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-        let read =
-            some.par_iter().map(|(number, entry)| Ok((*number, Arc::new(reader.chunk(&entry.id, entry.length)?))));
-        decoded.append(&mut read.collect::<Result<Vec<_>, RepositoryError>>()?);
+        decoded.append(&mut decode_fetched(reader, some)?);
         rest = after;
     }
     Ok(decoded)
+}
+
+fn decode_fetched(reader: &ChunkReader<'_>, buckets: &[(usize, &ListEntry)]) -> Result<Vec<Bucket>, RepositoryError> {
+    let read = |(number, entry): &(usize, &ListEntry)| Ok((*number, Arc::new(reader.chunk(&entry.id, entry.length)?)));
+    buckets.par_iter().map(read).collect()
 }
 
 impl<'r> OldBuckets<'r> {
@@ -100,22 +103,34 @@ impl<'r> OldBuckets<'r> {
         Ok(())
     }
 
-    /// Decodes these, in order, while others are walked along; stops where nobody takes what comes.
+    /// Decodes these, in order, while others are walked along, and what some are made of is fetched while others are decoded;
+    /// stops where nobody takes what comes.
     pub fn coming<'scope>(&self, scope: &'scope Scope<'scope, '_>, numbers: impl Iterator<Item = usize>) -> Coming
     where
         'r: 'scope,
     {
         let wanted = numbers.filter_map(|number| Some((number, self.entries.get(number)?.clone())));
-        let (reader, wanted): (_, Vec<(usize, ListEntry)>) = (self.reader, wanted.collect());
+        let (reader, mut wanted): (_, VecDeque<(usize, ListEntry)>) = (self.reader, wanted.collect());
+        let (to_decode, fetched) = bounded(1);
+        scope.spawn(move || {
+            while !wanted.is_empty() {
+                let group = group_of(wanted.iter());
+                let taken = reader.warm(wanted.iter().take(group).map(|(_, entry)| entry.id));
+                let group = taken.map(|taken| wanted.drain(..taken.clamp(1, group)).collect::<Vec<_>>());
+                let before = wanted.front().map_or(usize::MAX, |(number, _)| *number);
+                let is_last = group.is_err();
+                if to_decode.send(group.map(|group| (group, before))).is_err() || is_last {
+                    return;
+                }
+            }
+        });
         let (to, groups) = bounded(GROUPS_AHEAD);
         scope.spawn(move || {
-            let mut rest = &wanted[..];
-            while !rest.is_empty() {
-                let (group, after) = rest.split_at(group_of(rest));
-                rest = after;
-                let before = rest.first().map_or(usize::MAX, |(number, _)| *number);
-                let group: Vec<(usize, &ListEntry)> = group.iter().map(|(number, entry)| (*number, entry)).collect();
-                let decoded = decode(reader, &group).map(|buckets| Decoded { buckets, before });
+            for group in fetched {
+                let decoded = group.and_then(|(group, before)| {
+                    let group: Vec<_> = group.iter().map(|(number, entry)| (*number, entry)).collect();
+                    Ok(Decoded { buckets: decode_fetched(reader, &group)?, before })
+                });
                 let is_last = decoded.is_err();
                 if to.send(decoded).is_err() || is_last {
                     return;

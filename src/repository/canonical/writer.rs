@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread;
 
-use super::columns::{Columns, Stored};
+use super::columns::Columns;
 use super::known::{OldRecords, Remembering, Stayed, StayedAll};
 use super::memory_file::MemoryFile;
 use super::merging::{MergeError, merge, take_all};
@@ -90,7 +90,7 @@ pub fn store_dump<T, E: From<RepositoryError>>(
     let old = earlier.parts.iter().find(|part| part.method == CANONICAL_RDB);
     let opaque: Vec<Part> = earlier.parts.iter().filter(|part| part.method != CANONICAL_RDB).cloned().collect();
     let slot = earlier.remembered.map(|path| [&intake.session.tag().0[..], path].concat());
-    let memory = slot.and_then(|slot| MemoryFile::of(repository, &slot));
+    let memory = slot.and_then(|slot| MemoryFile::of(repository, &slot)).map(Arc::new);
     // Records of an earlier layout are kept otherwise.
     let same = old.filter(|old| Parameters::of(old).is_ok_and(|parameters| !parameters.is_unresolved));
     let known = memory.as_ref().zip(same).and_then(|(memory, old)| memory.read(old));
@@ -292,7 +292,7 @@ impl Taken {
         intake: &mut Intake<'_>,
         old: Option<&Part>,
         old_records: Option<OldRecords>,
-        memory: Option<MemoryFile>,
+        memory: Option<Arc<MemoryFile>>,
     ) -> Result<Result<DumpStored, NotStored>, RepositoryError> {
         let Some(magic) = self.gathered.magic else {
             let parts = self.after.into_iter().collect();
@@ -310,17 +310,17 @@ impl Taken {
             Err(MergeError::Not(not)) => return Ok(Err(not)),
             Err(MergeError::Repository(error)) => return Err(error),
         }
-        let Some(Stored { mut streams, remembered }) = columns.finish(intake, &events)? else {
+        let remembered = memory.zip(columns.remembering.take());
+        let remembered = remembered.map(|(memory, remembering)| (memory.begin(intake, remembering), memory));
+        let Some(mut streams) = columns.finish(intake, &events)? else {
             return Ok(Err(NotStored::because("the order of its keys cannot be told")));
         };
         streams.extend(self.large.map(|large| (ColumnRole::LargeValues as u64, large)));
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };
         let parameters = Some(Parameters { is_unresolved: false, magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };
-        if let Some((memory, remembered)) = memory.zip(remembered) {
-            let (part, salt) = (canonical.clone(), intake.session.repository().ambient.random());
-            // What fails here costs the next backup time, and nothing else.
-            intake.beside(move || drop(memory.write(&part, &remembered, salt)));
+        if let Some((begun, memory)) = remembered {
+            memory.end(intake, begun, &canonical);
         }
         let parts = std::iter::once(canonical).chain(self.after).collect();
         Ok(Ok(DumpStored { parts, form, remembered: known }))
