@@ -165,11 +165,8 @@ impl Encoder {
         let from = out.len();
         // The first literal that is not written, and where the search is.
         let (mut literal, mut at) = (0, 0);
-        while let Some(group) = group(plain, at) {
-            let Some(before) = self.note(group, at).filter(|before| self::group(plain, *before) == Some(group)) else {
-                at += 1;
-                continue;
-            };
+        while let Some((found, before)) = self.find(plain, at) {
+            at = found;
             write_runs(plain.get(literal..at).unwrap_or_default(), out);
             let copied = same(plain, before, at);
             write_copy(at - before - 1, copied, out);
@@ -187,12 +184,26 @@ impl Encoder {
         }
         // The servers' encoder wants room for the head of one more run and for three literals, be they needed or not. It looks
         // for room at other places too, but finds none there only where it would find none here.
-        let literals = at - literal;
+        let literals = at.max(plain.len().saturating_sub(GROUP - 1)) - literal;
         if out.len() - from + literals + literals / RUN + 1 + GROUP + GAIN > plain.len() {
             return false;
         }
         write_runs(plain.get(literal..).unwrap_or_default(), out);
         true
+    }
+
+    /// Notes the groups from a position on, up to the first one that was met before; gives where it is, and where it was.
+    fn find(&mut self, plain: &[u8], from: usize) -> Option<(usize, usize)> {
+        let is_there = |before: &usize, here: u32| group(plain, *before) == Some(here);
+        for (at, four) in (from..).zip(plain.get(from..)?.array_windows::<4>()) {
+            let here = u32::from_be_bytes(*four) >> 8;
+            if let Some(before) = self.note(here, at).filter(|before| is_there(before, here)) {
+                return Some((at, before));
+            }
+        }
+        let last = plain.len().checked_sub(GROUP).filter(|last| *last >= from)?;
+        let here = group(plain, last)?;
+        Some((last, self.note(here, last).filter(|before| is_there(before, here))?))
     }
 
     /// Notes where a group is met, and gives where one of its hash was met last, if a copy can begin there: within reach
