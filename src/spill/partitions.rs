@@ -96,7 +96,7 @@ impl<'a> Partitions<'a> {
 
     /// Takes a record.
     pub fn push(&self, number: u32, record: &[u8]) -> Result<(), SpillError> {
-        let range = (number >> self.bits) as usize;
+        let (range, within) = ((u64::from(number) >> self.bits) as usize, u64::from(number) & ((1 << self.bits) - 1));
         let Some(into) = self.ranges.get(range).filter(|_| u64::from(number) < self.count) else {
             return Err(SpillError::NoNumber { number, count: self.count });
         };
@@ -117,7 +117,7 @@ impl<'a> Partitions<'a> {
         }
         let Range { open, full, .. } = &mut *into;
         let block = if is_alone { full.last_mut().unwrap_or(open) } else { open };
-        put_varint(block, u64::from(number & ((1 << self.bits) - 1)));
+        put_varint(block, within);
         put_varint(block, record.len() as u64);
         block.extend_from_slice(record);
         drop(into);
