@@ -26,7 +26,7 @@ pub(super) const WINDOW: usize = 8 << 20;
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
 /// Memory for records that wait for their turn.
-const WAITING: usize = 128 << 20;
+const WAITING: usize = 120 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
