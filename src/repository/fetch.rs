@@ -3,12 +3,13 @@
 //!
 //! The wanted places go into temporary tables, which SQLite spills to disk: memory does not grow with the files. One
 //! thread asks them for run after run; workers take a run each, read it, and decode and deliver it frame by frame.
-//! Deltas follow in the order of the files, a window at a time, whose frames are read in the order of the packs.
+//! Deltas follow in the order of the files, a window at a time, whose frames are read in the order of the packs, two in all.
 //! Memory: for each of at most 6 workers a run of 16 MiB and a frame sealed, open and decoded (1 MiB each as written
 //! by redkeep, FRAME_MAX at most); [`ROWS`] places for each run; after that, for deltas, what [`ChunkReader`] keeps.
 //! Below 130 MiB on many cores, 90 MiB on up to four, and with deltas half as much again: the allocator keeps for each
 //! thread some of what it has given back.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -283,24 +284,34 @@ impl Work<'_> {
     }
 
     /// Deltas come last, in the order of the files, in which their bases mostly lie too: a window's frames are read in
-    /// few reads, then its chunks are decoded on all cores.
+    /// few reads while the chunks of the one before are decoded, on all cores.
     fn deliver_deltas(&self) -> Result<(), RepositoryError> {
-        let mut after = 0;
-        loop {
-            let deltas = lock(&self.reader.repository().catalog).wanted_deltas(after, WINDOW_CHUNKS)?;
-            let Some((row, _)) = deltas.last() else { return Ok(()) };
-            after = *row;
-            let mut rest = &deltas[..];
-            while !rest.is_empty() {
-                if (self.stop)() {
-                    return Err(RepositoryError::Interrupted);
-                }
-                let taken = self.reader.warm(rest.iter().map(|(_, delta)| delta.id))?;
-                let (window, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-                window.par_iter().try_for_each(|(_, delta)| self.deliver_delta(delta))?;
-                rest = after;
+        let mut coming = VecDeque::new();
+        let mut window = self.fetch_deltas(&mut coming, 0)?;
+        while let Some((last, _)) = window.last() {
+            if (self.stop)() {
+                return Err(RepositoryError::Interrupted);
             }
+            let deliver = || window.par_iter().try_for_each(|(_, delta)| self.deliver_delta(delta));
+            let (next, delivered) = rayon::join(|| self.fetch_deltas(&mut coming, *last), deliver);
+            delivered?;
+            window = next?;
         }
+        Ok(())
+    }
+
+    /// The deltas behind a row whose frames fit in the reader's cache, which they are in then. None at the end. `coming`: those
+    /// that were looked up.
+    fn fetch_deltas(
+        &self,
+        coming: &mut VecDeque<(i64, WantedDelta)>,
+        after: i64,
+    ) -> Result<Vec<(i64, WantedDelta)>, RepositoryError> {
+        if coming.is_empty() {
+            coming.extend(lock(&self.reader.repository().catalog).wanted_deltas(after, WINDOW_CHUNKS)?);
+        }
+        let taken = self.reader.warm(coming.iter().map(|(_, delta)| delta.id))?;
+        Ok(coming.drain(..taken.min(coming.len())).collect())
     }
 
     fn deliver_delta(&self, delta: &WantedDelta) -> Result<(), RepositoryError> {
