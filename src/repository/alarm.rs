@@ -24,7 +24,7 @@ pub enum Alarm {
     },
     /// A check found packs damaged, and nobody has repaired the repository since.
     #[error(
-        "packs are damaged, as an earlier check found ({damaged}, among them {first}): snapshots that use what is damaged, new ones too, cannot be restored whole; repair it with redkeep check --repair, and back up again"
+        "packs are damaged, as an earlier check found ({damaged}, among them {first}): a backup does not use them, and stores again what it has of what they hold; older snapshots that use the rest cannot be restored whole: redkeep check says which, and redkeep check --repair writes it down"
     )]
     DamagedPacks {
         /// How many.

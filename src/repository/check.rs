@@ -76,6 +76,8 @@ pub struct CheckReport {
     pub unindexed_packs: u64,
     /// Objects that are damaged or missing, unless their loss was recorded.
     pub damage: Vec<Damage>,
+    /// Packs that an earlier check found damaged, and that nobody needs: what snapshots need of them is elsewhere, too.
+    pub replaced: Vec<Damage>,
     /// Snapshot id and path of every file that cannot be restored whole.
     pub lost_files: Vec<(Id16, String)>,
     /// Chunks that cannot be had, by their ids.
@@ -214,6 +216,8 @@ impl Repository {
     }
 
     /// Follows the snapshots, and once more with packs that no index object names where something is lost.
+    ///
+    /// NOTE-13: then it is known whether anybody still needs what is damaged.
     fn follow_all(
         &self,
         findings: &mut Findings,
@@ -234,7 +238,9 @@ impl Repository {
             let (damaged, whole): (Vec<_>, Vec<_>) = others.partition(|(pack, _)| is_lost(pack));
             let mut others = self.take_in(whole.into_iter(), true)?;
             others.extend(self.take_in(damaged.into_iter(), false)?);
+            let leans_on_damage = followed.leans_on_damage;
             followed = self.follow_snapshots(AGAIN, &findings.losses, stop)?;
+            followed.leans_on_damage |= leans_on_damage;
             let needed = self.needed_among(AGAIN, &others)?;
             findings.report.unindexed_packs = findings.report.unindexed_packs.saturating_sub(needed.len() as u64);
             findings.report.damage.extend(needed.into_iter().map(unnamed));
@@ -243,6 +249,13 @@ impl Repository {
         report.chunks = lock(&self.catalog).followed_count()?;
         report.snapshots = followed.snapshots;
         findings.lost_chunks = followed.lost_chunks();
+        // Said when it was found, and harmless by now.
+        if !followed.has_losses() && !followed.leans_on_damage {
+            let known = &report.reading.known_damaged;
+            let is_known =
+                |of: &Damage| matches!(Name::parse(&of.object), Some(Name::Pack(pack)) if known.contains(&pack));
+            report.replaced = report.damage.extract_if(.., |of| is_known(of)).collect();
+        }
         report.damage.extend(followed.damage);
         let missed: HashSet<Id16> = followed.lost_files.iter().map(|(id, _)| *id).collect();
         let is_missed = |lost: &&LostChunk| lost.files.iter().any(|(id, _)| missed.contains(id));

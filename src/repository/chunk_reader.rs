@@ -172,12 +172,13 @@ impl<'r> ChunkReader<'r> {
     }
 
     /// Damage that was met and made good from other copies, for people: a line for each frame. Not of packs whose loss
-    /// was recorded; where that cannot be told, all of it.
+    /// was recorded, or that a check found damaged; where that cannot be told, all of it.
     pub fn made_good(&self) -> Vec<String> {
         let mut made_good = lock(&self.made_good).clone();
         if !made_good.is_empty() {
             let recorded = self.repository.losses().unwrap_or_default().packs;
-            made_good.retain(|(pack, _), _| !recorded.contains(pack));
+            let damaged = self.repository.damaged_packs().unwrap_or_default();
+            made_good.retain(|(pack, _), _| !recorded.contains(pack) && !damaged.contains(pack));
         }
         made_good.into_values().collect()
     }

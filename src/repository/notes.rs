@@ -93,6 +93,13 @@ impl Repository {
         Ok(histories(self.notes()?, now))
     }
 
+    /// Packs that the newest note calls damaged.
+    pub(super) fn damaged_packs(&self) -> Result<HashSet<ObjectHash>, RepositoryError> {
+        let histories = self.pack_histories(self.ambient.now())?;
+        let damaged = histories.into_iter().filter(|(_, history)| history.fault().is_some());
+        Ok(damaged.map(|(pack, _)| pack).collect())
+    }
+
     /// When packs were last read, as of the last refresh.
     pub fn pack_reads(&self) -> Result<PackReads, RepositoryError> {
         let histories = self.pack_histories(self.ambient.now())?;

@@ -38,8 +38,7 @@ impl Repository {
         };
         let stored_at = there.iter().filter_map(|(pack, (_, time))| Some((*pack, (*time)?))).collect();
         let listed: HashMap<_, _> = there.into_iter().map(|(pack, (size, _))| (pack, size)).collect();
-        lock(&self.catalog).set_usable(&listed, &condemned.packs)?;
-        Ok((self.alarms_of(&listed, &condemned.packs)?, stored_at))
+        Ok((self.use_sound(&listed, &condemned.packs)?, stored_at))
     }
 
     /// Which packs are missing or damaged, as of now: what `check` says of them without reading any.
@@ -53,19 +52,37 @@ impl Repository {
         }
     }
 
+    /// The same for damage that a check found, by the notes of the last refresh: nothing is asked of the store where
+    /// they tell of none.
+    pub fn recorded_damage(&self) -> Result<Vec<Alarm>, RepositoryError> {
+        let known = || {
+            let catalog = lock(&self.catalog);
+            let indexed = catalog.indexed_packs()?.into_keys().collect();
+            Ok(damaged_among(indexed, &histories(catalog.notes()?, self.ambient.now())))
+        };
+        match known() {
+            Ok(damaged) if damaged.is_empty() => return Ok(Vec::new()),
+            Err(error) if !RepositoryError::is_of_catalog(&error) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let mut alarms = self.pack_alarms()?;
+        alarms.retain(|alarm| matches!(alarm, Alarm::DamagedPacks { .. }));
+        Ok(alarms)
+    }
+
     fn pack_alarms_once(&self) -> Result<Vec<Alarm>, RepositoryError> {
         let condemned = self.condemned()?.packs;
         self.refresh_index()?;
         let listed = self.listed_packs()?;
         self.refresh_notes()?;
-        self.alarms_of(&listed, &condemned)
+        self.use_sound(&listed, &condemned)
     }
 
-    /// Packs that an index names, that are not condemned, and that are not there, or that a check found damaged, by the notes
-    /// of the last refresh.
+    /// Has those packs count as usable that an index names, that are there, that nobody condemned, and that no check found
+    /// damaged, by the notes of the last refresh. Says which are missing or damaged.
     ///
-    /// NOTE-12: what was recorded as lost is no alarm.
-    fn alarms_of(
+    /// NOTE-12: what was recorded as lost is no alarm, nor is what is known without the damaged packs.
+    fn use_sound(
         &self,
         listed: &HashMap<ObjectHash, u64>,
         condemned: &HashSet<ObjectHash>,
@@ -74,21 +91,18 @@ impl Repository {
         lost.retain(|pack, _| !condemned.contains(pack));
         let there: HashSet<ObjectHash> =
             lost.extract_if(|pack, size| listed.get(pack) == Some(size)).map(|(pack, _)| pack).collect();
-        let is_damaged = |histories: &HashMap<ObjectHash, PackHistory>, pack: &ObjectHash| {
-            histories.get(pack).is_some_and(|history| history.fault().is_some())
-        };
         let now = self.ambient.now();
-        let known = histories(lock(&self.catalog).notes()?, now);
-        let mut damaged: Vec<ObjectHash> = there.into_iter().filter(|pack| is_damaged(&known, pack)).collect();
+        let mut damaged = damaged_among(there, &histories(lock(&self.catalog).notes()?, now));
         if !damaged.is_empty() {
             // They may have been found whole since.
-            let known = self.pack_histories(now)?;
-            damaged.retain(|pack| is_damaged(&known, pack));
+            damaged = damaged_among(damaged, &self.pack_histories(now)?);
         }
+        lock(&self.catalog).set_usable(listed, &condemned.union(&damaged).copied().collect())?;
         if !lost.is_empty() || !damaged.is_empty() {
             let recorded = self.losses()?.packs;
             lost.retain(|pack, _| !recorded.contains(pack));
             damaged.retain(|pack| !recorded.contains(pack));
+            damaged = lock(&self.catalog).with_unknown(&damaged)?;
         }
         let first =
             |packs: &mut dyn Iterator<Item = &ObjectHash>| packs.map(|pack| Name::Pack(*pack).to_string()).min();
@@ -174,6 +188,12 @@ impl Repository {
         }
         Ok(Some(proof.packs))
     }
+}
+
+/// Those of these packs that the newest note calls damaged.
+fn damaged_among(mut packs: HashSet<ObjectHash>, histories: &HashMap<ObjectHash, PackHistory>) -> HashSet<ObjectHash> {
+    packs.retain(|pack| histories.get(pack).is_some_and(|history| history.fault().is_some()));
+    packs
 }
 
 impl Proof {

@@ -26,6 +26,7 @@ fn as_json_it_counts_what_was_looked_at() {
         "read_data",
         "reading",
         "repair",
+        "replaced",
         "snapshots",
         "sound",
         "unindexed_packs",

@@ -28,20 +28,75 @@ fn check_names_the_object_and_each_lost_file() {
 /// NOTE-12
 #[test]
 fn what_a_check_found_is_said_by_every_backup_until_it_is_repaired() {
-    let place = Place::with_snapshot();
+    let place = Place::with_repository();
+    fs::write(place.data().join("lost.bin"), noise(9, 300_000)).unwrap();
+    place.backup();
+    fs::remove_file(place.data().join("lost.bin")).unwrap();
     damage_packs(&place);
     place.ends(4, &["check", "--read-data"]);
-    for arguments in
-        [&["backup", "data", "--dataset", "sessions", "--read-all"][..], &["stats"], &["stats", "--snapshots"]]
-    {
+    for arguments in [
+        &["stats"][..],
+        &["stats", "--snapshots"],
+        &["snapshots"],
+        &["backup", "data", "--dataset", "sessions"],
+        &["stats"],
+    ] {
         place.ends(3, arguments).says("packs are damaged, as an earlier check found (1, among them packs/");
     }
     assert_eq!(place.ends(3, &["stats", "--json"]).json()["alarms"][0]["code"], "damaged_packs");
-    place.ends(4, &["check", "--repair"]);
+    assert!(place.ends(4, &["check", "--repair"]).text().contains("lost.bin"));
     place.done(&["backup", "data", "--dataset", "sessions"]);
+    place.done(&["stats"]);
+}
+
+/// NOTE-12, NOTE-13
+#[test]
+fn a_backup_stores_again_what_a_check_found_damaged() {
+    let place = Place::with_snapshot();
+    damage_packs(&place);
+    place.ends(4, &["check", "--read-data"]);
+    // Nothing was touched since, and yet all of it is read again.
+    place.ends(3, &["backup", "data", "--dataset", "sessions"]).says("packs are damaged");
+    for snapshot in ["latest", "latest~1"] {
+        place.done(&["restore", snapshot, "--target", snapshot]);
+        assert_eq!(tree(&place.path(snapshot)), tree(&place.data()));
+    }
+    place.done(&["stats"]);
+    place.done(&["backup", "data", "--dataset", "sessions"]);
+    let told = place.done(&["check", "--read-data"]).text();
+    assert!(told.contains("needed no more: packs/") && told.ends_with("the repository is sound\n"), "{told}");
+    let json = place.done(&["check", "--json"]).json();
+    assert_eq!((&json["sound"], json["damage"].as_array().unwrap().len()), (&true.into(), 0));
+    assert_eq!(fields(&json["replaced"][0]), ["object", "problem"]);
+    place.done(&["prune", "--grace", "0"]);
+    assert_eq!(place.done(&["check", "--read-data", "--json"]).json()["replaced"].as_array().unwrap().len(), 0);
+    for snapshot in ["latest", "latest~1", "latest~2"] {
+        place.done(&["restore", snapshot, "--target", "again", "--replace-anything"]);
+        assert_eq!(tree(&place.path("again")), tree(&place.data()));
+    }
+}
+
+/// SWEEP-22
+#[test]
+fn a_prune_takes_nothing_away_while_something_needed_is_only_in_a_damaged_pack() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("lost.bin"), noise(9, 300_000)).unwrap();
+    let first = place.backup();
+    fs::remove_file(place.data().join("lost.bin")).unwrap();
+    damage_packs(&place);
+    place.ends(4, &["check", "--read-data"]);
+    place.ends(3, &["backup", "data", "--dataset", "sessions"]);
+    assert!(place.ends(4, &["check"]).text().contains("lost.bin"));
+    let before = objects(&place, "packs");
+    place.ends(4, &["prune", "--grace", "0"]).says("packs/");
+    assert!(before.iter().all(|pack| pack.exists()));
+    assert!(objects(&place, "condemned").is_empty());
+    place.ends(4, &["check", "--repair"]);
+    place.done(&["forget", &first]);
+    place.done(&["prune", "--grace", "0"]);
+    place.done(&["check", "--read-data"]);
     place.done(&["restore", "--target", "back"]);
     assert_eq!(tree(&place.path("back")), tree(&place.data()));
-    place.done(&["stats"]);
 }
 
 /// NOTE-12

@@ -49,6 +49,7 @@ fn as_json_it_gives_what_was_done() {
     assert_eq!(
         fields(&json),
         [
+            "alarms",
             "condemned_bytes",
             "condemned_packs",
             "deleted_bytes",

@@ -46,6 +46,7 @@ JSON:
   {\"sound\": bool, \"read_data\": bool, \"packs\": number, \"bytes_read\",
    \"snapshots\": number, \"chunks\": number, \"unindexed_packs\": number,
    \"damage\": [{\"object\", \"problem\"}],
+   \"replaced\": [{\"object\", \"problem\"}], damaged packs that nobody needs,
    \"lost_files\": [{\"snapshot\": id, \"path\"}],
    \"lost_chunks\": [{\"chunk\", \"files\": [{\"snapshot\": id, \"path\"}]}],
    \"reading\": {\"packs\": number, \"skipped\": number, \"never_read\": number
@@ -163,6 +164,7 @@ fn text(report: &CheckReport, depth: CheckDepth) -> String {
         text.push_str(&format!("{packs} in no index, as an interrupted backup leaves: no harm\n"));
     }
     text.push_str(&damaged(&report.damage));
+    text.push_str(&replaced(&report.replaced));
     text.push_str(&lost(report));
     text.push_str(&verdict(report, depth));
     text
@@ -195,6 +197,16 @@ fn damaged(damage: &[Damage]) -> String {
     let line = |damage: &&Damage| format!("damaged: {}: {}\n", plain(&damage.object), plain(&damage.problem));
     let damage = distinct(damage);
     some_lines(damage.iter().map(line), damage.len())
+}
+
+fn replaced(packs: &[Damage]) -> String {
+    let line = |of: &Damage| {
+        format!(
+            "needed no more: {} (damaged): what snapshots need of it is stored elsewhere, too, and redkeep prune removes it\n",
+            plain(&of.object)
+        )
+    };
+    some_lines(packs.iter().map(line), packs.len())
 }
 
 /// Each damage once: an object is looked for from several places, and told by each.
@@ -277,7 +289,8 @@ fn repair_text(report: &RepairReport) -> String {
     text.push_str(&lost(&report.left));
     let left = &report.left;
     text.push_str(&match (report.found.is_sound(), left.damage.is_empty()) {
-        (true, true) => "nothing to repair\n".to_string(),
+        (true, true) if report.condemned.is_empty() => "nothing to repair\n".to_string(),
+        (true, true) => "nothing is lost\n".to_string(),
         (false, true) if report.has_losses() => format!("repaired, but for what is gone: {}\n", gone(report)),
         (false, true) => "repaired: nothing is lost\n".to_string(),
         (_, false) => format!("{}this is still DAMAGED; {}\n", damaged(&left.damage), lost_in_all(left)),

@@ -9,6 +9,7 @@ use crate::cli::configuration::values;
 use crate::cli::context::Context;
 use crate::cli::exit::Hinted;
 use crate::cli::human::{count, duration, short, size};
+use crate::cli::json;
 use crate::cli::outcome::Outcome;
 use crate::cli::time;
 use crate::operations::OperationError;
@@ -38,7 +39,8 @@ JSON:
    \"deleted_snapshots\", \"removed_leases\", \"short_of_space\": text or null,
    \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
      \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}],
-   \"young_to_reseal\": {\"packs\", \"seconds\"}, or null}
+   \"young_to_reseal\": {\"packs\", \"seconds\"}, or null,
+   \"alarms\": [{\"code\", \"message\"}]}
 ")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -104,7 +106,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
 pub(super) fn done(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
     let Pruned { report, short_of_space, no_room_to_rewrite } =
         prune(repository, options, &context.progress).map_err(without_reserve)?;
-    let json = Json::new(&report, &short_of_space, options.dry_run);
+    let alarms = repository.recorded_damage()?;
+    let json = Json { alarms: json::alarms(&alarms), ..Json::new(&report, &short_of_space, options.dry_run) };
     let outcome = Outcome::deed(text(&report, options.dry_run), &json)?.in_short(match report.deleted_packs {
         0 => "nothing to delete".into(),
         packs => format!("deleted {}, {}", count(packs, "pack"), size(report.deleted_bytes)),
@@ -113,7 +116,8 @@ pub(super) fn done(repository: &Repository, options: &Options, context: &Context
     let is_kept = has_deleted && repository.keeping().versions;
     let outcome = outcome.with_notes(is_kept.then(|| service::KEPT.into()));
     let outcome = outcome.with_warnings(no_room_to_rewrite.then(|| NO_ROOM.into()));
-    Ok((report, outcome.with_warnings(short_of_space.as_ref().map(short_of_room))))
+    let outcome = outcome.with_warnings(short_of_space.as_ref().map(short_of_room)).with_alarms(&alarms);
+    Ok((report, outcome))
 }
 
 const NO_ROOM: &str = "the disk is too full to store again what is needed of packs that hold unneeded bytes, so they stay: \
@@ -226,6 +230,7 @@ struct Json {
     short_of_space: Option<String>,
     waiting: Vec<WaitingFor>,
     young_to_reseal: Option<Young>,
+    alarms: Vec<json::AlarmOf>,
 }
 
 #[derive(Serialize)]
@@ -284,6 +289,7 @@ impl Json {
             young_to_reseal: report
                 .young_to_reseal
                 .map(|young| Young { packs: young.packs, seconds: young.left.as_secs() }),
+            alarms: Vec::new(),
         }
     }
 }

@@ -74,12 +74,13 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     if arguments.forgotten {
         return run_forgotten(&repository, &filter, context);
     }
-    let (infos, alarms) = snapshots(&repository, &filter)?;
+    let (infos, mut alarms) = snapshots(&repository, &filter)?;
     // What is lost may have been all of it: the alarm says so.
     if infos.is_empty() && alarms.is_empty() {
         refuse_unknown(&repository, filter.dataset.as_ref())?;
     }
     let drills = repository.drill_results()?;
+    alarms.extend(repository.recorded_damage()?);
     let snapshot = |info: &SnapshotInfo| json::Snapshot::with_drill(info, drills.get(&info.name));
     let sets = sets(&infos);
     let json = json::Snapshots {

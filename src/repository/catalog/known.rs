@@ -1,15 +1,15 @@
 //! Whether a chunk is known: whether it can be decoded from what this session may use, its bases included.
 //! Rules: format-spec/05-chunks.md, 11-sessions.md.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::packs::{prefix_range, read_bases};
 use super::{Catalog, own};
-use crate::format::ChunkId;
 use crate::format::frame::BasePrefix;
 use crate::format::limits::{DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX};
+use crate::format::{ChunkId, ObjectHash};
 use crate::repository::error::RepositoryError;
 
 impl Catalog {
@@ -28,6 +28,29 @@ impl Catalog {
                 }
             }
             Ok(true)
+        })
+    }
+
+    /// Those of these packs that hold a chunk which is not known.
+    pub fn with_unknown(&self, packs: &HashSet<ObjectHash>) -> Result<HashSet<ObjectHash>, RepositoryError> {
+        if packs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.run(|connection| {
+            let mut hashes = connection.prepare("SELECT id, hash FROM packs")?;
+            let rows = hashes.query_map([], |row| Ok((row.get::<_, i64>(0)?, ObjectHash(row.get(1)?))))?;
+            let mut left: HashMap<i64, ObjectHash> = rows.collect::<rusqlite::Result<_>>()?;
+            left.retain(|_, hash| packs.contains(hash));
+            let mut found = HashSet::new();
+            let mut query = connection.prepare("SELECT id, pack FROM chunks")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                let pack = row.get(1)?;
+                if left.contains_key(&pack) && !is_known(connection, &ChunkId(row.get(0)?))? {
+                    found.extend(left.remove(&pack));
+                }
+            }
+            Ok(found)
         })
     }
 }

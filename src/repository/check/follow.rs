@@ -20,7 +20,9 @@ pub(super) struct Followed {
     streams: HashMap<[u8; 32], BrokenStream>,
     /// Chunks that cannot be had, and files that need them.
     lost: BTreeMap<ChunkId, (Damage, Vec<(Id16, String)>)>,
-    /// Snapshots that were followed.
+    /// Whether a chunk was found only in what is left of a damaged pack, or beside one.
+    pub leans_on_damage: bool,
+    /// Snapshots that were followed, without those that are forgotten.
     pub snapshots: u64,
     /// Snapshots that cannot be read, and one damage for each broken stream, unless its loss was recorded.
     pub damage: Vec<Damage>,
@@ -70,7 +72,8 @@ impl Repository {
             Ok(())
         })?;
         // A sweep looks at these until their time is over; nobody else misses what they lose.
-        let (damage, lost_files) = (followed.damage.clone(), followed.lost_files.clone());
+        let (damage, lost_files, snapshots) =
+            (followed.damage.clone(), followed.lost_files.clone(), followed.snapshots);
         self.read_snapshots(&names(unwanted), |name, snapshot| {
             stop()?;
             match snapshot {
@@ -79,7 +82,7 @@ impl Repository {
             }
             Ok(())
         })?;
-        Ok(Followed { damage, lost_files, ..followed })
+        Ok(Followed { damage, lost_files, snapshots, ..followed })
     }
 }
 
@@ -123,7 +126,7 @@ impl Walker<'_> {
             (self.stop)()?;
             let damage = match followed.lost.get(&entry.id) {
                 Some((damage, _)) => Some(damage.clone()),
-                None => self.find(is_list, &entry.id, entry.length)?,
+                None => self.find(is_list, &entry.id, entry.length, followed)?,
             };
             let Some(damage) = damage else { return Ok(()) };
             followed.lost.entry(entry.id).or_insert_with(|| (damage, Vec::new()));
@@ -147,7 +150,13 @@ impl Walker<'_> {
     }
 
     /// What is wrong with a chunk. One that holds a list is read at once, since it is read next.
-    fn find(&self, is_list: bool, id: &ChunkId, length: u32) -> Result<Option<Damage>, RepositoryError> {
+    fn find(
+        &self,
+        is_list: bool,
+        id: &ChunkId,
+        length: u32,
+        followed: &mut Followed,
+    ) -> Result<Option<Damage>, RepositoryError> {
         let catalog = &self.repository.catalog;
         if lock(catalog).is_followed(id)? {
             return Ok(None);
@@ -155,7 +164,7 @@ impl Walker<'_> {
         let is_known = lock(catalog).is_known(id)?;
         if is_list || !is_known {
             match self.reader.chunk(id, length) {
-                Ok(_) => {}
+                Ok(_) => followed.leans_on_damage |= !is_known,
                 Err(error) => return damage_in(error).map(Some),
             }
         }

@@ -39,6 +39,8 @@ pub struct Reading {
     pub not_kept: Option<String>,
     /// Packs that are damaged, and why: by what was read now, or by the newest note.
     pub(in crate::repository) damaged: BTreeMap<ObjectHash, String>,
+    /// Those of them that an earlier check found damaged, too.
+    pub(in crate::repository) known_damaged: HashSet<ObjectHash>,
 }
 
 impl Repository {
@@ -73,6 +75,8 @@ impl Repository {
                 reading.damaged.insert(*pack, format!("{fault}, as an earlier check found"));
             }
         }
+        let was_damaged = |pack: &ObjectHash| histories.get(pack).is_some_and(|history| history.fault().is_some());
+        reading.known_damaged = reading.damaged.keys().filter(|pack| was_damaged(pack)).copied().collect();
         Ok(reading)
     }
 

@@ -134,9 +134,9 @@ impl Repository {
             !survey.late.contains(pack) && survey.packs.get(pack).is_some_and(|listed| listed.age >= youngest)
         };
         let mut catalog = lock(&self.catalog);
-        catalog.use_listed(&sizes, &|pack, is_named| survey.condemned.contains(pack) || !is_named)?;
+        catalog.use_listed(&sizes, &|pack, is_named| survey.is_given_up(pack) || !is_named)?;
         catalog.add_needed_bases()?;
-        catalog.use_listed(&sizes, &|pack, _| survey.condemned.contains(pack))?;
+        catalog.use_listed(&sizes, &|pack, _| survey.is_given_up(pack))?;
         let uses = catalog.pack_uses()?;
         let policy = Policy {
             max_unused: options.max_unused,
@@ -149,7 +149,7 @@ impl Repository {
         let left: Vec<Duration> = ages.map(|age| youngest.saturating_sub(age)).collect();
         report.young_to_reseal =
             left.iter().max().map(|longest| YoungToReseal { packs: left.len() as u64, left: *longest });
-        // Nothing needed is in what nobody can read: that was seen before.
+        // Nothing needed is in what nobody can read: that was seen before. What is needed of a damaged one is stored again.
         let read: HashSet<ObjectHash> = uses.iter().map(|of| of.pack).collect();
         let is_rest = |pack: &ObjectHash| !read.contains(pack) && !survey.condemned.contains(pack) && judged(pack);
         for (pack, size) in sizes.iter().filter(|(pack, _)| is_rest(pack)) {

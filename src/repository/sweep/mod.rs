@@ -238,7 +238,8 @@ impl Repository {
         condemned: &HashSet<ObjectHash>,
         report: &mut SweepReport,
     ) -> Result<HashSet<ChunkId>, RepositoryError> {
-        let except = |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack);
+        let except =
+            |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack) || survey.damaged.contains(pack);
         lock(&self.catalog).use_listed(&survey.sizes(), &except)?;
         let unknown = rescue::unknown(self, &survey.losses.chunks)?;
         let Phase { session, options, hands, .. } = *phase;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::Repository;
 use super::super::catalog::Rescued;
 use super::super::chunk_reader::ChunkReader;
-use super::super::error::RepositoryError;
+use super::super::error::{RepositoryError, one_line};
 use super::super::lock;
 use super::super::session::Session;
 use super::{Hands, SweepOptions, SweepReport};
@@ -157,6 +157,9 @@ fn store_round(
                 Err(error) if error.is_damage() && lost.contains(&chunk.id) => {
                     unreadable.insert(chunk.id);
                     continue;
+                }
+                Err(error @ RepositoryError::Damaged { .. }) => {
+                    return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
                 }
                 other => other?,
             };

@@ -79,6 +79,8 @@ pub(super) struct Survey {
     pub condemnations: HashSet<Id16>,
     /// Packs that they name.
     pub condemned: HashSet<ObjectHash>,
+    /// Packs that a check found damaged.
+    pub damaged: HashSet<ObjectHash>,
     /// SWEEP-1: snapshots whose chunks are needed.
     pub roots: HashSet<SnapshotName>,
     /// Snapshots forgotten for longer than grace.
@@ -111,7 +113,9 @@ impl Survey {
         let names = repository.snapshots()?.into_iter().map(|info| info.name);
         let (expired, roots): (Vec<_>, Vec<_>) = names.partition(|name| over.contains(name));
         let (roots, late) = (roots.into_iter().collect(), HashSet::new());
-        Ok(Survey { packs, late, condemnations, condemned, roots, expired, over, losses, refusals })
+        // After packs were listed: what a backup stored again because of a note is seen with the note.
+        let damaged = repository.damaged_packs()?;
+        Ok(Survey { packs, late, condemnations, condemned, damaged, roots, expired, over, losses, refusals })
     }
 
     /// Takes in packs that no index object names, by their own tables.
@@ -148,6 +152,11 @@ impl Survey {
     /// Sizes of all listed packs.
     pub fn sizes(&self) -> HashMap<ObjectHash, u64> {
         self.packs.iter().map(|(pack, listed)| (*pack, listed.size)).collect()
+    }
+
+    /// SWEEP-22: whether what a pack holds counts for nothing: it goes, or it is damaged.
+    pub fn is_given_up(&self, pack: &ObjectHash) -> bool {
+        self.condemned.contains(pack) || self.damaged.contains(pack)
     }
 
     /// Nothing may go on where something could not be read.

@@ -192,10 +192,31 @@ impl Case<'_> {
             Ok(_) => assert!(tree(&target) == self.newest_tree(), "{}", self.label),
             Err(error) => self.is_named_damage("restore after backup", &error),
         }
-        // Once the pack is gone, the next backup stores again what was in it, for the old snapshots too.
-        self.changes.iter().for_each(|(name, _)| cell.store.delete(name).unwrap());
+        // Once a check found it, the next backup stores again what was in it, for the old snapshots too.
         let report = back_up(&repository, &self.sample.data(), "d").unwrap();
         restores_right(self.sample, cell, &report.name);
+        self.prune_what_was_replaced(cell, &repository);
+        restores_right(self.sample, cell, &report.name);
+    }
+
+    /// A prune does not take away what a backup stored again because of what a check found, and goes on where nothing else is
+    /// lost; a check then finds nothing.
+    ///
+    /// NOTE-13, SWEEP-22
+    fn prune_what_was_replaced(&self, cell: &Cell, repository: &Repository) {
+        let options = prune::Options { grace: Duration::ZERO, max_unused: 0.0, ..prune::Options::default() };
+        let before = self.readable(cell);
+        let left = check(repository, CheckDepth::Data, &Silent).unwrap();
+        assert_eq!(left.is_sound(), !left.replaced.is_empty(), "{}: {left:?}", self.label);
+        let pruned = prune::prune(repository, &options, &Silent);
+        assert!(before.is_subset(&self.readable(cell)), "{}: prune made something worse", self.label);
+        match pruned {
+            Ok(_) => {
+                let left = check(&cell.open_as_stranger(), CheckDepth::Data, &Silent).unwrap();
+                assert!(left.is_sound() && left.replaced.is_empty(), "{}: {left:?}", self.label);
+            }
+            Err(error) => assert!(error.is_damage() && !left.is_sound(), "{}: {error:?}", self.label),
+        }
     }
 
     /// A repair that reads all touches nothing that is there, and leaves nothing to be alarmed about; the next backup is

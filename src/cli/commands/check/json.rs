@@ -19,6 +19,7 @@ pub(in crate::cli) struct Check {
     chunks: u64,
     unindexed_packs: u64,
     damage: Vec<DamageOf>,
+    replaced: Vec<DamageOf>,
     lost_files: Vec<LostFile>,
     lost_chunks: Vec<Lost>,
     reading: Reading,
@@ -80,6 +81,7 @@ impl Check {
             chunks: report.chunks,
             unindexed_packs: report.unindexed_packs,
             damage: damages(&report.damage),
+            replaced: damages(&report.replaced),
             lost_files: files(&report.lost_files),
             lost_chunks: chunks.map(|l| Lost { chunk: l.chunk.to_string(), files: files(&l.files) }).collect(),
             reading: Reading {
