@@ -38,7 +38,8 @@ JSON:
    \"deleted_packs\", \"deleted_bytes\", \"deleted_indexes\",
    \"deleted_snapshots\", \"removed_leases\", \"short_of_space\": text or null,
    \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
-     \"condemned\" or \"session\", \"packs\", \"seconds\", \"commit_name\"}],
+     \"condemned\" or \"session\", \"packs\", \"bytes\", \"seconds\",
+     \"commit_name\"}],
    \"young_to_reseal\": {\"packs\", \"seconds\"}, or null,
    \"alarms\": [{\"code\", \"message\"}]}
 ")]
@@ -191,9 +192,9 @@ fn text(report: &Report, dry_run: bool) -> String {
 
 fn told(waiting: &Waiting) -> String {
     match waiting {
-        Waiting::Age { packs, left, .. } => {
-            let left = duration(left.as_millis() as u64);
-            format!("{} will be deleted by a prune in {left} or later\n", count(*packs, "condemned pack"))
+        Waiting::Age { packs, bytes, left, .. } => {
+            let (left, bytes) = (duration(left.as_millis() as u64), size(*bytes));
+            format!("{}, {bytes}, will be deleted by a prune in {left} or later\n", count(*packs, "condemned pack"))
         }
         Waiting::Session { session, left, .. } => {
             format!(
@@ -249,7 +250,7 @@ struct StoredAgain {
 #[derive(Serialize)]
 #[serde(tag = "for", rename_all = "lowercase")]
 enum WaitingFor {
-    Age { condemned: String, packs: u64, seconds: u64 },
+    Age { condemned: String, packs: u64, bytes: u64, seconds: u64 },
     Session { session: String, commit_name: String, seconds: u64 },
     Settling { commit_name: String },
 }
@@ -258,9 +259,12 @@ impl Json {
     fn new(report: &Report, short_of_space: &Option<String>, dry_run: bool) -> Json {
         let stored = report.stored_again;
         let waiting = |waiting: &Waiting| match waiting {
-            Waiting::Age { condemned, packs, left } => {
-                WaitingFor::Age { condemned: condemned.to_string(), packs: *packs, seconds: left.as_secs() }
-            }
+            Waiting::Age { condemned, packs, bytes, left } => WaitingFor::Age {
+                condemned: condemned.to_string(),
+                packs: *packs,
+                bytes: *bytes,
+                seconds: left.as_secs(),
+            },
             Waiting::Session { session, commit_name, left } => WaitingFor::Session {
                 session: session.to_string(),
                 commit_name: commit_name.clone(),

@@ -145,8 +145,7 @@ impl Repository {
         let wait = options.grace.max(2 * self.timing().lag);
         let (due, young): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|of| of.age >= wait);
         for of in young {
-            let left = wait.saturating_sub(of.age);
-            report.waiting.push(Waiting::Age { condemned: of.id, packs: of.packs.len() as u64, left });
+            report.waiting.push(survey.too_young(&of, wait));
         }
         let sizes = survey.sizes();
         let at_once = if wait.is_zero() { chosen } else { &[] };
@@ -261,7 +260,8 @@ impl Repository {
     /// W1 and W2. `None` where nothing is due, or somebody has to be waited for.
     fn prepare_burial(&self, phase: &Phase<'_>, report: &mut SweepReport) -> Result<Option<Burial>, RepositoryError> {
         let Phase { session, clock, options, .. } = *phase;
-        Survey::take(self, options, clock)?.refuse()?;
+        let survey = Survey::take(self, options, clock)?;
+        survey.refuse()?;
         let standing = bury::standing(self)?;
         bury::carry_out(session, &standing, clock, report)?;
         let buried: HashSet<Id16> = standing.iter().flat_map(|of| of.burial.condemned.iter().copied()).collect();
@@ -269,8 +269,7 @@ impl Repository {
         let open = phase.seen.iter().filter(|of| !buried.contains(&of.id));
         let (mut due, young): (Vec<_>, Vec<_>) = open.partition(|of| of.age >= wait);
         for of in young {
-            let left = wait.saturating_sub(of.age);
-            report.waiting.push(Waiting::Age { condemned: of.id, packs: of.packs.len() as u64, left });
+            report.waiting.push(survey.too_young(&of, wait));
         }
         // The others wait for later sweeps, so that the burial stays within its limit.
         due.sort_by_key(|of| (std::cmp::Reverse(of.age), of.id));

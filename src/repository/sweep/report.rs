@@ -13,6 +13,8 @@ pub enum Waiting {
         condemned: Id16,
         /// Its packs.
         packs: u64,
+        /// The bytes of those that are there.
+        bytes: u64,
         /// For how long at least.
         left: Duration,
     },

@@ -9,7 +9,7 @@ use super::super::losses::Losses;
 use super::super::objects::Listed;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
-use super::SweepOptions;
+use super::{SweepOptions, Waiting};
 use crate::format::object::{Name, SnapshotName};
 use crate::format::session::Condemned;
 use crate::format::{Id16, ObjectHash, UnixMillis};
@@ -147,6 +147,13 @@ impl Survey {
             sizes.extend(indexed.get(pack).map(|size| (*pack, *size)));
         }
         Ok(sizes)
+    }
+
+    /// What a condemnation still waits for where it has to be so old.
+    pub fn too_young(&self, of: &Condemnation, wait: Duration) -> Waiting {
+        let bytes = of.packs.iter().filter_map(|pack| self.packs.get(pack)).map(|listed| listed.size).sum();
+        let (packs, left) = (of.packs.len() as u64, wait.saturating_sub(of.age));
+        Waiting::Age { condemned: of.id, packs, bytes, left }
     }
 
     /// Sizes of all listed packs.
