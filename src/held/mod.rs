@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, StatxAttributes, StatxFlags, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
+mod listener;
 mod reader;
 mod removal;
 mod room;

@@ -98,12 +98,21 @@ impl Abandoned {
         self.held.path().to_owned()
     }
 
-    /// Removes it, the mark last: killed in its midst, the next one goes on.
+    /// Ends the servers that still listen in it, and removes it, the mark last: killed in its midst, the next one goes on.
     fn remove(self) -> io::Result<()> {
         for name in self.held.names()?.iter().filter(|name| *name != MARK) {
+            self.end_servers(name);
             self.held.remove(name)?;
         }
         self.held.vanish()
+    }
+
+    /// Those whose sockets stand in a directory of it. One that goes on is in nobody's way either.
+    fn end_servers(&self, name: &OsStr) {
+        let Ok(directory) = self.held.directory(name) else { return };
+        for name in directory.names().unwrap_or_default() {
+            let _ = directory.end_listener(&name);
+        }
     }
 }
 

@@ -64,6 +64,11 @@ impl Seen {
         FileType::from_raw_mode(self.0.st_mode) == FileType::RegularFile
     }
 
+    /// A Unix socket.
+    pub fn is_socket(&self) -> bool {
+        FileType::from_raw_mode(self.0.st_mode) == FileType::Socket
+    }
+
     /// A symbolic link.
     pub fn is_link(&self) -> bool {
         FileType::from_raw_mode(self.0.st_mode) == FileType::Symlink

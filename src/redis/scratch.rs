@@ -2,8 +2,8 @@
 //! files in it.
 //!
 //! It listens on a Unix socket in a private directory and on no port, saves nothing unasked, follows nobody, and is
-//! killed when it is dropped. Only a kill of redkeep itself can leave one behind: without a port, and with a socket that
-//! only the same user reaches, until that user ends it.
+//! killed when it is dropped. Only a kill of redkeep itself can leave one behind: without a port, with a socket that
+//! only the same user reaches, and until the next one is started.
 //!
 //! Where it is another user's process than redkeep's, that user may do with it what it likes: to it belong its data directory
 //! and one that holds its socket and its log. Around them and its configuration stands a directory of the caller's, and what

@@ -13,6 +13,9 @@ fn left_in(place: &Path) -> Vec<PathBuf> {
     fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
+/// A server that takes its time before each key.
+const SLOW: &str = "'{real}' \"$@\" --key-load-delay 600000000";
+
 /// A drill whose server never serves: it says its number, and waits.
 struct Stuck {
     child: Child,
@@ -21,6 +24,11 @@ struct Stuck {
 
 impl Stuck {
     fn drill(scene: &Scene, scratch: &Path, name: &str) -> Stuck {
+        Stuck::with(scene, scratch, name, "sleep 600")
+    }
+
+    /// The server that is started becomes this one.
+    fn with(scene: &Scene, scratch: &Path, name: &str, server_is: &str) -> Stuck {
         // Whoever the server is may write there.
         let said = scene.place.path().canonicalize().unwrap().join(format!("said-{name}"));
         fs::create_dir(&said).unwrap();
@@ -32,9 +40,10 @@ impl Stuck {
         let program = scene.place.path().join(name);
         let real = ServerKind::Redis7.executable();
         let text = format!(
-            "#!/bin/sh\nif [ \"$1\" = --version ]; then exec '{}' --version; fi\necho $$ >'{1}.new'; mv '{1}.new' '{1}'; exec sleep 600\n",
+            "#!/bin/sh\nif [ \"$1\" = --version ]; then exec '{}' --version; fi\necho $$ >'{1}.new'; mv '{1}.new' '{1}'; exec {2}\n",
             real.display(),
-            server.display()
+            server.display(),
+            server_is.replace("{real}", &real.display().to_string()),
         );
         write_script(&program, &text);
         let (program, scratch) = (program.to_str().unwrap(), scratch.to_str().unwrap());
@@ -95,4 +104,31 @@ fn what_a_killed_drill_left_is_told_and_removed_by_the_next_one_and_that_of_a_li
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(left_in(&scratch), now, "that of a living one stays, and nothing else does");
     drop(alive);
+}
+
+/// LOCAL-33
+#[test]
+fn a_server_that_a_killed_drill_left_is_ended_by_the_next_one() {
+    let Some(scene) = Scene::new(&[]) else { return };
+    let scratch = scene.place.path().canonicalize().unwrap().join("root/tmp");
+    fs::create_dir_all(&scratch).unwrap();
+    let mut killed = Stuck::with(&scene, &scratch, "killed", SLOW);
+    let number = fs::read_to_string(&killed.server).unwrap();
+    // It works on a directory in that of the drill; its socket may be elsewhere.
+    let is_ours = |directory: &PathBuf| {
+        let config = fs::read_to_string(directory.join("server.conf")).unwrap_or_default();
+        config.contains(scratch.to_str().unwrap()) && directory.join("run/s").exists()
+    };
+    let left = wait_for("the scratch server's socket", || {
+        [scratch.as_path(), Path::new("/tmp")].into_iter().flat_map(left_in).find(is_ours)
+    });
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    std::os::unix::net::UnixStream::connect(left.join("run/s")).expect("it goes on");
+    let program = ServerKind::Redis7.executable();
+    let arguments = ["verify", "latest", "--drill", "--server-binary", program.to_str().unwrap(), "--scratch-dir"];
+    let mut command = scene.command(&[&arguments[..], &[scratch.to_str().unwrap()]].concat());
+    assert!(command.env("TMPDIR", &scratch).output().unwrap().status.success());
+    assert!(!left.exists() && !Path::new("/proc").join(number.trim()).join("exe").exists());
+    fs::remove_file(&killed.server).unwrap();
 }
