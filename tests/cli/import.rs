@@ -87,7 +87,7 @@ fn dumps_become_snapshots_in_the_order_in_which_they_were_made() {
     let diff = place.done(&["diff", "latest~1", "latest", "--keys"]).text();
     assert!(diff.ends_with("1 added, 1 removed, 1 changed\n"), "{diff}");
     for (time, value) in [("2026-01-01 12:00Z", "one"), ("2026-01-02T00:00:00Z", "two"), ("now", "three")] {
-        assert_eq!(place.ends(0, &["get", "k", "--at", time, "--raw"]).text(), value, "{time}");
+        assert_eq!(place.ends(0, &["get", "k", "--at", time, "--nearest", "--raw"]).text(), value, "{time}");
     }
     place.ends(0, &["verify", "latest~2", "-q"]);
 
@@ -117,7 +117,7 @@ fn dumps_that_are_older_than_what_there_is_get_their_places() {
     assert!(times.is_sorted() && times.len() == 4, "{times:?}");
     assert_eq!(listed[3]["id"], newest.as_str());
     assert_eq!(place.ends(0, &["get", "k", "latest~2", "--raw"]).text(), "two");
-    assert_eq!(place.ends(0, &["get", "k", "--at", "2026-01-03 12:00Z", "--raw"]).text(), "three");
+    assert_eq!(place.ends(0, &["get", "k", "--at", "2026-01-03 12:00Z", "--nearest", "--raw"]).text(), "three");
     place.done(&["check", "--read-data", "-q"]);
     // A backup goes on behind them, and what is kept is the newest.
     place.backup();

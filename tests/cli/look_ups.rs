@@ -349,8 +349,8 @@ fn values_are_shown_as_text_and_as_json() {
     );
     place.ends(2, &["get", "hash", "--raw"]).says("is no string");
     place.ends(2, &["get", "text", "--raw", "--json"]);
-    let now = place.ends(0, &["get", "text", "--at", "now", "--raw"]);
-    assert_eq!(now.says("note: no snapshot covers ").says("at or before").text(), "lines\nof text");
+    place.ends(8, &["get", "text", "--at", "now", "--raw"]).says("@TIME");
+    assert_eq!(place.ends(0, &["get", "text", "@now", "--raw"]).text(), "lines\nof text");
 }
 
 #[test]

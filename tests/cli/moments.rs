@@ -94,8 +94,13 @@ fn the_value_of_a_moment_is_the_one_that_a_restore_gives() {
         );
         place.ends(1, &["get", "key", "--at", &time(0)]).says("has no key key");
         place.ends(1, &["get", "key", "--at", &time(5)]).says("has no key key");
-        place.ends(8, &["get", "key", "--at", &time(30)]).says("no snapshot covers").says("no snapshot is as old");
-        place.ends(1, &["get", "key", "--at", "now"]).says("no snapshot covers").says("has no key key");
+        place
+            .ends(8, &["get", "key", "--at", &time(30), "-q"])
+            .says("later than all that was captured")
+            .says("--nearest");
+        place.ends(8, &["get", "key", "--at", "now", "--raw", "-q"]);
+        let late = place.ends(1, &["get", "key", "--at", "now", "--nearest"]);
+        late.says("10:36:05").says("the nearest before the asked one").says("has no key key");
     }
 }
 

@@ -34,8 +34,9 @@ use crate::repository::Repository;
 /// Shows the value that a key had in a snapshot, without a restore. Where an AOF goes on behind the dump, its commands are
 /// followed: strings, deletions and expiries; of a key that another command may have changed, it says that it cannot tell.
 ///
-/// With --at it is the value of that moment, as `redkeep restore --at` would restore it, where an AOF covers it (`redkeep
-/// timeline` shows which); else that of the last snapshot captured before it, which a note says. @TIME always means that one.
+/// With --at it is the value of that moment, as `redkeep restore --at` would restore it; `redkeep timeline` shows which can be
+/// had. One that no snapshot covers ends with 8, and --nearest takes the one before it. @TIME always means the last
+/// snapshot captured at or before it, as a whole.
 ///
 /// With --into the value is put into a running server by RESTORE, with its expiry, under its name. What the server has under
 /// that name is left alone unless --replace is given, and so is everything else there. The server's user needs the rights to
@@ -47,7 +48,7 @@ Examples:
   redkeep get user:1 latest~2 --db 3
   redkeep get user:1 --at 'yesterday 14:05' --json
   redkeep get picture --raw > picture.png
-  redkeep get user:1 --at 2d --into redis://127.0.0.1:6379
+  redkeep get user:1 --at 2d --nearest --into redis://127.0.0.1:6379
   redkeep get user:1 latest~2 --into 10.0.0.5:6379 --as user:1:yesterday
   redkeep get user:1 --into redis://app@db/3 --replace
 
@@ -60,8 +61,7 @@ JSON:
      [{\"field\": TEXT, \"value\": TEXT, \"expires\" or null}]; of a stream
      [{\"id\", \"fields\": [[TEXT, TEXT]]}], \"groups\": [{\"name\": TEXT}];
      of an array [{\"index\", \"value\": TEXT}]; of a module null,
-   \"moment\": with --at the time whose state it is, if an AOF covers it, or
-     null,
+   \"moment\": with --at the time whose state it is, else null,
    \"alarms\": [{\"code\", \"message\"}]}
   with --into, instead of the value and groups:
    \"into\": {\"server\", \"version\" or null, \"db\", \"key\": TEXT,
@@ -76,9 +76,12 @@ pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest]
     #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
     snapshot: Option<Selector>,
-    /// The value of this moment; where no AOF covers it, of the last snapshot captured at or before it
+    /// The value of this moment
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with = "snapshot")]
     at: Option<UnixMillis>,
+    /// Where no snapshot covers TIME, take the nearest moment before it
+    #[arg(long, requires = "at")]
+    nearest: bool,
     /// The database the key is in
     #[arg(long, value_name = "N", default_value_t = 0)]
     db: u32,
@@ -157,29 +160,23 @@ struct Asked {
 
 fn asked(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<Asked> {
     let dataset = arguments.of.dataset.as_deref();
-    let whole = |selector: &Selector| -> anyhow::Result<Asked> {
-        Ok(Asked { chosen: pick(context, repository, selector, dataset)?, until: None, moment: None })
-    };
     let Some(at) = arguments.at else {
-        return whole(arguments.snapshot.as_ref().unwrap_or(&Selector::Latest(0)));
+        let chosen = pick(context, repository, arguments.snapshot.as_ref().unwrap_or(&Selector::Latest(0)), dataset)?;
+        return Ok(Asked { chosen, until: None, moment: None });
     };
-    let Picked { chosen, moment, goal } =
-        match timeline::pick(repository, &Wish { at, snapshot: None, dataset, nearest: false }) {
-            Ok(picked) => picked,
-            Err(OperationError::Unreachable { is_damaged: false, why, .. }) => {
-                context.note(&format!("no snapshot covers {}: {why}", time::show(at)));
-                return whole(&Selector::At(time::end_of_second(at)));
-            }
-            Err(error @ OperationError::Unreachable { .. }) => {
-                let hint = "@TIME in place of --at shows the last snapshot before it, which is older";
-                return Err(Hinted::new(error, hint).into());
-            }
-            Err(error) => return Err(error.into()),
-        };
+    let wish = Wish { at, snapshot: None, dataset, nearest: arguments.nearest };
+    let Picked { chosen, moment, goal } = timeline::pick(repository, &wish).map_err(|error| match error {
+        OperationError::Unreachable { before: None, is_damaged: false, .. } => {
+            let hint = "@TIME in place of --at shows the last snapshot captured at or before it, where there is one";
+            Hinted::new(error, hint).into()
+        }
+        error => anyhow::Error::from(error),
+    })?;
     let locate = |goal| locate(repository, &chosen.snapshot, &goal, &context.progress);
     let until = goal.map(locate).transpose()?;
     let effective = time::of_host(moment.effective, moment.clock);
-    context.note(&format!("the state of {}", time::show(effective)));
+    let nearest = if moment.is_nearest { ", the nearest before the asked one" } else { "" };
+    context.note(&format!("the state of {}{nearest}", time::show(effective)));
     Ok(Asked { chosen, until, moment: Some(time::exact(effective)) })
 }
 
