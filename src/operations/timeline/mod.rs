@@ -208,6 +208,9 @@ fn timeline(spans: &[Span], now: UnixMillis) -> Timeline {
         let end = before.map_or(reach.end, |(_, _, end)| end.max(reach.end));
         (before, is_stale) = (Some((span, reach, end)), false);
     }
+    // A dump may stand between two captures of one AOF: the later of them holds what lies before it.
+    let holds = |reach: Reach, gap: &Gap| reach.begin <= gap.begin && gap.end <= reach.end;
+    gaps.retain(|gap| !spans.iter().filter_map(|span| span.reach.ok()).any(|reach| holds(reach, gap)));
     let clock = spans.last().map_or(0, |span| span.clock);
     let dataset = spans.first().map(|span| span.dataset.clone()).unwrap_or_default();
     let damaged = spans.iter().filter(|span| span.is_damaged).map(|span| span.name).collect();

@@ -83,6 +83,10 @@ fn a_span_that_does_not_continue_the_one_before_leaves_a_gap_with_a_cause() {
     let stale = Span { reach: Err(Nothing::Stale), ..span(2, (0, 0), Marks, None) };
     let timeline = only(&[first.clone(), stale, span(3, (250, 300), Second, None)]);
     assert_eq!((gaps(&timeline), timeline.stale), (vec![(200, 250, Cause::Stale)], vec![name(2)]));
+    // A dump between two captures of one AOF: what lies before it is in the later one.
+    let dump = span(2, (250, 250), Snapshot, None);
+    let timeline = only(&[first.clone(), dump, span(3, (100, 300), Second, None)]);
+    assert_eq!((timeline.stretches.len(), gaps(&timeline)), (3, vec![]));
     // One that begins before the other ended: another history, and no gap.
     let timeline = only(&[first, span(2, (150, 300), Second, None)]);
     assert_eq!((timeline.stretches.len(), gaps(&timeline)), (2, vec![]));
