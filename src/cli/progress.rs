@@ -16,6 +16,7 @@ use super::human::size;
 use super::outcome::{print_error, to_stderr};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
+use crate::store::Tell;
 
 const WITH_TOTAL: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 const WITHOUT_TOTAL: &str = "{msg} {spinner}";
@@ -73,6 +74,16 @@ impl Progress {
     /// Is set once a signal asked the work to stop.
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    /// Prints a note from any thread, without disturbing the bar.
+    pub fn teller(&self) -> Tell {
+        let (bar, is_quiet) = (self.bar.clone(), self.is_quiet);
+        Arc::new(move |text| {
+            if !is_quiet {
+                bar.suspend(|| to_stderr(&format!("note: {text}")));
+            }
+        })
     }
 
     /// Asks a person something: a signal ends the question, which leaves the terminal as it was.

@@ -94,7 +94,8 @@ impl Context {
             download: self.globals.limit_download.or(access.limit_download),
         };
         let (retry_for, stop) = (self.globals.retry_for.or(access.retry_for), Some(self.progress.stop_flag()));
-        Ok(Settings { timing, put_new, limits, retry_for, stop, ..settings })
+        let waits = Some(self.progress.teller());
+        Ok(Settings { timing, put_new, limits, retry_for, stop, waits, ..settings })
     }
 
     /// Notes what was found out about a store, for the next command.

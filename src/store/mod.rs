@@ -24,7 +24,7 @@ pub use self::error::StoreError;
 pub(crate) use self::local::TEMPORARY;
 pub use self::name::{BadName, ObjectName};
 pub use self::services::Trouble;
-pub use self::settings::{KeystoneIdentity, Limits, S3, S3Keys, SecretText, Settings, Swift, SwiftLogin, Tls};
+pub use self::settings::{KeystoneIdentity, Limits, S3, S3Keys, SecretText, Settings, Swift, SwiftLogin, Tell, Tls};
 pub use self::url::{Bucket, Location};
 
 /// Whole objects by name. All calls block, and all may be made from many threads at once.

@@ -12,6 +12,9 @@ use super::{PutNew, Timing};
 /// A secret text; it has no way to be shown.
 pub type SecretText = Zeroizing<String>;
 
+/// Takes a line for a person.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What is needed to reach a service, beside its location.
 #[derive(Clone, Default)]
 pub struct Settings {
@@ -29,6 +32,8 @@ pub struct Settings {
     pub retry_for: Option<Duration>,
     /// Is set once a person asks to stop: then no call is tried again.
     pub stop: Option<Arc<AtomicBool>>,
+    /// Is told once, of the first call that is tried again for long, why.
+    pub waits: Option<Tell>,
     /// How long the writers of the store wait, where that is not what its kind asks for.
     pub timing: Option<Timing>,
 }

@@ -67,7 +67,7 @@ fn who_interrupts_a_command_that_waits_for_a_store_waits_no_longer() {
     far.done(&["init"]);
     is_armed.store(true, Ordering::SeqCst);
     let mut command = far.command(&["backup", "data", "--dataset", "d"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let proxy = far.proxy.as_ref().unwrap();
     wait_for("a request that is refused", || {
         let seen = proxy.seen();
@@ -81,6 +81,8 @@ fn who_interrupts_a_command_that_waits_for_a_store_waits_no_longer() {
         Ok(ended.is_some())
     });
     assert_eq!(ended.and_then(|ended| ended.code()), Some(130));
+    let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert_eq!(told.matches("note: the service answers 503").count(), 1, "{told}");
     is_armed.store(false, Ordering::SeqCst);
     is_busy.store(false, Ordering::SeqCst);
     far.done(&["check"]);

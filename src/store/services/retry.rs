@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::failure::{Failure, Trouble};
-use crate::store::settings::Settings;
+use crate::store::settings::{Settings, Tell};
 
 /// STORE-6: all tries of a call begin within this time. It stays well below the hour for which packs are too young to be judged, and
 /// below the ten minutes within which a put of unknown outcome may be repeated.
@@ -23,23 +23,39 @@ const TRIES_UNREACHED: u32 = 3;
 /// A waiting call looks so often whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// A call that is tried again for longer is told.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+
 /// How long the calls of a store are tried again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Patience {
     within: Duration,
     /// Whether a person asked to stop: then no call is tried again.
     stop: Option<Arc<AtomicBool>>,
+    /// Whom to tell what is waited for, and whether that was done.
+    waits: Option<Tell>,
+    is_told: Arc<AtomicBool>,
 }
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { within: RETRY_FOR, stop: None }
+        Patience { within: RETRY_FOR, stop: None, waits: None, is_told: Arc::default() }
     }
 }
 
 impl Patience {
     pub fn of(settings: &Settings) -> Patience {
-        Patience { within: settings.retry_for.unwrap_or(RETRY_FOR), stop: settings.stop.clone() }
+        let within = settings.retry_for.unwrap_or(RETRY_FOR);
+        Patience { within, stop: settings.stop.clone(), waits: settings.waits.clone(), ..Patience::default() }
+    }
+
+    fn tell(&self, failure: &Failure) {
+        if let Some(tell) = self.waits.as_ref().filter(|_| !self.is_told.swap(true, Ordering::Relaxed)) {
+            tell(&format!(
+                "{failure}: it is tried again, each call for up to {} s (--retry-for)",
+                self.within.as_secs()
+            ));
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -81,6 +97,9 @@ impl Tries {
             return false;
         }
         let until = now() + wait;
+        if until.saturating_sub(self.begun) > SILENT_FOR {
+            self.patience.tell(failure);
+        }
         while !self.patience.is_over() && now() < until {
             thread::sleep(GLANCE.min(until.saturating_sub(now())));
         }
@@ -143,7 +162,7 @@ mod tests {
             &opendal::Error::new(opendal::ErrorKind::PermissionDenied, "x"),
             Some(super::super::transport::Heard { status: Some(http::StatusCode::FORBIDDEN), ..Default::default() }),
         );
-        let (usual, none) = (Patience::default(), Patience { within: Duration::ZERO, stop: None });
+        let (usual, none) = (Patience::default(), Patience { within: Duration::ZERO, ..Patience::default() });
         assert!(!Tries::begin(&usual).again(&refused, true));
         let slow = Failure::timed_out(Duration::from_secs(1));
         assert!(!Tries::begin(&none).again(&slow, true), "it would come too late");
@@ -155,7 +174,7 @@ mod tests {
     /// STORE-6
     #[test]
     fn a_put_that_may_have_taken_effect_is_not_repeated_for_longer_however_patient_a_person_is() {
-        let patient = Patience { within: 100 * RETRY_FOR, stop: None };
+        let patient = Patience { within: 100 * RETRY_FOR, ..Patience::default() };
         let late = now().saturating_sub(RETRY_FOR + Duration::from_secs(1));
         let unsure = |tries| Tries { unsure_since: Some(late), begun: late, ..tries };
         let slow = Failure::timed_out(Duration::from_secs(1));
