@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -53,6 +53,8 @@ impl Progress {
             flag::register_conditional_shutdown(signal, Code::Interrupted as i32, Arc::clone(&end.begun))?;
             flag::register(signal, Arc::clone(&stop))?;
         }
+        // What writes past a limit on the size of files gets an error instead, which names the file.
+        flag::register(SIGXFSZ, Arc::default())?;
         // Printing is not for a signal's handler: a thread waits for them.
         let (mut signals, turn) = (Signals::new([SIGINT, SIGTERM])?, Arc::clone(&at_once));
         thread::Builder::new().name("signals".into()).spawn(move || {

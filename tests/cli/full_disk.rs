@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::configuration::write;
-use crate::place::{Place, Ran, noise};
+use crate::place::{Place, Ran, noise, run};
 use crate::support::small_disk::on_a_small_disk;
 
 /// A place whose repository is on the disk, with two snapshots of which each holds 600 kB of its own.
@@ -53,6 +54,22 @@ impl Full<'_> {
     fn snapshots(&self) -> usize {
         self.ends(0, &["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len()
     }
+}
+
+/// Else the system ends the program without a word.
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_that_names_the_file() {
+    let place = Place::with_repository();
+    fs::write(place.data().join("large.bin"), noise(3, 6 << 20)).unwrap();
+    let program = place.command(&["backup", "data"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    limited.current_dir(place.path("")).env_clear();
+    limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = run(&mut limited);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    ran.says("packs/").says("File too large");
+    place.done(&["backup", "data"]);
 }
 
 /// SWEEP-18
