@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use super::configuration::Access;
 use super::context::Context;
-use super::exit::{Stopped, UsageError};
+use super::exit::{Hinted, Stopped, UsageError};
 use super::second::SecretArguments;
 use super::settings::variable;
 use crate::crypto::passphrase::Secret;
@@ -57,7 +57,7 @@ pub(crate) fn credential(
         }
         source => read(context, source),
     };
-    Ok((credential?, from))
+    Ok((not_empty(credential?, &from)?, from))
 }
 
 /// The credential of the second repository of a command, and where it came from.
@@ -94,7 +94,18 @@ pub(crate) fn second_credential(
         }
         source => read(context, source),
     };
-    Ok((credential?, from))
+    Ok((not_empty(credential?, &from)?, from))
+}
+
+/// No repository opens without one: what names it has nothing in it, which is another mistake than a wrong one.
+fn not_empty(credential: Credential, from: &str) -> Result<Credential, UsageError> {
+    match credential.secret.is_empty() {
+        true => {
+            let what = format!("the password or key is empty: {from}");
+            Err(UsageError { what, hint: "a password is the first line, a key file all bytes of the file".into() })
+        }
+        false => Ok(credential),
+    }
 }
 
 /// Where a secret came from, for people. What a command is may itself be a secret.
@@ -195,7 +206,7 @@ pub(crate) fn server_password(
     let secret = match source {
         Source::PasswordFile(path) => {
             let read = read_file(context, &path);
-            read.map(first_line).with_context(|| format!("cannot read password file {}", path.display()))?
+            read.map(first_line).map_err(|error| unread("password", &path, error))?
         }
         Source::PasswordCommand(command) => run(&command).map(first_line)?,
         Source::Variable(name) => Secret::new(variable(name).unwrap_or_default().into_vec()),
@@ -257,13 +268,12 @@ fn choose<const N: usize>(places: [Named; N]) -> Result<(&'static str, Source), 
 fn read(context: &Context, source: Source) -> anyhow::Result<Credential> {
     match source {
         Source::KeyFile(path) => {
-            let secret =
-                read_file(context, &path).with_context(|| format!("cannot read key file {}", path.display()))?;
+            let secret = read_file(context, &path).map_err(|error| unread("key", &path, error))?;
             Ok(Credential { kind: SecretKind::KeyFile, secret })
         }
         Source::PasswordFile(path) => {
             let read = read_file(context, &path);
-            password(first_line(read.with_context(|| format!("cannot read password file {}", path.display()))?))
+            password(first_line(read.map_err(|error| unread("password", &path, error))?))
         }
         Source::PasswordCommand(command) => password(first_line(run(&command)?)),
         Source::Variable(name) => password(Secret::new(variable(name).unwrap_or_default().into_vec())),
@@ -283,6 +293,18 @@ fn password(secret: Secret) -> anyhow::Result<Credential> {
 /// Whether a password that was refused looks like a recovery key with a typing error.
 pub(crate) fn is_mistyped(credential: &Credential) -> bool {
     credential.kind == SecretKind::Password && recovery::read(&credential.secret) == Reading::Mistyped
+}
+
+/// Why a file with a secret cannot be read, and what to do about it.
+fn unread(kind: &str, path: &Path, error: io::Error) -> Hinted {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "redkeep init --make-password makes one, with a new repository; one that is there opens only with its own password"
+        }
+        io::ErrorKind::PermissionDenied => "let the user that redkeep runs as read it, and nobody else",
+        _ => "name another one with --password-file or --key-file",
+    };
+    Hinted::new(anyhow::Error::new(error).context(format!("cannot read {kind} file {}", path.display())), hint)
 }
 
 /// Warns where others may read the file too: then it is no secret on this host.

@@ -78,7 +78,11 @@ fn a_file_or_command_that_fails_is_named() {
     let place = Place::with_repository();
     let ran = without(&place, &["--password-file", "nowhere"]);
     assert_eq!(ran.code, 1);
-    ran.says("cannot read password file nowhere: No such file");
+    ran.says("cannot read password file nowhere: No such file").says("hint: redkeep init --make-password makes one");
+    let empty = write(&place, "empty", "\nsecond line", 0o600);
+    let ran = without(&place, &["--password-file", &empty]);
+    assert_eq!(ran.code, 2);
+    ran.says("the password or key is empty: --password-file, ").says("the first line");
     let ran = without(&place, &["--password-command", "echo correct horse; exit 3"]);
     assert_eq!(ran.code, 1);
     ran.says("the password command failed: exit status: 3");
