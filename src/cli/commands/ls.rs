@@ -25,7 +25,7 @@ use crate::operations::list::{Selector, files};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  redkeep ls latest
+  redkeep ls
   redkeep ls 8f3a1c2e appendonlydir
   redkeep ls '@yesterday 14:05' --dataset sessions
 
@@ -42,7 +42,7 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME
-    #[arg(value_parser = selector::parse)]
+    #[arg(value_parser = selector::parse, default_value = "latest")]
     snapshot: Selector,
     /// Path below the data directory
     path: Option<OsString>,
