@@ -9,6 +9,7 @@ use humansize::{BINARY, format_size};
 use crate::aof::append_word;
 use crate::format::Id16;
 pub(crate) use crate::format::counts::count;
+pub(crate) use crate::operations::shell::quoted;
 
 /// Digits of an id that are shown.
 const SHORT: usize = 8;
@@ -68,15 +69,6 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     }
 }
 
-/// A word of a command to copy, as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let is_safe = |letter: char| letter.is_alphanumeric() || "/._-+:,@%=".contains(letter);
-    match !word.is_empty() && word.chars().all(is_safe) {
-        true => word.into(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
-
 /// A sentence that says that a file is suspect, and then why, which may begin with that word too.
 pub(crate) fn suspect_once(sentence: &str) -> String {
     sentence.replacen(": suspect at ", ": at ", 1)
@@ -129,14 +121,6 @@ pub(crate) fn some_of(items: &[impl Display]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_of_a_command_to_copy_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted("/var/lib/redis-1"), "/var/lib/redis-1");
-        assert_eq!(quoted("/a b/it's"), "'/a b/it'\\''s'");
-        assert_eq!(quoted("setsid x >/dev/null"), "'setsid x >/dev/null'");
-        assert_eq!(quoted(""), "''");
-    }
 
     #[test]
     fn sizes_are_in_binary_units() {

@@ -3,6 +3,7 @@
 
 use crate::format::counts::{FALLS, Fall, KeyCount, count, encode_falls, is_fall, other_keys, unsettled};
 use crate::format::snapshot::{Snapshot, Warning};
+use crate::operations::shell::quoted;
 use crate::repository::{Repository, RepositoryError, SnapshotInfo};
 
 /// The code of the warning.
@@ -75,6 +76,6 @@ fn told(before: &SnapshotInfo, had: u64, left: u64) -> String {
         "{}, where snapshot {id} had {had}: was that meant? no policy forgets {id} until it is settled with: redkeep tag \
          latest --accept-drop --dataset {}",
         count(left, "key"),
-        before.dataset
+        quoted(&before.dataset)
     )
 }

@@ -24,6 +24,7 @@ pub mod restore;
 pub mod schedule;
 mod second_look;
 pub mod sets;
+pub(crate) mod shell;
 pub mod slots;
 pub mod source;
 pub mod stats;
