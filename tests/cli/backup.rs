@@ -171,9 +171,21 @@ fn what_is_left_out_of_an_aof_that_ends_within_a_command_is_told() {
     fs::create_dir(place.path("cut")).unwrap();
     let whole = b"*1\r\n$4\r\nPING\r\n";
     fs::write(place.path("cut/appendonly.aof"), [&whole[..], whole, &whole[..9]].concat()).unwrap();
-    let said =
-        "note: the AOF ends within a command or a transaction: what there is of it, 9 bytes, is left out of the copy";
+    let said = "note: appendonly.aof ends within a command or a transaction: what there is of it, 9 bytes, is left out of \
+                the copy";
     place.ends(0, &["backup", "cut"]).says(said);
+}
+
+#[test]
+fn files_that_no_manifest_names_are_told() {
+    let place = Place::with_repository();
+    let parts = place.path("parts/appendonlydir");
+    fs::create_dir_all(&parts).unwrap();
+    fs::write(parts.join("appendonly.aof.manifest"), "file appendonly.aof.1.incr.aof seq 1 type i\n").unwrap();
+    for number in [1, 9] {
+        fs::write(parts.join(format!("appendonly.aof.{number}.incr.aof")), "*1\r\n$4\r\nPING\r\n").unwrap();
+    }
+    place.ends(0, &["backup", "parts"]).says("note: 1 file called like parts of an AOF that no manifest names");
 }
 
 /// Else each backup would store the last one again.

@@ -20,7 +20,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::server::{self, ServerArguments};
 use crate::cli::{json, key_count, time};
 use crate::format::counts::{KeyCount, Uncounted};
-use crate::format::snapshot::{Snapshot, Warning};
+use crate::format::snapshot::{Role, Snapshot, Warning};
 use crate::format::summary::Summary;
 use crate::format::timeline;
 use crate::operations::backup::{Options, Report, backup};
@@ -359,6 +359,7 @@ pub(super) fn outcome(
         .in_short(in_short(report))
         .with_notes(carried(&report.snapshot))
         .with_notes(unfinished(&report.snapshot))
+        .with_notes(orphans(&report.snapshot))
         .with_warnings(trouble);
     let outcome = outcome.with_warnings(report.snapshot.warnings.iter().map(warning));
     Ok(outcome.with_warnings(report.left_behind.clone()).with_alarms(&report.alarms))
@@ -388,10 +389,22 @@ fn carried(snapshot: &Snapshot) -> Option<String> {
 /// That the copy of the AOF is shorter than the file was.
 fn unfinished(snapshot: &Snapshot) -> Option<String> {
     let bytes: u64 = snapshot.facts.get("aof.unfinished")?.parse().ok()?;
+    let growing = snapshot.files.iter().filter(|file| matches!(file.role, Role::Incr | Role::SingleAof));
+    // Numbers in names grow without zeros before them.
+    let last = growing.max_by_key(|file| (file.path.len(), &file.path));
     Some(format!(
-        "the AOF ends within a command or a transaction: what there is of it, {}, is left out of the copy",
+        "{} ends within a command or a transaction: what there is of it, {}, is left out of the copy",
+        last.map_or_else(|| "the AOF".into(), |file| plain(&file.display_path())),
         count(bytes, "byte")
     ))
+}
+
+/// That files beside an AOF are not in the snapshot.
+fn orphans(snapshot: &Snapshot) -> Option<String> {
+    let files: u64 = snapshot.facts.get("aof.orphans")?.parse().ok()?;
+    let what = "called like parts of an AOF that no manifest names: no server would load them, and they are left out unless \
+                --include takes them";
+    Some(format!("{} {what}", count(files, "file")))
 }
 
 /// A stored warning on one line.
