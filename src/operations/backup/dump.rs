@@ -8,7 +8,7 @@ use super::opaque;
 use crate::format::ObjectHash;
 use crate::format::form::{Form, FormState};
 use crate::format::limits::FAULT_MAX;
-use crate::format::snapshot::File;
+use crate::format::snapshot::{File, Role};
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError, Silent};
 use crate::redis::Reading;
@@ -42,7 +42,10 @@ pub(in crate::operations) fn store(
         Ok(()) => Form { state: FormState::Canonical, why: None },
         Err(cut) => {
             let told = cut.or_else(|| reading.facts.get("not-understood").cloned());
-            let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| "it ends early".into());
+            // Nothing is wrong with an AOF that begins with a command.
+            let nothing =
+                if file.role == Role::Dump { "it ends early" } else { "it is made of commands, and holds no dump" };
+            let told = told.or_else(|| reading.suspect.clone()).unwrap_or_else(|| nothing.into());
             let is_prefix = parts.iter().any(|part| part.parameters.is_some());
             partly(if is_prefix { FormState::Prefix } else { FormState::Opaque }, told)
         }
