@@ -182,7 +182,9 @@ impl RedisError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Directory { hint, .. } => Some(hint),
-            Self::Denied { .. } => Some("run as root or as the user of the server, or exclude the file"),
+            Self::Denied { .. } => Some(
+                "run as root or as the user of the server, or exclude the file; a live server can also send its dump (--mode sync)",
+            ),
             Self::Descriptors { .. } => Some("raise the limit on open files (ulimit -n)"),
             Self::MissingAofFile { .. } => {
                 Some("a server would not start with it: repair it, or exclude its directory to capture the rest")

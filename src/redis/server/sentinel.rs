@@ -24,7 +24,7 @@ impl Server {
         let [host, port] = place.as_slice() else {
             return refuse(
                 format!("the Sentinel at {address} watches no master that is called {name}"),
-                "redis-cli -p 26379 SENTINEL MASTERS lists those it watches",
+                &format!("SENTINEL MASTERS, asked of {address}, lists those it watches"),
             );
         };
         let Ok(port) = port.parse() else {
