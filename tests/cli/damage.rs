@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::look_ups::dump_of_strings;
 use crate::place::{Place, damage_packs, fields, noise, objects, tree};
 
 #[test]
@@ -73,6 +74,28 @@ fn a_backup_stores_again_what_a_check_found_damaged() {
     for snapshot in ["latest", "latest~1", "latest~2"] {
         place.done(&["restore", snapshot, "--target", "again", "--replace-anything"]);
         assert_eq!(tree(&place.path("again")), tree(&place.data()));
+    }
+}
+
+/// SESS-2, LOCAL-35: what this host remembers of a dump says what is in its buckets, and not that they are there.
+#[test]
+fn buckets_of_a_dump_that_did_not_change_are_stored_again_where_a_check_found_them_damaged() {
+    let text = |key: u32| format!("{:x}", key.wrapping_mul(2_654_435_761)).into_bytes();
+    let dump = dump_of_strings((0..3000).map(|key| (text(key), text(key ^ 0x5555))));
+    for is_repaired in [false, true] {
+        let place = Place::with_repository();
+        let backup = ["backup", "one", "--dataset", "d"];
+        fs::create_dir(place.path("one")).unwrap();
+        fs::write(place.path("one/dump.rdb"), &dump).unwrap();
+        place.ends(0, &backup);
+        damage_packs(&place);
+        place.ends(4, &["check", "--read-data"]);
+        if is_repaired {
+            place.ends(4, &["check", "--repair"]);
+        }
+        place.ends(if is_repaired { 0 } else { 3 }, &backup);
+        place.ends(0, &["restore", "--target", "back"]);
+        assert_eq!(tree(&place.path("back")), tree(&place.path("one")));
     }
 }
 

@@ -231,11 +231,18 @@ impl<'r> BucketWriter<'r> {
         }
     }
 
-    /// Makes the buckets that wait, on all cores, and stores them in order.
+    /// Makes the buckets that wait, on all cores, and stores them in order. One that is as it was has to be known: nobody has
+    /// its bytes at hand.
     fn make(&mut self, intake: &mut Intake<'_>) -> Result<(), RepositoryError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         if let Some(old) = &mut self.old {
+            let stayed: Vec<ChunkId> = waiting.iter().filter_map(|bucket| Some(same(old, bucket)?.id)).collect();
+            if let Some(first) = stayed.first()
+                && !intake.has_all(&stayed)?
+            {
+                return Err(RepositoryError::UnknownChunk { chunk: *first });
+            }
             let of = |bucket: &Pieces| bucket.pieces.clone();
             let changed = waiting.iter().filter(|bucket| same(old, bucket).is_none()).flat_map(of);
             let needed: BTreeSet<usize> = changed

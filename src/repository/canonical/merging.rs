@@ -36,7 +36,7 @@ impl From<NotStored> for MergeError {
 }
 
 /// What cannot be read of the earlier version is of no use; what is wrong with it, check tells.
-fn of_earlier(error: RepositoryError) -> MergeError {
+pub(super) fn of_earlier(error: RepositoryError) -> MergeError {
     match error.is_damage() {
         true => MergeError::Not(NotStored::again()),
         false => MergeError::Repository(error),
@@ -245,7 +245,8 @@ impl<'s> NewRecords<'s> {
     ) -> Result<(), MergeError> {
         let waiting = ToStore::decode(&self.payload)
             .map_err(|malformed| RepositoryError::damaged("a scratch file", malformed))?;
-        columns.put_new(intake, &self.place, &waiting, instead)?;
+        // Without an earlier version this meets nothing of it.
+        columns.put_new(intake, &self.place, &waiting, instead).map_err(of_earlier)?;
         self.take_next()
     }
 }

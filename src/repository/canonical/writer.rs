@@ -7,7 +7,7 @@ use std::thread;
 use super::columns::Columns;
 use super::known::{OldRecords, Remembering, Stayed, StayedAll};
 use super::memory_file::MemoryFile;
-use super::merging::{MergeError, merge, take_all};
+use super::merging::{MergeError, merge, of_earlier, take_all};
 use super::parameters::Parameters;
 use super::workers::{Answered, Workers, joined, told};
 use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
@@ -312,8 +312,11 @@ impl Taken {
         }
         let remembered = memory.zip(columns.remembering.take());
         let remembered = remembered.map(|(memory, remembering)| (memory.begin(intake, remembering), memory));
-        let Some(mut streams) = columns.finish(intake, &events)? else {
-            return Ok(Err(NotStored::because("the order of its keys cannot be told")));
+        let mut streams = match columns.finish(intake, &events).map_err(of_earlier) {
+            Ok(Some(streams)) => streams,
+            Ok(None) => return Ok(Err(NotStored::because("the order of its keys cannot be told"))),
+            Err(MergeError::Not(not)) => return Ok(Err(not)),
+            Err(MergeError::Repository(error)) => return Err(error),
         };
         streams.extend(self.large.map(|large| (ColumnRole::LargeValues as u64, large)));
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };

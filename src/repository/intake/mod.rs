@@ -270,6 +270,14 @@ impl Intake<'_> {
         Ok(lock(self.flying).insert(id))
     }
 
+    /// Whether none of these chunks has to be stored: the repository knows them, or they are on their way.
+    pub(super) fn has_all(&self, ids: &[ChunkId]) -> Result<bool, RepositoryError> {
+        let flying = lock(self.flying);
+        let others: Vec<ChunkId> = ids.iter().filter(|id| !flying.contains(*id)).copied().collect();
+        drop(flying);
+        lock(&self.session.repository.catalog).all_known(&others)
+    }
+
     /// Has something done while the way in goes on; it is done before that ends. Nothing depends on it: where a later stage failed
     /// it is not done.
     pub(super) fn beside(&self, job: impl FnOnce() + Send + 'static) {
