@@ -112,7 +112,10 @@ impl Repository {
     ) -> Result<SweepReport, RepositoryError> {
         let lag = self.timing().lag;
         if options.grace.is_zero() && !lag.is_zero() {
-            return Err(RepositoryError::Limit("a grace time of 0 is for local repositories".into()));
+            return Err(RepositoryError::Limit(
+                "a grace time of 0 is for repositories on a local disk: give --grace 1h, or leave it out for a day"
+                    .into(),
+            ));
         }
         self.rebuild_catalog()?;
         let (mut report, hands) = (SweepReport::default(), Hands { stop, progress });
