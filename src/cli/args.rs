@@ -259,7 +259,8 @@ pub(crate) struct OfSnapshots {
 
 impl OfSnapshots {
     pub fn filter(self) -> Filter {
-        Filter { dataset: self.of.dataset, host: self.host, since: self.since, tag: self.tag }
+        let (dataset, host, since, tag) = (self.of.dataset, self.host, self.since, self.tag);
+        Filter { dataset, host, since, tag, ..Filter::default() }
     }
 }
 

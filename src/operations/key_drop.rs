@@ -1,6 +1,7 @@
 //! A dataset that lost more than half of its keys: a FLUSHALL may be behind it, and the older snapshots wanted. What fell
 //! is told once, loudly, and carried in each later snapshot until a person settles it. Rules: format-spec/18-counts.md.
 
+use super::list::Filter;
 use crate::format::counts::{FALLS, Fall, KeyCount, count, encode_falls, is_fall, other_keys, unsettled};
 use crate::format::snapshot::{Snapshot, Warning};
 use crate::operations::shell::quoted;
@@ -17,13 +18,16 @@ pub(super) fn open_falls(infos: &[SnapshotInfo]) -> Vec<Fall> {
     falls
 }
 
-/// Why nothing is to be forgotten of a dataset unasked: of each fall that nobody has settled, what is lost and where it is.
-pub fn told_falls(repository: &Repository, dataset: &str) -> Result<Vec<String>, RepositoryError> {
+/// Why nothing is to be forgotten unasked of the datasets that fit: of each fall that nobody has settled, what is lost and
+/// where it is.
+pub fn told_falls(repository: &Repository, filter: &Filter) -> Result<Vec<String>, RepositoryError> {
     let infos = repository.kept_snapshots()?;
-    let infos: Vec<SnapshotInfo> = infos.into_iter().filter(|info| info.dataset == dataset).collect();
-    let falls = open_falls(&infos);
-    let full = |fall: &Fall| infos.iter().find(|info| info.place == fall.full);
-    Ok(falls.iter().filter_map(|fall| Some(told(full(fall)?, fall.had, fall.left))).collect())
+    let fitting = infos.chunk_by(|a, b| a.dataset == b.dataset).filter(|infos| infos.iter().any(|i| filter.fits(i)));
+    let of_dataset = |infos: &[SnapshotInfo]| -> Vec<String> {
+        let full = |fall: &Fall| infos.iter().find(|info| info.place == fall.full);
+        open_falls(infos).iter().filter_map(|fall| Some(told(full(fall)?, fall.had, fall.left))).collect()
+    };
+    Ok(fitting.flat_map(of_dataset).collect())
 }
 
 /// Warns of a dump with other keys than the server has that was asked for it.

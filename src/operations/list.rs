@@ -90,6 +90,8 @@ impl fmt::Display for Datasets {
 pub struct Filter {
     /// Only of these datasets.
     pub dataset: Option<Datasets>,
+    /// Only of the sets of this name.
+    pub set: Option<String>,
     /// Only those that this host took.
     pub host: Option<String>,
     /// Only those that began at or after this moment.
@@ -100,12 +102,17 @@ pub struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.dataset.is_none() && self.host.is_none() && self.since.is_none() && self.tag.is_none()
+        self.dataset.is_none()
+            && self.set.is_none()
+            && self.host.is_none()
+            && self.since.is_none()
+            && self.tag.is_none()
     }
 
     /// Whether a snapshot fits it.
     pub fn fits(&self, info: &SnapshotInfo) -> bool {
         self.dataset.as_ref().is_none_or(|datasets| datasets.fits(&info.dataset))
+            && self.set.as_ref().is_none_or(|set| info.told.set.as_ref().is_some_and(|of| of.name == *set))
             && self.host.as_ref().is_none_or(|host| *host == info.host)
             && self.since.is_none_or(|since| info.begin >= since)
             && self.tag.as_ref().is_none_or(|tag| info.tags.contains(tag))

@@ -48,7 +48,8 @@ pub fn overview(repository: &Repository, observer: &dyn Observer) -> Result<Over
     let (forgotten, _) = list::forgotten(repository, &Filter::default())?;
     let stats = stats::stats(repository)?;
     let usage = stats::usage(repository, observer)?;
-    let falls_of = |name: &String| told_falls(repository, name).map(|falls| (name.clone(), falls));
+    let of = |name: &String| Filter { dataset: Some(name.clone().into()), ..Filter::default() };
+    let falls_of = |name: &String| told_falls(repository, &of(name)).map(|falls| (name.clone(), falls));
     let falls = stats.datasets.keys().map(falls_of).collect::<Result<_, RepositoryError>>()?;
     Ok(Overview {
         repository: repository.id().to_string(),

@@ -54,6 +54,12 @@ pub fn sets(infos: &[SnapshotInfo]) -> Vec<Set<'_>> {
     sets
 }
 
+/// When the newest set that is complete began.
+pub fn newest_whole(infos: &[SnapshotInfo]) -> Option<UnixMillis> {
+    let begin = |set: &Set<'_>| set.members.values().map(|info| info.begin).min();
+    sets(infos).iter().filter(|set| set.missing().is_empty()).filter_map(begin).max()
+}
+
 /// What is meant where a set may be.
 #[derive(Debug)]
 pub enum Meant {
@@ -163,7 +169,7 @@ fn cluster(infos: &[SnapshotInfo], dataset: Option<&str>) -> Option<String> {
     }
 }
 
-fn by_id<'s, 'a>(
+pub(super) fn by_id<'s, 'a>(
     sets: &'s [Set<'a>],
     infos: &[SnapshotInfo],
     prefix: &str,

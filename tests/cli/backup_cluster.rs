@@ -66,6 +66,77 @@ impl Cluster {
     }
 }
 
+fn secret(place: &Place, name: &str, secret: &str) {
+    std::fs::write(place.path(name), format!("{secret}\n")).unwrap();
+    std::fs::set_permissions(place.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// A profile of the cluster.
+fn write_profile(place: &Place, address: &str, more: &str) {
+    let of_all = format!("repo = \"{}\"\npassword-file = \"password\"\n", place.repository().display());
+    let of_one = format!("redis = \"{address}\"\ncluster = true\nmode = \"sync\"\ndataset = \"cache\"\n{more}");
+    let text = format!("{of_all}[profile.shards]\n{of_one}");
+    secret(place, "password", "correct horse");
+    crate::configuration::write(&place.path("redkeep.toml"), &text);
+}
+
+/// SET-3
+#[test]
+fn a_profile_backs_a_cluster_up_drills_each_shard_and_forgets_whole_sets_of_its_own() {
+    let place = Place::with_repository();
+    let Some(mut cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let more = "drill = true\nkeep-last = 1\nprune = true\nreport = \"page.html\"\nmetrics-file = \"shards.prom\"\n\
+                after = \"env > told\"\n";
+    write_profile(&place, &cluster.address(1), more);
+    let run = |code: i32, more: &[&str]| {
+        place.ends(code, &[&["run", "shards", "--config", &place.arg("redkeep.toml")], more].concat())
+    };
+    // One of another dataset, which is called as the sets are.
+    place.done(&["backup", "data", "--dataset", "cache", "-q"]);
+    place.done(&["backup", "data", "--dataset", "cache", "-q"]);
+    let would = run(0, &["--dry-run"]).text();
+    assert!(would.contains("capture every shard of the cluster of the server at "), "{would}");
+    place.done(&["schedule", "test", "shards", "--config", &place.arg("redkeep.toml")]);
+    let first = run(0, &["--json"]).json();
+    cluster.set("2");
+    let second = run(0, &["--json"]).json();
+    assert_ne!(first["snapshot"], second["snapshot"]);
+    let step = |name: &str| second["steps"].as_array().unwrap().iter().find(|step| step["step"] == name).unwrap();
+    assert_eq!(step("backup")["result"]["set"]["id"], second["snapshot"]);
+    let drills = step("drill")["result"]["drills"].as_array().unwrap();
+    let drilled: Vec<_> = drills.iter().map(|one| (one["slots"].as_str().unwrap(), one["passed"] == true)).collect();
+    assert_eq!(drilled, [("0-5460", true), ("5461-10922", true), ("10923-16383", true)]);
+    assert_eq!(step("forget")["result"]["forgotten"], 3);
+    let listed = place.done(&["snapshots", "--json"]).json();
+    assert_eq!(
+        (listed["sets"][0]["id"].as_str(), listed["snapshots"].as_array().unwrap().len()),
+        (second["snapshot"].as_str(), 5)
+    );
+    let told = std::fs::read_to_string(place.path("told")).unwrap();
+    let id = second["snapshot"].as_str().unwrap();
+    assert!(told.contains(&format!("REDKEEP_SNAPSHOT={id}\n")) && told.contains("REDKEEP_DATASET=cache\n"), "{told}");
+    let metrics = std::fs::read_to_string(place.path("shards.prom")).unwrap();
+    assert!(metrics.contains("redkeep_snapshots{profile=\"shards\",dataset=\"cache\"} 3\n"), "{metrics}");
+    let page = std::fs::read_to_string(place.path("page.html")).unwrap();
+    assert!(page.contains("the profile wishes one of each snapshot") && !page.contains("was not drilled"), "{page}");
+
+    // The same of one backup.
+    let backup = ["backup", "--redis", &cluster.address(0), "--cluster", "--mode", "sync", "--dataset", "cache"];
+    let json = place.done(&[&backup[..], &["--drill", "--json"]].concat()).json();
+    assert!(json["snapshots"].as_array().unwrap().iter().all(|one| one["drill"]["passed"] == true), "{json}");
+
+    // After an incomplete set nothing is forgotten: what it lacks may be in older ones only.
+    cluster.masters[2].kill();
+    write_profile(&place, &cluster.address(0), "keep-last = 1\ndrill = true\n");
+    let ran = run(3, &["--json"]);
+    let (json, listed) = (ran.json(), place.run(&["snapshots", "--json"]).json());
+    assert!(json["summary"].as_str().unwrap().contains("nothing was forgotten, for the set is incomplete"), "{json}");
+    assert_eq!(listed["snapshots"].as_array().unwrap().len(), 10, "{listed}");
+    write_profile(&place, &cluster.address(0), "sentinel-master = \"main\"\n");
+    run(2, &[]).says("neither dir nor sentinel-master");
+}
+
 /// SET-2, SET-3, SET-4
 #[test]
 fn a_cluster_is_captured_as_one_set_which_is_listed_verified_restored_and_forgotten_as_one() {

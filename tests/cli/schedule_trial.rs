@@ -57,6 +57,11 @@ fn a_server_is_asked_and_its_directory_looked_at() {
     let (place, config) = place(&format!("redis = \"127.0.0.1:{}\"\n", server.port()));
     let test = |code| place.ends(code, &["schedule", "test", "daily", "--config", &config, "--json"]);
     assert_eq!(tried(&test(0)), named(&[("repository", 0), ("server", 0), ("data", 0)]));
+    // One that is to send its dump need not have a directory that can be reached.
+    let sent = fs::read_to_string(place.path("redkeep.toml")).unwrap() + "mode = \"sync\"\n";
+    write(&place.path("sent.toml"), &sent);
+    let ran = place.done(&["schedule", "test", "daily", "--config", &place.arg("sent.toml"), "--json"]);
+    assert_eq!(tried(&ran), named(&[("repository", 0), ("server", 0)]));
     drop(server);
     assert_eq!(tried(&test(9)), named(&[("repository", 0), ("server", 9)]));
 }

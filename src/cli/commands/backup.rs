@@ -1,6 +1,6 @@
 //! `redkeep backup`.
 
-mod cluster;
+pub(super) mod cluster;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ use crate::format::counts::{KeyCount, Uncounted};
 use crate::format::snapshot::{Role, Snapshot, Warning};
 use crate::format::summary::Summary;
 use crate::format::timeline;
+use crate::operations::OperationError;
 use crate::operations::backup::{Options, Report, backup};
 use crate::operations::changes::{Changes, since_previous};
 use crate::operations::forget::policy::{PINNED, is_pinned};
@@ -126,10 +127,6 @@ pub(crate) struct Arguments {
     drill: drill::DrillArguments,
     #[command(flatten)]
     server: ServerArguments,
-    /// Capture every shard of the cluster that the server is of, as one set of snapshots, which forget, restore and verify
-    /// take as one
-    #[arg(long, conflicts_with_all = ["directory", "dir", "drill", "sentinel_master"], help_heading = "Capture of a live server")]
-    cluster: bool,
     #[command(flatten)]
     live: LiveArguments,
 }
@@ -194,6 +191,10 @@ pub(in crate::cli) struct LiveArguments {
     /// master's, and the dataset is called NAME unless it is named
     #[arg(long, value_name = "NAME", conflicts_with = "directory", value_parser = word)]
     pub sentinel_master: Option<String>,
+    /// Capture every shard of the cluster that the server is of, as one set of snapshots, which forget, restore and verify
+    /// take as one
+    #[arg(long, conflicts_with_all = ["directory", "dir", "sentinel_master"])]
+    pub cluster: bool,
     /// Also take the server's configuration file with what it includes, and its ACL file; a restore leaves them out
     /// unless it is told otherwise, for they may hold passwords
     #[arg(long, conflicts_with = "directory")]
@@ -223,7 +224,11 @@ impl LiveArguments {
     /// name: two of them would be taken for one.
     pub fn source(self, address: Address, is_named: bool) -> Result<LiveSource, UsageError> {
         let way = match self.way()? {
-            Way::Either if !is_named && self.sentinel_master.is_none() && !address.is_of_this_host() => Way::Files,
+            Way::Either
+                if !is_named && !self.cluster && self.sentinel_master.is_none() && !address.is_of_this_host() =>
+            {
+                Way::Files
+            }
             way => way,
         };
         Ok(LiveSource { address, options: self.options(), way })
@@ -301,14 +306,14 @@ fn source(
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let (capture, mut tags) = (arguments.of.capture(), arguments.of.tags);
+    let (capture, mut tags, is_cluster) = (arguments.of.capture(), arguments.of.tags, arguments.live.cluster);
     tags.extend((arguments.pin && !is_pinned(&tags)).then(|| PINNED.to_string()));
     let options = Options {
         source: source(
             arguments.directory,
             &arguments.server,
             arguments.live,
-            arguments.of.dataset.is_some() || arguments.cluster,
+            arguments.of.dataset.is_some(),
             context,
         )?,
         dataset: arguments.of.dataset,
@@ -317,26 +322,36 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
         intake: arguments.storing.intake(),
         read_all: arguments.read_all,
     };
-    if let (true, Source::Server(seed)) = (arguments.cluster, &options.source) {
-        return cluster::run(&repository, seed, &options, context);
+    let drill = |report: &Report| {
+        let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
+        arguments.drill.run(&repository, &chosen, None, &arguments.server.login.renamed_command, context)
+    };
+    if let (true, Source::Server(seed)) = (is_cluster, &options.source) {
+        let drill: Option<&Drill<'_>> = if arguments.drill.drill { Some(&drill) } else { None };
+        return Ok(cluster::done(&repository, seed, &options, drill, context)?.1);
     }
     let report = backup(&repository, &options, &context.progress)?;
     if !arguments.drill.drill {
         return outcome(&repository, &report, None);
     }
-    let chosen = Chosen { name: report.name, snapshot: report.snapshot.clone(), alarms: Vec::new() };
-    let renamed = &arguments.server.login.renamed_command;
-    match arguments.drill.run(&repository, &chosen, None, renamed, context) {
+    match drill(&report) {
         Ok(drilled) => {
             let outcome = outcome(&repository, &report, Some(&drilled))?;
             Ok(outcome.with_warnings(drill::warnings(&drilled)).with_damage(!drilled.passed()))
         }
         Err(error) => {
             let is_damaged = error.is_damage();
-            let why = format!("the snapshot is stored, but no drill was done: {:#}", anyhow::Error::new(error));
-            Ok(outcome(&repository, &report, None)?.with_warnings([why]).with_damage(is_damaged))
+            Ok(outcome(&repository, &report, None)?.with_warnings([no_drill(error)]).with_damage(is_damaged))
         }
     }
+}
+
+/// How a snapshot that was just taken is drilled.
+type Drill<'a> = dyn Fn(&Report) -> Result<drill::Report, OperationError> + 'a;
+
+/// Why there was none.
+fn no_drill(error: OperationError) -> String {
+    format!("the snapshot is stored, but no drill was done: {:#}", anyhow::Error::new(error))
 }
 
 /// What a backup answers.

@@ -172,16 +172,18 @@ fn look_at_repository(
     ambient: &Ambient,
     report: &mut Report,
 ) -> anyhow::Result<Option<Found>> {
-    let named = arguments.dataset.clone().or_else(|| {
+    let of_profile = || {
         let profile = context.profile().ok().flatten()?;
-        dataset(profile, &ambient.host, context).ok()
-    });
+        let of = if profile.live.cluster { Of::Sets } else { Of::Dataset };
+        dataset(profile, &ambient.host, context).ok().map(of)
+    };
+    let named = arguments.dataset.clone().map(Of::Dataset).or_else(of_profile);
     let directory = |directory: &PathBuf| Of::Directory {
         host: ambient.host.clone(),
         directory: directory.canonicalize().unwrap_or_else(|_| directory.clone()),
     };
     let wanted: Vec<Of> = match named {
-        Some(dataset) => vec![Of::Dataset(dataset)],
+        Some(of) => vec![of],
         None => report.directories.iter().map(directory).collect(),
     };
     let look = |repository: &Repository, report: &mut Report| -> anyhow::Result<Option<Found>> {

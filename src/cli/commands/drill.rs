@@ -1,5 +1,7 @@
 //! The options of a drill, and its result: part of `verify` and of `backup`.
 
+mod of_set;
+
 use std::env;
 use std::path::PathBuf;
 
@@ -16,6 +18,8 @@ use crate::operations::drill::{Digest, DumpHolds, Options, drill};
 use crate::operations::list::Chosen;
 use crate::operations::restore::From;
 use crate::repository::Repository;
+
+pub(super) use of_set::of_set;
 
 /// How a drill is done.
 #[derive(Debug, Default, Args)]
@@ -53,13 +57,17 @@ impl DrillArguments {
     }
 }
 
-/// What a drill answers that nothing else was asked with.
-pub(super) fn outcome(report: &Report) -> anyhow::Result<Outcome> {
-    let in_short = match report.passed() {
+/// How it ended, in a few words.
+pub(super) fn in_short(report: &Report) -> String {
+    match report.passed() {
         true => format!("drill passed, {}", count(report.keys(), "key")),
         false => format!("the drill FAILED: {}", report.problems.join("; ")),
-    };
-    let outcome = Outcome::deed(text(report), &json::Drill::from(report))?.in_short(in_short);
+    }
+}
+
+/// What a drill answers that nothing else was asked with.
+pub(super) fn outcome(report: &Report) -> anyhow::Result<Outcome> {
+    let outcome = Outcome::deed(text(report), &json::Drill::from(report))?.in_short(in_short(report));
     Ok(outcome.with_warnings(warnings(report)).with_damage(!report.passed()))
 }
 

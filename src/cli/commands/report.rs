@@ -23,7 +23,7 @@ use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{output, time};
 use crate::operations::check::CheckDepth;
 use crate::operations::overview::{overview, write_page};
-use crate::repository::Repository;
+use crate::repository::{Repository, SnapshotInfo};
 use crate::store::Location;
 
 /// How old the newest backup of a dataset may be that nobody said anything about.
@@ -62,6 +62,8 @@ pub(crate) struct Arguments {
 pub(in crate::cli::commands) struct Wishes {
     /// Its dataset, where that is said.
     dataset: Option<String>,
+    /// Whether that is the name of sets.
+    is_cluster: bool,
     /// Within which time every pack is read.
     check: Option<Duration>,
     /// Whether each snapshot is drilled.
@@ -76,11 +78,15 @@ impl Wishes {
             _ => None,
         };
         let dataset = profile.of.dataset.as_deref().or(dataset).map(String::from);
-        Wishes { dataset, check, drill: profile.drill }
+        Wishes { dataset, is_cluster: profile.live.cluster, check, drill: profile.drill }
     }
 
-    fn is_of(&self, dataset: &str) -> bool {
-        self.dataset.as_deref() == Some(dataset)
+    fn is_of(&self, info: &SnapshotInfo) -> bool {
+        let named = match self.is_cluster {
+            true => info.told.set.as_ref().map(|of| &of.name),
+            false => Some(&info.dataset),
+        };
+        self.dataset.is_some() && self.dataset.as_ref() == named
     }
 }
 

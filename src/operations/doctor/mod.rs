@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::sets::newest_whole;
 use super::{Observer, OperationError, list};
 use crate::format::UnixMillis;
 use crate::redis::server::{Address, WhereOptions};
@@ -153,6 +154,8 @@ pub fn doctor(options: &Options, now: UnixMillis, observer: &dyn Observer) -> Re
 pub enum Of {
     /// A dataset, by its name.
     Dataset(String),
+    /// The sets of a name: those of a cluster.
+    Sets(String),
     /// A data directory of a host, whatever its dataset is called.
     Directory {
         /// The host.
@@ -166,6 +169,7 @@ impl Of {
     fn fits(&self, info: &SnapshotInfo) -> bool {
         match self {
             Of::Dataset(dataset) => info.dataset == *dataset,
+            Of::Sets(name) => info.told.set.as_ref().is_some_and(|of| of.name == *name),
             Of::Directory { host, directory } => {
                 info.host == *host && info.directory == directory.as_os_str().as_encoded_bytes()
             }
@@ -176,7 +180,7 @@ impl Of {
 impl fmt::Display for Of {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Of::Dataset(dataset) => f.write_str(dataset),
+            Of::Dataset(dataset) | Of::Sets(dataset) => f.write_str(dataset),
             Of::Directory { directory, .. } => write!(f, "{}", directory.display()),
         }
     }
@@ -194,7 +198,12 @@ pub fn backups(
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
     let mut found: Vec<Finding> =
         alarms.iter().map(|alarm| Finding::serious("repository", alarm.to_string(), "see: redkeep check")).collect();
-    match infos.iter().filter(|info| of.fits(info)).map(|info| info.begin).max() {
+    let fitting: Vec<SnapshotInfo> = infos.iter().filter(|info| of.fits(info)).cloned().collect();
+    let newest = match of {
+        Of::Sets(_) => newest_whole(&fitting),
+        Of::Dataset(_) | Of::Directory { .. } => fitting.iter().map(|info| info.begin).max(),
+    };
+    match newest {
         None if known.is_empty() => found.push(Finding::serious(
             "no-backup",
             format!("there is no backup of {of}: the repository holds no snapshot"),

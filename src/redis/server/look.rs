@@ -9,9 +9,13 @@ use crate::redis::RedisError;
 
 /// Asks a server where it keeps its data, as it is reached from here. Refuses a directory that certainly is another's.
 pub fn directory_of(address: &Address, place: &WhereOptions) -> Result<PathBuf, RedisError> {
-    let mut server = Server::connect(address)?;
+    directory_behind(&mut Server::connect(address)?, place)
+}
+
+/// The same of a server that is connected.
+pub fn directory_behind(server: &mut Server, place: &WhereOptions) -> Result<PathBuf, RedisError> {
     let info = server.info()?;
-    let found = Place::find(&mut server, &info, place)?;
+    let found = Place::find(server, &info, place)?;
     found.refuse_another()?;
     Ok(found.directory)
 }

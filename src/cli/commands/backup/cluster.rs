@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Changes, in_short, warning};
+use super::{Changes, Drill, drill, in_short, no_drill, warning};
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts, plain, short};
 use crate::cli::json;
 use crate::cli::outcome::Outcome;
-use crate::operations::backup::cluster::{ShardReport, backup_cluster};
+use crate::operations::OperationError;
+use crate::operations::backup::cluster::{ClusterReport, ShardReport, backup_cluster};
 use crate::operations::backup::{Options, Report};
 use crate::operations::changes::since_previous;
 use crate::operations::source::LiveSource;
@@ -38,18 +39,19 @@ struct Failed {
     why: String,
 }
 
-/// Takes a snapshot of each shard.
-pub(super) fn run(
+/// Takes a snapshot of each shard, drills each that was taken, and says what that answers.
+pub(in crate::cli::commands) fn done(
     repository: &Repository,
     seed: &LiveSource,
     options: &Options,
+    drill: Option<&Drill<'_>>,
     context: &Context,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<(ClusterReport, Outcome)> {
     let report = backup_cluster(repository, seed, options, &context.progress)?;
     let mut told = Told { warnings: report.warnings.iter().map(warning).collect(), ..Told::default() };
     let skew = report.skew();
     told.lines.push(("skew", said_of_skew(skew)));
-    report.shards.iter().for_each(|shard| told.add(repository, shard));
+    report.shards.iter().for_each(|shard| told.add(repository, shard, drill));
     let (id, shards) = (short(&report.set), count(report.shards.len() as u64, "shard"));
     let title = format!("set {id} of {}: {} of {shards}", plain(&report.name), told.snapshots.len());
     let set = SetOf {
@@ -62,7 +64,8 @@ pub(super) fn run(
     let text = format!("{title}\n{}", facts(&told.lines));
     let json = Json { set, snapshots: told.snapshots, failed: told.failed };
     let outcome = Outcome::deed(text, &json)?.in_short(title);
-    Ok(outcome.with_warnings(told.warnings).with_alarms(&told.alarms))
+    let outcome = outcome.with_warnings(told.warnings).with_alarms(&told.alarms).with_damage(told.is_damaged);
+    Ok((report, outcome))
 }
 
 /// How far the moments of a set are from each other.
@@ -79,15 +82,18 @@ struct Told {
     failed: Vec<Failed>,
     warnings: Vec<String>,
     alarms: Vec<Alarm>,
+    /// Whether a drill failed.
+    is_damaged: bool,
 }
 
 impl Told {
-    fn add(&mut self, repository: &Repository, shard: &ShardReport) {
+    fn add(&mut self, repository: &Repository, shard: &ShardReport, drill: Option<&Drill<'_>>) {
         let ShardReport { slots, server, result } = shard;
         match result {
             Ok(report) => {
                 self.lines.push(("shard", format!("slots {slots} at {server}: {}", in_short(report))));
-                self.add_snapshot(repository, slots, report);
+                let drilled = drill.and_then(|drill| self.drilled(slots, drill(report)));
+                self.add_snapshot(repository, slots, report, drilled);
             }
             Err(error) => {
                 let why = one_line(error);
@@ -100,13 +106,32 @@ impl Told {
         }
     }
 
-    fn add_snapshot(&mut self, repository: &Repository, slots: &str, report: &Report) {
+    /// What a drill of a shard answers; `None`: there was none, which is told.
+    fn drilled(&mut self, slots: &str, drilled: Result<drill::Report, OperationError>) -> Option<json::Drill> {
+        match drilled {
+            Ok(report) => {
+                self.lines.push(("drill", format!("slots {slots}: {}", drill::in_short(&report))));
+                self.warnings.extend(drill::warnings(&report).into_iter().map(|what| format!("slots {slots}: {what}")));
+                self.is_damaged |= !report.passed();
+                Some(json::Drill::from(&report))
+            }
+            Err(error) => {
+                self.is_damaged |= error.is_damage();
+                self.warnings.push(format!("slots {slots}: {}", no_drill(error)));
+                None
+            }
+        }
+    }
+
+    fn add_snapshot(&mut self, repository: &Repository, slots: &str, report: &Report, drilled: Option<json::Drill>) {
         // The snapshot is committed: what cannot be compared now is a warning.
         let (changes, trouble): (Option<Changes>, Option<String>) = match since_previous(repository, &report.snapshot) {
             Ok(changes) => (changes, None),
             Err(error) => (None, Some(format!("cannot compare with the previous snapshot: {}", one_line(&error)))),
         };
-        self.snapshots.push(json::Backup::new(report, changes));
+        let mut json = json::Backup::new(report, changes);
+        json.drill = drilled;
+        self.snapshots.push(json);
         // Those of the set are told once.
         let own = report.snapshot.warnings.iter().filter(|own| !own.code.starts_with("cluster-")).map(warning);
         let own = own.chain(trouble).chain(report.left_behind.clone());

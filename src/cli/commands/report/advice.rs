@@ -96,7 +96,7 @@ fn drills(of: &Overview, dataset: &str, newest: &SnapshotInfo, wishes: &[Wishes]
     let of_dataset = |info: &&SnapshotInfo| info.dataset == dataset && of.drills.contains_key(&info.name);
     let last =
         of.kept.iter().filter(of_dataset).filter_map(|info| of.drills.get(&info.name)).max_by_key(|one| one.time);
-    let is_wished = wishes.iter().any(|wish| wish.drill && wish.is_of(dataset));
+    let is_wished = wishes.iter().any(|wish| wish.drill && wish.is_of(newest));
     let command = Some(format!("redkeep verify latest {} --drill", option(dataset)));
     match last {
         Some(drill) if !drill.passed() => {

@@ -58,7 +58,7 @@ fn facts(
         Some(drill) => format!("<span class=\"bad\">FAILED {} ago</span>", escaped(&age(since(drill.time)))),
         None => "never".into(),
     };
-    let is_wished = wishes.iter().any(|wish| wish.drill && wish.is_of(&last.dataset));
+    let is_wished = wishes.iter().any(|wish| wish.drill && wish.is_of(last));
     let wished = if is_wished { "the profile wishes one of each snapshot" } else { "" };
     let percent = |share: u64| format!("{}.{} %", share / 10, share % 10);
     let covered = timeline.map(|timeline| timeline.covered).unwrap_or_default();

@@ -145,7 +145,7 @@ fn a_repository_without_a_snapshot_has_a_page_too() {
 #[test]
 fn what_is_to_be_done_is_told_the_worst_first() {
     let of = made_up(900, "sessions");
-    let wish = |drill, check| Wishes { dataset: Some("sessions".into()), check, drill };
+    let wish = |drill, check| Wishes { dataset: Some("sessions".into()), is_cluster: false, check, drill };
     let told = |wishes: &[Wishes]| {
         let of = advice(&of, wishes, MAX_AGE).into_iter();
         of.map(|one| format!("{} {}", one.level.word(), one.what)).collect::<Vec<_>>()

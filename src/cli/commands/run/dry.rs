@@ -13,6 +13,7 @@ use crate::operations::check::CheckDepth;
 use crate::operations::key_drop::told_falls;
 use crate::operations::source::{LiveSource, Source};
 use crate::operations::{forget as forgetting, prune as pruning};
+use crate::redis::server::Cluster;
 use crate::repository::{Repository, one_line};
 
 /// A step that would be done.
@@ -41,17 +42,19 @@ pub(super) fn told(name: &str, profile: &Profile, dataset: &str, context: &Conte
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let from = match &backup_options(profile, context)?.source {
         Source::Server(live) => {
-            warnings.extend(refused(live).map(|why| format!("the backup would fail: {why}")));
+            let why = refused(live, profile.live.cluster);
+            warnings.extend(why.map(|why| format!("the backup would fail: {why}")));
             format!("the server at {}", live.address)
         }
         Source::Directory(directory) => format!("the directory {}", directory.display()),
     };
+    let from = if profile.live.cluster { format!("every shard of the cluster of {from}") } else { from };
     add("backup", format!("capture {from} as {dataset}"), None);
     if profile.drill {
         add("drill", "boot the new snapshot in a scratch server".into(), None);
     }
     if let Some(options) = forget_options(profile, dataset) {
-        let falls = told_falls(&repository, dataset)?;
+        let falls = told_falls(&repository, &options.filter)?;
         match falls.is_empty() {
             true => {
                 let (would, result, alarms) = of_forget(&repository, options, context)?;
@@ -96,9 +99,12 @@ pub(super) fn told(name: &str, profile: &Profile, dataset: &str, context: &Conte
     Ok(Outcome::listing(text, &json)?.with_notes(notes).with_warnings(warnings))
 }
 
-/// Why the server cannot be captured now, as far as it says that when it is asked who it is.
-fn refused(live: &LiveSource) -> Option<String> {
-    let asked = live.connect().and_then(|mut server| server.info());
+/// Why the server cannot be captured now, as far as it says that when it is asked who it is, or which its shards are.
+fn refused(live: &LiveSource, is_cluster: bool) -> Option<String> {
+    let asked = live.connect().and_then(|mut server| match is_cluster {
+        true => Cluster::of(&mut server).map(drop),
+        false => server.info().map(drop),
+    });
     asked.err().map(|error| match error.hint() {
         Some(hint) => format!("{} (hint: {hint})", one_line(&error)),
         None => one_line(&error),

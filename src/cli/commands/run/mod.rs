@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// Takes a backup, forgets, prunes, keeps second copies and checks, as a profile of the configuration says, and prints one line. It ends with
 /// the worst exit code of its steps. After a failed backup nothing is forgotten or pruned; second copies and the check are done all the
-/// same. Where the backup finds the repository's disk full and the profile prunes, it forgets and prunes first and tries
+/// same. After a set that lacks a shard (cluster = true) nothing is forgotten. Where the backup finds the repository's disk full and the profile prunes, it forgets and prunes first and tries
 /// again. Where a snapshot of the dataset has less than half of the keys of the one before it, and nobody has said that this was meant (`redkeep tag latest --accept-drop`), nothing is forgotten either, and each run that would forget warns. `redkeep schedule install PROFILE` has it run every day. While a run of the profile is at work on this host,
 /// another ends with 5 at once.
 ///
@@ -63,6 +63,7 @@ Configuration, /etc/redkeep.toml or ~/.config/redkeep/config.toml
   prune = true
   check = { max-age = \"30d\" }
   drill = true                             # boot each new snapshot
+  #cluster = true                          # all shards, as one set
   mirror-to = \"elsewhere\"                  # a second copy, where that profile says
 
 Commands of the profile:
@@ -75,13 +76,15 @@ Commands of the profile:
 
 JSON:
   {\"profile\", \"dataset\", \"exit_code\": number, \"begin\", \"milliseconds\",
-   \"snapshot\": id or null, \"summary\": the line,
+   \"snapshot\": id, of a set with cluster = true, or null, \"summary\": the line,
    \"steps\": [{\"step\": \"before\", \"backup\", \"drill\", \"forget\", \"prune\",
      \"copy\", \"mirror\" or \"check\",
      \"exit_code\": number or null where it was not run, \"milliseconds\",
      \"result\": what that command prints with --json, or null,
      \"error\": {\"message\", \"hint\", \"exit_code\"} or null}],
    \"warnings\": [text]}
+  The drill of a set: {\"set\": id, \"drills\": [{\"snapshot\": id, \"slots\",
+     and as in redkeep verify}]}
   With --dry-run:
   {\"profile\", \"dataset\", \"dry_run\": true, \"steps\": [{\"step\", \"would\": text,
      \"result\": what that command prints with --dry-run --json, or null}]}

@@ -8,9 +8,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::second::Second;
 use crate::operations::list::Filter;
-use crate::operations::source::Source;
+use crate::operations::source::{LiveSource, Source};
 use crate::operations::{backup, copy, forget};
-use crate::redis::server::{Address, WhereOptions};
 
 /// The dataset of a profile: as it is named, else as a backup would name it.
 pub(crate) fn dataset(profile: &Profile, host: &str, context: &Context) -> anyhow::Result<String> {
@@ -22,16 +21,21 @@ pub(crate) fn dataset(profile: &Profile, host: &str, context: &Context) -> anyho
 
 /// What a profile backs up, for whoever looks at it beforehand.
 pub(crate) enum Wanted {
-    /// A live server, and what is said of its directory.
-    Server(Box<Address>, WhereOptions),
+    /// Every shard of the cluster of which this is a node, and how they are captured.
+    Cluster(Box<LiveSource>),
+    /// A live server, and how it is captured.
+    Server(Box<LiveSource>),
     /// A directory of which nobody is asked.
     Directory(PathBuf),
 }
 
 /// What a profile backs up.
 pub(crate) fn wanted(profile: Option<&Profile>, context: &Context) -> anyhow::Result<Wanted> {
-    match source(profile.unwrap_or(&Profile::default()), context)? {
-        Source::Server(live) => Ok(Wanted::Server(Box::new(live.address), live.options.place)),
+    let nothing = Profile::default();
+    let profile = profile.unwrap_or(&nothing);
+    match source(profile, context)? {
+        Source::Server(seed) if profile.live.cluster => Ok(Wanted::Cluster(seed)),
+        Source::Server(live) => Ok(Wanted::Server(live)),
         Source::Directory(directory) => Ok(Wanted::Directory(directory)),
     }
 }
@@ -51,6 +55,10 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
         (Some(_), _) if live.aof_tail && live.mode.is_some() => {
             refuse("aof-tail captures the AOF: no mode can be said besides", "leave out one of the two")
         }
+        (Some(_), directory) if live.cluster && (directory.is_some() || live.sentinel_master.is_some()) => refuse(
+            "cluster captures many servers: neither dir nor sentinel-master can be said besides",
+            "leave them out; what directories of the servers are called here is said by path-map",
+        ),
         (Some(_), _) => {
             Ok(Source::Server(Box::new(live.source(server.address(context)?, profile.of.dataset.is_some())?)))
         }
@@ -58,6 +66,7 @@ fn source(profile: &Profile, context: &Context) -> anyhow::Result<Source> {
             let is_of_server = server.is_named()
                 || !live.path_map.is_empty()
                 || [live.with_config, live.aof_tail, live.prefer_replica].contains(&true)
+                || live.cluster
                 || live.sentinel_master.is_some()
                 || live.mode.is_some_and(|mode| mode != ModeArgument::Files);
             match is_of_server {
@@ -81,14 +90,21 @@ pub(crate) fn second(key: &str, profile: &str, context: &Context) -> Result<Seco
     second.map_err(|error| UsageError { what: format!("{key}: {}", error.what), ..error })
 }
 
-/// What of the repository a run copies: its dataset.
-pub(super) fn copy_options(dataset: &str) -> copy::Options {
-    copy::Options { filter: Filter { dataset: Some(dataset.into()), ..Filter::default() }, ..copy::Options::default() }
+/// Which snapshots are the profile's: those of its dataset, or of its sets.
+pub(super) fn own(profile: &Profile, dataset: &str) -> Filter {
+    match profile.live.cluster {
+        true => Filter { set: Some(dataset.into()), ..Filter::default() },
+        false => Filter { dataset: Some(dataset.into()), ..Filter::default() },
+    }
 }
 
-/// Which snapshots of the dataset are forgotten; `None`: none ever.
+/// What of the repository a run copies: its own.
+pub(super) fn copy_options(profile: &Profile, dataset: &str) -> copy::Options {
+    copy::Options { filter: own(profile, dataset), ..copy::Options::default() }
+}
+
+/// Which of its snapshots are forgotten; `None`: none ever.
 pub(super) fn forget_options(profile: &Profile, dataset: &str) -> Option<forget::Options> {
     let what = profile.keep.what(false)?;
-    let filter = Filter { dataset: Some(dataset.into()), ..Filter::default() };
-    Some(forget::Options { what, filter, dry_run: false })
+    Some(forget::Options { what, filter: own(profile, dataset), dry_run: false })
 }

@@ -4,23 +4,26 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::plan::{backup_options, copy_options, forget_options, second};
-use crate::cli::commands::{backup, check, copy, drill, forget, mirror, prune};
+use super::plan::{backup_options, copy_options, forget_options, own, second};
+use crate::cli::commands::{self, check, copy, drill, forget, mirror, prune};
 use crate::cli::configuration::Profile;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Stopped};
 use crate::cli::human::size;
 use crate::cli::outcome::{self, Outcome};
 use crate::cli::second::SecretArguments;
-use crate::operations::backup::{Options, Report};
+use crate::format::UnixMillis;
+use crate::operations::backup::{Options, Report, backup};
 use crate::operations::forget::Options as ForgetOptions;
 use crate::operations::hooks::{self, HookError};
 use crate::operations::key_drop::{KEY_DROP, told_falls};
-use crate::operations::list::{Selector, choose};
+use crate::operations::list::Selector;
 use crate::operations::mirror::Options as MirrorOptions;
+use crate::operations::sets::{Meant, choose_any, newest_whole};
+use crate::operations::source::Source;
 use crate::operations::watch::{BackupNumbers, RepositoryNumbers};
-use crate::operations::{self, OperationError, stats};
-use crate::repository::Repository;
+use crate::operations::{OperationError, list, stats};
+use crate::repository::{Repository, SnapshotInfo};
 
 /// One step.
 pub(super) struct Step {
@@ -45,10 +48,12 @@ pub(super) struct Steps {
     pub steps: Vec<Step>,
     /// What is missing or suspect.
     pub warnings: Vec<String>,
-    /// The new snapshot's id.
+    /// The new snapshot's id, or that of the new set.
     pub snapshot: Option<String>,
-    /// Whether it has less than half of the keys of the one before it, which was told then.
-    keys_fell: bool,
+    /// How many new snapshots have less than half of the keys of the one before them, which was told then.
+    fallen: usize,
+    /// Whether the new set lacks a shard.
+    is_incomplete: bool,
     /// What the backup cost.
     pub backup: Option<BackupNumbers>,
     /// What the repository holds at the end.
@@ -78,7 +83,7 @@ impl Steps {
         steps.copy_elsewhere(profile, dataset, repository.as_ref(), context);
         steps.check(profile, repository.as_ref(), context);
         if let Some(repository) = &repository {
-            steps.count(repository, dataset);
+            steps.count(repository, profile, dataset);
         }
         steps.opened = repository;
         steps
@@ -89,20 +94,19 @@ impl Steps {
         let clock = Instant::now();
         let mut ended = backup_options(profile, context)
             .and_then(|options| Ok((options, &*repository.insert(context.open()?))))
-            .and_then(|(options, repository)| take(repository, &options, context));
+            .and_then(|(options, repository)| take(profile, repository, &options, context));
         if ended.as_ref().is_err_and(is_out_of_room)
             && let Some(open) = &repository
             && self.make_room(profile, dataset, open, context)
         {
-            ended = backup_options(profile, context).and_then(|options| take(open, &options, context));
+            ended = backup_options(profile, context).and_then(|options| take(profile, open, &options, context));
         }
-        let Some(report) = self.end("backup", clock, ended) else { return };
-        let summary = &report.snapshot.summary;
-        let read = summary.bytes.saturating_sub(report.unread_bytes);
-        let (bytes, new, stored) = (summary.bytes, summary.new_bytes, summary.stored_bytes);
-        self.backup = Some(BackupNumbers { bytes, read, new, stored });
-        self.snapshot = Some(report.name.session.to_string());
-        self.keys_fell = report.snapshot.warnings.iter().any(|warning| warning.code == KEY_DROP);
+        let Some(taken) = self.end("backup", clock, ended) else { return };
+        self.backup = Some(taken.numbers());
+        let fell = |report: &&Report| report.snapshot.warnings.iter().any(|warning| warning.code == KEY_DROP);
+        self.fallen = taken.reports.iter().filter(fell).count();
+        self.is_incomplete = taken.is_incomplete;
+        self.snapshot = Some(taken.id);
     }
 
     /// After a backup that found the disk full: forgets what the policy does not keep of what is there, and prunes. Whether
@@ -110,7 +114,7 @@ impl Steps {
     fn make_room(&mut self, profile: &Profile, dataset: &str, repository: &Repository, context: &Context) -> bool {
         let Some(rule) = &profile.prune.0 else { return false };
         if let Some(options) = forget_options(profile, dataset) {
-            self.forget(repository, dataset, &options, context);
+            self.forget(repository, &options, context);
         }
         let pruned = self.step("prune", || prune::done(repository, &rule.options(), context));
         let deleted = pruned.map_or(0, |report| report.deleted_bytes);
@@ -129,11 +133,13 @@ impl Steps {
         let renamed = profile.server().login.renamed_command;
         match repository.filter(|_| self.is_fine()).zip(self.snapshot.clone()) {
             Some((repository, snapshot)) => {
-                self.step("drill", || {
-                    let chosen = choose(repository, &Selector::Id(snapshot), None)?;
-                    let options = drill::DrillArguments::default();
-                    let report = options.run(repository, &chosen, None, &renamed, context)?;
-                    Ok(((), drill::outcome(&report)?))
+                self.step("drill", || match choose_any(repository, &Selector::Id(snapshot), None)? {
+                    Meant::One(chosen) => {
+                        let options = drill::DrillArguments::default();
+                        let report = options.run(repository, &chosen, None, &renamed, context)?;
+                        Ok(((), drill::outcome(&report)?))
+                    }
+                    Meant::Set(set) => Ok(((), drill::of_set(repository, &set, &renamed, context)?)),
                 });
             }
             None => self.skip("drill"),
@@ -149,7 +155,7 @@ impl Steps {
     ) {
         if let Some(options) = forget_options(profile, dataset) {
             match repository.filter(|_| self.is_fine()) {
-                Some(repository) => self.forget(repository, dataset, &options, context),
+                Some(repository) => self.forget(repository, &options, context),
                 None => self.skip("forget"),
             }
         }
@@ -164,22 +170,26 @@ impl Steps {
     }
 
     /// While a fall of the keys is not settled, whichever profile met it, nothing is forgotten: somebody has to look first.
-    fn forget(&mut self, repository: &Repository, dataset: &str, options: &ForgetOptions, context: &Context) {
-        let falls = match told_falls(repository, dataset) {
+    /// So it is after an incomplete set: what it lacks may be in older ones only.
+    fn forget(&mut self, repository: &Repository, options: &ForgetOptions, context: &Context) {
+        let falls = match told_falls(repository, &options.filter) {
             Ok(falls) => falls,
             Err(error) => {
                 self.step::<()>("forget", || Err(OperationError::from(error).into()));
                 return;
             }
         };
-        if falls.is_empty() && !self.keys_fell {
+        if falls.is_empty() && self.fallen == 0 && !self.is_incomplete {
             self.step("forget", || forget::done(repository, options, context));
             return;
         }
-        let why = "nothing was forgotten, for the keys fell by more than half";
+        let why = match self.is_incomplete {
+            true => "nothing was forgotten, for the set is incomplete",
+            false => "nothing was forgotten, for the keys fell by more than half",
+        };
         self.step("forget", || Ok(((), Outcome::nothing().in_short(why.into()).with_code(Code::Warnings))));
         // The backup has told its own.
-        let told = falls.len().saturating_sub(usize::from(self.keys_fell));
+        let told = falls.len().saturating_sub(self.fallen);
         self.warnings.extend(falls.into_iter().take(told));
     }
 
@@ -188,7 +198,7 @@ impl Steps {
         if let Some(to) = &profile.copy_to {
             self.add_to("copy", repository, |repository| {
                 let (to, secrets) = (second("copy-to", to, context)?, SecretArguments::default());
-                copy::done(repository, &to, &secrets, &copy_options(dataset), context)
+                copy::done(repository, &to, &secrets, &copy_options(profile, dataset), context)
             });
         }
         if let Some(to) = &profile.mirror_to {
@@ -254,13 +264,13 @@ impl Steps {
     }
 
     /// What the repository holds now; what cannot be told is a warning.
-    fn count(&mut self, repository: &Repository, dataset: &str) {
-        match stats::stats(repository) {
-            Ok(report) => {
-                let of_dataset = report.datasets.get(dataset).cloned().unwrap_or_default();
-                let (snapshots, newest) = (of_dataset.snapshots, of_dataset.newest);
-                self.repository = Some(RepositoryNumbers { snapshots, newest, bytes: report.totals.pack_bytes });
-            }
+    fn count(&mut self, repository: &Repository, profile: &Profile, dataset: &str) {
+        let counted = list::snapshots(repository, &own(profile, dataset)).and_then(|(infos, _)| {
+            let (snapshots, newest) = (infos.len() as u64, newest(profile, &infos));
+            Ok(RepositoryNumbers { snapshots, newest, bytes: stats::stats(repository)?.totals.pack_bytes })
+        });
+        match counted {
+            Ok(numbers) => self.repository = Some(numbers),
             Err(error) if self.is_fine() => {
                 self.warnings.push(format!("cannot count what the repository holds: {:#}", anyhow::Error::new(error)));
             }
@@ -300,8 +310,51 @@ fn of_hook(error: HookError) -> anyhow::Error {
     }
 }
 
-fn take(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
-    let report = operations::backup::backup(repository, options, &context.progress)?;
-    let outcome = backup::outcome(repository, &report, None)?;
-    Ok((report, outcome))
+/// What a backup took.
+struct Taken {
+    /// The id of the snapshot, or of the set.
+    id: String,
+    /// It, or those of the set.
+    reports: Vec<Report>,
+    /// Whether the set lacks a shard.
+    is_incomplete: bool,
+}
+
+impl Taken {
+    fn numbers(&self) -> BackupNumbers {
+        self.reports.iter().fold(BackupNumbers::default(), |sum, report| {
+            let summary = &report.snapshot.summary;
+            BackupNumbers {
+                bytes: sum.bytes + summary.bytes,
+                read: sum.read + summary.bytes.saturating_sub(report.unread_bytes),
+                new: sum.new + summary.new_bytes,
+                stored: sum.stored + summary.stored_bytes,
+            }
+        })
+    }
+}
+
+/// When the newest snapshot began; of sets, the newest that is complete.
+fn newest(profile: &Profile, infos: &[SnapshotInfo]) -> Option<UnixMillis> {
+    match profile.live.cluster {
+        true => newest_whole(infos),
+        false => infos.iter().map(|info| info.begin).max(),
+    }
+}
+
+fn take(
+    profile: &Profile,
+    repository: &Repository,
+    options: &Options,
+    context: &Context,
+) -> anyhow::Result<(Taken, Outcome)> {
+    if let (true, Source::Server(seed)) = (profile.live.cluster, &options.source) {
+        let (report, outcome) = commands::backup::cluster::done(repository, seed, options, None, context)?;
+        let is_incomplete = report.shards.iter().any(|shard| shard.result.is_err());
+        let reports = report.shards.into_iter().filter_map(|shard| shard.result.ok()).collect();
+        return Ok((Taken { id: report.set.to_string(), reports, is_incomplete }, outcome));
+    }
+    let report = backup(repository, options, &context.progress)?;
+    let outcome = commands::backup::outcome(repository, &report, None)?;
+    Ok((Taken { id: report.name.session.to_string(), reports: vec![report], is_incomplete: false }, outcome))
 }

@@ -16,7 +16,8 @@ use crate::cli::second::{Second, SecretArguments};
 use crate::cli::settings::variable;
 use crate::operations::OperationError;
 use crate::operations::schedule::{User, may_put, may_write};
-use crate::redis::server::directory_of;
+use crate::operations::source::{LiveSource, Way};
+use crate::redis::server::{Cluster, Shard, directory_behind};
 use crate::redis::{CaptureOptions, RedisError, capture_directory};
 use crate::repository::Repository;
 use crate::store::{self, Intent, Location};
@@ -169,36 +170,57 @@ fn page(context: &Context) -> Option<Tried> {
     }))
 }
 
-/// The server answers and its directory can be read; or the directory alone.
+/// What is captured can be had.
 fn data(context: &Context) -> Vec<Tried> {
     let wanted = match context.profile().map_err(anyhow::Error::from).and_then(|profile| wanted(profile, context)) {
         Ok(wanted) => wanted,
         Err(error) => return vec![Tried::of("data", || Err(error))],
     };
-    let (server, directory) = match wanted {
-        Wanted::Directory(directory) => (None, Ok(directory)),
-        Wanted::Server(address, place) => {
-            let found = directory_of(&address, &place);
-            let shown = address.to_string();
-            let (answer, directory) = match found {
-                Ok(directory) => {
-                    (Ok(format!("{shown} answers, and keeps its data in {}", directory.display())), Ok(directory))
-                }
-                Err(error) => (Err(error), Err(())),
-            };
-            (Some(Tried::of("server", || Ok(answer.map_err(OperationError::from)?))), directory)
-        }
+    match wanted {
+        Wanted::Directory(directory) => vec![readable(&directory, false)],
+        Wanted::Server(live) => of_server(&live),
+        Wanted::Cluster(seed) => of_cluster(&seed),
+    }
+}
+
+/// Each master answers, and its data can be had.
+fn of_cluster(seed: &LiveSource) -> Vec<Tried> {
+    let cluster = match seed.connect().and_then(|mut server| Cluster::of(&mut server)) {
+        Ok(cluster) => cluster,
+        Err(error) => return vec![Tried::of("server", || Err(OperationError::from(error).into()))],
     };
-    let is_live = server.is_some();
-    let directory = directory.ok().map(|directory| {
-        Tried::of("data", || match capture_directory(&directory, &CaptureOptions::default()) {
-            Ok(_) => Ok(format!("{} can be read", directory.display())),
-            // What a live server is about to write, or writes otherwise, is its capture's to settle.
-            Err(error) if is_live && !matches!(error, RedisError::Denied { .. } | RedisError::Io { .. }) => {
-                Ok(format!("{} can be read", directory.display()))
-            }
-            Err(error) => Err(OperationError::from(error).into()),
-        })
+    let of_shard = |shard: &Shard| LiveSource { address: seed.address.at(&shard.host, shard.port), ..seed.clone() };
+    cluster.shards.iter().flat_map(|shard| of_server(&of_shard(shard))).collect()
+}
+
+/// It answers, and its directory can be read where that is what is captured.
+fn of_server(live: &LiveSource) -> Vec<Tried> {
+    let asked = live.connect().and_then(|mut server| match live.way {
+        Way::Replication => server.info().map(|_| None),
+        Way::Files | Way::Either => match directory_behind(&mut server, &live.options.place) {
+            Err(RedisError::OutOfReach { .. }) if live.way == Way::Either => Ok(None),
+            found => found.map(Some),
+        },
     });
-    server.into_iter().chain(directory).collect()
+    let shown = &live.address;
+    let (answer, directory) = match asked {
+        Ok(Some(directory)) => {
+            (Ok(format!("{shown} answers, and keeps its data in {}", directory.display())), Some(directory))
+        }
+        Ok(None) => (Ok(format!("{shown} answers, and is to send its dump as to a replica")), None),
+        Err(error) => (Err(error), None),
+    };
+    let server = Tried::of("server", || Ok(answer.map_err(OperationError::from)?));
+    [server].into_iter().chain(directory.map(|directory| readable(&directory, true))).collect()
+}
+
+fn readable(directory: &Path, is_live: bool) -> Tried {
+    Tried::of("data", || match capture_directory(directory, &CaptureOptions::default()) {
+        Ok(_) => Ok(format!("{} can be read", directory.display())),
+        // What a live server is about to write, or writes otherwise, is its capture's to settle.
+        Err(error) if is_live && !matches!(error, RedisError::Denied { .. } | RedisError::Io { .. }) => {
+            Ok(format!("{} can be read", directory.display()))
+        }
+        Err(error) => Err(OperationError::from(error).into()),
+    })
 }
