@@ -61,6 +61,21 @@ impl Cluster {
         }
     }
 
+    /// The id of a node.
+    fn id(&self, number: usize) -> String {
+        redis::cmd("CLUSTER").arg("MYID").query(&mut self.masters[number].connection()).unwrap()
+    }
+
+    /// What the keys of [`Self::set`] hold, each asked of its node.
+    fn values(&self) -> [Option<String>; 3] {
+        [(2, "a"), (0, "b"), (1, "c")]
+            .map(|(master, key)| redis::cmd("GET").arg(key).query(&mut self.masters[master].connection()).unwrap())
+    }
+
+    fn flush(&self) {
+        self.masters.iter().for_each(|master| drop(command(master, "FLUSHALL")));
+    }
+
     fn address(&self, number: usize) -> String {
         format!("127.0.0.1:{}", self.masters[number].port())
     }
@@ -135,6 +150,91 @@ fn a_profile_backs_a_cluster_up_drills_each_shard_and_forgets_whole_sets_of_its_
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 10, "{listed}");
     write_profile(&place, &cluster.address(0), "sentinel-master = \"main\"\n");
     run(2, &[]).says("neither dir nor sentinel-master");
+}
+
+/// SET-5
+#[test]
+fn a_set_goes_into_a_running_cluster_each_key_to_the_node_of_its_slot() {
+    let place = Place::with_repository();
+    let Some(cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let library = "#!lua name=own\nredis.register_function('own', function() return 7 end)";
+    let functions =
+        |of: fn(&RedisServer, &str) -> redis::Value| cluster.masters.iter().map(|it| of(it, "own")).collect::<Vec<_>>();
+    for master in &cluster.masters {
+        redis::cmd("FUNCTION").arg("LOAD").arg(library).query::<String>(&mut master.connection()).unwrap();
+    }
+    let address = cluster.address(1);
+    place.done(&["backup", "--redis", &address, "--cluster", "--mode", "sync", "--dataset", "cache", "-q"]);
+    let into = ["restore", "latest", "--dataset", "cache", "--into", &address];
+    place.ends(9, &into).says("holds 3 keys").says("--merge");
+    cluster.set("2");
+    let kept = place.ends(3, &[&into[..], &["--merge"]].concat());
+    kept.says("3 keys were left as they are there").says("functions were not put");
+    place.ends(0, &[&into[..], &["--merge", "--replace"]].concat());
+    assert_eq!(cluster.values(), ["1", "1", "1"].map(|value| Some(value.to_owned())));
+
+    let forget_all = || {
+        cluster.flush();
+        cluster.masters.iter().for_each(|master| drop(command(master, "FUNCTION FLUSH")));
+    };
+    forget_all();
+    let dry = place.done(&[&into[..], &["--dry-run", "--json"]].concat()).json();
+    assert_eq!((&dry["put"], &dry["held_now"]), (&3.into(), &0.into()), "{dry}");
+    let text = place.done(&into).text();
+    assert!(text.contains("3 of 3 shards of set ") && text.contains(", 3 masters"), "{text}");
+    assert_eq!(cluster.values(), ["1", "1", "1"].map(|value| Some(value.to_owned())));
+    let own = |server: &RedisServer, name: &str| {
+        redis::cmd("FCALL").arg(name).arg(0).query::<redis::Value>(&mut server.connection()).unwrap()
+    };
+    assert_eq!(functions(own), vec![redis::Value::Int(7); 3]);
+
+    // A slot on its way: its node sends new keys of it on (ASK).
+    forget_all();
+    command(&cluster.masters[0], &format!("CLUSTER SETSLOT 15495 IMPORTING {}", cluster.id(2)));
+    command(&cluster.masters[2], &format!("CLUSTER SETSLOT 15495 MIGRATING {}", cluster.id(0)));
+    let json = place.done(&[&into[..], &["--json"]].concat()).json();
+    assert_eq!((&json["put"], &json["masters"], &json["held_now"]), (&3.into(), &3.into(), &3.into()), "{json}");
+    let mut there = cluster.masters[0].connection();
+    let (_, found): (String, String) = redis::pipe().cmd("ASKING").cmd("GET").arg("a").query(&mut there).unwrap();
+    assert_eq!(found, "1");
+    redis::pipe().cmd("ASKING").cmd("DEL").arg("a").exec(&mut there).unwrap();
+    for master in [0, 2] {
+        command(&cluster.masters[master], "CLUSTER SETSLOT 15495 STABLE");
+    }
+
+    // A view that is wrong: the node that is named takes the slots of one for those of another (MOVED).
+    forget_all();
+    command(&cluster.masters[1], &format!("CLUSTER FORGET {}", cluster.id(2)));
+    let wrong = cluster.id(0);
+    let mut commands = redis::pipe();
+    for slot in 10923..=16383 {
+        commands.cmd("CLUSTER").arg("SETSLOT").arg(slot).arg("NODE").arg(&wrong).ignore();
+    }
+    commands.exec(&mut cluster.masters[1].connection()).unwrap();
+    let json = place.done(&[&into[..], &["--json"]].concat()).json();
+    assert_eq!((&json["put"], &json["masters"], &json["held_now"]), (&3.into(), &2.into(), &3.into()), "{json}");
+    assert_eq!(cluster.values(), ["1", "1", "1"].map(|value| Some(value.to_owned())));
+}
+
+/// A cluster has one database, and slots that somebody has to serve.
+#[test]
+fn what_a_cluster_cannot_take_is_said() {
+    let place = Place::with_repository();
+    let Some(cluster) = Cluster::start(&place) else { return };
+    std::fs::create_dir(place.path("served")).unwrap();
+    let server = RedisServer::start(ServerKind::Redis7, &place.path("served"));
+    command(&server, "SET a 1");
+    let mut connection = server.connection();
+    redis::pipe().cmd("SELECT").arg(5).cmd("SET").arg("b").arg("1").cmd("SAVE").exec(&mut connection).unwrap();
+    place.done(&["backup", "served", "--dataset", "one", "-q"]);
+    let into = ["restore", "latest", "--into", &cluster.address(0)];
+    let ran = place.ends(3, &into);
+    ran.says("1 key (database 5) were not put").says("in database 5: ");
+    assert!(ran.text().contains("put 1 key"), "{}", ran.text());
+    cluster.flush();
+    command(&cluster.masters[0], "CLUSTER DELSLOTS 7");
+    place.ends(9, &into).says("serves 1 slot: ").says("redis-cli --cluster check");
 }
 
 /// SET-2, SET-3, SET-4

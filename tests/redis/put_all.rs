@@ -15,7 +15,7 @@ use crate::support::repository::{Hands, back_up, create, latest, memory};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions};
 
 fn put(repository: &Repository, server: &RedisServer, options: &PutOptions) -> Result<PutKeys, OperationError> {
-    put_keys(repository, &latest(repository, "d").unwrap(), &address(server), options, &Silent)
+    put_keys(repository, &[&latest(repository, "d").unwrap()], &address(server), options, &Silent)
 }
 
 /// A snapshot of what a server holds after these commands.

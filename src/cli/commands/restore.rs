@@ -44,10 +44,12 @@ use into_server::{IntoServer, of_a_restore};
 /// its configuration is tried with a stand-in, its files are put in place, it is started and asked all the same. A restore
 /// that is killed leaves the old data or the new; the same command brings it to its end.
 ///
-/// A set (redkeep backup --cluster) goes into directories of its own below --target: shard-1, shard-2 and so on, by their slots.
+/// A set (redkeep backup --cluster) goes into directories of its own below --target: shard-1, shard-2 and so on, by their slots;
+/// or, with --into, into a running cluster.
 ///
 /// With --into the keys of the snapshot's dump are put into a running server, wherever it is, by RESTORE: for servers whose files
-/// nobody can reach. The server must be empty, unless --merge is given, and nothing in it is replaced without --replace.
+/// nobody can reach. The server must be empty, unless --merge is given, and nothing in it is replaced without --replace. Of a
+/// cluster one node is named: each key goes to the node of its slot, and the login is used for all of them.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -64,6 +66,7 @@ Examples:
   redkeep restore --server=redis://127.0.0.1:6380 --yes \\
     --stop-command 'docker stop cache' --start-command 'docker start cache'
   redkeep restore latest --dataset cache --target /srv/shards    # a set
+  redkeep restore latest --dataset cache --into node1.example:7000
   redkeep restore latest --into rediss://app@cache.example:6379 --dry-run
   redkeep restore latest --into cache.example:6379 --match 'user:*' --merge
 
@@ -95,12 +98,15 @@ JSON:
    the last moment, \"snapshots\": [as above], \"failed\": [{\"slots\", \"why\"}]}
   With --into:
   {\"snapshot\": id, \"dataset\", \"server\": text, \"version\": text or null,
+   \"masters\": number, of a cluster, or null,
    \"put\": number of keys, \"remade\": of them, element by element,
    \"there\": not put, the name is taken, \"expired\": not put,
    \"not_taken\": [{\"what\": type, \"why\", \"keys\": number, \"db\" and \"key\":
      the first}], \"functions\": bool, \"behind\": [path of commands left out],
    \"unread\": why keys may be missing, or null, \"held_before\", \"held_now\":
    keys of the server, \"dry_run\": bool, \"alarms\"}
+   of a set \"set\", \"name\", \"complete\", \"skew_ms\" and \"snapshots\": [id]
+   in place of \"snapshot\" and \"dataset\"
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest; with --at the one that holds TIME,

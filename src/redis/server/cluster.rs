@@ -1,5 +1,7 @@
 //! The shards of a cluster, as one of its nodes knows them: CLUSTER NODES, which every version answers.
 
+use std::collections::BTreeMap;
+
 use super::connection::Server;
 use crate::format::set::SLOTS;
 use crate::redis::RedisError;
@@ -50,6 +52,15 @@ impl Cluster {
         cluster.filter(|cluster| !cluster.shards.is_empty()).ok_or_else(nobody)
     }
 
+    /// By slot, the place of the shard that serves it; those that nobody serves have none.
+    pub fn owners(&self) -> BTreeMap<u16, usize> {
+        let of_shard = |(place, shard): (usize, &Shard)| {
+            let ranges: Vec<(u16, u16)> = shard.slots.split(',').filter_map(range).collect();
+            ranges.into_iter().flat_map(|(first, last)| first..=last).map(move |slot| (slot, place))
+        };
+        self.shards.iter().enumerate().flat_map(of_shard).collect()
+    }
+
     /// What each slot is served by, in words.
     pub fn slots(&self) -> Vec<String> {
         self.shards.iter().map(|shard| shard.slots.clone()).collect()
@@ -83,6 +94,20 @@ impl Cluster {
     }
 }
 
+/// The slot of a key: what stands between the first braces of its name, or all of it, by CRC16/XMODEM.
+pub fn slot_of(key: &[u8]) -> u16 {
+    let tag = || {
+        let begin = key.iter().position(|byte| *byte == b'{')? + 1;
+        let rest = key.get(begin..)?;
+        rest.get(..rest.iter().position(|byte| *byte == b'}')?).filter(|tag| !tag.is_empty())
+    };
+    let crc = tag().unwrap_or(key).iter().fold(0u16, |crc, byte| {
+        let step = |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), step)
+    });
+    crc % SLOTS
+}
+
 fn range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -92,6 +117,25 @@ fn range(text: &str) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As CLUSTER KEYSLOT answers, and the check value of CRC16/XMODEM.
+    #[test]
+    fn keys_have_the_slots_that_servers_give_them() {
+        for (key, slot) in [
+            ("123456789", 0x31c3 % SLOTS),
+            ("", 0),
+            ("a", 15495),
+            ("b", 3300),
+            ("c", 7365),
+            ("x{a}y", 15495),
+            ("{a}{b}", 15495),
+            ("{}a", slot_of(b"{}a")),
+            ("{a", slot_of(b"{a")),
+        ] {
+            assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
+        }
+        assert!(slot_of(b"{}a") != slot_of(b"a") && slot_of(b"{a") != slot_of(b"a"), "such braces mean nothing");
+    }
 
     #[test]
     fn the_shards_are_those_masters_that_serve_slots() {
@@ -107,6 +151,9 @@ mod tests {
         assert_eq!(places, [("seed.example", 7000), ("10.0.0.2", 7001), ("::1", 7005), ("10.0.0.4", 7002)]);
         assert_eq!(cluster.slots(), ["0-5460", "5461-10922", "10923", "10924-16383"]);
         assert_eq!((cluster.unserved, cluster.moving), (0, 1));
+        let owners = cluster.owners();
+        assert_eq!(owners.len(), usize::from(SLOTS));
+        assert_eq!([5460, 5461, 10923, 10924].map(|slot| owners[&slot]), [0, 1, 2, 3]);
         let part = Cluster::parse("a h:1@2 master - 0 0 1 connected 0-9 20", "").unwrap();
         assert_eq!((part.slots(), part.unserved), (vec!["0-9,20".to_owned()], 16384 - 11));
         for strange in [

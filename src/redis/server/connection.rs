@@ -138,7 +138,7 @@ impl Server {
         self.answers(sent, replies, name)
     }
 
-    /// Only sends commands: [`Self::answers`] has to follow before anything else is asked.
+    /// Only sends commands: [`Self::answers`] has to follow, in the order in which they were sent.
     pub(super) fn send_ahead(&mut self, packed: &[u8], name: &str) -> Result<Ahead, RedisError> {
         let sent = self.wire.send_ahead(packed, &name.to_ascii_uppercase());
         sent.map_err(|trouble| lost(&self.address, trouble))
@@ -153,7 +153,11 @@ impl Server {
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let answers = self.wire.answers(sent, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
-        let read = |bytes: Vec<u8>| parse_redis_value(&bytes).and_then(Value::extract_error);
+        let read = |bytes: Vec<u8>| match &bytes[..] {
+            // Of a million keys a million times.
+            b"+OK\r\n" => Ok(Value::Okay),
+            bytes => parse_redis_value(bytes).and_then(Value::extract_error),
+        };
         let address = &self.address;
         Ok(answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(address, name, error))).collect())
     }

@@ -69,6 +69,8 @@ impl Write for Stream {
 #[must_use]
 pub(super) struct Ahead {
     is_whole: bool,
+    /// Which of all that were sent, from 0.
+    number: u64,
 }
 
 /// A connection as bytes.
@@ -82,7 +84,10 @@ pub(super) struct Wire {
     stop: Option<Arc<AtomicBool>>,
     /// A reply has come.
     has_answered: bool,
-    /// What comes next is of no use: a reply was not read to its end.
+    /// How often commands were sent, and how often all their answers were read.
+    sent: u64,
+    heard: u64,
+    /// What comes next is of no use: a command was not sent whole, or a reply was not read to its end.
     is_lost: bool,
 }
 
@@ -123,17 +128,18 @@ impl Wire {
                 ));
             }
         };
-        Ok(Self { stream, input: Vec::new(), patience: answering, stop, has_answered: false, is_lost: false })
+        let (input, has_answered, is_lost) = (Vec::new(), false, false);
+        Ok(Self { stream, input, patience: answering, stop, has_answered, sent: 0, heard: 0, is_lost })
     }
 
-    /// Sends commands that are packed already: [`Self::answers`] has to follow before anything else is asked. `name` is the
-    /// command's, for people.
+    /// Sends commands that are packed already: [`Self::answers`] has to follow, in the order in which they were sent. `name` is
+    /// the command's, for people.
     pub(super) fn send_ahead(&mut self, packed: &[u8], name: &str) -> Result<Ahead, Trouble> {
         if self.is_lost {
             return Err(Trouble::broken("the connection was lost before", LOST));
         }
-        self.is_lost = true;
         let sent = self.stream.write_all(packed).and_then(|()| self.stream.flush());
+        self.is_lost = sent.is_err();
         if let Err(error) = &sent
             && is_early(error)
         {
@@ -141,15 +147,21 @@ impl Wire {
             return Err(Trouble::broken(format!("{name} could not be sent within {seconds} s"), HANGS));
         }
         // One that closes at once may have said why.
-        Ok(Ahead { is_whole: sent.is_ok() })
+        self.sent += 1;
+        Ok(Ahead { is_whole: sent.is_ok(), number: self.sent - 1 })
     }
 
     /// The bytes of so many replies to what was sent.
     pub(super) fn answers(&mut self, sent: Ahead, replies: usize, name: &str) -> Result<Vec<Vec<u8>>, Trouble> {
-        let (begun, mut at) = (Instant::now(), 0);
+        if sent.number != self.heard {
+            self.is_lost = true;
+            return Err(Trouble::broken(format!("{name} was not the first to be answered"), LOST));
+        }
+        let (begun, mut at, was_lost) = (Instant::now(), 0, std::mem::replace(&mut self.is_lost, true));
         let answers = (0..replies).map(|_| self.reply(&mut at, begun, name)).collect::<Result<Vec<_>, _>>()?;
         self.input.drain(..at);
-        (self.is_lost, self.has_answered) = (!sent.is_whole, true);
+        self.heard += 1;
+        (self.is_lost, self.has_answered) = (was_lost || !sent.is_whole, true);
         Ok(answers)
     }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::into_server::AServer;
-use crate::cli::commands::pick;
+use crate::cli::commands::pick_any;
 use crate::cli::context::Context;
 use crate::cli::exit::UsageError;
 use crate::cli::human::{count, facts, plain, short, shown, some_of};
@@ -13,6 +13,7 @@ use crate::cli::outcome::Outcome;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
 use crate::operations::look_up::{KeyFilter, PutKeys, PutOptions, put_keys, suspects};
+use crate::operations::sets::Meant;
 use crate::redis::server::Address;
 use crate::repository::Repository;
 
@@ -63,20 +64,29 @@ pub(super) fn run(
         return Err(UsageError { what, hint: "leave the number out of the address".into() }.into());
     }
     let address = of.login().of(context)?(address);
-    let chosen = pick(context, repository, snapshot.unwrap_or(&Selector::Latest(0)), dataset)?;
+    let meant = pick_any(context, repository, snapshot.unwrap_or(&Selector::Latest(0)), dataset)?;
+    let snapshots: Vec<&Chosen> = match &meant {
+        Meant::One(chosen) => vec![&**chosen],
+        Meant::Set(set) => set.members.iter().map(|(_, _, chosen)| chosen).collect(),
+    };
     let filter = KeyFilter { pattern: into.pattern.clone().map(String::into_bytes), database: into.db };
     let (replaces, merges, dump_alone) = (into.replace, into.merge, into.dump_alone);
     let options = PutOptions { filter, replaces, merges, dump_alone, dry_run };
-    let done = put_keys(repository, &chosen, &address, &options, &context.progress)?;
+    let done = put_keys(repository, &snapshots, &address, &options, &context.progress)?;
     context.progress.finish();
-    let outcome = Outcome::deed(told(&done, &chosen, &address, dry_run), &in_json(&done, &chosen, &address, dry_run))?;
+    let outcome = Outcome::deed(told(&done, &meant, &address, dry_run), &in_json(&done, &meant, &address, dry_run))?;
     let remade = (done.remade > 0)
         .then(|| format!("{} element by element: the server does not know the form they were stored in", done.remade));
     let outcome = outcome.with_notes(remade);
-    Ok(outcome.with_warnings(warnings(&done, dry_run)).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+    let outcome = outcome.with_warnings(warnings(&done, dry_run));
+    let outcome = outcome.with_warnings(snapshots.iter().flat_map(|chosen| suspects(chosen)));
+    Ok(match &meant {
+        Meant::One(chosen) => outcome.with_alarms(&chosen.alarms),
+        Meant::Set(set) => outcome.with_warnings(set.incomplete()).with_alarms(&set.alarms),
+    })
 }
 
-fn told(done: &PutKeys, chosen: &Chosen, address: &Address, dry_run: bool) -> String {
+fn told(done: &PutKeys, meant: &Meant, address: &Address, dry_run: bool) -> String {
     let did = if dry_run { "would put" } else { "put" };
     let version = done.version.as_ref().map_or_else(String::new, |version| format!(" ({version})"));
     let mut lines = vec![("keys", format!("{did} {}", count(done.put, "key")))];
@@ -88,12 +98,21 @@ fn told(done: &PutKeys, chosen: &Chosen, address: &Address, dry_run: bool) -> St
     }
     let (before, now) = done.held;
     lines.push(("holds", format!("{} now, {before} before", count(now, "key"))));
-    let id = short(&chosen.name.session);
-    format!(
-        "snapshot {id} of {} into the server at {address}{version}\n{}",
-        plain(&chosen.snapshot.dataset),
-        facts(&lines)
-    )
+    let what = match meant {
+        Meant::One(chosen) => {
+            format!("snapshot {} of {}", short(&chosen.name.session), plain(&chosen.snapshot.dataset))
+        }
+        Meant::Set(set) => {
+            let shards = set.members.len() + set.missing.len();
+            let (id, name) = (short(&set.id), plain(&set.name));
+            format!("{} of {} of set {id} of {name}", set.members.len(), count(shards as u64, "shard"))
+        }
+    };
+    let to = match done.masters {
+        None => format!("the server at {address}{version}"),
+        Some(masters) => format!("the cluster of {address}{version}, {}", count(masters, "master")),
+    };
+    format!("{what} into {to}\n{}", facts(&lines))
 }
 
 /// What is not as it was asked for.
@@ -124,15 +143,14 @@ fn warnings(done: &PutKeys, dry_run: bool) -> Vec<String> {
     warnings
 }
 
-fn in_json(done: &PutKeys, chosen: &Chosen, address: &Address, dry_run: bool) -> Value {
+fn in_json(done: &PutKeys, meant: &Meant, address: &Address, dry_run: bool) -> Value {
     let not_taken = done.not_taken.iter().map(|others| {
         json!({"what": others.what, "why": others.why, "keys": others.keys, "db": others.first.0, "key": text(&others.first.1)})
     });
-    json!({
-        "snapshot": chosen.name.session.to_string(),
-        "dataset": chosen.snapshot.dataset,
+    let mut object = json!({
         "server": address.to_string(),
         "version": done.version,
+        "masters": done.masters,
         "put": done.put,
         "remade": done.remade,
         "there": done.there,
@@ -144,6 +162,24 @@ fn in_json(done: &PutKeys, chosen: &Chosen, address: &Address, dry_run: bool) ->
         "held_before": done.held.0,
         "held_now": done.held.1,
         "dry_run": dry_run,
-        "alarms": alarms(&chosen.alarms),
-    })
+    });
+    let of: Vec<(&str, Value)> = match meant {
+        Meant::One(chosen) => vec![
+            ("snapshot", chosen.name.session.to_string().into()),
+            ("dataset", chosen.snapshot.dataset.clone().into()),
+            ("alarms", json!(alarms(&chosen.alarms))),
+        ],
+        Meant::Set(set) => vec![
+            ("set", set.id.to_string().into()),
+            ("name", set.name.clone().into()),
+            ("complete", set.missing.is_empty().into()),
+            ("skew_ms", set.skew.into()),
+            ("snapshots", set.members.iter().map(|(_, _, chosen)| chosen.name.session.to_string()).collect()),
+            ("alarms", json!(alarms(&set.alarms))),
+        ],
+    };
+    if let Some(object) = object.as_object_mut() {
+        object.extend(of.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    object
 }

@@ -1,0 +1,181 @@
+//! The keys of a snapshot, or of a set, are put into a running server or cluster, many at a time.
+
+mod nodes;
+mod putting;
+
+use std::ops::ControlFlow;
+
+use super::dataset::{Dataset, canonical};
+use super::{KeyFilter, keys};
+use crate::format::counts::count;
+use crate::operations::list::Chosen;
+use crate::operations::{Observer, OperationError};
+use crate::redis::server::Address;
+use crate::redis::{RedisError, ServerVersion};
+use crate::repository::{ChunkReader, DumpLookup, Repository};
+use nodes::Nodes;
+use putting::Putting;
+
+/// What is put, and what it may do to what the server holds.
+#[derive(Debug, Clone, Default)]
+pub struct PutOptions {
+    /// Which keys.
+    pub filter: KeyFilter,
+    /// Keys that the server has under the same names are replaced; else they stay.
+    pub replaces: bool,
+    /// The server may hold keys.
+    pub merges: bool,
+    /// Commands that go on behind the dump may be left out.
+    pub dump_alone: bool,
+    /// Nothing is put.
+    pub dry_run: bool,
+}
+
+/// What was put, and what was not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PutKeys {
+    /// What the server is, if it says so; of a cluster the node of the first slots.
+    pub version: Option<String>,
+    /// How many masters the cluster has; none where it is one server.
+    pub masters: Option<u64>,
+    /// Keys that were put; in a dry run, that would be.
+    pub put: u64,
+    /// Of these, such as never expire.
+    pub for_good: u64,
+    /// Of these, such as were put element by element: the server does not know the form they are stored in.
+    pub remade: u64,
+    /// Keys that were not put: the server has others under their names.
+    pub there: u64,
+    /// Keys that were not put: they expired since.
+    pub expired: u64,
+    /// Keys that were not put: the server does not take them, or they cannot be read.
+    pub not_taken: Vec<NotTaken>,
+    /// Functions were put.
+    pub has_functions: bool,
+    /// Why functions were not put that the dump has.
+    pub without_functions: Option<String>,
+    /// Files of commands behind the dump, which were left out.
+    pub behind: Vec<String>,
+    /// Why keys may be missing.
+    pub unread: Option<String>,
+    /// Keys that the server held before, and holds now.
+    pub held: (u64, u64),
+}
+
+/// Keys of one kind that were not put, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    /// What they are.
+    pub what: String,
+    /// Why the first of them was not.
+    pub why: String,
+    /// How many.
+    pub keys: u64,
+    /// The first, and its database.
+    pub first: (u64, Vec<u8>),
+}
+
+/// Puts the keys of the dumps of these snapshots, one or those of a set, into a server, by RESTORE, with their expiries, each into its
+/// database, and in a cluster into the node of its slot. Refuses a server that holds keys, and a snapshot that goes on behind its
+/// dump, unless `options` say otherwise.
+///
+/// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, three times.
+pub fn put_keys(
+    repository: &Repository,
+    snapshots: &[&Chosen],
+    address: &Address,
+    options: &PutOptions,
+    observer: &dyn Observer,
+) -> Result<PutKeys, OperationError> {
+    let reader = ChunkReader::new(repository);
+    let mut functions: Vec<Vec<u8>> = Vec::new();
+    for chosen in snapshots {
+        let dataset = Dataset::of(&reader, &chosen.snapshot)?;
+        let behind = dataset.with_commands();
+        if !behind.is_empty() && !options.dump_alone {
+            return Err(goes_on(&behind));
+        }
+        if let Some(part) = dataset.dump.and_then(canonical).filter(|_| options.filter.is_all()) {
+            let found = DumpLookup::new(&reader, part)?.functions()?;
+            // The masters of a cluster have the same, if all is well.
+            functions.extend((!functions.contains(&found)).then_some(found));
+        }
+    }
+    let (nodes, info) = Nodes::reach(address)?;
+    let masters = nodes.masters();
+    if masters.is_none() && info.get("role") == Some("slave") && info.get("slave_read_only") != Some("0") {
+        return Err(OperationError::Redis(is_replica(address)));
+    }
+    let mut putting = Putting::new(nodes, &info, options)?;
+    let before = putting.keys()?;
+    if before > 0 && !options.merges {
+        return Err(OperationError::Redis(holds_keys(address, before)));
+    }
+    for functions in &functions {
+        putting.put_functions(functions)?;
+    }
+    observer.begin("putting keys", None);
+    for chosen in snapshots {
+        put_one(repository, chosen, &mut putting, observer)?;
+    }
+    let now = putting.keys()?;
+    let version = ServerVersion::of(&info).map(|version| version.to_string());
+    Ok(PutKeys { version, masters, held: (before, now), ..putting.done })
+}
+
+/// Puts the keys of one snapshot.
+fn put_one(
+    repository: &Repository,
+    chosen: &Chosen,
+    putting: &mut Putting<'_>,
+    observer: &dyn Observer,
+) -> Result<(), OperationError> {
+    let (mut failed, filter) = (None, putting.filter());
+    let listed = keys(repository, chosen, filter, observer, &mut |record| match putting.take(record) {
+        // Once a batch: a line a key would take longer than the key.
+        Ok(is_sent) => {
+            if is_sent {
+                observer.say(&count(putting.done.put, "key"));
+            }
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    let listed = failed.map_or(listed, Err).and_then(|listed| putting.flush().map(|()| listed));
+    if listed.is_err() && putting.done.put > 0 {
+        let put = putting.done.put;
+        observer
+            .remark(&format!("{put} keys or more are in the server now; the same with --merge goes on beside them"));
+    }
+    let listed = listed?;
+    putting.done.behind.extend(listed.behind);
+    putting.done.unread = putting.done.unread.take().or(listed.unread);
+    Ok(())
+}
+
+fn goes_on(behind: &[String]) -> OperationError {
+    OperationError::Unfit {
+        what: format!("the snapshot goes on behind its dump, with the commands in {}", behind.join(", ")),
+        hint: "restore all of it with --server or --target; or put the dump alone, an earlier state, with --dump-alone"
+            .into(),
+    }
+}
+
+fn holds_keys(address: &Address, keys: u64) -> RedisError {
+    RedisError::Server {
+        what: format!("the server at {address} holds {}", count(keys, "key")),
+        hint:
+            "put the snapshot's beside them with --merge; those of the same names stay, unless --replace is given too"
+                .into(),
+    }
+}
+
+fn is_replica(address: &Address) -> RedisError {
+    RedisError::Server {
+        what: format!("the server at {address} is a replica, and takes writes from its master only"),
+        hint: "name the master".into(),
+    }
+}
