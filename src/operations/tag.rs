@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::key_drop::open_falls;
 use super::list::{Chosen, Selector, choose};
+use super::sets::ChosenSet;
 use super::undelete::{commit_copy, find_copy};
 use super::{Observer, OperationError};
 use crate::format::counts::ACCEPTED;
@@ -79,6 +80,32 @@ pub fn tag(
     })?;
     retire(repository, &name, &copy.name)?;
     Ok(report(copy.name, [alarms, copy.alarms].concat()))
+}
+
+/// Changes the tags of every snapshot of a set. A loss is accepted where there is one.
+pub fn tag_set(
+    repository: &Repository,
+    set: &ChosenSet,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Vec<Report>, OperationError> {
+    let infos = repository.kept_snapshots()?;
+    let accepts = options.add.iter().any(|tag| tag == ACCEPTED);
+    let without =
+        Options { add: options.add.iter().filter(|tag| *tag != ACCEPTED).cloned().collect(), ..options.clone() };
+    let refusal = |chosen: &Chosen| {
+        let is_accepted = chosen.snapshot.tags.iter().any(|tag| tag == ACCEPTED);
+        (accepts && !is_accepted).then(|| refuse_nothing_to_accept(&infos, &chosen.snapshot).err()).flatten()
+    };
+    let mut refusals: Vec<Option<OperationError>> = set.members.iter().map(|(_, _, chosen)| refusal(chosen)).collect();
+    if refusals.iter().all(Option::is_some) {
+        return refusals.pop().flatten().map_or(Ok(Vec::new()), Err);
+    }
+    let of_one = |((_, _, chosen), refusal): (&(u64, String, Chosen), &Option<OperationError>)| {
+        let options = if refusal.is_some() { &without } else { options };
+        tag(repository, &Selector::Id(chosen.name.session.to_string()), None, options, observer)
+    };
+    set.members.iter().zip(&refusals).map(of_one).collect()
 }
 
 /// Whoever accepts a loss means one that there is.

@@ -1,8 +1,10 @@
 //! `undelete`: a forgotten snapshot brought back, as a copy under a new name.
 
 use super::attempts::attempt;
-use super::{Observer, OperationError};
+use super::{Observer, OperationError, sets};
+use crate::format::Id16;
 use crate::format::object::SnapshotName;
+use crate::format::set::OfSet;
 use crate::format::snapshot::Snapshot;
 use crate::repository::{Alarm, ForgottenRecord, Repository, SnapshotInfo, one_line};
 
@@ -38,6 +40,50 @@ pub fn undelete(repository: &Repository, prefix: &str, observer: &dyn Observer) 
     })?;
     let alarms = [alarms, copy.alarms].concat();
     Ok(Report { old, new: copy.name, snapshot: copy.snapshot, was_there: false, alarms })
+}
+
+/// A set of which what was forgotten was brought back.
+#[derive(Debug, Clone)]
+pub struct SetReport {
+    /// Its id.
+    pub set: Id16,
+    /// What the sets of its cluster are called.
+    pub name: String,
+    /// What was brought back now, by shard.
+    pub snapshots: Vec<Report>,
+    /// The slots of the shards of which there is no snapshot, nor one that could be brought back.
+    pub missing: Vec<String>,
+    /// What the repository lacks.
+    pub alarms: Vec<Alarm>,
+}
+
+/// Brings back what was forgotten of the set whose id begins so: of each shard without a snapshot the last one. `None`: no
+/// set's id begins so.
+pub fn undelete_set(
+    repository: &Repository,
+    prefix: &str,
+    observer: &dyn Observer,
+) -> Result<Option<SetReport>, OperationError> {
+    let alarms = repository.refresh()?;
+    let all = repository.snapshots()?;
+    let Some(set) = sets::by_id(&sets::sets(&all), &all, prefix)?.map(|set| set.of.clone()) else { return Ok(None) };
+    let kept = repository.kept_snapshots()?;
+    let has = |infos: &[SnapshotInfo], shard: u64| {
+        let is_it = |of: &OfSet| of.id == set.id && of.shard == shard;
+        infos.iter().rfind(|info| info.told.set.as_ref().is_some_and(is_it)).map(|info| info.name)
+    };
+    let mut report =
+        SetReport { set: set.id, name: set.name.clone(), snapshots: Vec::new(), missing: Vec::new(), alarms };
+    for (shard, slots) in (1..).zip(&set.slots) {
+        match (has(&kept, shard), has(&all, shard)) {
+            (Some(_), _) => {}
+            (None, Some(forgotten)) => {
+                report.snapshots.push(undelete(repository, &forgotten.session.to_string(), observer)?);
+            }
+            (None, None) => report.missing.push(slots.clone()),
+        }
+    }
+    Ok(Some(report))
 }
 
 /// The one forgotten snapshot that is meant and still there.

@@ -237,6 +237,56 @@ fn what_a_cluster_cannot_take_is_said() {
     place.ends(9, &into).says("serves 1 slot: ").says("redis-cli --cluster check");
 }
 
+/// SET-3, SET-4
+#[test]
+fn a_set_is_tagged_copied_and_brought_back_by_its_id() {
+    let place = Place::with_repository();
+    let Some(cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let backup = ["backup", "--redis", &cluster.address(1), "--cluster", "--mode", "sync", "--dataset", "cache"];
+    let first = place.done(&[&backup[..], &["--json"]].concat()).json()["set"]["id"].as_str().unwrap().to_owned();
+    place.done(&[&backup[..], &["-q"]].concat());
+    let sets = |of: &[&str]| {
+        let listed = place.run(&[&["snapshots", "--json"], of].concat()).json();
+        let sets = listed["sets"].as_array().unwrap().iter();
+        sets.map(|set| (set["id"].as_str().unwrap().to_owned(), set["snapshots"].as_array().unwrap().len()))
+            .collect::<Vec<_>>()
+    };
+
+    let tagged = place.done(&["tag", &first, "--pin", "--add", "before-upgrade", "--json"]).json();
+    assert_eq!((&tagged["set"], &tagged["complete"]), (&first.as_str().into(), &true.into()), "{tagged}");
+    let tags = |one: &serde_json::Value| (one["tags"].clone(), one["changed"].clone());
+    let all = serde_json::json!(["before-upgrade", "pinned"]);
+    assert!(
+        tagged["snapshots"].as_array().unwrap().iter().all(|one| tags(one) == (all.clone(), true.into())),
+        "{tagged}"
+    );
+    let kept = place.done(&["forget", "--keep-last", "1", "--json"]).json();
+    assert_eq!((&kept["kept"], &kept["forgotten"]), (&6.into(), &0.into()), "{kept}");
+    let again = place.done(&["tag", &first, "--add", "before-upgrade"]).text();
+    assert_eq!(again.matches("has these tags already").count(), 3, "{again}");
+    place.ends(2, &["tag", &first, "--accept-drop"]).says("no snapshot of cache/");
+    place.done(&["tag", "latest", "--dataset", "cache", "--add", "newest", "-q"]);
+
+    secret(&place, "safe-password", "another secret");
+    let there = ["--repo", "safe", "--password-file", "safe-password"];
+    place.done(&[&["init"], &there[..]].concat());
+    let copy = ["copy", "--to", "safe", "--to-password-file", "safe-password"];
+    place.done(&[&copy[..], &[&first]].concat());
+    assert_eq!(sets(&there), [(first.clone(), 3)], "a copy of a set is that set");
+    place.done(&[&copy[..], &["latest", "--dataset", "cache"]].concat());
+    assert_eq!(sets(&there).len(), 2);
+
+    place.done(&["forget", &first, "--even-pinned", "-q"]);
+    assert_eq!(sets(&[]).len(), 1);
+    let back = place.done(&["undelete", &first[..9], "--json"]).json();
+    assert_eq!((&back["set"], back["snapshots"].as_array().unwrap().len()), (&first.as_str().into(), 3), "{back}");
+    assert_eq!((back["missing"].as_array().unwrap().len(), &sets(&[])[0]), (0, &(first.clone(), 3)));
+    let again = place.done(&["undelete", &first]).text();
+    assert!(again.contains("nothing is to be brought back"), "{again}");
+    place.done(&["verify", &first, "--quiet"]);
+}
+
 /// SET-2, SET-3, SET-4
 #[test]
 fn a_cluster_is_captured_as_one_set_which_is_listed_verified_restored_and_forgotten_as_one() {

@@ -11,12 +11,14 @@ use crate::cli::{json, selector};
 use crate::format::counts::ACCEPTED;
 use crate::operations::forget::policy::PINNED;
 use crate::operations::list::Selector;
-use crate::operations::tag::{Options, Report, tag};
+use crate::operations::sets::{Meant, choose_any};
+use crate::operations::tag::{Options, Report, tag, tag_set};
 
 /// Change the tags of a snapshot, or pin it
 ///
 /// Changes the tags of a snapshot. A snapshot is never rewritten: one with the same content and times and the new tags
-/// takes its place, with an id of its own, and the old one is forgotten. Nothing is stored twice.
+/// takes its place, with an id of its own, and the old one is forgotten. Nothing is stored twice. Of a set (redkeep backup
+/// --cluster) all snapshots are changed, and the set keeps its id.
 ///
 /// A pinned snapshot has the tag `pinned`; no policy of `redkeep forget` forgets it.
 ///
@@ -33,6 +35,8 @@ Examples:
 JSON:
   {\"old\": id, \"new\": id (the same where nothing changed), \"dataset\",
    \"tags\": [text], \"changed\": bool, \"alarms\": [{\"code\", \"message\"}]}
+  Of a set:
+  {\"set\": id, \"name\", \"complete\": bool, \"skew_ms\", \"snapshots\": [as above]}
 ")]
 pub(crate) struct Arguments {
     /// The snapshot: the begin of its id, latest, latest~N or @TIME
@@ -74,7 +78,19 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     }
     let repository = context.open()?;
     context.progress.stop_in_order();
-    let report = tag(&repository, &snapshot, of.dataset.as_deref(), &Options { add, remove }, &context.progress)?;
+    let (dataset, options) = (of.dataset.as_deref(), Options { add, remove });
+    // One that was retagged before has another id now, which `tag` knows.
+    if let Ok(Meant::Set(set)) = choose_any(&repository, &snapshot, dataset) {
+        let reports = tag_set(&repository, &set, &options, &context.progress)?;
+        let changed = reports.iter().map(json::Tag::from).collect();
+        let alarms = reports.iter().flat_map(|report| report.alarms.clone()).chain(set.alarms.clone());
+        let mut alarms: Vec<_> = alarms.collect();
+        alarms.dedup();
+        let outcome =
+            Outcome::deed(reports.iter().map(text).collect(), &json::DoneWithSet::<json::Tag>::new(&set, changed))?;
+        return Ok(outcome.with_warnings(set.incomplete()).with_alarms(&alarms));
+    }
+    let report = tag(&repository, &snapshot, dataset, &options, &context.progress)?;
     Ok(Outcome::deed(text(&report), &json::Tag::from(&report))?.with_alarms(&report.alarms))
 }
 

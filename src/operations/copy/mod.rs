@@ -9,7 +9,8 @@ mod there;
 use std::collections::HashSet;
 
 use super::attempts::attempt;
-use super::list::{Datasets, Filter, Selector, choose};
+use super::list::{Datasets, Filter, Selector};
+use super::sets::{Meant, choose_any};
 use super::{Observer, OperationError, key_drop};
 use crate::format::counts::FALLS;
 use crate::format::object::SnapshotName;
@@ -124,10 +125,17 @@ fn tell_done(report: &Report, observer: &dyn Observer) {
 fn chosen(source: &Repository, options: &Options) -> Result<Vec<SnapshotInfo>, OperationError> {
     let mut named = HashSet::new();
     for selector in &options.snapshots {
-        named.insert(choose(source, selector, options.filter.dataset.as_ref().and_then(Datasets::name))?.name);
+        match choose_any(source, selector, options.filter.dataset.as_ref().and_then(Datasets::name))? {
+            Meant::One(chosen) => drop(named.insert(chosen.name)),
+            Meant::Set(set) => named.extend(set.members.iter().map(|(_, _, chosen)| chosen.name)),
+        }
     }
-    let fits =
-        |info: &SnapshotInfo| (options.snapshots.is_empty() || named.contains(&info.name)) && options.filter.fits(info);
+    let mut filter = options.filter.clone();
+    // A name has been looked at: it may be that of a set, and of no dataset.
+    if !options.snapshots.is_empty() && filter.dataset.as_ref().is_some_and(|datasets| datasets.name().is_some()) {
+        filter.dataset = None;
+    }
+    let fits = |info: &SnapshotInfo| (options.snapshots.is_empty() || named.contains(&info.name)) && filter.fits(info);
     Ok(source.kept_snapshots()?.into_iter().filter(fits).collect())
 }
 
