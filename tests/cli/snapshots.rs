@@ -11,7 +11,7 @@ fn they_are_listed_by_age_with_aligned_columns() {
     assert_eq!(lines.len(), 4, "{text}");
     assert_eq!(
         lines[0].split_whitespace().collect::<Vec<_>>(),
-        ["ID", "TIME", "DATASET", "FILES", "SIZE", "NEW", "KEYS", "TAGS", "NOTES"]
+        ["ID", "TIME", "DATASET", "FILES", "SIZE", "STORED", "KEYS", "TAGS", "NOTES"]
     );
     assert!(lines[1].contains(OFFSET) && lines[1].contains("sessions"), "{text}");
     assert!(lines[2].ends_with("a, b"), "{text}");

@@ -385,7 +385,7 @@ fn in_short(report: &Report) -> String {
     let (id, summary) = (short(&report.name.session), &report.snapshot.summary);
     let cost = match summary.new_bytes {
         0 => "nothing new".into(),
-        new => format!("{} new, {} stored", size(new), size(summary.stored_bytes)),
+        _ => format!("{} stored", size(summary.stored_bytes)),
     };
     let (dataset, files) = (plain(&report.snapshot.dataset), count(summary.files, "file"));
     format!("snapshot {id} of {dataset}, {files}, {}, {cost}", size(summary.bytes))
@@ -442,7 +442,9 @@ fn text(report: &Report, changes: Option<&Changes>) -> String {
     let (snapshot, summary) = (&report.snapshot, &report.snapshot.summary);
     let new = match summary.new_bytes {
         0 => "nothing new".into(),
-        new => format!("{} for {} of new data: {}", size(summary.stored_bytes), size(new), by_kind(summary)),
+        new => {
+            format!("{}: {}; {} before compression", size(summary.stored_bytes), by_kind(summary), size(new))
+        }
     };
     let unread = match report.unread_files {
         0 => String::new(),

@@ -18,7 +18,7 @@ use crate::repository::{DrillRecord, Repository, SnapshotInfo};
 
 /// List snapshots
 ///
-/// Lists snapshots, by dataset and age. SIZE is what a restore brings back; NEW is what the snapshot added to the
+/// Lists snapshots, by dataset and age. SIZE is what a restore brings back; STORED is what the snapshot added to the
 /// repository; KEYS is how many keys the dataset holds, ? where that is not known; NOTES tells of warnings, and how the newest drill ended (redkeep verify --drill).
 ///
 /// A set, the shards of a cluster that redkeep backup --cluster captured, is one line, under NAME/*; --dataset 'NAME/*' shows the
@@ -178,7 +178,7 @@ fn text(infos: &[SnapshotInfo], sets: &[Set<'_>], drills: &Drills) -> String {
         ("DATASET", Left),
         ("FILES", Right),
         ("SIZE", Right),
-        ("NEW", Right),
+        ("STORED", Right),
         ("KEYS", Right),
         ("TAGS", Left),
         ("NOTES", Left),

@@ -84,10 +84,10 @@ fn facts(
             ),
         ),
         (
-            "stored",
+            "stored by its backups",
             figure(&id("stored_bytes"), stats.stored_bytes, &size(stats.stored_bytes)),
             format!(
-                "for it alone {}, shared {}",
+                "needed now: unique {}, shared {}",
                 perhaps(&id("unique_bytes"), usage.map(|usage| usage.unique)),
                 perhaps(&id("shared_bytes"), usage.map(|usage| usage.shared))
             ),

@@ -50,9 +50,12 @@ pub(super) fn perhaps(id: &str, value: Option<u64>) -> String {
     value.map_or("?".into(), |value| figure(id, value, &size(value)))
 }
 
-/// A moment.
+/// A moment, which may be broken between the day and the time only.
 pub(super) fn moment(moment: UnixMillis) -> String {
-    format!("<time datetime=\"{}\">{}</time>", escaped(&time::exact(moment)), escaped(&time::show(moment)))
+    let shown = time::show(moment);
+    let (day, time) = shown.split_at_checked("2026-11-29".len()).unwrap_or((&shown, ""));
+    let parts = [day, time].map(|part| format!("<span>{}</span>", escaped(part))).join("<wbr/>");
+    format!("<time datetime=\"{}\">{parts}</time>", escaped(&time::exact(moment)))
 }
 
 /// Names and values in boxes; what the values hold is HTML.
