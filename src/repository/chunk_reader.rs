@@ -34,8 +34,9 @@ use crate::store::StoreError;
 const FRAMES: usize = 40 << 20;
 /// Bytes of decoded bases a reader keeps.
 const BASES: usize = 16 << 20;
-/// Bytes of frames that are fetched ahead at once; they stay in the cache until their chunks are read.
-const AHEAD: usize = 16 << 20;
+/// Bytes of frames that are fetched ahead at once. They stay in the cache until their chunks are read, though the next ones come
+/// meanwhile, and those before them were used last.
+const AHEAD: usize = 12 << 20;
 /// Content that is decoded at once when a file is read in order.
 const WINDOW: usize = 8 << 20;
 /// Chunks that are looked at together, at most.

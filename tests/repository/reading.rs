@@ -130,7 +130,8 @@ fn a_file_of_deltas_reads_at_most_twice_the_whole() {
     let (bytes, packs, read) = restore_only(temp.path(), 43);
     assert!(bytes == content);
     assert!(read < 2 * content.len() as u64, "{read} bytes of {}", content.len());
-    assert!(packs.values().all(|times| *times <= 4), "{packs:?}");
+    // Once for each 12 MiB of frames that are fetched ahead.
+    assert!(packs.values().all(|times| *times <= 5), "{packs:?}");
 }
 
 /// DELTA-3

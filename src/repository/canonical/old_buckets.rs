@@ -111,7 +111,7 @@ impl<'r> OldBuckets<'r> {
     {
         let wanted = numbers.filter_map(|number| Some((number, self.entries.get(number)?.clone())));
         let (reader, mut wanted): (_, VecDeque<(usize, ListEntry)>) = (self.reader, wanted.collect());
-        let (to_decode, fetched) = bounded(1);
+        let (to_decode, fetched) = bounded(0);
         scope.spawn(move || {
             while !wanted.is_empty() {
                 let group = group_of(wanted.iter());
