@@ -1,4 +1,4 @@
-"""Makes the data of compare.sh, the same at every run: commands for `redis-cli --pipe`, or opaque files."""
+"""Makes the data of compare.sh and limits.sh, the same at every run: commands for `redis-cli --pipe`, or opaque files."""
 
 import json
 import os
@@ -90,6 +90,39 @@ def grow():
             make(rng, number)
 
 
+def token(rng, number):
+    command("SET", f"token:{number:08}", f"{rng.getrandbits(64):016x}", "EXAT", 1_900_000_000 + rng.randrange(10**6))
+
+
+def cart(rng, number):
+    fields = [part for f in range(rng.randrange(1, 4)) for part in (f"item{f}", rng.randrange(10**6))]
+    command("HSET", f"cart:{number}", *fields)
+
+
+def plain(rng, number):
+    command("SET", f"key:{number}", f"value:{number}:{rng.randrange(10**6)}")
+
+
+def small(count):
+    """Three tenths of so many small keys; the others, key:0 and so on, are made by DEBUG POPULATE."""
+    rng = random.Random(3)
+    for make, part in ((token, count // 5), (cart, count // 10)):
+        for number in range(part):
+            make(rng, number)
+
+
+def small_change(count):
+    """A day for all of these: one percent updated, a half new, a fifth deleted."""
+    rng = random.Random(4)
+    for make, part in ((token, count // 5), (cart, count // 10), (plain, count // 10 * 7)):
+        for number in rng.sample(range(part), part // 100):
+            make(rng, number)
+        for number in range(part, part + part // 200):
+            make(rng, number)
+    for number in rng.sample(range(count // 10 * 7), count // 500):
+        command("DEL", f"key:{number}")
+
+
 def opaque(directory, mebibytes):
     rng = random.Random(9)
     words = [b"%08x" % rng.getrandbits(32) for _ in range(4_000)]
@@ -128,6 +161,8 @@ if __name__ == "__main__":
         "fill": fill,
         "change": lambda: change(*(int(number) for number in sys.argv[2:])),
         "grow": grow,
+        "small": lambda: small(int(sys.argv[2])),
+        "small-change": lambda: small_change(int(sys.argv[2])),
         "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3])),
         "scatter": lambda: scatter(sys.argv[2], sys.argv[3], int(sys.argv[4])),
         "aof": lambda: aof(sys.argv[2], int(sys.argv[3])),
