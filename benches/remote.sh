@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs redkeep, restic and rustic side by side against one S3 service, a SeaweedFS on loopback: a first backup, an unchanged one and a
-# restore of a dump of 154 MB and of 512 MiB of opaque files. Compare within a table, not between.
+# restore of a dump of 154 MB and of 1 GiB of opaque files. Compare within a table, not between.
 #
 #   benches/remote.sh                    as fast as loopback is
-#   benches/remote.sh --link [MS MBIT]   over a link of 50 ms and 100 Mbit/s, or these; 256 MiB of opaque files alone. `busy` is how
+#   benches/remote.sh --link [MS MBIT]   over a link of 50 ms and 100 Mbit/s, or these; 1 GiB of opaque files alone. `busy` is how
 #                                        much of the time the link carried what passed the way that counts
 #
 # TOOLS='redkeep restic' runs these alone. benches/compare.sh --setup and tests/setup.sh install what is needed. A tool that is missing
@@ -130,8 +130,8 @@ if [ "${1:-}" = --link ]; then
   link=$!
   started+=("$link")
   read -r reached <&"$told"
-  python3 benches/keyspace.py opaque "$work/opaque" 256
-  compare "256 MiB of opaque files over a link of ${2:-50} ms and $mbit Mbit/s" "$work/opaque"
+  python3 benches/keyspace.py opaque "$work/opaque" 1024
+  compare "1 GiB of opaque files over a link of ${2:-50} ms and $mbit Mbit/s" "$work/opaque"
   exit
 fi
 mkdir "$work/dump"
@@ -143,6 +143,6 @@ python3 benches/keyspace.py fill | redis-cli -p $((port + 9)) --pipe >/dev/null
 redis-cli -p $((port + 9)) save >/dev/null
 kill -9 "${started[-1]}"
 unset 'started[-1]'
-python3 benches/keyspace.py opaque "$work/opaque" 512
+python3 benches/keyspace.py opaque "$work/opaque" 1024
 compare 'A dump of 700,000 keys' "$work/dump"
-compare '512 MiB of opaque files, half of it incompressible' "$work/opaque"
+compare '1 GiB of opaque files, half of it incompressible' "$work/opaque"
