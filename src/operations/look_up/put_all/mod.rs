@@ -109,7 +109,7 @@ pub fn put_keys(
     let mut putting = Putting::new(nodes, &info, options)?;
     let before = putting.keys()?;
     if before > 0 && !options.merges {
-        return Err(OperationError::Redis(holds_keys(address, before)));
+        return Err(OperationError::Redis(holds_keys(address, masters.is_some(), before)));
     }
     for functions in &functions {
         putting.put_functions(functions)?;
@@ -164,9 +164,10 @@ fn goes_on(behind: &[String]) -> OperationError {
     }
 }
 
-fn holds_keys(address: &Address, keys: u64) -> RedisError {
+fn holds_keys(address: &Address, is_cluster: bool, keys: u64) -> RedisError {
+    let whose = if is_cluster { "cluster of" } else { "server at" };
     RedisError::Server {
-        what: format!("the server at {address} holds {}", count(keys, "key")),
+        what: format!("the {whose} {address} holds {}", count(keys, "key")),
         hint:
             "put the snapshot's beside them with --merge; those of the same names stay, unless --replace is given too"
                 .into(),
