@@ -36,7 +36,7 @@ build() {
   [[ -z $(git status --porcelain 2>/dev/null) ]] || of+=' and changes'
   [[ -z $target ]] || export CC_x86_64_unknown_linux_musl=musl-gcc
   REDKEEP_COMMIT=$of cargo build --release --locked --bin redkeep ${target:+--target "$target"}
-  program=target/${target:+$target/}release/redkeep
+  program=${CARGO_TARGET_DIR:-target}/${target:+$target/}release/redkeep
 }
 
 # tree: what goes into the .deb, below $package/tree.
