@@ -15,7 +15,7 @@ use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
 use super::looked_up::LookedUp;
 use super::pack_reader::PackReader;
-use super::runs::runs;
+use super::runs::{Run, runs};
 use super::stream::walk;
 use super::stretches::Stretches;
 use super::{Repository, lock, object_name};
@@ -57,7 +57,11 @@ pub struct ChunkReader<'r> {
     keeps: bool,
 }
 
-type FrameKey = (ObjectHash, u32);
+/// A frame: its pack, and its number there.
+pub(super) type FrameKey = (ObjectHash, u32);
+
+/// Frames of one pack that are read at once.
+pub(super) type FrameRun = Run<ChunkPlace>;
 
 /// A decoded frame, shared by whoever uses it at the moment.
 type Plaintext = Arc<Vec<u8>>;
@@ -257,6 +261,19 @@ impl<'r> ChunkReader<'r> {
     /// Brings the frames of chunks, bases included, into the cache: in the order of the packs, near ones by one read.
     /// Takes as many of the chunks as fit, at least one, and says how many.
     pub(super) fn warm(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<usize, RepositoryError> {
+        let (taken, runs) = self.plan(chunks, &|_| false)?;
+        // What fails here fails again when the chunk is read, with other places tried.
+        runs.into_par_iter().for_each(|run| self.fetch(&run).iter().for_each(|sealed| self.open_run(&run, sealed)));
+        Ok(taken)
+    }
+
+    /// The reads that bring the frames of chunks, bases included, in the order of the packs: those that are neither in the
+    /// cache nor coming. Takes as many of the chunks as fit, at least one, and says how many.
+    pub(super) fn plan(
+        &self,
+        chunks: impl Iterator<Item = ChunkId>,
+        is_coming: &dyn Fn(&FrameKey) -> bool,
+    ) -> Result<(usize, Vec<FrameRun>), RepositoryError> {
         let (mut frames, mut bytes, mut taken) = (BTreeMap::new(), 0, 0);
         lock(&self.repository.catalog).asked_at_once(|catalog| {
             for chunk in chunks {
@@ -271,6 +288,8 @@ impl<'r> ChunkReader<'r> {
             }
             Ok(())
         })?;
+        // Those that came meanwhile are in the cache.
+        frames.retain(|key, _| !is_coming(key));
         {
             // Those that are there already are used, so that they outlive what comes in now.
             let mut cache = lock(&self.frames);
@@ -279,20 +298,30 @@ impl<'r> ChunkReader<'r> {
         let places: Vec<ChunkPlace> = frames.into_values().collect();
         let packs = places.chunk_by(|one, next| one.pack == next.pack);
         let row = |place: &ChunkPlace| (place.frame_offset, place.sealed, place.clone());
-        let to_read: Vec<_> = packs.flat_map(|of_pack| runs(of_pack.iter().map(row))).collect();
-        to_read.into_par_iter().for_each(|run| {
-            let Some(pack) = run.frames.first().map(|place| place.pack) else { return };
-            // What fails here fails again when the chunk is read, with other places tried.
-            let Ok(sealed) = self.repository.read_pack(pack, run.offset, run.length) else { return };
-            run.frames.into_par_iter().for_each(|place| {
-                let start = (place.frame_offset - run.offset) as usize;
-                let frame = sealed.get(start..start + place.sealed as usize);
-                if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(&place, sealed)) {
-                    self.keep(&place, frame);
-                }
-            });
+        Ok((taken, packs.flat_map(|of_pack| runs(of_pack.iter().map(row))).collect()))
+    }
+
+    /// The bytes of a run.
+    pub(super) fn fetch(&self, run: &FrameRun) -> Result<Vec<u8>, RepositoryError> {
+        let first = run.frames.first().ok_or_else(|| RepositoryError::damaged("a run", Fault::Missing))?;
+        self.repository.read_pack(first.pack, run.offset, run.length)
+    }
+
+    /// Brings the frames of a run that was read into the cache, opened on all cores. One that is damaged is left out.
+    pub(super) fn open_run(&self, run: &FrameRun, sealed: &[u8]) {
+        run.frames.par_iter().for_each(|place| {
+            let start = (place.frame_offset - run.offset) as usize;
+            let frame = sealed.get(start..start + place.sealed as usize);
+            if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(place, sealed)) {
+                self.keep(place, frame);
+            }
         });
-        Ok(taken)
+    }
+
+    /// Chunks whose frames were brought, decoded on all cores.
+    pub(super) fn decode(&self, entries: Vec<ListEntry>) -> Result<Vec<(ListEntry, Vec<u8>)>, RepositoryError> {
+        let chunk = |entry: ListEntry| self.chunk(&entry.id, entry.length).map(|bytes| (entry, bytes));
+        entries.into_par_iter().map(chunk).collect()
     }
 
     /// The frames a chunk is decoded from, by pack and frame: the best place of the chunk and of each of its bases.
@@ -518,6 +547,11 @@ const NO_BASE: &str = "one is in no pack";
 const TOO_FAR: &str = "in a circle, or deeper than allowed";
 
 impl ChunkPlace {
+    /// The frame it is in.
+    pub(super) fn frame_key(&self) -> FrameKey {
+        (self.pack, self.frame)
+    }
+
     /// Bytes its frame takes in a cache.
     fn kept(&self) -> usize {
         self.frame_plaintext as usize

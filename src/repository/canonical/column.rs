@@ -1,7 +1,5 @@
 //! A stream that is read along with others: as much of it at a time as is asked for.
 
-use rayon::prelude::*;
-
 use crate::format::list::ListEntry;
 use crate::format::recipe::Stream;
 use crate::format::{Malformed, Reader};
@@ -29,10 +27,10 @@ impl<'r> Chunks<'r> {
         Ok(Chunks { reader, lists: Lists::new(stream)?, left: stream.length })
     }
 
-    /// The next chunks, of so many bytes together or a few more; none at the end. They are decoded on all cores.
+    /// The next entries, of so many bytes together or a few more; none at the end.
     ///
     /// Their lengths add up to the stream's, as everywhere (format-spec/09-recipes.md).
-    pub fn next(&mut self, bytes: usize) -> Result<Vec<(ListEntry, Vec<u8>)>, RepositoryError> {
+    pub fn entries(&mut self, bytes: usize) -> Result<Vec<ListEntry>, RepositoryError> {
         let (reader, mut entries, mut sum) = (self.reader, Vec::new(), 0);
         while sum < bytes {
             let next = self.lists.next(&mut |list| reader.chunk(&list.entry.id, list.entry.length).map(Some))?;
@@ -42,16 +40,21 @@ impl<'r> Chunks<'r> {
         }
         let does_not_add_up = || damaged("its chunks do not add up to its length");
         self.left = self.left.checked_sub(sum as u64).ok_or_else(does_not_add_up)?;
-        if entries.is_empty() && self.left > 0 {
-            return Err(does_not_add_up());
+        match entries.is_empty() && self.left > 0 {
+            true => Err(does_not_add_up()),
+            false => Ok(entries),
         }
-        let (mut chunks, mut rest) = (Vec::with_capacity(entries.len()), &entries[..]);
-        while !rest.is_empty() {
-            let taken = reader.warm(rest.iter().map(|entry| entry.id))?;
-            let (some, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-            let read = some.par_iter().map(|entry| Ok((entry.clone(), reader.chunk(&entry.id, entry.length)?)));
-            chunks.append(&mut read.collect::<Result<Vec<_>, RepositoryError>>()?);
-            rest = after;
+    }
+
+    /// The chunks of these, decoded on all cores.
+    pub fn next(&mut self, bytes: usize) -> Result<Vec<(ListEntry, Vec<u8>)>, RepositoryError> {
+        let mut entries = self.entries(bytes)?;
+        let mut chunks = Vec::with_capacity(entries.len());
+        while !entries.is_empty() {
+            let taken = self.reader.warm(entries.iter().map(|entry| entry.id))?;
+            let rest = entries.split_off(taken.min(entries.len()));
+            chunks.append(&mut self.reader.decode(entries)?);
+            entries = rest;
         }
         Ok(chunks)
     }

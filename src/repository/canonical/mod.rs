@@ -2,6 +2,7 @@
 //! `rebuild` makes of these the dump again. The form itself is in [`crate::rdb::canonical`]. Rules:
 //! format-spec/09-recipes.md and 19-canonical-rdb.md.
 
+mod ahead;
 mod bucket_writer;
 mod column;
 mod columns;

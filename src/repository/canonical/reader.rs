@@ -6,7 +6,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
-use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
+use super::ahead::Ahead;
+use super::column::{Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
 use super::waiting::ToWrite;
 use super::workers::joined;
@@ -122,21 +123,23 @@ impl<'r> Rebuilding<'r> {
         let Some(stream) = self.part.streams.get(&(ColumnRole::Buckets as u64)) else {
             return Aside::new(self)?.finish();
         };
-        let mut buckets = Chunks::new(self.reader, stream)?;
-        let (aside, window) = rayon::join(|| Aside::new(self), || self.read(&mut buckets));
-        let (mut aside, mut window) = (aside?, window?);
-        while !window.is_empty() {
-            let decode = || self.decode_window(window, &mut aside, to);
-            let (next, decoded) = rayon::join(|| self.read(&mut buckets), decode);
-            decoded?;
-            window = next?;
-        }
-        aside.finish()
+        thread::scope(|scope| {
+            let mut buckets = Ahead::new(scope, self.reader, stream, WINDOW)?;
+            let (aside, window) = rayon::join(|| Aside::new(self), || self.read(&mut buckets));
+            let (mut aside, mut window) = (aside?, window?);
+            while !window.is_empty() {
+                let decode = || self.decode_window(window, &mut aside, to);
+                let (next, decoded) = rayon::join(|| self.read(&mut buckets), decode);
+                decoded?;
+                window = next?;
+            }
+            aside.finish()
+        })
     }
 
     /// The next buckets, taken apart; none at the end.
-    fn read(&self, buckets: &mut Chunks<'_>) -> Result<Vec<Bucket>, RepositoryError> {
-        let window = buckets.next(WINDOW)?.into_par_iter();
+    fn read(&self, buckets: &mut Ahead<'_>) -> Result<Vec<Bucket>, RepositoryError> {
+        let window = buckets.next()?.into_par_iter();
         window.map(|(entry, bytes)| find_records(&entry, bytes, self.hasher)).collect()
     }
 
