@@ -260,7 +260,7 @@ fn of_store(error: &StoreError) -> Code {
         // What cannot be written as a location is refused before a store is opened: this one is not there.
         StoreError::Location { .. } => Code::NoRepository,
         StoreError::Unset { .. } => Code::Usage,
-        StoreError::Service { trouble: Trouble::Throttled, .. } => Code::Busy,
+        StoreError::Service { trouble: Trouble::Throttled | Trouble::Undecided, .. } => Code::Busy,
         StoreError::Service { trouble: Trouble::Stopped, .. } => Code::Interrupted,
         StoreError::NotFound { .. }
         | StoreError::Exists { .. }

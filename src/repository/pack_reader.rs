@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::error::Fault;
 use super::keyring::{Keyring, check_hash};
+use super::pack_writer::{FinishedPack, FrameBody, PackWriter};
 use crate::compress::Decompressor;
 use crate::crypto::seal::Sealer;
 use crate::format::frame::{BasePrefix, Method};
@@ -11,6 +12,7 @@ use crate::format::index::IndexedPack;
 use crate::format::object::{Kind, Name};
 use crate::format::pack::{ChunkRow, Footer, FrameRow, TRAILER, decode_trailer};
 use crate::format::sealing::{FOOTER, HEADER, Header};
+use crate::format::summary::Holds;
 use crate::format::{Malformed, ObjectHash};
 
 /// Opens frames of one pack.
@@ -47,10 +49,15 @@ impl<'k> PackReader<'k> {
         Ok(footer)
     }
 
+    /// What a frame was sealed from: its chunks or deltas, compressed where its method says so.
+    pub fn body(&self, ordinal: u32, sealed: &[u8]) -> Result<Vec<u8>, Fault> {
+        let aad = self.header.aad(&self.name, ordinal, sealed.len());
+        Ok(self.sealer.open(&aad, sealed)?)
+    }
+
     /// The plaintext of a sealed frame: decoded chunks, or the deltas of a delta frame. `length` is that of all of them.
     pub fn frame(&self, ordinal: u32, method: Method, sealed: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
-        let aad = self.header.aad(&self.name, ordinal, sealed.len());
-        let body = self.sealer.open(&aad, sealed)?;
+        let body = self.body(ordinal, sealed)?;
         match method {
             Method::Zstd | Method::Copies => Ok(Decompressor::default().whole(&body, length)?),
             Method::Plain if body.len() != length => {
@@ -111,38 +118,83 @@ pub fn check_parts(
     object: &[u8],
     bases: &Bases<'_>,
 ) -> Result<IndexedPack, Fault> {
-    let reader = PackReader::from_head(keyring, pack, object)?;
-    let missing = || Malformed::new("pack", "it is too short");
-    let (rest, trailer) = object.split_last_chunk::<TRAILER>().ok_or_else(missing)?;
-    let length = footer_length(trailer, object.len() as u64)? as usize;
-    let (rest, sealed) = rest.split_at_checked(rest.len().wrapping_sub(length)).ok_or_else(missing)?;
-    let footer = reader.footer(sealed, object.len() as u64)?;
-    let mut frames = rest.get(HEADER..).ok_or_else(missing)?;
-    let mut work = Vec::with_capacity(footer.frames.len());
-    for (ordinal, row) in (0u32..).zip(&footer.frames) {
-        let (sealed, after) = frames.split_at_checked(row.sealed as usize).ok_or_else(missing)?;
-        work.push((ordinal, row, sealed));
-        frames = after;
-    }
-    let check = |(ordinal, row, sealed)| reader.check_frame(ordinal, row, sealed, bases).err();
-    let faults: Vec<Fault> = work.into_par_iter().filter_map(check).collect();
+    let parts = Parts::of(keyring, pack, object)?;
+    let check = |(ordinal, row, sealed)| parts.reader.check_frame(ordinal, row, sealed, bases).err();
+    let faults: Vec<Fault> = parts.frames().collect::<Vec<_>>().into_par_iter().filter_map(check).collect();
     // What a delta lacks may be the damage of a frame beside it: that one says what is wrong with this pack.
     if let Some(fault) = faults.into_iter().min_by_key(|fault| matches!(fault, Fault::Bases(_))) {
         return Err(fault);
     }
-    let Header { epoch, salt, .. } = reader.header;
-    Ok(IndexedPack { pack, size: object.len() as u64, epoch, salt, footer })
+    let Header { epoch, salt, .. } = parts.reader.header;
+    Ok(IndexedPack { pack, size: object.len() as u64, epoch, salt, footer: parts.footer })
+}
+
+/// A whole pack taken apart.
+struct Parts<'k, 'o> {
+    reader: PackReader<'k>,
+    footer: Footer,
+    /// The frames as they are sealed.
+    sealed: Vec<&'o [u8]>,
+}
+
+impl<'k, 'o> Parts<'k, 'o> {
+    fn of(keyring: &'k Keyring, pack: ObjectHash, object: &'o [u8]) -> Result<Self, Fault> {
+        let reader = PackReader::from_head(keyring, pack, object)?;
+        let missing = || Malformed::new("pack", "it is too short");
+        let (rest, trailer) = object.split_last_chunk::<TRAILER>().ok_or_else(missing)?;
+        let length = footer_length(trailer, object.len() as u64)? as usize;
+        let (rest, sealed) = rest.split_at_checked(rest.len().wrapping_sub(length)).ok_or_else(missing)?;
+        let footer = reader.footer(sealed, object.len() as u64)?;
+        let mut frames = rest.get(HEADER..).ok_or_else(missing)?;
+        let mut sealed = Vec::with_capacity(footer.frames.len());
+        for row in &footer.frames {
+            let (frame, after) = frames.split_at_checked(row.sealed as usize).ok_or_else(missing)?;
+            sealed.push(frame);
+            frames = after;
+        }
+        Ok(Parts { reader, footer, sealed })
+    }
+
+    /// Each frame: its number, its row of the table, its sealed bytes.
+    fn frames(&self) -> impl Iterator<Item = (u32, &FrameRow, &'o [u8])> {
+        (0u32..).zip(&self.footer.frames).zip(&self.sealed).map(|((ordinal, row), sealed)| (ordinal, row, *sealed))
+    }
+}
+
+/// STORE-15: a pack that passed its check, sealed again with another salt, and so under another name. It is read back: each of its
+/// frames is what the same frame of the first one is, and so needs no other check.
+pub fn seal_again(
+    keyring: &Keyring,
+    pack: ObjectHash,
+    object: &[u8],
+    salt: [u8; 32],
+) -> Result<(Vec<u8>, IndexedPack), Fault> {
+    let (first, mut writer) = (Parts::of(keyring, pack, object)?, PackWriter::new(keyring, salt)?);
+    for (ordinal, row, sealed) in first.frames() {
+        let (method, bytes, chunks) = (row.method, first.reader.body(ordinal, sealed)?, row.chunks.clone());
+        // What its chunks hold was counted with the first one.
+        writer.append(FrameBody { method, bytes, chunks, holds: Holds::Opaque, proofs: Vec::new() });
+    }
+    let FinishedPack { bytes, indexed, .. } = writer.finish();
+    let again = Parts::of(keyring, indexed.pack, &bytes)?;
+    for ((ordinal, row, one), (_, other_row, other)) in first.frames().zip(again.frames()) {
+        if row != other_row || first.reader.body(ordinal, one)? != again.reader.body(ordinal, other)? {
+            return Err(Malformed::new("pack", "sealed again it is another").into());
+        }
+    }
+    if again.footer != first.footer {
+        return Err(Malformed::new("pack", "sealed again it has another table").into());
+    }
+    Ok((bytes, indexed))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pack_writer::{FrameBody, PackWriter};
     use super::*;
     use crate::compress::Compressor;
     use crate::format::Id16;
     use crate::format::keys::Bag;
     use crate::format::pack::DeltaRow;
-    use crate::format::summary::Holds;
 
     fn keyring() -> Keyring {
         let bag = Bag { chunk_id: [1; 32], key_hash: [2; 32], chunker: [3; 32], epochs: vec![[4; 32]] };
@@ -185,6 +237,23 @@ mod tests {
             let renamed = ObjectHash(blake3::hash(&pack.bytes[..cut]).into());
             assert!(check(renamed, &pack.bytes[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    /// STORE-15
+    #[test]
+    fn a_pack_that_is_sealed_again_has_the_same_frames_under_another_name() {
+        let keyring = keyring();
+        let mut writer = PackWriter::new(&keyring, [5; 32]).unwrap_or_else(|_| panic!("a new pack"));
+        writer.append(body(&keyring, Method::Plain, &[b"first", b"second"]));
+        writer.append(body(&keyring, Method::Zstd, &[&[7; 4000], b"third"]));
+        let first = writer.finish();
+        let (bytes, again) = seal_again(&keyring, first.indexed.pack, &first.bytes, [6; 32]).unwrap();
+        assert_eq!(check_pack(&keyring, again.pack, &bytes, &no_bases), Ok(again.clone()));
+        assert_eq!((&again.footer, again.size), (&first.indexed.footer, first.indexed.size));
+        assert!(again.pack != first.indexed.pack && again.salt != first.indexed.salt);
+        let mut flipped = first.bytes.clone();
+        flipped[HEADER] ^= 1;
+        assert!(seal_again(&keyring, first.indexed.pack, &flipped, [6; 32]).is_err());
     }
 
     /// CHUNK-2

@@ -141,7 +141,7 @@ fn trouble_hint(trouble: Trouble) -> Option<&'static str> {
         Trouble::Untrusted => Some(
             "where the service has a certificate of your own authority, name that: AWS_CA_BUNDLE, OS_CACERT or ca-file",
         ),
-        Trouble::Broken | Trouble::TimedOut => {
+        Trouble::Broken | Trouble::TimedOut | Trouble::Undecided => {
             Some("it was tried again for minutes; check the network, then run it again")
         }
         Trouble::Throttled => Some("the service is busy, or wants fewer requests: run it again later"),

@@ -5,15 +5,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::format::ChunkId;
 use crate::format::index::IndexedPack;
 use crate::format::object::Name;
 use crate::repository::error::RepositoryError;
+use crate::repository::pack_reader::seal_again;
 use crate::repository::pack_writer::FinishedPack;
 use crate::repository::session::Session;
 use crate::repository::{lock, object_name};
+use crate::store::{StoreError, Trouble};
 
 /// An index object is stored after this many packs, so that a killed session's work can be used again.
 pub(in crate::repository) const INDEX_EVERY: usize = 64;
@@ -23,11 +26,25 @@ pub(in crate::repository) const INDEX_CHUNKS: usize = 1 << 20;
 /// Packs that are on their way at once to a store that is far away.
 const UPLOADS: usize = 4;
 
-/// Stores a pack.
+/// How often a pack is sealed again at the most: each time it was tried for five minutes, and after half an hour the session is late.
+const SEALED_AGAIN: usize = 5;
+
+/// Stores a pack; under another name where the store may not repeat what it did with the first one, and has time.
 fn put_pack(session: &Session<'_>, pack: FinishedPack) -> Result<IndexedPack, RepositoryError> {
-    let name = Name::Pack(pack.indexed.pack);
-    session.repository.store.put(&object_name(&name), pack.bytes.into())?;
-    Ok(pack.indexed)
+    let (repository, mut indexed, mut bytes) = (session.repository, pack.indexed, Bytes::from(pack.bytes));
+    let put = |indexed: &IndexedPack, bytes: &Bytes| {
+        repository.store.put(&object_name(&Name::Pack(indexed.pack)), bytes.clone())
+    };
+    for _ in 0..SEALED_AGAIN {
+        match put(&indexed, &bytes) {
+            Err(StoreError::Service { trouble: Trouble::Undecided, .. }) => session.keep_alive()?,
+            other => return Ok(other.map(|()| indexed)?),
+        }
+        let again = seal_again(&session.keyring, indexed.pack, &bytes, repository.ambient.random());
+        let (sealed, named) = again.map_err(|fault| RepositoryError::damaged("a pack that is sealed again", fault))?;
+        (bytes, indexed) = (sealed.into(), named);
+    }
+    Ok(put(&indexed, &bytes).map(|()| indexed)?)
 }
 
 /// Stores packs, makes their chunks known to this session, and writes index objects.

@@ -27,6 +27,8 @@ pub enum Trouble {
     Forbidden,
     /// It might have answered later, but a person asked to stop.
     Stopped,
+    /// It may have stored what it was given, and that may not be repeated any more under the same name (STORE-15).
+    Undecided,
     /// Anything else.
     Other,
 }
@@ -68,7 +70,9 @@ impl Failure {
     pub fn is_temporary(&self) -> bool {
         match self.trouble {
             Trouble::Unreachable | Trouble::Broken | Trouble::TimedOut | Trouble::Throttled => true,
-            Trouble::Untrusted | Trouble::Unauthorized | Trouble::Forbidden | Trouble::Stopped => false,
+            Trouble::Untrusted | Trouble::Unauthorized | Trouble::Forbidden | Trouble::Stopped | Trouble::Undecided => {
+                false
+            }
             Trouble::Other => {
                 self.heard
                     .status

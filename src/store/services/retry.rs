@@ -71,12 +71,15 @@ pub(super) struct Tries {
     stores: bool,
     /// When a put failed first of which nobody knows whether it took effect.
     unsure_since: Option<Duration>,
+    /// Whether that alone is why there is no other try: under another name there may be one.
+    is_name_spent: bool,
 }
 
 impl Tries {
     /// The first try begins now.
     pub fn begin(patience: &Patience) -> Tries {
-        Tries { patience: patience.clone(), begun: now(), count: 1, stores: false, unsure_since: None }
+        let patience = patience.clone();
+        Tries { patience, begun: now(), count: 1, stores: false, unsure_since: None, is_name_spent: false }
     }
 
     /// The same of a call that stores.
@@ -94,7 +97,7 @@ impl Tries {
         }
         let wait = failure.heard.retry_after.unwrap_or_default().max(pause(self.count, jitter()));
         if !self.has_time(wait) {
-            return false;
+            return self.ends(wait);
         }
         let until = now() + wait;
         if until.saturating_sub(self.begun) > SILENT_FOR {
@@ -105,22 +108,37 @@ impl Tries {
         }
         self.count += 1;
         // This host may have slept meanwhile.
-        !self.patience.is_over() && self.has_time(Duration::ZERO)
+        match self.patience.is_over() || self.has_time(Duration::ZERO) {
+            true => !self.patience.is_over(),
+            false => self.ends(Duration::ZERO),
+        }
+    }
+
+    /// There is no try after that wait.
+    fn ends(&mut self, wait: Duration) -> bool {
+        self.is_name_spent = self.is_patient(wait);
+        false
     }
 
     /// Whether a try may begin after a wait. However long a person waits for a service: a put that may have taken effect is not
     /// repeated for longer than [`RETRY_FOR`].
     fn has_time(&self, wait: Duration) -> bool {
-        let then = now() + wait;
-        let is_late = |since: Duration| then.saturating_sub(since) > RETRY_FOR;
-        then.saturating_sub(self.begun) <= self.patience.within && !self.unsure_since.is_some_and(is_late)
+        let is_late = |since: Duration| (now() + wait).saturating_sub(since) > RETRY_FOR;
+        self.is_patient(wait) && !self.unsure_since.is_some_and(is_late)
     }
 
-    /// What is told of the last try: that it was the last because a person asked to stop, where it was.
+    /// Whether a person would wait so long.
+    fn is_patient(&self, wait: Duration) -> bool {
+        (now() + wait).saturating_sub(self.begun) <= self.patience.within
+    }
+
+    /// What is told of the last try: that it was the last because a person asked to stop, or because its name may be used no
+    /// longer, where that is so.
     pub fn last(&self, failure: Failure) -> Failure {
-        match failure.is_temporary() && self.patience.is_over() {
-            true => Failure { trouble: Trouble::Stopped, ..failure },
-            false => failure,
+        match failure.is_temporary() {
+            true if self.patience.is_over() => Failure { trouble: Trouble::Stopped, ..failure },
+            true if self.is_name_spent => Failure { trouble: Trouble::Undecided, ..failure },
+            _ => failure,
         }
     }
 }
@@ -182,6 +200,22 @@ mod tests {
         assert!(Tries { begun: late, ..Tries::of_put(&patient) }.again(&slow, true), "it may be the first to arrive");
         assert!(Tries { begun: late, ..Tries::begin(&patient) }.again(&slow, true));
         assert!(!Tries { begun: late, ..Tries::begin(&Patience::default()) }.again(&slow, true));
+    }
+
+    /// STORE-15
+    #[test]
+    fn that_nothing_but_its_name_keeps_a_put_from_being_tried_again_is_told() {
+        let late = now().saturating_sub(RETRY_FOR + Duration::from_secs(1));
+        let told = |within: Duration, unsure_since: Option<Duration>| {
+            let patience = Patience { within, stop: None };
+            let mut tries = Tries { unsure_since, begun: late, ..Tries::of_put(&patience) };
+            let slow = Failure::timed_out(Duration::from_secs(1));
+            assert!(!tries.again(&slow, true));
+            tries.last(slow).trouble
+        };
+        assert_eq!(told(100 * RETRY_FOR, Some(late)), Trouble::Undecided);
+        assert_eq!(told(RETRY_FOR, Some(late)), Trouble::TimedOut, "a person waits no longer either");
+        assert_eq!(told(RETRY_FOR, None), Trouble::TimedOut);
     }
 
     #[test]
