@@ -204,6 +204,48 @@ fn a_snapshot_that_is_found_by_its_name_alone_is_a_root() {
     }
 }
 
+/// SWEEP-1, SWEEP-6: what a session committed that missed a condemnation is found at its commit name; before the sweep looks at
+/// everything again another keeper forgets it, and deletes it by a sweep of its own.
+#[test]
+fn a_snapshot_found_at_a_commit_name_is_a_root_no_longer_than_it_would_be_without() {
+    let world = World::local(740);
+    let (old, kept) = (world.back_up("d", 1), world.back_up("kept", 2));
+    let late = world.sleeper(&world.hands);
+    let session = late.begin("other").unwrap();
+    world.forget(&old);
+    assert_eq!(world.sweep(&AT_ONCE).condemned_packs, 1);
+    let lease = format!("leases/{}", session.id());
+    commit_again(session, &old, "other");
+    late.refresh().unwrap();
+    let commit = latest(&late, "other").unwrap().name.to_string();
+    let (store, other) = (world.store.clone(), world.hands.another(8, 0));
+    let (steps, told) = (Arc::new(Mutex::new(0)), commit.clone());
+    let so_far = steps.clone();
+    let hooked = Hooked::new(world.store.clone(), move |verb, name| {
+        let mut step = so_far.lock().unwrap();
+        match (*step, verb, name) {
+            (0, Verb::Get, name) if name == lease => *step = 1,
+            (1, Verb::Get, name) if name == told => *step = 2,
+            // The fence is done, and the look begins.
+            (2, Verb::List, "condemned/") => {
+                *step = 3;
+                let beside = open(store.clone(), &other).unwrap();
+                beside.refresh().unwrap();
+                let found = latest(&beside, "other").unwrap();
+                beside.forget(&found.name, "test").unwrap();
+                let report = prune(&beside, &AT_ONCE, &Silent).unwrap().report;
+                assert!(report.deleted_snapshots >= 1 && report.deleted_packs == 1, "{report:?}");
+            }
+            _ => {}
+        }
+    });
+    prune(&open(hooked, &world.hands).unwrap(), &AT_ONCE, &Silent).unwrap();
+    assert_eq!(*steps.lock().unwrap(), 3, "forgotten between the fence and the look");
+    assert!(!world.store.names().contains(&commit) && world.packs() == 1);
+    world.assert_latest("kept", 2);
+    assert!(check(&world.sleeper(&world.hands), CheckDepth::Data, &Silent).unwrap().is_sound(), "{:?}", kept.name);
+}
+
 /// SWEEP-6: a LIST shows a condemnation LAG after it was put, and a session that listed before is to be seen for as long.
 #[test]
 fn where_listings_lag_a_condemnation_is_due_after_twice_that() {
