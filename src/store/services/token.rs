@@ -188,3 +188,22 @@ async fn v1(client: &Client, auth: &str, user: &str, key: &str) -> Result<Token,
         header(&answer, "x-auth-token-expires").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
     Token::new(token, storage, lives).map_err(Refusal::words)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// STORE-10: a service may give the same token once more, with the same end (Swift 2.30.1, TempAuth): asking for it
+    /// before each request would change nothing.
+    #[test]
+    fn a_token_is_renewed_in_its_last_minute_and_one_that_was_just_given_is_not() {
+        let of = |lives: Option<u64>, seconds: u64| {
+            let fetched = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+            let token = Token::new("token", "http://swift/v1/AUTH_a", None).unwrap();
+            let ends = lives.and_then(|lives| fetched.checked_add(Duration::from_secs(lives)));
+            Token { ends, fetched, ..token }.is_ending()
+        };
+        assert!(of(Some(3600), 3550) && of(Some(3600), 3601) && of(Some(30), 11));
+        assert!(!of(Some(3600), 3500) && !of(Some(30), 5) && !of(Some(0), 0) && !of(None, 100_000));
+    }
+}
