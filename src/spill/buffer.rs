@@ -172,11 +172,43 @@ impl Buffer {
         std::hint::black_box(entries.fold(0, |sum: u8, entry| sum.wrapping_add(some(entry))));
     }
 
+    /// Sorts the records of an eighth of the pieces, those that were filled first, by key. To be asked for as long as not all of
+    /// them were sorted: these may be, for they stay in front of the others.
+    pub(super) fn sort_oldest(&mut self) -> Oldest {
+        let pieces = self.pieces.len().div_ceil(8);
+        let records = self.entries.partition_point(|entry| (entry.piece as usize) < pieces);
+        sort(&self.pieces, self.entries.get_mut(..records).unwrap_or_default(), self.common);
+        Oldest { pieces, records }
+    }
+
+    /// The records of these, encoded, in their order.
+    pub(super) fn encoded_of(&self, oldest: Oldest) -> impl Iterator<Item = &[u8]> {
+        encoded(&self.pieces, self.entries.get(..oldest.records).unwrap_or_default())
+    }
+
+    /// Lets go of these.
+    pub(super) fn drop_oldest(&mut self, Oldest { pieces, records }: Oldest) {
+        self.entries.drain(..records);
+        self.entries.iter_mut().for_each(|entry| entry.piece -= pieces as u32);
+        self.allocated -= self.pieces.drain(..pieces).map(|piece| piece.capacity()).sum::<usize>();
+    }
+
     /// The records in the order there is, encoded.
     pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
-        let bytes = self.entries.iter().map(|entry| at(&self.pieces, *entry));
-        bytes.map(|bytes| Place::of(bytes, 0).unwrap_or_default().encoded(bytes))
+        encoded(&self.pieces, &self.entries)
     }
+}
+
+/// The pieces of a buffer that were filled first, and the records in them.
+#[derive(Clone, Copy)]
+pub(super) struct Oldest {
+    pieces: usize,
+    records: usize,
+}
+
+fn encoded<'b>(pieces: &'b [Vec<u8>], entries: &'b [Entry]) -> impl Iterator<Item = &'b [u8]> {
+    let bytes = entries.iter().map(move |entry| at(pieces, *entry));
+    bytes.map(|bytes| Place::of(bytes, 0).unwrap_or_default().encoded(bytes))
 }
 
 fn at(pieces: &[Vec<u8>], entry: Entry) -> &[u8] {

@@ -16,7 +16,7 @@ const TOUCHED: usize = 16;
 
 /// Records in the order of their keys, those of one key in the order they came.
 ///
-/// Memory: one frame of each run, together at most half of the sorter's budget; or all the records, where they fit.
+/// Memory: one frame of each run, and the records that found room, together no more than the sorter's budget.
 pub struct Sorted {
     /// Sources with a record each, the first one on top.
     sources: BinaryHeap<Box<Source>>,
@@ -28,20 +28,25 @@ pub struct Sorted {
 
 impl Sorted {
     pub(super) fn of_buffer(buffer: Buffer, usage: Usage) -> Sorted {
-        let first = Source { from: From::Memory(buffer, 0), place: Place::default(), order: 0 };
         // Of memory there is nothing that could fail.
-        Sorted::of([first].into(), usage).unwrap_or_else(|_| unreachable!("nothing is read"))
+        Sorted::of([From::Memory(buffer, 0)], usage).unwrap_or_else(|_| unreachable!("nothing is read"))
     }
 
-    pub(super) fn of_runs(file: &Arc<ScratchFile>, runs: &[Run], usage: Usage) -> Result<Sorted, SpillError> {
-        let readers = runs.iter().map(|run| RunReader::new(file.clone(), run.clone()));
-        let source = |(order, reader)| Source { from: From::Sealed(reader), place: Place::default(), order };
-        Sorted::of(readers.enumerate().map(source).collect(), usage)
+    /// Of runs, and of what came after all that is in them.
+    pub(super) fn of_runs(
+        file: &Arc<ScratchFile>,
+        runs: &[Run],
+        newest: Option<Buffer>,
+        usage: Usage,
+    ) -> Result<Sorted, SpillError> {
+        let readers = runs.iter().map(|run| From::Sealed(RunReader::new(file.clone(), run.clone())));
+        Sorted::of(readers.chain(newest.map(|buffer| From::Memory(buffer, 0))), usage)
     }
 
-    fn of(sources: Vec<Source>, usage: Usage) -> Result<Sorted, SpillError> {
-        let mut heap = BinaryHeap::with_capacity(sources.len());
-        for mut source in sources {
+    fn of(sources: impl IntoIterator<Item = From>, usage: Usage) -> Result<Sorted, SpillError> {
+        let mut heap = BinaryHeap::new();
+        for (order, from) in sources.into_iter().enumerate() {
+            let mut source = Source { from, place: Place::default(), order };
             if source.advance()? {
                 heap.push(Box::new(source));
             }

@@ -51,6 +51,11 @@ impl Budget {
         Budget(bytes.max(64 << 10))
     }
 
+    /// All of it.
+    fn all(self) -> usize {
+        self.0
+    }
+
     /// Records held, with what finds them. The lists of what is held are in the rest.
     fn records(self) -> usize {
         self.0 - self.0 / 8 - self.0 / 64

@@ -15,15 +15,21 @@ use super::{Budget, Usage};
 /// bytes for each frame written (256 KiB, or a sixteenth of the budget where that is less). A record that takes more than
 /// an eighth of the budget is refused.
 ///
-/// Scratch: what the records take with two to six bytes each; twice that for a moment where runs become too many to be read
-/// at once, which with a budget of 256 MiB happens at 128 GiB.
+/// Scratch: what finds no room, of the records with two to six bytes each: while that is little the oldest eighth of what is held
+/// makes room, then all of it. Twice that for a moment where runs become too many to be read at once, which with a budget of
+/// 256 MiB happens at 128 GiB.
 pub struct Sorter<'a> {
     scratch: &'a Scratch,
     budget: Budget,
     buffer: Buffer,
     spilled: Option<Spilled>,
+    /// How often an eighth of the records made room.
+    eighths: u32,
     usage: Usage,
 }
+
+/// So often an eighth of the records makes room: then there are many more than find room, and all that are held do.
+const EIGHTHS: u32 = 8;
 
 /// Runs in one scratch file.
 struct Spilled {
@@ -32,6 +38,26 @@ struct Spilled {
 }
 
 impl Spilled {
+    /// What was spilled so far; at first, nothing.
+    fn begun<'s>(spilled: &'s mut Option<Spilled>, scratch: &Scratch) -> Result<&'s mut Spilled, SpillError> {
+        Ok(match spilled {
+            Some(spilled) => spilled,
+            none => none.insert(Spilled { file: Arc::new(scratch.file()?), runs: Vec::new() }),
+        })
+    }
+
+    /// Writes a run of these records. Answers with the bytes it took to do so.
+    fn write<'r>(&mut self, records: impl Iterator<Item = &'r [u8]>, budget: Budget) -> Result<usize, SpillError> {
+        let mut writer = RunWriter::new(&self.file, budget.frame());
+        let mut most = 0;
+        for record in records {
+            writer.add(record)?;
+            most = most.max(writer.held());
+        }
+        self.runs.push(writer.finish()?);
+        Ok(most)
+    }
+
     /// Bytes that reading all runs at once takes.
     fn readers(&self) -> usize {
         self.runs.iter().map(|run| longest(run)).sum()
@@ -42,7 +68,8 @@ impl<'a> Sorter<'a> {
     /// A sorter that takes this many bytes of memory at the most; less than 64 KiB is taken for 64 KiB.
     pub fn new(scratch: &'a Scratch, budget: usize) -> Sorter<'a> {
         let budget = Budget::new(budget);
-        Sorter { scratch, budget, buffer: Buffer::new(budget), spilled: None, usage: Usage::default() }
+        let buffer = Buffer::new(budget);
+        Sorter { scratch, budget, buffer, spilled: None, eighths: 0, usage: Usage::default() }
     }
 
     /// Takes a record. Where it fails, the record was not taken, and all before it are as they were: it can be tried again.
@@ -51,6 +78,9 @@ impl<'a> Sorter<'a> {
         let (length, most) = (record.length(), self.budget.record());
         if length > most {
             return Err(SpillError::TooLong { length, most });
+        }
+        while self.eighths < EIGHTHS && !self.is_crowded() && self.buffer.held_with(length) > self.budget.records() {
+            self.spill_oldest()?;
         }
         if self.is_crowded() || self.buffer.held_with(length) > self.budget.records() {
             self.make_room()?;
@@ -66,9 +96,14 @@ impl<'a> Sorter<'a> {
             self.buffer.sort();
             return Ok(Sorted::of_buffer(self.buffer, self.usage));
         }
-        self.make_room()?;
+        let is_room = |spilled: &Spilled| spilled.readers() + self.buffer.held() <= self.budget.all();
+        let stays = !self.is_crowded() && self.spilled.as_ref().is_some_and(is_room);
+        if !stays {
+            self.make_room()?;
+        }
+        self.buffer.sort();
         match &self.spilled {
-            Some(spilled) => Sorted::of_runs(&spilled.file, &spilled.runs, self.usage),
+            Some(spilled) => Sorted::of_runs(&spilled.file, &spilled.runs, stays.then_some(self.buffer), self.usage),
             None => unreachable!("it was there"),
         }
     }
@@ -97,20 +132,21 @@ impl<'a> Sorter<'a> {
     /// Writes what is held as a run.
     fn spill(&mut self) -> Result<(), SpillError> {
         self.buffer.sort();
-        let spilled = match &mut self.spilled {
-            Some(spilled) => spilled,
-            none => none.insert(Spilled { file: Arc::new(self.scratch.file()?), runs: Vec::new() }),
-        };
-        let mut writer = RunWriter::new(&spilled.file, self.budget.frame());
-        let mut most = 0;
-        for record in self.buffer.encoded() {
-            writer.add(record)?;
-            most = most.max(writer.held());
-        }
-        spilled.runs.push(writer.finish()?);
-        let scratch = spilled.file.length();
-        self.usage.see(self.buffer.held() + most, scratch);
+        let spilled = Spilled::begun(&mut self.spilled, self.scratch)?;
+        let most = spilled.write(self.buffer.encoded(), self.budget)?;
+        self.usage.see(self.buffer.held() + most, spilled.file.length());
         self.buffer = Buffer::new(self.budget);
+        Ok(())
+    }
+
+    /// Writes an eighth of what is held as a run: what came first.
+    fn spill_oldest(&mut self) -> Result<(), SpillError> {
+        let oldest = self.buffer.sort_oldest();
+        let spilled = Spilled::begun(&mut self.spilled, self.scratch)?;
+        let most = spilled.write(self.buffer.encoded_of(oldest), self.budget)?;
+        self.usage.see(self.buffer.held() + most, spilled.file.length());
+        self.buffer.drop_oldest(oldest);
+        self.eighths += 1;
         Ok(())
     }
 
@@ -118,7 +154,7 @@ impl<'a> Sorter<'a> {
     fn merge(&mut self) -> Result<(), SpillError> {
         let Some(spilled) = &self.spilled else { return Ok(()) };
         let file = Arc::new(self.scratch.file()?);
-        let mut sorted = Sorted::of_runs(&spilled.file, &spilled.runs, self.usage)?;
+        let mut sorted = Sorted::of_runs(&spilled.file, &spilled.runs, None, self.usage)?;
         let mut writer = RunWriter::new(&file, self.budget.frame());
         let held = sorted.held();
         let mut most = 0;

@@ -21,7 +21,7 @@ fn bound() -> u64 {
 }
 
 /// The same of dumps on their way in: records wait to be sorted.
-const DUMP_IN: u64 = 512;
+const DUMP_IN: u64 = 368;
 /// And on their way out.
 const DUMP_OUT: u64 = 300;
 

@@ -1,7 +1,7 @@
-//! The workers that make records canonical while the dump is read, each with a sorter of its own.
+//! The workers that make records canonical while the dump is read, and the sorters that take them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -10,12 +10,21 @@ use super::known::{Known, Stayed};
 use super::waiting::ToStore;
 use crate::rdb::Header;
 use crate::rdb::canonical::{Batch, Encoded, Encoder, Hasher, NAME, Namer, Side, TemplateTags};
+use crate::repository::lock;
 use crate::spill::{Scratch, Sorter, SpillError};
 
 /// Memory of all sorters together.
-const SORTED: usize = 288 << 20;
+const SORTED: usize = 144 << 20;
 /// The same where the earlier version is known: nearly all of its records stay, and are not sorted.
 const SORTED_NEW: usize = 96 << 20;
+/// Memory of a sorter at the least. A record may take an eighth of it: of a collection whose elements have an order it takes 1 MiB
+/// at the most, and 4 bytes for each of up to 2^20 elements.
+const SORTER: usize = 48 << 20;
+
+/// How many sorters so many workers share.
+fn sorters(sorted: usize, workers: usize) -> usize {
+    workers.min(sorted / SORTER).max(1)
+}
 
 /// Records, and what is known of their file.
 struct Job {
@@ -42,11 +51,13 @@ pub(super) struct Workers<'scope, 's> {
     jobs: Sender<Job>,
     under_way: VecDeque<Receiver<Answer>>,
     limit: usize,
-    threads: Vec<ScopedJoinHandle<'scope, Sorter<'s>>>,
+    threads: Vec<ScopedJoinHandle<'scope, ()>>,
+    sorters: Vec<Arc<Mutex<Sorter<'s>>>>,
+    scratch: &'s Scratch,
 }
 
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
-    /// So many, that keep values of more than `large` bytes apart. Memory: 288 MiB for records that wait to be sorted, and four
+    /// So many, that keep values of more than `large` bytes apart. Memory: 144 MiB for records that wait to be sorted, and four
     /// batches a worker.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,
@@ -59,8 +70,10 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         let limit = 2 * count;
         let (jobs, to_do) = bounded(limit);
         let sorted = if known.is_some() { SORTED_NEW } else { SORTED };
-        let work = move |to_do: Receiver<Job>| {
-            let sorter = Sorter::new(scratch, sorted / count);
+        let share = sorters(sorted, count);
+        let sorter = |_| Arc::new(Mutex::new(Sorter::new(scratch, sorted / share)));
+        let sorters: Vec<_> = (0..share).map(sorter).collect();
+        let work = move |to_do: Receiver<Job>, sorter: Arc<Mutex<Sorter<'s>>>| {
             let (encoded, waiting) = (Encoded::default(), Vec::new());
             let mut worker = Worker { sorter, known, makers: None, hasher, large, encoded, waiting };
             for job in to_do {
@@ -68,13 +81,13 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
                 // Fails where the caller gave up.
                 let _ = job.answer.send(answer);
             }
-            worker.sorter
         };
-        let threads = (0..count).map(|_| {
-            let to_do = to_do.clone();
-            scope.spawn(move || work(to_do))
+        let threads = sorters.iter().cycle().take(count).map(|sorter| {
+            let (to_do, sorter) = (to_do.clone(), Arc::clone(sorter));
+            scope.spawn(move || work(to_do, sorter))
         });
-        Workers { jobs, under_way: VecDeque::new(), limit, threads: threads.collect() }
+        let threads = threads.collect();
+        Workers { jobs, under_way: VecDeque::new(), limit, threads, sorters, scratch }
     }
 
     /// Sends a batch off.
@@ -104,12 +117,14 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
     /// Their sorters.
     pub fn finish(self) -> Vec<Sorter<'s>> {
         drop(self.jobs);
-        self.threads.into_iter().map(joined).collect()
+        self.threads.into_iter().for_each(joined);
+        let take = |sorter: &Arc<Mutex<_>>| std::mem::replace(&mut *lock(sorter), Sorter::new(self.scratch, 0));
+        self.sorters.iter().map(take).collect()
     }
 }
 
 struct Worker<'s> {
-    sorter: Sorter<'s>,
+    sorter: Arc<Mutex<Sorter<'s>>>,
     known: Option<&'s Known>,
     makers: Option<(Namer, Encoder)>,
     hasher: Hasher,
@@ -146,7 +161,7 @@ impl Worker<'_> {
             // What is apart is made anew each time: its bytes go by the order of the file.
             let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
             ToStore::encode(place, hasher.hash(&encoded.place), name, encoded, waiting);
-            sorter.push(&encoded.place, waiting).map_err(|error| told(&error))?;
+            lock(sorter).push(&encoded.place, waiting).map_err(|error| told(&error))?;
             answered.large.extend(encoded.large.take());
         }
         Ok(answered)
@@ -162,4 +177,22 @@ pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 pub(super) fn told(error: &SpillError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     format!("{error}{}", cause.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_workers_there_are_their_sorters_take_the_longest_record() {
+        const LONGEST: usize = (1 << 20) + (4 << 20);
+        for (sorted, workers) in [SORTED, SORTED_NEW].into_iter().flat_map(|sorted| (1..=64).map(move |w| (sorted, w)))
+        {
+            let scratch = Scratch::new("/nowhere/at/all".as_ref(), [7; 32]);
+            let budget = sorted / sorters(sorted, workers);
+            let mut sorter = Sorter::new(&scratch, budget);
+            sorter.push(b"key", &vec![0; LONGEST]).unwrap();
+            assert!(budget * sorters(sorted, workers) <= sorted && sorters(sorted, workers) <= workers, "{workers}");
+        }
+    }
 }
