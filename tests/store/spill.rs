@@ -75,26 +75,21 @@ fn refuses_and_loses_none(disk: &Path) {
 }
 
 #[test]
-fn a_full_disk_refuses_a_record_of_a_group_and_loses_none() {
-    on_a_small_disk("spill::a_full_disk_refuses_a_record_of_a_group_and_loses_none", 2, refuses_and_groups);
+fn a_full_disk_refuses_a_numbered_record_and_gives_back_its_room() {
+    on_a_small_disk("spill::a_full_disk_refuses_a_numbered_record_and_gives_back_its_room", 2, refuses_numbered);
 }
 
-fn refuses_and_groups(disk: &Path) {
-    const GROUPS: u32 = 7;
+fn refuses_numbered(disk: &Path) {
     let (scratch, ballast) = (Scratch::new(disk, [1; 32]), disk.join("ballast"));
     for kibibytes in [2000, 1700, 1400] {
         fs::write(&ballast, vec![1; kibibytes << 10]).unwrap();
-        let mut partitions = Partitions::new(&scratch, GROUPS as usize, BUDGET);
-        let push = |number| partitions.push((number % GROUPS) as usize, &key(number), &payload(number));
-        assert!(filled(&scratch, &ballast, push), "{kibibytes} KiB are no harm");
-        let grouped = partitions.finish().unwrap();
-        for partition in 0..GROUPS {
-            let mut group = grouped.group(partition as usize).unwrap();
-            for number in (partition..RECORDS).step_by(GROUPS as usize) {
-                assert_eq!(group.next_record().unwrap().unwrap().key, key(number));
-            }
-            assert!(group.next_record().unwrap().is_none());
-        }
+        let free = scratch.free().unwrap();
+        let partitions = Partitions::new(&scratch, RECORDS.into(), u64::from(RECORDS) * 80, BUDGET);
+        let refused = (0..RECORDS).find_map(|number| partitions.push(number, &payload(number)).err());
+        let error = refused.unwrap_or_else(|| panic!("{kibibytes} KiB are no harm"));
+        assert!(matches!(error, SpillError::Full { .. }) && error.hint().is_some(), "{error:?}");
+        drop(partitions);
+        assert_eq!(scratch.free().unwrap(), free, "room is not given back");
     }
 }
 

@@ -207,7 +207,7 @@ mod tests {
     fn that_nothing_but_its_name_keeps_a_put_from_being_tried_again_is_told() {
         let late = now().saturating_sub(RETRY_FOR + Duration::from_secs(1));
         let told = |within: Duration, unsure_since: Option<Duration>| {
-            let patience = Patience { within, stop: None };
+            let patience = Patience { within, ..Patience::default() };
             let mut tries = Tries { unsure_since, begun: late, ..Tries::of_put(&patience) };
             let slow = Failure::timed_out(Duration::from_secs(1));
             assert!(!tries.again(&slow, true));
