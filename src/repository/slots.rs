@@ -123,7 +123,9 @@ fn try_slots(
             Err(damage) => fault = fault.or(Some(damage)),
         }
     }
-    found.sort_by_key(|found| std::cmp::Reverse(found.header.epoch));
+    // Among equals what is tried in no time goes first.
+    let cost = |cost: Argon2Cost| u64::from(cost.memory) * u64::from(cost.passes);
+    found.sort_by_key(|found| (std::cmp::Reverse(found.header.epoch), cost(found.slot.cost)));
     for found in found {
         let bag = match open(&found, credential) {
             Ok(Some(bag)) => bag,

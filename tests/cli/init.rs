@@ -1,6 +1,9 @@
 use std::fs;
 use std::time::Instant;
 
+use redkeep::format::keys::{Argon2Cost, Slot};
+use redkeep::format::sealing::HEADER;
+
 use crate::place::{Place, fields, run, tree};
 
 #[test]
@@ -104,6 +107,13 @@ fn one_that_fails_leaves_no_directory_that_it_made() {
     assert!(!place.path("new").exists() && place.path("mine").exists());
 }
 
+/// What the key slots of a repository say that it costs to try a password.
+fn costs(repository: &std::path::Path) -> Vec<Argon2Cost> {
+    let slots = fs::read_dir(repository.join("keys")).unwrap().map(|slot| fs::read(slot.unwrap().path()).unwrap());
+    slots.map(|slot| Slot::decode(&slot[HEADER..]).unwrap().cost).collect()
+}
+
+/// KEY-6
 #[test]
 fn a_password_is_drawn_into_a_file_that_is_not_there_and_one_that_is_stays() {
     let place = Place::new();
@@ -125,10 +135,13 @@ fn a_password_is_drawn_into_a_file_that_is_not_there_and_one_that_is_stays() {
     };
     assert_eq!((mode(&path), mode(&place.path("secrets"))), (0o600, 0o700));
     assert_eq!(bare(&["snapshots", "--config", &config]).code, 0);
+    assert_eq!(costs(&place.path("repository")), [Argon2Cost::DRAWN]);
     // Another repository with the same file: it is not touched.
     let other = place.arg("other");
     let ran = bare(&["init", "--make-password", "--config", &config, "--repo", &other, "--json"]);
     assert_eq!((ran.code, ran.json()["password_file"].is_null()), (0, true), "{}", ran.stderr);
     assert_eq!(fs::read_to_string(&path).unwrap(), drawn);
+    // Who knows what stands in a file that was there?
+    assert_eq!(costs(&place.path("other")), [Argon2Cost::DEFAULT]);
     place.ends(2, &["init", "--make-password", "--repo", &place.arg("third")]).says("no password file is named");
 }

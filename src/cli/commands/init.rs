@@ -68,7 +68,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let credential = secrets::first_credential(context)?;
     let recovery = arguments.recovery_key.then(|| slots::recovery_key(&ambient));
     let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
-    let report = init(Arc::clone(&ground.store), credential, recovery_slot, Argon2Cost::DEFAULT, ambient, places)?;
+    let cost = if drawn.is_some() { Argon2Cost::DRAWN } else { Argon2Cost::DEFAULT };
+    let report = init(Arc::clone(&ground.store), credential, recovery_slot, cost, ambient, places)?;
     context.remember_promise(&location, &*ground.store)?;
     let mut text = format!(
         "made repository {} in {}\n\
