@@ -122,10 +122,11 @@ impl Outcome {
     }
 
     /// Prints everything; the exit code may grow worse when it cannot be printed.
-    pub fn print(self, context: &Context) -> Code {
+    pub fn print(mut self, context: &Context) -> Code {
+        self.json.push('\n');
         let printed = match self.kind {
             Kind::Nothing => Ok(()),
-            _ if context.globals.json => output::write(format!("{}\n", self.json).as_bytes()),
+            _ if context.globals.json => output::write(self.json.as_bytes()),
             Kind::Deed if context.globals.quiet => Ok(()),
             Kind::Listing | Kind::Deed | Kind::Secret => output::write(self.text.as_bytes()),
         };

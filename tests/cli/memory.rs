@@ -103,6 +103,25 @@ fn a_dataset_larger_than_the_bound_is_stored_proved_and_restored_within_it() {
     assert!(same(&place, "data/dump.rdb", "back/dump.rdb"));
 }
 
+/// Each element as a JSON value of its own would take a KiB.
+#[test]
+fn a_hash_of_many_fields_is_shown_as_json_in_little_more_than_its_text_takes() {
+    const FIELDS: u32 = 300_000;
+    let place = Place::with_repository();
+    let mut dump = [&b"REDIS0011\xfe\x00\x04\x04hash\x80"[..], &FIELDS.to_be_bytes()].concat();
+    for field in 0..FIELDS {
+        for text in [format!("field:{field:06}"), format!("value:{field:018}")] {
+            dump.push(text.len() as u8);
+            dump.extend(text.as_bytes());
+        }
+    }
+    dump.extend([0xff, 0, 0, 0, 0, 0, 0, 0, 0]);
+    fs::write(place.data().join("dump.rdb"), dump).unwrap();
+    place.done(&["backup", "data", "--dataset", "sessions"]);
+    let (most, _) = peak(&mut place.command(&["get", "hash", "--json"]), 0);
+    assert!((20..bound()).contains(&most), "it took {most} MiB");
+}
+
 /// It waits in a scratch file for whoever is slower than the server.
 #[test]
 fn a_dump_that_a_server_sends_is_stored_within_the_same_bound() {

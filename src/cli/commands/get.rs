@@ -1,6 +1,7 @@
 //! `redkeep get`.
 
 mod into;
+mod value;
 
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
@@ -26,8 +27,9 @@ use crate::operations::look_up::{Answer, Held, get, suspects};
 use crate::operations::restore::{Cut, locate};
 use crate::operations::timeline::{self, Picked, Wish};
 use crate::rdb::Kind;
-use crate::rdb::values::{Item, score_text};
+use crate::rdb::values::Item;
 use crate::repository::Repository;
+use value::{WithValue, as_text, groups};
 
 /// Show one key of a snapshot
 ///
@@ -132,10 +134,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         output::write(&bytes).context(UNWRITTEN)?;
         return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
     }
-    let fields = Fields::of(&held, context.globals.json)?;
-    let rest = json!({"value": fields.json, "groups": fields.groups, "moment": moment});
+    let rest = json!({"groups": groups(&held)?, "moment": moment});
     let found = found(&held, key, arguments.db, &chosen, rest)?;
-    let outcome = Outcome::listing(fields.text, &found)?;
+    let outcome = match context.globals.json {
+        true => Outcome::listing(String::new(), &WithValue::of(&found, &held)?)?,
+        false => Outcome::listing(as_text(&held)?, &found)?,
+    };
     Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
 }
 
@@ -225,105 +229,4 @@ fn string_of(held: &Held) -> anyhow::Result<Option<Vec<u8>>> {
         ControlFlow::Break(())
     })?;
     Ok(string)
-}
-
-/// A value as text and as JSON.
-struct Fields {
-    text: String,
-    json: Json,
-    /// Of a stream.
-    groups: Option<Vec<Json>>,
-}
-
-impl Fields {
-    /// As one of both: of a value with many elements either takes several times what it does.
-    fn of(held: &Held, as_json: bool) -> anyhow::Result<Fields> {
-        let mut fields = Fields { text: String::new(), json: Json::Array(Vec::new()), groups: None };
-        let is_stream = held.value().kind() == Some(Kind::Stream);
-        if is_stream {
-            fields.groups = Some(Vec::new());
-        }
-        held.value().each(&mut |item| {
-            fields.take(item, is_stream);
-            match (as_json, &mut fields.json) {
-                (true, _) => fields.text.clear(),
-                (false, Json::Array(elements)) => elements.clear(),
-                (false, _) => {}
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(fields)
-    }
-
-    fn take(&mut self, item: Item<'_>, is_stream: bool) {
-        let mut line = String::new();
-        let one = match item {
-            Item::Text(string) => {
-                self.json = text(string);
-                let lines = str::from_utf8(string).ok();
-                let is_seen = |letter: char| matches!(letter, '\n' | '\t') || !letter.is_control();
-                match lines.filter(|lines| lines.chars().all(is_seen)) {
-                    Some(lines) => self.text.push_str(lines),
-                    None => self.text.push_str(&shown(string)),
-                }
-                self.text.push('\n');
-                return;
-            }
-            Item::Field { name, value, .. } if is_stream => {
-                // Of the entry before, whose line is not ended.
-                self.text.pop();
-                self.text.push_str(&format!(" {} {}\n", shown(name), shown(value)));
-                let entry = self.json.as_array_mut().and_then(|entries| entries.last_mut());
-                if let Some(Json::Array(fields)) = entry.and_then(|entry| entry.get_mut("fields")) {
-                    fields.push(json!([text(name), text(value)]));
-                }
-                return;
-            }
-            Item::Element(element) => {
-                line.push_str(&shown(element));
-                text(element)
-            }
-            Item::Member { member, score } => {
-                let score = score_text(score);
-                line = format!("{score} {}", shown(member));
-                json!({"member": text(member), "score": score})
-            }
-            Item::Field { name, value, expires } => {
-                let expires = expires.map(UnixMillis);
-                line = format!("{} {}", shown(name), shown(value));
-                if let Some(moment) = expires {
-                    line.push_str(&format!(" (expires {})", time::show(moment)));
-                }
-                json!({"field": text(name), "value": text(value), "expires": expires.map(time::exact)})
-            }
-            Item::Path(path) => {
-                line = format!("{}:", shown(path));
-                json!({"path": text(path)})
-            }
-            Item::Placed { index, element } => {
-                line = format!("{index} {}", shown(element));
-                json!({"index": index, "value": text(element)})
-            }
-            Item::Entry { id, .. } => {
-                line = id.to_string();
-                json!({"id": line, "fields": []})
-            }
-            Item::Group(group) => {
-                self.text.push_str(&format!("group {}\n", shown(group.name)));
-                self.groups.get_or_insert_default().push(json!({"name": text(group.name)}));
-                return;
-            }
-            Item::Module(module) => {
-                self.json = Json::Null;
-                self.text = format!("a value that only the module {} can read\n", shown(module.name.as_bytes()));
-                return;
-            }
-            Item::Stream(_) | Item::Consumer(_) => return,
-        };
-        self.text.push_str(&line);
-        self.text.push('\n');
-        if let Json::Array(elements) = &mut self.json {
-            elements.push(one);
-        }
-    }
 }
