@@ -6,6 +6,8 @@ use super::{NotCanonical, put_varint, take_varint};
 
 /// As many things may begin with the same bits; of things whose hashes are drawn by chance there are a dozen.
 const ALIKE_MAX: usize = 4096;
+/// Things that memory is asked for at once, 128 MiB of it: how many there are is known only when all are read.
+const AT_ONCE: usize = 1 << 24;
 /// Most things an order tells of.
 pub const ORDER_MAX: u64 = 1 << 31;
 
@@ -112,6 +114,9 @@ impl OrderTokens {
             let (of_plane, behind) = rest.split_at(rest.len().min(self.count - place));
             match plane {
                 0 => {
+                    // At once: as they grew, they would leave holes as large as they are. It is not touched before it is
+                    // filled; where that much is refused, they grow.
+                    let _ = self.entries.try_reserve_exact((self.count - place).min(AT_ONCE));
                     let tokens = (place..).zip(of_plane);
                     self.entries.extend(tokens.map(|(place, byte)| entry(u32::from(*byte), place)));
                 }

@@ -22,7 +22,7 @@ use crate::repository::lock;
 use crate::spill::{InOrder, Numbered, Partitions, Scratch};
 
 /// Bytes of buckets that are decoded together.
-pub(super) const WINDOW: usize = 8 << 20;
+pub(super) const WINDOW: usize = 4 << 20;
 /// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
@@ -36,8 +36,9 @@ type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 /// While buckets are read, those before them are made records again, which wait for their turn; while records are put together,
 /// those before them are handed on.
 ///
-/// Memory: 8 bytes a record; below 256 MiB beside that, with what the reader keeps and two windows of buckets; the longest
-/// value that was too long for a bucket, twice. Scratch: what does not fit ([`Partitions`]), less than the dump.
+/// Memory: 8 bytes a record, for the order; 120 MiB of records that wait; what the reader keeps, 72 MiB; two windows of
+/// buckets, with 28 bytes for each of their records: below 256 MiB and 8 bytes a record. The longest value that was too long for
+/// a bucket, twice. Scratch: what does not fit ([`Partitions`]), less than the dump.
 pub(in crate::repository) fn rebuild(
     reader: &ChunkReader<'_>,
     part: &Part,
@@ -78,25 +79,32 @@ struct Rebuilding<'r> {
 /// What a thread decodes with.
 struct AtWork {
     decoder: Decoder,
+    sides: Sides,
     record: Vec<u8>,
     waiting: Vec<u8>,
 }
 
-/// A record in a bucket: where in it, what its place hashes to, and what is kept of it apart.
+/// A record in a bucket: where in it, what its place hashes to, and how much is kept of it apart. A window of small records
+/// has more of these than bytes of records.
 struct Found {
-    begin: usize,
-    end: usize,
+    begin: u32,
+    end: u32,
     hash: u32,
-    /// Last accesses and frequencies that are kept apart, and whether the order of its elements is.
-    apart: (usize, usize, bool),
-    sides: Sides,
+    /// Its place in the file.
     place: u32,
+    /// Last accesses that are kept apart.
+    idle: u32,
+    frequencies: u32,
+    /// Bytes of the order of its elements, once that is there; before that whether there is one.
+    order: u32,
 }
 
 /// A bucket, and what was found in it.
 struct Bucket {
     bytes: Vec<u8>,
     records: Vec<Found>,
+    /// What is kept apart, of one record after the other.
+    sides: Sides,
 }
 
 impl<'r> Rebuilding<'r> {
@@ -156,20 +164,27 @@ impl<'r> Rebuilding<'r> {
     /// Makes the contents of a bucket records as they stand in the file, which wait for their turn.
     fn decode(&self, bucket: &Bucket, to: &Partitions<'_>) -> Result<(), RepositoryError> {
         let free = lock(&self.at_work).pop();
-        let fresh = || AtWork { decoder: self.decoder(), record: Vec::new(), waiting: Vec::new() };
+        let fresh =
+            || AtWork { decoder: self.decoder(), sides: Sides::default(), record: Vec::new(), waiting: Vec::new() };
         let mut at_work = free.unwrap_or_else(fresh);
-        let AtWork { decoder, record, waiting } = &mut at_work;
+        let AtWork { decoder, sides, record, waiting } = &mut at_work;
+        let (mut idle, mut frequencies) = (&bucket.sides.idle[..], &bucket.sides.frequencies[..]);
+        let mut orders = &bucket.sides.order[..];
         for found in &bucket.records {
-            let kept = Kept::of(bucket.bytes.get(found.begin..found.end).unwrap_or_default()).map_err(not_canonical)?;
+            let bytes = bucket.bytes.get(found.begin as usize..found.end as usize).unwrap_or_default();
+            let kept = Kept::of(bytes).map_err(not_canonical)?;
+            move_on(&mut idle, found.idle, &mut sides.idle);
+            move_on(&mut frequencies, found.frequencies, &mut sides.frequencies);
+            move_on(&mut orders, found.order, &mut sides.order);
             record.clear();
-            decoder.head(kept, &found.sides, record).map_err(not_canonical)?;
+            decoder.head(kept, sides, record).map_err(not_canonical)?;
             match kept.large() {
                 Some(length) => {
-                    let (tag, order) = (kept.value_tag(), &found.sides.order[..]);
+                    let (tag, order) = (kept.value_tag(), &sides.order[..]);
                     ToWrite::Large { tag, length, order, head: record }.encode(waiting);
                 }
                 None => {
-                    let value = decoder.value(kept.value_tag(), kept.value(), &found.sides.order, record);
+                    let value = decoder.value(kept.value_tag(), kept.value(), &sides.order, record);
                     value.map_err(not_canonical)?;
                     ToWrite::Whole(record).encode(waiting);
                 }
@@ -252,15 +267,24 @@ fn find_records(entry: &ListEntry, bytes: Vec<u8>, hasher: Hasher) -> Result<Buc
     let in_bucket = |malformed: Malformed| damaged(malformed.to_string());
     while reader.remaining() > 0 {
         let length = reader.varint_max("a record", reader.remaining() as u64).map_err(in_bucket)? as usize;
-        let begin = bytes.len() - reader.remaining();
+        let begin = (bytes.len() - reader.remaining()) as u32;
         let kept = Kept::of(reader.take(length).map_err(in_bucket)?).map_err(not_canonical)?;
         place.clear();
         kept.put_place(database, &mut place);
         let (idle, frequencies) = kept.sides();
-        let (hash, apart) = (hasher.hash(&place), (idle, frequencies, kept.has_order()));
-        records.push(Found { begin, end: begin + length, hash, apart, sides: Sides::default(), place: 0 });
+        let (hash, order) = (hasher.hash(&place), u32::from(kept.has_order()));
+        let (idle, frequencies) = (idle as u32, frequencies as u32);
+        records.push(Found { begin, end: begin + length as u32, hash, place: 0, idle, frequencies, order });
     }
-    Ok(Bucket { bytes, records })
+    Ok(Bucket { bytes, records, sides: Sides::default() })
+}
+
+/// Puts so many of what is next where what was before it stood.
+fn move_on<T: Copy>(from: &mut &[T], count: u32, to: &mut Vec<T>) {
+    let (next, behind) = from.split_at_checked(count as usize).unwrap_or_default();
+    to.clear();
+    to.extend_from_slice(next);
+    *from = behind;
 }
 
 /// What is kept of records apart, in the order of the buckets.
@@ -297,15 +321,17 @@ impl<'r> Aside<'r> {
 
     /// Adds to each record of a bucket what is kept of it apart.
     fn complete(&mut self, bucket: &mut Bucket) -> Result<(), RepositoryError> {
-        self.order.expect(bucket.records.iter().map(|found| found.hash));
-        for found in &mut bucket.records {
+        let Bucket { records, sides, .. } = bucket;
+        self.order.expect(records.iter().map(|found| found.hash));
+        for found in records {
             self.records = self.records.checked_sub(1).ok_or_else(|| damaged("more records than it says"))?;
-            let (idle, frequencies, has_order) = found.apart;
             let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-            found.sides.idle = self.idle.take(4 * idle)?.chunks(4).map(number).collect();
-            found.sides.frequencies = self.frequencies.take(frequencies)?.to_vec();
-            if has_order {
-                found.sides.order = self.elements.take_order()?.to_vec();
+            sides.idle.extend(self.idle.take(4 * found.idle as usize)?.chunks(4).map(number));
+            sides.frequencies.extend_from_slice(self.frequencies.take(found.frequencies as usize)?);
+            if found.order > 0 {
+                let order = self.elements.take_order()?;
+                found.order = order.len() as u32;
+                sides.order.extend_from_slice(order);
             }
             let before = self.picks.look(VARINT)?;
             let mut rest = before;
