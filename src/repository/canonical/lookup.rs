@@ -56,7 +56,7 @@ type GiveSize<'g> = dyn FnMut(&SizeOf<'_>) -> ControlFlow<()> + 'g;
 /// Takes a record by its place: its bytes, and the same taken apart.
 type EachKept<'g> = dyn FnMut(&[u8], &[u8], Kept<'_>) -> Result<ControlFlow<()>, RepositoryError> + 'g;
 
-/// Looks into a canonical part. Memory: 8 MiB of buckets, the longest value twice; where values are asked for that were too
+/// Looks into a canonical part. Memory: 4 MiB of buckets, the longest value twice; where values are asked for that were too
 /// long for a bucket, 8 bytes a record, and a line for each such value.
 pub struct DumpLookup<'r> {
     reader: &'r ChunkReader<'r>,
@@ -110,6 +110,8 @@ impl<'r> DumpLookup<'r> {
             if next.as_ref().is_some_and(begins) {
                 continue;
             }
+            // What it is made of at once: the bases of a row of days are in as many packs.
+            self.reader.warm(std::iter::once(entry.id))?;
             let bytes = self.reader.chunk(&entry.id, entry.length)?;
             let mut records = Records::of(&entry, &bytes)?;
             while let Some((_, kept)) = records.next()? {
