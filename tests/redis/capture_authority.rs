@@ -133,6 +133,22 @@ fn a_copy_that_kept_no_times_is_judged_by_what_its_files_tell_themselves() {
     assert_verdict(&capture(copied_later(dir.path()).path()), STALE);
 }
 
+/// CAPTURE-7
+#[test]
+fn a_copy_that_kept_its_times_is_judged_by_them() {
+    let Some((dir, mut server)) = server_with_aof(ServerKind::Redis7, &[]) else { return };
+    run(&server, "SAVE");
+    wait_for_later_second(&dir.path().join("dump.rdb"));
+    run(&server, "SET later 1");
+    server.kill();
+    let copy = copied_later(dir.path());
+    for name in ["dump.rdb", INCREMENT] {
+        let kept = fs::metadata(dir.path().join(name)).unwrap().modified().unwrap();
+        File::options().write(true).open(copy.path().join(name)).unwrap().set_modified(kept).unwrap();
+    }
+    assert_eq!(verdict(&capture(copy.path())).0, "aof");
+}
+
 fn keys(server: &RedisServer) -> usize {
     server.info().databases().into_iter().map(|database| keys_of(server, database)).sum()
 }
@@ -269,6 +285,9 @@ fn what_a_crash_left_of_a_rewrite_does_not_make_an_aof_doubtful_that_is_written(
     assert_eq!(verdict(&capture(dir.path())), ("aof", "yes", vec![]));
     server.stop();
     assert_verdict(&capture(dir.path()), STALE);
+    // A save that was left is no rewrite.
+    fs::rename(&left, dir.path().join("temp-12.rdb")).unwrap();
+    assert_eq!(verdict(&capture(dir.path())), ("aof", "unknown", vec![]));
 
     let Some((dir, _server)) = server_with_aof(ServerKind::Redis7, &[]) else { return };
     fs::write(dir.path().join("appendonlydir/temp-appendonly.aof.incr"), "").unwrap();
@@ -312,6 +331,17 @@ fn of_two_aofs_the_one_that_is_written_counts() {
     fs::write(&other, "").unwrap();
     fs::write(dir.path().join("appendonlydir/other.aof.manifest"), "file other.aof.1.incr.aof seq 1 type i\n").unwrap();
     let later = SystemTime::now() + Duration::from_secs(100);
+    let single = dir.path().join("single.aof");
+    // How those end that do not count is nothing that a person has to know.
+    for end in ["*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n", "*1\r\n$4\r\nPI", ""] {
+        for path in [&other, &single] {
+            fs::write(path, end).unwrap();
+        }
+        let live = capture(dir.path());
+        assert_eq!(verdict(&live), ("aof", "yes", vec![]), "{end}");
+        assert_eq!(live.facts.get("aof.unfinished"), None, "{end}");
+    }
+    fs::remove_file(single).unwrap();
     File::options().write(true).open(&other).unwrap().set_modified(later).unwrap();
     let live = capture(dir.path());
     assert_eq!(verdict(&live), ("aof", "yes", vec![]));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use redkeep::format::snapshot::Role;
 use redkeep::redis::server::{LiveOptions, Mode};
@@ -152,6 +153,38 @@ fn what_is_called_like_unfinished_work_and_begins_like_a_dataset_is_a_warning() 
     assert_eq!(told, expected);
     let options = CaptureOptions { exclude: vec!["temp-*".into(), ".redkeep-x".into()], ..CaptureOptions::default() };
     assert_eq!(codes(&capture_directory(dir.path(), &options).unwrap()), Vec::<&str>::new());
+}
+
+/// What a restore set aside is no dataset, were it the directory of an AOF itself.
+#[test]
+fn an_aof_that_a_restore_set_aside_is_not_captured() {
+    let dir = tempfile::tempdir().unwrap();
+    let aside = dir.path().join(".redkeep-aside-1");
+    fs::create_dir(&aside).unwrap();
+    let manifest = b"file a.aof.1.base.aof seq 1 type b\n";
+    write(&aside, &[("a.aof.manifest", manifest), ("a.aof.1.base.aof", COMMANDS)]);
+    write(dir.path(), &[("dump.rdb", DUMP)]);
+    let captured = capture(dir.path());
+    assert_eq!((paths(&captured), fact(&captured, "aof.layout")), (vec!["dump.rdb".to_owned()], "none"));
+}
+
+/// CAPTURE-2: a server names what it has written within moments, and what is asked of one is what it calls its own.
+#[test]
+fn what_a_server_at_work_may_be_about_to_name_is_told_where_it_is_old() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&[]));
+    order(&server, "SET a 1");
+    order(&server, "SAVE");
+    write(dir.path(), &[("temp-12.rdb", DUMP)]);
+    assert_eq!(codes(&capture(dir.path())), Vec::<&str>::new());
+    let work = fs::File::options().write(true).open(dir.path().join("temp-12.rdb")).unwrap();
+    work.set_modified(SystemTime::now() - Duration::from_secs(100)).unwrap();
+    assert_eq!(codes(&capture(dir.path())), ["left-out"]);
+    assert_eq!(codes(&live(&server, &LiveOptions::default()).capture), Vec::<&str>::new());
 }
 
 /// A manifest that a server is about to rename names the files of the AOF that it will be called by; one of an AOF

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use redkeep::format::UnixMillis;
 use redkeep::format::object::{Name, SnapshotName};
+use redkeep::operations::{Silent, forget};
 use redkeep::repository::{Alarm, Places, Repository};
 use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 use tempfile::TempDir;
 
+use crate::forget_refused;
 use crate::support::mini_writer::{self, MiniWriter, TOMBSTONE, bytes, map, uint};
 use crate::support::repository::{Clock, Hands, back_up, latest, password};
 use crate::support::sim::{Listing, SimStore};
@@ -87,6 +89,8 @@ fn what_was_committed_and_overwritten_is_an_alarm_until_the_next_commit() {
         let names: Vec<_> = repository.snapshots().unwrap().into_iter().map(|info| info.name).collect();
         assert_eq!(names, [kept], "what does not count is not listed");
         assert!(latest(&repository, "d").is_err(), "an older one is not taken for it");
+        let forgets = forget::Options { dry_run: true, ..forget_refused::policy() };
+        assert_eq!(forget::forget(&repository, &forgets, &Silent).unwrap().alarms, [undone()], "it never counted");
     }
     let (third, _, alarms) = world.back_up("two");
     assert_eq!(alarms, [undone()]);

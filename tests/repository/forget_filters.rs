@@ -1,6 +1,10 @@
 //! What is named or kept is looked for, and counted, within the dataset that is meant.
 
+use jiff::tz::TimeZone;
+use redkeep::format::UnixMillis;
 use redkeep::format::object::SnapshotName;
+use redkeep::format::snapshot::Snapshot;
+use redkeep::operations::forget::policy::Policy;
 use redkeep::operations::forget::{Options, Report, What, forget};
 use redkeep::operations::list::{Filter, Selector};
 use redkeep::operations::{OperationError, Silent};
@@ -47,6 +51,12 @@ impl World {
     }
 }
 
+fn daily(count: u64) -> Options {
+    let policy = Policy { daily: Some(count), ..Policy::default() };
+    let what = What::Policy { policy, zone: TimeZone::UTC, ignore_key_drop: false };
+    Options { what, filter: Filter::default(), dry_run: false }
+}
+
 fn told(report: &Report) -> Vec<(&str, (usize, usize))> {
     report.datasets.iter().map(|dataset| (&*dataset.name, dataset.counts())).collect()
 }
@@ -72,4 +82,20 @@ fn what_is_left_is_counted_by_dataset() {
     let report = world.forget(vec![world.id(0), world.id(2)], None, true).unwrap();
     assert_eq!(told(&report), [("d", (1, 1)), ("e", (0, 1))]);
     assert_eq!(world.kept(), [world.names[1]]);
+}
+
+/// Captured within one second, of three moments by their servers' clocks.
+#[test]
+fn a_day_is_that_of_the_captured_moment() {
+    let world = World::new(903, &["d"]);
+    let day = 24 * 3600 * 1000;
+    let like = world.repository.snapshot(&world.names[0]).unwrap();
+    let commit = |moment: u64| {
+        let session = world.repository.begin("d").unwrap();
+        let (sequence, previous, moment) = (session.sequence(), session.previous(), Some(UnixMillis(moment)));
+        session.commit(&Snapshot { sequence, previous, moment, ..like.clone() }).unwrap().name
+    };
+    let [_, second, third] = [10 * day, 10 * day + 1, 11 * day].map(commit);
+    forget(&world.repository, &daily(2), &Silent).unwrap();
+    assert_eq!(world.kept(), [second, third]);
 }

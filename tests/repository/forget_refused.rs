@@ -59,7 +59,7 @@ fn object(name: &SnapshotName, folder: &str) -> ObjectName {
     name.to_string().replacen("snapshots/", folder, 1).parse().unwrap()
 }
 
-fn policy() -> Options {
+pub(crate) fn policy() -> Options {
     let policy = Policy { last: Some(1), ..Policy::default() };
     let what = What::Policy { policy, zone: TimeZone::UTC, ignore_key_drop: true };
     Options { what, filter: Filter::default(), dry_run: false }
@@ -107,6 +107,16 @@ fn whatever_is_lost_or_unreadable_nothing_is_forgotten_by_a_policy_or_by_name() 
         }
         assert_eq!(world.store.names(), before, "{number}");
     }
+}
+
+/// What this host remembers beside the repository is no part of what may be lost there.
+#[test]
+fn a_damaged_memory_of_this_host_is_told_and_stops_no_forgetting() {
+    let world = World::new(579);
+    fs::write(world.temp.path().join("state/state.db"), "no database").unwrap();
+    let report = forget(&world.open(), &policy(), &Silent).unwrap();
+    assert!(matches!(&report.alarms[..], [Alarm::State { .. }]), "{:?}", report.alarms);
+    assert_eq!(report.datasets[0].counts(), (1, 3));
 }
 
 /// Somebody who asks to stop after so many looks.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use redkeep::format::UnixMillis;
 use redkeep::format::object::{Name, SnapshotName};
-use redkeep::operations::Silent;
 use redkeep::operations::prune::{Options, Report, prune};
+use redkeep::operations::{Silent, forget};
 use redkeep::repository::{Alarm, Places, Repository, RepositoryError};
 use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
+use crate::forget_refused;
 use crate::support::mini_writer::{self, MiniWriter, SNAPSHOT};
 use crate::support::repository::*;
 use crate::support::sim::{LISTINGS, SimStore};
@@ -416,6 +417,9 @@ fn a_commit_that_comes_after_its_tombstone_was_folded_does_not_count() {
     assert_eq!(repository.refresh().unwrap(), told);
     assert_eq!(repository.snapshots().unwrap().len(), 2, "it is not listed");
     assert_eq!(latest(&repository, "d").unwrap().name, world.names[1]);
+    // It never counted: that it is there loses nothing.
+    let forgets = forget::Options { dry_run: true, ..forget_refused::policy() };
+    assert_eq!(forget::forget(&repository, &forgets, &Silent).unwrap().alarms, told);
     // It goes when everybody could see it for the time of grace; it is no root, and stops no sweep.
     let graceful = Options { grace: DAY, ..SWEEP };
     assert_eq!(prune(&world.open(), &graceful, &Silent).unwrap().report.snapshots, 2);
