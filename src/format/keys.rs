@@ -113,7 +113,7 @@ pub struct Argon2Cost {
 }
 
 impl Argon2Cost {
-    /// KEY-6: what writers use: 64 MiB, 3 passes, 4 lanes (RFC 9106, second recommended option).
+    /// What writers use: 64 MiB, 3 passes, 4 lanes (RFC 9106, second recommended option).
     pub const DEFAULT: Argon2Cost = Argon2Cost { memory: 64 << 10, passes: 3, lanes: 4 };
     /// What they use for a secret that redkeep drew, of 130 random bits or more: nobody tries all of these at any cost.
     pub const DRAWN: Argon2Cost = Argon2Cost { memory: 8, passes: 1, lanes: 1 };

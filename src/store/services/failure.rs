@@ -27,7 +27,7 @@ pub enum Trouble {
     Forbidden,
     /// It might have answered later, but a person asked to stop.
     Stopped,
-    /// It may have stored what it was given, and that may not be repeated any more under the same name (STORE-15).
+    /// It may have stored what it was given, and that may not be repeated any more under the same name.
     Undecided,
     /// Anything else.
     Other,
