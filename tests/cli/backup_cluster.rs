@@ -1,6 +1,7 @@
 //! A cluster: its shards captured by one run, and taken as one by what looks at them afterwards.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::place::Place;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
@@ -9,11 +10,12 @@ struct Cluster {
     masters: Vec<RedisServer>,
 }
 
-/// A port below 32000, as servers of tests have them: that of the bus is 10000 above it.
+/// A port for the bus of a cluster: none twice, for a server is given it before it takes it.
 fn bus_port() -> u16 {
-    let place = std::process::id().wrapping_mul(97) % 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (0..12_000).map(|step| 33_000 + u16::try_from((place + step) % 12_000).unwrap()).find(free).unwrap()
+    let next = || (std::process::id().wrapping_mul(211).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))) % 12_000;
+    (0..12_000).map(|_| 33_000 + u16::try_from(next()).unwrap()).find(free).unwrap()
 }
 
 fn command(server: &RedisServer, line: &str) -> redis::Value {

@@ -29,10 +29,10 @@ fn a_location_that_is_missing_or_unknown_is_wrong_usage() {
 #[test]
 fn wrong_usage_is_json_too_when_json_was_asked_for() {
     let place = Place::new();
-    let ran = place.ends(2, &["ls", "--json"]);
+    let ran = place.ends(2, &["dump", "--json"]);
     assert_eq!(ran.json()["error"]["exit_code"], 2);
     assert!(ran.json()["error"]["message"].as_str().unwrap().contains("required arguments"));
-    assert_eq!(ran.json()["error"]["hint"], "see: redkeep ls --help");
+    assert_eq!(ran.json()["error"]["hint"], "see: redkeep dump --help");
     let ran = place.ends(2, &["--repo", "init", "key", "add", "--nonsense", "--json"]);
     assert_eq!(ran.json()["error"]["hint"], "see: redkeep key add --help");
     assert_eq!(place.ends(2, &["unknown"]).text(), "");

@@ -81,7 +81,7 @@ fn a_full_disk_refuses_a_numbered_record_and_gives_back_its_room() {
 
 fn refuses_numbered(disk: &Path) {
     let (scratch, ballast) = (Scratch::new(disk, [1; 32]), disk.join("ballast"));
-    for kibibytes in [2000, 1700, 1400] {
+    for kibibytes in [2000, 1900, 1700] {
         fs::write(&ballast, vec![1; kibibytes << 10]).unwrap();
         let free = scratch.free().unwrap();
         let partitions = Partitions::new(&scratch, RECORDS.into(), u64::from(RECORDS) * 80, BUDGET);
