@@ -272,7 +272,7 @@ impl Repository {
         let open = phase.seen.iter().filter(|of| !buried.contains(&of.id));
         let (mut due, young): (Vec<_>, Vec<_>) = open.partition(|of| of.age >= wait);
         for of in young {
-            report.waiting.push(survey.too_young(&of, wait));
+            report.waiting.push(survey.too_young(of, wait));
         }
         // The others wait for later sweeps, so that the burial stays within its limit.
         due.sort_by_key(|of| (std::cmp::Reverse(of.age), of.id));
