@@ -21,7 +21,7 @@ const READS: usize = 4;
 
 /// Windows of chunks.
 ///
-/// Memory: the sealed frames of three windows (one waits, one is being taken, one is handed over), of at most 16 MiB decoded each.
+/// Memory: the sealed frames of three windows (one waits, one is being taken, one is handed over), of at most 12 MiB decoded each.
 pub(super) struct Ahead<'r> {
     reader: &'r ChunkReader<'r>,
     windows: Receiver<Result<Window, RepositoryError>>,
