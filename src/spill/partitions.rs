@@ -30,9 +30,9 @@ const HEAD: usize = 10;
 ///
 /// They are gathered by ranges of numbers. Where they do not find room, those of the last ranges go to scratch, block by block.
 ///
-/// Memory: the budget, a block or the longest record for each thread, and 40 bytes for each block written. While they are given back, also 6 MiB of
-/// ranges, or three longer ones: 16 bytes for each number and what of it was written, but for records longer than a block, of
-/// which one is there at a time. Scratch: what finds no room, with two to seven bytes a record.
+/// Memory: the budget, a block or the longest record for each thread, and 40 bytes for each block written. While they are
+/// given back, also 6 MiB of ranges, or three longer ones: 16 bytes for each number and what of it was written, but for records
+/// longer than a block, of which one is there at a time. Scratch: what finds no room, with two to seven bytes a record.
 pub struct Partitions<'a> {
     scratch: &'a Scratch,
     budget: usize,
@@ -178,7 +178,6 @@ impl<'a> Partitions<'a> {
             ranges: ranges.collect::<Vec<_>>().into_iter(),
             file: self.file.into_inner(),
             bits: self.bits,
-
             usage,
         }
     }
