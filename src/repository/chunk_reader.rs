@@ -1,8 +1,7 @@
 //! Chunks out, one at a time: found through the catalog, opened, decoded with their bases, compared with their id.
 //! Rules: format-spec/05-chunks.md, 06-frames.md.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -16,13 +15,14 @@ use super::fetch::content_of;
 use super::looked_up::LookedUp;
 use super::pack_reader::PackReader;
 use super::runs::{Run, runs};
+use super::search::{Budget, Path, search, search_trusting};
 use super::stream::walk;
 use super::stretches::Stretches;
 use super::{Repository, lock, object_name};
 use crate::compress::undelta;
 use crate::format::copies::apply_copies;
 use crate::format::frame::{BasePrefix, Method};
-use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, FRAME_MAX};
+use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, FRAME_MAX};
 use crate::format::list::ListEntry;
 use crate::format::object::Name;
 use crate::format::recipe::{CANONICAL_RDB, Part};
@@ -76,75 +76,6 @@ struct Decoded {
     closure: usize,
     /// Whether it was compared with its id, or only what was made of it.
     is_checked: bool,
-}
-
-/// How far a reader may still go for a delta.
-#[derive(Clone, Copy)]
-struct Budget<'p> {
-    depth: usize,
-    closure: usize,
-    /// What is being decoded already: who meets it again goes in a circle.
-    path: Option<&'p Path<'p>>,
-    search: &'p Search,
-}
-
-/// A chunk that is being decoded, and the one it is decoded for.
-struct Path<'p> {
-    id: ChunkId,
-    up: Option<&'p Path<'p>>,
-}
-
-/// The search for a way to decode a chunk, as the catalog searches for one (is_known).
-#[derive(Default)]
-struct Search {
-    is_in_circle: Cell<bool>,
-    /// In the last search: with how many more steps bases could not be decoded.
-    within: Option<RefCell<HashMap<ChunkId, usize>>>,
-    /// Bases are not compared with their ids: a wrong one makes a wrong chunk, which is.
-    trusts: bool,
-}
-
-impl<'p> Budget<'p> {
-    fn whole(search: &'p Search) -> Self {
-        Budget { depth: DELTA_DEPTH_MAX, closure: DELTA_CLOSURE_MAX, path: None, search }
-    }
-
-    /// Whether there is no use in decoding a base.
-    fn is_vain(&self, id: &ChunkId, depth: usize) -> bool {
-        match &self.search.within {
-            Some(within) => within.borrow().get(id).is_some_and(|tried| *tried >= depth),
-            None => {
-                let is_met = std::iter::successors(self.path, |path| path.up).any(|path| path.id == *id);
-                self.search.is_in_circle.set(self.search.is_in_circle.get() || is_met);
-                is_met
-            }
-        }
-    }
-}
-
-/// Looks for a way that works as [`search`] does, once the first one has not, of which the end alone was compared with its id.
-fn search_trusting<T>(attempt: impl Fn(Budget<'_>) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
-    let trusting = Search { trusts: true, ..Search::default() };
-    match attempt(Budget::whole(&trusting)) {
-        Err(error) if error.is_damage() => search(attempt),
-        outcome => outcome,
-    }
-}
-
-/// Looks for a way that works: the first one, and where that leads in a circle the shortest one.
-fn search<T>(attempt: impl Fn(Budget<'_>) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
-    let first = Search::default();
-    let whole = Budget::whole(&first);
-    let mut outcome = attempt(whole);
-    let second = Search { within: Some(RefCell::default()), ..Search::default() };
-    let mut depths = 1..=DELTA_DEPTH_MAX;
-    while first.is_in_circle.get()
-        && matches!(&outcome, Err(error) if error.is_damage())
-        && let Some(depth) = depths.next()
-    {
-        outcome = attempt(Budget { depth, search: &second, ..whole });
-    }
-    outcome
 }
 
 impl<'r> ChunkReader<'r> {

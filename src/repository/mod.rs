@@ -40,6 +40,7 @@ mod reserve;
 mod rosters;
 mod rotation;
 mod runs;
+mod search;
 mod seen_files;
 mod session;
 mod slots;
