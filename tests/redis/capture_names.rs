@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use redkeep::format::snapshot::Role;
 use redkeep::redis::server::{LiveOptions, Mode};
@@ -165,6 +166,28 @@ fn an_aof_that_a_restore_set_aside_is_not_captured() {
     write(dir.path(), &[("dump.rdb", DUMP)]);
     let captured = capture(dir.path());
     assert_eq!((paths(&captured), fact(&captured, "aof.layout")), (vec!["dump.rdb".to_owned()], "none"));
+}
+
+/// CAPTURE-2: a server names what it has written within moments, what a process writes to is work, and what is asked of a
+/// server is what it calls its own.
+#[test]
+fn what_a_server_at_work_may_be_about_to_name_is_told_where_it_is_old() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&[]));
+    order(&server, "SET a 1");
+    order(&server, "SAVE");
+    write(dir.path(), &[("temp-12.rdb", DUMP)]);
+    assert_eq!(codes(&capture(dir.path())), Vec::<&str>::new());
+    let writer = fs::File::options().write(true).open(dir.path().join("temp-12.rdb")).unwrap();
+    writer.set_modified(SystemTime::now() - Duration::from_secs(100)).unwrap();
+    assert_eq!(codes(&capture(dir.path())), Vec::<&str>::new(), "it is held open for writing");
+    drop(writer);
+    assert_eq!(codes(&capture(dir.path())), ["left-out"]);
+    assert_eq!(codes(&live(&server, &LiveOptions::default()).capture), Vec::<&str>::new());
 }
 
 /// A manifest that a server is about to rename names the files of the AOF that it will be called by; one of an AOF
