@@ -12,10 +12,13 @@ const NEW_SHARE: usize = 2;
 const SHORT: usize = 64;
 const PIECE: usize = 16;
 const PIECES_AT: [usize; 2] = [2, 5];
+/// At which eighths of a chunk pieces tell how far it moved.
+const DISTANCE_AT: [usize; 3] = [1, 4, 6];
 
-/// The delta of a chunk that has at their places the bytes of its bases, taken one after the other, but for runs
-/// that were written over, or for one stretch of another length. `None` where much is new, or what looks new stands
-/// elsewhere in the bases: something moved, and zstd finds it. Memory: what is new.
+/// The delta of a chunk that has the bytes of its bases, taken one after the other: at their places, or all moved by one
+/// distance, as where another cut begins it, but for runs that were written over; or but for one stretch of another length.
+/// `None` where much is new, or what looks new stands elsewhere in the bases: something moved, and zstd finds it. Memory:
+/// what is new.
 pub(super) fn delta(bases: &[u8], chunk: &[u8]) -> Option<Vec<u8>> {
     let before = same_begin(bases, chunk);
     let (bases_rest, chunk_rest) = (bases.get(before..)?, chunk.get(before..)?);
@@ -24,12 +27,41 @@ pub(super) fn delta(bases: &[u8], chunk: &[u8]) -> Option<Vec<u8>> {
     let new = chunk_rest.get(..chunk_rest.len() - after)?;
     let mut found = Found { bases, copies: Copies::default(), room: chunk.len() / NEW_SHARE };
     found.copies.copy(0, before as u64);
-    match old.len() == new.len() {
-        true => found.written_over(old, new, before)?,
-        false => found.insert(new)?,
+    let made = match old.len() == new.len() {
+        true => found.written_over(old, new, before),
+        false => found.insert(new),
+    };
+    if made.is_none() {
+        return moved(bases, chunk);
     }
     found.copies.copy((bases.len() - after) as u64, after as u64);
     Some(found.copies.finish())
+}
+
+/// The delta of a chunk whose bytes are all as far from where they stand in the bases.
+fn moved(bases: &[u8], chunk: &[u8]) -> Option<Vec<u8>> {
+    let (before, begin) = distance(bases, chunk)?;
+    let (ahead, rest) = chunk.split_at_checked(before)?;
+    let old = bases.get(begin..)?;
+    let old = old.get(..rest.len()).unwrap_or(old);
+    let (new, behind) = rest.split_at_checked(old.len())?;
+    let mut found = Found { bases, copies: Copies::default(), room: chunk.len() / NEW_SHARE };
+    found.insert(ahead)?;
+    found.written_over(old, new, begin)?;
+    found.insert(behind)?;
+    Some(found.copies.finish())
+}
+
+/// How many bytes of the chunk stand before those that are in the bases, and where these begin: as the first of its pieces
+/// says that is found there. One of both is zero.
+fn distance(bases: &[u8], chunk: &[u8]) -> Option<(usize, usize)> {
+    let stands = |eighth: &usize| {
+        let place = chunk.len() / 8 * eighth;
+        let piece = chunk.get(place..)?.get(..PIECE)?;
+        let at = memmem::find(bases, piece)?;
+        Some((place.saturating_sub(at), at.saturating_sub(place)))
+    };
+    DISTANCE_AT.iter().find_map(stands)
 }
 
 struct Found<'b> {
@@ -121,6 +153,29 @@ mod tests {
             let new = [&old[..from], &noise(by, 2), &old[to..]].concat();
             assert!(length(&[&old], &new).unwrap() < by + 20, "{from} {to} {by}");
         }
+    }
+
+    /// DELTA-6
+    #[test]
+    fn what_another_cut_begins_is_found_at_its_distance() {
+        let old = noise(60_000, 1);
+        let overwritten = |mut new: Vec<u8>| {
+            new[3_000..7_096].copy_from_slice(&noise(4_096, 20));
+            new[20_000..20_300].copy_from_slice(&noise(300, 21));
+            new
+        };
+        let (first, second) = old.split_at(25_000);
+        let within = overwritten(old[10_000..50_000].to_vec());
+        assert!((4_396..4_450).contains(&length(&[first, second], &within).unwrap()));
+        // It begins before the bases, and ends behind them.
+        let before = overwritten([&noise(2_000, 2), &old[..40_000]].concat());
+        assert!((6_396..6_450).contains(&length(&[&old], &before).unwrap()));
+        let behind = overwritten([&old[30_000..], &noise(2_000, 2)].concat());
+        assert!((6_396..6_450).contains(&length(&[&old], &behind).unwrap()));
+        // The first piece that is looked for was written over.
+        let mut begun = within.clone();
+        begun[..6_000].copy_from_slice(&noise(6_000, 3));
+        assert!((7_396..7_450).contains(&length(&[first, second], &begun).unwrap()));
     }
 
     /// DELTA-6
