@@ -49,9 +49,11 @@ impl LookedUp {
         if let Some(id) = self.base(base) {
             return Ok(Some(id));
         }
-        let id = catalog.with_prefix(base)?.first().copied();
+        let places: Arc<[ChunkPlace]> = catalog.places_of_base(base)?.into();
+        let id = places.first().map(|place| place.id);
         if let Some(id) = id {
             keep(&self.bases, *base, id);
+            keep(&self.places, id, places);
         }
         Ok(id)
     }

@@ -75,11 +75,11 @@ pub(super) fn give_up(transaction: &Transaction<'_>, pack: &ObjectHash) -> rusql
     Ok(true)
 }
 
-/// Every place of a chunk in them.
-pub(super) fn places(connection: &Connection, id: &ChunkId) -> rusqlite::Result<Vec<ChunkPlace>> {
-    let sql = format!("SELECT {PLACE} FROM temp.own_chunks c {JOINS} WHERE c.id = ?1 ORDER BY p.id");
+/// Every place of the chunks in a range of ids in them.
+pub(super) fn places(connection: &Connection, (low, high): ([u8; 16], [u8; 16])) -> rusqlite::Result<Vec<ChunkPlace>> {
+    let sql = format!("SELECT {PLACE} FROM temp.own_chunks c {JOINS} WHERE c.id BETWEEN ?1 AND ?2 ORDER BY c.id, p.id");
     let mut query = connection.prepare_cached(&sql)?;
-    query.query_map([&id.0[..]], read_place)?.collect()
+    query.query_map(params![low, high], read_place)?.collect()
 }
 
 /// Ids of their chunks in a range.
@@ -89,4 +89,47 @@ pub(super) fn with_prefix(
 ) -> rusqlite::Result<Vec<ChunkId>> {
     let mut query = connection.prepare_cached("SELECT id FROM temp.own_chunks WHERE id BETWEEN ?1 AND ?2")?;
     query.query_map(params![low, high], |row| Ok(ChunkId(row.get(0)?)))?.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Id16;
+    use crate::format::frame::{BASE_PREFIX, Method};
+    use crate::format::index::Index;
+    use crate::format::pack::{ChunkRow, DeltaRow, Footer, FrameRow};
+
+    /// A chunk whose id begins with seven sevens; a base is named by eight bytes.
+    fn id(eighth: u8, last: u8) -> ChunkId {
+        let mut id = ChunkId([7; 16]);
+        (id.0[7], id.0[15]) = (eighth, last);
+        id
+    }
+
+    fn pack(number: u8, chunks: &[(ChunkId, bool)]) -> IndexedPack {
+        let delta = |is: &bool| is.then(|| DeltaRow { length: 3, bases: vec![[1; BASE_PREFIX]] });
+        let row = |(id, is_delta): &(ChunkId, bool)| ChunkRow { id: *id, length: 5, delta: delta(is_delta) };
+        let frames =
+            chunks.iter().map(|chunk| FrameRow { method: Method::Plain, sealed: 30, chunks: vec![row(chunk)] });
+        let footer = Footer { padding: 0, frames: frames.collect() };
+        IndexedPack { pack: ObjectHash([number; 32]), size: 900, epoch: 0, salt: [0; 32], footer }
+    }
+
+    #[test]
+    fn places_of_a_base_are_those_of_the_first_chunk_that_begins_like_it() {
+        let mut catalog = Catalog::private(Id16([1; 16])).unwrap();
+        let shared = pack(1, &[(id(7, 2), true), (id(8, 0), false), (id(7, 9), false)]);
+        catalog.add_sources(vec![("one".into(), Index { session: Id16([2; 16]), packs: vec![shared] })]).unwrap();
+        let found = |catalog: &Catalog| {
+            let places = catalog.places_of_base(&[7; BASE_PREFIX]).unwrap();
+            places.into_iter().map(|place| (place.id, place.pack.0[0], place.delta.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&catalog), [(id(7, 2), 1, true)]);
+        // Of this session's own: the same chunk whole, which comes first.
+        catalog.add_own_pack(&pack(2, &[(id(7, 2), false), (id(7, 3), false)])).unwrap();
+        assert_eq!(found(&catalog), [(id(7, 2), 2, false), (id(7, 2), 1, true)]);
+        catalog.add_own_pack(&pack(3, &[(id(7, 1), true)])).unwrap();
+        assert_eq!(found(&catalog), [(id(7, 1), 3, true)]);
+        assert_eq!(catalog.places_of_base(&[9; BASE_PREFIX]).unwrap(), []);
+    }
 }

@@ -199,14 +199,28 @@ impl Catalog {
 
     /// Every place a chunk is stored, best first: whole before delta.
     pub fn places(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, RepositoryError> {
+        self.places_between((id.0, id.0))
+    }
+
+    /// The same of the first chunk that begins with a prefix: of the one that a base is.
+    pub fn places_of_base(&self, prefix: &BasePrefix) -> Result<Vec<ChunkPlace>, RepositoryError> {
+        let mut places = self.places_between(prefix_range(prefix))?;
+        let others = places.iter().position(|place| Some(place.id) != places.first().map(|first| first.id));
+        places.truncate(others.unwrap_or(places.len()));
+        Ok(places)
+    }
+
+    fn places_between(&self, (low, high): ([u8; 16], [u8; 16])) -> Result<Vec<ChunkPlace>, RepositoryError> {
         self.run(|connection| {
-            let sql =
-                format!("SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id = ?1 ORDER BY c.delta NOTNULL, p.id");
+            let sql = format!(
+                "SELECT {PLACE} FROM chunks c {PLACE_JOINS} WHERE c.id BETWEEN ?1 AND ?2 ORDER BY c.id, c.delta NOTNULL, p.id"
+            );
             let mut query = connection.prepare_cached(&sql)?;
-            let mut places = query.query_map([&id.0[..]], read_place)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let found = query.query_map(params![low, high], read_place)?;
+            let mut places = found.collect::<rusqlite::Result<Vec<_>>>()?;
             if self.has_own {
-                places.extend(own::places(connection, id)?);
-                places.sort_by_key(|place| place.delta.is_some());
+                places.extend(own::places(connection, (low, high))?);
+                places.sort_by_key(|place| (place.id, place.delta.is_some()));
             }
             Ok(places)
         })
