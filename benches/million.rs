@@ -222,7 +222,7 @@ fn credential() -> Credential {
 
 fn places(directory: &Path) -> Places {
     let at = |name| -> Option<PathBuf> { Some(directory.join(name)) };
-    Places { cache: at("cache"), state: at("state") }
+    Places { cache: at("cache"), state: at("state"), scratch: None }
 }
 
 /// Opens it on the host that made it, or on one that remembers nothing.

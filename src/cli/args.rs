@@ -52,14 +52,24 @@ Object stores:
 Configuration:
   /etc/redkeep.toml, then $XDG_CONFIG_HOME/redkeep/config.toml, or only the
   file named by --config, may say repo, password-file, password-command,
-  key-file and cache-dir, for all or in [profile.NAME] for --profile NAME.
-  Options and the environment come first. See: redkeep config example
+  key-file, cache-dir and tmp-dir, for all or in [profile.NAME] for
+  --profile NAME. Options and the environment come first.
+  See: redkeep config example
+
+Room:
+  A dump is sorted by its keys: what does not fit in memory waits in files
+  without a name, and so does a restore's. A backup of a dump of more than
+  64 MiB wants three times its size free there, else stores it as it is.
+  Where the cache is on a small disk, name another:
+    redkeep backup --tmp-dir /var/tmp
 
 Environment:
   REDKEEP_REPO        where the repository is
   REDKEEP_PASSWORD …  see above
   REDKEEP_CACHE_DIR   where catalogs are kept, which can be deleted at any
                       time [default: $XDG_CACHE_HOME/redkeep]
+  REDKEEP_TMPDIR      where what does not fit in memory waits while it is
+                      sorted [default: where catalogs are kept]
   REDKEEP_STATE_DIR   where this host remembers the repositories it has seen
                       [default: $XDG_STATE_HOME/redkeep]
   NO_COLOR            if set, nothing is printed in colours
@@ -140,6 +150,9 @@ pub(crate) struct Globals {
     /// Where catalogs of repositories are kept; they can be deleted at any time
     #[arg(long, global = true, value_name = "DIR", env = "REDKEEP_CACHE_DIR", hide_env_values = true)]
     pub cache_dir: Option<PathBuf>,
+    /// Where what does not fit in memory waits, sealed and without a name [default: the cache directory]
+    #[arg(long, global = true, value_name = "DIR", env = "REDKEEP_TMPDIR", hide_env_values = true)]
+    pub tmp_dir: Option<PathBuf>,
     /// Use the repository with this id where this host remembers another one at the location
     #[arg(long, global = true, value_name = "ID", value_parser = repository_id)]
     pub accept_repository: Option<Id16>,

@@ -91,6 +91,7 @@ impl Known {
         let places = Places {
             cache: cache.or_else(|| base("XDG_CACHE_HOME", ".cache").map(below)),
             state: state.or_else(|| base("XDG_STATE_HOME", ".local/state").map(below)),
+            scratch: None,
         };
         recalled(&places, &location)
     }

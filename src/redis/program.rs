@@ -150,7 +150,7 @@ impl Demands {
 
 /// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
 /// reads or gives to a hook, and the password of a server.
-const OURS: [&str; 22] = [
+const OURS: [&str; 23] = [
     "REDISCLI_AUTH",
     "REDKEEP_CACHE_DIR",
     "REDKEEP_COMMIT",
@@ -172,6 +172,7 @@ const OURS: [&str; 22] = [
     "REDKEEP_REPO",
     "REDKEEP_SNAPSHOT",
     "REDKEEP_STATE_DIR",
+    "REDKEEP_TMPDIR",
     "REDKEEP_SUMMARY",
 ];
 

@@ -108,6 +108,8 @@ pub struct Places {
     pub cache: Option<PathBuf>,
     /// The state file.
     pub state: Option<PathBuf>,
+    /// Where what does not fit in memory waits; by default where the caches are.
+    pub scratch: Option<PathBuf>,
 }
 
 /// An opened repository.

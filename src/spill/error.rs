@@ -62,7 +62,7 @@ impl SpillError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Full { .. } => Some("free some space there, or name a directory with more by --cache-dir"),
+            Self::Full { .. } => Some("free some space there, or name a directory with more by --tmp-dir"),
             Self::Io { .. } => Some("check the directory's owner, mode and disk"),
             Self::Changed { .. } => Some("check the disk: nobody else can reach a file without a name"),
             Self::TooLong { .. } | Self::NoNumber { .. } | Self::Twice | Self::Broken => None,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use redkeep::rdb::lzf::Encoder;
+
 use crate::place::Place;
 use crate::support::small_disk::on_a_small_disk;
 
@@ -56,14 +58,57 @@ fn a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is() {
         let length = (value.len() as u32).to_be_bytes();
         let dump = [b"REDIS0011\xfe\x00\x00\x01k\x80", &length[..], &value, b"\xff", &[0; 8]].concat();
         fs::write(place.data().join("dump.rdb"), &dump).unwrap();
-        let cache = disk.display().to_string();
-        let ran = place.ends(0, &["backup", "data", "--dataset", "d", "--json", "--cache-dir", &cache]);
+        let small = disk.display().to_string();
+        let ran = place.ends(0, &["backup", "data", "--dataset", "d", "--json", "--tmp-dir", &small]);
         let form = &ran.json()["forms"][0];
         assert_eq!(form["form"], "opaque");
-        assert!(form["why"].as_str().unwrap().contains("bytes are free for scratch files"), "{form}");
+        let why = form["why"].as_str().unwrap();
+        assert!(why.contains(&format!("bytes are free for scratch files in {small}, where")), "{form}");
+        assert!(why.ends_with("name a directory with more by --tmp-dir"), "{form}");
         place.ends(0, &["backup", "data", "--dataset", "other", "--json"]);
         let both = place.done(&["snapshots", "--json"]).json();
         let forms: Vec<_> = both["snapshots"].as_array().unwrap().iter().map(|one| &one["forms"][0]["form"]).collect();
         assert_eq!(forms, ["opaque", "canonical"]);
+    });
+}
+
+/// 3,000 values of 60,000 bytes, each stored as the servers' LZF in some 700: 3 MiB that become 172.
+fn dump_that_grows() -> Vec<u8> {
+    let mut dump = b"REDIS0011\xfe\x00".to_vec();
+    let mut encoder = Encoder::default();
+    for number in 0..3_000u32 {
+        let mut value = vec![b'-'; 60_000];
+        value[..10].copy_from_slice(format!("{number:010}").as_bytes());
+        let mut compressed = Vec::new();
+        assert!(encoder.encode(&value, &mut compressed));
+        let lengths = [0x4000 | compressed.len() as u16].map(u16::to_be_bytes).concat();
+        dump.extend_from_slice(&[&[0, 8], format!("key {number:04}").as_bytes(), &[0xc3], &lengths].concat());
+        dump.extend_from_slice(&[&[0x80], &60_000u32.to_be_bytes()[..], &compressed].concat());
+    }
+    [&dump[..], b"\xff", &[0; 8]].concat()
+}
+
+/// LOCAL-32
+#[test]
+fn what_does_not_fit_in_memory_waits_where_it_was_told_to() {
+    on_a_small_disk("dumps::what_does_not_fit_in_memory_waits_where_it_was_told_to", 8, |disk| {
+        let place = Place::with_repository();
+        let small = disk.display().to_string();
+        fs::write(place.data().join("dump.rdb"), dump_that_grows()).unwrap();
+        let backup = ["backup", "data", "--dataset", "d", "--json"];
+        let ran = place.ends(0, &[&backup[..], &["--tmp-dir", &small]].concat());
+        let form = &ran.json()["forms"][0];
+        assert_eq!(form["form"], "opaque");
+        let why = form["why"].as_str().unwrap();
+        assert!(why.contains(&format!("no space in {small} for what does not fit in memory")), "{form}");
+        // Where there is room it is sorted.
+        fs::write(place.path("redkeep.toml"), "tmp-dir = \"scratch\"\n").unwrap();
+        let config = place.arg("redkeep.toml");
+        let again = [&backup[..], &["--config", &config, "--read-all"]].concat();
+        place.ends(2, &again).says("scratch is no directory for what does not fit in memory").says("--tmp-dir");
+        fs::create_dir(place.path("scratch")).unwrap();
+        assert_eq!(place.ends(0, &again).json()["forms"][0]["form"], "canonical");
+        place.ends(0, &["restore", "latest", "--target", "back"]);
+        assert!(fs::read(place.path("back/dump.rdb")).unwrap() == dump_that_grows());
     });
 }

@@ -38,8 +38,11 @@ impl World {
     }
 
     fn host(&self) -> Result<Repository, RepositoryError> {
-        let places =
-            Places { cache: Some(self.temp.path().join("cache")), state: Some(self.temp.path().join("state")) };
+        let places = Places {
+            cache: Some(self.temp.path().join("cache")),
+            state: Some(self.temp.path().join("state")),
+            scratch: None,
+        };
         open_at(self.far.clone(), &self.hands, "beta", places)
     }
 

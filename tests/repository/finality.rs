@@ -48,7 +48,7 @@ impl World {
 
     fn open(&self) -> Repository {
         let below = |name: &str| Some(self.places.path().join(name));
-        let places = Places { cache: below("cache"), state: below("state") };
+        let places = Places { cache: below("cache"), state: below("state"), scratch: None };
         let secret = password(mini_writer::PASSWORD);
         Repository::open(self.store.clone(), secret, self.hands.ambient("alpha"), places, None).unwrap()
     }

@@ -365,7 +365,8 @@ fn an_opening_reads_only_records_that_are_new_to_it() {
     let store = RecordingStore::new(memory());
     let writer = create(store.clone(), &hands);
     let names = take(&writer, &temp.path().join("data"), 3);
-    let places = Places { cache: Some(temp.path().join("cache")), state: Some(temp.path().join("state")) };
+    let places =
+        Places { cache: Some(temp.path().join("cache")), state: Some(temp.path().join("state")), scratch: None };
     let reads = |expected: &[&SnapshotName]| {
         let repository = open_at(store.clone(), &hands, "alpha", places.clone()).unwrap();
         store.drain();
@@ -398,7 +399,7 @@ fn an_opening_reads_only_records_that_are_new_to_it() {
 fn a_forgotten_snapshot_raises_no_alarm_listed_or_gone_whole_or_damaged() {
     let (hands, temp) = (Hands::new(52), tempfile::tempdir().unwrap());
     let store = memory();
-    let places = Places { cache: None, state: Some(temp.path().join("state")) };
+    let places = Places { cache: None, state: Some(temp.path().join("state")), scratch: None };
     let repository = create(store.clone(), &hands);
     let names = take(&repository, &temp.path().join("data"), 3);
     let alarms = || open_at(store.clone(), &hands, "alpha", places.clone()).unwrap().refresh().unwrap();

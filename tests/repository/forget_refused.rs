@@ -40,7 +40,7 @@ impl World {
     }
 
     fn open(&self) -> Repository {
-        let places = Places { cache: None, state: Some(self.temp.path().join("state")) };
+        let places = Places { cache: None, state: Some(self.temp.path().join("state")), scratch: None };
         open_at(self.store.clone(), &self.hands, "alpha", places).unwrap()
     }
 

@@ -167,7 +167,8 @@ fn only_records_that_are_old_enough_are_folded() {
 #[test]
 fn a_host_that_remembers_a_folded_snapshot_is_not_alarmed() {
     let temp = tempfile::tempdir().unwrap();
-    let places = Places { cache: Some(temp.path().join("cache")), state: Some(temp.path().join("state")) };
+    let places =
+        Places { cache: Some(temp.path().join("cache")), state: Some(temp.path().join("state")), scratch: None };
     let world = world(1003, 12);
     let remembers = || open_at(world.store.clone(), &world.hands, "beta", places.clone()).unwrap();
     remembers().refresh().unwrap();

@@ -36,7 +36,11 @@ impl World {
     }
 
     fn places(&self) -> Places {
-        Places { cache: Some(self.temp.path().join("cache")), state: Some(self.temp.path().join("state")) }
+        Places {
+            cache: Some(self.temp.path().join("cache")),
+            state: Some(self.temp.path().join("state")),
+            scratch: None,
+        }
     }
 
     fn open(&self) -> Repository {
@@ -157,7 +161,7 @@ fn a_snapshot_under_another_name_is_refused() {
 fn another_repository_at_a_known_location_is_not_used_without_a_word() {
     let temp = tempfile::tempdir().unwrap();
     let (hands, root) = (Hands::new(6), temp.path().join("repository"));
-    let places = || Places { cache: None, state: Some(temp.path().join("state")) };
+    let places = || Places { cache: None, state: Some(temp.path().join("state")), scratch: None };
     create(local(&root), &hands);
     let first = open_at(local(&root), &hands, "alpha", places()).unwrap();
     assert!(first.is_first_contact());

@@ -68,7 +68,7 @@ fn a_key_takes_at_most_four_reads_and_those_of_the_bases_of_its_bucket() {
     fs::create_dir(&data).unwrap();
     let store = RecordingStore::new(memory());
     let (secret, ambient) = (password(PASSWORD), hands.ambient("alpha"));
-    let places = Places { cache: Some(temp.path().join("cache")), state: None };
+    let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
     let sizes = (Sizes::FILES, BUCKETS);
     let repository =
         Repository::create_with(store.clone(), secret, "first", CHEAP, ambient, places.clone(), sizes).unwrap();

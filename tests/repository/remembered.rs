@@ -25,7 +25,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let (temp, hands) = (tempfile::tempdir().unwrap(), Hands::new(1));
-        let places = Places { cache: Some(temp.path().join("cache")), state: None };
+        let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
         let (store, ambient) = (local(&temp.path().join("repository")), hands.ambient("alpha"));
         let repository =
             Repository::create_with(store, password(PASSWORD), "first", CHEAP, ambient, places, (TINY, BUCKETS));

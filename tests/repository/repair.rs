@@ -170,7 +170,7 @@ fn latest_and_every_command_go_on_once_a_lost_snapshot_was_recorded() {
     let store = before.copy();
     let mut snapshots = before.below("snapshots/");
     snapshots.sort();
-    let places = || Places { cache: None, state: Some(before.temp.path().join("state")) };
+    let places = || Places { cache: None, state: Some(before.temp.path().join("state")), scratch: None };
     let open_here = || open_at(store.clone(), &before.hands, "alpha", places()).unwrap();
     latest(&open_here(), "d").unwrap();
     store.delete(&snapshots[2]).unwrap();

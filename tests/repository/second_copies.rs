@@ -315,7 +315,7 @@ fn a_fall_is_told_with_the_snapshots_that_are_there() {
 #[test]
 fn the_next_copy_is_as_small_as_the_next_backup() {
     let temp = tempfile::tempdir().unwrap();
-    let places = Places { cache: Some(temp.path().join("cache")), state: None };
+    let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
     fs::create_dir_all(temp.path().join("cache")).unwrap();
     let two = Two::new();
     let store = memory();

@@ -72,7 +72,7 @@ fn what_a_failed_session_stored_is_nobodys_and_its_name_gets_a_tombstone() {
     let (hands, temp) = (Hands::new(2), tempfile::tempdir().unwrap());
     fs::write(temp.path().join("dump"), noise(20 << 20, 1)).unwrap();
     let store = memory();
-    let places = Places { cache: Some(temp.path().join("cache")), state: None };
+    let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
     let repository = create(store.clone(), &hands);
     let session = repository.begin("d").unwrap();
     let failed = session.store(IntakeOptions::default(), &|| false, |intake| {
@@ -101,7 +101,7 @@ fn no_other_process_of_the_host_takes_from_a_session_what_it_has_stored() {
     let store = memory();
     create(store.clone(), &hands);
     let here = || {
-        let places = Places { cache: Some(temp.path().join("cache")), state: None };
+        let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
         open_at(store.clone(), &hands, "alpha", places).unwrap()
     };
     let (repository, content) = (here(), noise(40 << 20, 1));

@@ -213,7 +213,8 @@ fn a_list_of_chunks_that_cannot_be_read_stops_a_sweep_that_would_delete_what_it_
     let (hands, data, home) = (Hands::new(27), Data::new(), tempfile::tempdir().unwrap());
     let store = SimStore::strict(&hands);
     create_tiny(store.clone(), &hands);
-    let places = || Places { cache: Some(home.path().join("cache")), state: Some(home.path().join("state")) };
+    let places =
+        || Places { cache: Some(home.path().join("cache")), state: Some(home.path().join("state")), scratch: None };
     let repository = open_at(store.clone(), &hands, "alpha", places()).unwrap();
     let gone = data.back_up(&repository, &noise(9_000, 1));
     // Nearly all that it holds is in the other one's pack, and its list in its own, which nobody has a reason to rewrite.

@@ -55,7 +55,7 @@ impl Place {
 }
 
 fn open_here(temp: &Path, hands: &Hands, host: &str) -> Repository {
-    let places = Places { cache: Some(temp.join("cache")), state: Some(temp.join("state")) };
+    let places = Places { cache: Some(temp.join("cache")), state: Some(temp.join("state")), scratch: None };
     open_at(local(&temp.join("repository")), hands, host, places).unwrap()
 }
 

@@ -33,7 +33,8 @@ impl Host {
         let (now, behind) = (Arc::clone(&system.now), if self.number % 4 == 3 { 2 * 60 * 60 * 1000 } else { 0 });
         let now = Arc::new(move || UnixMillis(now().0 - behind));
         let ambient = Ambient { now, host: format!("host-{}", self.number), ..system };
-        let places = Places { cache: Some(self.place.join("cache")), state: Some(self.place.join("state")) };
+        let places =
+            Places { cache: Some(self.place.join("cache")), state: Some(self.place.join("state")), scratch: None };
         Repository::open(Arc::clone(&self.store), password(PASSWORD), ambient, places, None).unwrap()
     }
 

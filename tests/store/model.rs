@@ -62,7 +62,7 @@ impl Course {
     fn open(&self, host: Option<usize>) -> Repository {
         let home = host.map(|host| self.home(host));
         let below = |name: &str| home.as_ref().map(|home| home.join(name));
-        let places = Places { cache: below("cache"), state: below("state") };
+        let places = Places { cache: below("cache"), state: below("state"), scratch: None };
         let ambient = Ambient { host: format!("{host:?}"), ..Ambient::system() };
         Repository::open(self.store.clone(), password(PASSWORD), ambient, places, None).unwrap()
     }

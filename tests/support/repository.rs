@@ -120,7 +120,11 @@ pub fn local(root: &Path) -> Arc<dyn Store> {
 /// costs nothing to derive a key of, as the program does each time it runs.
 pub fn init_cheaply(directory: &Path, home: &Path) {
     let ground = Ground::prepare(&Location::Local(directory.into()), &Settings::default()).unwrap();
-    let places = Places { cache: Some(home.join(".cache/redkeep")), state: Some(home.join(".local/state/redkeep")) };
+    let places = Places {
+        cache: Some(home.join(".cache/redkeep")),
+        state: Some(home.join(".local/state/redkeep")),
+        scratch: None,
+    };
     let (store, password) = (Arc::clone(&ground.store), password("correct horse"));
     let report = init(store, password, None, CHEAP, Ambient::system(), places).unwrap();
     assert_eq!(report.warnings, [""; 0]);

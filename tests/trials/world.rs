@@ -338,7 +338,8 @@ impl Host {
 
     /// Opens the repository as a command on this host does.
     pub fn open(&self, store: Arc<dyn Store>) -> Result<Repository, Failure> {
-        let places = Places { cache: Some(self.home.join("cache")), state: Some(self.home.join("state")) };
+        let places =
+            Places { cache: Some(self.home.join("cache")), state: Some(self.home.join("state")), scratch: None };
         Ok(Repository::open(store, password(PASSWORD), self.hands.ambient(self.name), places, None)?)
     }
 

@@ -30,7 +30,7 @@ pub(super) struct DrillArguments {
     /// The server program for the drill [default: the one that served the dataset, or one in PATH]
     #[arg(long, value_name = "PATH", requires = "drill")]
     server_binary: Option<PathBuf>,
-    /// Directory for the drill's files, which are removed again [default: $TMPDIR or /tmp]
+    /// Directory for the drill's files, which are removed again [default: that of --tmp-dir, $TMPDIR, or /tmp]
     #[arg(long, value_name = "DIR", requires = "drill")]
     scratch_dir: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ impl DrillArguments {
         let options = Options {
             server_binary: self.server_binary.clone(),
             search: variable("PATH"),
-            scratch: self.scratch_dir.clone().unwrap_or_else(env::temp_dir),
+            scratch: self.scratch_dir.clone().or(repository.places().scratch.clone()).unwrap_or_else(env::temp_dir),
             private: env::temp_dir(),
             from,
             renamed_commands: renamed_commands.to_vec(),

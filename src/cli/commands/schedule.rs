@@ -274,7 +274,7 @@ fn run_install(arguments: &Install, context: &Context) -> anyhow::Result<Outcome
         timing,
         command: command(&arguments.name, file.as_deref())?,
         user,
-        writes: [repository, metrics, page, profile.live.dir.clone(), access.cache_dir.clone()]
+        writes: [repository, metrics, page, profile.live.dir.clone(), access.cache_dir.clone(), access.tmp_dir.clone()]
             .into_iter()
             .flatten()
             .chain(seconds.iter().filter_map(|second| directory(&second.location)))

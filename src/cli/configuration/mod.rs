@@ -44,6 +44,8 @@ pub(crate) struct Access {
     pub key_file: Option<PathBuf>,
     /// Where catalogs are kept.
     pub cache_dir: Option<PathBuf>,
+    /// Where what does not fit in memory waits.
+    pub tmp_dir: Option<PathBuf>,
     /// The address of the service that keeps it.
     pub endpoint: Option<String>,
     /// The region of that service.
@@ -211,6 +213,7 @@ fn merged(first: Access, then: Access) -> Access {
         password_command: secrets.password_command,
         key_file: secrets.key_file,
         cache_dir: first.cache_dir.or(then.cache_dir),
+        tmp_dir: first.tmp_dir.or(then.tmp_dir),
         endpoint: first.endpoint.or(then.endpoint),
         region: first.region.or(then.region),
         path_style: first.path_style.or(then.path_style),
@@ -231,7 +234,7 @@ fn placed(mut access: Access, file: &Path) -> Access {
         false => beside(file, Path::new(&repo)).display().to_string(),
     });
     let of_service = [&mut access.ca_file, &mut access.credentials_file];
-    let paths = [&mut access.password_file, &mut access.key_file, &mut access.cache_dir];
+    let paths = [&mut access.password_file, &mut access.key_file, &mut access.cache_dir, &mut access.tmp_dir];
     for path in paths.into_iter().chain(of_service).flatten() {
         *path = beside(file, path);
     }

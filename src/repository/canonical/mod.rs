@@ -46,9 +46,10 @@ impl Repository {
         Scratch::new(self.scratch_directory(), self.ambient.random())
     }
 
-    /// The directory of the caches, where there is one.
+    /// The directory that was named for it, else that of the caches, where there is one.
     fn scratch_directory(&self) -> &Path {
-        self.places.cache.as_deref().filter(|cache| cache.is_dir()).unwrap_or(Path::new(NO_CACHE))
+        let cache = || self.places.cache.as_deref().filter(|cache| cache.is_dir());
+        self.places.scratch.as_deref().or_else(cache).unwrap_or(Path::new(NO_CACHE))
     }
 
     /// Whether scratch files have room for what may not fit in memory of a dump of so many bytes; where not, why.
@@ -63,7 +64,7 @@ impl Repository {
                 let directory = self.scratch_directory().display();
                 Err(format!(
                     "{free} bytes are free for scratch files in {directory}, where sorting its keys may take {wanted}: free \
-                     some, or name a directory with more by --cache-dir"
+                     some, or name a directory with more by --tmp-dir"
                 ))
             }
             Err(error) => Err(workers::told(&error)),

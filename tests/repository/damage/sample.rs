@@ -230,7 +230,7 @@ impl Drop for Cell {
 }
 
 fn places(below: &Path) -> Places {
-    Places { cache: Some(below.join("cache")), state: Some(below.join("state")) }
+    Places { cache: Some(below.join("cache")), state: Some(below.join("state")), scratch: None }
 }
 
 fn names(store: &dyn Store, prefix: &str) -> Vec<ObjectName> {

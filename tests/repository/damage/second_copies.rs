@@ -79,7 +79,7 @@ fn a_long_file_is_right_or_an_error_wherever_its_packs_are_damaged() {
     for number in 0..3 {
         content[20_000..20_016].copy_from_slice(&noise(16, 32 + number));
         fs::write(data.join("dump"), &content).unwrap();
-        let places = Places { cache: Some(cache.clone()), state: None };
+        let places = Places { cache: Some(cache.clone()), state: None, scratch: None };
         let report = back_up(&open_at(store.clone(), &hands, "alpha", places).unwrap(), &data, "d").unwrap();
         assert_eq!(levels(&report.snapshot, "dump"), 2);
     }
