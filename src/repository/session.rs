@@ -16,7 +16,7 @@ use super::keyring::Keyring;
 use super::proving::{OwnIndex, StoredAt};
 use super::state::Head;
 use super::stream::walk;
-use super::{Repository, lock, object_name};
+use super::{Repository, SnapshotInfo, lock, object_name};
 use crate::format::ids::DatasetTag;
 use crate::format::limits::{CONDEMNED_MAX, SEQUENCE_MAX, SNAPSHOT_MAX};
 use crate::format::object::{Kind, Name, SnapshotName};
@@ -235,10 +235,23 @@ impl Session<'_> {
     /// That snapshot, where it is there and can be read.
     pub fn previous_snapshot(&self) -> Result<Option<Snapshot>, RepositoryError> {
         let Some(name) = self.newest.as_ref().and_then(|head| SnapshotName::parse(&head.name)) else { return Ok(None) };
-        match self.repository.earlier_snapshot(&name) {
+        self.earlier_snapshot(&name)
+    }
+
+    /// A snapshot of its dataset, where it is there and can be read.
+    pub fn earlier_snapshot(&self, name: &SnapshotName) -> Result<Option<Snapshot>, RepositoryError> {
+        match self.repository.earlier_snapshot(name) {
             Err(error) if error.is_damage() => Ok(None),
             other => other,
         }
+    }
+
+    /// What the catalog says of the newest kept snapshots of its dataset, of so many at the most, the newest first.
+    pub fn earlier_snapshots(&self, most: usize) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        let tag = self.tag();
+        let mut all = self.repository.kept_snapshots()?;
+        all.retain(|info| info.name.tag == tag);
+        Ok(all.into_iter().rev().take(most).collect())
     }
 
     fn put_lease(&self, seen: Option<Vec<Id16>>) -> Result<(), RepositoryError> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redkeep::rdb::lzf::Encoder;
 
-use crate::place::Place;
+use crate::place::{Place, noise};
 use crate::support::small_disk::on_a_small_disk;
 
 /// Files that begin as dumps, dumps of versions nobody knows, and one in a container.
@@ -69,6 +69,43 @@ fn a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is() {
         let both = place.done(&["snapshots", "--json"]).json();
         let forms: Vec<_> = both["snapshots"].as_array().unwrap().iter().map(|one| &one["forms"][0]["form"]).collect();
         assert_eq!(forms, ["opaque", "canonical"]);
+    });
+}
+
+/// A dump of 65 MiB that takes little to store: a value of zeros, and keys of noise, one of which is another in each version.
+fn large_dump(version: u64) -> Vec<u8> {
+    let zeros = vec![0; 65 << 20];
+    let mut dump = [b"REDIS0011\xfe\x00\x00\x01k\x80", &(zeros.len() as u32).to_be_bytes()[..], &zeros].concat();
+    for number in 0..1_000 {
+        let value = noise(if number == 7 { 10_000 + version } else { number }, 300);
+        dump.extend_from_slice(&[&[0, 8], format!("key {number:04}").as_bytes(), &[0x41, 0x2c], &value].concat());
+    }
+    [&dump[..], b"\xff", &[0; 8]].concat()
+}
+
+/// DELTA-9
+#[test]
+fn a_dump_is_compared_with_its_newest_version_in_canonical_form() {
+    let test = "dumps::a_dump_is_compared_with_its_newest_version_in_canonical_form";
+    on_a_small_disk(test, 100, |disk| {
+        let place = Place::with_tiny_repository();
+        let small = disk.display().to_string();
+        let backup = |version, options: &[&str]| {
+            fs::write(place.data().join("dump.rdb"), large_dump(version)).unwrap();
+            let ran = place.done(&[&["backup", "data", "--dataset", "d", "--json"], options].concat());
+            let form = ran.json()["forms"][0]["form"].as_str().unwrap().to_owned();
+            (form, ran.json()["stored_bytes"].as_u64().unwrap())
+        };
+        let (form, whole) = backup(1, &[]);
+        assert!(form == "canonical" && whole > 300_000, "{form} {whole}");
+        for version in [2, 3] {
+            assert_eq!(backup(version, &["--tmp-dir", &small]).0, "opaque");
+        }
+        let (form, changed) = backup(4, &[]);
+        assert!(form == "canonical" && changed < whole / 10, "{form} {changed} of {whole}");
+        place.done(&["restore", "latest", "--target", "back"]);
+        assert!(fs::read(place.path("back/dump.rdb")).unwrap() == large_dump(4));
+        place.done(&["check", "--read-data"]);
     });
 }
 

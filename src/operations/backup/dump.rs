@@ -8,6 +8,7 @@ use super::opaque;
 use crate::format::ObjectHash;
 use crate::format::form::{Form, FormState};
 use crate::format::limits::FAULT_MAX;
+use crate::format::recipe::CANONICAL_RDB;
 use crate::format::snapshot::{File, Role};
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError, Silent};
@@ -27,7 +28,11 @@ pub(in crate::operations) fn store(
         let not = NotStored { why, is_suspect: false, again: false };
         return as_it_is(repository, intake, input, file, observer, not);
     }
-    let (parts, remembered) = (input.earlier, input.remembered);
+    let older = match input.earlier.iter().any(|part| part.method == CANONICAL_RDB) {
+        true => None,
+        false => (input.older)()?,
+    };
+    let (parts, remembered) = (older.as_deref().unwrap_or(input.earlier), input.remembered);
     let mut read = read_dump(intake, input, repository::Earlier { parts, remembered }, observer)?;
     if matches!(&read.stored, Err(not) if not.again) {
         // What was stored so far is named by nothing, and goes with a prune. A second reading is no progress.

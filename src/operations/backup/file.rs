@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::earlier_version::{Older, Wanted};
 use super::input::Input;
 use super::{dump, opaque};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
@@ -16,29 +17,15 @@ pub(super) struct Earlier<'a> {
     pub session: &'a Session<'a>,
     pub capture: &'a Capture,
     pub snapshot: Option<Snapshot>,
+    /// Those before it, too.
+    pub older: Older<'a>,
     /// Whether nothing is taken over.
     pub read_all: bool,
 }
 
 impl Earlier<'_> {
-    fn file(&self, path: &[u8]) -> Option<&File> {
-        self.snapshot.as_ref()?.files.iter().find(|old| old.path.as_slice() == path)
-    }
-
-    /// A file's earlier version: of the same path, or, where the server gave it another name, the only one of its role
-    /// whose path is gone.
-    pub fn version(&self, file: &CapturedFile) -> Option<&File> {
-        let is_left = |old: &&File| {
-            old.role == file.role && self.capture.files.iter().all(|other| other.path != old.path.as_slice())
-        };
-        match (self.file(&file.path), file.role) {
-            (Some(same), _) => Some(same),
-            (None, Role::Dump | Role::Base | Role::SingleAof) => {
-                let mut left = self.snapshot.as_ref()?.files.iter().filter(is_left);
-                left.next().filter(|_| left.next().is_none())
-            }
-            (None, Role::Incr | Role::Manifest | Role::History | Role::Other | Role::Config) => None,
-        }
+    fn files(&self) -> &[File] {
+        self.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default()
     }
 
     /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
@@ -56,7 +43,8 @@ impl Earlier<'_> {
         let is_it = |old: &&File| {
             (old.kind, old.role, old.size) == (FileKind::File, captured.role, stamp.size()) && old.hash.is_some()
         };
-        let Some(old) = self.file(&captured.path).filter(is_it).filter(|_| !self.read_all) else { return Ok(None) };
+        let same = self.files().iter().find(|old| old.path.as_slice() == captured.path);
+        let Some(old) = same.filter(is_it).filter(|_| !self.read_all) else { return Ok(None) };
         let (Some(recipe), Some(facts)) = (&old.recipe, self.session.seen(&captured.path, stamp)?) else {
             return Ok(None);
         };
@@ -108,9 +96,12 @@ pub(super) fn store_file(
         let file = File { size, hash, recipe, suspect, form, ..file };
         return Ok(StoredFile { file, facts, unread: true, continues, seen });
     }
+    let is_here = |path: &[u8]| earlier.capture.files.iter().any(|other| other.path == path);
+    let wanted = Wanted { path: &captured.path, role: captured.role, is_here: &is_here };
     let input = Input {
         size: captured.expected_size(),
-        earlier: earlier.version(captured).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
+        earlier: wanted.among(earlier.files()).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
+        older: &|| earlier.older.canonical(&wanted),
         remembered: Some(&captured.path[..]).filter(|_| !earlier.read_all),
         joint: earlier.joint(captured),
         read: &|sink, each| Ok(captured.read_stretches(sink, each)?),

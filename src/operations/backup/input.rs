@@ -7,6 +7,7 @@ use crate::operations::OperationError;
 use crate::operations::timeline::proof::Joint;
 use crate::rdb::Stretch;
 use crate::redis::Reading;
+use crate::repository::RepositoryError;
 
 /// Reads a file once, from its first byte to its last, hands every byte on, and each record and opcode of a dump once its
 /// bytes were. May be called again.
@@ -19,6 +20,8 @@ pub(in crate::operations) struct Input<'a> {
     pub size: u64,
     /// Its earlier version in the repository.
     pub earlier: &'a [Part],
+    /// Of a dump whose earlier version is not in canonical form, the newest one that is.
+    pub older: &'a dyn Fn() -> Result<Option<Vec<Part>>, RepositoryError>,
     /// Under which path this host may remember the records of that; `None`: what is remembered is not used.
     pub remembered: Option<&'a [u8]>,
     /// What has to be its begin, if the AOF of the previous snapshot goes on in it.

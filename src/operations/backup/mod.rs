@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub(super) mod dump;
+pub(super) mod earlier_version;
 mod file;
 pub(super) mod input;
 pub(super) mod opaque;
@@ -19,6 +20,7 @@ use crate::format::summary::Summary;
 use crate::redis::{CaptureOptions, CapturedFile, LeftOut, Own, Whose};
 use crate::repository::{Alarm, IntakeOptions, Repository, SeenFile, Session, Stored, one_line};
 use crate::store::Location;
+use earlier_version::Older;
 use file::{Earlier, StoredFile, prefix, store_file};
 
 /// What is backed up, and how.
@@ -127,7 +129,10 @@ pub(super) fn store(
         Some(Dated { time, place }) => repository.begin_dated(dataset, time, place)?,
     };
     let earlier = match session.previous_snapshot() {
-        Ok(previous) => Earlier { session: &session, capture, snapshot: previous, read_all: options.read_all },
+        Ok(snapshot) => {
+            let older = Older::new(&session);
+            Earlier { session: &session, capture, snapshot, older, read_all: options.read_all }
+        }
         Err(error) => return Err(session.give_up(error.into())),
     };
     let what = if dated.is_none() { "backing up" } else { "importing" };

@@ -7,6 +7,7 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
+use crate::operations::backup::earlier_version::{Older, Wanted};
 use crate::operations::backup::input::Input;
 use crate::operations::backup::{dump, opaque};
 use crate::operations::verify::Pieces;
@@ -65,6 +66,7 @@ impl<'a> Copying<'a> {
         intake: &mut Intake<'_>,
         file: &File,
         earlier: Option<&Snapshot>,
+        older: &Older<'_>,
     ) -> Result<(File, bool), OperationError> {
         if file.kind != FileKind::File {
             return Ok((file.clone(), false));
@@ -78,11 +80,12 @@ impl<'a> Copying<'a> {
             let (recipe, form) = (same.recipe.clone(), same.form.clone());
             return Ok((File { recipe, form, ..file.clone() }, false));
         }
+        let is_here = |path: &[u8]| self.snapshot.files.iter().any(|other| other.path.as_slice() == path);
+        let wanted = Wanted { path: &file.path, role: file.role, is_here: &is_here };
         let input = Input {
             size: file.size,
-            earlier: version(files, &self.snapshot.files, file)
-                .and_then(|old| old.recipe.as_deref())
-                .unwrap_or_default(),
+            earlier: wanted.among(files).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
+            older: &|| older.canonical(&wanted),
             remembered: Some(&file.path[..]),
             joint: None,
             read: &|sink, each| self.read(file, sink, each),
@@ -141,18 +144,4 @@ impl<'a> Copying<'a> {
 /// Whether a file of the earlier snapshot has the content of another, and is kept in the same way.
 fn is_same(old: &File, file: &File) -> bool {
     (old.kind, old.role, old.size) == (file.kind, file.role, file.size) && old.hash.is_some() && old.hash == file.hash
-}
-
-/// What a file is expected to resemble: the earlier one of its path or, where the server gave it another name, the only one of
-/// its role whose path is gone.
-fn version<'f>(old: &'f [File], now: &[File], file: &File) -> Option<&'f File> {
-    let same = old.iter().find(|old| old.path == file.path);
-    let is_left = |old: &&File| old.role == file.role && now.iter().all(|other| other.path != old.path);
-    match file.role {
-        Role::Dump | Role::Base | Role::SingleAof => same.or_else(|| {
-            let mut left = old.iter().filter(is_left);
-            left.next().filter(|_| left.next().is_none())
-        }),
-        Role::Incr | Role::Manifest | Role::History | Role::Other | Role::Config => same,
-    }
 }

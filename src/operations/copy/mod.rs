@@ -9,6 +9,7 @@ mod there;
 use std::collections::HashSet;
 
 use super::attempts::attempt;
+use super::backup::earlier_version::Older;
 use super::list::{Datasets, Filter, Selector};
 use super::sets::{Meant, choose_any};
 use super::{Observer, OperationError, key_drop};
@@ -206,9 +207,10 @@ fn copy_once(
         Ok(earlier) => earlier,
         Err(error) => return Err(session.give_up(error.into())),
     };
+    let older = Older::new(&session);
     observer.begin("copying", Some(of.files.iter().map(|file| file.size).sum()));
     let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
-        let store = |file| copying.store_file(intake, file, earlier.as_ref());
+        let store = |file| copying.store_file(intake, file, earlier.as_ref(), &older);
         of.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
     });
     let (files, stored) = match stored {
