@@ -87,6 +87,13 @@ fn the_value_of_a_moment_is_the_one_that_a_restore_gives() {
             assert_eq!(ran.text(), value, "{after}: {}", ran.stderr);
             ran.says(&format!("note: the state of 2026-03-04T10:36:0{after}"));
         }
+        // Keys are those of its dump, which held none: that commands came behind it is said where they did before the moment.
+        place.ends(0, &["keys", "--at", &time(0)]).says("note: the state of 2026-03-04T10:36:00");
+        let ran = place.ends(3, &["keys", "--at", &time(3)]);
+        ran.says("commands behind it are not followed, in append");
+        place.ends(8, &["keys", "--at", &time(30), "-q"]).says("--nearest");
+        place.ends(3, &["keys", "--at", &time(30), "--nearest"]);
+        place.ends(2, &["keys", "latest", "--at", &time(3)]);
         let json = place.ends(0, &["get", "key", "--at", &time(4), "--json"]).json();
         assert_eq!(
             (&json["value"], &json["moment"]),

@@ -40,7 +40,7 @@ fn every_key_that_is_looked_up_is_what_the_server_held() {
         back_up(&repository, data.path(), "d").unwrap();
         let chosen = latest(&repository, "d").unwrap();
         let mut found = BTreeMap::new();
-        let listed = keys(&repository, &chosen, &KeyFilter::default(), &Silent, &mut |key| {
+        let listed = keys(&repository, &chosen, None, &KeyFilter::default(), &Silent, &mut |key| {
             found.insert((key.database, key.key.to_vec()), key.expires);
             ControlFlow::Continue(())
         });

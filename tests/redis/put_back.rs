@@ -69,7 +69,7 @@ fn held_by(kind: ServerKind) -> BTreeMap<(u32, Vec<u8>), Box<Held>> {
     back_up(&repository, data.path(), "d").unwrap();
     let chosen = latest(&repository, "d").unwrap();
     let mut names = Vec::new();
-    keys(&repository, &chosen, &KeyFilter::default(), &Silent, &mut |key| {
+    keys(&repository, &chosen, None, &KeyFilter::default(), &Silent, &mut |key| {
         names.push((u32::try_from(key.database).unwrap(), key.key.to_vec()));
         ControlFlow::Continue(())
     })

@@ -11,24 +11,20 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::pick;
+use super::moment::{Asked, OneMoment};
 use crate::aof::split_words;
-use crate::cli::args::OfDataset;
 use crate::cli::context::Context;
 use crate::cli::exit::{Hinted, UsageError};
 use crate::cli::human::{count, shown, size};
 use crate::cli::json::{Worked, text};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
-use crate::cli::{output, selector, time};
+use crate::cli::{output, time};
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
-use crate::operations::list::{Chosen, Selector};
+use crate::operations::list::Chosen;
 use crate::operations::look_up::{Answer, Held, get, suspects};
-use crate::operations::restore::{Cut, locate};
-use crate::operations::timeline::{self, Picked, Wish};
 use crate::rdb::Kind;
 use crate::rdb::values::Item;
-use crate::repository::Repository;
 use value::{WithValue, as_text, groups};
 
 /// Show one key of a snapshot
@@ -75,23 +71,14 @@ JSON:
 pub(crate) struct Arguments {
     /// The key: as it is, or between double quotes with escapes, as redkeep keys prints it: '"a\\x00b"'
     key: OsString,
-    /// The snapshot: the begin of its id, latest, latest~N or @TIME [default: latest]
-    #[arg(value_parser = selector::parse, value_name = "SNAPSHOT")]
-    snapshot: Option<Selector>,
-    /// The value of this moment
-    #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with = "snapshot")]
-    at: Option<UnixMillis>,
-    /// Where no snapshot covers TIME, take the nearest moment before it
-    #[arg(long, requires = "at")]
-    nearest: bool,
+    #[command(flatten)]
+    moment: OneMoment,
     /// The database the key is in
     #[arg(long, value_name = "N", default_value_t = 0)]
     db: u32,
     /// Write a string's bytes as they are, and nothing else
     #[arg(long)]
     raw: bool,
-    #[command(flatten)]
-    of: OfDataset,
     #[command(flatten)]
     into: into::IntoServer,
 }
@@ -104,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     arguments.into.refuse_unused()?;
     let repository = context.open()?;
-    let Asked { chosen, until, moment } = asked(arguments, &repository, context)?;
+    let Asked { chosen, until, moment } = arguments.moment.choose(&repository, context)?;
     let key = &key_of(&arguments.key)[..];
     let held = match get(&repository, &chosen, until.as_ref(), arguments.db, key, &context.progress)? {
         Answer::There(held) => held,
@@ -151,37 +138,6 @@ fn key_of(written: &OsStr) -> Vec<u8> {
         Some([key]) => key.clone(),
         _ => written.to_vec(),
     }
-}
-
-/// The snapshot that is asked.
-struct Asked {
-    chosen: Chosen,
-    /// Where the moment that is asked for ends in its AOF.
-    until: Option<Cut>,
-    /// The time of it.
-    moment: Option<String>,
-}
-
-fn asked(arguments: &Arguments, repository: &Repository, context: &Context) -> anyhow::Result<Asked> {
-    let dataset = arguments.of.dataset.as_deref();
-    let Some(at) = arguments.at else {
-        let chosen = pick(context, repository, arguments.snapshot.as_ref().unwrap_or(&Selector::Latest(0)), dataset)?;
-        return Ok(Asked { chosen, until: None, moment: None });
-    };
-    let wish = Wish { at, snapshot: None, dataset, nearest: arguments.nearest };
-    let Picked { chosen, moment, goal } = timeline::pick(repository, &wish).map_err(|error| match error {
-        OperationError::Unreachable { before: None, is_damaged: false, .. } => {
-            let hint = "@TIME in place of --at shows the last snapshot captured at or before it, where there is one";
-            Hinted::new(error, hint).into()
-        }
-        error => anyhow::Error::from(error),
-    })?;
-    let locate = |goal| locate(repository, &chosen.snapshot, &goal, &context.progress);
-    let until = goal.map(locate).transpose()?;
-    let effective = time::of_host(moment.effective, moment.clock);
-    let nearest = if moment.is_nearest { ", the nearest before the asked one" } else { "" };
-    context.note(&format!("the state of {}{nearest}", time::show(effective)));
-    Ok(Asked { chosen, until, moment: Some(time::exact(effective)) })
 }
 
 /// What is answered of a key: what it is and where it was, then the rest.

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::pick;
-use crate::cli::args::{OfKeys, OneSnapshot};
+use super::moment::{Asked, OneMoment};
+use crate::cli::args::OfKeys;
 use crate::cli::context::Context;
 use crate::cli::human::{shown, size, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
@@ -24,6 +24,9 @@ use crate::repository::LookedUp;
 /// else in the order of the file. Commands of an AOF behind the dump are not followed: where there are any, the keys are those
 /// before them, which a warning says, and it ends with 3.
 ///
+/// With --at they are those of the dump from which that moment would be restored; `redkeep timeline` shows which can be had.
+/// What one key held at that moment is told by `redkeep get --at`, which follows commands.
+///
 /// A line has the database, type, size (in the file, if nothing were compressed), elements, expiry, and the name.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -31,6 +34,7 @@ Examples:
   redkeep keys latest
   redkeep keys --match 'user:*' --db 0 8f3a1c2e
   redkeep keys '@yesterday 14:05' --dataset sessions | head
+  redkeep keys --at 'yesterday 14:05' --match 'cart:*'
 
 JSON, one object a line:
   {\"db\", \"key\": text or {\"hex\"}, \"type\" or null,
@@ -43,16 +47,17 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of: OfKeys,
     #[command(flatten)]
-    one: OneSnapshot,
+    moment: OneMoment,
 }
 
 /// Lists keys as they are found.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
-    let chosen = pick(context, &repository, &arguments.one.snapshot, arguments.one.of.dataset.as_deref())?;
+    let Asked { chosen, until, .. } = arguments.moment.choose(&repository, context)?;
     let filter = arguments.of.filter();
     let mut lines = Lines { out: BufWriter::new(output::writable()?.0), is_json: context.globals.json, failed: None };
-    let listed = keys(&repository, &chosen, &filter, &context.progress.hidden(), &mut |key| lines.put(key));
+    let listed =
+        keys(&repository, &chosen, until.as_ref(), &filter, &context.progress.hidden(), &mut |key| lines.put(key));
     if let Ok(Listed { behind, .. }) = &listed
         && !behind.is_empty()
     {

@@ -19,6 +19,7 @@ mod keys;
 mod ls;
 mod man;
 mod mirror;
+mod moment;
 pub(in crate::cli) mod prune;
 mod report;
 pub(super) mod restore;

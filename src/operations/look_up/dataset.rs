@@ -6,6 +6,7 @@ use crate::aof::Manifest;
 use crate::format::form::FormState;
 use crate::format::recipe::{CANONICAL_RDB, Part};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
+use crate::operations::restore::Cut;
 use crate::operations::verify::read_through;
 use crate::operations::{Observer, OperationError};
 use crate::rdb::looks_like_rdb;
@@ -82,11 +83,24 @@ impl<'s> Dataset<'s> {
         Ok(self)
     }
 
-    /// Files that hold commands, where there are any.
-    pub fn with_commands(&self) -> Vec<String> {
+    /// Files that hold commands, where there are any, up to where the last one that counts is cut.
+    pub fn with_commands(&self, until: Option<&Cut>) -> Vec<String> {
+        let begin =
+            |file: &File| file.size - commands_of(file).iter().map(|part| part.length).sum::<u64>().min(file.size);
         let preamble = self.dump.filter(|file| self.goes_on && !commands_of(file).is_empty());
-        let behind = self.behind.iter().copied().filter(|file| file.size > 0);
-        preamble.into_iter().chain(behind).map(File::display_path).collect()
+        let preamble = preamble.map(|file| (file, begin(file)));
+        let behind = self.behind.iter().copied().filter(|file| file.size > 0).map(|file| (file, 0));
+        let mut files = Vec::new();
+        for (file, begin) in preamble.into_iter().chain(behind) {
+            let cut = until.filter(|cut| file.path[..] == cut.path[..]);
+            if cut.is_none_or(|cut| cut.length > begin) {
+                files.push(file.display_path());
+            }
+            if cut.is_some() {
+                break;
+            }
+        }
+        files
     }
 }
 

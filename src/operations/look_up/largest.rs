@@ -73,10 +73,10 @@ pub fn largest(
     let dataset = Dataset::of(&reader, &chosen.snapshot)?;
     let Some(file) = dataset.dump else {
         let unread = Some("there is no dump before the commands".into());
-        return Ok(Largest { behind: dataset.with_commands(), unread, ..Largest::default() });
+        return Ok(Largest { behind: dataset.with_commands(None), unread, ..Largest::default() });
     };
     let mut found = Finder::new(count);
-    let mut behind = dataset.with_commands();
+    let mut behind = dataset.with_commands(None);
     let (mut unread, mut unmeasured) = (None, 0u64);
     let go_on = || if observer.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let is_in_order = match canonical(file) {

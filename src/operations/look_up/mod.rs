@@ -274,17 +274,19 @@ pub struct Listed {
     pub unread: Option<String>,
 }
 
-/// Hands on the keys of a snapshot's dump, by database and name where it is stored so.
+/// Hands on the keys of a snapshot's dump, by database and name where it is stored so. Where its AOF is cut, commands behind
+/// that are none of it.
 pub fn keys(
     repository: &Repository,
     chosen: &Chosen,
+    until: Option<&Cut>,
     filter: &KeyFilter,
     observer: &dyn Observer,
     each: &mut TakeKey<'_>,
 ) -> Result<Listed, OperationError> {
     let reader = ChunkReader::new(repository);
     let dataset = Dataset::of(&reader, &chosen.snapshot)?;
-    let mut listed = Listed { behind: dataset.with_commands(), ..Listed::default() };
+    let mut listed = Listed { behind: dataset.with_commands(until), ..Listed::default() };
     let mut each = |record: &LookedUp<'_>| match filter.fits(record.database, record.key) && !observer.interrupted() {
         true => each(record),
         false if observer.interrupted() => ControlFlow::Break(()),
@@ -314,7 +316,7 @@ pub fn keys(
 /// Files of commands behind the dump of a snapshot: what look-ups of many keys do not follow.
 pub fn commands_behind(repository: &Repository, chosen: &Chosen) -> Result<Vec<String>, OperationError> {
     let reader = ChunkReader::new(repository);
-    Ok(Dataset::of(&reader, &chosen.snapshot)?.with_commands())
+    Ok(Dataset::of(&reader, &chosen.snapshot)?.with_commands(None))
 }
 
 /// Hands on how the keys of `later`'s dump differ from those of `earlier`'s; only buckets that the two do not share are read.

@@ -91,7 +91,7 @@ pub fn put_keys(
     let mut functions: Vec<Vec<u8>> = Vec::new();
     for chosen in snapshots {
         let dataset = Dataset::of(&reader, &chosen.snapshot)?;
-        let behind = dataset.with_commands();
+        let behind = dataset.with_commands(None);
         if !behind.is_empty() && !options.dump_alone {
             return Err(goes_on(&behind));
         }
@@ -131,7 +131,7 @@ fn put_one(
     observer: &dyn Observer,
 ) -> Result<(), OperationError> {
     let (mut failed, filter) = (None, putting.filter());
-    let listed = keys(repository, chosen, filter, observer, &mut |record| match putting.take(record) {
+    let listed = keys(repository, chosen, None, filter, observer, &mut |record| match putting.take(record) {
         // Once a batch: a line a key would take longer than the key.
         Ok(is_sent) => {
             if is_sent {
