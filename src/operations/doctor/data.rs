@@ -32,12 +32,15 @@ pub(super) fn directories(root: &Path, named: impl Iterator<Item = PathBuf>) -> 
     directories
 }
 
+/// What becomes of it.
+const REMOVED: &str = ", and removes that dump again once it is captured where the server saves nothing by itself";
+
 /// Looks at a directory, and answers with the size of its largest dump or base. `is_live`: a server that answers has its
 /// data there, so that a backup need not guess what counts, and has it save what is not there yet.
 pub(super) fn look(options: &Options, directory: &Path, is_live: bool, now: UnixMillis, report: &mut Report) -> u64 {
     let here = below(&options.root, directory);
     if is_live && fs::read_dir(&here).is_ok_and(|mut entries| entries.next().is_none()) {
-        report.notes.push(format!("{} is empty: a backup has the server save first", directory.display()));
+        report.notes.push(format!("{} is empty: a backup has the server save first{REMOVED}", directory.display()));
         return 0;
     }
     let own = options.repository.iter().map(|path| Own { path: path.clone(), whose: Whose::Repository });
@@ -138,9 +141,8 @@ fn judge_capture(capture: &Capture, directory: &Path, is_live: bool, report: &mu
     }
     let has_none = capture.facts.get("authoritative").is_some_and(|authoritative| authoritative == "none");
     if has_none && is_live {
-        report
-            .notes
-            .push(format!("{} has neither a dump nor an AOF yet: a backup has the server save", directory.display()));
+        let what = "has neither a dump nor an AOF yet: a backup has the server save";
+        report.notes.push(format!("{} {what}{REMOVED}", directory.display()));
     } else if has_none {
         report.findings.push(Finding::warning(
             "no-dataset",
