@@ -64,6 +64,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "suspects",
         "table_bytes",
         "tags",
+        "unfinished_bytes",
         "unread_bytes",
         "unread_files",
         "warnings",
@@ -173,7 +174,9 @@ fn what_is_left_out_of_an_aof_that_ends_within_a_command_is_told() {
     fs::write(place.path("cut/appendonly.aof"), [&whole[..], whole, &whole[..9]].concat()).unwrap();
     let said = "note: appendonly.aof ends within a command or a transaction: what there is of it, 9 bytes, is left out of \
                 the copy";
-    place.ends(0, &["backup", "cut"]).says(said);
+    let ran = place.ends(0, &["backup", "cut", "--json"]);
+    assert_eq!(ran.says(said).json()["unfinished_bytes"], 9);
+    assert_eq!(place.ends(0, &["backup", "data", "--json"]).json()["unfinished_bytes"], 0);
 }
 
 #[test]

@@ -97,6 +97,8 @@ JSON:
    \"left_out\": [{\"path\", \"why\": \"not-of-dataset\", \"repository\", \"cache\", \"state\",
    \"another-repository\", \"another-cache-or-state\" or \"other-file-system\"}],
    \"left_out_more\": number of those not named,
+   \"unfinished_bytes\": of a command or transaction with which the AOF ends, left
+   out of the copy, or 0,
    \"warnings\": [{\"code\", \"path\" or null, \"message\"}],
    \"suspects\": [{\"path\", \"why\"}], \"alarms\": [{\"code\", \"message\"}],
    \"drill\": null or as in redkeep verify}
