@@ -76,11 +76,16 @@ fn a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is() {
 fn large_dump(version: u64) -> Vec<u8> {
     let zeros = vec![0; 65 << 20];
     let mut dump = [b"REDIS0011\xfe\x00\x00\x01k\x80", &(zeros.len() as u32).to_be_bytes()[..], &zeros].concat();
-    for number in 0..1_000 {
-        let value = noise(if number == 7 { 10_000 + version } else { number }, 300);
+    put_noise(&mut dump, 1_000, |number| if number == 7 { version } else { 0 });
+    [&dump[..], b"\xff", &[0; 8]].concat()
+}
+
+/// Keys with 300 bytes of noise each, as of the version that is given for the number of each.
+fn put_noise(dump: &mut Vec<u8>, keys: u64, version: impl Fn(u64) -> u64) {
+    for number in 0..keys {
+        let value = noise(10_000 * version(number) + number, 300);
         dump.extend_from_slice(&[&[0, 8], format!("key {number:04}").as_bytes(), &[0x41, 0x2c], &value].concat());
     }
-    [&dump[..], b"\xff", &[0; 8]].concat()
 }
 
 /// DELTA-9
@@ -148,4 +153,53 @@ fn what_does_not_fit_in_memory_waits_where_it_was_told_to() {
         place.ends(0, &["restore", "latest", "--target", "back"]);
         assert!(fs::read(place.path("back/dump.rdb")).unwrap() == dump_that_grows());
     });
+}
+
+/// A data directory with both a dump and a base, in which one key in a hundred is another: each bucket is.
+fn put_both(place: &Place, dump: u64, base: u64) -> [Vec<u8>; 2] {
+    let parts = place.data().join("appendonlydir");
+    fs::create_dir_all(&parts).unwrap();
+    fs::write(
+        parts.join("appendonly.aof.manifest"),
+        format!("file appendonly.aof.{base}.base.rdb seq {base} type b\n"),
+    )
+    .unwrap();
+    let names = [place.data().join("dump.rdb"), parts.join(format!("appendonly.aof.{base}.base.rdb"))];
+    [(0, dump), (1, base)].map(|(which, version)| {
+        let mut bytes = b"REDIS0011\xfe\x00".to_vec();
+        put_noise(&mut bytes, 3_000, |number| if number % 100 == 7 { version } else { 0 });
+        let bytes = [&bytes[..], b"\xff", &[0; 8]].concat();
+        fs::write(&names[which], &bytes).unwrap();
+        bytes
+    })
+}
+
+/// DELTA-9
+#[test]
+fn a_base_is_stored_beside_the_dump_that_is_captured_with_it() {
+    let place = Place::with_repository();
+    fs::remove_dir_all(place.data().join("modules")).unwrap();
+    let backup = || {
+        let ran = place.run(&["backup", "data", "--dataset", "d", "--json"]);
+        assert!(matches!(ran.code, 0 | 3), "{}", ran.stderr);
+        let json = ran.json();
+        let forms: Vec<_> = json["forms"].as_array().unwrap().iter().map(|of| of["form"].clone()).collect();
+        assert_eq!(forms, ["canonical", "canonical"]);
+        json["stored_bytes"].as_u64().unwrap()
+    };
+    let first = put_both(&place, 1, 2);
+    let both = backup();
+    // The dump alone takes 900,000.
+    assert!((900_000..1_000_000).contains(&both), "{both}");
+    let second = put_both(&place, 3, 4);
+    fs::remove_file(place.data().join("appendonlydir/appendonly.aof.2.base.rdb")).unwrap();
+    let next = backup();
+    assert!(next < 60_000, "{next}");
+    for (snapshot, files, base) in [("latest~1", first, 2), ("latest", second, 4)] {
+        let base = format!("appendonlydir/appendonly.aof.{base}.base.rdb");
+        for (path, bytes) in ["dump.rdb", &base].iter().zip(files) {
+            assert!(place.done(&["dump", snapshot, path]).stdout == bytes, "{snapshot} {path}");
+        }
+    }
+    place.done(&["check", "--read-data"]);
 }

@@ -35,7 +35,7 @@ impl Place {
     /// Stores a dump, with what is remembered of its earlier version or without; it has to come back.
     fn store(&self, dump: &[u8], parts: &[Part], remembered: bool) -> Result<DumpStored, NotStored> {
         let session = self.repository.begin("d").unwrap();
-        let earlier = Earlier { parts, remembered: remembered.then_some(&b"dump.rdb"[..]) };
+        let earlier = Earlier { parts, remembered: remembered.then_some(&b"dump.rdb"[..]), recalled: None };
         let work = |intake: &mut Intake<'_>| {
             let (_, stored) = store_dump(intake, earlier, 2, |take, each| {
                 let failed = Cell::new(None);

@@ -8,7 +8,6 @@ use super::opaque;
 use crate::format::ObjectHash;
 use crate::format::form::{Form, FormState};
 use crate::format::limits::FAULT_MAX;
-use crate::format::recipe::CANONICAL_RDB;
 use crate::format::snapshot::{File, Role};
 use crate::operations::timeline::proof::{GoesOn, Hasher};
 use crate::operations::{Observer, OperationError, Silent};
@@ -28,15 +27,15 @@ pub(in crate::operations) fn store(
         let not = NotStored { why, is_suspect: false, again: false };
         return as_it_is(repository, intake, input, file, observer, not);
     }
-    let older = match input.earlier.iter().any(|part| part.method == CANONICAL_RDB) {
-        true => None,
-        false => (input.older)()?,
-    };
-    let (parts, remembered) = (older.as_deref().unwrap_or(input.earlier), input.remembered);
-    let mut read = read_dump(intake, input, repository::Earlier { parts, remembered }, observer)?;
+    let instead = (input.instead)()?;
+    let parts = instead.as_ref().map_or(input.earlier, |instead| &instead.parts);
+    let recalled = instead.as_ref().and_then(|instead| instead.path.as_deref());
+    let resembles = repository::Earlier { parts, remembered: input.remembered, recalled };
+    let mut read = read_dump(intake, input, resembles, observer)?;
     if matches!(&read.stored, Err(not) if not.again) {
         // What was stored so far is named by nothing, and goes with a prune. A second reading is no progress.
-        read = read_dump(intake, input, repository::Earlier { parts, remembered: None }, &Silent)?;
+        let resembles = repository::Earlier { remembered: None, ..resembles };
+        read = read_dump(intake, input, resembles, &Silent)?;
     }
     let Read { reading, hash, continues, stored } = read;
     let DumpStored { parts, form, .. } = match stored {

@@ -4,9 +4,10 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use super::input::Instead;
 use crate::format::form::FormState;
 use crate::format::object::SnapshotName;
-use crate::format::recipe::Part;
+use crate::format::recipe::{CANONICAL_RDB, Part};
 use crate::format::snapshot::{File, Role, Snapshot};
 use crate::repository::{RepositoryError, Session, SnapshotInfo};
 
@@ -39,6 +40,11 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether a file is stored in canonical form, or begins so.
+pub(in crate::operations) fn is_canonical(parts: &[Part]) -> bool {
+    parts.iter().any(|part| part.method == CANONICAL_RDB)
+}
+
 /// The snapshots of a dataset, for a dump whose version in the previous one is not in canonical form, or that has none there.
 pub(in crate::operations) struct Older<'a> {
     session: &'a Session<'a>,
@@ -54,8 +60,12 @@ impl<'a> Older<'a> {
         Older { session, all: OnceCell::new(), read: RefCell::new(None) }
     }
 
-    /// The parts of a dump's newest version in canonical form. Reads one snapshot at the most.
-    pub fn canonical(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<Part>>, RepositoryError> {
+    /// A dump's newest version in canonical form, where the previous snapshot's, of these parts, is none. Reads one snapshot at
+    /// the most.
+    pub fn canonical(&self, wanted: &Wanted<'_>, previous: &[Part]) -> Result<Option<Instead>, RepositoryError> {
+        if is_canonical(previous) {
+            return Ok(None);
+        }
         let may_be = |path: &[u8]| path == wanted.path || !(wanted.is_here)(path);
         let has_it = |info: &&SnapshotInfo| {
             info.told.forms.iter().any(|of| of.form.state != FormState::Opaque && may_be(&of.path))
@@ -67,7 +77,7 @@ impl<'a> Older<'a> {
             other => &mut other.insert((name, self.session.earlier_snapshot(&name)?)).1,
         };
         let version = snapshot.as_ref().and_then(|snapshot| wanted.among(&snapshot.files));
-        Ok(version.and_then(|file| file.recipe.clone()))
+        Ok(version.and_then(|file| file.recipe.clone()).map(|parts| Instead { parts, path: None }))
     }
 
     fn all(&self) -> Result<&[SnapshotInfo], RepositoryError> {

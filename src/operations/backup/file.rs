@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::earlier_version::{Older, Wanted};
-use super::input::Input;
+use super::input::{Input, Instead};
 use super::{dump, opaque};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::held::FileStamp;
@@ -24,8 +24,14 @@ pub(super) struct Earlier<'a> {
 }
 
 impl Earlier<'_> {
-    fn files(&self) -> &[File] {
+    /// The files of the previous snapshot.
+    pub fn files(&self) -> &[File] {
         self.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default()
+    }
+
+    /// Whether there is a file of that path now.
+    pub fn has_captured(&self, path: &[u8]) -> bool {
+        self.capture.files.iter().any(|file| file.path == path)
     }
 
     /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
@@ -67,41 +73,48 @@ pub(super) struct StoredFile {
     pub seen: Option<SeenFile>,
 }
 
-/// Stores a file.
+/// Takes over a file that was not touched, and what is no file. `None`: it is to be stored.
+pub(super) fn take_over(
+    intake: &Intake<'_>,
+    captured: &CapturedFile,
+    earlier: &Earlier<'_>,
+    observer: &dyn Observer,
+) -> Result<Option<StoredFile>, OperationError> {
+    let file = describe(captured);
+    if captured.kind != FileKind::File {
+        let (facts, continues) = (BTreeMap::new(), GoesOn::default());
+        return Ok(Some(StoredFile { file, facts, unread: false, continues, seen: None }));
+    }
+    let Some(stamp) = stamp(captured) else { return Ok(None) };
+    let Some((old, facts)) = earlier.unchanged(intake, captured, &stamp)? else { return Ok(None) };
+    observer.advance(old.size);
+    let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
+    let File { size, hash, recipe, suspect, form, .. } = old.clone();
+    let seen = Some(SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
+    let file = File { size, hash, recipe, suspect, form, ..file };
+    Ok(Some(StoredFile { file, facts, unread: true, continues, seen }))
+}
+
+/// Stores a file; a dump beside what is given, else beside its earlier version.
 pub(super) fn store_file(
     repository: &Repository,
     intake: &mut Intake<'_>,
     captured: &CapturedFile,
     earlier: &Earlier<'_>,
+    beside: Option<&Instead>,
     observer: &dyn Observer,
 ) -> Result<StoredFile, OperationError> {
-    let file = describe(captured);
-    if captured.kind != FileKind::File {
-        return Ok(StoredFile {
-            file,
-            facts: BTreeMap::new(),
-            unread: false,
-            continues: GoesOn::default(),
-            seen: None,
-        });
-    }
-    let stamp = stamp(captured);
-    if let Some(stamp) = &stamp
-        && let Some((old, facts)) = earlier.unchanged(intake, captured, stamp)?
-    {
-        observer.advance(old.size);
-        let continues = earlier.joint(captured).map(|_| GoesOn::unread()).unwrap_or_default();
-        let File { size, hash, recipe, suspect, form, .. } = old.clone();
-        let seen = Some(SeenFile { path: captured.path.clone(), stamp: stamp.clone(), facts: facts.clone() });
-        let file = File { size, hash, recipe, suspect, form, ..file };
-        return Ok(StoredFile { file, facts, unread: true, continues, seen });
-    }
-    let is_here = |path: &[u8]| earlier.capture.files.iter().any(|other| other.path == path);
+    let (file, stamp) = (describe(captured), stamp(captured));
+    let is_here = |path: &[u8]| earlier.has_captured(path);
     let wanted = Wanted { path: &captured.path, role: captured.role, is_here: &is_here };
+    let previous = wanted.among(earlier.files()).and_then(|old| old.recipe.as_deref()).unwrap_or_default();
     let input = Input {
         size: captured.expected_size(),
-        earlier: wanted.among(earlier.files()).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
-        older: &|| earlier.older.canonical(&wanted),
+        earlier: previous,
+        instead: &|| match beside {
+            Some(beside) => Ok(Some(beside.clone())),
+            None => earlier.older.canonical(&wanted, previous),
+        },
         remembered: Some(&captured.path[..]).filter(|_| !earlier.read_all),
         joint: earlier.joint(captured),
         read: &|sink, each| Ok(captured.read_stretches(sink, each)?),

@@ -20,12 +20,21 @@ pub(in crate::operations) struct Input<'a> {
     pub size: u64,
     /// Its earlier version in the repository.
     pub earlier: &'a [Part],
-    /// Of a dump whose earlier version is not in canonical form, the newest one that is.
-    pub older: &'a dyn Fn() -> Result<Option<Vec<Part>>, RepositoryError>,
+    /// Of a dump that is stored in canonical form, what it is compared with in place of that.
+    pub instead: &'a dyn Fn() -> Result<Option<Instead>, RepositoryError>,
     /// Under which path this host may remember the records of that; `None`: what is remembered is not used.
     pub remembered: Option<&'a [u8]>,
     /// What has to be its begin, if the AOF of the previous snapshot goes on in it.
     pub joint: Option<Joint>,
     /// Its bytes.
     pub read: &'a Read<'a>,
+}
+
+/// What a dump is compared with in place of its version in the previous snapshot.
+#[derive(Debug, Clone, Default)]
+pub(in crate::operations) struct Instead {
+    /// Its parts.
+    pub parts: Vec<Part>,
+    /// The path of the file that it is of, where that is another.
+    pub path: Option<Vec<u8>>,
 }

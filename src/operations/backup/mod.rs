@@ -7,6 +7,7 @@ pub(super) mod earlier_version;
 mod file;
 pub(super) mod input;
 pub(super) mod opaque;
+mod rounds;
 
 use super::attempts::attempt;
 use super::key_drop;
@@ -21,7 +22,7 @@ use crate::redis::{CaptureOptions, CapturedFile, LeftOut, Own, Whose};
 use crate::repository::{Alarm, IntakeOptions, Repository, SeenFile, Session, Stored, one_line};
 use crate::store::Location;
 use earlier_version::Older;
-use file::{Earlier, StoredFile, prefix, store_file};
+use file::{Earlier, StoredFile, prefix};
 
 /// What is backed up, and how.
 #[derive(Debug, Clone, Default)]
@@ -138,10 +139,7 @@ pub(super) fn store(
     let what = if dated.is_none() { "backing up" } else { "importing" };
     let is_sized = capture.files.iter().all(CapturedFile::is_sized);
     observer.begin(what, is_sized.then(|| capture.files.iter().map(CapturedFile::expected_size).sum()));
-    let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
-        let store = |file| store_file(repository, intake, file, &earlier, observer);
-        capture.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
-    });
+    let stored = rounds::store_files(&earlier, options.intake, observer);
     let (mut files, stored) = match stored {
         Ok(stored) => stored,
         Err(error) => return Err(session.give_up(error)),

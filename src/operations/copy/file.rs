@@ -82,10 +82,11 @@ impl<'a> Copying<'a> {
         }
         let is_here = |path: &[u8]| self.snapshot.files.iter().any(|other| other.path.as_slice() == path);
         let wanted = Wanted { path: &file.path, role: file.role, is_here: &is_here };
+        let earlier = wanted.among(files).and_then(|old| old.recipe.as_deref()).unwrap_or_default();
         let input = Input {
             size: file.size,
-            earlier: wanted.among(files).and_then(|old| old.recipe.as_deref()).unwrap_or_default(),
-            older: &|| older.canonical(&wanted),
+            earlier,
+            instead: &|| older.canonical(&wanted, earlier),
             remembered: Some(&file.path[..]),
             joint: None,
             read: &|sink, each| self.read(file, sink, each),

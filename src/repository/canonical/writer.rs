@@ -69,6 +69,8 @@ pub struct Earlier<'a> {
     /// Where this host keeps what it remembers of its records: the path of the file in the dataset; `None`: what is
     /// remembered is not to be used.
     pub remembered: Option<&'a [u8]>,
+    /// The path under which the records of `parts` are remembered, where that is another file's.
+    pub recalled: Option<&'a [u8]>,
 }
 
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
@@ -89,11 +91,16 @@ pub fn store_dump<T, E: From<RepositoryError>>(
     let sizes = repository.config.buckets;
     let old = earlier.parts.iter().find(|part| part.method == CANONICAL_RDB);
     let opaque: Vec<Part> = earlier.parts.iter().filter(|part| part.method != CANONICAL_RDB).cloned().collect();
-    let slot = earlier.remembered.map(|path| [&intake.session.tag().0[..], path].concat());
-    let memory = slot.and_then(|slot| MemoryFile::of(repository, &slot)).map(Arc::new);
+    let slot = |path: &[u8]| [&intake.session.tag().0[..], path].concat();
+    let memory_of = |path: &[u8]| MemoryFile::of(repository, &slot(path)).map(Arc::new);
+    let memory = earlier.remembered.and_then(memory_of);
+    let recalled = match earlier.recalled.filter(|_| memory.is_some()) {
+        Some(path) => memory_of(path),
+        None => memory.clone(),
+    };
     // Records of an earlier layout are kept otherwise.
     let same = old.filter(|old| Parameters::of(old).is_ok_and(|parameters| !parameters.is_unresolved));
-    let known = memory.as_ref().zip(same).and_then(|(memory, old)| memory.read(old));
+    let known = recalled.zip(same).and_then(|(recalled, old)| recalled.read(old));
     let sorted = thread::scope(|scope| {
         let (hasher, large) = (repository.name_hasher(), sizes.max as usize);
         let workers = Workers::new(scope, workers.max(1), &scratch, hasher, large, known.as_ref());

@@ -74,6 +74,13 @@ impl Stored {
         self.new.values().for_each(|new| total.add(*new));
         total
     }
+
+    /// Adds what was stored behind it.
+    pub fn add(&mut self, more: Stored) {
+        let Stored { new, stored_bytes, packs } = more;
+        new.into_iter().for_each(|(holds, new)| self.new.entry(holds).or_default().add(new));
+        (self.stored_bytes, self.packs) = (self.stored_bytes + stored_bytes, self.packs + packs);
+    }
 }
 
 impl Default for IntakeOptions {
