@@ -10,15 +10,18 @@
 #   benches/compare.sh --setup           installs restic (Debian), borg (PyPI), rustic (crates.io, ten minutes) and GNU
 #                                        time, and stops
 #
+# borg-zstd is borg with zstd at level 3, which is redkeep's; borg alone takes lz4.
 # TOOLS='redkeep restic' runs these alone. A tool that is missing or fails is said, and ends the script with an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 venv=$root/target/bench-tools
 rustic_version=0.11.4
-read -ra tools <<<"${TOOLS:-redkeep restic borg rustic}"
+read -ra tools <<<"${TOOLS:-redkeep restic borg borg-zstd rustic}"
 
-wanted() { [[ " ${tools[*]} " == *" $1 "* ]]; }
+# The program of a tool.
+program() { echo "${1%-zstd}"; }
+wanted() { local tool; for tool in "${tools[@]}"; do [ "$(program "$tool")" != "$1" ] || return 0; done; return 1; }
 
 setup() {
   local missing=()
@@ -55,7 +58,7 @@ export XDG_CACHE_HOME=$work/cache XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$wo
 export BORG_BASE_DIR=$work/borg-base BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
 
 for tool in "${tools[@]}"; do
-  command -v "$tool" >/dev/null 2>&1 || { echo "compare.sh: there is no $tool: run benches/compare.sh --setup" >&2; exit 1; }
+  command -v "$(program "$tool")" >/dev/null 2>&1 || { echo "compare.sh: there is no $tool: run benches/compare.sh --setup" >&2; exit 1; }
 done
 
 # Runs a command and leaves "wall cpu MiB" in $figures. redkeep's 3 (warnings) is not a failure here; restic's is.
@@ -74,7 +77,7 @@ make_repository() {
   case $1 in
     redkeep) run redkeep init --repo "$2" ;;
     restic) run restic -q init -r "$2" ;;
-    borg) run borg init -e repokey-blake2 "$2" ;;
+    borg*) run borg init -e repokey-blake2 "$2" ;;
     rustic) run rustic "${quiet[@]}" -r "$2" init ;;
   esac
 }
@@ -84,6 +87,7 @@ back_up() { # tool repository directory number
     redkeep) run redkeep backup --repo "$2" --dataset bench "$3" ;;
     restic) run restic -q -r "$2" backup "$3" ;;
     borg) run borg create "$2::$4" "$3" ;;
+    borg-zstd) run borg create --compression zstd,3 "$2::$4" "$3" ;;
     rustic) run rustic "${quiet[@]}" -r "$2" backup "$3" ;;
   esac
 }
@@ -94,7 +98,7 @@ restore() { # tool repository target number
     redkeep) run redkeep restore --repo "$2" latest --target "$3/out" ;;
     restic) run restic -q -r "$2" restore latest --target "$3" ;;
     # borg extracts into the working directory.
-    borg) cd "$3"; run borg extract "$2::$4"; cd "$root" ;;
+    borg*) cd "$3"; run borg extract "$2::$4"; cd "$root" ;;
     rustic) run rustic "${quiet[@]}" -r "$2" restore latest "$3" ;;
   esac
 }
@@ -184,7 +188,7 @@ days() {
 
 echo "$(date -u +%F), $(nproc) cores, $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
 for tool in "${tools[@]}"; do
-  case $tool in restic) restic version | cut -d' ' -f1,2 ;; *) "$tool" --version ;; esac
+  case $tool in restic) restic version | cut -d' ' -f1,2 ;; borg-zstd) ;; *) "$tool" --version ;; esac
 done | paste -sd, | sed 's/,/, /g'
 if [ "${1:-}" = --days ]; then
   days "${2:-30}"
