@@ -10,14 +10,21 @@ use crate::format::ChunkId;
 use crate::format::list::ListEntry;
 use crate::format::recipe::{Part, Stream};
 
-/// Chunks of the previous version that are kept in view on either side of the expected place.
+/// Chunks of the previous version that are looked at on either side of the expected place.
 const VIEW: usize = 128;
+/// Two ends, or lengths, are about the same where they are at most one part in so many of a chunk apart.
+const ALIGNED: u64 = 32;
+/// A chunk that is about as long is the same one where it begins at most one part in so many of its length from its place.
+const BESIDE: u64 = 4;
+/// Chunks that are kept in view at the most, where what is next may stand anywhere.
+const ALL: usize = 1 << 17;
 /// List chunks of it that are remembered: a list chunk is put up to 512 entries behind the place, the view reaches 256
 /// beyond it, and a list chunk has 32 entries at least.
 const LISTS: usize = 32;
 
 /// The chunks of a file's previous version. Unchanged chunks say where in it the new version is; between them, places
-/// follow from lengths. Memory: [`VIEW`] list entries twice, [`LISTS`] more, and a list chunk for each level.
+/// follow from lengths, and from where chunks end. Memory: [`VIEW`] list entries twice, [`LISTS`] more, and a list chunk for each level; where what is next
+/// may stand anywhere, 64 bytes for each of at most [`ALL`] chunks.
 pub(super) struct Previous {
     /// Streams of plain content that were not begun, and their places in the previous version.
     streams: VecDeque<(u64, Stream)>,
@@ -29,6 +36,8 @@ pub(super) struct Previous {
     read: u64,
     /// What is to be added to a place in the new version for its place in the previous one.
     shift: i64,
+    /// Whether what is next may stand anywhere in it: all of it stays in view.
+    keeps: bool,
 }
 
 struct Old {
@@ -70,7 +79,17 @@ impl Previous {
             begin = begin.saturating_add(part.length);
         }
         let (view, list_chunks) = (VecDeque::new(), VecDeque::new());
-        Previous { streams, lists: None, view, list_chunks, read: 0, shift: 0 }
+        Previous { streams, lists: None, view, list_chunks, read: 0, shift: 0, keeps: false }
+    }
+
+    /// The same of a version of which what is next may stand anywhere ([`Previous::jump`]).
+    pub fn keeping(parts: &[Part]) -> Previous {
+        Previous { keeps: true, ..Previous::new(parts) }
+    }
+
+    /// What is at `begin` of the new version is expected to be what was at `place` of this one; `None`: nothing of it.
+    pub fn jump(&mut self, begin: u64, place: Option<u64>) {
+        self.shift = place.map_or(i64::MAX, |place| place as i64 - begin as i64);
     }
 
     /// Whether some of it was read already.
@@ -89,16 +108,40 @@ impl Previous {
     ) -> Result<Vec<ListEntry>, RepositoryError> {
         let begin_there = begin.saturating_add_signed(self.shift);
         self.look(reader, begin_there)?;
-        let same = self.view.iter().filter(|old| old.entry.id == id);
+        let same = self.near(begin_there).filter(|old| old.entry.id == id);
         if let Some(old) = same.min_by_key(|old| old.begin.abs_diff(begin_there)) {
             self.shift = old.begin as i64 - begin as i64;
             return Ok(Vec::new());
         }
-        Ok(self.beside(begin_there, begin_there.saturating_add(length as u64)))
+        let end_there = begin_there.saturating_add(length as u64);
+        let beside = self.beside(begin_there, end_there);
+        self.align(begin_there, end_there);
+        Ok(beside)
+    }
+
+    /// What a changed chunk tells of the place of the next one, so that changes in each chunk of a long stretch do not add up:
+    /// it is one that begins near by and is about as long, or its end is an end near by.
+    fn align(&mut self, begin: u64, end: u64) {
+        let (length, near) = (end - begin, (end - begin) / ALIGNED);
+        let same = |old: &&Old| {
+            old.begin.abs_diff(begin) <= length / BESIDE && u64::from(old.entry.length).abs_diff(length) <= near
+        };
+        let begins = self.near(begin).filter(same).min_by_key(|old| old.begin.abs_diff(begin));
+        let ends = || self.near(end).filter(|old| old.end().abs_diff(end) <= near);
+        let ends = || ends().min_by_key(|old| old.end().abs_diff(end));
+        if let Some(there) = begins.or_else(ends).map(Old::end) {
+            self.shift = self.shift.saturating_add(there as i64 - end as i64);
+        }
     }
 
     fn beside(&self, begin: u64, end: u64) -> Vec<ListEntry> {
-        beside(self.view.iter().map(|old| (&old.entry, old.place())), begin, end)
+        beside(self.near(begin).map(|old| (&old.entry, old.place())), begin, end)
+    }
+
+    /// What is in view around a place.
+    fn near(&self, place: u64) -> impl Iterator<Item = &Old> {
+        let before = self.view.partition_point(|old| old.end() <= place);
+        self.view.range(before.saturating_sub(VIEW)..self.view.len().min(before + 2 * VIEW))
     }
 
     /// The one or two list chunks that named what was there between two places of the new version; none of a version that
@@ -111,9 +154,11 @@ impl Previous {
     /// Brings the chunks around a place into view.
     fn look(&mut self, reader: &ChunkReader<'_>, place: u64) -> Result<(), RepositoryError> {
         loop {
-            let before = self.view.partition_point(|old| old.end() <= place);
-            self.view.drain(..before.saturating_sub(VIEW));
-            if self.view.len() >= 2 * VIEW {
+            if !self.keeps {
+                let before = self.view.partition_point(|old| old.end() <= place);
+                self.view.drain(..before.saturating_sub(VIEW));
+            }
+            if self.view.len() >= if self.keeps { ALL } else { 2 * VIEW } {
                 return Ok(());
             }
             match self.next(reader) {
@@ -133,10 +178,10 @@ impl Previous {
     fn next(&mut self, reader: &ChunkReader<'_>) -> Result<Option<ListEntry>, RepositoryError> {
         loop {
             if let Some(mut lists) = self.lists.take() {
-                let (list_chunks, begin) = (&mut self.list_chunks, self.read);
+                let (list_chunks, keeps, begin) = (&mut self.list_chunks, self.keeps, self.read);
                 let mut read = |list: ListChunk<'_>| {
                     if list.is_lowest {
-                        remember(list_chunks, list.entry, begin);
+                        remember(list_chunks, if keeps { ALL } else { LISTS }, list.entry, begin);
                     }
                     reader.chunk(&list.entry.id, list.entry.length).map(Some)
                 };
@@ -152,13 +197,13 @@ impl Previous {
     }
 }
 
-/// A chunk of the lowest list, which names what is from here on.
-fn remember(list_chunks: &mut VecDeque<(ListEntry, Range<u64>)>, entry: &ListEntry, begin: u64) {
+/// A chunk of the lowest list, which names what is from here on; of so many at the most.
+fn remember(list_chunks: &mut VecDeque<(ListEntry, Range<u64>)>, most: usize, entry: &ListEntry, begin: u64) {
     if let Some((_, place)) = list_chunks.back_mut() {
         place.end = begin;
     }
     list_chunks.push_back((entry.clone(), begin..u64::MAX));
-    if list_chunks.len() > LISTS {
+    if list_chunks.len() > most {
         list_chunks.pop_front();
     }
 }
@@ -199,7 +244,7 @@ mod tests {
         let mut previous = previous(&[]);
         assert!(previous.lists_beside(0, 100).is_empty());
         for number in 0..40 {
-            remember(&mut previous.list_chunks, &entry(number, 9), u64::from(number) * 100);
+            remember(&mut previous.list_chunks, LISTS, &entry(number, 9), u64::from(number) * 100);
         }
         assert_eq!(ids(&previous.lists_beside(1_000, 1_100)), [10]);
         assert_eq!(ids(&previous.lists_beside(1_060, 1_180)), [10, 11]);
@@ -208,6 +253,39 @@ mod tests {
         // The last one reaches as far as is known; the first ones are forgotten.
         assert_eq!(ids(&previous.lists_beside(5_000, 5_100)), [39]);
         assert!(previous.lists_beside(300, 400).is_empty());
+    }
+
+    /// DELTA-6
+    #[test]
+    fn what_each_chunk_becomes_shorter_by_does_not_add_up() {
+        let mut previous = previous(&[3200; 200]);
+        let mut begin = 0u64;
+        for number in 0..150u8 {
+            let place = begin.saturating_add_signed(previous.shift);
+            assert_eq!(ids(&previous.beside(place, place + 3120)), [number], "{number}");
+            previous.align(place, place + 3120);
+            begin += 3120;
+        }
+        let mut shift_after = |begin: u64, end: u64| {
+            previous.shift = 0;
+            previous.align(begin, end);
+            previous.shift
+        };
+        // It was lost by as much as a quarter of a chunk, and is found by the length; or by the end, where another cut begins it.
+        assert_eq!([shift_after(32_750, 35_950), shift_after(32_810, 36_010)], [-750, 0]);
+        assert_eq!([shift_after(33_000, 38_300), shift_after(33_000, 37_000)], [100, 0]);
+    }
+
+    #[test]
+    fn what_is_expected_elsewhere_is_looked_for_there() {
+        let mut previous = previous(&[100; 200]);
+        previous.jump(5_000, Some(300));
+        assert_eq!(ids(&previous.beside(5_000u64.saturating_add_signed(previous.shift), 400)), [3]);
+        previous.jump(100, Some(19_000));
+        assert_eq!(ids(&previous.beside(100u64.saturating_add_signed(previous.shift), 19_100)), [190]);
+        previous.jump(100, None);
+        let nowhere = 100u64.saturating_add_signed(previous.shift);
+        assert!(previous.beside(nowhere, nowhere + 100).is_empty());
     }
 
     #[test]

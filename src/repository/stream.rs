@@ -55,6 +55,23 @@ impl StreamWriter {
         StreamWriter { holds, previous: Previous::new(previous.as_slice()), ..StreamWriter::new(repository) }
     }
 
+    /// The same of content of which what is next may resemble anything of that one ([`StreamWriter::goes_on_like`]).
+    pub(super) fn of_values(repository: &Repository, previous: Option<&Stream>) -> StreamWriter {
+        let previous = previous.map(|stream| Part::opaque(stream.clone()));
+        let previous = Previous::keeping(previous.as_slice());
+        StreamWriter { holds: Holds::Buckets, previous, ..StreamWriter::new(repository) }
+    }
+
+    /// What comes next, which begins a chunk, is expected to resemble what that stream has from a place on; `None`: nothing.
+    pub(super) fn goes_on_like(&mut self, place: Option<u64>) {
+        self.previous.jump(self.length, place);
+    }
+
+    /// Bytes that were written.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// What comes next begins a chunk.
     pub(super) fn cut_here(&mut self, intake: &mut Intake<'_>) -> Result<(), RepositoryError> {
         self.cut_content(intake, 0)

@@ -228,16 +228,18 @@ fn what_is_remembered_of_a_dump_changes_nothing_of_what_is_stored() {
     }
 }
 
+/// Bytes of all packs.
+fn packed(place: &Place) -> u64 {
+    let packs = walkdir::WalkDir::new(place.temp.path().join("repository/packs")).into_iter().map(Result::unwrap);
+    packs.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
 /// DELTA-6: copies go on for more than ten steps, each of which takes what the first ones took; and they come back.
 #[test]
 fn a_row_of_days_is_stored_as_what_changed_since_the_day_before() {
     let (place, mut keys) = (Place::new(), Keyspace::new(1500));
     let mut parts = place.store(&keys.dump(1, 1000), &[], true).unwrap().parts;
-    let packed = || -> u64 {
-        let packs = walkdir::WalkDir::new(place.temp.path().join("repository/packs")).into_iter().map(Result::unwrap);
-        packs.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
-    };
-    let (mut days, mut before) = (Vec::new(), packed());
+    let (mut days, mut before) = (Vec::new(), packed(&place));
     for day in 1..16 {
         // One record of nearly every bucket.
         keys.0.values_mut().skip(day).step_by(20).for_each(|record| {
@@ -245,11 +247,45 @@ fn a_row_of_days_is_stored_as_what_changed_since_the_day_before() {
             *value = noise(value.len(), 1 << 50 | day as u64);
         });
         parts = place.store(&keys.dump(1, 1000 + day as u32), &parts, true).unwrap().parts;
-        days.push(packed() - before);
-        before = packed();
+        days.push(packed(&place) - before);
+        before = packed(&place);
     }
     let most = days[0] * 21 / 20;
     assert!(days.iter().all(|day| *day < most), "{days:?}");
+}
+
+/// DELTA-6, LOCAL-35
+#[test]
+fn a_large_value_is_stored_against_that_of_its_key_wherever_both_stand() {
+    // Of 40 chunks each, one byte of each of which changes, and one goes.
+    let value = |key: u64, day: u64| {
+        let mut value = noise(40 * 1024, key);
+        (0..day).for_each(|_| {
+            (0..50).rev().map(|part| part * 800).for_each(|at| {
+                value[at] ^= 1;
+                value.remove(at + 9);
+            });
+        });
+        value
+    };
+    let dump = |order: &[u64], day: u64| {
+        let record =
+            |key: &u64| [&[0], &string(format!("key:{key}").as_bytes())[..], &string(&value(*key, day))].concat();
+        [b"REDIS0011".to_vec(), order.iter().flat_map(record).collect(), vec![0xff; 9]].concat()
+    };
+    let taken = |remembered: bool| {
+        let place = Place::new();
+        let first = place.store(&dump(&[0, 1, 2, 3, 4, 5, 6, 7], 0), &[], true).unwrap().parts;
+        let before = packed(&place);
+        // A key that is new, and one that is gone; then one day more in the same order.
+        let second = place.store(&dump(&[8, 5, 3, 7, 2, 1, 6, 4], 1), &first, remembered).unwrap().parts;
+        let restarted = packed(&place) - before;
+        place.store(&dump(&[8, 5, 3, 7, 2, 1, 6, 4], 2), &second, remembered).unwrap();
+        (restarted, packed(&place) - before - restarted)
+    };
+    let ((restarted, same), (unknown, _)) = (taken(true), taken(false));
+    assert!(restarted < 3 * 40 * 1024 && same < 2 * 40 * 1024, "{restarted} {same}");
+    assert!(unknown * 2 > restarted * 3, "{unknown} {restarted}");
 }
 
 /// LOCAL-35

@@ -333,6 +333,12 @@ impl Gatherer {
         (!self.buffer.is_empty()).then(|| Gathering::After(std::mem::take(&mut self.buffer)))
     }
 
+    /// Type and key of the record whose value is being handed on, as they stand in the file.
+    pub fn giant(&self) -> Option<&[u8]> {
+        let giant = self.giant.as_ref()?;
+        giant.head.get((self.complete - giant.begin) as usize..)
+    }
+
     /// More of the value of a giant: what was looked at before the bytes that came last, and did not end there.
     fn next_of_giant(&mut self) -> Option<Gathering> {
         let from = self.held(self.giant.as_ref()?.value);

@@ -43,6 +43,14 @@ pub struct RecordAt<'a> {
     pub giant: Option<u64>,
 }
 
+impl<'a> RecordAt<'a> {
+    /// Its type and its key, as they stand in the file.
+    pub fn type_and_key(&self) -> &'a [u8] {
+        let type_at = self.prefix.last().map_or(0, |end| *end as usize);
+        self.bytes.get(type_at..self.value).unwrap_or_default()
+    }
+}
+
 /// What saves change without a write, and restarts: kept apart from the record.
 ///
 /// RECIPE-8: last accesses in 32 bits, frequencies in one byte each.

@@ -1,6 +1,8 @@
 //! What this host remembers of the records of a dump, so that those that did not change since are neither decoded nor sorted
 //! again.
 
+use std::collections::HashMap;
+
 use crate::rdb::canonical::{Encoded, NAME, RecordName};
 
 /// Of a dump with more records nothing is remembered.
@@ -71,7 +73,16 @@ pub(super) fn stored_length(body: usize) -> usize {
     digits + body
 }
 
-/// What is remembered of a dump. Memory: 24 bytes a record.
+/// A value that is too long for a bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LargeValue {
+    /// The hash of its record's place; of one that did not wait for its end, of type and key as they stand in the file.
+    pub hash: u32,
+    /// Where it begins among all of them.
+    pub begin: u64,
+}
+
+/// What is remembered of a dump. Memory: 24 bytes a record, 16 more of each with a large value.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
     /// How many records each bucket has.
@@ -80,6 +91,8 @@ pub(super) struct Memory {
     pub heads: Vec<Head>,
     /// In the order of the file.
     pub entries: Vec<Entry>,
+    /// In the order of the file.
+    pub large: Vec<LargeValue>,
 }
 
 impl Memory {
@@ -101,13 +114,21 @@ pub(super) struct Known {
     pub memory: Memory,
     /// One more than the place of a record in the file, 0 for none: where it should be by its name, or behind.
     table: Vec<u32>,
+    /// Where each large value begins, by its hash.
+    large: HashMap<u32, u64>,
 }
 
 impl Known {
     /// Those of a memory, if it is whole.
     pub fn new(memory: Memory) -> Option<Known> {
         let (is_whole, table) = rayon::join(|| memory.is_whole(), || table_of(&memory.entries));
-        is_whole.then_some(Known { memory, table })
+        let large = memory.large.iter().map(|value| (value.hash, value.begin)).collect();
+        is_whole.then_some(Known { memory, table, large })
+    }
+
+    /// Where in the earlier version the large value with this hash began. Another one may have it, too.
+    pub fn large(&self, hash: u32) -> Option<u64> {
+        self.large.get(&hash).copied()
     }
 
     /// How many there are.
@@ -194,7 +215,7 @@ impl StayedAll {
 
     /// The records of the earlier version in canonical order, with what became of each.
     pub fn in_order(self, known: Known) -> OldRecords {
-        let Known { memory: Memory { buckets, heads, entries }, .. } = known;
+        let Known { memory: Memory { buckets, heads, entries, .. }, .. } = known;
         let (mut names, mut places) = (vec![[0; NAME]; heads.len()], vec![GONE; heads.len()]);
         let mut sides = vec![0; if self.sides.is_empty() { 0 } else { heads.len() }];
         for (before, (entry, place)) in entries.into_iter().zip(self.places).enumerate() {
@@ -263,6 +284,7 @@ pub(super) struct Remembering {
     /// The name of each, and its place in the file.
     names: Vec<(RecordName, u32)>,
     in_bucket: u32,
+    large: Vec<LargeValue>,
 }
 
 impl Remembering {
@@ -270,7 +292,12 @@ impl Remembering {
     pub fn new(records: u64) -> Option<Remembering> {
         let count = usize::try_from(records).ok().filter(|_| records <= RECORDS_MOST)?;
         let (heads, names) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        Some(Remembering { buckets: Vec::new(), heads, names, in_bucket: 0 })
+        Some(Remembering { buckets: Vec::new(), heads, names, in_bucket: 0, large: Vec::new() })
+    }
+
+    /// The large values of all records.
+    pub fn add_large(&mut self, large: Vec<LargeValue>) {
+        self.large = large;
     }
 
     /// The next record, which stands at this place of the file.
@@ -290,12 +317,12 @@ impl Remembering {
     /// What is remembered, where it is all of a dump.
     pub fn finish(mut self) -> Option<Memory> {
         self.end_bucket();
-        let Remembering { buckets, heads, names, .. } = self;
+        let Remembering { buckets, heads, names, large, .. } = self;
         // To where they stood in the file only now, at once: memory is then waited for a few times, not for each.
         let mut entries = vec![Entry::default(); names.len()];
         for (index, (name, place)) in names.into_iter().enumerate() {
             *entries.get_mut(place as usize)? = Entry { name, index: index as u32 };
         }
-        Some(Memory { buckets, heads, entries }).filter(Memory::is_whole)
+        Some(Memory { buckets, heads, entries, large }).filter(Memory::is_whole)
     }
 }

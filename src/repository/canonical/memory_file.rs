@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
-use super::known::{Entry, Head, Known, Memory, RECORDS_MOST, Remembering};
+use super::known::{Entry, Head, Known, LargeValue, Memory, RECORDS_MOST, Remembering};
 use crate::crypto::keys::Key;
 use crate::crypto::numbered::{NumberedSealer, TAG};
 use crate::format::Reader;
@@ -24,10 +24,11 @@ use crate::repository::intake::Intake;
 const DIRECTORY: &str = "records";
 const KEY: &str = "redkeep 2026-11 remembered records";
 /// The one layout there is.
-const LAYOUT: u8 = 3;
+const LAYOUT: u8 = 4;
 const SALT: usize = 32;
-/// Layout, part, numbers of records and of buckets.
-const HEAD: usize = 1 + 32 + 4 + 4;
+/// Layout, part, numbers of records, of buckets and of large values.
+const HEAD: usize = 1 + 32 + COUNTS;
+const COUNTS: usize = 3 * 4;
 /// Plaintext of a frame of a list, but for the last one.
 const FRAME: usize = 1 << 20;
 /// A file that was not written for so long is of a dataset that is backed up no more.
@@ -60,9 +61,10 @@ impl MemoryFile {
     }
 
     /// What a file begins with.
-    fn head(&self, part: &Part, [records, buckets]: [u32; 2]) -> Vec<u8> {
+    fn head(&self, part: &Part, counts: [u32; 3]) -> Vec<u8> {
         let part = self.key.hash(&minicbor::to_vec(part).unwrap_or_else(|_| unreachable!("memory has room")));
-        [&[LAYOUT], &part[..], &records.to_le_bytes(), &buckets.to_le_bytes()].concat()
+        let counts = counts.map(u32::to_le_bytes);
+        [&[LAYOUT], &part[..], counts.as_flattened()].concat()
     }
 
     /// What is remembered of the dump of this part. Memory: what is remembered, and a frame for each core.
@@ -72,18 +74,19 @@ impl MemoryFile {
         file.read_exact_at(&mut salt, 0).ok()?;
         file.read_exact_at(&mut head, SALT as u64).ok()?;
         self.head_sealer(&salt).open(0, &mut head).ok()?;
-        let mut counts = Reader::new("remembered records", head.get(HEAD - 8..)?);
-        let counts = [counts.u32().ok()?, counts.u32().ok()?];
-        let [records, buckets] = counts.map(|count| count as usize);
-        if head != self.head(part, counts) || records as u64 > RECORDS_MOST || buckets > records {
+        let mut counts = Reader::new("remembered records", head.get(HEAD - COUNTS..)?);
+        let counts = [counts.u32().ok()?, counts.u32().ok()?, counts.u32().ok()?];
+        let [records, buckets, large] = counts.map(|count| count as usize);
+        if head != self.head(part, counts) || records as u64 > RECORDS_MOST || buckets.max(large) > records {
             return None;
         }
         let mut lists = Lists { file, sealer: self.sealer(&salt), offset: (SALT + HEAD + TAG) as u64, frames: 0 };
         let heads = lists.next(records, head_of)?;
         let entries = lists.next(records, entry_of)?;
         let buckets = lists.next(buckets, |number: &[u8; 4]| u32::from_le_bytes(*number))?;
+        let large = lists.next(large, large_of)?;
         let is_end = lists.file.metadata().ok()?.len() == lists.offset;
-        Known::new(Memory { buckets, heads, entries }).filter(|_| is_end)
+        Known::new(Memory { buckets, heads, entries, large }).filter(|_| is_end)
     }
 
     /// Has what is remembered written beside the way in, but for whose it is.
@@ -106,7 +109,7 @@ impl MemoryFile {
     }
 
     fn write_lists(&self, memory: &Memory, salt: [u8; SALT]) -> io::Result<Begun> {
-        let Memory { buckets, heads, entries } = memory;
+        let Memory { buckets, heads, entries, large } = memory;
         let directory = self.path.parent().unwrap_or(Path::new(""));
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut file = NamedTempFile::new_in(directory)?;
@@ -119,7 +122,8 @@ impl MemoryFile {
         })?;
         put_list(&mut file, &sealer, entries, bytes_of)?;
         put_list(&mut file, &sealer, buckets, |records| records.to_le_bytes())?;
-        Ok(Begun { file, salt, counts: [heads.len() as u32, buckets.len() as u32] })
+        put_list(&mut file, &sealer, large, bytes_of_large)?;
+        Ok(Begun { file, salt, counts: [heads.len(), buckets.len(), large.len()].map(|count| count as u32) })
     }
 
     fn write_head(&self, Begun { file, salt, counts }: Begun, part: &Part) -> io::Result<()> {
@@ -135,8 +139,8 @@ impl MemoryFile {
 pub(super) struct Begun {
     file: NamedTempFile,
     salt: [u8; SALT],
-    /// Of records and of buckets.
-    counts: [u32; 2],
+    /// Of records, of buckets and of large values.
+    counts: [u32; 3],
 }
 
 /// The lists of a file, one after the other.
@@ -155,7 +159,7 @@ impl Lists {
         let read = |frame: &mut Vec<u8>, (number, items): (usize, &mut [T])| {
             frame.clear();
             frame.resize(items.len() * N + TAG, 0);
-            let at = self.offset + (number * (FRAME + TAG)) as u64;
+            let at = self.offset + (number * (FRAME / N * N + TAG)) as u64;
             self.file.read_exact_at(frame, at).ok()?;
             self.sealer.open(self.frames + number as u64, frame).ok()?;
             let bytes = frame.as_chunks().0;
@@ -213,4 +217,13 @@ fn bytes_of(Entry { name, index }: &Entry) -> [u8; NAME + 4] {
     begin.copy_from_slice(name);
     end.copy_from_slice(&index.to_le_bytes());
     bytes
+}
+
+fn large_of(&[a, b, c, d, begin @ ..]: &[u8; 12]) -> LargeValue {
+    LargeValue { hash: u32::from_le_bytes([a, b, c, d]), begin: u64::from_le_bytes(begin) }
+}
+
+fn bytes_of_large(LargeValue { hash, begin }: &LargeValue) -> [u8; 12] {
+    let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (hash.to_le_bytes(), begin.to_le_bytes());
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }

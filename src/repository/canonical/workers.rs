@@ -40,8 +40,8 @@ type Answer = Result<Answered, String>;
 
 /// What came of a batch.
 pub(super) struct Answered {
-    /// Its large values.
-    pub large: Vec<Vec<u8>>,
+    /// Its large values, each with the hash of its record's place.
+    pub large: Vec<(u32, Vec<u8>)>,
     /// Records of the earlier version that stayed: they are not sorted.
     pub stayed: Vec<Stayed>,
 }
@@ -160,9 +160,10 @@ impl Worker<'_> {
             encoder.encode_into(record, encoded).map_err(|error| error.to_string())?;
             // What is apart is made anew each time: its bytes go by the order of the file.
             let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
-            ToStore::encode(place, hasher.hash(&encoded.place), name, encoded, waiting);
+            let hash = hasher.hash(&encoded.place);
+            ToStore::encode(place, hash, name, encoded, waiting);
             lock(sorter).push(&encoded.place, waiting).map_err(|error| told(&error))?;
-            answered.large.extend(encoded.large.take());
+            answered.large.extend(encoded.large.take().map(|value| (hash, value)));
         }
         Ok(answered)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::columns::Columns;
-use super::known::{OldRecords, Remembering, Stayed, StayedAll};
+use super::known::{Known, LargeValue, OldRecords, Remembering, Stayed, StayedAll};
 use super::memory_file::MemoryFile;
 use super::merging::{MergeError, merge, of_earlier, take_all};
 use super::parameters::Parameters;
@@ -14,6 +14,7 @@ use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
 use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering, Hasher, TemplateTags};
+use crate::repository::Repository;
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
 use crate::repository::stream::StreamWriter;
@@ -111,7 +112,7 @@ pub fn store_dump<T, E: From<RepositoryError>>(
             gatherer: Gatherer::default(),
             hasher,
             templates: Arc::default(),
-            large: Large { stream: column(old, ColumnRole::LargeValues, Holds::Buckets, repository), is_empty: true },
+            large: Large::new(old, known.as_ref(), repository),
             after: StreamWriter::after(repository, &opaque),
             is_after: false,
             stayed,
@@ -132,12 +133,7 @@ pub fn store_dump<T, E: From<RepositoryError>>(
 }
 
 /// A column that goes on where that of the earlier version was.
-pub(super) fn column(
-    old: Option<&Part>,
-    role: ColumnRole,
-    holds: Holds,
-    repository: &crate::repository::Repository,
-) -> StreamWriter {
+pub(super) fn column(old: Option<&Part>, role: ColumnRole, holds: Holds, repository: &Repository) -> StreamWriter {
     StreamWriter::column(repository, holds, old.and_then(|old| old.streams.get(&(role as u64))))
 }
 
@@ -148,7 +144,7 @@ struct DumpSink<'i, 'k, 'scope, 's> {
     gatherer: Gatherer,
     hasher: Hasher,
     templates: Arc<TemplateTags>,
-    large: Large,
+    large: Large<'s>,
     after: StreamWriter,
     is_after: bool,
     /// Records of the earlier version that stayed, where it is known.
@@ -157,16 +153,40 @@ struct DumpSink<'i, 'k, 'scope, 's> {
 }
 
 /// Values that are too long for a bucket, in the order of the file. Each begins a chunk: where they stand in the file changes
-/// with each restart.
-struct Large {
+/// with each restart. Where each of them was is remembered.
+struct Large<'k> {
     stream: StreamWriter,
-    is_empty: bool,
+    known: Option<&'k Known>,
+    values: Vec<LargeValue>,
+    /// Whether the last one has not ended.
+    is_open: bool,
 }
 
-impl Large {
-    fn put(&mut self, intake: &mut Intake<'_>, value: &[u8]) -> Result<(), RepositoryError> {
-        self.is_empty = false;
-        self.stream.write(intake, value)?;
+impl<'k> Large<'k> {
+    fn new(old: Option<&Part>, known: Option<&'k Known>, repository: &Repository) -> Large<'k> {
+        let role = ColumnRole::LargeValues;
+        let stream = match known {
+            Some(_) => StreamWriter::of_values(repository, old.and_then(|old| old.streams.get(&(role as u64)))),
+            None => column(old, role, Holds::Buckets, repository),
+        };
+        Large { stream, known, values: Vec::new(), is_open: false }
+    }
+
+    /// A value, or more of the one that has not ended, of a key with this hash.
+    ///
+    /// It is stored against what was the value of the same key, wherever that stood.
+    fn put(&mut self, intake: &mut Intake<'_>, hash: u32, value: &[u8]) -> Result<(), RepositoryError> {
+        if !std::mem::replace(&mut self.is_open, true) {
+            if let Some(known) = self.known {
+                self.stream.goes_on_like(known.large(hash));
+            }
+            self.values.push(LargeValue { hash, begin: self.stream.length() });
+        }
+        self.stream.write(intake, value)
+    }
+
+    fn end(&mut self, intake: &mut Intake<'_>) -> Result<(), RepositoryError> {
+        self.is_open = false;
         self.stream.cut_here(intake)
     }
 }
@@ -188,10 +208,15 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         {
             match gathering {
                 Gathering::Records(batch) => self.send(batch)?,
-                Gathering::Value(value) => self.put_value(&value)?,
+                Gathering::Value(value) => {
+                    let hash = self.hasher.hash(self.gatherer.giant().unwrap_or_default());
+                    self.put_value(hash, &value)?;
+                }
                 Gathering::ValueEnd(value, batch) => {
-                    self.put_value(&value)?;
-                    self.large.stream.cut_here(self.intake)?;
+                    let record = batch.records().next();
+                    let hash = self.hasher.hash(record.map_or(&[][..], |(_, record)| record.type_and_key()));
+                    self.put_value(hash, &value)?;
+                    self.large.end(self.intake)?;
                     self.send(batch)?;
                 }
                 Gathering::After(rest) => {
@@ -204,10 +229,9 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     }
 
     /// A piece of a value that is too long to wait for its end: behind the large values of all records before it.
-    fn put_value(&mut self, value: &[u8]) -> Result<(), RepositoryError> {
+    fn put_value(&mut self, hash: u32, value: &[u8]) -> Result<(), RepositoryError> {
         while self.take_answer()? {}
-        self.large.is_empty = false;
-        self.large.stream.write(self.intake, value)
+        self.large.put(self.intake, hash, value)
     }
 
     /// Takes a stretch that was found in the bytes so far.
@@ -237,7 +261,10 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         match self.workers.next() {
             None => return Ok(false),
             Some(Ok(Answered { large, stayed })) => {
-                large.iter().try_for_each(|value| self.large.put(self.intake, value))?;
+                for (hash, value) in &large {
+                    self.large.put(self.intake, *hash, value)?;
+                    self.large.end(self.intake)?;
+                }
                 self.note(&stayed);
             }
             Some(Err(why)) => drop(self.failed.get_or_insert(NotStored::because(why))),
@@ -258,7 +285,9 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         self.take_gathered()?;
         while self.take_answer()? {}
         let after = self.after.finish(self.intake)?;
-        let large = (!self.large.is_empty).then(|| self.large.stream.finish(self.intake)).transpose()?;
+        let Large { stream, values, .. } = self.large;
+        let large = (stream.length() > 0).then(|| stream.finish(self.intake)).transpose()?;
+        let large = large.map(|stream| (stream, values));
         let sorters = self.workers.finish();
         let gathered = match (self.failed, self.gatherer.finish()) {
             (Some(not), _) => return Ok(Err(not)),
@@ -288,7 +317,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
 struct Taken {
     records: Sorted,
     gathered: Gathered,
-    large: Option<Stream>,
+    large: Option<(Stream, Vec<LargeValue>)>,
     after: Option<Part>,
 }
 
@@ -317,6 +346,8 @@ impl Taken {
             Err(MergeError::Not(not)) => return Ok(Err(not)),
             Err(MergeError::Repository(error)) => return Err(error),
         }
+        let (large, values) = self.large.unzip();
+        columns.remembering.iter_mut().zip(values).for_each(|(all, values)| all.add_large(values));
         let remembered = memory.zip(columns.remembering.take());
         let remembered = remembered.map(|(memory, remembering)| (memory.begin(intake, remembering), memory));
         let mut streams = match columns.finish(intake, &events).map_err(of_earlier) {
@@ -325,7 +356,7 @@ impl Taken {
             Err(MergeError::Not(not)) => return Ok(Err(not)),
             Err(MergeError::Repository(error)) => return Err(error),
         };
-        streams.extend(self.large.map(|large| (ColumnRole::LargeValues as u64, large)));
+        streams.extend(large.map(|large| (ColumnRole::LargeValues as u64, large)));
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };
         let parameters = Some(Parameters { is_unresolved: false, magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };
