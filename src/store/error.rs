@@ -145,6 +145,9 @@ fn trouble_hint(trouble: Trouble) -> Option<&'static str> {
             Some("it was tried again for minutes; check the network, then run it again")
         }
         Trouble::Throttled => Some("the service is busy, or wants fewer requests: run it again later"),
+        Trouble::Failing => Some(
+            "the service failed by itself, each time it was tried: look at its state and its log, and run it again when it is well",
+        ),
         Trouble::Unauthorized => Some(
             "check the credentials, and the clock of this host: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ST_USER \
              and ST_KEY, or OS_USERNAME and OS_PASSWORD",

@@ -21,6 +21,8 @@ pub enum Trouble {
     TimedOut,
     /// It is busy, or asks for fewer requests.
     Throttled,
+    /// It says that it failed itself.
+    Failing,
     /// It does not know who asks: no credentials, wrong ones, or ended ones.
     Unauthorized,
     /// It knows who asks, who may not do this.
@@ -69,16 +71,11 @@ impl Failure {
     /// Whether another try may end otherwise.
     pub fn is_temporary(&self) -> bool {
         match self.trouble {
-            Trouble::Unreachable | Trouble::Broken | Trouble::TimedOut | Trouble::Throttled => true,
+            Trouble::Unreachable | Trouble::Broken | Trouble::TimedOut | Trouble::Throttled | Trouble::Failing => true,
             Trouble::Untrusted | Trouble::Unauthorized | Trouble::Forbidden | Trouble::Stopped | Trouble::Undecided => {
                 false
             }
-            Trouble::Other => {
-                self.heard
-                    .status
-                    .is_some_and(|status| status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
-                    || self.is_conflict()
-            }
+            Trouble::Other => self.is_conflict(),
         }
     }
 
@@ -155,6 +152,8 @@ fn by_status(status: StatusCode, code: Option<&str>) -> Trouble {
         (408, _) => Trouble::TimedOut,
         // 498 is Swift's rate limit.
         (429 | 498 | 503, _) => Trouble::Throttled,
+        (501, _) => Trouble::Other,
+        _ if status.is_server_error() => Trouble::Failing,
         _ => Trouble::Other,
     }
 }
@@ -185,7 +184,9 @@ mod tests {
             (498, None, Trouble::Throttled, true),
             (503, Some("SlowDown"), Trouble::Throttled, true),
             (408, None, Trouble::TimedOut, true),
-            (500, None, Trouble::Other, true),
+            (500, Some("InternalError"), Trouble::Failing, true),
+            (502, None, Trouble::Failing, true),
+            (507, None, Trouble::Failing, true),
             (409, Some("OperationAborted"), Trouble::Other, true),
             (501, None, Trouble::Other, false),
             (400, None, Trouble::Other, false),
