@@ -3,6 +3,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::place::{Place, fields};
+use crate::support::small_disk::on_a_small_disk;
 
 #[test]
 fn a_whole_snapshot_ends_with_one_clear_line() {
@@ -47,6 +48,18 @@ fn left(place: &Place) -> usize {
 }
 
 const DRILL: [&str; 4] = ["verify", "--drill", "--scratch-dir", "scratch"];
+
+#[test]
+fn a_drill_that_finds_no_room_names_the_directory_and_the_option_for_another() {
+    on_a_small_disk("verify::a_drill_that_finds_no_room_names_the_directory_and_the_option_for_another", 8, |disk| {
+        let Some(place) = with_dump(&dump()) else { return };
+        place.backup();
+        let ran = place.ends(1, &["verify", "--drill", "--scratch-dir", disk.to_str().unwrap()]);
+        ran.says("bytes free, the snapshot needs")
+            .says("hint: a drill restores all of the snapshot")
+            .says("--scratch-dir");
+    });
+}
 
 #[test]
 fn a_drill_says_what_a_server_made_of_it_and_the_listing_shows_it() {

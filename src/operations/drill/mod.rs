@@ -221,7 +221,7 @@ fn serve(
     let directory = made.map_err(|error| OperationError::target("make a directory in", &scratch, error))?;
     let target = directory.path().join("data");
     let restored = restore::Options { from: plan.from, ..restore::Options::new(target.clone()) };
-    report.made_good = restore(repository, chosen, &restored, observer)?.made_good;
+    report.made_good = restore(repository, chosen, &restored, observer).map_err(of_scratch)?.made_good;
     let files: Vec<_> = chosen.snapshot.files.iter().collect();
     let needs = restore::Needs::of_files(&target, &files, observer)?;
     // A server that replays a SELECT of a database it does not have goes on in the one before.
@@ -340,4 +340,12 @@ fn check_memory(plan: &Plan) -> Result<(), OperationError> {
             hint: "do the drill on a host with more memory, on which the repository can be reached".into(),
         }),
     }
+}
+
+/// What is said of a directory with too little room: it is the one for the drill's files.
+fn of_scratch(error: OperationError) -> OperationError {
+    let OperationError::NoRoom { what, .. } = error else { return error };
+    let hint =
+        "a drill restores all of the snapshot: free some space there, or name another directory with --scratch-dir";
+    OperationError::NoRoom { what, hint: hint.into() }
 }
