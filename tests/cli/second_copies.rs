@@ -81,9 +81,7 @@ fn what_cannot_be_meant_by_a_copy_is_refused_with_a_way_out() {
     let password = ["--to-password-file", "safe-password"];
     place.ends(6, &[&["copy", "--to", "nowhere"], &password[..]].concat()).says("no such directory");
     fs::create_dir(place.path("empty")).unwrap();
-    place
-        .ends(6, &[&["copy", "--to", "empty"], &password[..]].concat())
-        .says("hint: make one with: redkeep init --repo");
+    place.ends(6, &[&["copy", "--to", "empty"], &password[..]].concat()).says("make one with: redkeep init --repo ");
     let own = place.repository().display().to_string();
     place.ends(2, &["copy", "--to", &own, "--to-password-command", "echo correct horse"]).says("are one repository");
     place

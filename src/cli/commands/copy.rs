@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::refuse_unknown;
 use crate::cli::args::{OfSnapshots, Storing};
 use crate::cli::context::Context;
-use crate::cli::exit::Hinted;
+use crate::cli::exit::{Code, Hinted};
 use crate::cli::human::Lean::{Left, Right};
 use crate::cli::human::{count, plain, short, size, table};
 use crate::cli::json::alarms;
@@ -15,7 +15,7 @@ use crate::cli::second::{Second, SecretArguments};
 use crate::cli::{selector, time};
 use crate::operations::copy::{Became, One, Options, Report, copy};
 use crate::operations::list::Selector;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::Repository;
 
 /// Copy snapshots into another repository
 ///
@@ -96,9 +96,9 @@ pub(super) fn done(
     options: &Options,
     context: &Context,
 ) -> anyhow::Result<Outcome> {
-    let target = context.open_second(second, secrets).map_err(|error| match error.downcast_ref() {
-        Some(RepositoryError::NoRepository { location }) => {
-            let hint = format!("make one with: redkeep init --repo {location}");
+    let target = context.open_second(second, secrets).map_err(|error| match Code::of(&error) {
+        Code::NoRepository => {
+            let hint = format!("check that it is mounted, or make one with: redkeep init --repo {}", second.location);
             Hinted::new(error, hint).into()
         }
         _ => error,
