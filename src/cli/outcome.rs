@@ -1,5 +1,6 @@
 //! What a command answers with, and how it reaches standard output and standard error.
 
+use std::error::Error;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -150,6 +151,8 @@ impl Outcome {
                 "hint: nobody saw the secret that this command made: find its key slot with redkeep key list, take it away \
                  with redkeep key remove, and draw another",
             );
+        } else if let Some(hint) = full_disk(error) {
+            to_stderr(&format!("hint: {hint}"));
         }
         match (self.kind, self.code) {
             // What was done is done, and only the word about it is lost.
@@ -206,6 +209,26 @@ pub(crate) fn print_json_error(message: &str, hint: Option<&str>, code: Code) {
 
 /// What the user can do about an error, where there is something.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    hint_of(error).or_else(|| error.chain().find_map(|cause| full_disk(io_error(cause)?)).map(String::from))
+}
+
+/// What the system said, where this is that, or holds it without a cause.
+fn io_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    match cause.downcast_ref() {
+        Some(OperationError::Repository(RepositoryError::Sink(error))) => error.downcast_ref(),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// What the user can do where something was written to, whatever it was, and is full.
+fn full_disk(error: &io::Error) -> Option<&'static str> {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    is_full.then_some(
+        "the disk that it goes to is full, or a quota is used up: free some space there, or write it elsewhere",
+    )
+}
+
+fn hint_of(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<UsageError>() {
         return Some(error.hint.clone());
     }

@@ -50,7 +50,7 @@ fn a_full_disk_is_a_failure() {
     let full = fs::File::create("/dev/full").unwrap();
     let ran = run(place.command(&["dump", "latest", "modules/table.bin"]).stdout(full));
     assert_eq!(ran.code, 1);
-    ran.says("redkeep: cannot write to standard output: ");
+    ran.says("redkeep: cannot write to standard output: ").says("hint: the disk that it goes to is full");
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn an_answer_that_cannot_be_written_does_not_end_with_0() {
             let ran = by_shell(&place, arguments, redirection);
             assert_eq!(ran.code, *code, "{arguments:?} {redirection}: {}", ran.stderr);
             ran.says("redkeep: cannot write to standard output: ");
+            assert_eq!(ran.stderr.contains("hint: the disk that it goes to is full"), redirection == ">/dev/full");
         }
     }
     for redirection in [">&-", "1<>/dev/null", ">&- 2>&-", "<&- >&- 2>&-"] {
