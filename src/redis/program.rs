@@ -106,8 +106,14 @@ impl Program {
             .into_iter()
             .flat_map(split_paths)
             .flat_map(|directory| NAMES.map(|name| directory.join(name)));
-        let mut found = Vec::new();
+        // One directory of the search path may lead to another.
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
         for path in recorded.map(Path::to_path_buf).into_iter().chain(searched).filter(|path| path.is_file()) {
+            let leads_to = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if seen.contains(&leads_to) {
+                continue;
+            }
+            seen.push(leads_to);
             let Ok(program) = Self::at(&path) else { continue };
             match demands.refuse(&program) {
                 Ok(()) => return Ok(program),
@@ -244,6 +250,11 @@ mod tests {
         assert_eq!(find(given, multi_part).unwrap_err().hint(), Some("it takes Redis 7.0 or Valkey 7.2 or newer"));
         let none = find(Places { search, ..Places::default() }, header(12)).unwrap_err();
         assert!(none.to_string().contains("there is Redis 6.2.5 at"), "{none}");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let both = std::env::join_paths([dir.path(), &link]).unwrap();
+        let again = find(Places { search: Some(&both), ..Places::default() }, header(12)).unwrap_err();
+        assert_eq!(again.to_string(), none.to_string(), "a program is told once");
         assert!(none.hint().unwrap().contains("Redis 7.4 or newer"));
     }
 
