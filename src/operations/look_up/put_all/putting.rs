@@ -118,7 +118,10 @@ impl<'o> Putting<'o> {
         }
         let what = || record.value.and_then(|value| value.type_name()).unwrap_or_else(|| "value".into());
         let Some(value) = record.value.filter(|_| record.is_named) else {
-            let why = if record.is_named { "it is longer than what is read" } else { "its name is not known as text" };
+            let why = match record.is_named {
+                true => "it is longer than what is read; restore --target and --server bring it",
+                false => "its name is not known as text",
+            };
             self.not_taken(record.database, record.key, what(), why.into());
             return Ok(false);
         };
