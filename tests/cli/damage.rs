@@ -33,7 +33,7 @@ fn what_a_check_found_is_said_by_every_backup_until_it_is_repaired() {
     fs::write(place.data().join("lost.bin"), noise(9, 300_000)).unwrap();
     place.backup();
     fs::remove_file(place.data().join("lost.bin")).unwrap();
-    damage_packs(&place);
+    damage_all_frames(&place);
     place.ends(4, &["check", "--read-data"]);
     for arguments in [
         &["stats"][..],
@@ -99,6 +99,17 @@ fn buckets_of_a_dump_that_did_not_change_are_stored_again_where_a_check_found_th
     }
 }
 
+/// Flips a bit in every 20 kB of every pack, but not in its table: which file comes first in it nobody knows.
+fn damage_all_frames(place: &Place) {
+    for pack in objects(place, "packs") {
+        let mut bytes = fs::read(&pack).unwrap();
+        for at in (1000..bytes.len() - 4000).step_by(20_000) {
+            bytes[at] ^= 1;
+        }
+        fs::write(&pack, bytes).unwrap();
+    }
+}
+
 /// SWEEP-22
 #[test]
 fn a_prune_takes_nothing_away_while_something_needed_is_only_in_a_damaged_pack() {
@@ -106,7 +117,7 @@ fn a_prune_takes_nothing_away_while_something_needed_is_only_in_a_damaged_pack()
     fs::write(place.data().join("lost.bin"), noise(9, 300_000)).unwrap();
     let first = place.backup();
     fs::remove_file(place.data().join("lost.bin")).unwrap();
-    damage_packs(&place);
+    damage_all_frames(&place);
     place.ends(4, &["check", "--read-data"]);
     place.ends(3, &["backup", "data", "--dataset", "sessions"]);
     assert!(place.ends(4, &["check"]).text().contains("lost.bin"));
