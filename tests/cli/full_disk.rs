@@ -1,7 +1,7 @@
 //! A full disk is left with redkeep's own commands, and none of them takes the last room.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -114,6 +114,43 @@ fn what_a_prune_has_no_room_to_store_again_is_told() {
         full.ends(0, &prune);
         full.ends(0, &["check", "--read-data"]);
     });
+}
+
+/// SWEEP-17, SWEEP-23: what snapshots need of a damaged pack is stored again before that goes, and takes its room.
+#[test]
+fn a_prune_that_has_no_room_for_what_is_needed_of_a_damaged_pack_says_how_much_it_takes() {
+    let name = "full_disk::a_prune_that_has_no_room_for_what_is_needed_of_a_damaged_pack_says_how_much_it_takes";
+    on_a_small_disk(name, 32, |disk| {
+        let full = Full::new(disk);
+        fs::write(full.place.data().join("stays"), noise(9, 6 << 20)).unwrap();
+        full.ends(0, &["backup", "data", "--dataset", "sessions"]);
+        let pack = largest(&disk.join("repository/packs"));
+        let mut bytes = fs::read(&pack).unwrap();
+        let place = bytes.len() / 2;
+        bytes[place] ^= 1;
+        fs::write(&pack, bytes).unwrap();
+        full.ends(4, &["check", "--read-data", "--repair"]);
+        full.fill(0);
+        let prune = ["prune", "--grace", "0"];
+        let foretold = full.ends(0, &["prune", "--grace", "0", "--dry-run"]).text();
+        assert!(foretold.contains("\nwould store again "), "{foretold}");
+        let (before, ran) = (full.reserve(), full.ends(1, &prune));
+        ran.says("no space to store packs/").says(" MiB before compression, are stored again first: free that much");
+        assert!(full.reserve() <= before && pack.exists());
+        fs::remove_file(disk.join("filler")).unwrap();
+        let text = full.ends(0, &prune).text();
+        assert!(text.contains("stored again ") && !pack.exists(), "{text}");
+        let counted = |text: &str| {
+            text.split_once("stor").unwrap().1.split_once("again ").unwrap().1.split(',').next().unwrap().to_owned()
+        };
+        assert_eq!(counted(&foretold), counted(&text));
+    });
+}
+
+/// The largest file below a directory of directories.
+fn largest(directory: &Path) -> PathBuf {
+    let below = fs::read_dir(directory).unwrap().flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
+    below.map(|entry| entry.unwrap().path()).max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 /// Forgetting again and again uses up the reserve, and then says what is left to do.

@@ -35,6 +35,7 @@ JSON:
   {\"dry_run\": bool, \"packs\": number, \"pack_bytes\", \"snapshots\",
    \"needed_chunks\", \"condemned_packs\", \"condemned_bytes\", \"rewritten_bytes\",
    \"unused_bytes\", \"stored_again\": {\"chunks\", \"bytes\", \"stored_bytes\"},
+   (in a dry run: what would be, stored_bytes 0),
    \"deleted_packs\", \"deleted_bytes\", \"deleted_indexes\",
    \"deleted_snapshots\", \"removed_leases\", \"short_of_space\": text or null,
    \"waiting\": [{\"for\": \"age\" | \"session\" | \"settling\",
@@ -105,8 +106,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
 
 /// Prunes, and says what that answers.
 pub(super) fn done(repository: &Repository, options: &Options, context: &Context) -> anyhow::Result<(Report, Outcome)> {
-    let Pruned { report, short_of_space, no_room_to_rewrite } =
-        prune(repository, options, &context.progress).map_err(without_reserve)?;
+    let Pruned { report, short_of_space, no_room_to_rewrite } = prune(repository, options, &context.progress)
+        .map_err(|error| without_room(error, repository, options, context))?;
     let alarms = repository.recorded_damage()?;
     let json = Json { alarms: json::alarms(&alarms), ..Json::new(&report, &short_of_space, options.dry_run) };
     let outcome = Outcome::deed(text(&report, options.dry_run), &json)?.in_short(match report.deleted_packs {
@@ -127,6 +128,27 @@ const NO_ROOM: &str = "the disk is too full to store again what is needed of pac
 /// A repository that has little set aside.
 fn short_of_room(why: &String) -> String {
     format!("too little room could be set aside for forget and prune on a full disk: {why}")
+}
+
+/// What is left to do where there is no room for what has to be stored again before anything goes: what is needed of packs
+/// that a check found damaged.
+fn without_room(error: OperationError, repository: &Repository, options: &Options, context: &Context) -> anyhow::Error {
+    let is_full = matches!(&error, OperationError::Repository(of) if of.is_full());
+    let least = Options { max_rewrite: Some(0), dry_run: true, ..options.clone() };
+    let again = if is_full { prune(repository, &least, &context.progress).ok() } else { None };
+    match again.map(|again| again.report.stored_again) {
+        Some(again) if again.chunks > 0 => {
+            let hint = format!(
+                "{} that snapshots need of packs which go, {} before compression, are stored again first: free that much on the \
+                 repository's disk by other means; or forget the snapshots that need them (redkeep check names those that \
+                 are damaged); then run redkeep prune --grace 0",
+                count(again.chunks, "chunk"),
+                size(again.bytes)
+            );
+            Hinted::new(error, hint).into()
+        }
+        Some(_) | None => without_reserve(error),
+    }
 }
 
 /// What is left to do where the room that was set aside for a full disk is used up as well.
@@ -154,12 +176,10 @@ fn text(report: &Report, dry_run: bool) -> String {
         let what = format!("{}, {}", count(report.condemned_packs, "pack"), size(report.condemned_bytes));
         text.push_str(&line(format!("condemned {what}\n"), format!("would condemn {what}\n")));
     }
-    if dry_run && report.rewritten_bytes > 0 {
-        text.push_str(&format!("would store again about {} of them\n", size(report.rewritten_bytes)));
-    }
     if report.stored_again.chunks > 0 {
-        let stored = report.stored_again;
-        text.push_str(&format!("stored again {}, {}\n", count(stored.chunks, "chunk"), size(stored.stored_bytes)));
+        let (again, chunks) = (report.stored_again, count(report.stored_again.chunks, "chunk"));
+        let would = format!("would store again {chunks}, {} before compression\n", size(again.bytes));
+        text.push_str(&line(format!("stored again {chunks}, {}\n", size(again.stored_bytes)), would));
     }
     if report.deleted_packs > 0 {
         let what = format!("{}, {}", count(report.deleted_packs, "pack"), size(report.deleted_bytes));

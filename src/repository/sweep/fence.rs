@@ -107,16 +107,8 @@ impl Fence<'_> {
     ) -> Result<Option<Announced>, RepositoryError> {
         let repository = self.session.repository;
         match announced {
-            // Rewritten by nobody, and known to be lost: its session ended, or will be refused by its own heartbeat.
-            Err(LeaseError::Lease(error))
-                if error.is_damage()
-                    && self.clock.age(of.modified) >= repository.timing().abandoned
-                    && is_recorded(repository, &of.name)? =>
-            {
-                Ok(None)
-            }
             Err(LeaseError::Lease(error)) if error.is_damage() => {
-                Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] })
+                refuse_damaged(repository, self.clock, of, &error).map(|()| None)
             }
             Err(LeaseError::Lease(error) | LeaseError::Commit(error)) => Err(error),
             Ok(announced) => Ok(announced),
@@ -172,6 +164,35 @@ impl Fence<'_> {
         }
         Ok(())
     }
+}
+
+/// SWEEP-2: refuses a lease that cannot be read, unless its loss was recorded and nobody has written it for long: its session
+/// ended, or will be refused by its own heartbeat.
+fn refuse_damaged(
+    repository: &Repository,
+    clock: StoreClock,
+    of: &Listed,
+    error: &RepositoryError,
+) -> Result<(), RepositoryError> {
+    let left = repository.timing().abandoned.saturating_sub(clock.age(of.modified));
+    let why = match (is_recorded(repository, &of.name)?, left.is_zero()) {
+        (true, true) => return Ok(()),
+        (true, false) => format!(
+            "{}; its loss is recorded, but its session may be at work: prune again in {} h",
+            one_line(error),
+            left.as_secs().div_ceil(3600)
+        ),
+        (false, _) => one_line(error),
+    };
+    Err(RepositoryError::NotWhole { reasons: vec![why] })
+}
+
+/// SWEEP-23: refuses what a sweep would.
+pub(super) fn refuse_leases(repository: &Repository, clock: StoreClock) -> Result<(), RepositoryError> {
+    each_lease(repository, &repository.listed("leases/")?, |of, lease| match lease {
+        Err(error) if error.is_damage() => refuse_damaged(repository, clock, of, &error),
+        other => other.map(drop),
+    })
 }
 
 fn id_of(lease: &Name) -> Option<Id16> {

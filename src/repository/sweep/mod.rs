@@ -124,6 +124,8 @@ impl Repository {
             let go_on = || if stop() { Err(RepositoryError::Interrupted) } else { Ok(()) };
             let survey = self.look_at_all(options, clock, &[], &go_on)?;
             let plan = self.choose_packs(&survey, options, &mut report)?;
+            fence::refuse_leases(self, clock)?;
+            report.stored_again = rescue::foretell(self, &survey, &plan.packs, &go_on)?;
             self.foretell(options, &survey, survey::condemnations(self, clock)?, &plan.packs, &mut report);
             return Ok(report);
         }

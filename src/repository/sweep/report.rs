@@ -41,7 +41,7 @@ pub struct StoredAgain {
     pub chunks: u64,
     /// Their plaintext bytes.
     pub bytes: u64,
-    /// Bytes stored for them.
+    /// Bytes stored for them; 0 of what would be stored.
     pub stored_bytes: u64,
 }
 

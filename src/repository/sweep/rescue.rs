@@ -10,12 +10,13 @@ use super::super::chunk_reader::ChunkReader;
 use super::super::error::{RepositoryError, one_line};
 use super::super::lock;
 use super::super::session::Session;
-use super::{Hands, SweepOptions, SweepReport};
-use crate::format::ChunkId;
+use super::survey::Survey;
+use super::{Hands, StoredAgain, SweepOptions, SweepReport};
 use crate::format::frame::BasePrefix;
 use crate::format::limits::DELTA_CLOSURE_MAX;
 use crate::format::list::ListEntry;
 use crate::format::summary::Holds;
+use crate::format::{ChunkId, ObjectHash};
 
 /// Needed chunks that usable packs do not hold, in the order in which they are read; of those recorded as lost such as
 /// some pack is said to hold: they may be whole again.
@@ -139,6 +140,50 @@ fn against(
     Ok(Some(old))
 }
 
+/// What a sweep would store again if it condemned these packs too.
+///
+/// SWEEP-23: what only packs hold that are damaged is read, since a sweep stops where it cannot be.
+pub(super) fn foretell(
+    repository: &Repository,
+    survey: &Survey,
+    chosen: &[ObjectHash],
+    go_on: &dyn Fn() -> Result<(), RepositoryError>,
+) -> Result<StoredAgain, RepositoryError> {
+    let (sizes, lost) = (survey.sizes(), &survey.losses.chunks);
+    let is_damaged = |pack: &ObjectHash, _| survey.damaged.contains(pack);
+    lock(&repository.catalog).use_listed(&sizes, &is_damaged)?;
+    let (reader, mut unreadable) = (ChunkReader::new(repository), HashSet::new());
+    for chunk in unknown(repository, lost)? {
+        go_on()?;
+        if read(&reader, &chunk, lost)?.is_none() {
+            unreadable.insert(chunk.id);
+        }
+    }
+    let condemned: HashSet<ObjectHash> = chosen.iter().chain(&survey.condemned).copied().collect();
+    let goes =
+        |pack: &ObjectHash, is_named: bool| !is_named || condemned.contains(pack) || survey.damaged.contains(pack);
+    lock(&repository.catalog).use_listed(&sizes, &goes)?;
+    let mut again = unknown(repository, lost)?;
+    again.retain(|chunk| !unreadable.contains(&chunk.id));
+    let bytes = again.iter().map(|chunk| u64::from(chunk.length)).sum();
+    Ok(StoredAgain { chunks: again.len() as u64, bytes, stored_bytes: 0 })
+}
+
+/// The bytes of a chunk; `None` where it cannot be read, as was recorded.
+fn read(
+    reader: &ChunkReader<'_>,
+    chunk: &Rescued,
+    lost: &HashSet<ChunkId>,
+) -> Result<Option<Vec<u8>>, RepositoryError> {
+    match reader.chunk(&chunk.id, chunk.length) {
+        Err(error) if error.is_damage() && lost.contains(&chunk.id) => Ok(None),
+        Err(error @ RepositoryError::Damaged { .. }) => {
+            Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] })
+        }
+        other => other.map(Some),
+    }
+}
+
 fn store_round(
     with: Rescue<'_>,
     chunks: &[(Rescued, Vec<ListEntry>)],
@@ -153,15 +198,9 @@ fn store_round(
             if !chunk.is_list && !intake.takes(chunk.id)? {
                 continue;
             }
-            let bytes = match reader.chunk(&chunk.id, chunk.length) {
-                Err(error) if error.is_damage() && lost.contains(&chunk.id) => {
-                    unreadable.insert(chunk.id);
-                    continue;
-                }
-                Err(error @ RepositoryError::Damaged { .. }) => {
-                    return Err(RepositoryError::NotWhole { reasons: vec![one_line(&error)] });
-                }
-                other => other?,
+            let Some(bytes) = read(&reader, chunk, lost)? else {
+                unreadable.insert(chunk.id);
+                continue;
             };
             if chunk.is_list {
                 intake.put_list(&bytes, old)?;
