@@ -166,7 +166,7 @@ impl Fence<'_> {
     }
 }
 
-/// SWEEP-2: refuses a lease that cannot be read, unless its loss was recorded and nobody has written it for long: its session
+/// Refuses a lease that cannot be read, unless its loss was recorded and nobody has written it for long: its session
 /// ended, or will be refused by its own heartbeat.
 fn refuse_damaged(
     repository: &Repository,
@@ -187,7 +187,7 @@ fn refuse_damaged(
     Err(RepositoryError::NotWhole { reasons: vec![why] })
 }
 
-/// SWEEP-23: refuses what a sweep would.
+/// Refuses a lease that a sweep would refuse.
 pub(super) fn refuse_leases(repository: &Repository, clock: StoreClock) -> Result<(), RepositoryError> {
     each_lease(repository, &repository.listed("leases/")?, |of, lease| match lease {
         Err(error) if error.is_damage() => refuse_damaged(repository, clock, of, &error),
