@@ -76,7 +76,7 @@ impl Context {
         let cache = self.globals.cache_dir.clone().filter(|path| !path.as_os_str().is_empty());
         let cache = cache.map_or_else(|| Ok(self.access()?.cache_dir), |cache| Ok(Some(cache)))?;
         let below = |base: PathBuf| base.join("redkeep");
-        let scratch = self.scratch_dir()?;
+        let scratch = self.scratch_dir()?.filter(|path| path.is_dir());
         Ok(Places {
             cache: cache.or_else(|| base("XDG_CACHE_HOME", ".cache").map(below)),
             state: variable("REDKEEP_STATE_DIR")
@@ -86,18 +86,10 @@ impl Context {
         })
     }
 
-    /// The directory that was named for what does not fit in memory. One that is not there would be missed only by what is
-    /// too large, and then late.
-    pub fn scratch_dir(&self) -> Result<Option<PathBuf>, UsageError> {
+    /// The directory that was named for what does not fit in memory.
+    fn scratch_dir(&self) -> Result<Option<PathBuf>, UsageError> {
         let named = self.globals.tmp_dir.clone().filter(|path| !path.as_os_str().is_empty());
-        let named = named.map_or_else(|| Ok(self.access()?.tmp_dir), |named| Ok(Some(named)))?;
-        match named {
-            Some(path) if !path.is_dir() => Err(UsageError {
-                what: format!("{} is no directory for what does not fit in memory", path.display()),
-                hint: "make it, or name another with --tmp-dir, REDKEEP_TMPDIR or tmp-dir in the configuration".into(),
-            }),
-            other => Ok(other),
-        }
+        named.map_or_else(|| Ok(self.access()?.tmp_dir), |named| Ok(Some(named)))
     }
 
     /// Opens the repository. The first contact with one is told: from then on it is recognised.
@@ -119,6 +111,13 @@ impl Context {
         }
         if places.state.is_none() {
             self.note(NO_STATE);
+        }
+        // One that is not there would be missed only by what is too large. It costs no backup.
+        if let Some(named) = self.scratch_dir()?.filter(|_| places.scratch.is_none()) {
+            let named = named.display();
+            self.warn(&format!(
+                "{named} is no directory: what does not fit in memory waits with the caches (--tmp-dir)"
+            ));
         }
         Ok(repository)
     }
