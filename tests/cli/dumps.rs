@@ -207,4 +207,12 @@ fn a_base_is_stored_beside_the_dump_that_is_captured_with_it() {
         }
     }
     place.done(&["check", "--read-data"]);
+    // A second copy of them takes no more.
+    fs::write(place.path("password"), "correct horse\n").unwrap();
+    place.done(&["init", "--repo", "safe"]);
+    let ran = place.run(&["copy", "--to", "safe", "--to-password-file", "password", "--json"]);
+    let copies = ran.json()["snapshots"].as_array().unwrap().clone();
+    let stored: Vec<u64> = copies.iter().map(|copy| copy["stored_bytes"].as_u64().unwrap()).collect();
+    assert!(matches!(stored[..], [900_000..1_000_000, 0..60_000]), "{stored:?} {}", ran.stderr);
+    place.done(&["check", "--read-data", "--repo", "safe"]);
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::earlier_version::{Older, Wanted};
-use super::input::{Input, Instead};
+use super::input::Input;
+use super::rounds::{self, Round};
 use super::{dump, opaque};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::held::FileStamp;
@@ -24,14 +25,8 @@ pub(super) struct Earlier<'a> {
 }
 
 impl Earlier<'_> {
-    /// The files of the previous snapshot.
-    pub fn files(&self) -> &[File] {
+    fn files(&self) -> &[File] {
         self.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default()
-    }
-
-    /// Whether there is a file of that path now.
-    pub fn has_captured(&self, path: &[u8]) -> bool {
-        self.capture.files.iter().any(|file| file.path == path)
     }
 
     /// What has to be the begin of a captured file, if the AOF of the previous snapshot goes on in it.
@@ -74,7 +69,7 @@ pub(super) struct StoredFile {
 }
 
 /// Takes over a file that was not touched, and what is no file. `None`: it is to be stored.
-pub(super) fn take_over(
+fn take_over(
     intake: &Intake<'_>,
     captured: &CapturedFile,
     earlier: &Earlier<'_>,
@@ -95,19 +90,28 @@ pub(super) fn take_over(
     Ok(Some(StoredFile { file, facts, unread: true, continues, seen }))
 }
 
-/// Stores a file; a dump beside what is given, else beside its earlier version.
+/// Stores a file, unless it waits for the dump of this time.
 pub(super) fn store_file(
     repository: &Repository,
     intake: &mut Intake<'_>,
     captured: &CapturedFile,
     earlier: &Earlier<'_>,
-    beside: Option<&Instead>,
+    (dump, round): (Option<i64>, Round<'_>),
     observer: &dyn Observer,
-) -> Result<StoredFile, OperationError> {
-    let (file, stamp) = (describe(captured), stamp(captured));
-    let is_here = |path: &[u8]| earlier.has_captured(path);
+) -> Result<Option<StoredFile>, OperationError> {
+    let is_here = |path: &[u8]| earlier.capture.files.iter().any(|file| file.path == path);
     let wanted = Wanted { path: &captured.path, role: captured.role, is_here: &is_here };
-    let previous = wanted.among(earlier.files()).and_then(|old| old.recipe.as_deref()).unwrap_or_default();
+    let old = wanted.among(earlier.files());
+    let beside = match round {
+        Round::First => match take_over(intake, captured, earlier, observer)? {
+            None if rounds::waits(captured.role, captured.mtime, dump, old) => return Ok(None),
+            None => None,
+            unread => return Ok(unread),
+        },
+        Round::Second(beside) => beside,
+    };
+    let (file, stamp) = (describe(captured), stamp(captured));
+    let previous = old.and_then(|old| old.recipe.as_deref()).unwrap_or_default();
     let input = Input {
         size: captured.expected_size(),
         earlier: previous,
@@ -128,7 +132,7 @@ pub(super) fn store_file(
     // The same stamp before and after, and all of the file: then these are its bytes.
     let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
     let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
-    Ok(StoredFile { file, facts, unread: false, continues, seen })
+    Ok(Some(StoredFile { file, facts, unread: false, continues, seen }))
 }
 
 /// What tells whether a file is touched, where that can be told.

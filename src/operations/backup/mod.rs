@@ -7,7 +7,7 @@ pub(super) mod earlier_version;
 mod file;
 pub(super) mod input;
 pub(super) mod opaque;
-mod rounds;
+pub(super) mod rounds;
 
 use super::attempts::attempt;
 use super::key_drop;
@@ -19,10 +19,11 @@ use crate::format::object::SnapshotName;
 use crate::format::snapshot::{FileKind, Snapshot, Warning};
 use crate::format::summary::Summary;
 use crate::redis::{CaptureOptions, CapturedFile, LeftOut, Own, Whose};
-use crate::repository::{Alarm, IntakeOptions, Repository, SeenFile, Session, Stored, one_line};
+use crate::repository::{Alarm, Intake, IntakeOptions, Repository, SeenFile, Session, Stored, one_line};
 use crate::store::Location;
 use earlier_version::Older;
-use file::{Earlier, StoredFile, prefix};
+use file::{Earlier, StoredFile, prefix, store_file};
+use rounds::Round;
 
 /// What is backed up, and how.
 #[derive(Debug, Clone, Default)]
@@ -139,7 +140,14 @@ pub(super) fn store(
     let what = if dated.is_none() { "backing up" } else { "importing" };
     let is_sized = capture.files.iter().all(CapturedFile::is_sized);
     observer.begin(what, is_sized.then(|| capture.files.iter().map(CapturedFile::expected_size).sum()));
-    let stored = rounds::store_files(&earlier, options.intake, observer);
+    let dump = rounds::dump_time(capture.files.iter().map(|file| (file.role, file.kind, file.mtime)));
+    let store = |intake: &mut Intake<'_>, file: &CapturedFile, round: Round<'_>| {
+        store_file(repository, intake, file, &earlier, (dump, round), observer)
+    };
+    let stored =
+        rounds::in_rounds(&session, options.intake, observer, &capture.files, &store, &|stored: &StoredFile| {
+            &stored.file
+        });
     let (mut files, stored) = match stored {
         Ok(stored) => stored,
         Err(error) => return Err(session.give_up(error)),

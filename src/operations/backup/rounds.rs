@@ -2,60 +2,66 @@
 //! it waits until that is in the repository, since only what is there can be built on. Rules:
 //! format-spec/06-frames.md.
 
-use super::earlier_version::{Wanted, is_canonical};
-use super::file::{Earlier, StoredFile, store_file, take_over};
+use super::earlier_version::is_canonical;
 use super::input::Instead;
-use crate::format::snapshot::{FileKind, Role};
+use crate::format::snapshot::{File, FileKind, Role};
 use crate::operations::{Observer, OperationError};
-use crate::redis::CapturedFile;
-use crate::repository::{IntakeOptions, Stored};
+use crate::repository::{Intake, IntakeOptions, Session, Stored};
 
-/// Stores all files, and answers with them in the order in which they were captured.
-pub(super) fn store_files(
-    earlier: &Earlier<'_>,
+/// When a file is stored.
+#[derive(Clone, Copy)]
+pub(in crate::operations) enum Round<'a> {
+    /// With all others: one that waits is passed over.
+    First,
+    /// Beside what the dump was stored as, where that is canonical.
+    Second(Option<&'a Instead>),
+}
+
+/// Stores one file in a round.
+pub(in crate::operations) type StoreOne<'a, F, S> =
+    dyn Fn(&mut Intake<'_>, &F, Round<'_>) -> Result<Option<S>, OperationError> + 'a;
+
+/// Stores all files, and answers in their order. What `store` passes over in the first round is stored in the second;
+/// `stored` is the file that it made.
+pub(in crate::operations) fn in_rounds<F, S>(
+    session: &Session<'_>,
     options: IntakeOptions,
     observer: &dyn Observer,
-) -> Result<(Vec<StoredFile>, Stored), OperationError> {
-    let (session, captured) = (earlier.session, &earlier.capture.files);
-    let (repository, stop) = (session.repository(), || observer.interrupted());
-    let dump = dump_of(captured);
-    let (mut files, mut stored) = session.store(options, &stop, |intake| {
-        let store = |file: &CapturedFile| match take_over(intake, file, earlier, observer)? {
-            None if dump.is_some_and(|dump| waits(file, dump, earlier)) => Ok(None),
-            None => store_file(repository, intake, file, earlier, None, observer).map(Some),
-            unread => Ok(unread),
-        };
-        captured.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
+    files: &[F],
+    store: &StoreOne<'_, F, S>,
+    stored: &dyn Fn(&S) -> &File,
+) -> Result<(Vec<S>, Stored), OperationError> {
+    let stop = || observer.interrupted();
+    let (mut done, mut sum) = session.store(options, &stop, |intake| {
+        files.iter().map(|file| store(intake, file, Round::First)).collect::<Result<Vec<_>, OperationError>>()
     })?;
-    if files.iter().any(Option::is_none) {
-        let of_dump = files.iter().flatten().find(|stored| stored.file.role == Role::Dump);
-        let beside = of_dump.and_then(|stored| {
-            let parts = stored.file.recipe.clone().filter(|parts| is_canonical(parts))?;
-            Some(Instead { parts, path: Some(stored.file.path.to_vec()) })
+    if done.iter().any(Option::is_none) {
+        let dump = done.iter().flatten().map(stored).find(|file| file.role == Role::Dump);
+        let beside = dump.and_then(|dump| {
+            let parts = dump.recipe.clone().filter(|parts| is_canonical(parts))?;
+            Some(Instead { parts, path: Some(dump.path.to_vec()) })
         });
         let ((), more) = session.store(options, &stop, |intake| {
-            let waiting = files.iter_mut().zip(captured).filter(|(stored, _)| stored.is_none());
-            for (slot, file) in waiting {
-                *slot = Some(store_file(repository, intake, file, earlier, beside.as_ref(), observer)?);
+            for (slot, file) in done.iter_mut().zip(files).filter(|(slot, _)| slot.is_none()) {
+                *slot = store(intake, file, Round::Second(beside.as_ref()))?;
             }
             Ok::<_, OperationError>(())
         })?;
-        stored.add(more);
+        sum.add(more);
     }
-    Ok((files.into_iter().flatten().collect(), stored))
+    Ok((done.into_iter().flatten().collect(), sum))
 }
 
-/// The one dump of a capture.
-fn dump_of(captured: &[CapturedFile]) -> Option<&CapturedFile> {
-    let mut dumps = captured.iter().filter(|file| (file.role, file.kind) == (Role::Dump, FileKind::File));
-    dumps.next().filter(|_| dumps.next().is_none())
+/// When the one dump among these files was written.
+pub(in crate::operations) fn dump_time(files: impl Iterator<Item = (Role, FileKind, i64)>) -> Option<i64> {
+    let mut dumps = files.filter(|(role, kind, _)| (*role, *kind) == (Role::Dump, FileKind::File));
+    let (.., time) = dumps.next()?;
+    dumps.next().is_none().then_some(time)
 }
 
-/// Whether a base is more like this dump than like its own earlier version: written nearer to it in time.
-fn waits(base: &CapturedFile, dump: &CapturedFile, earlier: &Earlier<'_>) -> bool {
-    let is_here = |path: &[u8]| earlier.has_captured(path);
-    let wanted = Wanted { path: &base.path, role: base.role, is_here: &is_here };
-    let old = wanted.among(earlier.files()).filter(|old| old.recipe.as_deref().is_some_and(is_canonical));
-    let apart = |time: i64| time.abs_diff(base.mtime);
-    base.role == Role::Base && old.is_none_or(|old| apart(dump.mtime) < apart(old.mtime))
+/// Whether a base of an AOF waits for the dump: it was written nearer to that in time than to its own earlier version.
+pub(in crate::operations) fn waits(role: Role, time: i64, dump: Option<i64>, old: Option<&File>) -> bool {
+    let old = old.filter(|old| old.recipe.as_deref().is_some_and(is_canonical));
+    let is_nearer = |dump: i64| old.is_none_or(|old| dump.abs_diff(time) < old.mtime.abs_diff(time));
+    role == Role::Base && dump.is_some_and(is_nearer)
 }

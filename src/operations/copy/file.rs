@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::operations::backup::earlier_version::{Older, Wanted};
 use crate::operations::backup::input::Input;
+use crate::operations::backup::rounds::{self, Round};
 use crate::operations::backup::{dump, opaque};
 use crate::operations::verify::Pieces;
 use crate::operations::{Observer, OperationError};
@@ -57,19 +58,19 @@ impl<'a> Copying<'a> {
         RepositoryError::Interrupted.into()
     }
 
-    /// Stores a file beside the dataset's previous snapshot in the target. Answers with the file as it goes into the copy, and
-    /// whether it was read.
+    /// Stores a file beside the dataset's previous snapshot in the target, unless it waits for the dump of this one. Answers with
+    /// the file as it goes into the copy, and whether it was read.
     ///
     /// COPY-1: the bytes that went into the target are hashed, and have the hash that the snapshot promises.
     pub fn store_file(
         &self,
         intake: &mut Intake<'_>,
         file: &File,
-        earlier: Option<&Snapshot>,
-        older: &Older<'_>,
-    ) -> Result<(File, bool), OperationError> {
+        (earlier, older): (Option<&Snapshot>, &Older<'_>),
+        (dump, round): (Option<i64>, Round<'_>),
+    ) -> Result<Option<(File, bool)>, OperationError> {
         if file.kind != FileKind::File {
-            return Ok((file.clone(), false));
+            return Ok(Some((file.clone(), false)));
         }
         let files = earlier.map(|earlier| &earlier.files[..]).unwrap_or_default();
         if let Some(same) = files.iter().find(|old| is_same(old, file))
@@ -78,15 +79,24 @@ impl<'a> Copying<'a> {
         {
             self.observer.advance(file.size);
             let (recipe, form) = (same.recipe.clone(), same.form.clone());
-            return Ok((File { recipe, form, ..file.clone() }, false));
+            return Ok(Some((File { recipe, form, ..file.clone() }, false)));
         }
         let is_here = |path: &[u8]| self.snapshot.files.iter().any(|other| other.path.as_slice() == path);
         let wanted = Wanted { path: &file.path, role: file.role, is_here: &is_here };
-        let earlier = wanted.among(files).and_then(|old| old.recipe.as_deref()).unwrap_or_default();
+        let old = wanted.among(files);
+        let beside = match round {
+            Round::First if rounds::waits(file.role, file.mtime, dump, old) => return Ok(None),
+            Round::First => None,
+            Round::Second(beside) => beside,
+        };
+        let earlier = old.and_then(|old| old.recipe.as_deref()).unwrap_or_default();
         let input = Input {
             size: file.size,
             earlier,
-            instead: &|| older.canonical(&wanted, earlier),
+            instead: &|| match beside {
+                Some(beside) => Ok(Some(beside.clone())),
+                None => older.canonical(&wanted, earlier),
+            },
             remembered: Some(&file.path[..]),
             joint: None,
             read: &|sink, each| self.read(file, sink, each),
@@ -100,7 +110,7 @@ impl<'a> Copying<'a> {
         }?;
         match (stored.size, stored.hash) == (file.size, file.hash) {
             // Whether it is suspect was seen when it was captured, and more was known of it then.
-            true => Ok((File { suspect: file.suspect.clone(), ..stored }, true)),
+            true => Ok(Some((File { suspect: file.suspect.clone(), ..stored }, true))),
             false => Err(self.fail(OperationError::WrongBytes { path: file.display_path() })),
         }
     }

@@ -10,16 +10,17 @@ use std::collections::HashSet;
 
 use super::attempts::attempt;
 use super::backup::earlier_version::Older;
+use super::backup::rounds::{self, Round};
 use super::list::{Datasets, Filter, Selector};
 use super::sets::{Meant, choose_any};
 use super::{Observer, OperationError, key_drop};
 use crate::format::counts::FALLS;
 use crate::format::object::SnapshotName;
 use crate::format::origin::COPIED_FROM;
-use crate::format::snapshot::{Snapshot, Warning};
+use crate::format::snapshot::{File, Snapshot, Warning};
 use crate::format::summary::Summary;
 use crate::format::timeline::CONTINUES;
-use crate::repository::{Alarm, IntakeOptions, Repository, RepositoryError, SnapshotInfo, Stored, one_line};
+use crate::repository::{Alarm, Intake, IntakeOptions, Repository, RepositoryError, SnapshotInfo, Stored, one_line};
 use file::Copying;
 use place::{Placed, place_for};
 use there::{Known, There};
@@ -209,10 +210,11 @@ fn copy_once(
     };
     let older = Older::new(&session);
     observer.begin("copying", Some(of.files.iter().map(|file| file.size).sum()));
-    let stored = session.store(options.intake, &|| observer.interrupted(), |intake| {
-        let store = |file| copying.store_file(intake, file, earlier.as_ref(), &older);
-        of.files.iter().map(store).collect::<Result<Vec<_>, OperationError>>()
-    });
+    let dump = rounds::dump_time(of.files.iter().map(|file| (file.role, file.kind, file.mtime)));
+    let store = |intake: &mut Intake<'_>, file: &File, round: Round<'_>| {
+        copying.store_file(intake, file, (earlier.as_ref(), &older), (dump, round))
+    };
+    let stored = rounds::in_rounds(&session, options.intake, observer, &of.files, &store, &|(file, _)| file);
     let (files, stored) = match stored {
         Ok(stored) => stored,
         Err(error) => return Err(session.give_up(error)),
