@@ -13,7 +13,7 @@ use super::{NotCanonical, Step, Stop, clock_of, is_slot_event, put_varint, take_
 /// Bytes of records that are handed on together.
 const BATCH: usize = 1 << 20;
 /// The value of a longer record is handed on as it stands while it is read.
-const RECORD_LONGEST: usize = 32 << 20;
+const RECORD_LONGEST: usize = 48 << 20;
 /// Whoever finds stretches looks at most so many bytes ahead of what it has passed.
 const AHEAD: usize = 4096;
 /// More bytes of events end what is canonical.
@@ -74,6 +74,11 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// How many bytes they take in the file.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The records, each with its place in the file, from 0 on.
     pub fn records(&self) -> impl Iterator<Item = (u32, RecordAt<'_>)> {
         self.records.iter().map(|at| {
@@ -85,7 +90,7 @@ impl Batch {
 }
 
 /// CANON-5: takes the bytes of a dump, and the stretches that were found in them; hands on records in batches, and what follows the
-/// part of the file that is canonical. Memory: twice 1 MiB or the longest record, 32 MiB at most, and the events.
+/// part of the file that is canonical. Memory: twice 1 MiB or the longest record, 48 MiB at most, and the events.
 #[derive(Default)]
 pub struct Gatherer {
     /// Bytes from `base` on that were not handed on.

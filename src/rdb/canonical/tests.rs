@@ -186,7 +186,7 @@ fn a_long_value_of_a_database_that_cannot_be_told_is_not_lost() {
     let mut gatherer = Gatherer::default();
     gatherer.push(b"REDIS0011\xfe\x81\0\0\0\x02\0\0\0\0\0\x01a\x80\x03\0\0\0");
     gatherer.stretch(Stretch { begin: 9, end: 19, what: What::Event { opcode: 0xfe } });
-    gatherer.push(&vec![7; 40 << 20]);
+    gatherer.push(&vec![7; 56 << 20]);
     assert!(gatherer.hand_on().is_none(), "what came last was not looked at");
     gatherer.push(&vec![7; 11 << 20]);
     assert!(matches!(gatherer.hand_on(), Some(Gathering::Value(_))));

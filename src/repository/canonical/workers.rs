@@ -21,6 +21,10 @@ const SORTED_NEW: usize = 96 << 20;
 /// at the most, and 4 bytes for each of up to 2^20 elements.
 const SORTER: usize = 48 << 20;
 
+/// Bytes of batches under way from which on no more are sent off: to make a record canonical takes five times its length, and
+/// however many workers there are that is so for one of 48 MiB, or for several that together are not twice as long.
+const UNDER_WAY: usize = 48 << 20;
+
 /// How many sorters so many workers share.
 fn sorters(sorted: usize, workers: usize) -> usize {
     workers.min(sorted / SORTER).max(1)
@@ -49,8 +53,11 @@ pub(super) struct Answered {
 /// Workers under way.
 pub(super) struct Workers<'scope, 's> {
     jobs: Sender<Job>,
-    under_way: VecDeque<Receiver<Answer>>,
+    /// What is to come of each batch, and its bytes.
+    under_way: VecDeque<(Receiver<Answer>, usize)>,
     limit: usize,
+    /// Bytes of all of them.
+    bytes: usize,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
     sorters: Vec<Arc<Mutex<Sorter<'s>>>>,
     scratch: &'s Scratch,
@@ -58,7 +65,7 @@ pub(super) struct Workers<'scope, 's> {
 
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
     /// So many, that keep values of more than `large` bytes apart. Memory: 144 MiB for records that wait to be sorted, and four
-    /// batches a worker.
+    /// batches of 1 MiB a worker, or five times 48 MiB, and 40 bytes for each of 2^20 elements, for the longest records.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,
         count: usize,
@@ -87,7 +94,7 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
             scope.spawn(move || work(to_do, sorter))
         });
         let threads = threads.collect();
-        Workers { jobs, under_way: VecDeque::new(), limit, threads, sorters, scratch }
+        Workers { jobs, under_way: VecDeque::new(), limit, bytes: 0, threads, sorters, scratch }
     }
 
     /// Sends a batch off.
@@ -98,19 +105,21 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         templates: &Arc<TemplateTags>,
     ) -> Result<(), String> {
         let (answer, answered) = bounded(1);
-        self.under_way.push_back(answered);
+        self.under_way.push_back((answered, batch.bytes()));
+        self.bytes += batch.bytes();
         let job = Job { batch, header, clock, templates: Arc::clone(templates), answer };
         self.jobs.send(job).map_err(|_| "the workers are gone".into())
     }
 
     /// Whether as many batches are under way as may be.
     pub fn are_busy(&self) -> bool {
-        self.under_way.len() >= self.limit
+        self.under_way.len() >= self.limit || self.bytes >= UNDER_WAY
     }
 
     /// What came of the batch that was sent off first, waited for; `None` where none is under way.
     pub fn next(&mut self) -> Option<Answer> {
-        let answered = self.under_way.pop_front()?;
+        let (answered, bytes) = self.under_way.pop_front()?;
+        self.bytes -= bytes;
         Some(answered.recv().unwrap_or(Err("a worker is gone".into())))
     }
 

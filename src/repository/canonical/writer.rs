@@ -76,11 +76,11 @@ pub struct Earlier<'a> {
 
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
 ///
-/// Memory: while it is read 144 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, of a record of
-/// 32 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge, 23 bytes a
-/// record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when none waits
-/// any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40 bytes a record. Scratch: what the records that wait
-/// take, decompressed, above that.
+/// Memory: while it is read 144 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, once for all of
+/// them a record of 48 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge,
+/// 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when
+/// none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40
+/// bytes a record. Scratch: what the records that wait take, decompressed, above that.
 pub fn store_dump<T, E: From<RepositoryError>>(
     intake: &mut Intake<'_>,
     earlier: Earlier<'_>,
