@@ -37,6 +37,13 @@ impl<K: Copy + Eq + Hash, V: Clone> Cache<K, V> {
         Some(entry.value.clone())
     }
 
+    /// Keeps nothing of it.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.by_use.clear();
+        self.used = 0;
+    }
+
     /// Keeps a value of `bytes` bytes.
     pub fn insert(&mut self, key: K, value: V, bytes: usize) {
         self.clock += 1;

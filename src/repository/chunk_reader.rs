@@ -124,6 +124,12 @@ impl<'r> ChunkReader<'r> {
         lock(&self.made_good).entry((place.pack, place.frame)).or_insert_with(|| one_line(error));
     }
 
+    /// Lets go of what it keeps decoded: what is read next is not what was.
+    pub(super) fn let_go(&self) {
+        lock(&self.frames).clear();
+        lock(&self.bases).clear();
+    }
+
     /// The repository it reads.
     pub fn repository(&self) -> &'r Repository {
         self.repository

@@ -76,6 +76,10 @@ impl<'r> Column<'r> {
 
     /// The next bytes, `count` of them or a few more, fewer at the end only. They stay until they are passed.
     pub fn look(&mut self, count: usize) -> Result<&[u8], RepositoryError> {
+        if count > self.buffer.capacity() {
+            self.buffer.drain(..std::mem::take(&mut self.at));
+            self.buffer.reserve_exact(count + 2 * WINDOW - self.buffer.len());
+        }
         while self.buffer.len() - self.at < count
             && let Some(chunks) = &mut self.chunks
         {

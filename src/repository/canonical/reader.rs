@@ -26,8 +26,10 @@ pub(super) const WINDOW: usize = 4 << 20;
 /// Bytes that are handed on together, and how many such pieces wait at the most.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 8;
-/// Memory for records that wait for their turn.
+/// Memory for records that wait for their turn, and how much less it is where there are large values: three times their bytes, and
+/// no more than this.
 const WAITING: usize = 120 << 20;
+const LEFT_TO_LARGE: u64 = 96 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
@@ -121,8 +123,13 @@ impl<'r> Rebuilding<'r> {
         // Of a large value its order waits, which is not in the file.
         let orders = self.part.streams.get(&(ColumnRole::ElementOrder as u64)).map_or(0, |stream| stream.length);
         let bytes = self.part.length.saturating_add(orders);
-        let waiting = Partitions::new(scratch, self.parameters.records, bytes, WAITING);
+        let large = self.part.streams.get(&(ColumnRole::LargeValues as u64)).map_or(0, |stream| stream.length);
+        let room = WAITING - large.saturating_mul(3).min(LEFT_TO_LARGE) as usize;
+        let waiting = Partitions::new(scratch, self.parameters.records, bytes, room);
         self.decode_all(&waiting)?;
+        if large > 0 {
+            self.reader.let_go();
+        }
         Ok(waiting.finish())
     }
 
@@ -236,7 +243,7 @@ impl<'r> Rebuilding<'r> {
                     }
                     let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
                     let value = large.take(length.ok_or_else(|| damaged("a value longer than any"))?)?;
-                    let mut stored = Vec::new();
+                    let mut stored = Vec::with_capacity(value.len());
                     decoder.value(tag, value, order, &mut stored).map_err(not_canonical)?;
                     out.put(&stored)?;
                 }
