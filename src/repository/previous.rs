@@ -23,8 +23,8 @@ const ALL: usize = 1 << 17;
 const LISTS: usize = 32;
 
 /// The chunks of a file's previous version. Unchanged chunks say where in it the new version is; between them, places
-/// follow from lengths, and from where chunks end. Memory: [`VIEW`] list entries twice, [`LISTS`] more, and a list chunk for each level; where what is next
-/// may stand anywhere, 64 bytes for each of at most [`ALL`] chunks.
+/// follow from lengths, and from where chunks end. Memory: [`VIEW`] list entries twice, [`LISTS`] more, and a list chunk for each
+/// level; where what is next may stand anywhere, 64 bytes for each of at most [`ALL`] chunks.
 pub(super) struct Previous {
     /// Streams of plain content that were not begun, and their places in the previous version.
     streams: VecDeque<(u64, Stream)>,
@@ -36,7 +36,7 @@ pub(super) struct Previous {
     read: u64,
     /// What is to be added to a place in the new version for its place in the previous one.
     shift: i64,
-    /// Whether what is next may stand anywhere in it: all of it stays in view.
+    /// Whether what is next may stand anywhere in it ([`Previous::jump`]): all of it stays in view.
     keeps: bool,
 }
 
@@ -82,14 +82,11 @@ impl Previous {
         Previous { streams, lists: None, view, list_chunks, read: 0, shift: 0, keeps: false }
     }
 
-    /// The same of a version of which what is next may stand anywhere ([`Previous::jump`]).
-    pub fn keeping(parts: &[Part]) -> Previous {
-        Previous { keeps: true, ..Previous::new(parts) }
-    }
-
-    /// What is at `begin` of the new version is expected to be what was at `place` of this one; `None`: nothing of it.
+    /// What is at `begin` of the new version is expected to be what was at `place` of this one; `None`: nothing of it. To be
+    /// called before anything is passed where it is called at all.
     pub fn jump(&mut self, begin: u64, place: Option<u64>) {
-        self.shift = place.map_or(i64::MAX, |place| place as i64 - begin as i64);
+        self.keeps = true;
+        self.shift = place.map_or(i64::MAX, |place| (place as i64).saturating_sub(begin as i64));
     }
 
     /// Whether some of it was read already.
@@ -127,8 +124,8 @@ impl Previous {
             old.begin.abs_diff(begin) <= length / BESIDE && u64::from(old.entry.length).abs_diff(length) <= near
         };
         let begins = self.near(begin).filter(same).min_by_key(|old| old.begin.abs_diff(begin));
-        let ends = || self.near(end).filter(|old| old.end().abs_diff(end) <= near);
-        let ends = || ends().min_by_key(|old| old.end().abs_diff(end));
+        let is_end = |old: &&Old| old.end().abs_diff(end) <= near;
+        let ends = || self.near(end).filter(is_end).min_by_key(|old| old.end().abs_diff(end));
         if let Some(there) = begins.or_else(ends).map(Old::end) {
             self.shift = self.shift.saturating_add(there as i64 - end as i64);
         }

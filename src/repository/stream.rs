@@ -55,14 +55,8 @@ impl StreamWriter {
         StreamWriter { holds, previous: Previous::new(previous.as_slice()), ..StreamWriter::new(repository) }
     }
 
-    /// The same of content of which what is next may resemble anything of that one ([`StreamWriter::goes_on_like`]).
-    pub(super) fn of_values(repository: &Repository, previous: Option<&Stream>) -> StreamWriter {
-        let previous = previous.map(|stream| Part::opaque(stream.clone()));
-        let previous = Previous::keeping(previous.as_slice());
-        StreamWriter { holds: Holds::Buckets, previous, ..StreamWriter::new(repository) }
-    }
-
-    /// What comes next, which begins a chunk, is expected to resemble what that stream has from a place on; `None`: nothing.
+    /// What comes next, which begins a chunk, is expected to resemble what that stream has from a place on; `None`: nothing. Said
+    /// of the first bytes, where it is said of any.
     pub(super) fn goes_on_like(&mut self, place: Option<u64>) {
         self.previous.jump(self.length, place);
     }

@@ -227,3 +227,30 @@ fn bytes_of_large(LargeValue { hash, begin }: &LargeValue) -> [u8; 12] {
     let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (hash.to_le_bytes(), begin.to_le_bytes());
     [a, b, c, d, e, f, g, h, i, j, k, l]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LOCAL-35: frames have whole items, of whatever length.
+    #[test]
+    fn lists_of_several_frames_come_back_one_behind_the_other() {
+        let value = |hash| LargeValue { hash, begin: 7 * u64::from(hash) };
+        let values: Vec<LargeValue> = (0..3 * FRAME as u32 / 12).map(value).collect();
+        let numbers: Vec<u32> = (0..FRAME as u32 / 2).collect();
+        let (sealer, mut file) = (NumberedSealer::new(&Key::new([5; 32])), tempfile::tempfile().unwrap());
+        let number_of = |number: &[u8; 4]| u32::from_le_bytes(*number);
+        put_list(&mut file, &sealer, &values, bytes_of_large).unwrap();
+        let behind = file.metadata().unwrap().len();
+        let mut lists = Lists { file, sealer, offset: 0, frames: 0 };
+        assert!(lists.next(values.len(), large_of) == Some(values));
+        assert_eq!(lists.offset, behind);
+        // A list behind it, numbered on.
+        let mut frames = Vec::new();
+        let sealer = &lists.sealer;
+        put_list(&mut frames, sealer, &numbers, |number| number.to_le_bytes()).unwrap();
+        lists.file.write_all(&frames).unwrap();
+        assert!(lists.next(numbers.len(), number_of) == Some(numbers));
+        assert_eq!(lists.offset, behind + frames.len() as u64);
+    }
+}

@@ -164,11 +164,7 @@ struct Large<'k> {
 
 impl<'k> Large<'k> {
     fn new(old: Option<&Part>, known: Option<&'k Known>, repository: &Repository) -> Large<'k> {
-        let role = ColumnRole::LargeValues;
-        let stream = match known {
-            Some(_) => StreamWriter::of_values(repository, old.and_then(|old| old.streams.get(&(role as u64)))),
-            None => column(old, role, Holds::Buckets, repository),
-        };
+        let stream = column(old, ColumnRole::LargeValues, Holds::Buckets, repository);
         Large { stream, known, values: Vec::new(), is_open: false }
     }
 
