@@ -1,6 +1,8 @@
 //! Chunks out, one at a time: found through the catalog, opened, decoded with their bases, compared with their id.
 //! Rules: format-spec/05-chunks.md, 06-frames.md.
 
+mod ahead;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -9,34 +11,31 @@ use rayon::prelude::*;
 
 use super::cache::Cache;
 use super::canonical::rebuild;
-use super::catalog::{Catalog, ChunkPlace};
+use super::catalog::ChunkPlace;
 use super::error::{Fault, RepositoryError, one_line};
 use super::fetch::content_of;
 use super::looked_up::LookedUp;
-use super::pack_reader::PackReader;
-use super::runs::{Run, runs};
+use super::places::FrameKey;
 use super::search::{Budget, Path, search, search_trusting};
 use super::stream::walk;
 use super::stretches::Stretches;
-use super::{Repository, lock, object_name};
+use super::{Repository, lock};
 use crate::compress::undelta;
 use crate::format::copies::apply_copies;
 use crate::format::frame::{BasePrefix, Method};
-use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, FRAME_MAX};
+use crate::format::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX};
 use crate::format::list::ListEntry;
 use crate::format::object::Name;
 use crate::format::recipe::{CANONICAL_RDB, Part};
-use crate::format::{ChunkId, Malformed, ObjectHash};
-use crate::store::StoreError;
+use crate::format::{ChunkId, Malformed};
+
+pub(super) use ahead::FrameRun;
 
 /// Bytes of decoded frames a reader keeps: those of a row of thirty deltas of neighbours are in about as many frames, and each
 /// is to be decoded once.
 const FRAMES: usize = 40 << 20;
 /// Bytes of decoded bases a reader keeps.
 const BASES: usize = 16 << 20;
-/// Bytes of frames that are fetched ahead at once. They stay in the cache until their chunks are read, though the next ones come
-/// meanwhile, and those before them were used last.
-const AHEAD: usize = 12 << 20;
 /// Content that is decoded at once when a file is read in order.
 const WINDOW: usize = 8 << 20;
 /// Chunks that are looked at together, at most.
@@ -56,12 +55,6 @@ pub struct ChunkReader<'r> {
     /// Whether frames that are fetched are kept, sealed, for the next command.
     keeps: bool,
 }
-
-/// A frame: its pack, and its number there.
-pub(super) type FrameKey = (ObjectHash, u32);
-
-/// Frames of one pack that are read at once.
-pub(super) type FrameRun = Run<ChunkPlace>;
 
 /// A decoded frame, shared by whoever uses it at the moment.
 type Plaintext = Arc<Vec<u8>>;
@@ -195,90 +188,6 @@ impl<'r> ChunkReader<'r> {
         Ok(())
     }
 
-    /// Brings the frames of chunks, bases included, into the cache: in the order of the packs, near ones by one read.
-    /// Takes as many of the chunks as fit, at least one, and says how many.
-    pub(super) fn warm(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<usize, RepositoryError> {
-        let (taken, runs) = self.plan(chunks, &|_| false)?;
-        // What fails here fails again when the chunk is read, with other places tried.
-        runs.into_par_iter().for_each(|run| self.fetch(&run).iter().for_each(|sealed| self.open_run(&run, sealed)));
-        Ok(taken)
-    }
-
-    /// The reads that bring the frames of chunks, bases included, in the order of the packs: those that are neither in the
-    /// cache nor coming. Takes as many of the chunks as fit, at least one, and says how many.
-    pub(super) fn plan(
-        &self,
-        chunks: impl Iterator<Item = ChunkId>,
-        is_coming: &dyn Fn(&FrameKey) -> bool,
-    ) -> Result<(usize, Vec<FrameRun>), RepositoryError> {
-        let (mut frames, mut bytes, mut taken) = (BTreeMap::new(), 0, 0);
-        lock(&self.repository.catalog).asked_at_once(|catalog| {
-            for chunk in chunks {
-                let mut new = self.frames_of(chunk, catalog)?;
-                new.retain(|key, _| !frames.contains_key(key));
-                bytes += new.values().map(ChunkPlace::kept).sum::<usize>();
-                if bytes > AHEAD && taken > 0 {
-                    break;
-                }
-                frames.append(&mut new);
-                taken += 1;
-            }
-            Ok(())
-        })?;
-        // Those that came meanwhile are in the cache.
-        frames.retain(|key, _| !is_coming(key));
-        {
-            // Those that are there already are used, so that they outlive what comes in now.
-            let mut cache = lock(&self.frames);
-            frames.retain(|key, _| cache.get(key).is_none());
-        }
-        let places: Vec<ChunkPlace> = frames.into_values().collect();
-        let packs = places.chunk_by(|one, next| one.pack == next.pack);
-        let row = |place: &ChunkPlace| (place.frame_offset, place.sealed, place.clone());
-        Ok((taken, packs.flat_map(|of_pack| runs(of_pack.iter().map(row))).collect()))
-    }
-
-    /// The bytes of a run.
-    pub(super) fn fetch(&self, run: &FrameRun) -> Result<Vec<u8>, RepositoryError> {
-        let first = run.frames.first().ok_or_else(|| RepositoryError::damaged("a run", Fault::Missing))?;
-        self.repository.read_pack(first.pack, run.offset, run.length)
-    }
-
-    /// Brings the frames of a run that was read into the cache, opened on all cores. One that is damaged is left out.
-    pub(super) fn open_run(&self, run: &FrameRun, sealed: &[u8]) {
-        run.frames.par_iter().for_each(|place| {
-            let start = (place.frame_offset - run.offset) as usize;
-            let frame = sealed.get(start..start + place.sealed as usize);
-            if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(place, sealed)) {
-                self.keep(place, frame);
-            }
-        });
-    }
-
-    /// Chunks whose frames were brought, decoded on all cores.
-    pub(super) fn decode(&self, entries: Vec<ListEntry>) -> Result<Vec<(ListEntry, Vec<u8>)>, RepositoryError> {
-        let chunk = |entry: ListEntry| self.chunk(&entry.id, entry.length).map(|bytes| (entry, bytes));
-        entries.into_par_iter().map(chunk).collect()
-    }
-
-    /// The frames a chunk is decoded from, by pack and frame: the best place of the chunk and of each of its bases.
-    fn frames_of(&self, chunk: ChunkId, catalog: &Catalog) -> Result<BTreeMap<FrameKey, ChunkPlace>, RepositoryError> {
-        let (mut frames, mut to_find) = (BTreeMap::new(), vec![chunk]);
-        for _ in 0..=DELTA_CLOSURE_MAX {
-            let Some(id) = to_find.pop() else { break };
-            if lock(&self.bases).get(&id).is_some() {
-                continue;
-            }
-            let places = self.looked_up.places_in(catalog, &id)?;
-            let Some(place) = places.first() else { continue };
-            for base in place.delta.iter().flat_map(|(_, bases)| bases) {
-                to_find.extend(self.looked_up.base_in(catalog, base)?);
-            }
-            frames.insert((place.pack, place.frame), place.clone());
-        }
-        Ok(frames)
-    }
-
     /// The plaintext of a delta found outside the catalog, as when a pack is checked as a whole. [`Fault::Bases`] where what it
     /// is made against cannot be had; any other fault is its own.
     pub(super) fn undelta(
@@ -298,10 +207,7 @@ impl<'r> ChunkReader<'r> {
 
     /// Every place is tried: damage in one is not yet a loss.
     fn resolve(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
-        let places = match self.looked_up.places(id) {
-            Some(places) => places,
-            None => lock(&self.repository.catalog).places(id)?.into(),
-        };
+        let places = self.places(id)?;
         let path = Path { id: *id, up: budget.path };
         let budget = Budget { path: Some(&path), ..budget };
         let (mut damaged, mut too_far) = (Vec::<(&ChunkPlace, _)>::new(), None);
@@ -410,14 +316,6 @@ impl<'r> ChunkReader<'r> {
         Ok((contents, deepest + 1, budget.closure - closure))
     }
 
-    /// The chunk that a base is.
-    fn named(&self, base: &BasePrefix) -> Result<Option<ChunkId>, RepositoryError> {
-        match self.looked_up.base(base) {
-            Some(id) => Ok(Some(id)),
-            None => Ok(lock(&self.repository.catalog).with_prefix(base)?.first().copied()),
-        }
-    }
-
     fn base(&self, id: &ChunkId, budget: Budget<'_>) -> Result<Decoded, RepositoryError> {
         let kept = lock(&self.bases).get(id);
         if let Some(decoded) = kept.filter(|decoded| decoded.is_checked || budget.search.trusts) {
@@ -482,48 +380,3 @@ fn has_no_base(error: &RepositoryError) -> bool {
 
 const NO_BASE: &str = "one is in no pack";
 const TOO_FAR: &str = "in a circle, or deeper than allowed";
-
-impl ChunkPlace {
-    /// The frame it is in.
-    pub(super) fn frame_key(&self) -> FrameKey {
-        (self.pack, self.frame)
-    }
-
-    /// Bytes its frame takes in a cache.
-    fn kept(&self) -> usize {
-        self.frame_plaintext as usize
-    }
-
-    /// Damage at this place, naming pack, offset and chunk.
-    pub(super) fn fault(&self, fault: impl Into<Fault>) -> RepositoryError {
-        let ChunkPlace { id, frame_offset, .. } = self;
-        let pack = Name::Pack(self.pack);
-        RepositoryError::damaged(format!("chunk {id} in {pack} at {frame_offset}"), fault)
-    }
-}
-
-impl Repository {
-    /// Bytes of a pack. A pack that is gone or too short is damage that names it.
-    pub(super) fn read_pack(&self, pack: ObjectHash, offset: u64, length: u64) -> Result<Vec<u8>, RepositoryError> {
-        let name = Name::Pack(pack);
-        match self.store.get_range(&object_name(&name), offset, length) {
-            Err(StoreError::NotFound { .. }) => Err(RepositoryError::damaged(name, Fault::Missing)),
-            Err(StoreError::Range { .. }) => {
-                let why = format!("it ends before byte {}", offset + length);
-                Err(RepositoryError::damaged(name, Malformed::new("pack", why)))
-            }
-            other => Ok(other?),
-        }
-    }
-
-    /// The plaintext of the sealed frame a chunk is in.
-    pub(super) fn open_frame(&self, place: &ChunkPlace, sealed: &[u8]) -> Result<Vec<u8>, RepositoryError> {
-        if u64::from(place.frame_plaintext) > FRAME_MAX {
-            return Err(place.fault(Malformed::new("frame", "above FRAME_MAX")));
-        }
-        let keyring = self.keyring_for(place.epoch)?;
-        PackReader::new(&keyring, place.pack, place.epoch, place.salt)
-            .and_then(|reader| reader.frame(place.frame, place.method, sealed, place.frame_plaintext as usize))
-            .map_err(|fault| place.fault(fault))
-    }
-}

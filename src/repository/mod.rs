@@ -31,6 +31,7 @@ mod objects;
 mod opening;
 mod pack_reader;
 mod pack_writer;
+mod places;
 mod previous;
 mod proving;
 mod recalled;

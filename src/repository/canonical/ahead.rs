@@ -10,9 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::column::Chunks;
 use crate::format::list::ListEntry;
 use crate::format::recipe::Stream;
-use crate::repository::chunk_reader::{ChunkReader, FrameKey, FrameRun};
+use crate::repository::chunk_reader::{ChunkReader, FrameRun};
 use crate::repository::error::RepositoryError;
 use crate::repository::lock;
+use crate::repository::places::FrameKey;
 
 /// Windows that were fetched and wait.
 const WAITING: usize = 1;
