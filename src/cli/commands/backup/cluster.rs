@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Changes, Drill, drill, in_short, no_drill, warning};
+use super::answer::{in_short, warning};
+use super::{Drill, drill, no_drill};
 use crate::cli::context::Context;
 use crate::cli::human::{count, facts, plain, short};
 use crate::cli::json;
@@ -10,7 +11,7 @@ use crate::cli::outcome::Outcome;
 use crate::operations::OperationError;
 use crate::operations::backup::cluster::{ClusterReport, ShardReport, backup_cluster};
 use crate::operations::backup::{Options, Report};
-use crate::operations::changes::since_previous;
+use crate::operations::changes::{Changes, since_previous};
 use crate::operations::source::LiveSource;
 use crate::repository::{Alarm, Repository, one_line};
 
