@@ -328,8 +328,10 @@ fn a_key_that_stands_twice_is_found_whatever_is_remembered() {
     let other = [&[0], &string(b"user:00060")[..], &string(b"another")].concat();
     for twice in [same, other] {
         let dump = [&dump[..end], &twice, &dump[end..]].concat();
-        let not = place.store(&dump, &parts, true).unwrap_err();
-        assert!(not.is_suspect && not.why.contains("stands twice"), "{not:?}");
+        for (parts, remembered) in [(&parts[..], true), (&parts, false), (&[], false)] {
+            let not = place.store(&dump, parts, remembered).unwrap_err();
+            assert!(not.is_suspect && not.why.contains("stands twice"), "{not:?}");
+        }
     }
 }
 
@@ -350,4 +352,44 @@ fn where_the_earlier_version_cannot_be_read_the_dump_is_to_be_read_once_more() {
     fs::write(place.file(), kept).unwrap();
     let not = place.store(&days[2].1, &parts, true).unwrap_err();
     assert!(not.again, "{not:?}");
+}
+
+/// LOCAL-35
+#[test]
+fn where_a_bucket_that_is_as_it_was_is_not_known_the_dump_is_to_be_read_once_more() {
+    let mut place = Place::new();
+    let record = |key: u8| [&[0], &string(&[b'k', key])[..], &string(&noise(200, key.into()))].concat();
+    let dump = [b"REDIS0011\xfe\0".to_vec(), (0..40).flat_map(record).collect(), vec![0xff; 9]].concat();
+    let parts = place.store(&dump, &[], true).unwrap().parts;
+    assert_eq!(place.store(&dump, &parts, true).unwrap().remembered, 40);
+    // All that was stored is lost, and the catalog is made anew; what is remembered stays.
+    let (kept, file) = (fs::read(place.file()).unwrap(), place.file());
+    for lost in ["repository/packs", "repository/index"] {
+        let files = walkdir::WalkDir::new(place.temp.path().join(lost)).into_iter().flatten();
+        files.filter(|entry| entry.file_type().is_file()).for_each(|entry| fs::remove_file(entry.path()).unwrap());
+    }
+    let cache = place.temp.path().join("cache");
+    fs::remove_dir_all(&cache).unwrap();
+    let places = Places { cache: Some(cache), state: None, scratch: None };
+    let store = local(&place.temp.path().join("repository"));
+    place.repository = open_at(store, &Hands::new(2), "alpha", places).unwrap();
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, kept).unwrap();
+    let not = place.store(&dump, &parts, true).unwrap_err();
+    assert!(not.again, "{not:?}");
+    assert_eq!(place.store(&dump, &parts, false).unwrap().remembered, 0);
+}
+
+/// LOCAL-35: labels are cut there, and do not tell between which buckets such a key belongs.
+#[test]
+fn of_a_dump_with_a_very_long_key_nothing_is_remembered() {
+    let stored = |longest: usize| {
+        let (place, short) = (Place::new(), |key: u8| string(&[b'k', key]));
+        let record = |key: u8| [&[0], &short(key)[..], &string(&noise(200, key.into()))].concat();
+        let long = [&[0], &string(&vec![b'x'; longest])[..], &[1, b'v']].concat();
+        let dump = [b"REDIS0011\xfe\0".to_vec(), (0..40).flat_map(record).collect(), long, vec![0xff; 9]].concat();
+        let parts = place.store(&dump, &[], true).unwrap().parts;
+        place.store(&dump, &parts, true).unwrap().remembered
+    };
+    assert_eq!((stored(251), stored(252)), (41, 0));
 }

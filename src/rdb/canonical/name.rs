@@ -157,4 +157,24 @@ mod tests {
         assert!(others.iter().all(|other| other.unwrap().0 != plain.0) && idle(9).0 != plain.0);
         assert_eq!(name(&[&[OPCODE_IDLE, 1], &[OPCODE_IDLE, 1]], record, 0), None);
     }
+
+    /// LOCAL-35
+    #[test]
+    fn what_the_same_bytes_may_not_mean_the_same_of_has_no_name() {
+        let of = |family, prefix: &[u8], record: &[u8], giant| {
+            let (bytes, ends) = ([prefix, record].concat(), [prefix.len() as u32]);
+            let prefix = if prefix.is_empty() { &[][..] } else { &ends };
+            let record = RecordAt { bytes: &bytes, prefix, value: bytes.len() - 2, database: 0, giant };
+            Namer::new(family, 1_000, Hasher { key: [7; 32] }).name(record)
+        };
+        for of_template in [b"\x1e\x01k\x01v", b"\x20\x01k\x01v"] {
+            assert_eq!(of(Family::Redis, b"", of_template, None), None, "another file has another template there");
+            assert!(of(Family::Valkey, b"", of_template, None).is_some(), "Valkey has no templates");
+        }
+        let record = b"\0\x01k\x01v";
+        assert_eq!(of(Family::Redis, b"", record, Some(50 << 20)), None, "its value is not among its bytes");
+        assert_eq!(of(Family::Redis, &[OPCODE_IDLE, 0x40, 5], record, None), None, "more bytes than it needs");
+        assert!(of(Family::Redis, &[OPCODE_IDLE, 5], record, None).is_some());
+        assert_ne!(of(Family::Redis, b"", record, None), of(Family::Valkey, b"", record, None));
+    }
 }

@@ -307,5 +307,6 @@ mod tests {
         assert!(decode(&bytes, &[u32::MAX; 300]).is_err(), "hashes of other keys");
         assert!(!encode_order(&[5; 5_000], &shuffled(5_000, 1), &mut Vec::new()));
         assert!(!encode_order(&[1, 2], &[0, 2], &mut Vec::new()), "a place there is not");
+        assert!(!encode_order(&[1, 2], &[0, 0], &mut Vec::new()), "a place twice");
     }
 }

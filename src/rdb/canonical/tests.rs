@@ -172,6 +172,18 @@ fn a_value_that_becomes_too_long_is_kept_as_it_stood() {
     }
 }
 
+/// CANON-3: an idle time in more bytes than it needs, behind one that is kept apart elsewhere.
+#[test]
+fn of_opcodes_that_are_kept_as_they_stood_nothing_is_kept_apart() {
+    for opcodes in [&b"\xf8\x05\xf8\x40\x05"[..], b"\xf9\x07\xf8\x40\x05"] {
+        let dump = [b"REDIS0011\xfe\0", opcodes, b"\0\x01a\x01b\xff12345678"].concat();
+        let taken = take_apart(&dump, 50, 64).unwrap();
+        let (record, _) = &taken.records[0];
+        assert_eq!((record.body[0], &record.sides), (0x20, &Sides::default()));
+        assert_eq!(put_together(&taken), dump);
+    }
+}
+
 /// CANON-5
 #[test]
 fn very_many_opcodes_before_a_key_end_what_is_canonical() {
@@ -239,6 +251,10 @@ fn hashes_of_templates_are_kept_the_same_whatever_the_numbers() {
     let [dump, without] = [of_templates(1, 2), b"REDIS0015\xfe\0\x20\x01j\x01\x01p\x01q\xff12345678".to_vec()];
     let cut = take_apart(&without, 50, 1 << 20).unwrap();
     assert_eq!((put_together(&cut), cut.records.len()), (without, 0));
+    // A listpack that says it has more entries would not come back from its parts.
+    let at = dump.windows(5).position(|bytes| bytes == b"\0\0\0\x03\0").unwrap();
+    let odd = [&dump[..at + 3], &[4], &dump[at + 4..]].concat();
+    assert_eq!(bodies(&odd).iter().map(|body| body[0]).collect::<Vec<_>>(), [0x40, 0, 0]);
     // Two of the same fields: the second one is not told by them.
     let same = [&dump[..9], b"\xf2\x09\x02\x01a\x01b", &dump[9..]].concat();
     assert_eq!(bodies(&same).iter().map(|body| body[0]).collect::<Vec<_>>(), [0x40, 0, 0x40]);
