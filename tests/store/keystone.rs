@@ -1,9 +1,14 @@
 //! Swift behind an identity service: a stand-in answers as Keystone does, with tokens that the real Swift takes.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use redkeep::repository::{Ambient, Places, Repository};
 use redkeep::store::{
     Intent, KeystoneIdentity, Location, Settings, Store, StoreError, Swift, SwiftLogin, Trouble, open_with,
 };
@@ -11,10 +16,16 @@ use serde_json::{Value, json};
 
 use crate::name;
 use crate::support::proxy::{Fate, Proxy, Seen};
+use crate::support::repository::{self, CHEAP, PASSWORD, back_up, latest, noise, restore_to};
 use crate::support::services::Service;
 
-/// What the stand-in answers: a token of Swift's own, and where the account is.
+/// What the stand-in answers: a token of Swift's own that lives for long, and where the account is.
 fn identity(seen: &Seen, storage: &str) -> Fate {
+    token(seen, storage, "2099-11-28T08:24:33.000000Z")
+}
+
+/// The same with the end of the token, as Keystone writes it.
+fn token(seen: &Seen, storage: &str, ends: &str) -> Fate {
     let asked: Value = serde_json::from_str(&seen.body).unwrap_or_default();
     let (identity, scope) = (&asked["auth"]["identity"], &asked["auth"]["scope"]);
     let user = &identity["password"]["user"];
@@ -49,7 +60,7 @@ fn identity(seen: &Seen, storage: &str) -> Fate {
             endpoint("public", "one", storage),
         ]},
     ]);
-    let body = json!({"token": {"expires_at": "2099-11-28T08:24:33.000000Z", "catalog": catalog}}).to_string();
+    let body = json!({"token": {"expires_at": ends, "catalog": catalog}}).to_string();
     Fate::Say(format!("201 Created\r\nX-Subject-Token: {token}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
@@ -131,4 +142,49 @@ fn an_account_that_moved_is_found_when_its_old_place_refuses_the_token() {
     assert_eq!(store.get(&name("leases/1"), 9).unwrap(), b"second");
     assert_eq!(old.drain(), ["PUT 1", "PUT 1"]);
     assert_eq!(new.drain(), ["PUT 1", "GET 1"]);
+}
+
+/// STORE-10: what takes longer than its token lives never meets a refusal: another one is fetched in the last minute of the first.
+#[test]
+fn a_token_that_ends_in_the_middle_of_a_backup_is_renewed_before_it_does() {
+    if Service::Swift.is_skipped() {
+        return;
+    }
+    let backups = thread::scope(|scope| {
+        // A minute and a little, of which the backup takes more than that little; and an hour.
+        [65, 3600].map(|lives| scope.spawn(move || held_up(lives))).map(|held| held.join().unwrap())
+    });
+    assert_eq!(backups, [2, 1], "tokens that were fetched");
+}
+
+/// Backs up with tokens that live so many seconds, where the first pack takes longer than a token is left alone for; how many tokens
+/// that took.
+fn held_up(lives: i64) -> usize {
+    let is_held = AtomicBool::new(false);
+    let swift = Proxy::start(&Service::Swift.address(), move |seen, _| {
+        if seen.method == "PUT" && seen.path.contains("/packs/") && !is_held.swap(true, Ordering::SeqCst) {
+            thread::sleep(Duration::from_secs(11));
+        }
+        Fate::Pass
+    });
+    let storage = format!("http://{}/v1/AUTH_test", swift.address);
+    let keystone = Proxy::start(&Service::Swift.address(), move |seen, _| {
+        let ends = Timestamp::now() + SignedDuration::from_secs(lives);
+        token(seen, &storage, &ends.strftime("%Y-%m-%dT%H:%M:%S.000000Z").to_string())
+    });
+    let store = open(&keystone.address, password("secret"), "one");
+    let secret = repository::password(PASSWORD);
+    let made = Repository::create(store, secret, "first", CHEAP, Ambient::system(), Places::default()).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (data, out) = (place.path().join("data"), place.path().join("out"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), noise(1 << 20, 1)).unwrap();
+    back_up(&made, &data, "d").unwrap();
+    let fetched = keystone.drain().len();
+    let puts: Vec<String> = swift.drain().into_iter().filter(|asked| asked.starts_with("PUT")).collect();
+    let once: std::collections::BTreeSet<&String> = puts.iter().collect();
+    assert_eq!(once.len(), puts.len(), "none was refused: {puts:?}");
+    restore_to(&made, &latest(&made, "d").unwrap(), &out).unwrap();
+    assert!(fs::read(out.join("file")).unwrap() == noise(1 << 20, 1));
+    fetched
 }
