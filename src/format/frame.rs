@@ -19,6 +19,8 @@ pub enum Method {
     Delta = 2,
     /// One delta of copies and insertions for each chunk, in one zstd frame.
     Copies = 3,
+    /// Records column by column, in one zstd frame.
+    Columns = 4,
 }
 
 impl Method {
@@ -34,6 +36,7 @@ impl Method {
             1 => Ok(Method::Zstd),
             2 => Ok(Method::Delta),
             3 => Ok(Method::Copies),
+            4 => Ok(Method::Columns),
             other => Err(Malformed::new("frame", format!("unknown method {other}"))),
         }
     }
@@ -46,7 +49,7 @@ mod tests {
     /// FRAME-3
     #[test]
     fn an_unknown_method_is_refused() {
-        assert_eq!(Method::from_number(3), Ok(Method::Copies));
-        assert!(Method::from_number(4).is_err());
+        assert_eq!(Method::from_number(4), Ok(Method::Columns));
+        assert!(Method::from_number(5).is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! bytes from outside, checks lengths before it allocates, and fails with [`Malformed`].
 
 mod bytes;
+pub mod columns;
 pub mod config;
 pub mod copies;
 pub mod counts;

@@ -149,7 +149,7 @@ fn decode_frame(reader: &mut Reader<'_>) -> Result<FrameRow, Malformed> {
     let fills = frame.plaintext() + SEAL_OVERHEAD as u64 == u64::from(sealed);
     match method {
         Method::Plain | Method::Delta if !fills => Err(reader.malformed("chunks do not fill their frame")),
-        Method::Plain | Method::Delta | Method::Zstd | Method::Copies => Ok(frame),
+        Method::Plain | Method::Delta | Method::Zstd | Method::Copies | Method::Columns => Ok(frame),
     }
 }
 

@@ -268,7 +268,7 @@ impl<'r> ChunkReader<'r> {
         let length = place.length.min(CHUNK_MAX as u32) as usize;
         let content = match place.method {
             Method::Copies => Stretches::made_by(frame, delta, contents, length).map_err(Fault::from),
-            Method::Plain | Method::Zstd | Method::Delta => {
+            Method::Plain | Method::Zstd | Method::Delta | Method::Columns => {
                 let prefix: Vec<&[u8]> = contents.iter().flat_map(Stretches::pieces).collect();
                 let delta = frame.get(delta).unwrap_or_default();
                 undelta(&prefix, delta, length).map(Stretches::from).map_err(Fault::from)
@@ -364,7 +364,7 @@ impl<'r> ChunkReader<'r> {
 pub(super) fn decode_delta(method: Method, bases: &[&[u8]], delta: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
     match method {
         Method::Copies => Ok(apply_copies(bases, delta, length)?),
-        Method::Plain | Method::Zstd | Method::Delta => Ok(undelta(bases, delta, length)?),
+        Method::Plain | Method::Zstd | Method::Delta | Method::Columns => Ok(undelta(bases, delta, length)?),
     }
 }
 

@@ -7,13 +7,14 @@ use super::keyring::{Keyring, check_hash};
 use super::pack_writer::{FinishedPack, FrameBody, PackWriter};
 use crate::compress::Decompressor;
 use crate::crypto::seal::Sealer;
+use crate::format::columns::from_columns;
 use crate::format::frame::{BasePrefix, Method};
 use crate::format::index::IndexedPack;
 use crate::format::object::{Kind, Name};
 use crate::format::pack::{ChunkRow, Footer, FrameRow, TRAILER, decode_trailer};
 use crate::format::sealing::{FOOTER, HEADER, Header};
 use crate::format::summary::Holds;
-use crate::format::{Malformed, ObjectHash};
+use crate::format::{Malformed, ObjectHash, Reader};
 
 /// Opens frames of one pack.
 pub struct PackReader<'k> {
@@ -60,6 +61,12 @@ impl<'k> PackReader<'k> {
         let body = self.body(ordinal, sealed)?;
         match method {
             Method::Zstd | Method::Copies => Ok(Decompressor::default().whole(&body, length)?),
+            Method::Columns => {
+                let mut reader = Reader::new("frame of columns", &body);
+                let columns = reader.varint_max("bytes of columns", length as u64)? as usize;
+                let compressed = reader.take(reader.remaining())?;
+                Ok(from_columns(&Decompressor::default().whole(compressed, columns)?, length)?)
+            }
             Method::Plain if body.len() != length => {
                 Err(Malformed::new("frame", format!("{} bytes instead of {length}", body.len())).into())
             }
@@ -209,7 +216,7 @@ mod tests {
         let plaintext = chunks.concat();
         let bytes = match method {
             Method::Zstd => Compressor::new(3).unwrap().whole(&plaintext).unwrap(),
-            Method::Plain | Method::Delta | Method::Copies => plaintext,
+            Method::Plain | Method::Delta | Method::Copies | Method::Columns => plaintext,
         };
         let rows = chunks.iter().map(|c| ChunkRow { id: keyring.chunk_id(c), length: c.len() as u32, delta: None });
         FrameBody { method, bytes, chunks: rows.collect(), holds: Holds::Opaque, proofs: Vec::new() }

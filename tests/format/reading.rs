@@ -18,6 +18,7 @@ pub fn contents() -> BTreeMap<&'static str, Vec<u8>> {
         ("appendonlydir/b.aof", third.clone()),
         ("both", [third, second].concat()),
         ("empty", Vec::new()),
+        ("rows", rows().concat().concat()),
     ])
 }
 
@@ -29,13 +30,22 @@ fn texts() -> [Vec<u8>; 3] {
     [first, second, third]
 }
 
+/// Records of which each is its length and a byte, a name, and what is behind it.
+fn rows() -> [[Vec<u8>; 3]; 4] {
+    let row = |name: &str, rest: usize| {
+        let (name, rest) = (name.as_bytes().to_vec(), noise(name, rest));
+        [vec![(1 + name.len() + rest.len()) as u8, 0], name, rest]
+    };
+    [row("user:profile:1", 20), row("user:profile:12", 30), row("user:profile:2", 0), row("z", 9)]
+}
+
 /// Writes the sample: two packs, deltas of both kinds, of one and of two bases, a labelled stream, a list of two levels.
 pub fn sample(root: &Path) -> MiniWriter {
     sample_with(root, &|_, _| {})
 }
 
 /// The same, where what is sealed of its frames is changed before: 0 is plain and holds bases and a list chunk, 1 is
-/// compressed and holds two, 2 is a delta by zstd, 3 one of copies.
+/// compressed and holds two, 2 is a delta by zstd, 3 one of copies, 4 is columns.
 pub fn sample_with(root: &Path, change: &dyn Fn(usize, &mut Vec<u8>)) -> MiniWriter {
     let frame = |number, mut frame: MiniFrame| {
         change(number, &mut frame.plaintext);
@@ -51,7 +61,8 @@ pub fn sample_with(root: &Path, change: &dyn Fn(usize, &mut Vec<u8>)) -> MiniWri
         frame(1, writer.whole(1, &[right, &upper])),
         frame(2, writer.deltas(&[(&[&first], &second)])),
     ]);
-    let later = writer.pack(&[frame(3, writer.copies(&[(&[&second, &first], &third)]))]);
+    let (in_rows, columns) = (rows().concat().concat(), writer.columns(&rows()));
+    let later = writer.pack(&[frame(3, writer.copies(&[(&[&second, &first], &third)])), frame(4, columns)]);
     writer.index(&[earlier.clone(), later]);
     writer.index(&[earlier]);
     let all = contents();
@@ -67,6 +78,7 @@ pub fn sample_with(root: &Path, change: &dyn Fn(usize, &mut Vec<u8>)) -> MiniWri
         file("dump.rdb", 0, writer.entry(&first), false),
         file("empty", 0, Vec::new(), false),
         MiniFile::link("latest", "dump.rdb"),
+        file("rows", 0, writer.entry(&in_rows), false),
     ];
     let gone = writer.snapshot_name(1);
     writer.forget(&gone);
@@ -146,10 +158,10 @@ fn snapshots_are_in_order_and_tombstones_skipped() {
     assert_eq!((newer.sequence, newer.dataset.as_str(), newer.previous), (4, "sessions", Some(older.name.clone())));
     assert_eq!((newer.facts["server"].as_str(), newer.tags), ("8.0", vec!["daily".to_string()]));
     assert_eq!(newer.warnings, [("changed".to_string(), b"x".to_vec(), "it did".to_string())]);
-    let [first, last] = [newer.files.first().unwrap(), newer.files.last().unwrap()];
+    let [first, link] = [&newer.files[0], &newer.files[6]];
     assert_eq!((first.path.as_slice(), first.kind, first.size, first.hash), (&b"appendonlydir"[..], 1, 0, None));
     assert_eq!((first.mode, first.uid, first.gid, first.mtime, first.role), (0o640, 1000, 1001, (-5, 17), 0));
-    assert_eq!((last.target.as_deref(), last.suspect.as_ref()), (Some(&b"dump.rdb"[..]), None));
+    assert_eq!((link.target.as_deref(), link.suspect.as_ref()), (Some(&b"dump.rdb"[..]), None));
 }
 
 /// SNAP-3

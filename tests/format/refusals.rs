@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use crate::reading::{read_all, sample};
 use crate::second_reader::SecondReader;
 use crate::support::mini_writer::{
-    MiniChunk, MiniFile, MiniFrame, MiniPack, MiniStream, MiniWriter, PACK, PASSWORD, TOMBSTONE, footer, hex, noise,
-    opaque, recipe, varint,
+    self, MiniChunk, MiniFile, MiniFrame, MiniPack, MiniStream, MiniWriter, PACK, PASSWORD, TOMBSTONE, footer, hex,
+    noise, opaque, recipe, varint,
 };
 
 /// How many files are read of a repository that `write` fills, or what either way of opening it complains of.
@@ -54,7 +54,7 @@ fn footers_that_break_a_rule_are_refused() {
     footer_refused("leftover", |_, table| table.push(0));
     footer_refused("do not fill", |_, table| table[0] = 4);
     footer_refused("too early", |_, table| table[1] = 2);
-    footer_refused("unknown frame method 4", |_, table| table[2] = 4);
+    footer_refused("unknown frame method 5", |_, table| table[2] = 5);
     footer_refused("holds chunks of", |_, table| table[3] -= 1);
     footer_refused("without chunks", |_, table| table[4] = 0);
     footer_refused("a chunk of 0 bytes", |_, table| table[21] = 0);
@@ -137,6 +137,10 @@ fn frames_that_decode_to_something_else_are_refused() {
     changed("zstd", 1, &|frame| frame.chunks[0].length -= 1);
     changed("not one zstd frame", 1, &|frame| frame.plaintext.extend(frame.plaintext.clone()));
     changed("not one zstd frame", 1, &|frame| frame.plaintext[0] ^= 1);
+    changed("bytes of columns for 50 of rows", 4, &|frame| frame.plaintext[0] = 51);
+    changed("rows of another length than promised", 4, &|frame| {
+        frame.plaintext = [vec![5], mini_writer::zstd(&[1, 0, 0, 0, 0])].concat();
+    });
 }
 
 /// Chunks of which each is a delta of the one before it.

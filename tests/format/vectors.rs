@@ -80,6 +80,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "zstd" => chunks::zstd(vector),
         "delta" => chunks::delta(vector),
         "copies" => chunks::copies(vector),
+        "columns" => chunks::columns(vector),
         "footer" => packs::footer(vector),
         "trailer" => packs::trailer(vector),
         "pack" => packs::pack(vector),

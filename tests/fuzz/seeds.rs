@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redkeep::compress::{Compressor, DeltaCompressor};
+use redkeep::format::columns::to_columns;
 use redkeep::format::copies::Copies;
 use redkeep::format::keys::EpochRecord;
 use redkeep::format::session::Burial;
@@ -51,6 +52,10 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
             let base = &text()[..64];
             let delta = DeltaCompressor::new(3).unwrap().delta(base, &text()[10..100]).unwrap();
             vec![[base, &delta].concat()]
+        }
+        "columns" => {
+            let rows: Vec<u8> = text()[..84].chunks(12).flat_map(|row| [&[12][..], row].concat()).collect();
+            vec![to_columns(&rows, |_| Some(2..9)).unwrap_or_default(), vec![2, 0, 0, 0, 1, 1, 0, 0, 0, b'a']]
         }
         "copies" => {
             let mut copies = Copies::default();

@@ -49,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     target("zstd", &["zstd"], streams::zstd, 10_000),
     target("delta", &["delta"], streams::delta, 5_000),
     target("copies", &["copies"], streams::copies, 20_000),
+    target("columns", &["columns"], streams::columns, 20_000),
     target("rdb", &[], streams::rdb, 2_000),
     target("lzf", &[], streams::lzf, 10_000),
     target("string", &[], streams::string, 10_000),

@@ -393,6 +393,28 @@ impl MiniWriter {
         frame
     }
 
+    /// A frame of a chunk in columns: of rows of less than 128 bytes, each its length and what stands before its name, the
+    /// name, the rest.
+    pub fn columns(&self, rows: &[[Vec<u8>; 3]]) -> MiniFrame {
+        let chunk = rows.concat().concat();
+        let (mut numbers, mut parts): ([Vec<u8>; 4], [Vec<u8>; 3]) = Default::default();
+        let mut before: &[u8] = &[];
+        for [head, name, rest] in rows {
+            let shared = before.iter().zip(name).take_while(|(one, other)| one == other).count();
+            for (numbers, number) in numbers.iter_mut().zip([head.len() - 1, shared, name.len() - shared, rest.len()]) {
+                numbers.extend(varint(number as u64));
+            }
+            for (part, bytes) in parts.iter_mut().zip([&head[1..], &name[shared..], rest]) {
+                part.extend(bytes);
+            }
+            before = name;
+        }
+        let columns = [varint(rows.len() as u64), numbers.concat(), parts.concat()].concat();
+        let plaintext = [varint(columns.len() as u64), zstd(&columns)].concat();
+        let row = MiniChunk { id: self.id(&chunk), length: chunk.len() as u64, delta: None };
+        MiniFrame { method: 4, plaintext, chunks: vec![row] }
+    }
+
     /// Stores a pack.
     pub fn pack(&self, frames: &[MiniFrame]) -> MiniPack {
         self.pack_as(frames, footer(3, frames), 3)

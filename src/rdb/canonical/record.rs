@@ -1,6 +1,7 @@
 //! A record of a dump: what stands before it, its key, its value; as it stands in the file, and as it is kept. Rules:
 //! format-spec/19-canonical-rdb.md.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::coding::{Step, Stop};
@@ -267,6 +268,19 @@ impl<'a> Kept<'a> {
     }
 
     fn parse(body: &'a [u8]) -> Step<Kept<'a>> {
+        let (mut kept, mut rest) = Self::up_to_key(body)?;
+        if kept.mode & LARGE != 0 {
+            kept.large = Some(take_varint(&mut rest)?);
+        }
+        if kept.large.is_some() && !rest.is_empty() {
+            return Err(Stop::broken("bytes behind a large record"));
+        }
+        kept.value = rest;
+        Ok(kept)
+    }
+
+    /// What stands before its value, and what is left.
+    fn up_to_key(body: &'a [u8]) -> Step<(Kept<'a>, &'a [u8])> {
         let (mode, mut rest) = body.split_first().ok_or_else(Stop::ended)?;
         let (opcodes, prefix) = match mode & PREFIX_AS_IT_STOOD {
             0 => {
@@ -283,14 +297,14 @@ impl<'a> Kept<'a> {
         };
         let type_byte = *take(&mut rest, 1)?.first().ok_or_else(Stop::ended)?;
         let (form, key) = take_string(&mut rest)?;
-        let large = match mode & LARGE {
-            0 => None,
-            _ => Some(take_varint(&mut rest)?),
-        };
-        if large.is_some() && !rest.is_empty() {
-            return Err(Stop::broken("bytes behind a large record"));
-        }
-        Ok(Kept { mode: *mode, opcodes, prefix, type_byte, form, key, value: rest, large })
+        Ok((Kept { mode: *mode, opcodes, prefix, type_byte, form, key, value: &[], large: None }, rest))
+    }
+
+    /// Where in a kept record what is kept of its key stands.
+    pub fn key_in(body: &'a [u8]) -> Option<Range<usize>> {
+        let (kept, behind) = Self::up_to_key(body).ok()?;
+        let end = body.len() - behind.len();
+        Some(end - kept.key.len()..end)
     }
 
     /// By what it is sorted: its database, big-endian, and its key, as it is stored where its text is not known.

@@ -5,7 +5,11 @@ use crossbeam_channel::{Receiver, Sender};
 use super::deltas::Deltas;
 use super::{Frame, Job, Kind};
 use crate::compress::{CannotCompress, Compressor};
+use crate::format::columns::to_columns;
 use crate::format::frame::Method;
+use crate::format::put_varint;
+use crate::format::summary::Holds;
+use crate::rdb::canonical::Kept;
 use crate::repository::pack_writer::FrameBody;
 
 /// Level at which a frame that looks random is tried: a few times as fast as reading it.
@@ -57,6 +61,16 @@ fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -
     if kind == Kind::Dense && quick.whole(&plaintext)?.len() >= plaintext.len() - plaintext.len() / 64 {
         return Ok(body(Method::Plain, plaintext));
     }
+    if holds == Holds::Buckets
+        && let Some(columns) = to_columns(&plaintext, |row| Kept::key_in(row))
+    {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, columns.len() as u64);
+        bytes.append(&mut slow.whole(&columns)?);
+        if bytes.len() < plaintext.len() {
+            return Ok(body(Method::Columns, bytes));
+        }
+    }
     let compressed = slow.whole(&plaintext)?;
     Ok(match compressed.len() < plaintext.len() {
         true => body(Method::Zstd, compressed),
@@ -90,7 +104,6 @@ mod tests {
     use super::*;
     use crate::format::ChunkId;
     use crate::format::pack::ChunkRow;
-    use crate::format::summary::Holds;
     use crate::noise::noise;
 
     fn frame(kind: Kind, plaintext: Vec<u8>) -> Frame {
@@ -112,6 +125,24 @@ mod tests {
         for other in [hex, half, low, vec![0; 70_000], noise(8_000, 0)] {
             assert!(!is_dense(&other));
         }
+    }
+
+    /// FRAME-5
+    #[test]
+    fn buckets_are_put_into_columns_where_that_is_no_longer() {
+        let record = |number: u32| {
+            [&[18, 0, 0, 4 * 12][..], format!("counter:{number:04}").as_bytes(), &[8], &noise(2, number.into())]
+                .concat()
+        };
+        let bucket: Vec<u8> = (0..500).flat_map(record).collect();
+        let of = |holds, plaintext: &[u8]| {
+            let (mut quick, mut slow) = (Compressor::new(TRY).unwrap(), Compressor::new(3).unwrap());
+            compress_frame(&mut quick, &mut slow, Frame { holds, ..frame(Kind::Whole, plaintext.to_vec()) }).unwrap()
+        };
+        let (rows, columns) = (of(Holds::Opaque, &bucket), of(Holds::Buckets, &bucket));
+        assert_eq!((rows.method, columns.method), (Method::Zstd, Method::Columns));
+        assert!(columns.bytes.len() * 3 < rows.bytes.len() * 2, "{} {}", columns.bytes.len(), rows.bytes.len());
+        assert_eq!(of(Holds::Buckets, &bucket[1..]).method, Method::Zstd);
     }
 
     #[test]

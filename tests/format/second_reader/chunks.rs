@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::bytes::{Cursor, Outcome, hex, read};
 use super::limits::{CHUNK_MAX, DELTA_CLOSURE_MAX, DELTA_DEPTH_MAX, LABEL_MAX, PACK_MAX};
-use super::pack::{COPIES, Chunk, DELTA, Frame, PLAIN, Pack};
+use super::pack::{COLUMNS, COPIES, Chunk, DELTA, Frame, PLAIN, Pack};
 use super::seal::{Header, Keys, PACK, keyed};
 use super::snapshot::Stream;
 use zstd_safe::{DParameter, FrameFormat, InBuffer, OutBuffer};
@@ -56,6 +56,38 @@ fn unzstd(frame: &[u8], length: u64) -> Outcome<Vec<u8>> {
     let mut plaintext = Vec::with_capacity(usize::try_from(length).map_err(|_| "a length beyond memory".to_string())?);
     zstd_safe::DCtx::create().decompress(&mut plaintext, frame).map_err(told)?;
     if plaintext.len() as u64 == length { Ok(plaintext) } else { Err("a zstd frame yields too few bytes".into()) }
+}
+
+/// The rows of a frame of columns (FRAME-5).
+fn rows(opened: &[u8], length: u64) -> Outcome<Vec<u8>> {
+    let mut cursor = Cursor::new(opened);
+    let bytes = cursor.varint()?;
+    // FRAME-2
+    if bytes > length {
+        return Err(format!("{bytes} bytes of columns for {length} of rows"));
+    }
+    let columns = unzstd(cursor.rest(), bytes)?;
+    let mut cursor = Cursor::new(&columns);
+    let count = cursor.varint()?;
+    let mut column = || (0..count).map(|_| cursor.varint()).collect::<Outcome<Vec<u64>>>();
+    let (heads, shared, names, rests) = (column()?, column()?, column()?, column()?);
+    let mut part = |lengths: &[u64]| lengths.iter().map(|length| cursor.take(*length)).collect::<Outcome<Vec<_>>>();
+    let (heads, names, rests) = (part(&heads)?, part(&names)?, part(&rests)?);
+    cursor.finish()?;
+    let (mut rows, mut name) = (Vec::new(), Vec::new());
+    for (((head, shared), own), rest) in heads.iter().zip(shared).zip(names).zip(rests) {
+        let common = usize::try_from(shared).ok().and_then(|shared| name.get(..shared));
+        name = [common.ok_or("a name shares more than there is")?, own].concat();
+        let row = [*head, &name[..], rest].concat();
+        let mut length = row.len();
+        while length > 127 {
+            rows.push(length as u8 | 128);
+            length >>= 7;
+        }
+        rows.push(length as u8);
+        rows.extend(row);
+    }
+    if rows.len() as u64 == length { Ok(rows) } else { Err("rows of another length than promised".into()) }
 }
 
 /// Decodes exactly one delta to exactly `length` bytes (DELTA-1): its zstd frame has no magic number.
@@ -336,6 +368,7 @@ impl Chunks {
             keys.open_part(&header, "", ordinal, &sealed).map_err(|error| format!("frame {place}: {error}"))?;
         let bytes = Rc::new(match frame.method {
             PLAIN | DELTA => opened,
+            COLUMNS => rows(&opened, frame.stored)?,
             _ => unzstd(&opened, frame.stored)?,
         });
         if kept.len() == FRAMES_KEPT {

@@ -11,6 +11,7 @@ pub(super) const PLAIN: u8 = 0;
 pub(super) const ZSTD: u8 = 1;
 pub(super) const DELTA: u8 = 2;
 pub(super) const COPIES: u8 = 3;
+pub(super) const COLUMNS: u8 = 4;
 
 /// A pack as its footer describes it.
 #[derive(PartialEq)]
@@ -90,7 +91,7 @@ impl Frame {
     fn read(cursor: &mut Cursor<'_>, offset: u64) -> Outcome<Frame> {
         let method = cursor.u8()?;
         // FRAME-3
-        if ![PLAIN, ZSTD, DELTA, COPIES].contains(&method) {
+        if ![PLAIN, ZSTD, DELTA, COPIES, COLUMNS].contains(&method) {
             return Err(format!("unknown frame method {method}"));
         }
         let sealed = cursor.varint()?;

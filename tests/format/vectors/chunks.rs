@@ -3,6 +3,7 @@
 use redkeep::chunker::{BucketCutter, Chunker, Sizes, cut_order};
 use redkeep::compress::{Decompressor, undelta};
 use redkeep::crypto::keys::{self, Key};
+use redkeep::format::columns::from_columns;
 use redkeep::format::copies::apply_copies;
 use redkeep::format::frame::Method;
 use redkeep::rdb::canonical::Hasher;
@@ -96,6 +97,7 @@ pub fn method(vector: &Vector) -> Result<(), String> {
         Method::Zstd => "zstd",
         Method::Delta => "delta",
         Method::Copies => "copies",
+        Method::Columns => "columns",
     };
     vector.answer(method.map(|method| json!({ "method": name(method) })))
 }
@@ -105,6 +107,13 @@ pub fn zstd(vector: &Vector) -> Result<(), String> {
     let fields = vector.input();
     let decoded = Decompressor::default().whole(&fields.bytes("frame"), fields.small("length"));
     vector.answer(decoded.map(|plaintext| json!({ "plaintext": hex(&plaintext) })))
+}
+
+/// Columns, before they are compressed.
+pub fn columns(vector: &Vector) -> Result<(), String> {
+    let fields = vector.input();
+    let decoded = from_columns(&fields.bytes("columns"), fields.small("length"));
+    vector.answer(decoded.map(|rows| json!({ "rows": hex(&rows) })))
 }
 
 /// Decoding alone, and the id of what it yields.

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use redkeep::aof::{Aim, Commands, CutFinder, Ending, Found, Scanner};
 use redkeep::compress::{Decompressor, DeltaCompressor, undelta};
+use redkeep::format::columns::{from_columns, to_columns};
 use redkeep::format::copies::apply_copies;
 use redkeep::format::limits::CHUNK_MAX;
 use redkeep::format::list::decode_list;
@@ -72,6 +73,20 @@ pub fn copies(bytes: &[u8]) {
                 assert_eq!(plaintext.len(), length);
                 assert!(apply_copies(bases, stored, length + 1).is_err());
                 assert!(apply_copies(bases, &[stored, &[0]].concat(), length).is_err(), "a byte left over is accepted");
+            }
+        }
+    }
+}
+
+/// FRAME-5: as long as promised whatever the columns say, or refused; what rows come back is what can be put into columns.
+pub fn columns(bytes: &[u8]) {
+    for length in [0, 1, 4, 12, 90, 4096, CHUNK_MAX as usize] {
+        if let Ok(rows) = from_columns(bytes, length) {
+            assert_eq!(rows.len(), length);
+            assert!(from_columns(bytes, length + 1).is_err());
+            assert!(from_columns(&[bytes, &[0]].concat(), length).is_err(), "a byte left over is accepted");
+            if let Some(columns) = to_columns(&rows, |row| Some(row.len() / 3..row.len() / 2)) {
+                assert_eq!(from_columns(&columns, length), Ok(rows));
             }
         }
     }
