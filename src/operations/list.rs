@@ -227,7 +227,8 @@ pub(super) fn lost_snapshots(alarms: &[Alarm]) -> impl Iterator<Item = (Snapshot
         Alarm::Snapshot { object: name, .. }
         | Alarm::Undone { object: name }
         | Alarm::Gap { missing: name, .. }
-        | Alarm::Rollback { missing: name } => Some((SnapshotName::parse(name)?, alarm)),
+        | Alarm::Rollback { missing: name }
+        | Alarm::Elsewhere { missing: name, .. } => Some((SnapshotName::parse(name)?, alarm)),
         Alarm::Index { .. }
         | Alarm::Packs { .. }
         | Alarm::DamagedPacks { .. }

@@ -80,6 +80,16 @@ pub enum Alarm {
         /// The snapshot that is gone.
         missing: String,
     },
+    /// LOCAL-38: the newest snapshot this host remembers was seen at another location of the repository, and is not at this one.
+    #[error(
+        "{missing} is not here: this host has seen it in {location}, and it was not forgotten on purpose; a mirror that is behind gets it by redkeep mirror"
+    )]
+    Elsewhere {
+        /// The snapshot that is not here.
+        missing: String,
+        /// Where it was seen.
+        location: String,
+    },
     /// This host's memory of repositories was damaged.
     #[error(
         "{path} is damaged and was put aside: what this host remembered of repositories is forgotten, and it trusts what it sees"
@@ -109,7 +119,9 @@ impl Alarm {
             Alarm::Index { object, .. } | Alarm::Snapshot { object, .. } | Alarm::Forgotten { object, .. } => {
                 Some(object)
             }
-            Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => Some(missing),
+            Alarm::Gap { missing, .. } | Alarm::Rollback { missing } | Alarm::Elsewhere { missing, .. } => {
+                Some(missing)
+            }
             // It is there, and can be read.
             Alarm::Late { .. }
             | Alarm::Undone { .. }

@@ -76,6 +76,8 @@ pub struct CheckReport {
     pub unindexed_packs: u64,
     /// Objects that are damaged or missing, unless their loss was recorded.
     pub damage: Vec<Damage>,
+    /// Snapshots that were seen at another location of the repository, and are not at this one: no damage.
+    pub elsewhere: Vec<Damage>,
     /// Packs that an earlier check found damaged, and that nobody needs: what snapshots need of them is elsewhere, too.
     pub replaced: Vec<Damage>,
     /// Snapshot id and path of every file that cannot be restored whole.
@@ -142,7 +144,9 @@ impl Repository {
         let mut lost_objects = BTreeSet::new();
         for alarm in alarms {
             lost_objects.extend(alarm.object().map(String::from));
-            report.damage.push(damage_of(&alarm));
+            let is_elsewhere = matches!(alarm, Alarm::Elsewhere { .. });
+            let told = if is_elsewhere { &mut report.elsewhere } else { &mut report.damage };
+            told.push(damage_of(&alarm));
         }
         for (name, fault) in self.unreadable_objects(&condemned)? {
             if !losses.has(&name.to_string()) {
@@ -293,7 +297,7 @@ fn damage_of(alarm: &Alarm) -> Damage {
         | Alarm::Forgotten { object, .. }
         | Alarm::Undone { object }
         | Alarm::Late { object } => object.clone(),
-        Alarm::Gap { missing, .. } | Alarm::Rollback { missing } => missing.clone(),
+        Alarm::Gap { missing, .. } | Alarm::Rollback { missing } | Alarm::Elsewhere { missing, .. } => missing.clone(),
         Alarm::Packs { first, .. } | Alarm::DamagedPacks { first, .. } => first.clone(),
         Alarm::State { path } => path.clone(),
         Alarm::NotNoted { .. } => "catalog".into(),

@@ -287,22 +287,34 @@ impl Repository {
         let state = lock(&self.state);
         let lost = |head: &Head| !listed.contains(&head.name) && !forgotten.contains(&head.name);
         let heads: HashMap<String, Head> = state.heads(self.id())?.into_iter().collect();
-        let mut alarms: Vec<Alarm> = heads
-            .values()
-            .filter(|head| head.name.starts_with(prefix) && lost(head))
-            .map(|head| Alarm::Rollback { missing: head.name.clone() })
-            .collect();
+        let (location, places) = (self.location(), state.heads_at(self.id())?);
+        let here: HashMap<&str, &Head> =
+            places.iter().filter(|(at, ..)| *at == location).map(|(_, tag, head)| (tag.as_str(), head)).collect();
+        let mut alarms = Vec::new();
+        for (tag, head) in heads.iter().filter(|(_, head)| head.name.starts_with(prefix)) {
+            let (missing, seen_here) = (head.name.clone(), here.get(tag.as_str()).copied());
+            let elsewhere = places.iter().find(|(at, _, other)| *at != location && other == head);
+            let elsewhere = elsewhere.filter(|_| seen_here != Some(head));
+            match elsewhere {
+                _ if !lost(head) => {}
+                Some((at, ..)) => alarms.push(Alarm::Elsewhere { missing, location: at.clone() }),
+                None => alarms.push(Alarm::Rollback { missing }),
+            }
+            if let Some(own) = seen_here.filter(|own| *own != head && lost(own)) {
+                alarms.push(Alarm::Rollback { missing: own.name.clone() });
+            }
+        }
         // The newest of each dataset, where it is news: a write for each listed one would take as many syncs.
         let mut newest: HashMap<String, Head> = HashMap::new();
         for info in infos {
             let head = Head { sequence: info.sequence, name: info.name.to_string() };
             let tag = info.name.tag.to_string();
             let is_newer = |than: Option<&Head>| than.is_none_or(|than| head.is_newer_than(than));
-            if is_newer(heads.get(&tag)) && is_newer(newest.get(&tag)) {
+            if is_newer(here.get(tag.as_str()).copied()) && is_newer(newest.get(&tag)) {
                 newest.insert(tag, head);
             }
         }
-        let remember = |(tag, head): (String, Head)| state.remember_head(self.id(), &tag, &head);
+        let remember = |(tag, head): (String, Head)| state.remember_head(self.id(), &location, &tag, &head);
         if let Err(error) = newest.into_iter().try_for_each(remember) {
             alarms.push(Alarm::NotRemembered { why: one_line(&error) });
         }

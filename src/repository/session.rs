@@ -335,7 +335,12 @@ impl Session<'_> {
         self.look_whether_void(&name)?;
         // From here on the snapshot exists: what this host fails to note is said, and is no failure of the backup.
         let head = Head { sequence: snapshot.sequence, name: name.to_string() };
-        let remembered = lock(&repository.state).remember_head(repository.id(), &name.tag.to_string(), &head);
+        let remembered = lock(&repository.state).remember_head(
+            repository.id(),
+            &repository.location(),
+            &name.tag.to_string(),
+            &head,
+        );
         let noted = lock(&repository.catalog).add_snapshot(&name, Some(snapshot));
         let kept = if final_at.is_some() { repository.note_unsettled(&name, &sealed) } else { Ok(()) };
         let carried = self.carry_own();

@@ -34,6 +34,8 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS locations (location TEXT PRIMARY KEY, repository TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS heads (repository TEXT NOT NULL, tag TEXT NOT NULL, sequence INTEGER NOT NULL,
     name TEXT NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (repository, tag)) STRICT;
+CREATE TABLE IF NOT EXISTS heads_at (repository TEXT NOT NULL, location TEXT NOT NULL, tag TEXT NOT NULL,
+    sequence INTEGER NOT NULL, name TEXT NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (repository, location, tag)) STRICT;
 CREATE TABLE IF NOT EXISTS promises (place TEXT PRIMARY KEY, put_new TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS doors (location TEXT PRIMARY KEY, read INTEGER NOT NULL, config BLOB NOT NULL,
     slots TEXT NOT NULL, slot TEXT NOT NULL, sealed BLOB NOT NULL, epoch INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
@@ -117,7 +119,7 @@ impl State {
                 return Err(sqlite::corrupt(verdict));
             }
             connection.execute_batch(TABLES)?;
-            for table in ["locations", "heads", "promises", "doors", "unsettled"] {
+            for table in ["locations", "heads", "heads_at", "promises", "doors", "unsettled"] {
                 let sql = &format!("SELECT * FROM {table}");
                 let mut query = connection.prepare(sql)?;
                 let count = query.column_count() - 1;
@@ -228,8 +230,42 @@ impl State {
         })
     }
 
-    /// Remembers a snapshot, unless a newer one of its dataset is remembered.
-    pub fn remember_head(&self, repository: Id16, tag: &str, head: &Head) -> Result<(), RepositoryError> {
+    /// The same of those seen at each location: location, dataset tag and snapshot.
+    pub fn heads_at(&self, repository: Id16) -> Result<Vec<(String, String, Head)>, RepositoryError> {
+        self.run(|connection| {
+            let sql = "SELECT location, tag, sequence, name FROM heads_at WHERE repository = ?1";
+            let mut query = connection.prepare(sql)?;
+            let rows = query.query_map([repository.to_string()], |row| {
+                Ok((row.get(0)?, row.get(1)?, Head { sequence: row.get::<_, i64>(2)? as u64, name: row.get(3)? }))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Remembers a snapshot that was seen at a location, unless a newer one of its dataset is remembered.
+    pub fn remember_head(
+        &self,
+        repository: Id16,
+        location: &str,
+        tag: &str,
+        head: &Head,
+    ) -> Result<(), RepositoryError> {
+        self.remember_newest(repository, tag, head)?;
+        let (repository, sequence, name) = (repository.to_string(), head.sequence as i64, head.name.as_str());
+        let values =
+            [ValueRef::from(&*repository), location.into(), tag.into(), ValueRef::Integer(sequence), name.into()];
+        let sum = sqlite::sum(values);
+        self.run(|connection| {
+            let sql =
+                "INSERT INTO heads_at VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (repository, location, tag) DO UPDATE
+                       SET sequence = excluded.sequence, name = excluded.name, sum = excluded.sum
+                       WHERE (excluded.sequence, excluded.name) > (heads_at.sequence, heads_at.name)";
+            connection.execute(sql, params![repository, location, tag, sequence, name, sum])
+        })?;
+        Ok(())
+    }
+
+    fn remember_newest(&self, repository: Id16, tag: &str, head: &Head) -> Result<(), RepositoryError> {
         let (repository, sequence, name) = (repository.to_string(), head.sequence as i64, head.name.as_str());
         let values = [ValueRef::from(&*repository), tag.into(), ValueRef::Integer(sequence), name.into()];
         let sum = sqlite::sum(values);

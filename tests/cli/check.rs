@@ -20,6 +20,7 @@ fn as_json_it_counts_what_was_looked_at() {
         "bytes_read",
         "chunks",
         "damage",
+        "elsewhere",
         "lost_chunks",
         "lost_files",
         "packs",

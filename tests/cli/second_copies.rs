@@ -213,6 +213,54 @@ fn a_mirror_is_made_without_a_password_and_opened_with_the_same() {
     mirror(2, &[]).says("written to by backups or prunes");
 }
 
+/// LOCAL-38
+#[test]
+fn a_mirror_that_is_behind_is_not_damaged_and_one_that_loses_what_it_had_is() {
+    let place = Place::with_snapshot();
+    let mirror = || place.ends(0, &["mirror", "second"]);
+    let check = |code: i32, more: &[&str]| place.ends(code, &[&["check", "--repo", "second"], more].concat());
+    let newest = |repository: &str| {
+        let json = place.command(&["snapshots", "--json", "--repo", repository]).output().unwrap().stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        json["snapshots"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let remove = |repository: &str, id: &str| {
+        let folder = place.path(repository).join("snapshots");
+        let all = tree(&folder);
+        let (name, _) = all.iter().find(|(name, _)| name.to_string_lossy().ends_with(id)).unwrap();
+        fs::remove_file(folder.join(name)).unwrap();
+    };
+    mirror();
+    check(0, &[]);
+    fs::write(place.data().join("nodes.conf"), "changed").unwrap();
+    place.done(&["backup", "data", "--dataset", "sessions"]);
+    let second = newest("repository");
+    let ran = check(3, &["--json"]);
+    ran.says("it is not here: this host has seen it in ").says("redkeep mirror");
+    let json = ran.json();
+    assert_eq!((&json["sound"], json["damage"].as_array().unwrap().len()), (&true.into(), 0), "{json}");
+    assert!(json["elsewhere"][0]["object"].as_str().unwrap().ends_with(&second), "{json}");
+    place.ends(3, &["snapshots", "--repo", "second"]).says("is not here");
+    place.ends(4, &["restore", "latest", "--repo", "second", "--target", "back"]).says("is not here");
+    assert!(!place.path("back").exists(), "what is older is not taken for the latest");
+
+    // What it had, and what the source has again, is missed wherever it goes.
+    let first = newest("second");
+    mirror();
+    check(0, &[]);
+    remove("second", &second);
+    let misses = |ran: &Ran| assert!(ran.text().contains("is missing"), "{}", ran.text());
+    misses(&check(4, &[]));
+    mirror();
+    fs::write(place.data().join("nodes.conf"), "changed again").unwrap();
+    place.done(&["backup", "data", "--dataset", "sessions"]);
+    remove("second", &second);
+    misses(check(4, &[]).says("is not here"));
+    remove("second", &first);
+    remove("repository", &newest("repository"));
+    misses(&place.ends(4, &["check"]));
+}
+
 /// Both ways to a second copy, from a disk over one service to another.
 #[test]
 fn second_copies_go_from_a_disk_to_seaweedfs_and_on_to_swift() {

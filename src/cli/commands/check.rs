@@ -46,6 +46,7 @@ JSON:
   {\"sound\": bool, \"read_data\": bool, \"packs\": number, \"bytes_read\",
    \"snapshots\": number, \"chunks\": number, \"unindexed_packs\": number,
    \"damage\": [{\"object\", \"problem\"}],
+   \"elsewhere\": [{the same}], snapshots that were seen at another location,
    \"replaced\": [{\"object\", \"problem\"}], damaged packs that nobody needs,
    \"lost_files\": [{\"snapshot\": id, \"path\"}],
    \"lost_chunks\": [{\"chunk\", \"files\": [{\"snapshot\": id, \"path\"}]}],
@@ -138,7 +139,8 @@ pub(super) fn done(repository: &Repository, depth: CheckDepth, context: &Context
     let outcome = if is_damaged { Outcome::listing(text, &json)? } else { Outcome::deed(text, &json)? };
     let hint = "redkeep check --read-data --repair writes down what is lost, and the next backup stores again what it can of it";
     let outcome = outcome.in_short(in_short(&report)).with_notes(is_damaged.then(|| hint.to_string()));
-    Ok(outcome.with_warnings(not_kept(&report)).with_damage(is_damaged))
+    let behind = report.elsewhere.iter().map(|one| format!("{}: {}", plain(&one.object), plain(&one.problem)));
+    Ok(outcome.with_warnings(behind).with_warnings(not_kept(&report)).with_damage(is_damaged))
 }
 
 /// What was found, in a few words.

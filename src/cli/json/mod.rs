@@ -59,6 +59,7 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> Vec<AlarmOf> {
             Alarm::Forgotten { .. } => "forgotten",
             Alarm::Gap { .. } => "gap",
             Alarm::Rollback { .. } => "rollback",
+            Alarm::Elsewhere { .. } => "elsewhere",
             Alarm::Late { .. } => "late",
             Alarm::Undone { .. } => "undone",
             Alarm::State { .. } => "state",

@@ -201,7 +201,8 @@ fn refuse_what_lacks(alarms: &[Alarm]) -> Result<(), OperationError> {
         | Alarm::Snapshot { .. }
         | Alarm::Forgotten { .. }
         | Alarm::Gap { .. }
-        | Alarm::Rollback { .. } => true,
+        | Alarm::Rollback { .. }
+        | Alarm::Elsewhere { .. } => true,
         Alarm::Late { .. }
         | Alarm::Undone { .. }
         | Alarm::State { .. }

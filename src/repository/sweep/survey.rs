@@ -182,6 +182,7 @@ fn forbids(alarm: &Alarm) -> bool {
         | Alarm::Snapshot { .. }
         | Alarm::Gap { .. }
         | Alarm::Rollback { .. }
+        | Alarm::Elsewhere { .. }
         | Alarm::Forgotten { .. } => true,
         Alarm::Late { .. }
         | Alarm::Undone { .. }
