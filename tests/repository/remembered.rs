@@ -24,11 +24,15 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
+        Place::of(TINY)
+    }
+
+    fn of(chunks: Sizes) -> Place {
         let (temp, hands) = (tempfile::tempdir().unwrap(), Hands::new(1));
         let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
         let (store, ambient) = (local(&temp.path().join("repository")), hands.ambient("alpha"));
         let repository =
-            Repository::create_with(store, password(PASSWORD), "first", CHEAP, ambient, places, (TINY, BUCKETS));
+            Repository::create_with(store, password(PASSWORD), "first", CHEAP, ambient, places, (chunks, BUCKETS));
         Place { repository: repository.unwrap(), temp }
     }
 
@@ -286,6 +290,24 @@ fn a_large_value_is_stored_against_that_of_its_key_wherever_both_stand() {
     let ((restarted, same), (unknown, _)) = (taken(true), taken(false));
     assert!(restarted < 3 * 40 * 1024 && same < 2 * 40 * 1024, "{restarted} {same}");
     assert!(unknown * 2 > restarted * 3, "{unknown} {restarted}");
+}
+
+/// CANON-3, LOCAL-35: a value that no record is made of stands behind the large ones before it, wherever a restart puts it.
+#[test]
+fn a_value_that_is_handed_on_in_pieces_is_stored_in_its_place_and_against_that_of_its_key() {
+    let place = Place::of(Sizes { min: 16 << 10, mean: 64 << 10, max: 256 << 10 });
+    let mut giant = noise((48 << 20) + 70_000, 7);
+    let dump = |order: &[&str], giant: &[u8]| {
+        let value = |key: &str| if key == "giant" { giant.to_vec() } else { noise(200_000, key.len() as u64) };
+        let record = |key: &&str| [&[0], &string(key.as_bytes())[..], &string(&value(key))].concat();
+        [b"REDIS0011".to_vec(), order.iter().flat_map(record).collect(), vec![0xff; 9]].concat()
+    };
+    let first = place.store(&dump(&["a", "bb", "ccc", "giant", "dddd"], &giant), &[], true).unwrap().parts;
+    let before = packed(&place);
+    giant[30 << 20] ^= 1;
+    place.store(&dump(&["dddd", "ccc", "giant", "a", "bb"], &giant), &first, true).unwrap();
+    let restarted = packed(&place) - before;
+    assert!(restarted < 400_000, "{restarted}");
 }
 
 /// LOCAL-35
