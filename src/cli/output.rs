@@ -33,7 +33,16 @@ pub(crate) fn to_somebody() -> io::Result<File> {
 
 /// Writes a result. A reader that has gone away wanted no more of it.
 pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
-    match writable()?.0.write_all(bytes) {
+    wanted(writable()?.0.write_all(bytes))
+}
+
+/// Shows a help text or the version, in colour where that is wanted; as a result.
+pub(crate) fn show(text: &clap::Error) -> io::Result<()> {
+    wanted(writable().and_then(|_| text.print()))
+}
+
+fn wanted(written: io::Result<()>) -> io::Result<()> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -12,7 +12,7 @@ use super::{outcome, output};
 /// Says why the arguments cannot be used, or what was asked of them: help, or the version.
 pub(super) fn refused(error: &clap::Error, arguments: &[OsString]) -> Code {
     if !error.use_stderr() {
-        return match output::writable().and_then(|_| error.print()) {
+        return match output::show(error) {
             Ok(()) => Code::Done,
             Err(error) => outcome::print_error(&anyhow::Error::new(error).context(outcome::UNWRITTEN), false),
         };

@@ -1,4 +1,4 @@
-use crate::place::Place;
+use crate::place::{Place, run};
 
 pub const COMMANDS: [&str; 41] = [
     "timeline",
@@ -124,4 +124,16 @@ fn the_version_is_that_of_the_package() {
     let text = place.done(&["--version"]).text();
     assert!(text.starts_with(concat!("redkeep ", env!("CARGO_PKG_VERSION"), "\ncommit ")), "{text}");
     assert!(text.ends_with("\nrepository format 0\n"), "{text}");
+}
+
+/// Whoever reads its begin alone, as `head` does, wanted no more.
+#[test]
+fn a_help_that_is_not_read_to_its_end_is_no_failure() {
+    let place = Place::new();
+    for arguments in [&["help", "forget"][..], &["forget", "--help"], &["help", "stores"], &["--version"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = run(place.command(arguments).stdout(writer));
+        assert_eq!((ran.code, &*ran.stderr), (0, ""), "{arguments:?}");
+    }
 }

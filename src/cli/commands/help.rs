@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let asked = ["redkeep"].into_iter().chain(words).chain(["--help"]);
     match args::command().try_get_matches_from(asked) {
         Err(help) if !help.use_stderr() => {
-            output::writable().and_then(|_| help.print()).context(UNWRITTEN)?;
+            output::show(&help).context(UNWRITTEN)?;
             Ok(Outcome::nothing())
         }
         _ => Err(UsageError {
