@@ -41,7 +41,7 @@ pub fn to_columns(rows: &[u8], name_in: impl Fn(&[u8]) -> Option<Range<usize>>) 
     (columns.len() <= rows.len()).then_some(columns)
 }
 
-/// The rows that stand in these columns, which have to be exactly `length` bytes. Memory: `length`, and four times the
+/// The rows that stand in these columns, which have to be exactly `length` bytes. Memory: `length`, and eight times the
 /// columns.
 pub fn from_columns(columns: &[u8], length: usize) -> Result<Vec<u8>, Malformed> {
     let mut reader = Reader::new("columns", columns);

@@ -228,7 +228,11 @@ impl OperationError {
                 ))
             }
             OperationError::Lacking { .. } => {
-                Some("see what is lost with: redkeep check; then record it with: redkeep check --repair".into())
+                Some(
+                    "what is elsewhere is brought here first, by redkeep mirror; see what is lost with: redkeep check; then record it \
+                     with: redkeep check --repair"
+                        .into(),
+                )
             }
             OperationError::NoSnapshot { .. } => Some("list them with: redkeep snapshots".into()),
             OperationError::Ambiguous { .. } => Some("name one of them with --dataset, or give more of the id".into()),

@@ -222,8 +222,8 @@ impl RepositoryError {
                 "see what is affected with: redkeep check --read-data"
             }
             RepositoryError::NotWhole { .. } => {
-                "see what is lost with: redkeep check --read-data; a backup stores again what is at hand of it; then record the \
-                 rest with: redkeep check --repair"
+                "what is elsewhere is brought here first, by redkeep mirror; see what is lost with: redkeep check --read-data; a \
+                 backup stores again what is at hand of it; then record the rest with: redkeep check --repair"
             }
             RepositoryError::Fenced | RepositoryError::CatalogChanged => "run the command again",
             RepositoryError::Rotating(_) => "when no other rotation runs, finish with: redkeep key rotate",
