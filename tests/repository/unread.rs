@@ -1,14 +1,17 @@
 //! Files that were not touched are taken over unread; whatever might have touched them has them read.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redkeep::format::UnixMillis;
-use redkeep::operations::Silent;
+use redkeep::format::form::FormState;
+use redkeep::format::snapshot::{File, Role};
 use redkeep::operations::backup::{self, Options, Report};
 use redkeep::operations::source::Source;
+use redkeep::operations::{Observer, Silent};
 use redkeep::repository::{Places, Repository};
 
 use crate::support::repository::*;
@@ -41,6 +44,13 @@ impl Place {
 
     fn back_up(&self) -> Report {
         back_up(&self.repository, &self.temp.path().join("data"), "d").unwrap()
+    }
+
+    /// Reads every file.
+    fn read_all(&self, observer: &dyn Observer) -> Report {
+        let (source, dataset) = (Source::Directory(self.temp.path().join("data")), Some("d".into()));
+        let options = Options { source, dataset, read_all: true, ..Options::default() };
+        backup::backup(&self.repository, &options, observer).unwrap()
     }
 
     /// What a backup reads and takes over has to come back as it is now.
@@ -146,9 +156,7 @@ fn rows_of_another_host_a_deleted_catalog_and_read_all_have_everything_read() {
     place.repository = open_here(place.temp.path(), &place.hands, "beta");
     assert_eq!(place.unread(), 0);
 
-    let (source, dataset) = (Source::Directory(place.temp.path().join("data")), Some("d".into()));
-    let options = Options { source, dataset, read_all: true, ..Options::default() };
-    assert_eq!(backup::backup(&place.repository, &options, &Silent).unwrap().unread_files, 0);
+    assert_eq!(place.read_all(&Silent).unread_files, 0);
     assert_eq!(place.unread(), 2);
 }
 
@@ -193,6 +201,53 @@ fn what_the_structure_of_a_dump_showed_is_taken_over() {
     assert_eq!(unread.snapshot.files, read.snapshot.files);
 }
 
+/// Has a file written to whenever a piece of any was read.
+struct Writes(PathBuf);
+
+impl Observer for Writes {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {
+        fs::File::options().write(true).open(&self.0).unwrap().write_all(b"written meanwhile").unwrap();
+    }
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// LOCAL-11
+#[test]
+fn a_file_that_was_written_to_while_it_was_read_is_not_noted() {
+    let place = Place::new();
+    place.unread();
+    let noted = || place.repository.seen_files().unwrap().len();
+    assert_eq!(noted(), 2);
+    let report = place.read_all(&Writes(place.path("one")));
+    assert_eq!((noted(), report.snapshot.suspects().count()), (1, 1));
+    assert_eq!(place.unread(), 1);
+}
+
+fn file<'a>(report: &'a Report, path: &str) -> &'a File {
+    report.snapshot.files.iter().find(|file| *file.path == *path.as_bytes()).unwrap()
+}
+
+/// LOCAL-10
+#[test]
+fn a_file_that_has_become_something_else_to_the_server_is_read() {
+    let place = Place::new();
+    let dump = [&b"REDIS0011\xfe\x00"[..], &[0, 1, b'k', 5], b"value\xff", &[0; 8]].concat();
+    fs::write(place.path("a.rdb"), &dump[..dump.len() - 12]).unwrap();
+    fs::write(place.path("b.rdb"), &dump).unwrap();
+    let later = fs::metadata(place.path("a.rdb")).unwrap().modified().unwrap() + Duration::from_secs(10);
+    set_mtime(&place.path("b.rdb"), later);
+    let report = place.back_up();
+    let roles = ["a.rdb", "b.rdb"].map(|name| file(&report, name).role);
+    assert_eq!((roles, report.snapshot.suspects().count()), ([Role::Other, Role::Dump], 0));
+    fs::remove_file(place.path("b.rdb")).unwrap();
+    let report = place.back_up();
+    assert_eq!((file(&report, "a.rdb").role, report.unread_files), (Role::Dump, 2));
+    assert!(file(&report, "a.rdb").suspect.is_some(), "it is cut short");
+}
+
 const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -225,5 +280,104 @@ fn what_an_untouched_aof_ends_with_is_told_again_and_a_touched_one_is_cut_anew()
         let [_, untouched] = twice();
         assert_eq!(length(&untouched), open.concat().len() as u64);
         assert_eq!(untouched.snapshot.warnings[0].code, "aof-open-transaction");
+    }
+}
+
+/// LOCAL-10
+#[test]
+fn an_increment_whose_copy_ends_elsewhere_since_it_is_the_last_is_read() {
+    let place = Place::new();
+    fs::create_dir(place.path("appendonlydir")).unwrap();
+    let put = |name: &str, bytes: &[u8]| fs::write(place.path("appendonlydir").join(name), bytes).unwrap();
+    let names = |numbers: &[u8]| {
+        let line = |number: &u8| format!("file appendonly.aof.{number}.incr.aof seq {number} type i\n");
+        put("appendonly.aof.manifest", numbers.iter().map(line).collect::<String>().as_bytes());
+    };
+    let piece = [SET, &SET[..9]].concat();
+    put("appendonly.aof.1.incr.aof", &piece);
+    put("appendonly.aof.2.incr.aof", SET);
+    names(&[1, 2]);
+    let of = |report: &Report| {
+        let file = file(report, "appendonlydir/appendonly.aof.1.incr.aof");
+        (file.role, file.size, file.suspect.is_some(), report.snapshot.facts.get("aof.unfinished").cloned())
+    };
+    assert_eq!(of(&place.back_up()), (Role::Incr, piece.len() as u64, true, None));
+    // A person had the server do without the last one.
+    fs::remove_file(place.path("appendonlydir/appendonly.aof.2.incr.aof")).unwrap();
+    names(&[1]);
+    for _ in 0..2 {
+        assert_eq!(of(&place.back_up()), (Role::Incr, SET.len() as u64, false, Some("9".into())));
+    }
+}
+
+/// A dump of keys with noise, in this order; of the first of them with a value of its own in each version.
+fn dump_of(keys: &[u64], version: u64) -> Vec<u8> {
+    let mut dump = b"REDIS0011\xfe\x00".to_vec();
+    for key in keys {
+        let value = noise(300, key + if *key == 0 { 1000 * version } else { 0 });
+        dump.extend_from_slice(&[&[0, 8], format!("key {key:04}").as_bytes(), &[0x41, 0x2c], &value].concat());
+    }
+    [&dump[..], b"\xff", &[0; 8]].concat()
+}
+
+/// What this host remembers of records.
+fn remembered(place: &Place) -> Vec<PathBuf> {
+    let files = walkdir::WalkDir::new(place.temp.path().join("cache")).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.path().parent().is_some_and(|parent| parent.ends_with("records")));
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+/// LOCAL-35
+#[test]
+fn what_is_remembered_of_a_dump_is_left_alone_where_every_file_is_read() {
+    let place = Place::new();
+    fs::write(place.path("dump.rdb"), dump_of(&[0, 1, 2], 1)).unwrap();
+    place.unread();
+    let files = remembered(&place);
+    assert_eq!(files.len(), 1);
+    let before = fs::read(&files[0]).unwrap();
+    place.read_all(&Silent);
+    assert!(fs::read(&files[0]).unwrap() == before);
+    fs::remove_file(&files[0]).unwrap();
+    place.read_all(&Silent);
+    assert_eq!(remembered(&place), [""; 0].map(PathBuf::from));
+}
+
+/// LOCAL-35
+#[test]
+fn a_dump_whose_earlier_version_is_damaged_is_read_once_more_and_stored_in_canonical_form() {
+    let place = Place::new();
+    let keys: Vec<u64> = (0..300).collect();
+    fs::write(place.path("dump.rdb"), dump_of(&keys, 1)).unwrap();
+    place.unread();
+    assert_eq!(remembered(&place).len(), 1);
+    let packs = walkdir::WalkDir::new(place.temp.path().join("repository/packs")).into_iter().map(Result::unwrap);
+    for pack in packs.filter(|entry| entry.file_type().is_file()) {
+        let mut bytes = fs::read(pack.path()).unwrap();
+        let end = bytes.len() - 2000;
+        bytes[64..end].fill(0);
+        fs::set_permissions(pack.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(pack.path(), bytes).unwrap();
+    }
+    fs::write(place.path("dump.rdb"), dump_of(&keys, 2)).unwrap();
+    let form = file(&place.back_up(), "dump.rdb").form.clone().unwrap();
+    assert_eq!((form.state, form.why), (FormState::Canonical, None));
+}
+
+/// CANON-2
+#[test]
+fn a_dump_in_which_a_key_stands_twice_is_stored_as_it_is_and_suspect() {
+    let place = Place::new();
+    fs::write(place.path("dump.rdb"), dump_of(&[0, 1, 2, 1], 1)).unwrap();
+    for unread in [0, 3] {
+        let report = place.back_up();
+        let dump = file(&report, "dump.rdb");
+        let twice = Some("a key stands twice in database 0".to_owned());
+        let form = dump.form.clone().unwrap();
+        assert_eq!(
+            (report.unread_files, form.state, form.why, &dump.suspect),
+            (unread, FormState::Opaque, twice.clone(), &twice)
+        );
+        assert!(report.has_warnings());
     }
 }

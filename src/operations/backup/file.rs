@@ -129,8 +129,8 @@ pub(super) fn store_file(
             opaque::store(repository, intake, &input, file, observer)
         }
     }?;
-    // The same stamp before and after, and all of the file: then these are its bytes.
-    let stamp = stamp.filter(|before| before.size() == file.size && self::stamp(captured).as_ref() == Some(before));
+    // The same before and after: then these are its bytes.
+    let stamp = stamp.filter(|before| self::stamp(captured).as_ref() == Some(before));
     let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
     Ok(Some(StoredFile { file, facts, unread: false, continues, seen }))
 }
