@@ -135,6 +135,23 @@ fn a_copy_that_kept_no_times_is_judged_by_what_its_files_tell_themselves() {
 
 /// CAPTURE-7
 #[test]
+fn a_copy_without_timestamps_is_judged_by_when_its_base_was_begun() {
+    let rdb = |began: u32| [b"REDIS0011\xfa\x05ctime\xc2", &began.to_le_bytes()[..], b"\xff", &[0; 8]].concat();
+    for (base, expected) in [(1_700_000_100, "aof"), (1_699_999_900, "unknown")] {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        fs::create_dir(dir.path().join("appendonlydir")).unwrap();
+        put("dump.rdb", &rdb(1_700_000_000));
+        put("appendonlydir/appendonly.aof.1.base.rdb", &rdb(base));
+        put(INCREMENT, b"*1\r\n$4\r\nPING\r\n");
+        let manifest = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+        put("appendonlydir/appendonly.aof.manifest", manifest.as_bytes());
+        assert_eq!(verdict(&capture(dir.path())).0, expected);
+    }
+}
+
+/// CAPTURE-7
+#[test]
 fn a_copy_that_kept_its_times_is_judged_by_them() {
     let Some((dir, mut server)) = server_with_aof(ServerKind::Redis7, &[]) else { return };
     run(&server, "SAVE");

@@ -196,6 +196,10 @@ fn of_several_dumps_the_usual_name_counts_and_else_the_latest_with_a_warning() {
         (of_role(&captured, Role::Dump).path.as_slice(), codes(&captured)),
         (&b"one.rdb"[..], vec!["several-dumps"])
     );
+    // One that begins like a dump comes before a later one that does not.
+    fs::write(dir.path().join("two.rdb"), b"REDIS0011\xff").unwrap();
+    File::options().write(true).open(dir.path().join("two.rdb")).unwrap().set_modified(old).unwrap();
+    assert_eq!(of_role(&capture(dir.path()), Role::Dump).path, b"two.rdb");
 }
 
 #[test]

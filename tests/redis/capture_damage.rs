@@ -164,7 +164,7 @@ fn a_single_aof_with_a_preamble_is_cut_and_checked_in_both_halves() {
     let captured = capture(dir.path());
     let (bytes, reading) = read(of_role(&captured, Role::SingleAof));
     assert!(bytes == whole);
-    assert_eq!(reading.suspect, None);
+    assert_eq!((reading.suspect, fact(&captured, "aof.unfinished")), (None, "10"));
     assert_eq!((&*reading.facts["aof.commands"], &*reading.facts["keys"]), ("2", "400"));
     fs::write(&aof, &whole).unwrap();
     append(&aof, b"\0\0\0\0");
@@ -211,6 +211,16 @@ fn an_aof_that_has_shrunk_since_is_suspect() {
     // What is left may be whole commands: the first one is SELECT 0.
     for left in [23, 0] {
         assert_eq!(suspect_at(left), format!("it ended at {left}, but had {length} bytes when captured"));
+    }
+}
+
+/// Behind what is not understood, commands may follow in a single AOF, and nothing in a base.
+#[test]
+fn a_base_that_is_not_understood_and_does_not_end_with_its_checksum_is_suspect() {
+    let bytes = [&b"REDIS0011\xfe\x00\x63\x01kunknown\xff"[..], &[0; 8], b"*1\r\n$4\r\nPING\r\n"].concat();
+    for (role, is_suspect) in [(Role::SingleAof, false), (Role::Base, true), (Role::History, true)] {
+        let Reading { suspect, note, .. } = inspect(role, &mut bytes.as_slice()).unwrap();
+        assert_eq!((suspect.is_some(), note.is_some()), (is_suspect, !is_suspect), "{role:?}");
     }
 }
 

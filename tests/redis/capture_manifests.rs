@@ -221,3 +221,19 @@ fn a_manifest_that_can_be_read_in_no_way_is_no_aof() {
         assert!(captured.warnings[0].message.contains("a server does not start with it"), "{:?}", captured.warnings);
     }
 }
+
+/// What a server names behind the limit is not passed over in silence.
+#[test]
+fn a_manifest_that_is_longer_than_is_read_is_no_aof() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("appendonlydir")).unwrap();
+    let line = |seq: u8| format!("file appendonly.aof.{seq}.incr.aof seq {seq} type i\n");
+    for seq in [1, 2] {
+        fs::write(dir.path().join(format!("appendonlydir/appendonly.aof.{seq}.incr.aof")), "").unwrap();
+    }
+    let full = line(1) + &"#\n".repeat(((4 << 20) - line(1).len()) / 2);
+    for (text, expected) in [(full.clone(), vec![]), (full + &line(2), vec!["aof-manifest-malformed"])] {
+        fs::write(dir.path().join("appendonlydir/appendonly.aof.manifest"), text).unwrap();
+        assert_eq!(codes(&capture(dir.path())), expected);
+    }
+}

@@ -115,7 +115,7 @@ fn hides_commands(file: &File, cut: u64, length: u64) -> io::Result<bool> {
         let mut scanner = Scanner::default();
         scanner.push(tail.get(place + 2..).unwrap_or_default());
         let commands = scanner.finish();
-        !commands.is_suspect() && commands.commands + commands.queued > 0
+        !commands.is_suspect() && commands.commands > 0
     }))
 }
 
@@ -218,6 +218,12 @@ mod tests {
         assert_eq!((end.length, end.left_out), (3 * one + 2 * multi + EXEC.len() as u64, 0));
         assert_eq!(told(&end), Some(format!("a crash left the transaction at {one} open").as_str()));
         assert_eq!(end_of(&[SET, MULTI, SET, EXEC, SET]).open, None);
+        // It is told whatever the file ends with.
+        let end = end_of(&[SET, MULTI, SET, MULTI, SET, EXEC, &SET[..7]]);
+        assert_eq!(
+            (end.left_out, told(&end)),
+            (7, Some(format!("a crash left the transaction at {one} open").as_str()))
+        );
     }
 
     #[test]
@@ -226,6 +232,9 @@ mod tests {
         assert_eq!((end.left_out, told(&end)), (0, Some("the command at 27 is cut short")));
         // Nothing that begins so goes on as a command.
         assert_eq!(end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n\r\n*2\r\nx"]).open, None);
+        // Those of a transaction that is open there are data, too.
+        let end = end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n", MULTI, SET]);
+        assert_eq!((end.left_out, told(&end)), (0, Some("the command at 27 is cut short")));
     }
 
     #[test]
@@ -267,6 +276,14 @@ mod tests {
     fn what_is_no_command_is_kept_whole() {
         let length = (2 * SET.len() + 7) as u64;
         assert_eq!(end_of(&[SET, b"garbage", SET]), End::whole(length));
+    }
+
+    #[test]
+    fn nothing_is_left_out_behind_a_preamble_that_is_damaged() {
+        let piece = &SET[..7];
+        for (checksum, left_out) in [([0; 8], 7), ([1; 8], 0)] {
+            assert_eq!(end_of(&[b"REDIS0011\xff", &checksum, SET, piece]).left_out, left_out);
+        }
     }
 
     #[test]

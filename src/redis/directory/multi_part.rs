@@ -214,3 +214,46 @@ impl MultiPart {
         Ok(now.is_some_and(|now| Stamp::of(&now.metadata) == Stamp::of(&self.metadata)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_manifest_that_was_replaced_meanwhile_are_opened_anew() {
+        // By an equal one, too: it may be of files that took the place of others.
+        for later in [1, 2] {
+            let directory = tempfile::tempdir().unwrap();
+            let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+            let manifest = |seq: u8| {
+                let line = |of: u8, letter: char| format!("file {of}.{letter} seq {of} type {letter}\n");
+                [line(9, 'h'), line(seq, 'b'), line(seq, 'i')].concat()
+            };
+            ["1.b", "1.i", "2.b", "2.i"].iter().for_each(|name| put(name, name));
+            put("a.manifest", &manifest(1));
+            let place = directory.path().join("a.manifest");
+            let replace = |seq| {
+                put("next", &manifest(seq));
+                fs::rename(directory.path().join("next"), &place).unwrap();
+            };
+            // History is asked for between the first reading of the manifest and the second.
+            let asked = Cell::new(0);
+            let wants = |_: &[u8]| {
+                if asked.replace(asked.get() + 1) == 0 {
+                    replace(later);
+                }
+                false
+            };
+            let Outcome::Open(opened) = open_parts(&place, &wants).unwrap() else { panic!("{later}") };
+            let names: Vec<String> =
+                opened.parts.iter().map(|part| String::from_utf8(part.entry.name.clone()).unwrap()).collect();
+            assert_eq!((names, asked.get()), (vec![format!("{later}.b"), format!("{later}.i")], 2));
+            assert!(opened.is_current(&place).unwrap());
+            replace(later);
+            assert!(!opened.is_current(&place).unwrap());
+        }
+    }
+}

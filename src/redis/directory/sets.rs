@@ -127,9 +127,9 @@ impl AofSets {
         };
         self.claimed.insert(path.to_vec());
         self.claimed.extend(files.manifest.entries().iter().map(|entry| beside(&entry.name)));
-        let needed = files.parts.iter().filter(|part| part.entry.file_type != FileType::History);
-        let mut needed = needed.map(|part| beside(&part.entry.name));
-        if needed.any(|part| choice.exclude.matches(&part)) {
+        // History that is excluded is not among them.
+        let mut parts = files.parts.iter().map(|part| beside(&part.entry.name));
+        if parts.any(|part| choice.exclude.matches(&part)) {
             self.leave_out(path);
             return Ok(());
         }
