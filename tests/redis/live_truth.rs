@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,6 +146,39 @@ fn whole_commands_behind_an_open_transaction_are_stored_without_a_server_too() {
     let (bytes, reading) =
         crate::capture::read(crate::capture::of_role(&captured, redkeep::format::snapshot::Role::Incr));
     assert!(bytes == whole && reading.suspect.is_some());
+}
+
+/// LIVE-1: a restore would let go of what the last increment holds, too.
+#[test]
+fn a_transaction_that_a_crash_left_open_is_told_wherever_a_rewrite_has_left_it() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let (dir, server) = after_half_a_transaction(kind);
+    order(&server, "CONFIG SET rdb-key-save-delay 100000");
+    order(&server, "BGREWRITEAOF");
+    let next = dir.path().join("appendonlydir/appendonly.aof.2.incr.aof");
+    wait_for("the next increment", || next.exists().then_some(()));
+    fill(&server, "later", 10);
+    let (what, hint) = refusal(live_at(&as_backup_user(&server), &of_mode(Mode::Aof)));
+    assert!(what.contains("1.incr.aof: a crash left the transaction at") && hint.contains("BGREWRITEAOF"), "{what}");
+    assert_eq!(server.info().get("aof_rewrite_in_progress"), Some("1"));
+}
+
+/// LIVE-2: it may have been answered.
+#[test]
+fn a_command_that_a_live_server_does_not_complete_is_not_left_out() {
+    let Some((dir, server)) = redis_7(&["appendonly yes"]) else { return };
+    fill(&server, "key", 100);
+    let file = increment(ServerKind::Redis7, dir.path());
+    fs::OpenOptions::new().append(true).open(file).unwrap().write_all(&HALF[15..30]).unwrap();
+    let (what, hint) = refusal(live_at(&as_backup_user(&server), &of_mode(Mode::Aof)));
+    assert!(what.contains("is not completed") && hint.contains("BGREWRITEAOF"), "{what}; {hint}");
+    let captured = live(&server, &LiveOptions::default());
+    let expected = ("rdb", vec!["aof-open-transaction"]);
+    assert_eq!((fact(&captured.capture, "capture.mode"), codes(&captured.capture)), expected);
+    assert_eq!(restored_keys(ServerKind::Redis7, &captured), 100);
 }
 
 /// LIVE-4.
