@@ -398,7 +398,24 @@ fn a_difference_names_keys_that_were_added_removed_or_changed() {
     let expected = "{\"change\":\"added\",\"db\":0,\"key\":\"k200\"}\n\
                     {\"change\":\"removed\",\"db\":0,\"key\":\"k200a\"}\n";
     assert!(back.starts_with(expected) && back.lines().count() == 3, "{back}");
+    // Each long value at the key of the other, and nothing but the order in the file is another.
+    (records[0].0, records[1].0) = (b"long a".to_vec(), b"long b".to_vec());
+    back_up(&place, &dump(&records));
+    let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
+    assert_eq!(ran.text(), "changed 0 long a\nchanged 0 long b\n0 added, 0 removed, 2 changed\n");
     place.ends(2, &["diff", "latest", "latest"]).says("--keys");
+}
+
+#[test]
+fn values_that_cannot_be_read_differ_where_their_bytes_do() {
+    let place = Place::with_tiny_repository();
+    for listpack in [&b"no listpack"[..], b"and another"] {
+        let mut dump = [b"REDIS0011\xfe\x00\x10\x03bad\x0b", listpack].concat();
+        put_string(&mut dump, b"good", b"value");
+        back_up(&place, &ended(dump));
+    }
+    let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
+    assert_eq!(ran.text(), "changed 0 bad\n0 added, 0 removed, 1 changed\n");
 }
 
 #[test]
