@@ -42,9 +42,9 @@ impl<'a> Copying<'a> {
         Copying { source, target, snapshot, observer, reader: ChunkReader::new(source), failure: RefCell::default() }
     }
 
-    /// Why the source could not be read, where that was it; with `true`, to be told from what the target did.
-    pub fn failure(&self) -> Option<(bool, OperationError)> {
-        self.failure.take().map(|error| (true, error))
+    /// Why the source could not be read, where that was it, and nothing that the target did.
+    pub fn failure(&self) -> Option<OperationError> {
+        self.failure.take()
     }
 
     /// Damage in the source that was made good.

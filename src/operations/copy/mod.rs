@@ -177,18 +177,18 @@ fn copy_one(
                 there.look_again(target)?;
                 return Ok(Became::Copied(copied));
             }
-            Err(error) => copying.failure().unwrap_or((false, error)),
+            Err(error) => error,
         };
-        match error {
+        match copying.failure() {
             // What one catalog or index object lost may still be in the repository.
-            (true, error) if error.is_damage() || error.may_be_of_catalog() => {
+            Some(error) if error.is_damage() || error.may_be_of_catalog() => {
                 if looked_again {
                     return Ok(Became::Damaged(one_line(&error)));
                 }
                 looked_again = true;
                 source.second_look()?;
             }
-            (_, error) => return Err(error),
+            of_source => return Err(of_source.unwrap_or(error)),
         }
     }
 }

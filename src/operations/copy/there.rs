@@ -82,7 +82,7 @@ impl There {
         self.infos.iter().filter(move |info| info.dataset == dataset)
     }
 
-    /// Into which repository each snapshot of a dataset was captured.
+    /// Into which repository a snapshot of the target was captured.
     pub fn captured_into(&self, info: &SnapshotInfo) -> Id16 {
         info.origin(self.target).repository
     }

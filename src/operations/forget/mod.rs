@@ -220,12 +220,14 @@ fn by_policy(
     needed: &BTreeSet<SnapshotName>,
     decide: impl Fn(&[Candidate<'_>]) -> Vec<Vec<Reason>>,
 ) -> Result<Option<Dataset>, OperationError> {
-    let candidate = |info: &'_ SnapshotInfo| (needed.contains(&info.name), options.filter.fits(info));
     let judged: Vec<Candidate<'_>> = infos
         .iter()
-        .map(|info| {
-            let (is_needed, is_meant) = candidate(info);
-            Candidate { time: info.captured_at(), tags: &info.tags, place: info.place, is_needed, is_meant }
+        .map(|info| Candidate {
+            time: info.captured_at(),
+            tags: &info.tags,
+            place: info.place,
+            is_needed: needed.contains(&info.name),
+            is_meant: options.filter.fits(info),
         })
         .collect();
     let reasons = decide(&judged);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::Past;
@@ -13,7 +14,7 @@ use crate::cli::question::{agreed, is_asked};
 use crate::cli::server::{LOGIN, Login, of_environment};
 use crate::cli::{json, time};
 use crate::operations::list::Chosen;
-use crate::operations::restore::server::{self, Options, ServerReport, restore_into_server};
+use crate::operations::restore::server::{self, Consent, Options, ServerReport, restore_into_server};
 use crate::operations::restore::{Cut, From, Goal};
 use crate::redis::host::{Commands, Named, is_secret};
 use crate::redis::server::Address;
@@ -100,7 +101,7 @@ pub(super) struct IntoServer {
     ttl: Option<Ttl>,
     /// Do it although; may be given several times
     #[arg(long, value_name = "WHAT", help_heading = INTO, requires = "server", value_delimiter = ',')]
-    force: Vec<Force>,
+    force: Vec<Consent>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -119,26 +120,31 @@ enum Ttl {
     Drop,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Force {
-    /// The server is a replica
-    Replica,
-    /// A Sentinel watches it
-    Sentinel,
-    /// It is a node of a cluster
-    Cluster,
-    /// The snapshot was suspect when it was taken
-    Suspect,
-    /// What the server cannot save before it is stopped is lost
-    Unsaved,
-    /// Whether the server's modules have the types of the snapshot's data is not known
-    Modules,
-    /// Whether the server knows the commands of the AOF is not known
-    Commands,
-    /// Users, modules and settings that are in none of the server's files are lost when it is started again
-    Settings,
-    /// The server may throw away keys that do not fit its maxmemory
-    Eviction,
+impl ValueEnum for Consent {
+    fn value_variants<'a>() -> &'a [Self] {
+        use Consent::{Cluster, Commands, Eviction, Modules, Replica, Sentinel, Settings, Suspect, Unsaved};
+        &[Replica, Sentinel, Cluster, Suspect, Unsaved, Modules, Commands, Settings, Eviction]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (word, help) = match self {
+            Self::Replica => ("replica", "The server is a replica"),
+            Self::Sentinel => ("sentinel", "A Sentinel watches it"),
+            Self::Cluster => ("cluster", "It is a node of a cluster"),
+            Self::Suspect => ("suspect", "The snapshot was suspect when it was taken"),
+            Self::Unsaved => ("unsaved", "What the server cannot save before it is stopped is lost"),
+            Self::Modules => {
+                ("modules", "Whether the server's modules have the types of the snapshot's data is not known")
+            }
+            Self::Commands => ("commands", "Whether the server knows the commands of the AOF is not known"),
+            Self::Settings => (
+                "settings",
+                "Users, modules and settings that are in none of the server's files are lost when it is started again",
+            ),
+            Self::Eviction => ("eviction", "The server may throw away keys that do not fit its maxmemory"),
+        };
+        Some(PossibleValue::new(word).help(help))
+    }
 }
 
 impl AServer {
@@ -233,17 +239,6 @@ pub(super) fn run(
     chosen: &Chosen,
     context: &Context,
 ) -> anyhow::Result<Outcome> {
-    let consent = |force: &Force| match force {
-        Force::Replica => server::Consent::Replica,
-        Force::Sentinel => server::Consent::Sentinel,
-        Force::Cluster => server::Consent::Cluster,
-        Force::Suspect => server::Consent::Suspect,
-        Force::Unsaved => server::Consent::Unsaved,
-        Force::Modules => server::Consent::Modules,
-        Force::Commands => server::Consent::Commands,
-        Force::Settings => server::Consent::Settings,
-        Force::Eviction => server::Consent::Eviction,
-    };
     let Wanted { from, goal, dry_run, past } = wanted;
     let mut options = Options {
         from,
@@ -256,7 +251,7 @@ pub(super) fn run(
             Ttl::Keep => server::Ttl::Keep,
             Ttl::Drop => server::Ttl::Drop,
         }),
-        consents: arguments.force.iter().map(consent).collect(),
+        consents: arguments.force,
         dry_run,
         ..arguments.of.options(context)?
     };
