@@ -63,8 +63,7 @@ pub fn decode(stored: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Und
         return Err(Undecodable::Impossible { stored: stored.len(), length });
     }
     let from = out.len();
-    out.reserve(length);
-    let decoded = decode_onto(stored, from, length, out);
+    let decoded = decode_onto(stored, length, out);
     if decoded.is_err() {
         out.truncate(from);
     }
@@ -75,7 +74,7 @@ pub fn decode(stored: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Und
 pub(super) fn decode_beginning(stored: &[u8], count: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
     let from = out.len();
     // No run and no copy is longer than this, so the one that goes beyond it begins behind what is wanted.
-    let decoded = decode_onto(stored, from, count + COPY, out);
+    let decoded = decode_onto(stored, count + COPY, out);
     out.truncate(from + count);
     match decoded {
         Ok(()) | Err(Undecodable::Length { .. }) => Ok(()),
@@ -83,18 +82,32 @@ pub(super) fn decode_beginning(stored: &[u8], count: usize, out: &mut Vec<u8>) -
     }
 }
 
-fn decode_onto(mut rest: &[u8], from: usize, length: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
-    let end = from + length;
+/// Appends what is decoded, up to what is refused; `length` bytes at the most.
+fn decode_onto(rest: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    let from = out.len();
+    out.resize(from + length, 0);
+    let mut text = Text { bytes: out.get_mut(from..).unwrap_or_default(), end: 0 };
+    let decoded = decode_into(rest, &mut text);
+    let end = text.end;
+    out.truncate(from + end);
+    decoded
+}
+
+fn decode_into(mut rest: &[u8], text: &mut Text<'_>) -> Result<(), Undecodable> {
+    let length = text.bytes.len();
     while let Some((&first, behind)) = rest.split_first() {
         rest = behind;
         let (high, low) = (usize::from(first >> 5), usize::from(first & 31));
         if high == 0 {
-            let (run, behind) = rest.split_at_checked(low + 1).ok_or(Undecodable::Cut)?;
-            rest = behind;
-            if run.len() > end - out.len() {
+            let run = low + 1;
+            if run > rest.len() {
+                return Err(Undecodable::Cut);
+            }
+            if run > length - text.end {
                 return Err(Undecodable::Length { length });
             }
-            out.extend_from_slice(run);
+            text.put_run(rest, run);
+            rest = rest.get(run..).unwrap_or_default();
             continue;
         }
         let mut next = || -> Result<usize, Undecodable> {
@@ -104,21 +117,67 @@ fn decode_onto(mut rest: &[u8], from: usize, length: usize, out: &mut Vec<u8>) -
         };
         let copied = if high == 7 { 9 + next()? } else { 2 + high };
         let distance = (low << 8 | next()?) + 1;
-        if copied > end - out.len() {
+        if copied > length - text.end {
             return Err(Undecodable::Length { length });
         }
-        let begin = out.len().checked_sub(distance).filter(|begin| *begin >= from);
-        copy(out, begin.ok_or(Undecodable::Before { at: out.len() - from })?, copied);
+        if distance > text.end {
+            return Err(Undecodable::Before { at: text.end });
+        }
+        text.copy(distance, copied);
     }
-    if out.len() == end { Ok(()) } else { Err(Undecodable::Length { length }) }
+    if text.end == length { Ok(()) } else { Err(Undecodable::Length { length }) }
 }
 
-/// Appends `count` bytes beginning at `begin`, those among them that are appended by this too.
-fn copy(out: &mut Vec<u8>, begin: usize, mut count: usize) {
-    while count > 0 {
-        let there = count.min(out.len() - begin);
-        out.extend_from_within(begin..begin + there);
-        count -= there;
+/// A text of which the beginning is written. Runs and copies are short, so they are written in steps of one length, which may
+/// go beyond their end, as far as there is room: what is written next stands there in place of that.
+struct Text<'t> {
+    bytes: &'t mut [u8],
+    end: usize,
+}
+
+impl Text<'_> {
+    /// Writes the first `count` of these bytes, of a run.
+    #[inline]
+    fn put_run(&mut self, bytes: &[u8], count: usize) {
+        let behind = self.bytes.get_mut(self.end..).unwrap_or_default();
+        match (bytes.first_chunk::<RUN>(), behind.first_chunk_mut::<RUN>()) {
+            (Some(step), Some(there)) if count <= RUN => *there = *step,
+            _ => {
+                if let (Some(there), Some(bytes)) = (behind.get_mut(..count), bytes.get(..count)) {
+                    there.copy_from_slice(bytes);
+                }
+            }
+        }
+        self.end += count;
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(there) = self.bytes.get_mut(self.end..).and_then(<[u8]>::first_chunk_mut) {
+            *there = bytes;
+        }
+        self.end += N;
+    }
+
+    /// Writes `count` bytes that stand so far before the end, those among them that are written by this too.
+    #[inline]
+    fn copy(&mut self, distance: usize, count: usize) {
+        const STEP: usize = 16;
+        let (end, mut done) = (self.end + count, 0);
+        while distance >= STEP && done < count {
+            let at = self.end + done;
+            let step = self.bytes.get(at - distance..).and_then(<[u8]>::first_chunk::<STEP>).copied();
+            let there = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<STEP>);
+            let (Some(step), Some(there)) = (step, there) else { break };
+            *there = step;
+            done += STEP;
+        }
+        for at in self.end + done..end {
+            if let [there, .., last] = self.bytes.get_mut(at - distance..=at).unwrap_or_default() {
+                *last = *there;
+            }
+        }
+        self.end = end;
     }
 }
 
@@ -152,24 +211,25 @@ impl Encoder {
             *self = Encoder::default();
         }
         let from = out.len();
-        let gains = self.encode_onto(plain, out);
+        // No copy takes more than what it stands for, and of literals each run one byte more.
+        out.resize(from + plain.len() + plain.len() / RUN + 2 + RUN, 0);
+        let mut lzf = Text { bytes: out.get_mut(from..).unwrap_or_default(), end: 0 };
+        let gains = self.encode_into(plain, &mut lzf);
+        let end = if gains { lzf.end } else { 0 };
+        out.truncate(from + end);
         self.base += length;
-        if !gains {
-            out.truncate(from);
-        }
         gains
     }
 
-    /// Appends the LZF, or a part of it where it does not gain what it has to.
-    fn encode_onto(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
-        let from = out.len();
+    /// Writes the LZF, or a part of it where it does not gain what it has to.
+    fn encode_into(&mut self, plain: &[u8], lzf: &mut Text<'_>) -> bool {
         // The first literal that is not written, and where the search is.
         let (mut literal, mut at) = (0, 0);
         while let Some((found, before)) = self.find(plain, at) {
             at = found;
-            write_runs(plain.get(literal..at).unwrap_or_default(), out);
+            write_runs(plain, literal, at, lzf);
             let copied = same(plain, before, at);
-            write_copy(at - before - 1, copied, out);
+            write_copy(at - before - 1, copied, lzf);
             at += copied;
             literal = at;
             if plain.len() - at < GROUP {
@@ -185,10 +245,10 @@ impl Encoder {
         // The servers' encoder wants room for the head of one more run and for three literals, be they needed or not. It looks
         // for room at other places too, but finds none there only where it would find none here.
         let literals = at.max(plain.len().saturating_sub(GROUP - 1)) - literal;
-        if out.len() - from + literals + literals / RUN + 1 + GROUP + GAIN > plain.len() {
+        if lzf.end + literals + literals / RUN + 1 + GROUP + GAIN > plain.len() {
             return false;
         }
-        write_runs(plain.get(literal..).unwrap_or_default(), out);
+        write_runs(plain, literal, plain.len(), lzf);
         true
     }
 
@@ -259,19 +319,22 @@ fn same(plain: &[u8], before: usize, at: usize) -> usize {
     equal
 }
 
-fn write_runs(literals: &[u8], out: &mut Vec<u8>) {
-    for run in literals.chunks(RUN) {
-        out.push(run.len() as u8 - 1);
-        out.extend_from_slice(run);
+/// Those literals, in runs.
+fn write_runs(plain: &[u8], mut from: usize, to: usize, lzf: &mut Text<'_>) {
+    while from < to {
+        let run = (to - from).min(RUN);
+        lzf.put([run as u8 - 1]);
+        lzf.put_run(plain.get(from..).unwrap_or_default(), run);
+        from += run;
     }
 }
 
 /// `back` is one less than the distance.
-fn write_copy(back: usize, length: usize, out: &mut Vec<u8>) {
+fn write_copy(back: usize, length: usize, lzf: &mut Text<'_>) {
     let [high, low] = (back as u16).to_be_bytes();
     match length - 2 {
-        short @ ..7 => out.extend_from_slice(&[(short as u8) << 5 | high, low]),
-        long => out.extend_from_slice(&[7 << 5 | high, (long - 7) as u8, low]),
+        short @ ..7 => lzf.put([(short as u8) << 5 | high, low]),
+        long => lzf.put([7 << 5 | high, (long - 7) as u8, low]),
     }
 }
 

@@ -35,6 +35,8 @@ const EIGHTHS: u32 = 8;
 struct Spilled {
     file: Arc<ScratchFile>,
     runs: Vec<Run>,
+    /// Bytes that reading all runs at once takes.
+    readers: usize,
 }
 
 impl Spilled {
@@ -42,7 +44,7 @@ impl Spilled {
     fn begun<'s>(spilled: &'s mut Option<Spilled>, scratch: &Scratch) -> Result<&'s mut Spilled, SpillError> {
         Ok(match spilled {
             Some(spilled) => spilled,
-            none => none.insert(Spilled { file: Arc::new(scratch.file()?), runs: Vec::new() }),
+            none => none.insert(Spilled { file: Arc::new(scratch.file()?), runs: Vec::new(), readers: 0 }),
         })
     }
 
@@ -54,13 +56,13 @@ impl Spilled {
             writer.add(record)?;
             most = most.max(writer.held());
         }
-        self.runs.push(writer.finish()?);
+        self.take(writer.finish()?);
         Ok(most)
     }
 
-    /// Bytes that reading all runs at once takes.
-    fn readers(&self) -> usize {
-        self.runs.iter().map(|run| longest(run)).sum()
+    fn take(&mut self, run: Run) {
+        self.readers += longest(&run);
+        self.runs.push(run);
     }
 }
 
@@ -96,7 +98,7 @@ impl<'a> Sorter<'a> {
             self.buffer.sort();
             return Ok(Sorted::of_buffer(self.buffer, self.usage));
         }
-        let is_room = |spilled: &Spilled| spilled.readers() + self.buffer.held() <= self.budget.all();
+        let is_room = |spilled: &Spilled| spilled.readers + self.buffer.held() <= self.budget.all();
         let stays = !self.is_crowded() && self.spilled.as_ref().is_some_and(is_room);
         if !stays {
             self.make_room()?;
@@ -115,7 +117,7 @@ impl<'a> Sorter<'a> {
 
     /// Whether runs have to become one before there are more of them.
     fn is_crowded(&self) -> bool {
-        self.spilled.as_ref().is_some_and(|spilled| spilled.readers() > self.budget.readers())
+        self.spilled.as_ref().is_some_and(|spilled| spilled.readers > self.budget.readers())
     }
 
     /// Leaves nothing in memory, and runs that can be read at once.
@@ -164,7 +166,9 @@ impl<'a> Sorter<'a> {
         }
         let run = writer.finish()?;
         self.usage.see(held + most, spilled.file.length() + file.length());
-        self.spilled = Some(Spilled { file, runs: vec![run] });
+        let mut merged = Spilled { file, runs: Vec::new(), readers: 0 };
+        merged.take(run);
+        self.spilled = Some(merged);
         Ok(())
     }
 

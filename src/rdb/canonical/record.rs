@@ -443,7 +443,8 @@ fn to_file<S: Stored>(
     strings: &mut S,
     out: &mut Vec<u8>,
 ) -> Step<()> {
-    let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: None, values, earliest: 0 };
+    // What is in no collection has a name already: only of elements names are hashed.
+    let mut passage = ToFile { rest: kept, out, strings, orders, hasher, name: Some(0), values, earliest: 0 };
     pass_value(&mut passage, type_byte, family, &mut Known::default())?;
     match passage.rest.is_empty() && passage.orders.is_none_or(<[u8]>::is_empty) {
         true => Ok(()),
