@@ -28,21 +28,24 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `length` bytes.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        match self.rest.split_at_checked(length) {
-            Some((head, tail)) => {
-                self.rest = tail;
-                Ok(head)
-            }
-            None => Err(self.malformed(format!("{length} bytes wanted, {} there", self.rest.len()))),
-        }
+        let (head, tail) = self.rest.split_at_checked(length).ok_or_else(|| self.too_short(length))?;
+        self.rest = tail;
+        Ok(head)
+    }
+
+    #[cold]
+    fn too_short(&self, length: usize) -> Malformed {
+        self.malformed(format!("{length} bytes wanted, {} there", self.rest.len()))
     }
 
     /// The next `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
+        let (head, tail) = self.rest.split_first_chunk().ok_or_else(|| self.too_short(N))?;
+        self.rest = tail;
+        Ok(*head)
     }
 
     /// One byte.
@@ -58,7 +61,18 @@ impl<'a> Reader<'a> {
     /// A varint.
     ///
     /// CONV-2: at most 64 bits, in the fewest bytes.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest.split_first() {
+            Some((short @ ..0x80, tail)) => {
+                self.rest = tail;
+                Ok(u64::from(*short))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -79,6 +93,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint that counts or measures something of which at most `max` is allowed.
+    #[inline]
     pub fn varint_max(&mut self, name: &str, max: u64) -> Result<u64, Malformed> {
         match self.varint()? {
             value if value <= max => Ok(value),
