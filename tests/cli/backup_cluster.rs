@@ -3,7 +3,15 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use redkeep::operations::backup::Options;
+use redkeep::operations::backup::cluster::backup_cluster;
+use redkeep::operations::source::{LiveSource, Way};
+use redkeep::operations::{Observer, OperationError};
+use redkeep::redis::server::LiveOptions;
+use redkeep::repository::RepositoryError;
+
 use crate::place::Place;
+use crate::support::repository::{Hands, create, memory};
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 struct Cluster {
@@ -357,6 +365,78 @@ fn a_cluster_is_captured_as_one_set_which_is_listed_verified_restored_and_forgot
     assert_eq!(gone["forgotten"], 3, "{gone}");
     let gone = place.done(&["forget", id, "--allow-empty", "--json"]).json();
     assert_eq!(gone["forgotten"], 3, "{gone}");
+}
+
+/// Has something done when a capture begins.
+struct AtBegin<F>(F);
+
+impl<F: Fn() + Sync> Observer for AtBegin<F> {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        if what == "capturing" {
+            (self.0)();
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// SET-6
+#[test]
+fn each_snapshot_of_a_set_tells_what_became_of_slots_while_it_was_captured() {
+    let (place, repository) = (Place::new(), create(memory(), &Hands::new(77)));
+    let Some(cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let address = cluster.address(0).parse().unwrap();
+    let seed = LiveSource { address, options: LiveOptions::default(), way: Way::Replication };
+    let moving = format!("CLUSTER SETSLOT 5 MIGRATING {}", cluster.id(1));
+    for (order, told) in [
+        ("PING", vec![]),
+        (&moving[..], vec![("cluster-moved", "captured, 1 slot on the way from one shard")]),
+        ("CLUSTER DELSLOTS 5", vec![("cluster-moved", "captured, slots went from one shard")]),
+        (
+            "CONFIG SET requirepass secret",
+            vec![("cluster-unserved", "serves 1 slot"), ("cluster-moved", "whether slots went")],
+        ),
+    ] {
+        let ordered = AtBegin(|| drop(command(&cluster.masters[0], order)));
+        let report = backup_cluster(&repository, &seed, &Options::default(), &ordered).unwrap();
+        assert_eq!(report.captured().count(), if order.starts_with("CONFIG") { 2 } else { 3 });
+        let all = report.captured().map(|one| &one.snapshot.warnings).chain([&report.warnings]);
+        for warnings in all {
+            let codes: Vec<&str> = warnings.iter().map(|warning| warning.code.as_str()).collect();
+            assert_eq!(codes, told.iter().map(|(code, _)| *code).collect::<Vec<_>>(), "{order}");
+            let said = warnings.iter().zip(&told).all(|(warning, (_, says))| warning.message.contains(says));
+            assert!(said, "{order}: {warnings:?}");
+        }
+    }
+}
+
+/// Interrupts when the second shard is being stored.
+#[derive(Default)]
+struct Interrupts(AtomicU32);
+
+impl Observer for Interrupts {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        self.0.fetch_add(u32::from(what == "backing up"), Ordering::Relaxed);
+    }
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
+}
+
+#[test]
+fn a_set_that_was_interrupted_is_not_told_as_one_that_is_incomplete() {
+    let (place, repository) = (Place::new(), create(memory(), &Hands::new(78)));
+    let Some(cluster) = Cluster::start(&place) else { return };
+    cluster.set("1");
+    let address = cluster.address(0).parse().unwrap();
+    let seed = LiveSource { address, options: LiveOptions::default(), way: Way::Replication };
+    let ended = backup_cluster(&repository, &seed, &Options::default(), &Interrupts::default());
+    let is_it = matches!(&ended, Err(OperationError::Repository(RepositoryError::Interrupted)));
+    assert!(is_it && repository.kept_snapshots().unwrap().len() == 1, "{ended:?}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn capture_all(
     })
 }
 
-/// What a person should know of the set: slots that nobody served, and such that went elsewhere while it was captured.
+/// SET-6: slots that nobody served, and such that went elsewhere while the set was captured.
 fn told_of(cluster: &Cluster, seed: &LiveSource) -> Vec<Warning> {
     let warning = |code: &str, message: String| Warning { code: code.into(), path: Vec::new().into(), message };
     let mut warnings = Vec::new();
