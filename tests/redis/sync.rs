@@ -396,7 +396,7 @@ fn a_dump_that_was_sent_goes_on_where_a_captured_file_ended_and_is_restored_as_o
         let repository = create(memory(), &Hands::new(7));
         let by_file = store(&repository, &address, Way::Files).unwrap().snapshot;
         let sent = store(&repository, &address, Way::Replication).unwrap();
-        assert_eq!((sent.snapshot.facts["capture.mode"].as_str(), sent.has_warnings()), ("sync", false));
+        assert_eq!((sent.snapshot.facts["capture.mode"].as_str(), &sent.snapshot.warnings[..]), ("sync", &[][..]));
         let (first, second) = (by_file.summary.stored_bytes, sent.snapshot.summary.stored_bytes);
         assert!(second * 10 < first, "{}: {second} after {first}", kind.name());
         assert_eq!(sent.snapshot.facts["dump.keys"], by_file.facts["dump.keys"]);

@@ -27,7 +27,7 @@ fn what_was_backed_up_comes_back_exactly() {
     let store = memory();
     let repository = create(store.clone(), &hands);
     let report = back_up(&repository, &data, "d").unwrap();
-    assert!(!report.has_warnings(), "{:?}", report.snapshot.warnings);
+    assert_eq!((&report.alarms[..], &report.snapshot.warnings[..]), (&[][..], &[][..]));
     let summary = report.snapshot.summary;
     assert!(summary.new_bytes < 62 << 20, "the same content twice is stored once: {}", summary.new_bytes);
     let elsewhere = open(store, &hands).unwrap();

@@ -63,13 +63,6 @@ pub struct Report {
     pub left_out: LeftOut,
 }
 
-impl Report {
-    /// Whether a person has to look at something.
-    pub fn has_warnings(&self) -> bool {
-        !self.alarms.is_empty() || !self.snapshot.warnings.is_empty() || self.snapshot.suspects().next().is_some()
-    }
-}
-
 /// Takes a snapshot of a server or a directory. The files are opened first, in one consistent state; everything is read from these
 /// descriptors.
 pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observer) -> Result<Report, OperationError> {
