@@ -4,6 +4,7 @@ use std::fs;
 
 use redkeep::format::config::Sizes;
 use redkeep::operations::Silent;
+use redkeep::operations::list::Chosen;
 use redkeep::operations::look_up::{Answer, get};
 use redkeep::rdb::values::Item;
 use redkeep::repository::{Places, Repository};
@@ -42,12 +43,10 @@ fn dump(day: u64) -> Vec<u8> {
     dump
 }
 
-/// Looks for a key with nothing in memory but the catalog; says how often the store was read, and how much at most.
-fn look_up(store: &RecordingStore, repository: &Repository, number: u64, day: u64) -> (usize, u64) {
-    let chosen = latest(repository, "d").unwrap();
-    drop((store.drain(), store.longest_read()));
-    let answer = get(repository, &chosen, None, 0, &key(number), &Silent).unwrap();
-    let Answer::There(held) = answer else { panic!("{number}: {answer:?}") };
+/// What a key holds.
+fn value_of(repository: &Repository, chosen: &Chosen, key: &[u8]) -> Vec<u8> {
+    let answer = get(repository, chosen, None, 0, key, &Silent).unwrap();
+    let Answer::There(held) = answer else { panic!("{key:?}: {answer:?}") };
     let mut found = Vec::new();
     let _ = held.value().each(&mut |item| {
         if let Item::Text(text) = item {
@@ -55,7 +54,14 @@ fn look_up(store: &RecordingStore, repository: &Repository, number: u64, day: u6
         }
         std::ops::ControlFlow::Continue(())
     });
-    assert_eq!(found, value(number, day));
+    found
+}
+
+/// Looks for a key with nothing in memory but the catalog; says how often the store was read, and how much at most.
+fn look_up(store: &RecordingStore, repository: &Repository, number: u64, day: u64) -> (usize, u64) {
+    let chosen = latest(repository, "d").unwrap();
+    drop((store.drain(), store.longest_read()));
+    assert_eq!(value_of(repository, &chosen, &key(number)), value(number, day));
     let calls = store.drain();
     assert!(calls.iter().all(|call| call.verb == Verb::GetRange), "{calls:?}");
     (calls.len(), store.longest_read())
@@ -83,5 +89,25 @@ fn a_key_takes_at_most_four_reads_and_those_of_the_bases_of_its_bucket() {
         // A day adds at most two bases to what a bucket and its list are made of.
         let most = 4 + 4 * day as usize;
         assert!(reads.iter().all(|(calls, longest)| *calls <= most && *longest <= READ_MOST), "{day}: {reads:?}");
+    }
+}
+
+/// Their buckets have one label, and any of them may hold the key.
+#[test]
+fn keys_that_are_longer_than_a_label_are_found_whichever_bucket_they_are_in() {
+    let (hands, data) = (Hands::new(13), TempDir::new().unwrap());
+    let repository = create_tiny(memory(), &hands);
+    let key = |number: u8| [&[b'n'; 300][..], &[number]].concat();
+    let mut dump = b"REDIS0004\xfe\0".to_vec();
+    for number in 0..50 {
+        let value = noise(40, number.into());
+        dump.extend([&[0, 0x41, 45], &key(number)[..], &[40], &value].concat());
+    }
+    dump.push(0xff);
+    fs::write(data.path().join("dump.rdb"), dump).unwrap();
+    back_up(&repository, data.path(), "d").unwrap();
+    let chosen = latest(&repository, "d").unwrap();
+    for number in 0..50 {
+        assert_eq!(value_of(&repository, &chosen, &key(number)), noise(40, number.into()), "{number}");
     }
 }
