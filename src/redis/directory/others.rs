@@ -130,5 +130,9 @@ mod tests {
         assert!(matches!(content(&file, SMALL_FILES_MAX - 999), Content::Open { length: None, .. }));
         file.write_all(&vec![7; SMALL_FILE_MAX as usize]).unwrap();
         assert!(matches!(content(&file, 0), Content::Open { length: None, .. }));
+        // One that is longer than it says is never found to stand still.
+        let longer = File::open("/proc/self/stat").unwrap();
+        let metadata = longer.metadata().unwrap();
+        assert!(matches!(Others::default().content(longer, &metadata).unwrap(), Content::Open { length: None, .. }));
     }
 }
