@@ -276,7 +276,7 @@ fn a_difference_of_dumps_with_commands_behind_them_is_not_told_as_the_whole() {
     some.says("warning: of B only the keys of its dump are compared: commands behind it are not followed, in append");
     assert_eq!(some.text(), "0 added, 0 removed, 0 changed, by the dumps alone\n");
     let json = place.ends(3, &["diff", "latest~1", "latest", "--keys", "--json"]).json();
-    assert_eq!(fields(&json), ["added", "changed", "not_followed", "removed"]);
+    assert_eq!(fields(&json), ["added", "changed", "not_compared", "not_followed", "removed"]);
     assert_eq!(json["not_followed"][0]["files"], serde_json::json!(["appendonlydir/appendonly.aof.1.incr.aof"]));
     assert_eq!(json["not_followed"].as_array().unwrap().len(), 1);
 }
@@ -395,8 +395,8 @@ fn a_difference_names_keys_that_were_added_removed_or_changed() {
     let expected = ["added   0 k200a", "changed 0 k007", "changed 0 k100", "changed 0 long b", "removed 0 k200"];
     assert_eq!(lines, expected);
     let back = place.ends(0, &["diff", "latest", "latest~2", "--keys", "--json", "--match", "k2*"]).text();
-    let expected = "{\"change\":\"added\",\"db\":0,\"key\":\"k200\"}\n\
-                    {\"change\":\"removed\",\"db\":0,\"key\":\"k200a\"}\n";
+    let expected = "{\"change\":\"added\",\"compared\":true,\"db\":0,\"key\":\"k200\"}\n\
+                    {\"change\":\"removed\",\"compared\":true,\"db\":0,\"key\":\"k200a\"}\n";
     assert!(back.starts_with(expected) && back.lines().count() == 3, "{back}");
     // Each long value at the key of the other, and nothing but the order in the file is another.
     (records[0].0, records[1].0) = (b"long a".to_vec(), b"long b".to_vec());
@@ -404,6 +404,42 @@ fn a_difference_names_keys_that_were_added_removed_or_changed() {
     let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
     assert_eq!(ran.text(), "changed 0 long a\nchanged 0 long b\n0 added, 0 removed, 2 changed\n");
     place.ends(2, &["diff", "latest", "latest"]).says("--keys");
+}
+
+/// Of such values no more than an element is held.
+#[test]
+fn values_that_are_too_long_to_be_held_are_compared_by_what_they_say() {
+    let place = Place::with_tiny_repository();
+    let text = |text: &[u8]| [length(text.len()), text.to_vec()].concat();
+    let filler = vec![b'x'; 64 << 10];
+    let dump = |hash: &[(u32, u8)], long: &[u8], packed: u8| {
+        let mut dump = [b"REDIS0011\xfe\x00\x04", &text(b"hash")[..], &length(hash.len())].concat();
+        for (name, value) in hash {
+            dump.extend_from_slice(&[text(&name.to_be_bytes()), text(&[&filler[..], &[*value]].concat())].concat());
+        }
+        // A hash packed in one, which nobody reads in pieces.
+        dump.extend_from_slice(&[&[16][..], &text(b"packed"), &text(&vec![packed; 66 << 20])].concat());
+        put_string(&mut dump, b"text", &[&vec![b'y'; 66 << 20], long].concat());
+        ended(dump)
+    };
+    let mut hash: Vec<(u32, u8)> = (0..1100).map(|name| (name, 0)).collect();
+    back_up(&place, &dump(&hash, b"1", 1));
+    hash.reverse();
+    back_up(&place, &dump(&hash, b"1", 1));
+    let diff = || place.ends(0, &["diff", "latest~1", "latest", "--keys"]).text();
+    assert_eq!(diff(), "0 added, 0 removed, 0 changed\n");
+    hash.swap(3, 900);
+    back_up(&place, &dump(&hash, b"2", 1));
+    assert_eq!(diff(), "changed 0 text\n0 added, 0 removed, 1 changed\n");
+    hash[500].1 = 1;
+    back_up(&place, &dump(&hash, b"2", 2));
+    let untold = "changed 0 packed  (not compared: its elements may only have changed places)";
+    assert_eq!(diff(), format!("changed 0 hash\n{untold}\n0 added, 0 removed, 2 changed (1 not compared)\n"));
+    let json = place.ends(0, &["diff", "latest~1", "latest", "--keys", "--json"]).text();
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["compared"], true);
+    assert_eq!((&lines[1]["key"], &lines[1]["compared"]), (&"packed".into(), &false.into()));
+    assert_eq!((&lines[2]["changed"], &lines[2]["not_compared"]), (&2.into(), &1.into()));
 }
 
 #[test]
@@ -415,7 +451,8 @@ fn values_that_cannot_be_read_differ_where_their_bytes_do() {
         back_up(&place, &ended(dump));
     }
     let ran = place.ends(0, &["diff", "latest~1", "latest", "--keys"]);
-    assert_eq!(ran.text(), "changed 0 bad\n0 added, 0 removed, 1 changed\n");
+    let bad = "changed 0 bad  (not compared: its elements may only have changed places)";
+    assert_eq!(ran.text(), format!("{bad}\n0 added, 0 removed, 1 changed (1 not compared)\n"));
 }
 
 #[test]

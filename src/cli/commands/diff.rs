@@ -24,6 +24,10 @@ use crate::repository::{Change, Repository};
 /// Shows which keys were added, removed or changed (another value or another expiry) from snapshot A to snapshot B, without a
 /// restore: only what the two dumps do not share is read. Commands of an AOF behind a dump are not followed: where there are
 /// any, what they changed is not in the answer, which a warning says, and it ends with 3.
+///
+/// Values are compared by what they say: the elements of a hash, a set or a sorted set may have changed places, as they do at
+/// each restart of a server. One that cannot be compared so, as it is of an unknown type, or too long for what is not a hash,
+/// set, sorted set, list, stream or plain string, is said to be changed, but not compared.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,8 +35,10 @@ Examples:
   redkeep diff 8f3a1c2e latest --keys --match 'user:*'
 
 JSON, one object a line, the last one counts:
-  {\"change\": \"added\", \"removed\" or \"changed\", \"db\", \"key\": text or {\"hex\"}}
+  {\"change\": \"added\", \"removed\" or \"changed\", \"db\", \"key\": text or {\"hex\"},
+   \"compared\": false if it is only known that the value is stored in other bytes}
   {\"added\": number, \"removed\": number, \"changed\": number,
+   \"not_compared\": number of those changed,
    \"not_followed\": [{\"snapshot\": id, \"files\": [those with commands behind the
      dump]}]}
 ")]
@@ -52,6 +58,9 @@ pub(crate) struct Arguments {
     of: OfDataset,
 }
 
+/// Behind a key whose value was stored again, and of which no more is known.
+const NOT_COMPARED: &str = "(not compared: its elements may only have changed places)";
+
 /// Shows differences as they are found.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let repository = context.open()?;
@@ -61,33 +70,43 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let filter = arguments.of_keys.filter();
     let not_followed = not_followed([&earlier, &later], &repository, context)?;
     let (mut out, is_json) = (BufWriter::new(output::writable()?.0), context.globals.json);
-    let (mut written, mut counts) = (Ok(()), [0u64; 3]);
+    let (mut written, mut counts) = (Ok(()), [0u64; 4]);
     let compared = diff(&repository, &earlier, &later, &filter, &context.progress.hidden(), &mut |change, db, key| {
-        let [added, removed, changed] = &mut counts;
+        let [added, removed, changed, not_compared] = &mut counts;
+        let is_compared = change != Change::NotCompared;
         let (word, counter) = match change {
             Change::Added => ("added", added),
             Change::Removed => ("removed", removed),
-            Change::Changed => ("changed", changed),
+            Change::Changed | Change::NotCompared => ("changed", changed),
         };
         *counter += 1;
-        written = match is_json {
-            true => writeln!(out, "{}", serde_json::json!({"change": word, "db": db, "key": json::text(key)})),
-            false => writeln!(out, "{word:<7} {db} {}", shown(key)),
+        *not_compared += u64::from(!is_compared);
+        written = match (is_json, is_compared) {
+            (true, _) => {
+                let line = serde_json::json!({
+                    "change": word, "db": db, "key": json::text(key), "compared": is_compared
+                });
+                writeln!(out, "{line}")
+            }
+            (false, true) => writeln!(out, "{word:<7} {db} {}", shown(key)),
+            (false, false) => writeln!(out, "{word:<7} {db} {}  {NOT_COMPARED}", shown(key)),
         };
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if written.is_err() || compared.is_ok() {
-        let [added, removed, changed] = counts;
+        let [added, removed, changed, not_compared] = counts;
         let ended = written.and_then(|()| match is_json {
             true => {
                 let last = serde_json::json!({
-                    "added": added, "removed": removed, "changed": changed, "not_followed": not_followed
+                    "added": added, "removed": removed, "changed": changed, "not_compared": not_compared,
+                    "not_followed": not_followed
                 });
                 writeln!(out, "{last}")
             }
             false => {
                 let of_what = if not_followed.is_empty() { "" } else { ", by the dumps alone" };
-                writeln!(out, "{added} added, {removed} removed, {changed} changed{of_what}")
+                let less = if not_compared > 0 { format!(" ({not_compared} not compared)") } else { String::new() };
+                writeln!(out, "{added} added, {removed} removed, {changed} changed{less}{of_what}")
             }
         });
         match ended.and_then(|()| out.flush()) {

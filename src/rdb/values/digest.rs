@@ -10,16 +10,9 @@ pub(super) fn digest(value: &Value<'_>) -> Read<[u8; 32]> {
     let Some(kind) = value.kind() else {
         return Err(super::Unreadable::Unknown(format!("a value of type {}", value.type_byte)));
     };
-    // Another one for each kind of value, and none for a part is that of a whole.
-    let mut whole = blake3::Hasher::new();
-    whole.update(b"redkeep value").update(kind.name().as_bytes());
-    let mut parts = Parts { ordered: whole, unordered: [0; 4], is_ordered: true };
-    match kind {
-        Kind::Set | Kind::Zset | Kind::Hash => parts.is_ordered = false,
-        Kind::Module | Kind::Other => {
-            parts.take(&[value.raw]);
-        }
-        Kind::String | Kind::List | Kind::Stream | Kind::Array => {}
+    let mut parts = Parts::of(kind);
+    if matches!(kind, Kind::Module | Kind::Other) {
+        parts.take(&[value.raw]);
     }
     if kind != Kind::Other {
         value.each(&mut |item| {
@@ -31,14 +24,22 @@ pub(super) fn digest(value: &Value<'_>) -> Read<[u8; 32]> {
 }
 
 /// Digests of the parts, one behind the other, or added up where the order says nothing. No part is there twice then.
-struct Parts {
+pub(super) struct Parts {
     ordered: blake3::Hasher,
     unordered: [u64; 4],
     is_ordered: bool,
 }
 
 impl Parts {
-    fn see(&mut self, item: Item<'_>) {
+    pub(super) fn of(kind: Kind) -> Parts {
+        // Another one for each kind of value, and none for a part is that of a whole.
+        let mut ordered = blake3::Hasher::new();
+        ordered.update(b"redkeep value").update(kind.name().as_bytes());
+        let is_ordered = !matches!(kind, Kind::Set | Kind::Zset | Kind::Hash);
+        Parts { ordered, unordered: [0; 4], is_ordered }
+    }
+
+    pub(super) fn see(&mut self, item: Item<'_>) {
         match item {
             Item::Text(text) | Item::Element(text) => self.take(&[text]),
             // 0 and -0 are the same score.
@@ -65,12 +66,23 @@ impl Parts {
         }
     }
 
-    /// Each behind its length, so that no two lists of texts are the same bytes.
-    fn take(&mut self, texts: &[&[u8]]) {
+    /// The begin of a part of so many texts, which are put behind it, each behind its length, so that no two lists of texts
+    /// are the same bytes.
+    pub(super) fn part(texts: u64) -> blake3::Hasher {
         let mut part = blake3::Hasher::new();
-        for text in [&texts.len().to_le_bytes()[..]].iter().chain(texts) {
+        part.update(&8u64.to_le_bytes()).update(&texts.to_le_bytes());
+        part
+    }
+
+    fn take(&mut self, texts: &[&[u8]]) {
+        let mut part = Parts::part(texts.len() as u64);
+        for text in texts {
             part.update(&(text.len() as u64).to_le_bytes()).update(text);
         }
+        self.add(&part);
+    }
+
+    pub(super) fn add(&mut self, part: &blake3::Hasher) {
         let part = part.finalize();
         if self.is_ordered {
             self.ordered.update(part.as_bytes());
@@ -81,7 +93,7 @@ impl Parts {
         }
     }
 
-    fn finish(mut self) -> [u8; 32] {
+    pub(super) fn finish(mut self) -> [u8; 32] {
         for sum in self.unordered {
             self.ordered.update(&sum.to_le_bytes());
         }

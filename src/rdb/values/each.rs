@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::packed::{Elements, each_of_zipmap};
 use super::raw::{Raw, Read};
+use super::rows::Rows;
 use super::stream::{Coding, each_of};
 use super::templates::Templates;
 use super::{Item, Unreadable, Value, score};
@@ -29,7 +30,11 @@ pub(super) type Step = Result<(), Stop>;
 /// Who is given the parts.
 pub(super) struct Taker<'t>(&'t mut dyn FnMut(Item<'_>) -> ControlFlow<()>);
 
-impl Taker<'_> {
+impl<'t> Taker<'t> {
+    pub(super) fn of(give: &'t mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Taker<'t> {
+        Taker(give)
+    }
+
     pub(super) fn give(&mut self, item: Item<'_>) -> Step {
         match (self.0)(item) {
             ControlFlow::Continue(()) => Ok(()),
@@ -55,7 +60,7 @@ pub(super) fn each_of_stream(value: &Value<'_>, give: Give<'_>) -> Read<()> {
     answer(ended)
 }
 
-fn answer(ended: Step) -> Read<()> {
+pub(super) fn answer(ended: Step) -> Read<()> {
     match ended {
         Ok(()) | Err(Stop::Told) => Ok(()),
         Err(Stop::Unreadable(unreadable)) => Err(unreadable),
@@ -66,48 +71,29 @@ fn parts(value: &Value<'_>, raw: &mut Raw<'_>, taker: &mut Taker<'_>) -> Step {
     if let Some(coding) = Coding::of(value.type_byte, value.family) {
         return each_of(raw, coding, true, taker);
     }
+    if let Some(rows) = Rows::of(value.type_byte, value.family) {
+        let head = rows.head(raw)?;
+        for _ in 0..head.rows {
+            rows.give(head, raw, taker)?;
+        }
+        return Ok(());
+    }
     match (value.type_byte, value.family) {
         (0, _) => taker.give(Item::Text(&raw.string()?)),
-        (1 | 2, _) => counted(raw, |raw| taker.give(Item::Element(&raw.string()?))),
-        (3, _) => counted(raw, |raw| {
-            let member = raw.string()?;
-            taker.give(Item::Member { member: &member, score: score::of_text(raw)? })
-        }),
-        (4, _) => counted(raw, |raw| plain_field(raw, taker)),
-        (5, _) => counted(raw, |raw| {
-            let member = raw.string()?;
-            taker.give(Item::Member { member: &member, score: f64::from_le_bytes(raw.bytes()?) })
-        }),
         (7, _) => module(raw, taker),
         (9, _) => each_of_zipmap(&raw.string()?, |name, value| taker.give(Item::Field { name, value, expires: None })),
         (10, _) => elements(Elements::of_ziplist(&raw.string()?)?, taker),
         (11, _) => elements(Elements::of_intset(&raw.string()?)?, taker),
         (12, _) => members(Elements::of_ziplist(&raw.string()?)?, taker),
         (13, _) => fields(Elements::of_ziplist(&raw.string()?)?, taker),
-        (14, _) => counted(raw, |raw| elements(Elements::of_ziplist(&raw.string()?)?, taker)),
         (16, _) => fields(Elements::of_listpack(&raw.string()?)?, taker),
         (17, _) => members(Elements::of_listpack(&raw.string()?)?, taker),
-        (18, _) => counted(raw, |raw| match raw.length()? {
-            1 => taker.give(Item::Element(&raw.string()?)),
-            2 => elements(Elements::of_listpack(&raw.string()?)?, taker),
-            _ => Err(Unreadable::Unknown("a list node in a container of no known form".to_owned()).into()),
-        }),
         (20, _) => elements(Elements::of_listpack(&raw.string()?)?, taker),
-        (22, Family::Redis) => counted(raw, |raw| expiring_field(raw, None, taker)),
-        (22, Family::Valkey) => counted(raw, |raw| {
-            let (name, value) = (raw.string()?, raw.string()?);
-            let expires = u64::try_from(i64::from_le_bytes(raw.bytes()?)).ok();
-            taker.give(Item::Field { name: &name, value: &value, expires })
-        }),
         (23, Family::Redis) => expiring_fields(Elements::of_listpack(&raw.string()?)?, taker),
         (23, Family::Valkey) => counted(raw, |raw| {
             taker.give(Item::Path(&raw.string()?))?;
             counted(raw, |raw| plain_field(raw, taker))
         }),
-        (24, Family::Redis) => {
-            let earliest = u64::from_le_bytes(raw.bytes()?);
-            counted(raw, |raw| expiring_field(raw, Some(earliest), taker))
-        }
         (25, Family::Redis) => {
             raw.bytes::<8>()?;
             expiring_fields(Elements::of_listpack(&raw.string()?)?, taker)
@@ -132,7 +118,7 @@ fn counted(raw: &mut Raw<'_>, mut each: impl FnMut(&mut Raw<'_>) -> Step) -> Ste
     Ok(())
 }
 
-fn elements(elements: Elements<'_>, taker: &mut Taker<'_>) -> Step {
+pub(super) fn elements(elements: Elements<'_>, taker: &mut Taker<'_>) -> Step {
     for element in elements {
         taker.give(Item::Element(&element?.text()))?;
     }
@@ -165,23 +151,9 @@ fn expiring_fields(mut elements: Elements<'_>, taker: &mut Taker<'_>) -> Step {
     Ok(())
 }
 
-fn plain_field(raw: &mut Raw<'_>, taker: &mut Taker<'_>) -> Step {
+pub(super) fn plain_field(raw: &mut Raw<'_>, taker: &mut Taker<'_>) -> Step {
     let (name, value) = (raw.string()?, raw.string()?);
     taker.give(Item::Field { name: &name, value: &value, expires: None })
-}
-
-/// A field behind its expiry: none is 0, else it is absolute, or one more than it is after the `earliest` one of the hash.
-fn expiring_field(raw: &mut Raw<'_>, earliest: Option<u64>, taker: &mut Taker<'_>) -> Step {
-    let told = raw.length()?;
-    let (name, value) = (raw.string()?, raw.string()?);
-    let expires = match (told, earliest) {
-        (0, _) => None,
-        (absolute, None) => Some(absolute),
-        (after, Some(earliest)) => {
-            Some(earliest.checked_add(after - 1).ok_or(Unreadable::Broken("a field goes beyond all time"))?)
-        }
-    };
-    taker.give(Item::Field { name: &name, value: &value, expires })
 }
 
 /// The number of a template, and values for its fields.

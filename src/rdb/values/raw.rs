@@ -15,9 +15,13 @@ const UNDECODABLE: Unreadable = Unreadable::Broken("a compressed string does not
 
 pub(super) type Read<T> = Result<T, Unreadable>;
 
+/// There may be too little of it.
+pub(super) const ENDS: Unreadable =
+    Unreadable::Broken("it ends too early, or holds no length where there should be one");
+
 impl From<NoString> for Unreadable {
     fn from(_: NoString) -> Self {
-        Self::Broken("it ends too early, or holds no length where there should be one")
+        ENDS
     }
 }
 
@@ -126,6 +130,11 @@ impl<'a> Raw<'a> {
     /// Bytes that the strings of which this was noted would have had more, if none were compressed.
     pub(super) fn spared(&self) -> u64 {
         self.spared
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
     }
 
     pub(super) fn end(&self) -> Read<()> {

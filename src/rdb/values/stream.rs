@@ -120,10 +120,15 @@ pub(super) fn measure_stream(raw: &mut Raw<'_>, coding: Coding) -> Read<u64> {
 pub(super) fn each_of(raw: &mut Raw<'_>, coding: Coding, entries: bool, taker: &mut Taker<'_>) -> Step {
     for _ in 0..raw.length()? {
         match entries {
-            true => node(&raw.string()?, &raw.string()?, taker)?,
+            true => node(raw, taker)?,
             false => raw.skip_strings(2)?,
         }
     }
+    behind_nodes(raw, coding, taker)
+}
+
+/// What stands behind the entries: what is known of the stream, and its groups.
+pub(super) fn behind_nodes(raw: &mut Raw<'_>, coding: Coding, taker: &mut Taker<'_>) -> Step {
     let facts = facts(raw, coding)?;
     taker.give(Item::Stream(facts))?;
     for _ in 0..facts.groups {
@@ -141,12 +146,13 @@ pub(super) fn each_of(raw: &mut Raw<'_>, coding: Coding, entries: bool, taker: &
 
 /// The name of the first entry ever put there, and a listpack: how many entries there are and how many were deleted, the
 /// fields of the first one, and the entries, whose names are told by their distance from the first.
-fn node(first: &[u8], blob: &[u8], taker: &mut Taker<'_>) -> Step {
+pub(super) fn node(raw: &mut Raw<'_>, taker: &mut Taker<'_>) -> Step {
+    let (first, blob) = (raw.string()?, raw.string()?);
     const ODD: Unreadable = Unreadable::Broken("a node of a stream has no name of 16 bytes");
     let (milliseconds, sequence) = first.split_first_chunk::<8>().ok_or(ODD)?;
     let sequence = sequence.try_into().map_err(|_| ODD)?;
     let first = StreamId { milliseconds: u64::from_be_bytes(*milliseconds), sequence: u64::from_be_bytes(sequence) };
-    let mut elements = Elements::of_listpack(blob)?;
+    let mut elements = Elements::of_listpack(&blob)?;
     number(&mut elements)?;
     number(&mut elements)?;
     let usual = Usual { count: number(&mut elements)?, names: elements.clone() };

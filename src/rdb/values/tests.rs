@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use proptest::test_runner::RngSeed;
 
-use super::{Item, Measure, NoPayload, Templates, Unreadable, Value, least_version, score_text};
+use super::{Item, Measure, NoPayload, PiecewiseDigest, Templates, Unreadable, Value, least_version, score_text};
 use crate::rdb::Family::{self, Redis, Valkey};
 use crate::rdb::lzf::Encoder;
 use crate::rdb::samples::SAMPLES;
@@ -279,6 +279,37 @@ fn no_part_of_a_value_is_the_value() {
             assert!(read(type_byte, family, &raw[..end]).is_err(), "{type_byte} cut to {end}");
         }
     }
+}
+
+#[test]
+fn a_digest_is_the_same_whatever_pieces_the_value_comes_in() {
+    let templates = Templates::default();
+    let mut types = std::collections::BTreeSet::new();
+    let old = [
+        (3, Redis, b"\x04\x01a\x041e22\x01b\xfd\x01c\xfe\x01d\xff".to_vec()),
+        (14, Redis, [b"\x02".as_slice(), &ziplist(A_1_OLD, 2), &ziplist(A_1_OLD, 2)].concat()),
+        (22, Redis, b"\x02\x00\x01a\x01b\x43\xe8\x01c\x01d".to_vec()),
+    ];
+    for (type_byte, family, raw) in values().into_iter().chain(old) {
+        let whole = Value { type_byte, family, raw: &raw, templates: &templates }.digest();
+        let in_pieces = |raw: &[u8], length| {
+            let mut digest = PiecewiseDigest::new(type_byte, family)?;
+            raw.chunks(length).try_for_each(|piece| digest.push(piece)).and_then(|()| digest.finish()).ok()
+        };
+        // Text that is compressed is never read in pieces.
+        let Some(digest) = in_pieces(&raw, raw.len()) else {
+            assert!(type_byte != 0 || raw[0] >= 0xc0, "{raw:?}");
+            continue;
+        };
+        for length in [1, 2, 7, 100] {
+            assert_eq!(in_pieces(&raw, length), Some(digest), "{type_byte} in pieces of {length}");
+        }
+        assert_eq!(whole, Ok(digest), "{type_byte}");
+        assert_eq!(in_pieces(&raw[..raw.len() - 1], 3), None, "{type_byte} without its end");
+        assert_eq!(in_pieces(&[&raw[..], &[0]].concat(), 3), None, "{type_byte} with more behind it");
+        types.insert(type_byte);
+    }
+    assert_eq!(types.into_iter().collect::<Vec<u8>>(), [0, 2, 3, 4, 5, 14, 15, 18, 19, 21, 22, 24]);
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use super::lookup::{DumpLookup, Records};
 use super::reader::not_canonical;
 use crate::format::ChunkId;
 use crate::format::recipe::ColumnRole;
-use crate::rdb::canonical::{Decoder, Kept};
+use crate::rdb::canonical::Kept;
 use crate::repository::error::RepositoryError;
 use crate::repository::lists::Lists;
 
@@ -21,6 +21,8 @@ pub enum Change {
     Removed,
     /// It has another value, whatever the form it is stored in, or another expiry.
     Changed,
+    /// Its value is stored in other bytes, and cannot be read to compare what they say.
+    NotCompared,
 }
 
 /// Takes a change, the database and the key.
@@ -32,7 +34,8 @@ type Shared = HashSet<(Vec<u8>, ChunkId)>;
 /// Hands on how `later` differs from `earlier`, by database and key, until told to stop; keys of which only a value too long
 /// for a bucket differs may come behind the others.
 ///
-/// Memory: 300 bytes a bucket, a bucket of each, the longest value twice. Where both have values too long for a bucket that
+/// Memory: 300 bytes a bucket, a bucket of each, the longest value twice; one of more than 65 MiB is not held, but its longest
+/// element twice. Where both have values too long for a bucket that
 /// differ, all buckets are read, and 8 bytes a record are held of each.
 pub fn difference(
     earlier: &DumpLookup<'_>,
@@ -55,9 +58,7 @@ pub fn difference(
             (None, Some((place, _))) => (Some(Change::Added), place.clone()),
             (Some((before, _)), Some((after, _))) if before < after => (Some(Change::Removed), before.clone()),
             (Some((before, _)), Some((after, _))) if before > after => (Some(Change::Added), after.clone()),
-            (Some((place, before)), Some((_, after))) => {
-                (comparing.differs(place, before, after)?.then_some(Change::Changed), place.clone())
-            }
+            (Some((place, before)), Some((_, after))) => (comparing.change(place, before, after)?, place.clone()),
         };
         for side in [&mut *one, &mut *other] {
             if side.records.front().is_some_and(|(front, _)| *front == place) {
@@ -74,7 +75,11 @@ pub fn difference(
         }
     }
     for place in comparing.long.difference(&seen) {
-        if comparing.differ_where_found(place)? && tell(Change::Changed, place, each)?.is_break() {
+        // In buckets that both share.
+        if let (Some(before), Some(after)) = (earlier.record_at(place)?, later.record_at(place)?)
+            && let Some(change) = comparing.change(place, &before, &after)?
+            && tell(change, place, each)?.is_break()
+        {
             return Ok(());
         }
     }
@@ -125,43 +130,33 @@ struct Comparing<'l, 'r> {
 type Sum = (Option<u64>, Option<[u8; 32]>);
 
 impl Comparing<'_, '_> {
-    /// Whether a key of both differs.
-    fn differs(&self, place: &[u8], before: &[u8], after: &[u8]) -> Result<bool, RepositoryError> {
+    /// How a key of both differs.
+    fn change(&self, place: &[u8], before: &[u8], after: &[u8]) -> Result<Option<Change>, RepositoryError> {
         let kept = Kept::of(before).map_err(not_canonical)?;
         let is_of_template = matches!(kept.type_byte(), 30 | 32) && !self.same_templates;
         if before == after && !is_of_template && !self.long.contains(place) {
-            return Ok(false);
+            return Ok(None);
         }
-        let before = sum(self.earlier, &mut self.earlier.decoder(), kept, place)?;
-        let after = Kept::of(after).map_err(not_canonical)?;
-        let after = sum(self.later, &mut self.later.decoder(), after, place)?;
-        // What cannot be read is taken for another.
-        Ok(before != after || before.1.is_none())
-    }
-
-    /// The same of one in a bucket that both share.
-    fn differ_where_found(&self, place: &[u8]) -> Result<bool, RepositoryError> {
-        let (database, key) = place.split_first_chunk().ok_or_else(|| damaged("a place that is too short"))?;
-        let database = u32::from_be_bytes(*database);
-        let digest = |of: &DumpLookup<'_>| {
-            let mut digest = None;
-            of.find(database, key, &mut |record| {
-                digest = record.value.and_then(|value| value.digest().ok());
-                ControlFlow::Break(())
-            })?;
-            Ok::<_, RepositoryError>(digest)
-        };
-        let before = digest(self.earlier)?;
-        Ok(before.is_none() || before != digest(self.later)?)
+        let (expires, before) = sum(self.earlier, kept, place)?;
+        let (expires_later, after) = sum(self.later, Kept::of(after).map_err(not_canonical)?, place)?;
+        Ok(match (before, after) {
+            _ if expires != expires_later => Some(Change::Changed),
+            (Some(before), Some(after)) => (before != after).then_some(Change::Changed),
+            (None, _) | (_, None) => Some(Change::NotCompared),
+        })
     }
 }
 
-fn sum(of: &DumpLookup<'_>, decoder: &mut Decoder, kept: Kept<'_>, place: &[u8]) -> Result<Sum, RepositoryError> {
-    let mut sum = (None, None);
-    let _ = of.give(decoder, kept, place, &mut |record| {
+fn sum(of: &DumpLookup<'_>, kept: Kept<'_>, place: &[u8]) -> Result<Sum, RepositoryError> {
+    let (mut sum, mut is_read) = ((None, None), true);
+    let _ = of.give(&mut of.decoder(), kept, place, &mut |record| {
+        is_read = record.value.is_some();
         sum = (record.expires, record.value.and_then(|value| value.digest().ok()));
         ControlFlow::Break(())
     })?;
+    if !is_read {
+        sum.1 = of.long_digest(kept, place)?;
+    }
     Ok(sum)
 }
 

@@ -13,7 +13,7 @@ use crate::format::list::ListEntry;
 use crate::format::recipe::{ColumnRole, Part, Stream};
 use crate::format::{ChunkId, Malformed, Reader};
 use crate::rdb::canonical::{Decoder, Hasher, Kept, OrderTokens, Values};
-use crate::rdb::values::{FUNCTION, HASH_TEMPLATE, Templates, Value, read_records};
+use crate::rdb::values::{FUNCTION, HASH_TEMPLATE, PiecewiseDigest, Templates, Value, read_records};
 use crate::rdb::{Family, Kind};
 use crate::repository::chunk_reader::ChunkReader;
 use crate::repository::error::RepositoryError;
@@ -95,8 +95,16 @@ impl<'r> DumpLookup<'r> {
     /// One bucket is read, of very long keys a few; of a value that was too long for a bucket, all buckets and their order.
     pub fn find(&self, database: u32, key: &[u8], give: &mut Give<'_>) -> Result<bool, RepositoryError> {
         let place = [&database.to_be_bytes()[..], key].concat();
-        let label = place.get(..LABEL_MAX as usize).unwrap_or(&place);
-        let Some(stream) = self.stream(ColumnRole::Buckets) else { return Ok(false) };
+        let Some(record) = self.record_at(&place)? else { return Ok(false) };
+        // There is one at most.
+        let _ = self.give(&mut self.decoder(), Kept::of(&record).map_err(not_canonical)?, &place, give)?;
+        Ok(true)
+    }
+
+    /// What is kept of the record at this place.
+    pub(super) fn record_at(&self, place: &[u8]) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let label = place.get(..LABEL_MAX as usize).unwrap_or(place);
+        let Some(stream) = self.stream(ColumnRole::Buckets) else { return Ok(None) };
         let mut buckets = LabelledReader::at(self.reader, stream, label)?;
         let mut next = buckets.next_entry()?;
         while let Some(entry) = next {
@@ -114,15 +122,13 @@ impl<'r> DumpLookup<'r> {
             self.reader.warm(std::iter::once(entry.id))?;
             let bytes = self.reader.chunk(&entry.id, entry.length)?;
             let mut records = Records::of(&entry, &bytes)?;
-            while let Some((_, kept)) = records.next()? {
+            while let Some((bytes, kept)) = records.next()? {
                 if kept.place(records.database) == place {
-                    // There is one at most.
-                    let _ = self.give(&mut self.decoder(), kept, &place, give)?;
-                    return Ok(true);
+                    return Ok(Some(bytes.to_vec()));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Hands on all records, by database and key, until told to stop.
@@ -277,6 +283,19 @@ impl<'r> DumpLookup<'r> {
         };
         read.map_err(not_canonical)?;
         Ok(Some(raw))
+    }
+
+    /// The digest of a value that is longer than what is read at once, where it can be had while its bytes go by.
+    pub(super) fn long_digest(&self, kept: Kept<'_>, place: &[u8]) -> Result<Option<[u8; 32]>, RepositoryError> {
+        let digest = PiecewiseDigest::new(kept.type_byte(), self.family);
+        let Some(mut digest) = digest.filter(|_| Kept::is_as_it_stood(kept.value_tag())) else { return Ok(None) };
+        let at = self.large()?.get(place).ok_or_else(|| damaged("a long value that is nowhere"))?;
+        for entry in self.chunks_of(*at)? {
+            if digest.push(&self.chunk(&entry)?).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(digest.finish().ok())
     }
 
     /// The templates of hashes that the file has.
