@@ -17,6 +17,7 @@ pub mod key_drop;
 pub mod list;
 pub mod look_up;
 pub mod mirror;
+mod module_types;
 pub mod overview;
 pub mod prune;
 pub mod repair;

@@ -161,7 +161,7 @@ fn data_of_a_module_is_refused_where_that_module_is_not_loaded() {
 }
 
 /// A module that comes with one of the test servers.
-fn module(name: &str) -> String {
+pub fn module(name: &str) -> String {
     let servers = ServerKind::Redis74.executable();
     let servers = servers.parent().and_then(std::path::Path::parent).unwrap();
     let mut files = walkdir::WalkDir::new(servers).into_iter().map(|entry| entry.unwrap().into_path());

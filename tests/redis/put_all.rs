@@ -9,6 +9,8 @@ use redkeep::rdb::Kind;
 use redkeep::repository::Repository;
 use tempfile::TempDir;
 
+use crate::live::order;
+use crate::preflight::module;
 use crate::put_back::{address, ask, digest};
 use crate::support::keyspace::Keyspace;
 use crate::support::repository::{Hands, back_up, create, latest, memory};
@@ -142,6 +144,42 @@ fn what_has_expired_stays_away_and_functions_come_along() {
             assert_eq!(ask::<i64>(&mut server.connection(), &[b"FCALL", b"answer", b"0"]), 42, "{kind:?}");
         }
     }
+}
+
+/// Types of modules are of one byte in the file: what one module's values meet says nothing of another's.
+#[test]
+fn values_of_a_module_that_the_server_lacks_stay_away_and_the_module_is_named() {
+    let kind = ServerKind::Redis74;
+    if kind.is_skipped() {
+        return;
+    }
+    let [bloom, json] = ["redisbloom.so", "rejson.so"].map(|name| format!("loadmodule {}", module(name)));
+    let repository = snapshot(kind, &[&bloom, &json], |server| {
+        order(server, "BF.ADD bloom 1");
+        order(server, "JSON.SET json . [1]");
+        order(server, "SET text 1");
+    });
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(&[&json]));
+    let done = put(&repository, &server, &PutOptions::default()).unwrap();
+    assert_eq!(done.put, 2, "{done:?}");
+    let [lacking] = &done.not_taken[..] else { panic!("{done:?}") };
+    assert_eq!((lacking.what.as_str(), lacking.keys, lacking.first.1.as_slice()), ("MBbloom--", 1, &b"bloom"[..]));
+    assert!(lacking.why.contains("has not loaded the module bf (type MBbloom--)"), "{}", lacking.why);
+    assert_eq!(ask::<String>(&mut server.connection(), &[b"JSON.GET", b"json"]), "[1]");
+}
+
+#[test]
+fn of_a_form_that_an_older_server_does_not_know_it_is_said_that_it_does_not() {
+    let (newer, older) = (ServerKind::Redis82, ServerKind::Redis62);
+    if newer.is_skipped() || older.is_skipped() {
+        return;
+    }
+    let repository = snapshot(newer, &[], |server| order(server, "XADD stream 1-1 field value"));
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let done = put(&repository, &RedisServer::start(older, data.path()), &PutOptions::default()).unwrap();
+    assert_eq!(done.put, 0);
+    assert!(done.not_taken[0].why.contains("does not know the type"), "{done:?}");
 }
 
 #[test]

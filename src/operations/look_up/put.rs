@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Held;
 use crate::operations::OperationError;
+use crate::operations::module_types::module_named;
 use crate::rdb::values::{Item, NoPayload, Unreadable, least_version};
 use crate::rdb::{Family, Kind};
 use crate::redis::server::{Address, Goes, Info, Put, Server};
@@ -168,12 +169,12 @@ fn exists(address: &Address, target: &Target) -> RedisError {
 fn not_taken(held: &Held, has_expiries: bool, address: &Address, version: Option<&str>, why: &str) -> RedisError {
     let (value, server) = (held.value(), version.map_or_else(String::new, |version| format!(" ({version})")));
     let what = value.type_name().unwrap_or_else(|| "value".into());
-    let of_module = value.module().map(|module| format!("a value of the module {}", module.name));
+    let of_module = value.module().map(|module| format!("a value of {}", module_named(&module.name)));
     let named = of_module.unwrap_or_else(|| format!("a {what} as it is stored"));
     let named = if has_expiries { "a hash whose fields expire".into() } else { named };
     let hint = match value.module() {
         None if has_expiries => "put it there for good, with all its fields, with --no-expiry".into(),
-        Some(module) => format!("load the module {} there first", module.name),
+        Some(module) => format!("load {} there first", module_named(&module.name)),
         None => "put it into a server as new as the one it came from; or see it as text: redkeep get KEY".into(),
     };
     RedisError::Server { what: format!("the server at {address}{server} does not take {named}: {why}"), hint }

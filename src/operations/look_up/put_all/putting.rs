@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::nodes::Nodes;
 use super::{KeyFilter, NotTaken, PutKeys, PutOptions};
 use crate::operations::OperationError;
+use crate::operations::module_types::module_named;
 use crate::rdb::values::{Value, functions_payload, least_version};
 use crate::rdb::{Family, Header};
 use crate::redis::server::{Came, Elsewhere, Goes, Info, Put, PutBatch};
@@ -25,14 +26,31 @@ enum Form {
     None(String),
 }
 
+/// A type of values: the byte that stands for it, and of a module's value what the module calls it.
+type TypeOf = (u8, Option<String>);
+
+fn type_of(value: &Value<'_>) -> TypeOf {
+    (value.type_byte, value.module().map(|module| module.name))
+}
+
 /// The version of the format that a payload says it is of: before its checksum, which ends it.
 fn payload_version(payload: &[u8]) -> Option<u16> {
     let (before, _) = payload.split_last_chunk::<8>()?;
     Some(u16::from_le_bytes(*before.last_chunk()?))
 }
 
-/// The words of a server that refuses a payload by its version do not say that it is too old.
-fn explained(message: String) -> String {
+/// The words of a server that refuses a value do not say that it lacks the module, or is too old.
+fn explained(value: &Value<'_>, message: String) -> String {
+    if let Some(module) = value.module() {
+        let named = module_named(&module.name);
+        return format!(
+            "the server has not loaded {named}, or an older one: load it and run this again with --merge ({message})"
+        );
+    }
+    by_version(message)
+}
+
+fn by_version(message: String) -> String {
     match message.contains("payload version or checksum") {
         true => format!("{message} (this version of the server does not know the type, or the form it is stored in)"),
         false => message,
@@ -55,7 +73,7 @@ pub(super) struct Putting<'o> {
     version: Option<ServerVersion>,
     /// The server's clock, in milliseconds since the epoch, when it began.
     begin: u64,
-    forms: BTreeMap<u8, Form>,
+    forms: BTreeMap<TypeOf, Form>,
     /// Databases that a cluster does not have, and what it says of them.
     lacking: BTreeMap<u64, String>,
     /// Keys that another node takes than the one they were sent to: which, and the command.
@@ -126,8 +144,8 @@ impl<'o> Putting<'o> {
             return Ok(false);
         };
         if self.options.dry_run {
-            let form = self.forms.get(&value.type_byte).cloned().unwrap_or_else(|| self.foreseen(&value));
-            self.forms.insert(value.type_byte, form.clone());
+            let form = self.forms.get(&type_of(&value)).cloned().unwrap_or_else(|| self.foreseen(&value));
+            self.forms.insert(type_of(&value), form.clone());
             match form {
                 Form::None(why) => self.not_taken(record.database, record.key, what(), why),
                 Form::Stored(_) | Form::Plain => self.count(goes == Goes::Never, matches!(form, Form::Plain)),
@@ -139,7 +157,7 @@ impl<'o> Putting<'o> {
             self.not_taken(record.database, record.key, format!("database {}", record.database), why);
             return Ok(false);
         }
-        let form = match self.forms.get(&value.type_byte) {
+        let form = match self.forms.get(&type_of(&value)) {
             Some(form) => form.clone(),
             None => return self.first(place, record, &value, goes, what()).map(|()| false),
         };
@@ -222,15 +240,23 @@ impl<'o> Putting<'o> {
         let version = least_version(value.type_byte, value.family);
         let stored = version.map(|version| (Form::Stored(version), value.payload(version)));
         let plain = (Form::Plain, value.plain_payload(self.family, true));
-        let mut why = "it is of a type that is not known".to_owned();
+        let (mut why, mut is_refused) = ("it is of a type that is not known".to_owned(), false);
         for (form, payload) in stored.into_iter().chain([plain]) {
-            let Ok(payload) = payload.map_err(|error| why = error.to_string()) else { continue };
+            let payload = match payload {
+                Ok(payload) => payload,
+                // What the server said of the other form is why.
+                Err(_) if is_refused => continue,
+                Err(error) => {
+                    why = error.to_string();
+                    continue;
+                }
+            };
             batch.clear();
             batch.add(&self.nodes.at(place)?.server, record.key, &payload, goes, self.options.replaces);
             match self.put_one(place, record, batch.command(0))? {
                 Put::Done => {
                     self.count(goes == Goes::Never, matches!(form, Form::Plain));
-                    self.forms.insert(value.type_byte, form);
+                    self.forms.insert(type_of(value), form);
                     return Ok(());
                 }
                 // It was not looked at: the next one tells.
@@ -238,10 +264,10 @@ impl<'o> Putting<'o> {
                     self.done.there += 1;
                     return Ok(());
                 }
-                Put::NotTaken(message) => why = explained(message),
+                Put::NotTaken(message) => (why, is_refused) = (explained(value, message), true),
             }
         }
-        self.forms.insert(value.type_byte, Form::None(why.clone()));
+        self.forms.insert(type_of(value), Form::None(why.clone()));
         self.not_taken(record.database, record.key, what, why);
         Ok(())
     }
@@ -330,7 +356,7 @@ impl<'o> Putting<'o> {
         match put {
             Put::Done => self.count(key.is_for_good, key.is_plain),
             Put::Exists => self.done.there += 1,
-            Put::NotTaken(why) => self.not_taken(key.database, &key.key, key.what, explained(why)),
+            Put::NotTaken(why) => self.not_taken(key.database, &key.key, key.what, by_version(why)),
         }
     }
 

@@ -4,28 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::{may, refuse};
+use crate::operations::module_types::modules_of;
 use crate::operations::restore::server::target::Target;
 use crate::operations::restore::server::{Consent, Options};
 use crate::redis::RedisError;
-
-/// Types, and the modules that have them.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("vectorset", &["vectorset"]),
-    ("graphdata", &["graph", "falkordb"]),
-    ("graphmeta", &["graph", "falkordb"]),
-    ("ReJSON-RL", &["ReJSON", "json"]),
-    ("MBbloom--", &["bf"]),
-    ("MBbloomCF", &["bf"]),
-    ("CMSk-TYPE", &["bf"]),
-    ("TopK-TYPE", &["bf"]),
-    ("TDIS-TYPE", &["bf"]),
-    ("bloomfltr", &["bf"]),
-    ("TSDB-TYPE", &["timeseries"]),
-    ("ft_index0", &["search", "searchlight", "ft"]),
-    ("ft_invidx", &["search", "searchlight", "ft"]),
-    ("trietype0", &["search", "searchlight", "ft"]),
-    ("numericdx", &["search", "searchlight", "ft"]),
-];
 
 /// What becomes of the types in a server with these modules.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,8 +21,8 @@ struct Judged<'t> {
 fn judge<'t>(types: impl Iterator<Item = &'t str>, loaded: &[&str]) -> Judged<'t> {
     let mut judged = Judged::default();
     for name in types {
-        match KNOWN.iter().find(|(known, _)| *known == name) {
-            Some((_, modules)) => {
+        match modules_of(name) {
+            Some(modules) => {
                 if !modules.iter().any(|module| loaded.contains(module)) {
                     judged.missing.push((name, modules));
                 }
@@ -102,10 +84,5 @@ mod tests {
         assert_eq!(missing(&["vectorset"], &["bf"]), ["vectorset"]);
         assert!(missing(&["vectorset", "MBbloom--", "ReJSON-RL"], &["vectorset", "bf", "json"]).is_empty());
         assert_eq!(judged(&["own-type1", "TSDB-TYPE"], &["timeseries"]).unknown, ["own-type1"]);
-    }
-
-    #[test]
-    fn every_type_has_the_nine_letters_of_one() {
-        assert!(KNOWN.iter().all(|(name, modules)| name.len() == 9 && !modules.is_empty()));
     }
 }
