@@ -240,7 +240,7 @@ fn what_a_cluster_cannot_take_is_said() {
     place.done(&["backup", "served", "--dataset", "one", "-q"]);
     let into = ["restore", "latest", "--into", &cluster.address(0)];
     let ran = place.ends(3, &into);
-    ran.says("1 key (database 5) were not put").says("in database 5: ");
+    ran.says("1 key (database 5) was not put").says("in database 5: ");
     assert!(ran.text().contains("put 1 key"), "{}", ran.text());
     cluster.flush();
     command(&cluster.masters[0], "CLUSTER DELSLOTS 7");

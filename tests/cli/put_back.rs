@@ -203,5 +203,5 @@ fn a_dry_run_says_what_the_version_of_the_server_does_not_take() {
     };
     put(&["--dry-run"]).says("1 key (hash) would not be put").says("Redis 7.0.").says("does not know this type");
     assert_eq!(order::<u64>(&server, "DBSIZE"), 0);
-    put(&[]).says("1 key (hash) were not put").says("checksum are wrong (this version of the server does not know");
+    put(&[]).says("1 key (hash) was not put").says("checksum are wrong (this version of the server does not know");
 }

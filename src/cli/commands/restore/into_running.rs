@@ -119,12 +119,18 @@ fn told(done: &PutKeys, meant: &Meant, address: &Address, dry_run: bool) -> Stri
 fn warnings(done: &PutKeys, dry_run: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if done.there > 0 {
-        warnings.push(format!("{} were left as they are there: replace them with --replace", count(done.there, "key")));
+        let (were, them) =
+            if done.there == 1 { ("was left as it is", "it") } else { ("were left as they are", "them") };
+        warnings.push(format!("{} {were} there: replace {them} with --replace", count(done.there, "key")));
     }
     warnings.extend(done.not_taken.iter().map(|others| {
         let (database, key) = (others.first.0, shown(&others.first.1));
         let keys = count(others.keys, "key");
-        let were = if dry_run { "would not be" } else { "were not" };
+        let were = match (dry_run, others.keys) {
+            (true, _) => "would not be",
+            (false, 1) => "was not",
+            (false, _) => "were not",
+        };
         format!("{keys} ({}) {were} put, the first of them {key} in database {database}: {}", others.what, others.why)
     }));
     warnings.extend(done.without_functions.as_ref().map(|why| format!("functions were not put: {why}")));
