@@ -149,6 +149,29 @@ pub fn clock_offset(snapshot: &Snapshot) -> i64 {
     snapshot.facts.get("server.clock-offset-ms").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Clocks that are less apart, in milliseconds, go by what each snapshot says of them.
+const APART: u64 = 60_000;
+/// Neighbours on each side that are asked about a snapshot's clocks.
+const NEIGHBOURS: usize = 2;
+
+/// What moments of snapshots are converted by, from their offsets in the order of their dataset.
+///
+/// TIME-11: a clock that was wrong for one backup does not count.
+pub fn settled_offsets(offsets: &[i64]) -> Vec<i64> {
+    let settled = |(place, own): (usize, &i64)| {
+        let from = place.saturating_sub(NEIGHBOURS);
+        let mut near: Vec<i64> = offsets.iter().skip(from).take(place + NEIGHBOURS + 1 - from).copied().collect();
+        near.sort_unstable();
+        let middle = near.len() / 2;
+        let low = near.get(middle.saturating_sub(usize::from(near.len().is_multiple_of(2))));
+        let [low, high] = [low, near.get(middle)].map(|offset| offset.copied().unwrap_or(*own));
+        let median = if low.unsigned_abs() < high.unsigned_abs() { low } else { high };
+        let is_believed = own.unsigned_abs() < APART || own.abs_diff(median) < APART;
+        if is_believed { *own } else { median }
+    };
+    offsets.iter().enumerate().map(settled).collect()
+}
+
 /// The last mark that is not later than a moment.
 ///
 /// TIME-4: without timestamps only marks are moments.

@@ -1,4 +1,4 @@
-//! Which snapshot holds a moment, as of the last refresh. Answered by queries to the catalog.
+//! Which snapshot holds a moment, as of the last refresh. Answered from the catalog.
 
 use super::Repository;
 use super::catalog::{Catalog, Span};

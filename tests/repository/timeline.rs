@@ -181,6 +181,27 @@ fn a_typed_time_is_converted_by_the_offset_of_the_clocks() {
     assert!(at(before.0 / 1000, false).is_ok());
 }
 
+/// TIME-11: this host's clock was a day behind when the newest was captured.
+#[test]
+fn a_clock_that_was_set_back_for_one_backup_moves_no_moment() {
+    let repository = create(memory(), &Hands::new(29));
+    let said = Said::new(&repository);
+    let mut first = None;
+    for (end, offset) in [(100_500, "1"), (200_500, "-2"), (300_500, "86400000")] {
+        let continues = first.map_or(String::new(), |name: SnapshotName| name.to_string());
+        let facts = [STAMPED, &[("server.clock-offset-ms", offset), ("timeline.continues", &continues)]].concat();
+        first = Some(said.aof("d", 100, end, &facts, &[]));
+    }
+    assert_eq!(picked(&repository, "d", 299), Some((first.unwrap(), Precision::Second, 299_999)));
+    let Err(OperationError::Unreachable { before: Some(before), .. }) =
+        pick(&repository, &Wish { at: UnixMillis(400_000), snapshot: None, dataset: Some("d"), nearest: false })
+            .map(drop)
+    else {
+        panic!("it is later than all that was captured");
+    };
+    assert!(before.0.abs_diff(300_500) < 5, "{before:?}");
+}
+
 #[test]
 fn the_dataset_has_to_be_named_where_there_are_several() {
     let repository = create(memory(), &Hands::new(24));

@@ -253,6 +253,30 @@ fn what_was_annotated_before_a_capture_without_annotations_is_not_exact_after_it
     assert_eq!(Reach::of(&third), reach(1_000_000, 2_000_000, Precision::Second, Some(1800)));
 }
 
+/// TIME-11
+#[test]
+fn a_clock_that_was_wrong_for_one_backup_does_not_count() {
+    const DAY: i64 = 86_400_000;
+    for (offsets, expected) in [
+        (&[][..], &[][..]),
+        (&[DAY], &[DAY]),
+        (&[3, -2, 59_999, 0], &[3, -2, 59_999, 0]),
+        // The last one, one in the middle, the first of two.
+        (&[1, 2, 3, DAY], &[1, 2, 3, 3]),
+        (&[1, 2, -DAY, 3, 4], &[1, 2, 2, 3, 4]),
+        (&[DAY, 5], &[5, 5]),
+        // Apart and staying so: each goes by its own.
+        (&[3 * DAY, 3 * DAY + 7, 3 * DAY - 9], &[3 * DAY, 3 * DAY + 7, 3 * DAY - 9]),
+        // Put right, which counts at once; went wrong, which counts when it is seen again.
+        (&[DAY, DAY, DAY, 0], &[DAY, DAY, DAY, 0]),
+        (&[0, 0, 0, DAY], &[0, 0, 0, 0]),
+        (&[0, 0, 0, DAY, DAY], &[0, 0, 0, 0, DAY]),
+        (&[0, 0, 0, DAY, DAY, DAY], &[0, 0, 0, DAY, DAY, DAY]),
+    ] {
+        assert_eq!(settled_offsets(offsets), expected, "{offsets:?}");
+    }
+}
+
 /// TIME-10
 #[test]
 fn an_aof_that_was_carried_begins_with_the_first_moment_after_that() {

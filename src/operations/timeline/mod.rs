@@ -47,7 +47,7 @@ pub struct Timeline {
     pub carried: Vec<SnapshotName>,
     /// How much of the last day is covered.
     pub covered: Covered,
-    /// Server's clock minus the host's, as the newest snapshot tells it, in milliseconds.
+    /// Server's clock minus the host's, as the newest snapshot tells it and others bear it out, in milliseconds.
     pub clock: i64,
 }
 

@@ -1,7 +1,7 @@
 //! Which moments snapshots hold, so that the one that holds a moment is found by a query.
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Row, Transaction, params, params_from_iter};
+use rusqlite::{Row, Transaction, params_from_iter};
 
 use super::Catalog;
 use crate::format::UnixMillis;
@@ -22,7 +22,7 @@ pub struct Span {
     pub reach: Result<Reach, Nothing>,
     /// Begin of its capture by the host's clock.
     pub taken: UnixMillis,
-    /// Server's clock minus the host's, in milliseconds.
+    /// Server's clock minus the host's, in milliseconds, as its neighbours bear it out.
     pub clock: i64,
     /// Of the server process, where it was asked.
     pub run: Option<String>,
@@ -39,10 +39,6 @@ const COLUMN_COUNT: usize = 15;
 
 /// Forgotten ones hold nothing that may be promised.
 const KEPT: &str = "NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.snapshot = spans.snapshot)";
-
-/// Milliseconds of the server's clock for those (`?2`) of the host's, and their second.
-const TIME: &str = "(?2 + clock)";
-const SECOND: &str = "((?2 + clock) / 1000)";
 
 /// Adds what a snapshot holds.
 pub(super) fn add(
@@ -84,11 +80,27 @@ pub(super) fn remove(transaction: &Transaction<'_>, name: &str) -> rusqlite::Res
 impl Catalog {
     /// What all snapshots that are not forgotten hold, in the order of their datasets.
     pub fn spans(&self) -> Result<Vec<Span>, RepositoryError> {
-        self.run(|connection| {
-            let sql =
-                format!("SELECT {COLUMNS}, sum FROM spans WHERE {KEPT} ORDER BY dataset, place, sequence, snapshot");
-            connection.prepare_cached(&sql)?.query_map([], read_row)?.collect()
-        })
+        self.spans_where("TRUE", &[])
+    }
+
+    fn spans_of(&self, dataset: &str) -> Result<Vec<Span>, RepositoryError> {
+        self.spans_where("dataset = ?1", &[dataset])
+    }
+
+    fn spans_where(&self, condition: &str, values: &[&str]) -> Result<Vec<Span>, RepositoryError> {
+        let mut spans: Vec<Span> = self.run(|connection| {
+            let sql = format!(
+                "SELECT {COLUMNS}, sum FROM spans WHERE {condition} AND {KEPT} ORDER BY dataset, place, sequence, snapshot"
+            );
+            connection.prepare_cached(&sql)?.query_map(params_from_iter(values), read_row)?.collect()
+        })?;
+        for of_one in spans.chunk_by_mut(|one, other| one.dataset == other.dataset) {
+            let offsets: Vec<i64> = of_one.iter().map(|span| span.clock).collect();
+            for (span, settled) in of_one.iter_mut().zip(timeline::settled_offsets(&offsets)) {
+                span.clock = settled;
+            }
+        }
+        Ok(spans)
     }
 
     /// The snapshot of a dataset that holds a moment, told in milliseconds of the host's clock: of several the one that
@@ -97,41 +109,36 @@ impl Catalog {
     pub fn span_at(&self, dataset: &str, at: UnixMillis) -> Result<Option<Span>, RepositoryError> {
         // What is asked for without milliseconds is a second: of the server's the one that it shares the most with.
         let is_second = at.0.is_multiple_of(1000);
-        let second = if is_second { "((?2 + clock + 500) / 1000)" } else { SECOND };
-        let time = if is_second { format!("({second} * 1000)") } else { TIME.into() };
-        let exactness = format!("CASE WHEN annotated > {second} THEN 1 ELSE precision END");
-        let is_partly = format!("end < {second} * 1000 + 999");
-        let is_of_second = format!("precision = 2 AND end = {second} * 1000");
-        // It is held where some of it is.
-        let has_begun = match is_second {
-            true => format!("begin / 1000 <= {second}"),
-            false => format!("begin <= {time}"),
+        let of_server = |clock: i64| match at.0.saturating_add_signed(clock) {
+            time if is_second => UnixMillis(time.saturating_add(500) / 1000 * 1000),
+            time => UnixMillis(time),
         };
-        let holds = format!("{has_begun} AND (end >= {time} OR {is_of_second})");
-        self.one_span(dataset, at, &holds, &format!("{exactness}, {is_partly}, place, sequence, snapshot"))
+        let how_well = |span: &Span| {
+            let (reach, at) = (span.reach.ok()?, of_server(span.clock));
+            let second = at.0 / 1000;
+            // It is held where some of it is.
+            let holds = reach.holds(at, is_second);
+            holds.then(|| (reach.precision_at(second), !reach.holds_all_of(second)))
+        };
+        let holding = self.spans_of(dataset)?.into_iter().filter_map(|span| Some((how_well(&span)?, span)));
+        Ok(holding.min_by_key(|(how_well, _)| *how_well).map(|(_, span)| span))
     }
 
     /// The snapshots of a dataset whose last moment is the nearest before, and whose first is the nearest after one.
     pub fn spans_beside(&self, dataset: &str, at: UnixMillis) -> Result<[Option<Span>; 2], RepositoryError> {
-        let before = self.one_span(dataset, at, &format!("end < {TIME}"), "end - clock DESC, place")?;
-        let after = self.one_span(dataset, at, &format!("begin > {TIME}"), "begin - clock, place")?;
-        Ok([before, after])
-    }
-
-    fn one_span(
-        &self,
-        dataset: &str,
-        at: UnixMillis,
-        condition: &str,
-        order: &str,
-    ) -> Result<Option<Span>, RepositoryError> {
-        self.run(|connection| {
-            let sql = format!(
-                "SELECT {COLUMNS}, sum FROM spans WHERE dataset = ?1 AND {condition} AND {KEPT} ORDER BY {order} LIMIT 1"
-            );
-            let mut query = connection.prepare_cached(&sql)?;
-            query.query_map(params![dataset, at.0 as i64], read_row)?.next().transpose()
-        })
+        let of_host = |time: UnixMillis, clock: i64| time.0.saturating_add_signed(clock.saturating_neg());
+        let (mut before, mut after): (Option<(u64, Span)>, Option<(u64, Span)>) = (None, None);
+        for span in self.spans_of(dataset)? {
+            let Ok(reach) = span.reach else { continue };
+            let [begin, end] = [reach.begin, reach.end].map(|time| of_host(time, span.clock));
+            // Of equal ones the earliest in the order of the dataset.
+            if end < at.0 && before.as_ref().is_none_or(|(latest, _)| end > *latest) {
+                before = Some((end, span));
+            } else if begin > at.0 && after.as_ref().is_none_or(|(first, _)| begin < *first) {
+                after = Some((begin, span));
+            }
+        }
+        Ok([before, after].map(|found| found.map(|(_, span)| span)))
     }
 
     /// The marks of a snapshot, in its order.
