@@ -64,7 +64,8 @@ fn answers(
         report.findings.push(Finding::warning(
             "clock",
             format!("the clocks of {address} and of this host are {} s apart", clock.abs_diff(now.0) / 1000),
-            "have both kept by NTP: a moment to restore is told by the server's clock",
+            "have both kept by NTP: snapshots and @TIME go by the server's clock, timeline and --at by this host's, as far \
+             apart as the two were at each backup",
         ));
     }
     server.integer(&["LASTSAVE"])?;
