@@ -74,6 +74,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     ignore_key_drop: bool,
     /// Forget named snapshots that are pinned
+    ///
+    /// A pin says that somebody counts on a snapshot, so its id alone does not forget it; to unpin it first would let every
+    /// policy that runs meanwhile forget it too.
     #[arg(long)]
     even_pinned: bool,
     /// Forget named snapshots where that leaves a dataset without any

@@ -32,6 +32,9 @@ use value::{WithValue, as_text, groups};
 /// Shows the value that a key had in a snapshot, without a restore. Where an AOF goes on behind the dump, its commands are
 /// followed: strings, deletions and expiries; of a key that another command may have changed, it says that it cannot tell.
 ///
+/// The size beside the type is what the value takes in a dump before compression: it tells a value that grew, or is too long
+/// for a terminal, before it is printed or put into a server.
+///
 /// With --at it is the value of that moment, as `redkeep restore --at` would restore it; `redkeep timeline` shows which can be
 /// had. One that no snapshot covers ends with 8, and --nearest takes the one before it. @TIME always means the last
 /// snapshot captured at or before it, as a whole.
