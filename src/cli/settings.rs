@@ -76,7 +76,7 @@ impl Context {
         let cache = self.globals.cache_dir.clone().filter(|path| !path.as_os_str().is_empty());
         let cache = cache.map_or_else(|| Ok(self.access()?.cache_dir), |cache| Ok(Some(cache)))?;
         let below = |base: PathBuf| base.join("redkeep");
-        let scratch = self.scratch_dir()?.filter(|path| path.is_dir());
+        let scratch = self.scratch_dir()?.map(|(path, _)| path).filter(|path| path.is_dir());
         Ok(Places {
             cache: cache.or_else(|| base("XDG_CACHE_HOME", ".cache").map(below)),
             state: variable("REDKEEP_STATE_DIR")
@@ -86,10 +86,16 @@ impl Context {
         })
     }
 
-    /// The directory that was named for what does not fit in memory.
-    fn scratch_dir(&self) -> Result<Option<PathBuf>, UsageError> {
-        let named = self.globals.tmp_dir.clone().filter(|path| !path.as_os_str().is_empty());
-        named.map_or_else(|| Ok(self.access()?.tmp_dir), |named| Ok(Some(named)))
+    /// The directory that was named for what does not fit in memory, and by what.
+    fn scratch_dir(&self) -> Result<Option<(PathBuf, &'static str)>, UsageError> {
+        let said = self.globals.tmp_dir.clone().filter(|path| !path.as_os_str().is_empty());
+        // It has an option and a variable, and the option comes first.
+        let of_environment = variable("REDKEEP_TMPDIR").map(PathBuf::from);
+        match said {
+            Some(named) if of_environment.as_ref() == Some(&named) => Ok(Some((named, "REDKEEP_TMPDIR"))),
+            Some(named) => Ok(Some((named, "--tmp-dir"))),
+            None => Ok(self.access()?.tmp_dir.map(|named| (named, "tmp-dir in the configuration"))),
+        }
     }
 
     /// Opens the repository. The first contact with one is told: from then on it is recognised.
@@ -113,11 +119,9 @@ impl Context {
             self.note(NO_STATE);
         }
         // One that is not there would be missed only by what is too large. It costs no backup.
-        if let Some(named) = self.scratch_dir()?.filter(|_| places.scratch.is_none()) {
+        if let Some((named, by)) = self.scratch_dir()?.filter(|_| places.scratch.is_none()) {
             let named = named.display();
-            self.warn(&format!(
-                "{named} is no directory: what does not fit in memory waits with the caches (--tmp-dir)"
-            ));
+            self.warn(&format!("{named} ({by}) is no directory: what does not fit in memory waits with the caches"));
         }
         Ok(repository)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redkeep::rdb::lzf::Encoder;
 
-use crate::place::{Place, noise};
+use crate::place::{Place, noise, run};
 use crate::support::small_disk::on_a_small_disk;
 
 /// Files that begin as dumps, dumps of versions nobody knows, and one in a container.
@@ -149,8 +149,15 @@ fn what_does_not_fit_in_memory_waits_where_it_was_told_to() {
         let again = [&backup[..], &["--config", &config, "--read-all"]].concat();
         // One that is not there costs no backup.
         let ran = place.ends(0, &again);
-        ran.says("scratch is no directory: what does not fit in memory waits with the caches");
+        ran.says(
+            "scratch (tmp-dir in the configuration) is no directory: what does not fit in memory waits with the caches",
+        );
         assert_eq!(ran.json()["forms"][0]["form"], "canonical");
+        let absent = place.arg("absent");
+        place.ends(0, &["snapshots", "--tmp-dir", &absent]).says("absent (--tmp-dir) is no directory");
+        let mut command = place.command(&["snapshots"]);
+        let ran = run(command.env("REDKEEP_TMPDIR", &absent));
+        assert!(ran.stderr.contains("absent (REDKEEP_TMPDIR) is no directory"), "{}", ran.stderr);
         fs::create_dir(place.path("scratch")).unwrap();
         let ran = place.ends(0, &again);
         assert!(!ran.stderr.contains("is no directory"));
