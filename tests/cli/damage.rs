@@ -209,6 +209,34 @@ fn a_dump_that_met_a_lost_index_object_goes_on_where_it_was() {
     assert_eq!(place.done(&["dump", "latest", "grown.bin"]).stdout, content);
 }
 
+/// The second look begins in the middle of what is listed, of which no line is there twice.
+#[test]
+fn look_ups_that_met_a_lost_index_object_go_on_where_they_were() {
+    let place = Place::with_repository();
+    let back_up = |is_changed: &dyn Fn(u64) -> bool| {
+        let value = |key| noise(if is_changed(key) { key + 9_000 } else { key }, 3_000);
+        let keys = (0..3_000).rev().map(|key| (format!("key {key:04}").into_bytes(), value(key)));
+        fs::write(place.data().join("dump.rdb"), dump_of_strings(keys)).unwrap();
+        place.run(&["backup", "data", "--dataset", "d"]).text();
+    };
+    back_up(&|_| false);
+    back_up(&|key| key < 500);
+    let before = objects(&place, "index");
+    back_up(&|key| !(500..2_000).contains(&key));
+    let (keys, diff) = (["keys", "latest"], ["diff", "latest~2", "latest", "--keys"]);
+    let whole = [place.done(&keys).text(), place.done(&diff).text()];
+    assert_eq!(whole.each_ref().map(|text| text.lines().count()), [3_000, 1_501]);
+    let after = objects(&place, "index").into_iter().filter(|index| !before.contains(index));
+    let after: Vec<_> = after.collect();
+    assert_eq!(after.len(), 1);
+    for (command, whole) in [(&keys[..], &whole[0]), (&diff, &whole[1])] {
+        // What the look before found is forgotten with the catalog.
+        fs::remove_dir_all(place.path("home")).unwrap();
+        after.iter().filter(|index| index.exists()).for_each(|index| fs::remove_file(index).unwrap());
+        assert_eq!(&place.ends(0, command).text(), whole);
+    }
+}
+
 #[test]
 fn latest_is_not_an_older_snapshot_than_the_newest_and_an_id_is_what_it_names() {
     let place = Place::with_repository();

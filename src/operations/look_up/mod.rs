@@ -275,8 +275,50 @@ pub struct Listed {
 }
 
 /// Hands on the keys of a snapshot's dump, by database and name where it is stored so. Where its AOF is cut, commands behind
-/// that are none of it.
+/// that are none of it. Damage gets a second look, which goes on behind the key that was handed on last.
 pub fn keys(
+    repository: &Repository,
+    chosen: &Chosen,
+    until: Option<&Cut>,
+    filter: &KeyFilter,
+    observer: &dyn Observer,
+    each: &mut TakeKey<'_>,
+) -> Result<Listed, OperationError> {
+    let mut given = 0;
+    second_look(
+        repository,
+        |_| true,
+        || {
+            let mut behind = Behind::new(&mut given);
+            keys_once(repository, chosen, until, filter, observer, &mut |record| match behind.is_new() {
+                true => each(record),
+                false => ControlFlow::Continue(()),
+            })
+        },
+    )
+}
+
+/// What a second look meets again, in the same order, is not handed on again.
+struct Behind<'g> {
+    given: &'g mut u64,
+    met: u64,
+}
+
+impl<'g> Behind<'g> {
+    fn new(given: &'g mut u64) -> Behind<'g> {
+        Behind { given, met: 0 }
+    }
+
+    /// Whether this one was not handed on before.
+    fn is_new(&mut self) -> bool {
+        self.met += 1;
+        let is_new = self.met > *self.given;
+        *self.given = self.met.max(*self.given);
+        is_new
+    }
+}
+
+fn keys_once(
     repository: &Repository,
     chosen: &Chosen,
     until: Option<&Cut>,
@@ -315,13 +357,48 @@ pub fn keys(
 
 /// Files of commands behind the dump of a snapshot: what look-ups of many keys do not follow.
 pub fn commands_behind(repository: &Repository, chosen: &Chosen) -> Result<Vec<String>, OperationError> {
-    let reader = ChunkReader::new(repository);
-    Ok(Dataset::of(&reader, &chosen.snapshot)?.with_commands(None))
+    second_look(
+        repository,
+        |_| true,
+        || {
+            let reader = ChunkReader::new(repository);
+            Ok(Dataset::of(&reader, &chosen.snapshot)?.with_commands(None))
+        },
+    )
 }
 
 /// Hands on how the keys of `later`'s dump differ from those of `earlier`'s; only buckets that the two do not share are read.
-/// Commands behind the dumps are not followed: [`commands_behind`].
+/// Commands behind the dumps are not followed: [`commands_behind`]. Damage gets a second look, as in [`keys`].
 pub fn diff(
+    repository: &Repository,
+    earlier: &Chosen,
+    later: &Chosen,
+    filter: &KeyFilter,
+    observer: &dyn Observer,
+    each: &mut TakeChange<'_>,
+) -> Result<(), OperationError> {
+    let mut given = 0;
+    second_look(
+        repository,
+        |_| true,
+        || {
+            let mut behind = Behind::new(&mut given);
+            diff_once(
+                repository,
+                earlier,
+                later,
+                filter,
+                observer,
+                &mut |change, database, key| match behind.is_new() {
+                    true => each(change, database, key),
+                    false => ControlFlow::Continue(()),
+                },
+            )
+        },
+    )
+}
+
+fn diff_once(
     repository: &Repository,
     earlier: &Chosen,
     later: &Chosen,
