@@ -4,20 +4,14 @@
 use std::fmt::Display;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use humansize::{BINARY, format_size};
 
 use crate::aof::append_word;
 use crate::format::Id16;
-pub(crate) use crate::format::counts::count;
+pub(crate) use crate::format::counts::{count, size};
 pub(crate) use crate::operations::shell::quoted;
 
 /// Digits of an id that are shown.
 const SHORT: usize = 8;
-
-/// A size in binary units.
-pub(crate) fn size(bytes: u64) -> String {
-    format_size(bytes, BINARY.decimal_places(1))
-}
 
 /// A length of time.
 pub(crate) fn duration(millis: u64) -> String {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use humansize::{BINARY, format_size};
+
 use super::databases::{self, DATABASES_TOLD, OF_SERVER};
 use super::limits::FALLS_MAX;
 use super::snapshot::{File, Role, Snapshot};
@@ -13,6 +15,11 @@ pub fn count(number: u64, one: &str) -> String {
         1 => format!("1 {one}"),
         _ => format!("{number} {one}s"),
     }
+}
+
+/// A size as people read it, in binary units: `1.5 MiB`.
+pub fn size(bytes: u64) -> String {
+    format_size(bytes, BINARY.decimal_places(1))
 }
 
 /// The fact in which a snapshot carries the falls that nobody has settled.

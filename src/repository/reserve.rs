@@ -3,6 +3,7 @@
 
 use super::Repository;
 use super::error::RepositoryError;
+use crate::format::counts::size;
 use crate::store::{Room, StoreError};
 
 /// What a sweep sets aside at most, in bytes: enough to condemn and bury all packs of some ten terabytes.
@@ -37,8 +38,8 @@ impl Repository {
         // What cannot run full needs none.
         let room = self.store.room()?;
         match room.keep_reserve(bytes, before) {
-            Ok(size) if size >= SCARCE => None,
-            Ok(size) => Some(format!("the disk is too full: {size} bytes are set aside")),
+            Ok(bytes) if bytes >= SCARCE => None,
+            Ok(bytes) => Some(format!("the disk is too full: {} are set aside", size(bytes))),
             Err(error) => Some(super::one_line(&error)),
         }
     }

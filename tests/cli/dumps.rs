@@ -63,7 +63,7 @@ fn a_dump_that_may_not_be_sorted_for_want_of_scratch_room_is_stored_as_it_is() {
         let form = &ran.json()["forms"][0];
         assert_eq!(form["form"], "opaque");
         let why = form["why"].as_str().unwrap();
-        assert!(why.contains(&format!("bytes are free for scratch files in {small}, where")), "{form}");
+        assert!(why.contains(&format!("MiB are free for scratch files in {small}, where")), "{form}");
         assert!(why.ends_with("name a directory with more by --tmp-dir"), "{form}");
         place.ends(0, &["backup", "data", "--dataset", "other", "--json"]);
         let both = place.done(&["snapshots", "--json"]).json();

@@ -183,7 +183,7 @@ fn a_prune_leaves_twice_as_much_free_as_it_sets_aside() {
         fs::remove_file(disk.join("repository/.reserve")).unwrap();
         fs::remove_file(disk.join("filler")).unwrap();
         full.fill(1 << 20);
-        full.ends(3, &["prune"]).says("too little room could be set aside").says("bytes are set aside");
+        full.ends(3, &["prune"]).says("too little room could be set aside").says("B are set aside");
         assert!(full.free() >= 2 * full.reserve(), "{} and {}", full.free(), full.reserve());
     });
 }

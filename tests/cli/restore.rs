@@ -267,7 +267,7 @@ fn a_disk_that_is_too_small_is_a_failure_and_no_wrong_usage() {
         return; // Only root mounts, and not in every container.
     }
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    ran.says("bytes free, the snapshot needs ").says("hint: ");
+    ran.says("B free, the snapshot needs ").says("hint: ");
 }
 
 #[test]

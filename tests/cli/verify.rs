@@ -55,7 +55,7 @@ fn a_drill_that_finds_no_room_names_the_directory_and_the_option_for_another() {
         let Some(place) = with_dump(&dump()) else { return };
         place.backup();
         let ran = place.ends(1, &["verify", "--drill", "--scratch-dir", disk.to_str().unwrap()]);
-        ran.says("bytes free, the snapshot needs")
+        ran.says("MiB free, the snapshot needs")
             .says("hint: a drill restores all of the snapshot")
             .says("--scratch-dir");
     });

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use super::list::Chosen;
 use super::restore::{self, From, is_either, restore};
 use super::{Observer, OperationError};
+use crate::format::counts::size;
 use crate::format::note::Drill;
 use crate::format::object::SnapshotName;
 use crate::format::{KeysDigest, UnixMillis};
@@ -336,7 +337,11 @@ fn check_memory(plan: &Plan) -> Result<(), OperationError> {
     match available.filter(|available| *available < plan.memory) {
         None => Ok(()),
         Some(available) => Err(OperationError::Refused {
-            what: format!("the server would need {} bytes of memory; {available} are available here", plan.memory),
+            what: format!(
+                "the server would need {} of memory; {} are available here",
+                size(plan.memory),
+                size(available)
+            ),
             hint: "do the drill on a host with more memory, on which the repository can be reached".into(),
         }),
     }

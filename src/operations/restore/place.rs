@@ -11,6 +11,7 @@ use rustix::fs::StatxAttributes;
 
 use super::beside::{self, Beside, Lock, MOUNTED, NEW_PLACE, OTHER_USER, exchange, sync_directory};
 use crate::format::UnixMillis;
+use crate::format::counts::size;
 use crate::held::{Held, Seen};
 use crate::operations::OperationError;
 use crate::store::Location;
@@ -151,8 +152,11 @@ impl Target {
             true => Ok(()),
             false => Err(OperationError::NoRoom {
                 what: format!(
-                    "{} has {free} bytes free, the snapshot needs {bytes}, and {SPARE} are to stay free",
-                    parent.path().display()
+                    "{} has {} free, the snapshot needs {}, and {} are to stay free",
+                    parent.path().display(),
+                    size(free),
+                    size(bytes),
+                    size(SPARE)
                 ),
                 hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
                     .into(),

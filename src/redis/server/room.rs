@@ -7,6 +7,7 @@ use super::discovery::Place;
 use super::dump_file;
 use super::info::Info;
 use super::watch::Watch;
+use crate::format::counts::size;
 use crate::rdb;
 use crate::redis::RedisError;
 use crate::redis::directory::first_bytes;
@@ -34,13 +35,14 @@ impl<'a> Room<'a> {
         let free = free(directory).map_err(|error| RedisError::io("look at", directory, error))?;
         if free < needed {
             let place = directory.display();
-            return refuse(format!("a save may need {needed} bytes in {place}, and {free} are free"));
+            return refuse(format!("a save may need {} in {place}, and {} are free", size(needed), size(free)));
         }
         let memory = info.number("used_memory_rss").zip(commit_room()).filter(|_| place.is_the_servers() == Some(true));
         match memory.filter(|(used, room)| used > room) {
             Some((used, room)) => refuse(format!(
-                "a fork of the server may need {used} bytes of memory, and the system, which does not overcommit, would \
-                 give {room}"
+                "a fork of the server may need {} of memory, and the system, which does not overcommit, would give {}",
+                size(used),
+                size(room)
             )),
             None => Ok(Self { directory, needed, lowest: free, told: false }),
         }
@@ -56,7 +58,9 @@ impl<'a> Room<'a> {
             self.told = true;
             let place = self.directory.display();
             (watch.note)(&format!(
-                "the server saves, and may still need {left} bytes in {place}, where {free} are free"
+                "the server saves, and may still need {} in {place}, where {} are free",
+                size(left),
+                size(free)
             ));
         }
     }
@@ -64,7 +68,7 @@ impl<'a> Room<'a> {
     /// That it ran out, as far as that was seen, for the one who asks why a save failed.
     pub(super) fn shortage(&self) -> Option<String> {
         let place = self.directory.display();
-        (self.lowest <= self.needed / 10).then(|| format!("{} bytes were free in {place} while it wrote", self.lowest))
+        (self.lowest <= self.needed / 10).then(|| format!("{} were free in {place} while it wrote", size(self.lowest)))
     }
 }
 

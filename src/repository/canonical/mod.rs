@@ -23,6 +23,7 @@ mod writer;
 use std::path::Path;
 
 use super::Repository;
+use crate::format::counts::size;
 use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
@@ -53,18 +54,19 @@ impl Repository {
     }
 
     /// Whether scratch files have room for what may not fit in memory of a dump of so many bytes; where not, why.
-    pub fn has_room_to_sort(&self, size: u64) -> Result<(), String> {
-        let wanted = size.saturating_mul(SCRATCH_SHARE);
-        if size <= SORTED_IN_MEMORY {
+    pub fn has_room_to_sort(&self, bytes: u64) -> Result<(), String> {
+        let wanted = bytes.saturating_mul(SCRATCH_SHARE);
+        if bytes <= SORTED_IN_MEMORY {
             return Ok(());
         }
         match self.scratch().free() {
             Ok(free) if free >= wanted => Ok(()),
             Ok(free) => {
                 let directory = self.scratch_directory().display();
+                let (free, wanted) = (size(free), size(wanted));
                 Err(format!(
-                    "{free} bytes are free for scratch files in {directory}, where sorting its keys may take {wanted}: free \
-                     some, or name a directory with more by --tmp-dir"
+                    "{free} are free for scratch files in {directory}, where sorting its keys may take {wanted}: free some, \
+                     or name a directory with more by --tmp-dir"
                 ))
             }
             Err(error) => Err(workers::told(&error)),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::elsewhere::{self, Elsewhere};
 use super::source::Source;
 use super::{Consent, Options, preflight};
+use crate::format::counts::size;
 use crate::format::snapshot::{File, Role};
 use crate::held::{Held, Reader};
 use crate::operations::OperationError;
@@ -269,8 +270,11 @@ impl Target {
             return Ok(());
         }
         let what = format!(
-            "{} has {free} bytes free, the restore needs {bytes}, and {SPARE} are to stay free",
-            path.display()
+            "{} has {} free, the restore needs {}, and {} are to stay free",
+            path.display(),
+            size(free),
+            size(bytes),
+            size(SPARE)
         );
         let hint = "the old files stay until the new ones are complete: free some space first".into();
         Err(RedisError::Server { what, hint }.into())

@@ -10,7 +10,7 @@ use super::source::{Asked, Expected};
 use super::target::Target;
 use super::{Consent, Options};
 use crate::aof::manifest_name;
-use crate::format::counts::count;
+use crate::format::counts::{count, size};
 use crate::redis::RedisError;
 use crate::redis::server::{Address, Info, Server};
 
@@ -137,10 +137,10 @@ pub(super) fn ask(
         let of = |name: &str| info.get(name).unwrap_or("unknown").to_owned();
         for wrong in verified.wrong.iter_mut().skip(wrong_before) {
             wrong.push_str(&format!(
-                ": the server evicted {}, for what it holds does not fit its maxmemory of {} bytes ({}); raise that, in its \
+                ": the server evicted {}, for what it holds does not fit its maxmemory of {} ({}); raise that, in its \
                  configuration too, and restore again",
                 count(evicted, "key"),
-                of("maxmemory"),
+                info.number("maxmemory").map_or_else(|| of("maxmemory"), size),
                 of("maxmemory_policy")
             ));
         }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::payload::{Ending, Payload};
+use crate::format::counts::size;
 use crate::redis::RedisError;
 use crate::redis::sent::SentEnd;
 use crate::redis::server::address::Address;
@@ -48,7 +49,13 @@ fn of_replicas(text: &str) -> Option<String> {
     let limit = words.chunks_exact(4).find(|limit| matches!(limit, ["replica" | "slave", ..]))?;
     match *limit {
         [_, "0", "0", _] => Some("none".into()),
-        [_, hard, soft, seconds] => Some(format!("{hard} bytes at once, or {soft} for {seconds} s")),
+        [_, hard, soft, seconds] => {
+            let told = |limit: &str| limit.parse().map_or_else(|_| limit.to_owned(), size);
+            // 0 is none.
+            let hard = (hard != "0").then(|| format!("{} at once", told(hard)));
+            let soft = (soft != "0").then(|| format!("{} for {seconds} s", told(soft)));
+            Some(hard.into_iter().chain(soft).collect::<Vec<_>>().join(", or "))
+        }
         _ => None,
     }
 }
@@ -122,13 +129,14 @@ impl Broken {
             Broken::Trouble(trouble @ Trouble::Broken { is_tls: true, .. }) => lost(address, trouble),
             Broken::Silent => server(
                 format!(
-                    "the server at {address} sent {seen} bytes of its dump, and then nothing for {} s",
+                    "the server at {address} sent {} of its dump, and then nothing for {} s",
+                    size(seen),
                     SILENCE.as_secs()
                 ),
                 "look at its child process and its host: is it stopped, or does a network hang?".into(),
             ),
             Broken::Closed | Broken::Trouble(_) => server(
-                format!("the server at {address} closed the connection after {seen} bytes of its dump"),
+                format!("the server at {address} closed the connection after {} of its dump", size(seen)),
                 sender.why_closed(),
             ),
         }
@@ -164,10 +172,11 @@ mod tests {
     #[test]
     fn of_all_limits_that_of_replicas_is_told() {
         let all = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
-        let told = Some("268435456 bytes at once, or 67108864 for 60 s".to_owned());
+        let told = Some("256 MiB at once, or 64 MiB for 60 s".to_owned());
         assert_eq!(of_replicas(all), told);
         assert_eq!(of_replicas(&all.replace("slave", "replica")), told);
         assert_eq!(of_replicas("normal 0 0 0 replica 0 0 0"), Some("none".into()));
+        assert_eq!(of_replicas("replica 2097152 0 0"), Some("2 MiB at once".into()));
         assert_eq!((of_replicas("normal 0 0 0"), of_replicas("")), (None, None));
     }
 }

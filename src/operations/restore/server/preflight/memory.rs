@@ -3,6 +3,7 @@
 //! else the server throws keys away as soon as it serves, and goes on until the rest fits.
 
 use super::{may, refuse};
+use crate::format::counts::size;
 use crate::operations::restore::server::source::Source;
 use crate::operations::restore::server::target::Target;
 use crate::operations::restore::server::{Consent, Options};
@@ -41,18 +42,19 @@ fn of(source: &Source, target: &Target) -> (u64, Fate) {
     (memory, fate(memory, target.maxmemory, &target.policy, has_expiring))
 }
 
+fn took(memory: u64, target: &Target) -> String {
+    let (memory, maxmemory) = (size(memory), size(target.maxmemory));
+    format!("the dataset took {memory} of memory, maxmemory of the server is {maxmemory}")
+}
+
 /// Refuses where the server would throw restored keys away.
 pub(super) fn must_fit(source: &Source, target: &Target, options: &Options) -> Result<(), RedisError> {
     let (memory, fate) = of(source, target);
     if fate != Fate::Evicted || may(options, Consent::Eviction) {
         return Ok(());
     }
-    let (maxmemory, policy) = (target.maxmemory, &target.policy);
     refuse(
-        format!(
-            "the dataset took {memory} bytes of memory, maxmemory of the server is {maxmemory}: with maxmemory-policy \
-             {policy} it would throw restored keys away"
-        ),
+        format!("{}: with maxmemory-policy {} it would throw restored keys away", took(memory, target), target.policy),
         "raise maxmemory, in the server's configuration too; or, where keys may go, say: --force eviction",
     )
 }
@@ -60,7 +62,7 @@ pub(super) fn must_fit(source: &Source, target: &Target, options: &Options) -> R
 /// What a person should know.
 pub(in crate::operations::restore::server) fn note(source: &Source, target: &Target) -> Option<String> {
     let (memory, fate) = of(source, target);
-    let begin = format!("the dataset took {memory} bytes of memory, maxmemory of the server is {}", target.maxmemory);
+    let begin = took(memory, target);
     match fate {
         Fate::Fits => None,
         Fate::Full => {
