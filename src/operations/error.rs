@@ -240,7 +240,11 @@ impl OperationError {
             OperationError::WrongBytes { .. } => Some(
                 "nothing was put in place; look at the disk of the target, and run: redkeep check --read-data".into(),
             ),
-            OperationError::NothingAside { .. } => None,
+            OperationError::NothingAside { .. } => Some(
+                "a restore sets aside what it replaces, and nothing where nothing stood; what is kept is listed by: redkeep undo \
+                 DIR --list"
+                    .into(),
+            ),
         }
     }
 }

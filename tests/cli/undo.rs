@@ -16,6 +16,19 @@ fn it_puts_back_what_a_restore_replaced_and_needs_no_repository() {
     assert_eq!(fs::read_to_string(place.path("back/precious")).unwrap(), "x");
 }
 
+/// As whoever typed it for the restore will type it again.
+#[test]
+fn the_directory_may_be_named_as_a_restore_names_it() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.path("back")).unwrap();
+    fs::write(place.path("back/precious"), "x").unwrap();
+    place.done(&["restore", "--target", "back", "--replace-anything"]);
+    place.ends(2, &["undo", "back", "--target", "back"]);
+    place.ends(2, &["undo", "--target", "back", "--server"]);
+    place.done(&["undo", "--target", "back"]);
+    assert_eq!(fs::read_to_string(place.path("back/precious")).unwrap(), "x");
+}
+
 #[test]
 fn as_json_it_tells_where_everything_is() {
     let place = Place::with_snapshot();

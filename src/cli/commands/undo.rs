@@ -51,8 +51,11 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
-    #[arg(value_name = "DIR", required_unless_present = "server", conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
+    #[arg(value_name = "DIR", required_unless_present_any = ["server", "target"], conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
     directory: Option<PathBuf>,
+    /// The same, as redkeep restore names it
+    #[arg(long, value_name = "DIR", conflicts_with = "directory", conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
+    target: Option<PathBuf>,
     /// Say what would be put back and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -77,7 +80,7 @@ enum Force {
 /// Undoes a restore.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Outcome> {
     let (dry_run, to) = (arguments.dry_run, arguments.to);
-    let Some(directory) = &arguments.directory else {
+    let Some(directory) = arguments.directory.as_ref().or(arguments.target.as_ref()) else {
         context.progress.stop_in_order();
         let consents = arguments.force.iter().map(|Force::Settings| Consent::Settings).collect();
         let options = Options { dry_run, to, consents, ..arguments.of.options(context)? };
