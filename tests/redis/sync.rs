@@ -183,30 +183,42 @@ fn where_psync_is_switched_off_or_has_another_name_the_dump_comes_all_the_same()
     }
 }
 
+/// Changes what is said.
+type Meddle = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// Stands between a client and a server, and changes what the server says.
 fn meddler(server: &RedisServer, meddle: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Address {
+    between(server, Arc::new(|_: &mut [u8]| {}), Arc::new(meddle))
+}
+
+/// Stands between a client and a server, and changes what both say.
+fn between(server: &RedisServer, asked: Arc<Meddle>, told: Arc<Meddle>) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (port, server, meddle) = (listener.local_addr().unwrap().port(), server.port(), Arc::new(meddle));
+    let (port, server) = (listener.local_addr().unwrap().port(), server.port());
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let there = TcpStream::connect(("127.0.0.1", server)).unwrap();
-            let (mut up, mut down) = (there.try_clone().unwrap(), client.try_clone().unwrap());
-            let meddle = Arc::clone(&meddle);
-            thread::spawn(move || std::io::copy(&mut &client, &mut up));
+            let (up, down) = (there.try_clone().unwrap(), client.try_clone().unwrap());
+            let (asked, told) = (Arc::clone(&asked), Arc::clone(&told));
+            thread::spawn(move || pass_on(&client, &up, &*asked));
             thread::spawn(move || {
-                let mut piece = vec![0; 1 << 16];
-                while let Ok(count @ 1..) = (&there).read(&mut piece) {
-                    meddle(&mut piece[..count]);
-                    if down.write_all(&piece[..count]).is_err() {
-                        break;
-                    }
-                }
+                pass_on(&there, &down, &*told);
                 let _ = down.shutdown(std::net::Shutdown::Both);
             });
         }
     });
     let address: Address = format!("127.0.0.1:{port}").parse().unwrap();
     address.with_login(Some("copy"), Some(PASSWORD))
+}
+
+fn pass_on(mut from: &TcpStream, mut to: &TcpStream, meddle: &Meddle) {
+    let mut piece = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut piece) {
+        meddle(&mut piece[..count]);
+        if to.write_all(&piece[..count]).is_err() {
+            break;
+        }
+    }
 }
 
 fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) -> bool {
@@ -312,6 +324,35 @@ fn a_server_that_ends_or_drops_the_link_in_the_midst_of_its_dump_is_an_error_tha
             let again = captured.files[0].read(&mut |_| Ok(()));
             assert!(again.is_err());
         }
+    }
+}
+
+/// SYNC-9: one that does not know that the dump is all that is wanted keeps what is written meanwhile, as for any replica.
+#[test]
+fn a_server_that_had_to_hold_more_than_its_limit_is_an_error_that_names_it() {
+    for kind in [ServerKind::Redis62, ServerKind::Redis82, ServerKind::Valkey9] {
+        let Some((_dir, server)) = slow(kind) else { continue };
+        // What the backlog holds anyway is none of it.
+        order(&server, "CONFIG SET repl-backlog-size 1048576");
+        let limit = ["SET", "client-output-buffer-limit", "replica 2097152 0 0"];
+        redis::cmd("CONFIG").arg(&limit).exec(&mut server.connection()).unwrap();
+        as_copying_user(&server);
+        let asked = |bytes: &mut [u8]| {
+            replace(bytes, b"rdb-only", b"rdb-soon");
+        };
+        let captured = sent_to(&between(&server, Arc::new(asked), Arc::new(|_: &mut [u8]| {}))).unwrap().capture;
+        for key in 0..8 {
+            let value = Random::new(key).bytes(1 << 20);
+            redis::cmd("SET").arg("written").arg(value).exec(&mut server.connection()).unwrap();
+        }
+        let error = captured.files[0].read(&mut |_| Ok(())).unwrap_err();
+        let told = format!("{error}: {}", error.hint().unwrap());
+        let named = "it held more for this client than it may (client-output-buffer-limit replica: 2 MiB at once)";
+        assert!(told.contains("closed the connection after") && told.contains(named), "{}: {told}", kind.name());
+        // Those that count such ends know that it was this.
+        let is_sure = server.info().get("client_output_buffer_limit_disconnections") == Some("1");
+        assert_eq!(is_sure, kind != ServerKind::Redis62, "{}", kind.name());
+        assert_eq!(is_sure, !told.contains("its log says why"), "{}: {told}", kind.name());
     }
 }
 
