@@ -229,8 +229,8 @@ impl FromStr for Address {
             "" => return Err(refuse("it is empty")),
             _ => format!("redis://{text}"),
         };
-        // The text may hold a password and is not repeated.
-        let info = url.as_str().into_connection_info().map_err(|error| refuse(&error.to_string()))?;
+        // The text may hold a password and is not repeated; the library's words are for who writes programs.
+        let info = url.as_str().into_connection_info().map_err(|_| refuse("it is none that can be read"))?;
         if text.ends_with(".sock") && !url.starts_with("unix:") {
             return Err(refuse("the path of a socket begins with /"));
         }
@@ -310,8 +310,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().unwrap().database(), database, "{text}");
         }
-        for text in ["", "http://x", "redis://"] {
+        for text in ["", "http://x", "redis://", "localhost:abc"] {
             let error = text.parse::<Address>().unwrap_err();
+            assert!(!error.to_string().contains("Config"), "{error}");
             assert!(error.hint().is_some(), "{text}");
         }
     }
