@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         Answer::There(held) => held,
         Answer::NotThere => {
             let what = format!("the snapshot has no key {} in database {}", shown(key), arguments.db);
-            let hint = "list its keys with: redkeep keys SNAPSHOT";
+            let hint = "list its keys with: redkeep keys SNAPSHOT --match PATTERN";
             return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
         }
         Answer::Untold(why) => {
