@@ -17,7 +17,7 @@ use super::multi_part::names_parts_of;
 use super::names::{Guise, file_name, guise, guise_of_bytes, is_companion, is_left_out, is_own, join, parent};
 use super::opened::{FileId, Opening, first_bytes, may_follow, names_in, open};
 use crate::aof::aof_of_temporary;
-use crate::format::limits::{FILES_MAX, PATH_MAX};
+use crate::format::limits::FILES_MAX;
 use crate::redis::error::RedisError;
 
 /// What ends the name of a manifest.
@@ -199,13 +199,6 @@ impl Walk<'_> {
         if listed.metadata.dev() != self.device && !is_wanted {
             self.listing.left.push(listed.path, Why::OtherFileSystem);
             return Ok(());
-        }
-        if listed.path.len() > PATH_MAX {
-            return Err(RedisError::Directory {
-                directory: listed.place,
-                problem: "it stands too deep: its path has more than 4096 bytes",
-                hint: "exclude it, or a directory above it",
-            });
         }
         let below = |taken| Below { place: listed.place.clone(), path: listed.path.clone(), taken };
         if is_wanted || taken && self.choice.whole {
