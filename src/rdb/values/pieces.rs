@@ -27,7 +27,7 @@ pub struct PiecewiseDigest {
 /// What comes next.
 enum Next {
     Text,
-    RestOfText { left: u64, part: blake3::Hasher },
+    RestOfText { left: u64, part: Box<blake3::Hasher> },
     Head(Rows),
     Row { rows: Rows, head: Head, left: u64 },
     Nodes(Coding),
@@ -91,7 +91,7 @@ impl PiecewiseDigest {
                 let left = raw.length()?;
                 let mut part = Parts::part(1);
                 part.update(&left.to_le_bytes());
-                self.next = Next::RestOfText { left, part };
+                self.next = Next::RestOfText { left, part: Box::new(part) };
             }
             Next::RestOfText { left, part } => {
                 let text = raw.slice(raw.left() as u64)?;

@@ -127,7 +127,8 @@ impl Catalog {
     /// The snapshots of a dataset whose last moment is the nearest before, and whose first is the nearest after one.
     pub fn spans_beside(&self, dataset: &str, at: UnixMillis) -> Result<[Option<Span>; 2], RepositoryError> {
         let of_host = |time: UnixMillis, clock: i64| time.0.saturating_add_signed(clock.saturating_neg());
-        let (mut before, mut after): (Option<(u64, Span)>, Option<(u64, Span)>) = (None, None);
+        let mut before: Option<(u64, Span)> = None;
+        let mut after: Option<(u64, Span)> = None;
         for span in self.spans_of(dataset)? {
             let Ok(reach) = span.reach else { continue };
             let [begin, end] = [reach.begin, reach.end].map(|time| of_host(time, span.clock));
