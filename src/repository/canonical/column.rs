@@ -13,6 +13,8 @@ pub(super) const LARGE_LONGEST: u64 = 65 << 20;
 pub(super) const VARINT: usize = 10;
 /// Content that is read at once of a column.
 const WINDOW: usize = 1 << 20;
+/// The same of a wide one: more than one chunk, so that all cores have some.
+const WIDE: usize = 4 << 20;
 
 /// Chunks of a stream in order. Memory: a list chunk for each level; what is read at once.
 pub(super) struct Chunks<'r> {
@@ -60,9 +62,10 @@ impl<'r> Chunks<'r> {
     }
 }
 
-/// The bytes of a stream in order. Memory: a MiB, and what is asked for at once.
+/// The bytes of a stream in order. Memory: a MiB, or four of a wide one, and what is asked for at once.
 pub(super) struct Column<'r> {
     chunks: Option<Chunks<'r>>,
+    window: usize,
     buffer: Vec<u8>,
     at: usize,
 }
@@ -71,19 +74,24 @@ impl<'r> Column<'r> {
     /// Of a stream; one that is not there is empty.
     pub fn new(reader: &'r ChunkReader<'r>, stream: Option<&Stream>) -> Result<Column<'r>, RepositoryError> {
         let chunks = stream.map(|stream| Chunks::new(reader, stream)).transpose()?;
-        Ok(Column { chunks, buffer: Vec::new(), at: 0 })
+        Ok(Column { chunks, window: WINDOW, buffer: Vec::new(), at: 0 })
+    }
+
+    /// The same of one that is long.
+    pub fn wide(reader: &'r ChunkReader<'r>, stream: Option<&Stream>) -> Result<Column<'r>, RepositoryError> {
+        Ok(Column { window: WIDE, ..Column::new(reader, stream)? })
     }
 
     /// The next bytes, `count` of them or a few more, fewer at the end only. They stay until they are passed.
     pub fn look(&mut self, count: usize) -> Result<&[u8], RepositoryError> {
         if count > self.buffer.capacity() {
             self.buffer.drain(..std::mem::take(&mut self.at));
-            self.buffer.reserve_exact(count + 2 * WINDOW - self.buffer.len());
+            self.buffer.reserve_exact(count + 2 * self.window - self.buffer.len());
         }
         while self.buffer.len() - self.at < count
             && let Some(chunks) = &mut self.chunks
         {
-            let next = chunks.next(WINDOW)?;
+            let next = chunks.next(self.window)?;
             if next.is_empty() {
                 self.chunks = None;
             }

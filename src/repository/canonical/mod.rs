@@ -16,6 +16,7 @@ mod parameters;
 mod reader;
 mod rewriting;
 mod templates;
+mod together;
 mod waiting;
 mod workers;
 mod writer;

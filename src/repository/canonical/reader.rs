@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 use rayon::prelude::*;
 
 use super::ahead::Ahead;
 use super::column::{Column, LARGE_LONGEST, VARINT, damaged};
 use super::parameters::Parameters;
+use super::together::{Out, Together};
 use super::waiting::ToWrite;
 use super::workers::joined;
 use crate::format::list::ListEntry;
@@ -23,8 +24,7 @@ use crate::spill::{InOrder, Numbered, Partitions, Scratch};
 
 /// Bytes of buckets that are decoded together.
 pub(super) const WINDOW: usize = 4 << 20;
-/// Bytes that are handed on together, and how many such pieces wait at the most.
-const PIECE: usize = 256 << 10;
+/// How many pieces that are to be handed on wait at the most.
 const PIECES: usize = 8;
 /// Memory for records that wait for their turn, and how much less it is where there are large values: three times their bytes, and
 /// no more than this.
@@ -114,10 +114,6 @@ impl<'r> Rebuilding<'r> {
         Column::new(self.reader, self.part.streams.get(&(role as u64)))
     }
 
-    fn decoder(&self) -> Decoder {
-        Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone())
-    }
-
     /// All records, to be had in the order of the file.
     fn sort(&self, scratch: &Scratch) -> Result<Numbered, RepositoryError> {
         // Of a large value its order waits, which is not in the file.
@@ -170,36 +166,46 @@ impl<'r> Rebuilding<'r> {
 
     /// Makes the contents of a bucket records as they stand in the file, which wait for their turn.
     fn decode(&self, bucket: &Bucket, to: &Partitions<'_>) -> Result<(), RepositoryError> {
-        let free = lock(&self.at_work).pop();
-        let fresh =
-            || AtWork { decoder: self.decoder(), sides: Sides::default(), record: Vec::new(), waiting: Vec::new() };
-        let mut at_work = free.unwrap_or_else(fresh);
-        let AtWork { decoder, sides, record, waiting } = &mut at_work;
-        let (mut idle, mut frequencies) = (&bucket.sides.idle[..], &bucket.sides.frequencies[..]);
-        let mut orders = &bucket.sides.order[..];
-        for found in &bucket.records {
-            let bytes = bucket.bytes.get(found.begin as usize..found.end as usize).unwrap_or_default();
-            let kept = Kept::of(bytes).map_err(not_canonical)?;
-            move_on(&mut idle, found.idle, &mut sides.idle);
-            move_on(&mut frequencies, found.frequencies, &mut sides.frequencies);
-            move_on(&mut orders, found.order, &mut sides.order);
-            record.clear();
-            decoder.head(kept, sides, record).map_err(not_canonical)?;
-            match kept.large() {
-                Some(length) => {
-                    let (tag, order) = (kept.value_tag(), &sides.order[..]);
-                    ToWrite::Large { tag, length, order, head: record }.encode(waiting);
+        self.at_work(|AtWork { decoder, sides, record, waiting }| {
+            let (mut idle, mut frequencies) = (&bucket.sides.idle[..], &bucket.sides.frequencies[..]);
+            let mut orders = &bucket.sides.order[..];
+            for found in &bucket.records {
+                let bytes = bucket.bytes.get(found.begin as usize..found.end as usize).unwrap_or_default();
+                let kept = Kept::of(bytes).map_err(not_canonical)?;
+                move_on(&mut idle, found.idle, &mut sides.idle);
+                move_on(&mut frequencies, found.frequencies, &mut sides.frequencies);
+                move_on(&mut orders, found.order, &mut sides.order);
+                record.clear();
+                decoder.head(kept, sides, record).map_err(not_canonical)?;
+                match kept.large() {
+                    Some(length) => {
+                        let (tag, order) = (kept.value_tag(), &sides.order[..]);
+                        ToWrite::Large { tag, length, order, head: record }.encode(waiting);
+                    }
+                    None => {
+                        let value = decoder.value(kept.value_tag(), kept.value(), &sides.order, record);
+                        value.map_err(not_canonical)?;
+                        ToWrite::Whole(record).encode(waiting);
+                    }
                 }
-                None => {
-                    let value = decoder.value(kept.value_tag(), kept.value(), &sides.order, record);
-                    value.map_err(not_canonical)?;
-                    ToWrite::Whole(record).encode(waiting);
-                }
+                to.push(found.place, waiting).map_err(RepositoryError::Scratch)?;
             }
-            to.push(found.place, waiting).map_err(RepositoryError::Scratch)?;
-        }
+            Ok(())
+        })
+    }
+
+    /// Does something with what a thread decodes with.
+    fn at_work<T>(&self, work: impl FnOnce(&mut AtWork) -> T) -> T {
+        let free = lock(&self.at_work).pop();
+        let mut at_work = free.unwrap_or_else(|| AtWork {
+            decoder: Decoder::new(self.family, self.parameters.clock, self.hasher, self.values.clone()),
+            sides: Sides::default(),
+            record: Vec::new(),
+            waiting: Vec::new(),
+        });
+        let done = work(&mut at_work);
         lock(&self.at_work).push(at_work);
-        Ok(())
+        done
     }
 
     /// Hands on the file.
@@ -207,7 +213,7 @@ impl<'r> Rebuilding<'r> {
         let (pieces, to_hand_on) = bounded::<Vec<u8>>(PIECES);
         let (used, to_use_again) = bounded::<Vec<u8>>(PIECES);
         thread::scope(|scope| {
-            let out = Out { to: pieces, used: to_use_again, buffer: Vec::new(), written: 0 };
+            let out = Out::new(pieces, to_use_again);
             let records = records.in_order(scope);
             let merging = scope.spawn(move || self.put_together(records, out));
             let handed_on = to_hand_on.iter().try_for_each(|mut piece| {
@@ -224,10 +230,15 @@ impl<'r> Rebuilding<'r> {
     }
 
     /// Puts the file together: what it begins with, events and records, what it ends with.
-    fn put_together(&self, mut records: InOrder, mut out: Out) -> Result<(), RepositoryError> {
-        let mut large = self.column(ColumnRole::LargeValues)?;
+    fn put_together(&self, mut records: InOrder, out: Out) -> Result<(), RepositoryError> {
+        let mut large = Column::wide(self.reader, self.part.streams.get(&(ColumnRole::LargeValues as u64)))?;
         let mut events = Events::new(self.column(ColumnRole::Events)?)?;
-        let mut decoder = self.decoder();
+        let decode = |tag, kept: &[u8], order: &[u8]| {
+            let mut stored = Vec::with_capacity(kept.len());
+            let made = self.at_work(|at_work| at_work.decoder.value(tag, kept, order, &mut stored));
+            made.map_err(not_canonical).map(|()| stored)
+        };
+        let mut out = Together::new(out, &decode);
         let wrong_length = || damaged("it does not come to the length it should have");
         out.put(&self.parameters.magic)?;
         for count in 0..self.parameters.records {
@@ -242,10 +253,8 @@ impl<'r> Rebuilding<'r> {
                         continue;
                     }
                     let length = usize::try_from(length).ok().filter(|_| length <= LARGE_LONGEST);
-                    let value = large.take(length.ok_or_else(|| damaged("a value longer than any"))?)?;
-                    let mut stored = Vec::with_capacity(value.len());
-                    decoder.value(tag, value, order, &mut stored).map_err(not_canonical)?;
-                    out.put(&stored)?;
+                    let length = length.ok_or_else(|| damaged("a value longer than any"))?;
+                    out.put_value(tag, length, order, &mut large)?;
                 }
             }
         }
@@ -387,7 +396,7 @@ impl<'r> Events<'r> {
     }
 
     /// Those that are due before the record of this number.
-    fn put_before(&mut self, count: u64, out: &mut Out) -> Result<(), RepositoryError> {
+    fn put_before(&mut self, count: u64, out: &mut Together<'_>) -> Result<(), RepositoryError> {
         while self.due == Some(count) {
             let mut head = Reader::new("event", self.column.look(2 * VARINT)?);
             let whole = head.remaining();
@@ -410,51 +419,5 @@ impl<'r> Events<'r> {
             None => self.column.finish(),
             Some(_) => Err(damaged("an event behind all records")),
         }
-    }
-}
-
-/// Gathers what is handed on.
-struct Out {
-    to: Sender<Vec<u8>>,
-    /// What was handed on, to be filled again.
-    used: Receiver<Vec<u8>>,
-    buffer: Vec<u8>,
-    written: u64,
-}
-
-impl Out {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
-        for some in bytes.chunks(PIECE) {
-            self.buffer.extend_from_slice(some);
-            if self.buffer.len() >= PIECE {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// So many bytes of a column, as they are.
-    fn copy(&mut self, from: &mut Column<'_>, mut length: u64) -> Result<(), RepositoryError> {
-        while length > 0 {
-            let some = length.min(PIECE as u64);
-            self.put(from.take(some as usize)?)?;
-            length -= some;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), RepositoryError> {
-        self.written += self.buffer.len() as u64;
-        let next = self.used.try_recv().unwrap_or_else(|_| Vec::with_capacity(2 * PIECE));
-        let piece = std::mem::replace(&mut self.buffer, next);
-        // Where nobody takes it any more, why is told there.
-        self.to.send(piece).map_err(|_| RepositoryError::Interrupted)
-    }
-
-    fn finish(mut self) -> Result<u64, RepositoryError> {
-        if !self.buffer.is_empty() {
-            self.flush()?;
-        }
-        Ok(self.written)
     }
 }
