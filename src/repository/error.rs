@@ -8,6 +8,8 @@ use crate::store::StoreError;
 
 /// What a [`RepositoryError::Local`] of the catalog says it is.
 pub(super) const CATALOG: &str = "catalog";
+/// What is missing where no listing shows a key slot.
+pub(super) const EVERY_SLOT: &str = "keys/ (every key slot)";
 
 /// Why the bytes of an object cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -217,6 +219,10 @@ impl RepositoryError {
             }
             RepositoryError::Damaged { object, .. } if *object == Name::Config.to_string() => {
                 "nothing can be opened without it: put back a copy from a mirror of the repository"
+            }
+            RepositoryError::Damaged { object, .. } if object == EVERY_SLOT => {
+                "nothing can be opened without one: put back a copy from a mirror of the repository; where it was made a moment ago, \
+                 the store may not list it yet, so try again in a minute"
             }
             RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
                 "see what is affected with: redkeep check --read-data"

@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 
 use super::ambient::Ambient;
 use super::epochs;
-use super::error::{Fault, RepositoryError};
+use super::error::{EVERY_SLOT, Fault, RepositoryError};
 use super::keyring::Keyring;
 use super::objects::{listed, put_own, read_each};
 use super::{get_whole, object_name};
@@ -113,7 +113,7 @@ fn try_slots(
 ) -> Result<Option<Unlocked>, RepositoryError> {
     let slots = read_all(store, repository)?;
     if slots.is_empty() {
-        return Err(RepositoryError::damaged("keys/ (every key slot)", Fault::Missing));
+        return Err(RepositoryError::damaged(EVERY_SLOT, Fault::Missing));
     }
     let all: Vec<Id16> = slots.iter().map(|(id, _)| *id).collect();
     let (mut found, mut fault, mut best) = (Vec::new(), None, None::<Unlocked>);

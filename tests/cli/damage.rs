@@ -307,7 +307,9 @@ fn without_config_or_slots_the_error_says_what_is_gone() {
     place.ends(4, &["snapshots"]).says("redkeep: config: it is missing").says("hint: nothing can be opened without it");
     fs::write(&config, bytes).unwrap();
     objects(&place, "keys").into_iter().for_each(|slot| fs::remove_file(slot).unwrap());
-    place.ends(4, &["snapshots"]).says("redkeep: keys/ (every key slot): it is missing");
+    let lost = place.ends(4, &["snapshots"]);
+    lost.says("redkeep: keys/ (every key slot): it is missing");
+    lost.says("hint: nothing can be opened without one: put back a copy").says("try again in a minute");
 }
 
 #[test]
