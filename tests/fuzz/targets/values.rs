@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use redkeep::aof::{Expiry, Fate, Lookup};
-use redkeep::rdb::values::{Item, Templates, Value, read_records};
+use redkeep::rdb::values::{Item, PiecewiseDigest, Templates, Value, read_records};
 use redkeep::rdb::{Family, What, read_structure};
 
 /// Records are those of the structure, each with the same bytes if all of them are kept.
@@ -65,6 +65,14 @@ pub fn value(bytes: &[u8]) {
     }
     assert_eq!(value.digest().is_ok(), ended.is_ok() || (family == Family::Redis && [33, 64].contains(&type_byte)));
     let _ = value.each_of_stream(&mut |_| ControlFlow::Continue(()));
+    // Text that is not stored as it is has no digest in pieces.
+    let has_one = type_byte != 0 || raw.first().is_some_and(|first| *first < 0xc0);
+    for size in [1, 7, 1000] {
+        let Some(mut digest) = PiecewiseDigest::new(type_byte, family) else { break };
+        let pushed = raw.chunks(size).try_for_each(|piece| digest.push(piece));
+        let in_pieces = pushed.and_then(|()| digest.finish()).ok();
+        assert_eq!(in_pieces, value.digest().ok().filter(|_| has_one), "in pieces of {size}");
+    }
 }
 
 /// Pieces of any size give the same answer; what a key is set to was there.
