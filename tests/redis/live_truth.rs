@@ -155,8 +155,8 @@ fn a_transaction_that_a_crash_left_open_is_told_wherever_a_rewrite_has_left_it()
     if kind.is_skipped() {
         return;
     }
-    let (dir, server) = after_half_a_transaction(kind);
-    order(&server, "CONFIG SET rdb-key-save-delay 100000");
+    let (dir, mut server) = after_half_a_transaction(kind);
+    order(&server, "CONFIG SET rdb-key-save-delay 500000");
     order(&server, "BGREWRITEAOF");
     let next = dir.path().join("appendonlydir/appendonly.aof.2.incr.aof");
     wait_for("the next increment", || next.exists().then_some(()));
@@ -164,6 +164,8 @@ fn a_transaction_that_a_crash_left_open_is_told_wherever_a_rewrite_has_left_it()
     let (what, hint) = refusal(live_at(&as_backup_user(&server), &of_mode(Mode::Aof)));
     assert!(what.contains("1.incr.aof: a crash left the transaction at") && hint.contains("BGREWRITEAOF"), "{what}");
     assert_eq!(server.info().get("aof_rewrite_in_progress"), Some("1"));
+    // Which ends the child that rewrites, too.
+    server.stop();
 }
 
 /// LIVE-2: it may have been answered.
