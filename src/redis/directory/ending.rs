@@ -301,6 +301,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tail_that_grows_is_waited_for_until_it_is_completed() {
+        let (one, patience) = (SET.len() as u64, Duration::from_millis(30));
+        for (tail, completed) in [(SET[..20].to_vec(), None), ([SET, &SET[..9]].concat(), Some(2 * one))] {
+            let (file, _) = file_of(&[SET, &tail]);
+            assert_eq!(wait_for_completion(file.as_file(), one, one + 7, patience).unwrap(), completed);
+        }
+    }
+
+    #[test]
     fn a_long_tail_is_taken_once_the_server_has_completed_it() {
         let value = vec![b'x'; 2 * TAIL_MAX as usize];
         let head = format!("*2\r\n$4\r\nPING\r\n${}\r\n", value.len()).into_bytes();
