@@ -1,4 +1,6 @@
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -277,4 +279,28 @@ fn details_are_said_on_standard_error_only() {
     let ran = place.ends(0, &["backup", "data", "-v", "--json"]);
     ran.says("redkeep: opening ").says("redkeep: backing up 586");
     ran.json();
+}
+
+/// What may not be looked into is not left out in silence.
+#[test]
+fn a_directory_that_may_not_be_listed_ends_it_and_is_named() {
+    let place = Place::with_snapshot();
+    fs::create_dir(place.data().join("closed")).unwrap();
+    let close = |mode| fs::set_permissions(place.data().join("closed"), fs::Permissions::from_mode(mode)).unwrap();
+    close(0o000);
+    let mut command = place.command(&["backup", "data", "--dataset", "sessions"]);
+    if rustix::process::geteuid().is_root() {
+        // Who may read what nobody may.
+        let mut without = Command::new("setpriv");
+        without.args(["--bounding-set", "-dac_override,-dac_read_search"]);
+        without.arg(command.get_program()).args(command.get_args());
+        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        without.env_clear().envs(set).current_dir(command.get_current_dir().unwrap());
+        command = without;
+    }
+    let ran = run(&mut command);
+    close(0o700);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    ran.says("no permission to list").says("data/closed");
+    assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 1);
 }
