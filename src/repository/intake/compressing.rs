@@ -66,7 +66,7 @@ fn compress_frame(quick: &mut Compressor, slow: &mut Compressor, frame: Frame) -
     {
         let mut bytes = Vec::new();
         put_varint(&mut bytes, columns.len() as u64);
-        bytes.append(&mut slow.whole(&columns)?);
+        bytes.append(&mut slow.columns(&columns)?);
         if bytes.len() < plaintext.len() {
             return Ok(body(Method::Columns, bytes));
         }
