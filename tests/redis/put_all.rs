@@ -169,6 +169,33 @@ fn values_of_a_module_that_the_server_lacks_stay_away_and_the_module_is_named() 
     assert_eq!(ask::<String>(&mut server.connection(), &[b"JSON.GET", b"json"]), "[1]");
 }
 
+/// A hash whose listpack says that it has so many bytes, where it has 13.
+fn hash(key: u8, said: u8) -> Vec<u8> {
+    [&[16, 1, key, 13, said, 0, 0, 0, 2, 0][..], b"\x81f\x02\x81v\x02\xff"].concat()
+}
+
+#[test]
+fn a_value_that_is_refused_for_what_it_holds_keeps_no_other_of_its_type_away() {
+    let kind = ServerKind::Redis74;
+    if kind.is_skipped() {
+        return;
+    }
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let hashes = [hash(b'a', 13), hash(b'b', 14), hash(b'c', 13)];
+    for (from, refused) in [(1, 1), (0, 1)] {
+        let records = hashes.get(from..).unwrap().concat();
+        let dump = [b"REDIS0011\xfe\x00", &records[..], b"\xff", &[0; 8]].concat();
+        std::fs::write(data.path().join("dump.rdb"), dump).unwrap();
+        let repository = create(memory(), &Hands::new(7));
+        back_up(&repository, data.path(), "d").unwrap();
+        let place: TempDir = tempfile::tempdir().unwrap();
+        let server = RedisServer::start(kind, place.path());
+        let done = put(&repository, &server, &PutOptions::default()).unwrap();
+        assert_eq!((done.put, done.not_taken[0].keys), (2 - from as u64, refused), "{done:?}");
+        assert_eq!(ask::<String>(&mut server.connection(), &[b"HGET", b"c", b"f"]), "v");
+    }
+}
+
 #[test]
 fn of_a_form_that_an_older_server_does_not_know_it_is_said_that_it_does_not() {
     let (newer, older) = (ServerKind::Redis82, ServerKind::Redis62);

@@ -26,6 +26,9 @@ enum Form {
     None(String),
 }
 
+/// So many values of a type are refused, and none taken, before the others are not tried.
+const REFUSED_MOST: u32 = 8;
+
 /// A type of values: the byte that stands for it, and of a module's value what the module calls it.
 type TypeOf = (u8, Option<String>);
 
@@ -74,6 +77,8 @@ pub(super) struct Putting<'o> {
     /// The server's clock, in milliseconds since the epoch, when it began.
     begin: u64,
     forms: BTreeMap<TypeOf, Form>,
+    /// How many values of a type were refused, where none was taken yet.
+    refused: BTreeMap<TypeOf, u32>,
     /// Databases that a cluster does not have, and what it says of them.
     lacking: BTreeMap<u64, String>,
     /// Keys that another node takes than the one they were sent to: which, and the command.
@@ -97,8 +102,8 @@ impl<'o> Putting<'o> {
         for node in nodes.all() {
             node.server.select(0)?;
         }
-        let (forms, lacking, displaced, done) = Default::default();
-        Ok(Putting { nodes, options, family, version, begin, forms, lacking, displaced, done })
+        let (forms, refused, lacking, displaced, done) = Default::default();
+        Ok(Putting { nodes, options, family, version, begin, forms, refused, lacking, displaced, done })
     }
 
     pub fn filter(&self) -> &'o KeyFilter {
@@ -226,7 +231,7 @@ impl<'o> Putting<'o> {
         Ok(None)
     }
 
-    /// Puts the first value of a type, and learns how.
+    /// Puts the first value of a type, and learns how. One may be refused for what it holds: the next ones are tried, too.
     fn first(
         &mut self,
         place: usize,
@@ -267,7 +272,11 @@ impl<'o> Putting<'o> {
                 Put::NotTaken(message) => (why, is_refused) = (explained(value, message), true),
             }
         }
-        self.forms.insert(type_of(value), Form::None(why.clone()));
+        let refused = self.refused.entry(type_of(value)).or_default();
+        *refused += 1;
+        if *refused >= REFUSED_MOST {
+            self.forms.insert(type_of(value), Form::None(why.clone()));
+        }
         self.not_taken(record.database, record.key, what, why);
         Ok(())
     }
