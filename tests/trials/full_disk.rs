@@ -67,7 +67,7 @@ impl Trial {
         fs::remove_file(self.disk.join("filler")).unwrap();
         if let Err(error) = &result {
             let told = one_line(error);
-            assert!(told.contains("no space") || told.contains("bytes free"), "{place}: {told}");
+            assert!(told.contains("no space") || told.contains(" free, the "), "{place}: {told}");
             assert!(error.hint().is_some(), "{place}: {}", one_line(error));
         }
         self.check(place);
