@@ -284,37 +284,34 @@ pub fn keys(
     observer: &dyn Observer,
     each: &mut TakeKey<'_>,
 ) -> Result<Listed, OperationError> {
-    let mut given = 0;
-    second_look(
-        repository,
-        |_| true,
-        || {
-            let mut behind = Behind::new(&mut given);
-            keys_once(repository, chosen, until, filter, observer, &mut |record| match behind.is_new() {
-                true => each(record),
-                false => ControlFlow::Continue(()),
-            })
-        },
-    )
+    going_on(repository, |behind| {
+        keys_once(repository, chosen, until, filter, observer, &mut |record| behind.hand_on(|| each(record)))
+    })
 }
 
-/// What a second look meets again, in the same order, is not handed on again.
+/// Hands on what a second look at damage meets behind what was handed on before: it meets the same in the same order.
+fn going_on<T>(
+    repository: &Repository,
+    mut once: impl FnMut(&mut Behind<'_>) -> Result<T, OperationError>,
+) -> Result<T, OperationError> {
+    let mut given = 0;
+    second_look(repository, |_| true, || once(&mut Behind { given: &mut given, met: 0 }))
+}
+
+/// How many were handed on, and how many of these are met again.
 struct Behind<'g> {
     given: &'g mut u64,
     met: u64,
 }
 
-impl<'g> Behind<'g> {
-    fn new(given: &'g mut u64) -> Behind<'g> {
-        Behind { given, met: 0 }
-    }
-
-    /// Whether this one was not handed on before.
-    fn is_new(&mut self) -> bool {
+impl Behind<'_> {
+    fn hand_on(&mut self, give: impl FnOnce() -> ControlFlow<()>) -> ControlFlow<()> {
         self.met += 1;
-        let is_new = self.met > *self.given;
-        *self.given = self.met.max(*self.given);
-        is_new
+        if self.met <= *self.given {
+            return ControlFlow::Continue(());
+        }
+        *self.given = self.met;
+        give()
     }
 }
 
@@ -377,25 +374,11 @@ pub fn diff(
     observer: &dyn Observer,
     each: &mut TakeChange<'_>,
 ) -> Result<(), OperationError> {
-    let mut given = 0;
-    second_look(
-        repository,
-        |_| true,
-        || {
-            let mut behind = Behind::new(&mut given);
-            diff_once(
-                repository,
-                earlier,
-                later,
-                filter,
-                observer,
-                &mut |change, database, key| match behind.is_new() {
-                    true => each(change, database, key),
-                    false => ControlFlow::Continue(()),
-                },
-            )
-        },
-    )
+    going_on(repository, |behind| {
+        diff_once(repository, earlier, later, filter, observer, &mut |change, database, key| {
+            behind.hand_on(|| each(change, database, key))
+        })
+    })
 }
 
 fn diff_once(
