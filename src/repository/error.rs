@@ -221,8 +221,8 @@ impl RepositoryError {
                 "nothing can be opened without it: put back a copy from a mirror of the repository"
             }
             RepositoryError::Damaged { object, .. } if object == EVERY_SLOT => {
-                "nothing can be opened without one: put back a copy from a mirror of the repository; where it was made a moment ago, \
-                 the store may not list it yet, so try again in a minute"
+                "nothing can be opened without one: put back a copy from a mirror of the repository; if the repository was made a \
+                 moment ago, its store may not list them yet: try again in a minute"
             }
             RepositoryError::Damaged { .. } | RepositoryError::UnknownChunk { .. } => {
                 "see what is affected with: redkeep check --read-data"

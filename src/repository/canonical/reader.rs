@@ -40,7 +40,7 @@ type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 ///
 /// Memory: 8 bytes a record, for the order; 120 MiB of records that wait; what the reader keeps, 72 MiB; two windows of
 /// buckets, with 28 bytes for each of their records: below 256 MiB and 8 bytes a record. The longest value that was too long for
-/// a bucket, four times. Scratch: what does not fit ([`Partitions`]), less than the dump.
+/// a bucket, four times; of shorter ones 20 MiB ([`Together`], its column), when the buckets are gone. Scratch: what does not fit ([`Partitions`]), less than the dump.
 pub(in crate::repository) fn rebuild(
     reader: &ChunkReader<'_>,
     part: &Part,

@@ -1,4 +1,4 @@
-//! Which moments snapshots hold, so that the one that holds a moment is found by a query.
+//! Which moments snapshots hold, so that the one that holds a moment is found without reading snapshots.
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, Transaction, params_from_iter};

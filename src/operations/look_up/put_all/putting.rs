@@ -47,17 +47,22 @@ fn explained(value: &Value<'_>, message: String) -> String {
     if let Some(module) = value.module() {
         let named = module_named(&module.name);
         return format!(
-            "the server has not loaded {named}, or an older one: load it and run this again with --merge ({message})"
+            "the server has not loaded {named}, or has another version of it: load it and run this again with --merge \
+             ({message})"
         );
     }
-    by_version(message)
+    in_words(message)
 }
 
-fn by_version(message: String) -> String {
-    match message.contains("payload version or checksum") {
-        true => format!("{message} (this version of the server does not know the type, or the form it is stored in)"),
-        false => message,
-    }
+fn in_words(message: String) -> String {
+    let meant = if message.contains("payload version or checksum") {
+        "this version of the server does not know the type, or the form it is stored in"
+    } else if message.contains("Bad data format") {
+        "the server does not know the type, or the value was damaged in the server it is from"
+    } else {
+        return message;
+    };
+    format!("{message} ({meant})")
 }
 
 fn goes_round(key: &[u8]) -> OperationError {
@@ -365,7 +370,7 @@ impl<'o> Putting<'o> {
         match put {
             Put::Done => self.count(key.is_for_good, key.is_plain),
             Put::Exists => self.done.there += 1,
-            Put::NotTaken(why) => self.not_taken(key.database, &key.key, key.what, by_version(why)),
+            Put::NotTaken(why) => self.not_taken(key.database, &key.key, key.what, in_words(why)),
         }
     }
 
