@@ -7,6 +7,7 @@
 
 mod coding;
 mod gather;
+mod kept;
 mod name;
 mod order;
 mod record;
@@ -18,9 +19,10 @@ use super::coding::{Cause, Step, Stop};
 use super::strings::text_of;
 
 pub use gather::{Batch, Gathered, Gatherer, Gathering, take_event};
+pub use kept::{Decoder, Kept};
 pub use name::{NAME, Namer, RecordName, Side};
 pub use order::{ORDER_MAX, Order, OrderTokens, encode_order};
-pub use record::{Decoder, Encoded, Encoder, Kept, RecordAt, Sides};
+pub use record::{Encoded, Encoder, RecordAt, Sides};
 pub use templates::TemplateTags;
 
 /// What is to be read is not what a writer of the canonical form wrote.

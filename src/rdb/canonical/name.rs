@@ -7,7 +7,8 @@ use super::super::header::Family;
 use super::super::reader::{OPCODE_FREQ, OPCODE_IDLE};
 use super::super::strings::{length_bytes, take_length};
 use super::Hasher;
-use super::record::{OPCODES_MOST, RecordAt};
+use super::kept::OPCODES_MOST;
+use super::record::RecordAt;
 
 /// Bytes of a name.
 pub const NAME: usize = 12;
