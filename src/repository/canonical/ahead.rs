@@ -76,13 +76,13 @@ impl<'r> Ahead<'r> {
     pub fn next(&mut self) -> Result<Vec<(ListEntry, Vec<u8>)>, RepositoryError> {
         let Ok(window) = self.windows.recv() else { return Ok(Vec::new()) };
         let Window { entries, reads } = window?;
-        for read in reads {
-            let Ok((run, bytes)) = read.recv() else { continue };
-            let keys: Vec<FrameKey> = run.frames.iter().map(|place| place.frame_key()).collect();
-            bytes.iter().for_each(|bytes| self.reader.open_run(&run, bytes));
-            let mut coming = lock(&self.coming);
-            coming.retain(|key| !keys.contains(key));
+        let fetched: Vec<Fetched> = reads.into_iter().filter_map(|read| read.recv().ok()).collect();
+        self.reader.open_runs(fetched.iter().filter_map(|(run, bytes)| Some((run, bytes.as_deref()?))));
+        let mut coming = lock(&self.coming);
+        for place in fetched.iter().flat_map(|(run, _)| &run.frames) {
+            coming.remove(&place.frame_key());
         }
+        drop(coming);
         self.reader.decode(entries)
     }
 }

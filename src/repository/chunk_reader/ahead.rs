@@ -30,7 +30,7 @@ impl ChunkReader<'_> {
     pub(in crate::repository) fn warm(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<usize, RepositoryError> {
         let (taken, runs) = self.plan(chunks, &|_| false)?;
         // What fails here fails again when the chunk is read, with other places tried.
-        runs.into_par_iter().for_each(|run| self.fetch(&run).iter().for_each(|sealed| self.open_run(&run, sealed)));
+        runs.into_par_iter().for_each(|run| self.open_runs(self.fetch(&run).iter().map(|sealed| (&run, &sealed[..]))));
         Ok(taken)
     }
 
@@ -74,12 +74,17 @@ impl ChunkReader<'_> {
         self.repository.read_pack(first.pack, run.offset, run.length)
     }
 
-    /// Brings the frames of a run that was read into the cache, opened on all cores. One that is damaged is left out.
-    pub(in crate::repository) fn open_run(&self, run: &FrameRun, sealed: &[u8]) {
-        run.frames.par_iter().for_each(|place| {
-            let start = (place.frame_offset - run.offset) as usize;
-            let frame = sealed.get(start..start + place.sealed as usize);
-            if let Some(Ok(frame)) = frame.map(|sealed| self.repository.open_frame(place, sealed)) {
+    /// Brings the frames of runs that were read into the cache, opened on all cores. One that is damaged is left out.
+    pub(in crate::repository) fn open_runs<'a>(&self, runs: impl Iterator<Item = (&'a FrameRun, &'a [u8])>) {
+        let frames = |(run, sealed): (&'a FrameRun, &'a [u8])| {
+            run.frames.iter().filter_map(move |place| {
+                let start = (place.frame_offset - run.offset) as usize;
+                Some((place, sealed.get(start..start + place.sealed as usize)?))
+            })
+        };
+        let frames: Vec<(&ChunkPlace, &[u8])> = runs.flat_map(frames).collect();
+        frames.into_par_iter().for_each(|(place, sealed)| {
+            if let Ok(frame) = self.repository.open_frame(place, sealed) {
                 self.keep(place, frame);
             }
         });
