@@ -8,6 +8,11 @@ use crate::rdb::canonical::{Encoded, NAME, RecordName};
 /// Of a dump with more records nothing is remembered.
 pub(super) const RECORDS_MOST: u64 = 1 << 22;
 
+/// Instead of a place: there is none.
+const GONE: u32 = u32::MAX;
+/// Names that are looked for side by side.
+const TOGETHER: usize = 64;
+
 /// A record as it stood in the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -112,7 +117,7 @@ impl Memory {
 /// them.
 pub(super) struct Known {
     pub memory: Memory,
-    /// One more than the place of a record in the file, 0 for none: where it should be by its name, or behind.
+    /// The place of a record in the file, [`GONE`] for none: where it should be by its name, or behind.
     table: Vec<u32>,
     /// Where each large value begins, by its hash.
     large: HashMap<u32, u64>,
@@ -136,32 +141,61 @@ impl Known {
         self.memory.entries.len()
     }
 
-    /// Where in the earlier file the record of this name stood; it may be where `expected` says.
-    pub fn find(&self, name: &RecordName, expected: u32) -> Option<u32> {
-        let is_it = |place: u32| self.memory.entries.get(place as usize).is_some_and(|entry| entry.name == *name);
-        if is_it(expected) {
-            return Some(expected);
+    /// Where in the earlier file the records of these names stood, which stand one behind the other now.
+    ///
+    /// Those that do not follow on each other as they did are looked for side by side, so that memory is waited for once for
+    /// many of them, not for each.
+    pub fn find_all(&self, names: &[Option<RecordName>]) -> Vec<Option<u32>> {
+        let (mut found, mut elsewhere) = (vec![None; names.len()], Vec::with_capacity(TOGETHER));
+        let mut expected = 0;
+        for (names, found) in names.chunks(TOGETHER).zip(found.chunks_mut(TOGETHER)) {
+            elsewhere.clear();
+            for (at, name) in names.iter().enumerate().filter_map(|(at, name)| Some((at, name.as_ref()?))) {
+                match found.get_mut(at) {
+                    Some(found) if self.is_at(expected, name) => *found = Some(expected),
+                    _ => elsewhere.push((at, name, slot(name, self.table.len()), GONE)),
+                }
+                expected += 1;
+            }
+            for (_, _, slot, first) in &mut elsewhere {
+                *first = self.table.get(*slot).copied().unwrap_or(GONE);
+            }
+            for (at, name, slot, first) in &elsewhere {
+                if let Some(found) = found.get_mut(*at) {
+                    *found = self.find_from(name, *slot, *first);
+                }
+            }
+            expected = found.iter().rev().find_map(|found| *found).map_or(expected, |last| last + 1);
         }
-        let mut at = slot(name, self.table.len());
-        while let Some(place) = self.table.get(at).and_then(|found| found.checked_sub(1)) {
-            if is_it(place) {
+        found
+    }
+
+    fn is_at(&self, place: u32, name: &RecordName) -> bool {
+        self.memory.entries.get(place as usize).is_some_and(|entry| entry.name == *name)
+    }
+
+    /// From a slot on, and what is in it.
+    fn find_from(&self, name: &RecordName, mut slot: usize, mut place: u32) -> Option<u32> {
+        while place != GONE {
+            if self.is_at(place, name) {
                 return Some(place);
             }
-            at = (at + 1) % self.table.len();
+            slot = (slot + 1) % self.table.len();
+            place = self.table.get(slot).copied().unwrap_or(GONE);
         }
         None
     }
 }
 
 fn table_of(entries: &[Entry]) -> Vec<u32> {
-    let mut table = vec![0u32; (entries.len() * 2).next_power_of_two()];
+    let mut table = vec![GONE; (entries.len() * 2).next_power_of_two()];
     for (place, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.name != [0; NAME]) {
         let mut at = slot(&entry.name, table.len());
-        while table.get(at).is_some_and(|taken| *taken != 0) {
+        while table.get(at).is_some_and(|taken| *taken != GONE) {
             at = (at + 1) % table.len();
         }
         if let Some(free) = table.get_mut(at) {
-            *free = place as u32 + 1;
+            *free = place as u32;
         }
     }
     table
@@ -189,8 +223,6 @@ pub(super) struct StayedAll {
     places: Vec<u32>,
     sides: Vec<u32>,
 }
-
-const GONE: u32 = u32::MAX;
 
 impl StayedAll {
     /// None of so many.
@@ -324,5 +356,45 @@ impl Remembering {
             *entries.get_mut(place as usize)? = Entry { name, index: index as u32 };
         }
         Some(Memory { buckets, heads, entries, large }).filter(Memory::is_whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: u32) -> RecordName {
+        let mut name = [7; NAME];
+        // Of many the first four bytes are the same: they are looked for from one slot on.
+        let [first, last] = [number % 97, number].map(u32::to_le_bytes);
+        name[..4].copy_from_slice(&first);
+        name[8..].copy_from_slice(&last);
+        name
+    }
+
+    fn known(count: u32) -> Known {
+        let entry = |place| Entry { name: if place % 50 == 49 { [0; NAME] } else { name(place) }, index: place };
+        let heads = vec![Head::default(); count as usize];
+        let memory =
+            Memory { buckets: vec![count], heads, entries: (0..count).map(entry).collect(), large: Vec::new() };
+        Known::new(memory).unwrap()
+    }
+
+    #[test]
+    fn records_are_found_in_whatever_order_they_stand_and_none_that_was_not_there() {
+        let count = 3000;
+        let known = known(count);
+        let expect = |number: u32| Some(number).filter(|number| *number < count && number % 50 != 49);
+        let as_before: Vec<u32> = (0..count).collect();
+        let back = as_before.iter().rev().copied().collect();
+        let mixed = as_before.iter().map(|number| number * 1237 % 4001).collect();
+        let gone_and_new = as_before.iter().filter(|number| *number % 7 > 0).flat_map(|n| [*n, n + 5000]).collect();
+        for numbers in [as_before.clone(), back, mixed, gone_and_new, vec![], vec![2999, 0, 1, 1, 2]] {
+            let names: Vec<_> = numbers.iter().map(|number| Some(name(*number))).collect();
+            let found = known.find_all(&names);
+            assert_eq!(found, numbers.iter().map(|number| expect(*number)).collect::<Vec<_>>());
+        }
+        assert_eq!(known.find_all(&[None, Some(name(5)), None]), [None, Some(5), None]);
+        assert_eq!(self::known(0).find_all(&[Some(name(5))]), [None]);
     }
 }

@@ -1,6 +1,7 @@
 //! The workers that make records canonical while the dump is read, and the sorters that take them.
 
 use std::collections::VecDeque;
+use std::iter::repeat;
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -48,6 +49,8 @@ pub(super) struct Answered {
     pub large: Vec<(u32, Vec<u8>)>,
     /// Records of the earlier version that stayed: they are not sorted.
     pub stayed: Vec<Stayed>,
+    /// The batch, no longer needed.
+    pub spent: Batch,
 }
 
 /// Workers under way.
@@ -83,8 +86,8 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         let work = move |to_do: Receiver<Job>, sorter: Arc<Mutex<Sorter<'s>>>| {
             let (encoded, waiting) = (Encoded::default(), Vec::new());
             let mut worker = Worker { sorter, known, makers: None, hasher, large, encoded, waiting };
-            for job in to_do {
-                let answer = worker.encode(&job);
+            for mut job in to_do {
+                let answer = worker.encode(&mut job);
                 // Fails where the caller gave up.
                 let _ = job.answer.send(answer);
             }
@@ -144,26 +147,26 @@ struct Worker<'s> {
 }
 
 impl Worker<'_> {
-    fn encode(&mut self, job: &Job) -> Answer {
+    fn encode(&mut self, job: &mut Job) -> Answer {
         let Worker { sorter, known, makers, hasher, large, encoded, waiting } = self;
         let (namer, encoder) = makers.get_or_insert_with(|| {
             let encoder = Encoder::new(job.header.family, job.clock, *large, *hasher);
             (Namer::new(job.header.family, job.clock, *hasher), encoder)
         });
         encoder.know_templates(&job.templates);
-        let (mut answered, mut expected) = (Answered { large: Vec::new(), stayed: Vec::new() }, 0);
-        for (place, record) in job.batch.records() {
-            let named = namer.name(record);
-            if let (Some(known), Some((name, side))) = (*known, &named)
-                && let Some(before) = known.find(name, expected)
-            {
-                expected = before + 1;
+        let (mut all_large, mut stayed) = (Vec::new(), Vec::new());
+        let named: Vec<_> = job.batch.records().map(|(_, record)| namer.name(record)).collect();
+        let names: Vec<_> = named.iter().map(|named| named.map(|(name, _)| name)).collect();
+        let before = known.map(|known| known.find_all(&names)).unwrap_or_default();
+        let before = before.into_iter().chain(repeat(None));
+        for ((place, record), (named, before)) in job.batch.records().zip(named.into_iter().zip(before)) {
+            if let (Some(before), Some((_, side))) = (before, named) {
                 let side = match side {
                     Side::None => 0,
-                    Side::Idle(last) => *last,
-                    Side::Frequency(often) => u32::from(*often),
+                    Side::Idle(last) => last,
+                    Side::Frequency(often) => u32::from(often),
                 };
-                answered.stayed.push(Stayed { before, place, side });
+                stayed.push(Stayed { before, place, side });
                 continue;
             }
             encoder.encode_into(record, encoded).map_err(|error| error.to_string())?;
@@ -172,9 +175,9 @@ impl Worker<'_> {
             let hash = hasher.hash(&encoded.place);
             ToStore::encode(place, hash, name, encoded, waiting);
             lock(sorter).push(&encoded.place, waiting).map_err(|error| told(&error))?;
-            answered.large.extend(encoded.large.take().map(|value| (hash, value)));
+            all_large.extend(encoded.large.take().map(|value| (hash, value)));
         }
-        Ok(answered)
+        Ok(Answered { large: all_large, stayed, spent: std::mem::take(&mut job.batch) })
     }
 }
 
