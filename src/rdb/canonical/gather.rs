@@ -12,6 +12,9 @@ use super::{NotCanonical, Step, Stop, clock_of, is_slot_event, put_varint, take_
 
 /// Bytes of records that are handed on together.
 const BATCH: usize = 1 << 20;
+/// Room for one, with what is read at once behind it, and how many of these are kept while they are empty.
+const SPARE: usize = BATCH + (512 << 10);
+const SPARES: usize = 4;
 /// The value of a longer record is handed on as it stands while it is read.
 const RECORD_LONGEST: usize = 48 << 20;
 /// Whoever finds stretches looks at most so many bytes ahead of what it has passed.
@@ -90,11 +93,14 @@ impl Batch {
 }
 
 /// CANON-5: takes the bytes of a dump, and the stretches that were found in them; hands on records in batches, and what follows the
-/// part of the file that is canonical. Memory: twice 1 MiB or the longest record, 48 MiB at most, and the events.
+/// part of the file that is canonical. Memory: twice 1 MiB or the longest record, 48 MiB at most, the events, and 1 to 2 MiB for
+/// each of four batches that are used again.
 #[derive(Default)]
 pub struct Gatherer {
     /// Bytes from `base` on that were not handed on.
     buffer: Vec<u8>,
+    /// Empty ones.
+    spare: Vec<Batch>,
     /// Where in the file that begins.
     base: u64,
     /// Where what was followed ends.
@@ -378,12 +384,25 @@ impl Gatherer {
 
     /// All records that came, and all bytes up to the end of what was followed, but for opcodes that wait for their record.
     fn take_batch(&mut self) -> Batch {
-        let mut batch = std::mem::take(&mut self.batch);
         let end = self.pending.first().map_or(self.complete, |(begin, _)| *begin);
-        let rest = self.buffer.split_off(self.held(end));
-        batch.bytes = std::mem::replace(&mut self.buffer, rest);
+        let mut next =
+            self.spare.pop().unwrap_or_else(|| Batch { bytes: Vec::with_capacity(SPARE), ..Batch::default() });
+        let taken = self.held(end);
+        next.bytes.extend(self.buffer.drain(taken..));
+        let bytes = std::mem::replace(&mut self.buffer, std::mem::take(&mut next.bytes));
         self.base = end;
-        batch
+        Batch { bytes, ..std::mem::replace(&mut self.batch, next) }
+    }
+
+    /// Takes back what was handed on, to be used again: memory that is new has to be waited for.
+    pub fn take_back(&mut self, batch: Batch) {
+        let Batch { mut bytes, mut records, mut prefix } = batch;
+        if self.spare.len() < SPARES && (BATCH..=SPARE).contains(&bytes.capacity()) {
+            bytes.clear();
+            records.clear();
+            prefix.clear();
+            self.spare.push(Batch { bytes, records, prefix });
+        }
     }
 
     /// All bytes came: what is left of it, by [`Gatherer::hand_on`], and then what is known of it by [`Gatherer::finish`].

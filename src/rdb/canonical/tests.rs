@@ -49,6 +49,7 @@ fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
                     gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(HASHER, body));
                     encoder.know_templates(&templates.clone().into());
                     records.extend(batch.records().map(|(place, record)| (encoder.encode(record).unwrap(), place)));
+                    gatherer.borrow_mut().take_back(batch);
                 }
                 Gathering::After(bytes) => after.extend(bytes),
                 Gathering::Value(_) | Gathering::ValueEnd(..) => unreachable!("none is that long"),

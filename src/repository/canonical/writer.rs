@@ -256,7 +256,8 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     fn take_answer(&mut self) -> Result<bool, RepositoryError> {
         match self.workers.next() {
             None => return Ok(false),
-            Some(Ok(Answered { large, stayed })) => {
+            Some(Ok(Answered { large, stayed, spent })) => {
+                self.gatherer.take_back(spent);
                 for (hash, value) in &large {
                     self.large.put(self.intake, *hash, value)?;
                     self.large.end(self.intake)?;

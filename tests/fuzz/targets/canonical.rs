@@ -66,6 +66,7 @@ fn take_apart(dump: &[u8], size: usize, limit: usize) -> Option<Taken> {
                             Err(_) => refused = true,
                         }
                     }
+                    gatherer.borrow_mut().take_back(batch);
                 }
                 Gathering::After(bytes) => after.extend(bytes),
                 Gathering::Value(_) | Gathering::ValueEnd(..) => unreachable!("no input is that long"),
