@@ -84,7 +84,7 @@ make_repository() {
 
 back_up() { # tool repository directory number
   case $1 in
-    redkeep) run redkeep backup --repo "$2" --dataset bench "$3" ;;
+    redkeep) run redkeep backup --repo "$2" --dataset bench --json "$3" ;;
     restic) run restic -q -r "$2" backup "$3" ;;
     borg) run borg create "$2::$4" "$3" ;;
     borg-zstd) run borg create --compression zstd,3 "$2::$4" "$3" ;;
@@ -119,6 +119,7 @@ compare() { # title directory...
       number=$((number + 1))
       back_up "$tool" "$repository" "$directory" "$number"
       row "$tool" "backup $number" "$repository"
+      [ "$tool" != redkeep ] || { cp "$work/out" "$work/told"; stages "$number" "${figures%% *}"; }
     done
     back_up "$tool" "$repository" "$directory" unchanged
     row "$tool" unchanged "$repository"
@@ -126,6 +127,27 @@ compare() { # title directory...
     row "$tool" restore "$repository"
     rm -rf "$repository" "$work/restored" "$work/cache"
   done
+  ! wanted redkeep || cat "$work/stages"
+}
+
+# What took redkeep how long, and what the bytes are that a backup stored. "start" is all that is in no other column, such as what
+# a password costs.
+stages() { # number wall
+  [ "$1" != 1 ] || {
+    printf '\n| redkeep | start s | capture | begin | read | store | commit | buckets MB | order | columns | lists | opaque | tables |\n'
+    printf '|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
+  } >"$work/stages"
+  python3 - "$1" "$2" "$work/told" >>"$work/stages" <<'PY'
+import json, sys
+
+number, wall, path = sys.argv[1:]
+told = json.loads([line for line in open(path) if line.startswith("{")][-1])
+seconds = [told["seconds"][part] for part in ("capture", "begin", "read", "store", "commit")]
+kinds = ("buckets", "order", "columns", "lists", "opaque")
+stored = [told["stored"].get(kind, {}).get("stored_bytes", 0) for kind in kinds] + [told["table_bytes"]]
+columns = ["%.2f" % part for part in [float(wall) - sum(seconds), *seconds]] + ["%.2f" % (part / 1e6) for part in stored]
+print("|", " | ".join([f"backup {number}", *columns]), "|")
+PY
 }
 
 row() {
@@ -197,6 +219,8 @@ elif [ $# -gt 0 ]; then
 else
   make_days
   compare 'A dump of 700,000 keys: first, 1.7 % of keys changed and a restart, a restart' "$work"/day1 "$work"/day2 "$work"/day3
+  printf '\nFloor of backup 2: '
+  cargo bench --quiet --bench floor -- "$work"/day{1,2}/dump.rdb
   mkdir "$work/opaque"
   python3 benches/keyspace.py opaque "$work/opaque" 1024
   mkdir "$work/scattered"

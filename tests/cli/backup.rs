@@ -60,6 +60,7 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
         "new_chunks",
         "packs",
         "replication",
+        "seconds",
         "sequence",
         "stored",
         "stored_bytes",
@@ -84,6 +85,10 @@ fn as_json_it_gives_the_snapshot_and_its_costs() {
     assert_eq!((&json["new_chunks"], &json["new_bytes"]), (&opaque("chunks").into(), &opaque("bytes").into()));
     let tables = json["table_bytes"].as_u64().unwrap();
     assert!(tables > 100 && json["stored_bytes"] == opaque("stored_bytes") + tables, "{json}");
+
+    assert_eq!(fields(&json["seconds"]), ["begin", "capture", "commit", "read", "store"]);
+    let sum: f64 = json["seconds"].as_object().unwrap().values().map(|part| part.as_f64().unwrap()).sum();
+    assert!(sum > 0.0 && sum < 600.0, "{}", json["seconds"]);
 
     let json = place.done(&arguments).json();
     assert_eq!(fields(&json["changes"]), ["changed", "gone", "new", "unchanged"]);

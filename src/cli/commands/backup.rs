@@ -77,6 +77,8 @@ JSON:
    \"forms\": [{\"path\", \"form\": \"canonical\", \"prefix\" or \"opaque\", how what a
    server loads as RDB is stored, \"why\": text or null, \"bytes\": its size}],
    \"packs\": number, \"milliseconds\",
+   \"seconds\": {\"capture\", \"begin\": of the session, \"read\": the files, \"store\":
+   what is stored behind that, \"commit\"}: what took how long,
    \"unread_files\": not read, because they were not touched since the previous
    snapshot, \"unread_bytes\": their size,
    \"changes\": {\"new\": [path], \"changed\": [path], \"gone\": [path],

@@ -1,5 +1,7 @@
 //! What `backup` answers.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::kinds::{FormOf, Kinds, kinds};
@@ -41,6 +43,7 @@ pub(crate) struct Backup {
     forms: Vec<FormOf>,
     packs: u64,
     milliseconds: u64,
+    seconds: SpentOf,
     unread_files: u64,
     unread_bytes: u64,
     changes: Option<ChangesOf>,
@@ -74,6 +77,25 @@ impl ReplicationOf {
 struct LeftOutOf {
     path: String,
     why: &'static str,
+}
+
+/// What took how long, in seconds.
+#[derive(Serialize)]
+struct SpentOf {
+    capture: f64,
+    begin: f64,
+    read: f64,
+    store: f64,
+    commit: f64,
+}
+
+impl SpentOf {
+    fn of(spent: &backup::Spent) -> Self {
+        let seconds = |part: Duration| part.as_millis() as f64 / 1000.0;
+        let backup::Spent { capture, begin, read, store, commit } = *spent;
+        let [capture, begin, read, store, commit] = [capture, begin, read, store, commit].map(seconds);
+        Self { capture, begin, read, store, commit }
+    }
 }
 
 /// What changed since the previous snapshot.
@@ -120,6 +142,7 @@ impl Backup {
             forms: told.forms.iter().map(FormOf::from).collect(),
             packs: summary.packs,
             milliseconds: summary.millis,
+            seconds: SpentOf::of(&report.spent),
             changes: changes.map(|Changes { new, changed, gone, unchanged }| ChangesOf {
                 new,
                 changed,

@@ -1,6 +1,8 @@
 //! A file of a backup: taken over where it certainly is what it was, else read and stored.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::earlier_version::{Older, Wanted};
 use super::input::Input;
@@ -66,6 +68,8 @@ pub(super) struct StoredFile {
     pub continues: GoesOn,
     /// For the next backup, where the file stood still.
     pub seen: Option<SeenFile>,
+    /// How long it took to read.
+    pub read_for: Duration,
 }
 
 /// Takes over a file that was not touched, and what is no file. `None`: it is to be stored.
@@ -78,7 +82,7 @@ fn take_over(
     let file = describe(captured);
     if captured.kind != FileKind::File {
         let (facts, continues) = (BTreeMap::new(), GoesOn::default());
-        return Ok(Some(StoredFile { file, facts, unread: false, continues, seen: None }));
+        return Ok(Some(StoredFile { file, facts, unread: false, continues, seen: None, read_for: Duration::ZERO }));
     }
     let Some(stamp) = stamp(captured) else { return Ok(None) };
     let Some((old, facts)) = earlier.unchanged(intake, captured, &stamp)? else { return Ok(None) };
@@ -87,7 +91,7 @@ fn take_over(
     let File { size, hash, recipe, suspect, form, .. } = old.clone();
     let seen = Some(SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
     let file = File { size, hash, recipe, suspect, form, ..file };
-    Ok(Some(StoredFile { file, facts, unread: true, continues, seen }))
+    Ok(Some(StoredFile { file, facts, unread: true, continues, seen, read_for: Duration::ZERO }))
 }
 
 /// Stores a file, unless it waits for the dump of this time.
@@ -111,6 +115,7 @@ pub(super) fn store_file(
         Round::Second(beside) => beside,
     };
     let (file, stamp) = (describe(captured), stamp(captured));
+    let read_for = Cell::new(Duration::ZERO);
     let previous = old.and_then(|old| old.recipe.as_deref()).unwrap_or_default();
     let input = Input {
         size: captured.expected_size(),
@@ -121,7 +126,12 @@ pub(super) fn store_file(
         },
         remembered: Some(&captured.path[..]).filter(|_| !earlier.read_all),
         joint: earlier.joint(captured),
-        read: &|sink, each| Ok(captured.read_stretches(sink, each)?),
+        read: &|sink, each| {
+            let begun = Instant::now();
+            let read = captured.read_stretches(sink, each);
+            read_for.set(read_for.get() + begun.elapsed());
+            Ok(read?)
+        },
     };
     let (file, facts, continues) = match captured.role {
         Role::Dump | Role::Base | Role::SingleAof => dump::store(repository, intake, &input, file, observer),
@@ -132,7 +142,7 @@ pub(super) fn store_file(
     // The same before and after: then these are its bytes.
     let stamp = stamp.filter(|before| self::stamp(captured).as_ref() == Some(before));
     let seen = stamp.map(|stamp| SeenFile { path: captured.path.clone(), stamp, facts: facts.clone() });
-    Ok(Some(StoredFile { file, facts, unread: false, continues, seen }))
+    Ok(Some(StoredFile { file, facts, unread: false, continues, seen, read_for: read_for.get() }))
 }
 
 /// What tells whether a file is touched, where that can be told.

@@ -9,6 +9,8 @@ pub(super) mod input;
 pub(super) mod opaque;
 pub(super) mod rounds;
 
+use std::time::{Duration, Instant};
+
 use super::attempts::attempt;
 use super::key_drop;
 use super::source::{Captured, Source};
@@ -61,6 +63,23 @@ pub struct Report {
     pub left_behind: Option<String>,
     /// What stands in the directory and was not taken.
     pub left_out: LeftOut,
+    /// What took how long.
+    pub spent: Spent,
+}
+
+/// How long the parts of a backup took, one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Until the files were captured; of a cluster nothing, for that is done for all shards at once.
+    pub capture: Duration,
+    /// Until the session had begun, and the earlier snapshot was there.
+    pub begin: Duration,
+    /// Reading the files, and storing what needs no other part of its file.
+    pub read: Duration,
+    /// Storing what is stored when all of a file was read.
+    pub store: Duration,
+    /// Until the snapshot was there.
+    pub commit: Duration,
 }
 
 /// Takes a snapshot of a server or a directory. The files are opened first, in one consistent state; everything is read from these
@@ -71,7 +90,9 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
         // A catalog that fails here fails again when the session begins, which mends it: until then all is read.
         wanted.know(repository.seen_files().unwrap_or_default());
     }
+    let begun = Instant::now();
     let captured = options.source.capture(repository, &wanted, observer)?;
+    let capture = begun.elapsed();
     let dataset = options.dataset.clone().unwrap_or_else(|| captured.dataset(&repository.ambient().host));
     // On the same captured files.
     let report = attempt(repository, || store(repository, &captured, &dataset, options, None, observer));
@@ -79,7 +100,7 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
     observer.leaves("");
     let left_out = captured.capture.left;
     match report {
-        Ok(report) => Ok(Report { left_behind, left_out, ..report }),
+        Ok(report) => Ok(Report { left_behind, left_out, spent: Spent { capture, ..report.spent }, ..report }),
         Err(error) => {
             if let Some(left_behind) = left_behind {
                 observer.remark(&left_behind);
@@ -87,6 +108,12 @@ pub fn backup(repository: &Repository, options: &Options, observer: &dyn Observe
             Err(error)
         }
     }
+}
+
+/// How long it took since then, until now.
+fn lap(since: &mut Instant) -> Duration {
+    let now = Instant::now();
+    now - std::mem::replace(since, now)
 }
 
 /// CAPTURE-3: what no snapshot in this repository holds, for it would grow by all of itself each time.
@@ -119,6 +146,7 @@ pub(super) fn store(
     observer: &dyn Observer,
 ) -> Result<Report, OperationError> {
     let (capture, begun) = (&captured.capture, repository.ambient().now());
+    let (mut spent, mut since) = (Spent::default(), Instant::now());
     let session = match dated {
         None => repository.begin(dataset)?,
         Some(Dated { time, place }) => repository.begin_dated(dataset, time, place)?,
@@ -130,6 +158,7 @@ pub(super) fn store(
         }
         Err(error) => return Err(session.give_up(error.into())),
     };
+    spent.begin = lap(&mut since);
     let what = if dated.is_none() { "backing up" } else { "importing" };
     let is_sized = capture.files.iter().all(CapturedFile::is_sized);
     observer.begin(what, is_sized.then(|| capture.files.iter().map(CapturedFile::expected_size).sum()));
@@ -145,6 +174,8 @@ pub(super) fn store(
         Ok(stored) => stored,
         Err(error) => return Err(session.give_up(error)),
     };
+    spent.read = files.iter().map(|stored| stored.read_for).sum();
+    spent.store = lap(&mut since).saturating_sub(spent.read);
     let unread = || files.iter().filter(|stored| stored.unread).map(|stored| stored.file.size);
     let (unread_files, unread_bytes) = (unread().count() as u64, unread().sum());
     let seen: Vec<SeenFile> = files.iter_mut().filter_map(|stored| stored.seen.take()).collect();
@@ -169,9 +200,11 @@ pub(super) fn store(
     let noted = if dated.is_none() { repository.note_seen(&committed, begin, &seen) } else { Ok(()) };
     let not_noted = committed.not_noted.take().or(noted.err());
     alarms.extend(not_noted.map(|error| Alarm::NotNoted { why: one_line(&error) }));
+    spent.commit = lap(&mut since);
     Ok(Report {
         name: committed.name,
         snapshot,
+        spent,
         alarms,
         final_at: committed.final_at,
         unread_files,
