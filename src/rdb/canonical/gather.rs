@@ -13,7 +13,7 @@ use super::{NotCanonical, Step, Stop, clock_of, is_slot_event, put_varint, take_
 /// Bytes of records that are handed on together.
 const BATCH: usize = 1 << 20;
 /// Room for one, with what is read at once behind it, and how many of these are kept while they are empty.
-const SPARE: usize = BATCH + (512 << 10);
+const SPARE: usize = 2 * BATCH;
 const SPARES: usize = 4;
 /// The value of a longer record is handed on as it stands while it is read.
 const RECORD_LONGEST: usize = 48 << 20;
