@@ -66,8 +66,14 @@ impl PackWriter {
     ///
     /// SEAL-7: the salt is drawn for this writer, which `finish` consumes.
     pub fn new(keyring: &Keyring, salt: [u8; 32]) -> Result<PackWriter, Fault> {
+        PackWriter::within(keyring, salt, Vec::new())
+    }
+
+    /// The same in memory that another pack was in.
+    pub fn within(keyring: &Keyring, salt: [u8; 32], mut bytes: Vec<u8>) -> Result<PackWriter, Fault> {
         let header = keyring.header(Kind::Pack, salt);
-        let mut bytes = Vec::with_capacity(PACK_TARGET + PACK_SLACK);
+        bytes.clear();
+        bytes.reserve_exact(PACK_TARGET + PACK_SLACK);
         bytes.extend_from_slice(&header.encode());
         let (sealer, footer) = (keyring.sealer(&header)?, Footer::default());
         Ok(PackWriter { sealer, header, bytes, footer, footer_len: 0, proofs: HashMap::new() })

@@ -11,9 +11,9 @@
 //! place gathers all frames, and two runs make the same packs.
 //!
 //! Memory: with W workers (at most [`WORKERS_LIMIT`]), frames under way are bounded by 4 W tickets of at most two
-//! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, three packs of 18 MiB (one
-//! being filled, one being checked, one being stored) and one decoded frame a core: below 165 MiB with 8 workers, below
-//! 95 MiB with two, whatever is backed up. To a store that is far away four packs are on their way at once: 54 MiB more. Where deltas are made their reader's caches come on top (see
+//! buffers of 1 MiB and four times [`GATHER`] more, zstd's tables of about 4 MiB a worker, four packs of 18 MiB (one
+//! being filled, one being checked, one being stored, one that was, whose memory the next one takes) and one decoded frame a core:
+//! below 183 MiB with 8 workers, below 113 MiB with two, whatever is backed up. To a store that is far away four packs are on their way at once: 54 MiB more. Where deltas are made their reader's caches come on top (see
 //! [`ChunkReader`]), 2 W + 1 groups of 512 KiB that are tried, and for each worker 1 MiB of zstd's tables and the bases of
 //! one group: with chunks of the usual sizes 1 MiB, at most 8.
 
@@ -350,6 +350,7 @@ impl Session<'_> {
         let (packs, to_check) = bounded(0);
         let (checked, to_store) = bounded(0);
         let (give_back, tickets) = bounded(under_way);
+        let (used, to_use_again) = bounded(1);
         (0..under_way).try_for_each(|_| give_back.send(())).unwrap_or_else(|_| unreachable!("it has this room"));
         let reader = ChunkReader::small(self.repository);
         let deltas = Deltas::new(self, &reader, options.level);
@@ -362,9 +363,9 @@ impl Session<'_> {
             drop((to_do, compressed));
             let (end, ended) = bounded::<()>(0);
             scope.spawn(move || self.pulse(&ended));
-            let packer = scope.spawn(|| Packer::new(self, packs, give_back).run(to_pack));
+            let packer = scope.spawn(|| Packer::new(self, packs, give_back, to_use_again).run(to_pack));
             let checker = scope.spawn(|| check_packs(self, &reader, to_check, checked));
-            let finisher = scope.spawn(|| Finisher::new(self, &flying).run(to_store));
+            let finisher = scope.spawn(|| Finisher::new(self, &flying, used).run(to_store));
             let mut intake = Intake {
                 session: self,
                 reader: &reader,

@@ -22,6 +22,8 @@ pub(super) struct Packer<'s> {
     session: &'s Session<'s>,
     packs: Sender<FinishedPack>,
     give_back: Sender<()>,
+    /// Memory of packs that were stored.
+    used: Receiver<Vec<u8>>,
     early: BTreeMap<u64, FrameBody>,
     next: u64,
     pack: Option<PackWriter>,
@@ -29,8 +31,13 @@ pub(super) struct Packer<'s> {
 }
 
 impl<'s> Packer<'s> {
-    pub fn new(session: &'s Session<'s>, packs: Sender<FinishedPack>, give_back: Sender<()>) -> Self {
-        Packer { session, packs, give_back, early: BTreeMap::new(), next: 0, pack: None, new: News::new() }
+    pub fn new(
+        session: &'s Session<'s>,
+        packs: Sender<FinishedPack>,
+        give_back: Sender<()>,
+        used: Receiver<Vec<u8>>,
+    ) -> Self {
+        Packer { session, packs, give_back, used, early: BTreeMap::new(), next: 0, pack: None, new: News::new() }
     }
 
     /// What was packed, by what it holds.
@@ -60,8 +67,11 @@ impl<'s> Packer<'s> {
         }
         let pack = match self.pack.take() {
             Some(pack) => pack,
-            None => PackWriter::new(&self.session.keyring, self.session.repository.ambient.random())
-                .map_err(|fault| RepositoryError::damaged("a new pack", fault))?,
+            None => {
+                let (salt, used) = (self.session.repository.ambient.random(), self.used.try_recv().unwrap_or_default());
+                PackWriter::within(&self.session.keyring, salt, used)
+                    .map_err(|fault| RepositoryError::damaged("a new pack", fault))?
+            }
         };
         self.pack.insert(pack).append(frame);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::format::ChunkId;
 use crate::format::index::IndexedPack;
@@ -29,8 +29,11 @@ const UPLOADS: usize = 4;
 /// How often a pack is sealed again at the most: each time it was tried for five minutes, and after half an hour the session is late.
 const SEALED_AGAIN: usize = 5;
 
+/// A pack that was stored, and the memory it was in.
+type PutPack = (IndexedPack, Bytes);
+
 /// Stores a pack; under another name where the store may not repeat what it did with the first one, and has time.
-fn put_pack(session: &Session<'_>, pack: FinishedPack) -> Result<IndexedPack, RepositoryError> {
+fn put_pack(session: &Session<'_>, pack: FinishedPack) -> Result<PutPack, RepositoryError> {
     let (repository, mut indexed, mut bytes) = (session.repository, pack.indexed, Bytes::from(pack.bytes));
     let put = |indexed: &IndexedPack, bytes: &Bytes| {
         repository.store.put(&object_name(&Name::Pack(indexed.pack)), bytes.clone())
@@ -38,19 +41,21 @@ fn put_pack(session: &Session<'_>, pack: FinishedPack) -> Result<IndexedPack, Re
     for _ in 0..SEALED_AGAIN {
         match put(&indexed, &bytes) {
             Err(StoreError::Service { trouble: Trouble::Undecided, .. }) => session.keep_alive()?,
-            other => return Ok(other.map(|()| indexed)?),
+            other => return Ok(other.map(|()| (indexed, bytes))?),
         }
         let again = seal_again(&session.keyring, indexed.pack, &bytes, repository.ambient.random());
         let (sealed, named) = again.map_err(|fault| RepositoryError::damaged("a pack that is sealed again", fault))?;
         (bytes, indexed) = (sealed.into(), named);
     }
-    Ok(put(&indexed, &bytes).map(|()| indexed)?)
+    Ok(put(&indexed, &bytes).map(|()| (indexed, bytes))?)
 }
 
 /// Stores packs, makes their chunks known to this session, and writes index objects.
 pub(super) struct Finisher<'s> {
     session: &'s Session<'s>,
     flying: &'s Mutex<HashSet<ChunkId>>,
+    /// Takes the memory of packs that were stored, to be used again: new memory has to be waited for.
+    used: Sender<Vec<u8>>,
     unindexed: Vec<IndexedPack>,
     /// Chunks in `unindexed`.
     chunks: usize,
@@ -59,8 +64,8 @@ pub(super) struct Finisher<'s> {
 }
 
 impl<'s> Finisher<'s> {
-    pub fn new(session: &'s Session<'s>, flying: &'s Mutex<HashSet<ChunkId>>) -> Self {
-        Finisher { session, flying, unindexed: Vec::new(), chunks: 0, packs: 0, bytes: 0 }
+    pub fn new(session: &'s Session<'s>, flying: &'s Mutex<HashSet<ChunkId>>, used: Sender<Vec<u8>>) -> Self {
+        Finisher { session, flying, used, unindexed: Vec::new(), chunks: 0, packs: 0, bytes: 0 }
     }
 
     pub fn run(mut self, from: Receiver<FinishedPack>) -> Result<Self, RepositoryError> {
@@ -92,7 +97,11 @@ impl<'s> Finisher<'s> {
     }
 
     /// Takes in a pack that was stored.
-    fn add(&mut self, indexed: IndexedPack) -> Result<(), RepositoryError> {
+    fn add(&mut self, (indexed, bytes): PutPack) -> Result<(), RepositoryError> {
+        if let Ok(used) = bytes.try_into_mut() {
+            // Fails where there is enough already, or no more packs come.
+            let _ = self.used.try_send(used.into());
+        }
         let repository = self.session.repository;
         self.packs += 1;
         self.bytes += indexed.size;
