@@ -6,6 +6,7 @@
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails here has failed")]
+#![allow(clippy::print_stdout, reason = "its results")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
