@@ -167,6 +167,48 @@ fn without_changes_no_save_is_asked_for_and_a_dump_may_be_taken_as_it_is() {
     refused(live_at(&as_backup_user(&server), &young), "was saved");
 }
 
+/// LIVE-9.
+#[test]
+fn what_a_server_evicted_since_its_save_is_not_in_its_snapshot() {
+    for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
+        let dir = tempfile::tempdir().unwrap();
+        let server = RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&[]));
+        order(&server, "SET kept 1");
+        order(&server, "SET cached 1 EX 1000");
+        order(&server, "SAVE");
+        order(&server, "CONFIG SET maxmemory-policy volatile-ttl");
+        order(&server, "CONFIG SET maxmemory 1");
+        wait_for("the eviction", || (server.info().number("evicted_keys") == 1).then_some(()));
+        order(&server, "CONFIG SET maxmemory 0");
+        assert_eq!(server.info().number("rdb_changes_since_last_save"), 0, "{}", kind.name());
+        let captured = live(&server, &of_mode(Mode::Rdb));
+        let values = ["kept", "cached"].map(|key| captured_value(kind, &captured, key));
+        assert_eq!(values, [Some("1".into()), None], "{}", kind.name());
+    }
+}
+
+/// LIVE-9: servers before 7.0 count no change when they become a master, later ones not by a failover of a cluster.
+#[test]
+fn what_a_master_was_sent_as_a_replica_is_captured_and_not_what_it_saved_before() {
+    let kind = ServerKind::Redis62;
+    if kind.is_skipped() {
+        return;
+    }
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let config = ["repl-diskless-sync yes", "repl-diskless-sync-delay 0", "repl-diskless-load swapdb"];
+    let start = |dir: &TempDir| RedisServer::start_with(kind, dir.path(), ServerOptions::with_config(&config));
+    let [master, replica] = [&dirs[0], &dirs[1]].map(start);
+    order(&master, "SET era new");
+    order(&replica, "SET era old");
+    order(&replica, "SAVE");
+    order(&replica, &format!("REPLICAOF 127.0.0.1 {}", master.port()));
+    wait_for("the link", || (replica.info().get("master_link_status") == Some("up")).then_some(()));
+    order(&replica, "REPLICAOF NO ONE");
+    assert_eq!(replica.info().number("rdb_changes_since_last_save"), 0);
+    let captured = live(&replica, &of_mode(Mode::Rdb));
+    assert_eq!(captured_value(kind, &captured, "era").as_deref(), Some("new"));
+}
+
 #[track_caller]
 fn refused(captured: Result<LiveCapture, RedisError>, why: &str) {
     match captured {

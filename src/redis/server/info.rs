@@ -51,6 +51,12 @@ impl Info {
         self.is_on("loading") || self.is_on("async_loading")
     }
 
+    /// Whether it is a master that was a replica before: it may go on with a dataset that it was sent, without a save of it or a
+    /// count of changes.
+    pub fn was_replica(&self) -> bool {
+        self.get("master_replid2").is_some_and(|id| id.bytes().any(|byte| byte != b'0'))
+    }
+
     /// Version as `(major, minor, patch)`: of Redis, or for a Valkey server the Redis version it is compatible with.
     pub fn version(&self) -> Option<(u32, u32, u32)> {
         parse_version(self.get("redis_version")?)
@@ -124,7 +130,9 @@ mod tests {
         assert_eq!(info.get("executable"), Some("/usr/bin/a:b"));
         assert_eq!(info.modules(), "json:7,search:2");
         assert_eq!(info.replicas(), [("::1".to_owned(), 7)]);
-        assert!(info.is_loading() && !info.is_on("loading"));
+        assert!(info.is_loading() && !info.is_on("loading") && !info.was_replica());
+        let id2 = |id: &str| Info::parse(&format!("master_replid2:{id}\r\n")).was_replica();
+        assert_eq!([id2("0000"), id2("00a0")], [false, true]);
         let expected =
             [(0, Keyspace { keys: 3, expires: 1, volatile: 0 }), (11, Keyspace { keys: 2, expires: 0, volatile: 1 })];
         assert_eq!(info.keyspace(), expected.into());

@@ -53,6 +53,7 @@ fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Obs
     let info = server.info()?;
     let has_dump = target.held.look(&target.names.dump).is_ok_and(|seen| seen.is_some());
     let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
+        && !info.was_replica()
         && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
     if is_saved {
         return Ok(());

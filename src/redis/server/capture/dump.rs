@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Duration;
 
-use super::foreign::{bounds, bounds_of_unchanged, sign_of_another};
+use super::foreign::{bounds, bounds_of_unchanged, counts_changes_since, sign_of_another};
 use super::{Live, LiveCapture, Taken, open_file};
 use crate::format::UnixMillis;
 use crate::format::snapshot::Role;
@@ -129,7 +129,9 @@ impl Live<'_> {
         }
         let Some(file) = dump_file::open(&path)? else { return Ok(None) };
         let read = |error| RedisError::io("read", &path, error);
-        if sign_of_another(&file, &info, &info).map_err(read)?.is_some() {
+        if sign_of_another(&file, &info, &info).map_err(read)?.is_some()
+            || !counts_changes_since(&file, &info).map_err(read)?
+        {
             return Ok(None);
         }
         let began = began(&file).map_err(read)?;

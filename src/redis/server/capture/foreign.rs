@@ -37,6 +37,18 @@ fn sign(aux: &Aux, before: &Info, after: &Info) -> Option<String> {
     Some(format!("it is of the replication {id}, which is not the server's"))
 }
 
+/// LIVE-9: whether the server counted whatever made it hold something else than this dump, which is of its last save.
+pub(super) fn counts_changes_since(file: &File, info: &Info) -> io::Result<bool> {
+    let aux = rdb::read_header(&first_bytes(file)?).map(|peek| peek.aux).unwrap_or_default();
+    Ok(counts_changes(&aux, info))
+}
+
+fn counts_changes(aux: &Aux, info: &Info) -> bool {
+    let has_evicted = info.number("evicted_keys").is_some_and(|evicted| evicted > 0);
+    let is_of_now = aux.repl_id.is_some() && aux.repl_id.as_deref() == info.get("master_replid");
+    !has_evicted && (is_of_now || !info.was_replica())
+}
+
 /// Between which numbers the keys of a dump lie that the server was asked for: what it counted before and after, and as many
 /// more or fewer as there were commands between; where nothing was changed since the save began, exactly what it counts.
 pub(in crate::redis::server) fn bounds(before: &Info, after: &Info) -> BTreeMap<String, String> {
@@ -95,6 +107,17 @@ mod tests {
         assert_eq!(sign(&written("9.1.2"), &valkey, &valkey), None);
         assert!(sign(&written("8.0.0"), &valkey, &valkey).is_some());
         assert_eq!(sign(&Aux::default(), &Info::default(), &Info::default()), None);
+    }
+
+    /// LIVE-9.
+    #[test]
+    fn what_is_evicted_and_what_a_replica_was_sent_are_changes_that_no_server_counts() {
+        let of = |id: Option<&str>| Aux { repl_id: id.map(str::to_owned), ..Aux::default() };
+        let alone = info("master_replid:bb master_replid2:0000 evicted_keys:0");
+        assert!(counts_changes(&of(None), &alone) && counts_changes(&of(None), &Info::default()));
+        assert!(!counts_changes(&of(None), &info("master_replid:bb master_replid2:0000 evicted_keys:1")));
+        let promoted = info("master_replid:bb master_replid2:aa evicted_keys:0");
+        assert_eq!([None, Some("aa"), Some("bb")].map(|id| counts_changes(&of(id), &promoted)), [false, false, true]);
     }
 
     #[test]
