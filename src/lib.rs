@@ -21,8 +21,8 @@
 //!    file to a [`repository::StreamWriter`]. A file that was not touched since the previous snapshot is not read at all
 //!    where all that its recipe names is known: the recipe is taken over.
 //! 3. A dump is parted into records, one a key ([`rdb::canonical`]). Workers make each canonical, make it again of that, and
-//!    compare. A record that this host remembers from the earlier version is neither made canonical nor sorted. The others
-//!    wait in the order of their keys ([`spill`]). When the file is read, they and what stayed of the buckets of the earlier
+//!    compare. Of a set or hash that is too long for that the elements are sorted as they stand. A record that this host
+//!    remembers from the earlier version is neither made canonical nor sorted. The others wait in the order of their keys ([`spill`]). When the file is read, they and what stayed of the buckets of the earlier
 //!    version are merged into the buckets of this one, which end where the keys' hashes say; the order of the records in the
 //!    file, and what changes at each save, become streams of their own. Where the earlier version cannot be read, the dump is
 //!    read once more without what is remembered of it. One of which this cannot be made is read again as any other file is,

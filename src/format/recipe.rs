@@ -30,6 +30,8 @@ pub enum ColumnRole {
     ElementOrder = 5,
     /// Values too long for a bucket.
     LargeValues = 6,
+    /// In which order the elements of those values too long for a bucket stood there that are kept sorted.
+    LargeOrder = 7,
     /// Last accesses.
     Idle = 8,
     /// Frequencies of access.
@@ -38,12 +40,13 @@ pub enum ColumnRole {
 
 impl ColumnRole {
     /// All of them.
-    pub const ALL: [ColumnRole; 7] = [
+    pub const ALL: [ColumnRole; 8] = [
         ColumnRole::Events,
         ColumnRole::Buckets,
         ColumnRole::Order,
         ColumnRole::ElementOrder,
         ColumnRole::LargeValues,
+        ColumnRole::LargeOrder,
         ColumnRole::Idle,
         ColumnRole::Frequencies,
     ];

@@ -24,6 +24,7 @@ mod import;
 mod init;
 mod key;
 mod kills;
+mod long_collections;
 mod look_ups;
 mod ls;
 mod man;

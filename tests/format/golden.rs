@@ -7,7 +7,7 @@
 //! forgotten; one condemnation still waits, another is buried, one of its two packs deleted, and there the sweep died; a
 //! killed backup left a lease, and one that was given up a tombstone.
 //! `v0-canonical` was written by redkeep alone: four days of dumps and an AOF base in canonical form, in buckets of 512 bytes, with every
-//! stream that a canonical part may have, deltas, and a dump of which only the begin is canonical; its manifest is captured without `endoffset`.
+//! stream that a canonical part had then (all but 7), deltas, and a dump of which only the begin is canonical; its manifest is captured without `endoffset`.
 //! Each `expected.json` was written from the directories, not from the repository.
 
 use std::collections::BTreeSet;

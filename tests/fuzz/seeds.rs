@@ -69,6 +69,7 @@ pub fn seeds(target: &Target) -> Vec<Vec<u8>> {
         }
         "canonical" => samples::SAMPLES.iter().map(samples::Sample::bytes).chain(synthetic()).collect(),
         "kept" => kept_records(),
+        "elements" => ELEMENTS.iter().map(|value| value.to_vec()).collect(),
         "order" => orders(),
         "lzf" => {
             [&[7; 500][..], &text(), &text().repeat(30)].iter().flat_map(|text| [text.to_vec(), lzf(text)]).collect()
@@ -96,6 +97,15 @@ fn synthetic() -> Vec<Vec<u8>> {
     paths.sort();
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
+
+/// Types and families of collections, with their values.
+const ELEMENTS: [&[u8]; 5] = [
+    b"\x02\0\x04\x02bb\xc0\x07\xc3\x02\x05\0a\x01a",
+    b"\x04\x01\x40\x03\x01f\x03vvv\x01e\xc1\x01\x02\x02ff\x40\x01x",
+    b"\x16\0\x03\0\x01f\x01v\x05\x01e\x01v\x40\x50\x01f\x01w",
+    b"\x16\x01\x02\x01f\x01v12345678\x01e\x01v87654321",
+    b"\x18\x0012345678\x03\x01\x01c\x01v\0\x01b\x01v\x80\0\0\x50\0\x01a\x01v",
+];
 
 /// Kept records behind their families and the orders of their elements.
 fn kept_records() -> Vec<Vec<u8>> {

@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("canonical", &["dump"], canonical::dump, 500),
     target("kept", &[], canonical::kept, 2_000),
     target("order", &[], canonical::order, 2_000),
+    target("elements", &[], canonical::elements, 20_000),
     target("events", &["events"], canonical::events, 20_000),
     target("parameters", &["parameters"], canonical::parameters, 20_000),
     target("scanner", &[], streams::scanner, 10_000),

@@ -18,6 +18,7 @@ mod keys;
 mod labelled;
 mod ledgers;
 mod local;
+mod long_collections;
 mod look_up;
 mod mirrors;
 mod plain_copies;

@@ -17,17 +17,17 @@ use crate::support::repository::*;
 
 const BUCKETS: Sizes = Sizes { min: 256, mean: 1024, max: 4096 };
 
-struct Place {
+pub struct Place {
     temp: tempfile::TempDir,
     repository: Repository,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         Place::of(TINY)
     }
 
-    fn of(chunks: Sizes) -> Place {
+    pub fn of(chunks: Sizes) -> Place {
         let (temp, hands) = (tempfile::tempdir().unwrap(), Hands::new(1));
         let places = Places { cache: Some(temp.path().join("cache")), state: None, scratch: None };
         let (store, ambient) = (local(&temp.path().join("repository")), hands.ambient("alpha"));
@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// Stores a dump, with what is remembered of its earlier version or without; it has to come back.
-    fn store(&self, dump: &[u8], parts: &[Part], remembered: bool) -> Result<DumpStored, NotStored> {
+    pub fn store(&self, dump: &[u8], parts: &[Part], remembered: bool) -> Result<DumpStored, NotStored> {
         let session = self.repository.begin("d").unwrap();
         let earlier = Earlier { parts, remembered: remembered.then_some(&b"dump.rdb"[..]), recalled: None };
         let work = |intake: &mut Intake<'_>| {
@@ -233,7 +233,7 @@ fn what_is_remembered_of_a_dump_changes_nothing_of_what_is_stored() {
 }
 
 /// Bytes of all packs.
-fn packed(place: &Place) -> u64 {
+pub fn packed(place: &Place) -> u64 {
     let packs = walkdir::WalkDir::new(place.temp.path().join("repository/packs")).into_iter().map(Result::unwrap);
     packs.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
 }

@@ -6,9 +6,6 @@ use super::super::value::{Known, Passage};
 use super::templates::{TAG, Template, join, part as part_listpack};
 use super::{Hasher, TemplateTags, Values, order, put_varint, take_varint};
 
-/// Collections of more elements are kept in the order of the file: sorting them takes 200 bytes an element for a moment, and
-/// their order, 3 to 4 bytes an element, waits with the record.
-const SORTED_MOST: u64 = 1 << 20;
 /// Values that would take more bytes are kept as they stand: what is compressed in the file may become much longer.
 const KEPT_LONGEST: usize = 64 << 20;
 
@@ -30,6 +27,8 @@ pub(super) struct ToCanonical<'a> {
     /// Orders of elements, each behind its length.
     pub orders: &'a mut Vec<u8>,
     pub hasher: Hasher,
+    /// Collections of more elements are not sorted.
+    pub most: u64,
     /// Where in `out` the first string of the element at hand is.
     pub name: Option<(u32, u32)>,
     pub templates: &'a TemplateTags,
@@ -175,7 +174,7 @@ impl Passage for ToCanonical<'_> {
 
     fn unordered(&mut self, element: impl Fn(&mut Self) -> Step<()>) -> Step<()> {
         let count = self.length()?;
-        if count > SORTED_MOST {
+        if count > self.most {
             return Err(Stop::unknown("a collection of very many elements"));
         }
         let mut elements = Vec::new();

@@ -7,7 +7,7 @@ use super::super::stretch::{Stretch, What};
 use super::super::strings::length_of;
 use super::super::values::HASH_TEMPLATE;
 use super::order::ORDER_MAX;
-use super::record::RecordAt;
+use super::record::{HandedOn, Limits, RecordAt};
 use super::{NotCanonical, Step, Stop, clock_of, is_slot_event, put_varint, take_varint};
 
 /// Bytes of records that are handed on together.
@@ -15,8 +15,8 @@ const BATCH: usize = 1 << 20;
 /// Room for one, with what is read at once behind it, and how many of these are kept while they are empty.
 const SPARE: usize = 2 * BATCH;
 const SPARES: usize = 4;
-/// The value of a longer record is handed on as it stands while it is read.
-const RECORD_LONGEST: usize = 48 << 20;
+/// More bytes that cannot be followed end what is canonical.
+const FOLLOWED_LONGEST: usize = 48 << 20;
 /// Whoever finds stretches looks at most so many bytes ahead of what it has passed.
 const AHEAD: usize = 4096;
 /// More bytes of events end what is canonical.
@@ -45,7 +45,7 @@ struct At {
     prefix: (u32, u32),
     database: u32,
     place: u32,
-    giant: Option<u64>,
+    giant: Option<HandedOn>,
 }
 
 /// What is handed on of a dump: in the order of the file.
@@ -77,6 +77,11 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// Of the value that was handed on the elements were sorted.
+    pub fn is_sorted(&mut self) {
+        self.records.iter_mut().filter_map(|at| at.giant.as_mut()).for_each(|giant| giant.is_sorted = true);
+    }
+
     /// How many bytes they take in the file.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -97,6 +102,7 @@ impl Batch {
 /// each of four batches that are used again.
 #[derive(Default)]
 pub struct Gatherer {
+    limits: Limits,
     /// Bytes from `base` on that were not handed on.
     buffer: Vec<u8>,
     /// Empty ones.
@@ -160,6 +166,11 @@ pub struct Gathered {
 }
 
 impl Gatherer {
+    /// For a dump whose records may be so long.
+    pub fn new(limits: Limits) -> Gatherer {
+        Gatherer { limits, ..Gatherer::default() }
+    }
+
     /// Takes the next bytes of the file.
     pub fn push(&mut self, bytes: &[u8]) {
         self.last = self.base + self.buffer.len() as u64;
@@ -174,12 +185,12 @@ impl Gatherer {
             }
         }
         self.look_for_end();
-        if self.giant.is_none() && self.open() > RECORD_LONGEST {
+        if self.giant.is_none() && self.open() > self.limits.record {
             self.begin_giant();
         }
     }
 
-    /// What is open is a record whose value is very long, if its key is there.
+    /// What is open is a record whose value is very long, if its key is there; it may still come.
     fn begin_giant(&mut self) {
         let open = self.buffer.get(self.held(self.complete)..).unwrap_or_default();
         let key = match open.split_first() {
@@ -193,14 +204,15 @@ impl Gatherer {
                 let head = self.buffer.get(self.held(begin)..self.held(value)).unwrap_or_default().to_vec();
                 self.giant = Some(Giant { head, begin, value });
             }
-            None => self.cut("what belongs to no record, and is too long"),
+            None if self.open() > FOLLOWED_LONGEST => self.cut("what belongs to no record, and is too long"),
+            None => {}
         }
     }
 
-    /// Bytes that were not followed.
+    /// Bytes that were looked at, and not followed.
     fn open(&self) -> usize {
         match self.end {
-            End::No => self.buffer.len() - self.held(self.complete),
+            End::No => self.held(self.last).saturating_sub(self.held(self.complete)),
             End::Marked | End::Cut(_) => 0,
         }
     }
@@ -359,9 +371,12 @@ impl Gatherer {
 
     /// Takes bytes of the buffer, and drops those before them.
     fn take_value(&mut self, from: usize, to: usize) -> Vec<u8> {
-        let mut value = self.buffer.drain(..to).collect::<Vec<u8>>();
+        let value = self.buffer.get(from..to).unwrap_or_default().to_vec();
+        self.buffer.drain(..to);
+        // Of what was there when the first piece came.
+        self.buffer.shrink_to(2 * BATCH);
         self.base += to as u64;
-        value.split_off(from.min(to))
+        value
     }
 
     fn end_giant(&mut self, giant: Giant, end: u64, database: u32) {
@@ -375,7 +390,7 @@ impl Gatherer {
             prefix: (0, prefix.len() as u32),
             database,
             place: self.records as u32,
-            giant: Some(end - giant.value),
+            giant: Some(HandedOn { length: end - giant.value, is_sorted: false }),
         };
         self.kept += end - giant.begin;
         (self.records, self.gap) = (self.records + 1, self.gap + 1);

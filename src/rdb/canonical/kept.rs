@@ -51,6 +51,9 @@ impl<'a> Kept<'a> {
         if kept.large.is_some() && !rest.is_empty() {
             return Err(Stop::broken("bytes behind a large record"));
         }
+        if kept.large.is_none() && Kept::is_sorted(kept.value_tag()) {
+            return Err(Stop::broken("sorted elements in a bucket, as they stood"));
+        }
         kept.value = rest;
         Ok(kept)
     }
@@ -109,7 +112,12 @@ impl<'a> Kept<'a> {
         self.type_byte
     }
 
-    /// Whether its value is kept as it stood.
+    /// Whether its value is kept as it stood, but for its elements, which are sorted: their order is among those of large values.
+    pub fn is_sorted(tag: [u8; 2]) -> bool {
+        tag[0] & (AS_IT_STOOD | HAS_ORDER) == AS_IT_STOOD | HAS_ORDER
+    }
+
+    /// Whether its value is kept as it stood, but perhaps for the order of its elements.
     pub fn is_as_it_stood(tag: [u8; 2]) -> bool {
         tag[0] & AS_IT_STOOD != 0
     }
@@ -129,9 +137,9 @@ impl<'a> Kept<'a> {
         self.value
     }
 
-    /// Whether the order of its elements is kept apart.
+    /// Whether the order of its elements is kept apart, beside those of other records.
     pub fn has_order(&self) -> bool {
-        self.mode & HAS_ORDER != 0
+        self.mode & (AS_IT_STOOD | HAS_ORDER) == HAS_ORDER
     }
 
     /// How many last accesses and frequencies are kept of it apart.
@@ -257,6 +265,9 @@ impl Decoder {
     /// that of its elements.
     pub fn value(&mut self, tag: [u8; 2], value: &[u8], order: &[u8], out: &mut Vec<u8>) -> Result<(), NotCanonical> {
         let [mode, type_byte] = tag;
+        if Kept::is_sorted(tag) {
+            return Err(Stop::broken("sorted elements whose order is elsewhere").into());
+        }
         if mode & AS_IT_STOOD != 0 {
             out.extend_from_slice(value);
             return Ok(());

@@ -6,6 +6,7 @@
 //! files from them, is the repository's.
 
 mod coding;
+mod elements;
 mod gather;
 mod kept;
 mod name;
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use super::coding::{Cause, Step, Stop};
 use super::strings::text_of;
 
+pub use elements::{Collection, ElementAt};
 pub use gather::{Batch, Gathered, Gatherer, Gathering, take_event};
 pub use kept::{Decoder, Kept};
 pub use name::{NAME, Namer, RecordName, Side};
 pub use order::{ORDER_MAX, Order, OrderTokens, encode_order};
-pub use record::{Encoded, Encoder, RecordAt, Sides};
+pub use record::{Encoded, Encoder, HandedOn, Limits, RecordAt, Sides};
 pub use templates::TemplateTags;
 
 /// What is to be read is not what a writer of the canonical form wrote.

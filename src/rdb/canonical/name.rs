@@ -103,6 +103,7 @@ impl Namer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::HandedOn;
     use super::*;
 
     /// POLYVAL, bit by bit as RFC 8452 (section 3) defines it, for the blocks of a message.
@@ -173,7 +174,11 @@ mod tests {
             assert!(of(Family::Valkey, b"", of_template, None).is_some(), "Valkey has no templates");
         }
         let record = b"\0\x01k\x01v";
-        assert_eq!(of(Family::Redis, b"", record, Some(50 << 20)), None, "its value is not among its bytes");
+        assert_eq!(
+            of(Family::Redis, b"", record, Some(HandedOn { length: 50 << 20, is_sorted: false })),
+            None,
+            "its value is not among its bytes"
+        );
         assert_eq!(of(Family::Redis, &[OPCODE_IDLE, 0x40, 5], record, None), None, "more bytes than it needs");
         assert!(of(Family::Redis, &[OPCODE_IDLE, 5], record, None).is_some());
         assert_ne!(of(Family::Redis, b"", record, None), of(Family::Valkey, b"", record, None));

@@ -30,8 +30,44 @@ pub struct RecordAt<'a> {
     pub value: usize,
     /// The database it is in.
     pub database: u32,
-    /// How long its value is, where that was handed on already, and `bytes` end before it.
-    pub giant: Option<u64>,
+    /// Its value, where that was handed on already, and `bytes` end before it.
+    pub giant: Option<HandedOn>,
+}
+
+/// A value that was handed on before its record came.
+#[derive(Debug, Clone, Copy)]
+pub struct HandedOn {
+    /// How many bytes it has.
+    pub length: u64,
+    /// Its elements were sorted.
+    pub is_sorted: bool,
+}
+
+/// How much is made canonical at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Values that are kept in more bytes are large.
+    pub value: usize,
+    /// The value of a record that takes more bytes in the file is handed on as it stands while it is read.
+    pub record: usize,
+    /// Collections of more elements are not made canonical: sorting them takes 200 bytes an element for a moment, and their
+    /// order, 3 to 4 bytes an element, waits with the record.
+    pub elements: u64,
+}
+
+impl Limits {
+    /// Where values of so many bytes fit into a bucket: of 256 KiB, records of 48 MiB and 2^20 elements, which are the most.
+    pub fn of(value: usize) -> Limits {
+        let most = Limits::default();
+        let (record, elements) = (value.saturating_mul(192), (value as u64).saturating_mul(4));
+        Limits { value, record: record.min(most.record), elements: elements.min(most.elements) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { value: 256 << 10, record: 48 << 20, elements: 1 << 20 }
+    }
 }
 
 impl<'a> RecordAt<'a> {
@@ -69,6 +105,19 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The type of its value, where that is large and kept as it stood.
+    pub fn type_as_it_stood(&self) -> Option<u8> {
+        self.large.as_ref()?;
+        let kept = Kept::of(&self.body).ok()?;
+        Kept::is_as_it_stood(kept.value_tag()).then_some(kept.type_byte())
+    }
+
+    /// Its value, which is kept as it stood, is kept with its elements sorted.
+    pub fn sort_large(&mut self, sorted: Vec<u8>) {
+        self.body.iter_mut().take(1).for_each(|mode| *mode |= HAS_ORDER);
+        self.large = Some(sorted);
+    }
+
     fn clear(&mut self) {
         let Encoded { place, body, large, sides: Sides { idle, frequencies, order } } = self;
         for bytes in [place, body, frequencies, order] {
@@ -84,7 +133,7 @@ impl Encoded {
 pub struct Encoder {
     family: Family,
     clock: u64,
-    limit: usize,
+    limits: Limits,
     hasher: Hasher,
     strings: Strings,
     values: Values,
@@ -93,11 +142,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// For a dump of this family, saved at `clock` (seconds since the epoch, 0 if it does not say); values that are kept in
-    /// more than `limit` bytes are large.
-    pub fn new(family: Family, clock: u64, limit: usize, hasher: Hasher) -> Encoder {
+    /// For a dump of this family, saved at `clock` (seconds since the epoch, 0 if it does not say).
+    pub fn new(family: Family, clock: u64, limits: Limits, hasher: Hasher) -> Encoder {
         let (strings, values, stood, again) = (Strings::default(), Values::default(), Vec::new(), Vec::new());
-        Encoder { family, clock, limit, hasher, strings, values, stood, again }
+        Encoder { family, clock, limits, hasher, strings, values, stood, again }
     }
 
     /// From here on records may name these templates.
@@ -126,10 +174,10 @@ impl Encoder {
         let room = room.ok_or_else(|| Stop::unknown("a key too long for a bucket"))?;
         mode |= self.value(record, type_byte, encoded)?;
         let value = encoded.body.len() - head;
-        let is_large = record.giant.is_some() || value > self.limit.min(room);
+        let is_large = record.giant.is_some() || value > self.limits.value.min(room);
         if is_large {
             let value = encoded.body.split_off(head);
-            put_varint(&mut encoded.body, record.giant.unwrap_or(value.len() as u64));
+            put_varint(&mut encoded.body, record.giant.map_or(value.len() as u64, |giant| giant.length));
             encoded.large = record.giant.is_none().then_some(value);
         }
         if let Some(first) = encoded.body.first_mut() {
@@ -164,8 +212,8 @@ impl Encoder {
 
     /// Appends the value to the body; says how it is kept.
     fn value(&mut self, record: RecordAt<'_>, type_byte: u8, encoded: &mut Encoded) -> Step<u8> {
-        if record.giant.is_some() {
-            return Ok(AS_IT_STOOD);
+        if let Some(giant) = record.giant {
+            return Ok(if giant.is_sorted { AS_IT_STOOD | HAS_ORDER } else { AS_IT_STOOD });
         }
         let raw = record.bytes.get(record.value..).ok_or_else(Stop::ended)?;
         let (body, order) = (&mut encoded.body, &mut encoded.sides.order);
@@ -186,8 +234,9 @@ impl Encoder {
         self.stood.clear();
         let (strings, stood, hasher) = (&mut self.strings, &mut self.stood, self.hasher);
         let (templates, name, earliest) = (&*self.values.templates, None, 0);
+        let most = self.limits.elements;
         let mut passage =
-            ToCanonical { raw, at: 0, out, from, strings, stood, orders, hasher, name, templates, earliest };
+            ToCanonical { raw, at: 0, out, from, strings, stood, orders, hasher, most, name, templates, earliest };
         pass_value(&mut passage, type_byte, self.family, &mut Known::default())?;
         if passage.at != raw.len() {
             return Err(Stop::broken("bytes behind a value"));

@@ -37,6 +37,11 @@ impl Taken {
     }
 }
 
+/// Only what values may take.
+fn values_of(value: usize) -> Limits {
+    Limits { value, ..Limits::default() }
+}
+
 fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
     let gatherer = RefCell::new(Gatherer::default());
     let (mut records, mut after, mut templates) = (Vec::new(), Vec::new(), TemplateTags::default());
@@ -45,7 +50,7 @@ fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
             match gathering {
                 Gathering::Records(batch) => {
                     let (header, clock) = gatherer.borrow().header().unwrap();
-                    let mut encoder = Encoder::new(header.family, clock, limit, HASHER);
+                    let mut encoder = Encoder::new(header.family, clock, values_of(limit), HASHER);
                     gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(HASHER, body));
                     encoder.know_templates(&templates.clone().into());
                     records.extend(batch.records().map(|(place, record)| (encoder.encode(record).unwrap(), place)));
@@ -149,7 +154,7 @@ fn what_does_not_fit_into_a_bucket_is_large_or_refused() {
             bytes.extend([&[0x80][..], &(length as u32).to_be_bytes(), &noise(length, 0)].concat());
         }
         let at = RecordAt { bytes: &bytes, prefix: &[], value: 6 + key, database: 0, giant: None };
-        Encoder::new(Family::Redis, 0, 256 << 10, HASHER).encode(at)
+        Encoder::new(Family::Redis, 0, Limits::default(), HASHER).encode(at)
     };
     let (longest, most) = ((1 << 20) - 100, 1 << 20);
     for (key, value, is_large) in [(20_000, 200_000, false), (longest, 60_000, true), (900_000, 200_000, true)] {
@@ -168,8 +173,80 @@ fn a_value_that_becomes_too_long_is_kept_as_it_stood() {
     for (count, mode) in [(4, 0x80), (5, 0xc0)] {
         let bytes = [&[1, 1, b'l', count][..], &text.repeat(usize::from(count))].concat();
         let at = RecordAt { bytes: &bytes, prefix: &[], value: 3, database: 0, giant: None };
-        let encoded = Encoder::new(Family::Redis, 0, 1000, HASHER).encode(at).unwrap();
+        let encoded = Encoder::new(Family::Redis, 0, values_of(1000), HASHER).encode(at).unwrap();
         assert_eq!(encoded.body[0], mode, "{count} texts");
+    }
+}
+
+/// CANON-3, CANON-8
+#[test]
+fn what_the_elements_are_of_decides_whether_a_value_that_is_kept_as_it_stood_may_be_sorted() {
+    // Of two elements each; more than may be made canonical.
+    let few = Limits { value: 0, elements: 1, ..Limits::default() };
+    let encode = |record: &[u8]| {
+        let at = RecordAt { bytes: record, prefix: &[], value: 3, database: 0, giant: None };
+        Encoder::new(Family::Redis, 0, few, HASHER).encode(at).unwrap()
+    };
+    let set = encode(b"\x02\x01k\x02\x01b\x01a");
+    assert_eq!((set.body[0], set.type_as_it_stood()), (0xc0, Some(2)));
+    let list = encode(b"\x01\x01k\x02\x01b\x01a");
+    assert_eq!((list.body[0], list.type_as_it_stood()), (0x80, None));
+    let mut sorted = set.clone();
+    sorted.sort_large(b"\x02\x01a\x01b".to_vec());
+    let kept = Kept::of(&sorted.body).unwrap();
+    assert_eq!((sorted.body[0], kept.has_order(), Kept::is_sorted(kept.value_tag())), (0xd0, false, true));
+    let mut decoder = Decoder::new(Family::Redis, 0, HASHER, Values::default());
+    let (tag, mut out) = (kept.value_tag(), Vec::new());
+    assert!(decoder.value(tag, b"\x02\x01a\x01b", b"", &mut out).is_err(), "its order is elsewhere");
+    decoder.value_as_kept(tag, b"\x02\x01a\x01b", &mut out).unwrap();
+    assert_eq!(out, b"\x02\x01a\x01b");
+    assert!(Kept::of(b"\x50\x02\x04k\x00").is_err(), "in a bucket");
+}
+
+/// CANON-3: a record that is handed on in pieces, wherever these end, and one whose key comes late.
+#[test]
+fn a_record_is_handed_on_in_pieces_as_soon_as_it_is_longer_than_it_may_be() {
+    let record =
+        |key: usize| [&[0, 0x50, key as u8][..], &vec![b'k'; key | 0x1000], &[0x4f, 0], &noise(0xf00, 1)].concat();
+    let dump = [b"REDIS0011\xfe\0".to_vec(), record(1), b"\0\x01a\x01b".to_vec(), record(2), vec![0xff; 9]].concat();
+    for size in [1, 100, 2_000, 5_000, 1 << 20] {
+        let gatherer = RefCell::new(Gatherer::new(Limits { record: 6_000, ..Limits::default() }));
+        let (values, keys) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let take = || {
+            while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
+                match gathering {
+                    Gathering::Records(batch) => {
+                        keys.borrow_mut().extend(batch.records().map(|(place, record)| (place, record.bytes.len())));
+                    }
+                    Gathering::Value(piece) => values.borrow_mut().extend(piece),
+                    Gathering::ValueEnd(piece, mut batch) => {
+                        values.borrow_mut().extend(piece);
+                        batch.is_sorted();
+                        let (place, record) = batch.records().next().unwrap();
+                        let giant = record.giant.unwrap();
+                        assert_eq!((giant.length, giant.is_sorted), (0xf02, true));
+                        keys.borrow_mut().push((place, record.bytes.len()));
+                    }
+                    Gathering::After(_) => unreachable!("it is whole"),
+                }
+            }
+        };
+        let mut pieces = dump.chunks(size).inspect(|bytes| {
+            gatherer.borrow_mut().push(bytes);
+            take();
+        });
+        let input = std::iter::from_fn(|| pieces.next());
+        read_stretches(Pieces(input, &[]), &mut |stretch| gatherer.borrow_mut().stretch(stretch)).unwrap();
+        drop(pieces);
+        gatherer.borrow_mut().end();
+        take();
+        let gathered = gatherer.into_inner().finish().unwrap();
+        assert_eq!((gathered.records, gathered.length), (3, dump.len() as u64), "{size}");
+        let whole = record(1).len();
+        let in_pieces = values.borrow().len() / 0xf02;
+        assert!(in_pieces <= 2 && (size > 100 || in_pieces == 2), "{size}: {in_pieces}");
+        let lengths: Vec<usize> = keys.borrow().iter().map(|(_, length)| *length).collect();
+        assert_eq!(lengths.iter().sum::<usize>() + values.borrow().len(), 2 * whole + 6, "{size}");
     }
 }
 

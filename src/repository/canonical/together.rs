@@ -4,6 +4,8 @@ use crossbeam_channel::{Receiver, Sender};
 use rayon::prelude::*;
 
 use super::column::Column;
+use super::element_placer::ElementPlacer;
+use crate::rdb::canonical::Collection;
 use crate::repository::error::RepositoryError;
 
 /// Bytes that are handed on together.
@@ -67,6 +69,18 @@ impl<'d> Together<'d> {
     pub fn copy(&mut self, from: &mut Column<'_>, length: u64) -> Result<(), RepositoryError> {
         self.decode()?;
         self.out.copy(from, length)
+    }
+
+    /// The next value of a column, of so many bytes, whose elements are sorted.
+    pub fn put_sorted(
+        &mut self,
+        collection: Collection,
+        length: u64,
+        from: &mut Column<'_>,
+        placer: &mut ElementPlacer<'_>,
+    ) -> Result<(), RepositoryError> {
+        self.decode()?;
+        placer.put(collection, length, from, &mut self.out)
     }
 
     fn has_gathered(&mut self, bytes: usize) -> Result<(), RepositoryError> {

@@ -7,10 +7,12 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::element_sorter::ElementSorter;
 use super::known::{Known, Stayed};
+use super::merging::MergeError;
 use super::waiting::ToStore;
-use crate::rdb::Header;
-use crate::rdb::canonical::{Batch, Encoded, Encoder, Hasher, NAME, Namer, Side, TemplateTags};
+use crate::rdb::canonical::{Batch, Encoded, Encoder, Hasher, Limits, NAME, Namer, Side, TemplateTags};
+use crate::rdb::{Family, Header};
 use crate::repository::lock;
 use crate::spill::{Scratch, Sorter, SpillError};
 
@@ -25,6 +27,9 @@ const SORTER: usize = 48 << 20;
 /// Bytes of batches under way from which on no more are sent off: to make a record canonical takes five times its length, and
 /// however many workers there are that is so for one of 48 MiB, or for several that together are not twice as long.
 const UNDER_WAY: usize = 48 << 20;
+
+/// Memory of a worker for the elements of a value that is to be sorted as it stood.
+const ELEMENTS: usize = 32 << 20;
 
 /// How many sorters so many workers share.
 fn sorters(sorted: usize, workers: usize) -> usize {
@@ -45,12 +50,21 @@ type Answer = Result<Answered, String>;
 
 /// What came of a batch.
 pub(super) struct Answered {
-    /// Its large values, each with the hash of its record's place.
-    pub large: Vec<(u32, Vec<u8>)>,
+    /// Its large values.
+    pub large: Vec<LargeKept>,
     /// Records of the earlier version that stayed: they are not sorted.
     pub stayed: Vec<Stayed>,
     /// The batch, no longer needed.
     pub spent: Batch,
+}
+
+/// A large value as it is kept.
+pub(super) struct LargeKept {
+    /// Of its record's place.
+    pub hash: u32,
+    pub value: Vec<u8>,
+    /// The order of its elements, where these were sorted as they stood.
+    pub order: Option<Vec<u8>>,
 }
 
 /// Workers under way.
@@ -67,14 +81,14 @@ pub(super) struct Workers<'scope, 's> {
 }
 
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
-    /// So many, that keep values of more than `large` bytes apart. Memory: 144 MiB for records that wait to be sorted, and four
+    /// So many, that keep values apart which are longer than that. Memory: 144 MiB for records that wait to be sorted, and four
     /// batches of 1 MiB a worker, or five times 48 MiB, and 40 bytes for each of 2^20 elements, for the longest records.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,
         count: usize,
         scratch: &'s Scratch,
         hasher: Hasher,
-        large: usize,
+        limits: Limits,
         known: Option<&'s Known>,
     ) -> Self {
         let limit = 2 * count;
@@ -85,7 +99,7 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         let sorters: Vec<_> = (0..share).map(sorter).collect();
         let work = move |to_do: Receiver<Job>, sorter: Arc<Mutex<Sorter<'s>>>| {
             let (encoded, waiting) = (Encoded::default(), Vec::new());
-            let mut worker = Worker { sorter, known, makers: None, hasher, large, encoded, waiting };
+            let mut worker = Worker { sorter, known, makers: None, hasher, limits, scratch, encoded, waiting };
             for mut job in to_do {
                 let answer = worker.encode(&mut job);
                 // Fails where the caller gave up.
@@ -140,7 +154,8 @@ struct Worker<'s> {
     known: Option<&'s Known>,
     makers: Option<(Namer, Encoder)>,
     hasher: Hasher,
-    large: usize,
+    limits: Limits,
+    scratch: &'s Scratch,
     /// The record at hand.
     encoded: Encoded,
     waiting: Vec<u8>,
@@ -148,9 +163,9 @@ struct Worker<'s> {
 
 impl Worker<'_> {
     fn encode(&mut self, job: &mut Job) -> Answer {
-        let Worker { sorter, known, makers, hasher, large, encoded, waiting } = self;
+        let Worker { sorter, known, makers, hasher, limits, scratch, encoded, waiting } = self;
         let (namer, encoder) = makers.get_or_insert_with(|| {
-            let encoder = Encoder::new(job.header.family, job.clock, *large, *hasher);
+            let encoder = Encoder::new(job.header.family, job.clock, *limits, *hasher);
             (Namer::new(job.header.family, job.clock, *hasher), encoder)
         });
         encoder.know_templates(&job.templates);
@@ -170,14 +185,44 @@ impl Worker<'_> {
                 continue;
             }
             encoder.encode_into(record, encoded).map_err(|error| error.to_string())?;
+            let order = sort_elements(encoded, scratch, *hasher, job.header.family)?;
             // What is apart is made anew each time: its bytes go by the order of the file.
             let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
             let hash = hasher.hash(&encoded.place);
             ToStore::encode(place, hash, name, encoded, waiting);
             lock(sorter).push(&encoded.place, waiting).map_err(|error| told(&error))?;
-            all_large.extend(encoded.large.take().map(|value| (hash, value)));
+            all_large.extend(encoded.large.take().map(|value| LargeKept { hash, value, order }));
         }
         Ok(Answered { large: all_large, stayed, spent: std::mem::take(&mut job.batch) })
+    }
+}
+
+/// Sorts the elements of a large value that is kept as it stood, where they can be; answers with their order.
+fn sort_elements(
+    encoded: &mut Encoded,
+    scratch: &Scratch,
+    hasher: Hasher,
+    family: Family,
+) -> Result<Option<Vec<u8>>, String> {
+    let type_byte = encoded.type_as_it_stood();
+    let sorter = type_byte.and_then(|type_byte| ElementSorter::new(scratch, ELEMENTS, hasher, type_byte, family));
+    let (Some(mut sorter), Some(value)) = (sorter, &encoded.large) else { return Ok(None) };
+    if !sorter.push(value).map_err(|error| told(&error))? || !sorter.is_whole() {
+        return Ok(None);
+    }
+    let mut sorted = Vec::with_capacity(value.len());
+    let order = sorter.finish(&mut |bytes| {
+        sorted.extend_from_slice(bytes);
+        Ok(())
+    });
+    match order {
+        Ok(order) => {
+            encoded.sort_large(sorted);
+            Ok(Some(order))
+        }
+        // It stays as it stood.
+        Err(MergeError::Not(_)) => Ok(None),
+        Err(MergeError::Repository(error)) => Err(error.to_string()),
     }
 }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::thread;
 
 use super::columns::Columns;
-use super::known::{Known, LargeValue, OldRecords, Remembering, Stayed, StayedAll};
+use super::known::{OldRecords, Remembering, Stayed, StayedAll};
+use super::large::{Large, LargeStored};
 use super::memory_file::MemoryFile;
 use super::merging::{MergeError, merge, of_earlier, take_all};
 use super::parameters::Parameters;
 use super::workers::{Answered, Workers, joined, told};
-use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
+use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
-use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering, Hasher, TemplateTags};
+use crate::rdb::canonical::{Batch, Gathered, Gatherer, Gathering, Hasher, Limits, TemplateTags};
 use crate::repository::Repository;
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
@@ -77,7 +78,8 @@ pub struct Earlier<'a> {
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
 ///
 /// Memory: while it is read 144 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, once for all of
-/// them a record of 48 MiB with what it takes to make that canonical; what the way in takes; after that as much for the merge,
+/// them a record of 48 MiB with what it takes to make that canonical, or 96 MiB of the elements of a longer one, and 24 bytes for each
+/// of them; what the way in takes; after that as much for the merge,
 /// 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when
 /// none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40
 /// bytes a record. Scratch: what the records that wait take, decompressed, above that.
@@ -103,16 +105,16 @@ pub fn store_dump<T, E: From<RepositoryError>>(
     let same = old.filter(|old| Parameters::of(old).is_ok_and(|parameters| !parameters.is_unresolved));
     let known = recalled.zip(same).and_then(|(recalled, old)| recalled.read(old));
     let sorted = thread::scope(|scope| {
-        let (hasher, large) = (repository.name_hasher(), sizes.max as usize);
-        let workers = Workers::new(scope, workers.max(1), &scratch, hasher, large, known.as_ref());
+        let (hasher, limits) = (repository.name_hasher(), Limits::of(sizes.max as usize));
+        let workers = Workers::new(scope, workers.max(1), &scratch, hasher, limits, known.as_ref());
         let stayed = known.as_ref().map(|known| StayedAll::new(known.count()));
         let sink = RefCell::new(DumpSink {
             intake: &mut *intake,
             workers,
-            gatherer: Gatherer::default(),
+            gatherer: Gatherer::new(limits),
             hasher,
             templates: Arc::default(),
-            large: Large::new(old, known.as_ref(), repository),
+            large: Large::new(old, known.as_ref(), repository, &scratch),
             after: StreamWriter::after(repository, &opaque),
             is_after: false,
             stayed,
@@ -152,41 +154,6 @@ struct DumpSink<'i, 'k, 'scope, 's> {
     failed: Option<NotStored>,
 }
 
-/// Values that are too long for a bucket, in the order of the file. Each begins a chunk: where they stand in the file changes
-/// with each restart. Where each of them was is remembered.
-struct Large<'k> {
-    stream: StreamWriter,
-    known: Option<&'k Known>,
-    values: Vec<LargeValue>,
-    /// Whether the last one has not ended.
-    is_open: bool,
-}
-
-impl<'k> Large<'k> {
-    fn new(old: Option<&Part>, known: Option<&'k Known>, repository: &Repository) -> Large<'k> {
-        let stream = column(old, ColumnRole::LargeValues, Holds::Buckets, repository);
-        Large { stream, known, values: Vec::new(), is_open: false }
-    }
-
-    /// A value, or more of the one that has not ended, of a key with this hash.
-    ///
-    /// It is stored against what was the value of the same key, wherever that stood.
-    fn put(&mut self, intake: &mut Intake<'_>, hash: u32, value: &[u8]) -> Result<(), RepositoryError> {
-        if !std::mem::replace(&mut self.is_open, true) {
-            if let Some(known) = self.known {
-                self.stream.goes_on_like(known.large(hash));
-            }
-            self.values.push(LargeValue { hash, begin: self.stream.length() });
-        }
-        self.stream.write(intake, value)
-    }
-
-    fn end(&mut self, intake: &mut Intake<'_>) -> Result<(), RepositoryError> {
-        self.is_open = false;
-        self.stream.cut_here(intake)
-    }
-}
-
 impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     /// Takes the next bytes of the file.
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
@@ -205,14 +172,15 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
             match gathering {
                 Gathering::Records(batch) => self.send(batch)?,
                 Gathering::Value(value) => {
-                    let hash = self.hasher.hash(self.gatherer.giant().unwrap_or_default());
-                    self.put_value(hash, &value)?;
+                    let of = self.gatherer.giant().unwrap_or_default().to_vec();
+                    self.put_piece(&of, &value)?;
                 }
-                Gathering::ValueEnd(value, batch) => {
-                    let record = batch.records().next();
-                    let hash = self.hasher.hash(record.map_or(&[][..], |(_, record)| record.type_and_key()));
-                    self.put_value(hash, &value)?;
-                    self.large.end(self.intake)?;
+                Gathering::ValueEnd(value, mut batch) => {
+                    let of = batch.records().next().map_or(Vec::new(), |(_, record)| record.type_and_key().to_vec());
+                    self.put_piece(&of, &value)?;
+                    if self.is_done(|sink| sink.large.end_pieces(sink.intake, &of))? == Some(true) {
+                        batch.is_sorted();
+                    }
                     self.send(batch)?;
                 }
                 Gathering::After(rest) => {
@@ -225,9 +193,25 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     }
 
     /// A piece of a value that is too long to wait for its end: behind the large values of all records before it.
-    fn put_value(&mut self, hash: u32, value: &[u8]) -> Result<(), RepositoryError> {
+    fn put_piece(&mut self, of: &[u8], piece: &[u8]) -> Result<(), RepositoryError> {
         while self.take_answer()? {}
-        self.large.put(self.intake, hash, value)
+        let Some((header, _)) = self.gatherer.header() else { return Ok(()) };
+        self.is_done(|sink| sink.large.put_piece(sink.intake, header.family, of, piece)).map(drop)
+    }
+
+    /// What came of some work; `None` where the dump cannot be stored in canonical form, which is noted.
+    fn is_done<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, MergeError>,
+    ) -> Result<Option<T>, RepositoryError> {
+        match work(self) {
+            Ok(done) => Ok(Some(done)),
+            Err(MergeError::Not(not)) => {
+                self.failed.get_or_insert(not);
+                Ok(None)
+            }
+            Err(MergeError::Repository(error)) => Err(error),
+        }
     }
 
     /// Takes a stretch that was found in the bytes so far.
@@ -258,10 +242,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
             None => return Ok(false),
             Some(Ok(Answered { large, stayed, spent })) => {
                 self.gatherer.take_back(spent);
-                for (hash, value) in &large {
-                    self.large.put(self.intake, *hash, value)?;
-                    self.large.end(self.intake)?;
-                }
+                large.iter().try_for_each(|kept| self.large.put(self.intake, kept))?;
                 self.note(&stayed);
             }
             Some(Err(why)) => drop(self.failed.get_or_insert(NotStored::because(why))),
@@ -282,9 +263,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
         self.take_gathered()?;
         while self.take_answer()? {}
         let after = self.after.finish(self.intake)?;
-        let Large { stream, values, .. } = self.large;
-        let large = (stream.length() > 0).then(|| stream.finish(self.intake)).transpose()?;
-        let large = large.map(|stream| (stream, values));
+        let large = self.large.finish(self.intake)?;
         let sorters = self.workers.finish();
         let gathered = match (self.failed, self.gatherer.finish()) {
             (Some(not), _) => return Ok(Err(not)),
@@ -314,7 +293,7 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
 struct Taken {
     records: Sorted,
     gathered: Gathered,
-    large: Option<(Stream, Vec<LargeValue>)>,
+    large: LargeStored,
     after: Option<Part>,
 }
 
@@ -343,8 +322,10 @@ impl Taken {
             Err(MergeError::Not(not)) => return Ok(Err(not)),
             Err(MergeError::Repository(error)) => return Err(error),
         }
-        let (large, values) = self.large.unzip();
-        columns.remembering.iter_mut().zip(values).for_each(|(all, values)| all.add_large(values));
+        let (large, values) = self.large;
+        if let Some(all) = &mut columns.remembering {
+            all.add_large(values);
+        }
         let remembered = memory.zip(columns.remembering.take());
         let remembered = remembered.map(|(memory, remembering)| (memory.begin(intake, remembering), memory));
         let mut streams = match columns.finish(intake, &events).map_err(of_earlier) {
@@ -353,7 +334,7 @@ impl Taken {
             Err(MergeError::Not(not)) => return Ok(Err(not)),
             Err(MergeError::Repository(error)) => return Err(error),
         };
-        streams.extend(large.map(|large| (ColumnRole::LargeValues as u64, large)));
+        streams.extend(large);
         let form = if tail.is_empty() { Err(cut) } else { Ok(()) };
         let parameters = Some(Parameters { is_unresolved: false, magic, clock, records, tail }.encode());
         let canonical = Part { method: CANONICAL_RDB, length, streams, parameters };

@@ -55,24 +55,32 @@ pub(super) fn rebuild(part: &Part, keys: &Keys, chunks: &Chunks) -> Outcome<Vec<
     let whole =
         |role: u64| pieces(role).map(|pieces| pieces.into_iter().flat_map(|piece| piece.bytes).collect::<Vec<u8>>());
     let (events, order, orders) = (whole(1)?, whole(4)?, whole(5)?);
-    let (idle, frequencies) = (whole(8)?, whole(9)?);
+    let (large_orders, idle, frequencies) = (whole(7)?, whole(8)?, whole(9)?);
     let (buckets, large) = (pieces(3)?, pieces(6)?);
     let records = records(&buckets, &parameters, [&orders, &idle, &frequencies])?;
     let hashes: Vec<u32> = records.iter().map(|record| hash(&keys.key_hash, &record.kept.place)).collect();
     let mut records: Vec<(u32, Record<'_>)> = places(&order, &hashes)?.into_iter().zip(records).collect();
     records.sort_by_key(|(place, _)| *place);
     let templates = if parameters.is_valkey { Templates::default() } else { templates(&events, &keys.key_hash)? };
-    let mut larges = large.iter();
+    let (mut larges, mut large_orders) = (large.iter(), Cursor::new(&large_orders));
     let mut values = Vec::new();
     for (_, Record { kept, head, order }) in &records {
         let elsewhere = kept.large.map(|length| large_value(&mut larges, length)).transpose()?;
         let context = Context::new(parameters.is_valkey, parameters.layout, &keys.key_hash, &templates);
-        let value = kept.value(elsewhere.as_deref(), *order, &context)?;
+        // CANON-8
+        let order = if kept.is_sorted_as_it_stood() {
+            let length = large_orders.varint()?;
+            Some(large_orders.take(length)?)
+        } else {
+            *order
+        };
+        let value = kept.value(elsewhere.as_deref(), order, &context)?;
         values.push((kept.place.first_chunk().copied().map(u32::from_be_bytes), [&head[..], &value].concat()));
     }
     if larges.next().is_some() {
         return Err("large values of no record".into());
     }
+    large_orders.finish()?;
     let file = file(&parameters, &events, &values)?;
     if file.len() as u64 == part.length {
         Ok(file)

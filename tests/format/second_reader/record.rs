@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::bytes::{Cursor, Outcome};
 use super::seal::keyed;
-use super::texts::{number, stored, text};
+use super::texts::{number, pass_string, read_number, stored, text};
 
 /// Numbers of templates, and of their fields, by their tags.
 pub(super) type Templates = BTreeMap<[u8; 8], (u64, u64)>;
@@ -104,15 +104,25 @@ impl<'b> Kept<'b> {
         Ok(head)
     }
 
+    /// Whether stream 5 has an order of it.
     pub(super) fn has_order(&self) -> bool {
-        self.mode & 1 << 4 != 0
+        self.mode & 1 << 4 != 0 && self.mode & 1 << 6 == 0
     }
 
-    /// The value as the file has it: `large` is that of stream 6, `order` what stream 5 has of it.
+    /// Whether stream 7 has.
+    pub(super) fn is_sorted_as_it_stood(&self) -> bool {
+        self.mode & 1 << 4 != 0 && self.mode & 1 << 6 != 0
+    }
+
+    /// The value as the file has it: `large` is that of stream 6, `order` what stream 5 or 7 has of it.
     pub(super) fn value(&self, large: Option<&[u8]>, order: Option<&[u8]>, context: &Context<'_>) -> Outcome<Vec<u8>> {
         let kept = large.unwrap_or(self.value);
         if self.mode & 1 << 6 != 0 {
-            return if order.is_none() { Ok(kept.to_vec()) } else { Err("an order of what is not understood".into()) };
+            return match (order, large) {
+                (None, _) => Ok(kept.to_vec()),
+                (Some(order), Some(_)) => ordered_as_it_stood(self.type_byte, kept, order, context),
+                (Some(_), None) => Err("an order of what is kept as it stood in a bucket".into()),
+            };
         }
         let grammar = grammar(self.type_byte, context).ok_or(format!("a value of type {}", self.type_byte))?;
         let (mut cursor, mut out) = (Cursor::new(kept), Vec::new());
@@ -342,6 +352,54 @@ fn ordered(
         places.into_iter().zip(elements.iter().map(|element| &element.2[..])).collect();
     by_place.values().for_each(|element| out.extend_from_slice(element));
     Ok(())
+}
+
+/// CANON-8: elements as they stood, sorted, in the order that is kept of them.
+fn ordered_as_it_stood(type_byte: u8, kept: &[u8], order: &[u8], context: &Context<'_>) -> Outcome<Vec<u8>> {
+    if ![2, 4, 22, 24].contains(&type_byte) {
+        return Err(format!("an order of elements of type {type_byte}, as they stood"));
+    }
+    let grammar = grammar(type_byte, context).ok_or(format!("a value of type {type_byte}"))?;
+    let (before, inner) = grammar.split_once('(').unwrap();
+    let (mut cursor, inner) = (Cursor::new(kept), bracket(inner).0);
+    pass(before, &mut cursor)?;
+    let count = read_number(&mut cursor)?;
+    if count < 2 {
+        return Err(format!("an order of {count} elements"));
+    }
+    let mut out = kept[..kept.len() - cursor.rest_of().len()].to_vec();
+    let mut elements: Vec<(&[u8], &[u8], &[u8])> = Vec::new();
+    for _ in 0..count {
+        let begin = cursor.rest_of();
+        pass(inner, &mut cursor)?;
+        let whole = &begin[..begin.len() - cursor.rest_of().len()];
+        let mut first = Cursor::new(whole);
+        if inner.starts_with(['n', 't']) {
+            read_number(&mut first)?;
+        }
+        let from_name = first.rest_of();
+        pass_string(&mut first)?;
+        let name = &from_name[..from_name.len() - first.rest_of().len()];
+        if elements.last().is_some_and(|(_, last, _)| *last > from_name) {
+            return Err("elements that are not sorted".into());
+        }
+        elements.push((name, from_name, whole));
+    }
+    cursor.finish()?;
+    let hashes: Vec<u32> = elements.iter().map(|(name, ..)| hash(context.key_hash, name)).collect();
+    let by_place: BTreeMap<u32, &[u8]> =
+        places(order, &hashes)?.into_iter().zip(elements.iter().map(|element| element.2)).collect();
+    by_place.values().for_each(|element| out.extend_from_slice(element));
+    Ok(out)
+}
+
+/// Passes what a grammar asks for as the file has it.
+fn pass(grammar: &str, cursor: &mut Cursor<'_>) -> Outcome<()> {
+    grammar.chars().try_for_each(|letter| match letter {
+        's' => pass_string(cursor),
+        '8' | 'e' => cursor.take(8).map(drop),
+        _ => read_number(cursor).map(drop),
+    })
 }
 
 /// CANON-4

@@ -254,7 +254,7 @@ impl Part {
     /// RECIPE-7
     pub(super) fn check_canonical(&self) -> Outcome<()> {
         for (role, stream) in &self.streams {
-            if ![1, 3, 4, 5, 6, 8, 9].contains(role) || stream.labelled != (*role == 3) {
+            if ![1, 3, 4, 5, 6, 7, 8, 9].contains(role) || stream.labelled != (*role == 3) {
                 return Err(format!(
                     "stream {role} of method 1 (canonical RDB) is not known, or not labelled as it should be"
                 ));

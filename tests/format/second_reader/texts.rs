@@ -26,6 +26,23 @@ pub(super) fn read_number(cursor: &mut Cursor<'_>) -> Outcome<u64> {
     }
 }
 
+/// Passes a string as a dump has it.
+pub(super) fn pass_string(cursor: &mut Cursor<'_>) -> Outcome<()> {
+    let length = match cursor.rest_of().first() {
+        Some(0xc0) => 2,
+        Some(0xc1) => 3,
+        Some(0xc2) => 5,
+        Some(0xc3) => {
+            cursor.u8()?;
+            let packed = read_number(cursor)?;
+            read_number(cursor)?;
+            packed
+        }
+        _ => read_number(cursor)?,
+    };
+    cursor.take(length).map(drop)
+}
+
 /// RSTR-1: the string as a dump has it, of its form and what is kept of it.
 pub(super) fn stored(form: u64, kept: &[u8]) -> Outcome<Vec<u8>> {
     match form {

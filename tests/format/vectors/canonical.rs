@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use redkeep::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use redkeep::rdb::canonical::{
-    Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, OrderTokens, RecordAt, Sides, TemplateTags, Values,
-    encode_order, take_event,
+    Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, Limits, OrderTokens, RecordAt, Sides, TemplateTags,
+    Values, encode_order, take_event,
 };
 use redkeep::rdb::strings::Strings;
 use redkeep::rdb::{Family, read_stretches};
@@ -99,7 +99,8 @@ pub fn record(vector: &Vector) -> Result<(), String> {
     };
     let (stood, prefix) = (fields.bytes("record"), numbers(fields, "prefix"));
     let (value, database) = (fields.small("value"), fields.small("database"));
-    let mut encoder = Encoder::new(family(fields), fields.number("clock"), fields.small("limit"), hasher(fields));
+    let limits = Limits { value: fields.small("limit"), ..Limits::default() };
+    let mut encoder = Encoder::new(family(fields), fields.number("clock"), limits, hasher(fields));
     encoder.know_templates(&templates(fields));
     let encoded = encoder.encode(RecordAt { bytes: &stood, prefix: &prefix, value, database, giant: None }).unwrap();
     let mut kept = json!({

@@ -6,8 +6,8 @@ use std::io::{self, Read};
 
 use redkeep::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use redkeep::rdb::canonical::{
-    Decoder, Encoded, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, NotCanonical, OrderTokens, RecordAt, Sides,
-    TemplateTags, Values, encode_order, put_varint, take_event,
+    Collection, Decoder, Encoded, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, Limits, NotCanonical,
+    OrderTokens, RecordAt, Sides, TemplateTags, Values, encode_order, put_varint, take_event,
 };
 use redkeep::rdb::values::HASH_TEMPLATE;
 use redkeep::rdb::{Family, read_stretches};
@@ -48,28 +48,44 @@ struct Taken {
 }
 
 /// The canonical form of a dump, where it has one.
-fn take_apart(dump: &[u8], size: usize, limit: usize) -> Option<Taken> {
-    let gatherer = RefCell::new(Gatherer::default());
+fn take_apart(dump: &[u8], size: usize, limits: Limits) -> Option<Taken> {
+    let gatherer = RefCell::new(Gatherer::new(limits));
     let (mut records, mut after, mut refused) = (Vec::new(), Vec::new(), false);
-    let (mut encoder, mut templates) = (None, TemplateTags::default());
+    let (mut encoder, mut templates, mut value) = (None, TemplateTags::default(), Vec::new());
     let mut take = || {
         while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
-            match gathering {
-                Gathering::Records(batch) => {
-                    let (header, clock) = gatherer.borrow().header().unwrap();
-                    let encoder = encoder.get_or_insert_with(|| Encoder::new(header.family, clock, limit, hasher()));
-                    gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(hasher(), body));
-                    encoder.know_templates(&templates.clone().into());
-                    for (place, record) in batch.records() {
-                        match encoder.encode(record) {
-                            Ok(encoded) => records.push((encoded, place)),
-                            Err(_) => refused = true,
-                        }
-                    }
-                    gatherer.borrow_mut().take_back(batch);
+            let batch = match gathering {
+                Gathering::Records(batch) => Some(batch),
+                Gathering::After(bytes) => {
+                    after.extend(bytes);
+                    None
                 }
-                Gathering::After(bytes) => after.extend(bytes),
-                Gathering::Value(_) | Gathering::ValueEnd(..) => unreachable!("no input is that long"),
+                Gathering::Value(piece) => {
+                    value.extend(piece);
+                    None
+                }
+                Gathering::ValueEnd(piece, batch) => {
+                    value.extend(piece);
+                    Some(batch)
+                }
+            };
+            if let Some(batch) = batch {
+                let (header, clock) = gatherer.borrow().header().unwrap();
+                let encoder = encoder.get_or_insert_with(|| Encoder::new(header.family, clock, limits, hasher()));
+                gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(hasher(), body));
+                encoder.know_templates(&templates.clone().into());
+                for (place, record) in batch.records() {
+                    match encoder.encode(record) {
+                        Ok(mut encoded) => {
+                            if record.giant.is_some() {
+                                encoded.large = Some(std::mem::take(&mut value));
+                            }
+                            records.push((encoded, place));
+                        }
+                        Err(_) => refused = true,
+                    }
+                }
+                gatherer.borrow_mut().take_back(batch);
             }
         }
     };
@@ -130,7 +146,11 @@ fn put_together(taken: &Taken) -> Result<Vec<u8>, NotCanonical> {
 
 /// Whatever the bytes: they come back, or are not canonical; the pieces they come in make no difference.
 pub fn dump(bytes: &[u8]) {
-    let taken = [(usize::MAX, 1 << 20), (7, 20)].map(|(size, limit)| take_apart(bytes, size, limit));
+    let values_of = |value| Limits { value, ..Limits::default() };
+    let taken = [(usize::MAX, 1 << 20), (7, 20)].map(|(size, value)| take_apart(bytes, size, values_of(value)));
+    // Where every record of more than some bytes is handed on in pieces. What ends within one is none.
+    let pieces = take_apart(bytes, 7, Limits { value: 20, record: 50, elements: 3 });
+    assert!(pieces.is_none_or(|taken| put_together(&taken).unwrap() == bytes), "other bytes come back from pieces");
     for taken in taken.iter().flatten() {
         assert!(put_together(taken).unwrap() == bytes, "other bytes come back");
     }
@@ -174,7 +194,7 @@ fn values() -> Values {
 
 fn again(record: &[u8], value: usize, family: Family) {
     let at = RecordAt { bytes: record, prefix: &[], value, database: 3, giant: None };
-    let mut encoder = Encoder::new(family, 0, 1 << 20, hasher());
+    let mut encoder = Encoder::new(family, 0, Limits { value: 1 << 20, ..Limits::default() }, hasher());
     encoder.know_templates(&values().templates);
     let Ok(encoded) = encoder.encode(at) else { return };
     let (mut decoder, mut out) = (Decoder::new(family, 0, hasher(), values()), Vec::new());
@@ -210,6 +230,44 @@ pub fn order(bytes: &[u8]) {
         });
         assert!(refused.is_err() || count < 1 << 16, "an order of {count} things");
     }
+}
+
+/// CANON-8: the type of a collection, and its value: sorted elements are parted as those of the file are, and go back.
+pub fn elements(bytes: &[u8]) {
+    let [type_byte, family, raw @ ..] = bytes else { return };
+    let family = if family % 2 == 0 { Family::Redis } else { Family::Valkey };
+    let Some(of) = Collection::of(*type_byte, family) else { return };
+    let Some((begin, count)) = of.begin(raw) else { return };
+    let parted = |mut rest: &'_ [u8]| {
+        let (whole, mut elements) = (rest, Vec::new());
+        while let Some(at) = of.element(rest).filter(|_| (elements.len() as u64) < count) {
+            let from = whole.len() - rest.len();
+            elements.push((from + at.name.0..from + at.end, from + at.name.0..from + at.name.1, from..from + at.end));
+            rest = &rest[at.end..];
+        }
+        (elements, rest.len())
+    };
+    let rest = &raw[begin..];
+    let (mut elements, behind) = parted(rest);
+    let places_by =
+        |elements: &[(_, _, std::ops::Range<usize>)]| elements.iter().map(|one| one.2.start).collect::<Vec<_>>();
+    let begins = places_by(&elements);
+    elements.sort_by(|one, other| rest[one.0.clone()].cmp(&rest[other.0.clone()]));
+    let sorted: Vec<u8> = elements.iter().flat_map(|(.., whole)| &rest[whole.clone()]).copied().collect();
+    let hashes: Vec<u32> = elements.iter().map(|(_, name, _)| hasher().hash(&rest[name.clone()])).collect();
+    let places: Vec<u32> =
+        elements.iter().map(|(.., whole)| begins.binary_search(&whole.start).unwrap() as u32).collect();
+    let mut order = Vec::new();
+    assert!(encode_order(&hashes, &places, &mut order) || hashes.len() > 4096);
+    let (again, left) = parted(&sorted);
+    assert_eq!((again.len(), left), (elements.len(), 0), "other elements, once they are sorted");
+    let mut tokens = OrderTokens::new(again.len() as u64).unwrap();
+    let (_, mut picks) = order.split_at(tokens.push(&order));
+    let (mut order, mut back) = (tokens.finish().unwrap(), vec![&[][..]; again.len()]);
+    for (_, name, whole) in again {
+        back[order.place(hasher().hash(&sorted[name]), &mut picks).unwrap() as usize] = &sorted[whole];
+    }
+    assert_eq!(back.concat(), rest[..rest.len() - behind], "other bytes come back");
 }
 
 pub fn events(bytes: &[u8]) {

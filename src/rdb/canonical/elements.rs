@@ -1,0 +1,96 @@
+//! Elements as they stand in a dump: those of collections that are too long to be made canonical. Rules:
+//! format-spec/19-canonical-rdb.md.
+
+use super::super::header::Family;
+use super::super::strings::{length_of, take_length};
+
+/// A collection whose elements stand in the order of a hash table, by what it and each element consist of.
+#[derive(Debug, Clone, Copy)]
+pub struct Collection {
+    /// Bytes before the number of elements.
+    before: usize,
+    /// An element begins with a number.
+    is_numbered: bool,
+    /// How many strings an element has, and bytes behind them.
+    strings: usize,
+    behind: usize,
+}
+
+/// An element that some bytes begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ElementAt {
+    /// Where its first string begins, and where that ends.
+    pub name: (usize, usize),
+    /// Where it ends.
+    pub end: usize,
+}
+
+impl Collection {
+    /// What values of this type are, if they are such collections.
+    pub fn of(type_byte: u8, family: Family) -> Option<Collection> {
+        let of = |before, is_numbered, strings, behind| Some(Collection { before, is_numbered, strings, behind });
+        match (type_byte, family) {
+            (2, _) => of(0, false, 1, 0),
+            (4, _) => of(0, false, 2, 0),
+            (22, Family::Valkey) => of(0, false, 2, 8),
+            (22, Family::Redis) => of(0, true, 2, 0),
+            (24, Family::Redis) => of(8, true, 2, 0),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of a value stand before its first element, and how many elements there are; `None` where that much is not
+    /// there.
+    pub fn begin(self, raw: &[u8]) -> Option<(usize, u64)> {
+        let mut rest = raw.get(self.before..)?;
+        let count = take_length(&mut rest).ok()?;
+        Some((raw.len() - rest.len(), count))
+    }
+
+    /// The element that some bytes begin with; `None` where not all of it is there.
+    pub fn element(self, raw: &[u8]) -> Option<ElementAt> {
+        let begin = match self.is_numbered {
+            true => {
+                let mut rest = raw;
+                take_length(&mut rest).ok()?;
+                raw.len() - rest.len()
+            }
+            false => 0,
+        };
+        let string = |from: usize| Some(from + length_of(raw.get(from..)?).ok()?);
+        let name_end = string(begin)?;
+        let strings_end = (1..self.strings).try_fold(name_end, |end, _| string(end))?;
+        let end = strings_end + self.behind;
+        (end <= raw.len()).then_some(ElementAt { name: (begin, name_end), end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CANON-8
+    #[test]
+    fn elements_of_each_type_are_found_and_of_less_than_one_nothing() {
+        // Bytes before the first element, three elements of one value, and where the first string of an element stands.
+        let eight = [7; 8];
+        let cases: [(u8, Family, &[u8], Vec<u8>, (usize, usize)); 5] = [
+            (2, Family::Redis, b"\x03", b"\x02ab".to_vec(), (0, 3)),
+            (4, Family::Valkey, b"\x40\x03", b"\xc0\x07\xc3\x02\x05\x00a".to_vec(), (0, 2)),
+            (22, Family::Valkey, b"\x03", [&b"\x01f\x00"[..], &eight].concat(), (0, 2)),
+            (22, Family::Redis, b"\x80\0\0\0\x03", b"\x40\x50\x01f\x02vv".to_vec(), (2, 4)),
+            (24, Family::Redis, b"\0\0\0\0\0\0\0\0\x03", b"\x00\xc1\x01\x02\x01v".to_vec(), (1, 4)),
+        ];
+        for (type_byte, family, begin, element, name) in cases {
+            let of = Collection::of(type_byte, family).unwrap();
+            let value = [begin, &element.repeat(3)].concat();
+            assert_eq!(of.begin(&value), Some((begin.len(), 3)), "{type_byte}");
+            assert_eq!(of.element(&value[begin.len()..]), Some(ElementAt { name, end: element.len() }), "{type_byte}");
+            assert!((0..begin.len()).all(|less| of.begin(&value[..less]).is_none()), "{type_byte}");
+            assert!((0..element.len()).all(|less| of.element(&element[..less]).is_none()), "{type_byte}");
+        }
+        let others = (0..=255).filter(|other| ![2, 4, 22, 24].contains(other));
+        let all = others.flat_map(|other| [(other, Family::Redis), (other, Family::Valkey)]);
+        assert!(all.chain([(24, Family::Valkey)]).all(|(other, family)| Collection::of(other, family).is_none()));
+    }
+}

@@ -1,0 +1,296 @@
+//! The elements of a collection that is too long to be made canonical are sorted while its bytes come in. Rules:
+//! format-spec/19-canonical-rdb.md.
+
+use std::ops::Range;
+use std::thread;
+
+use crossbeam_channel::bounded;
+use rayon::prelude::*;
+
+use super::merging::MergeError;
+use super::workers::{joined, told};
+use super::writer::{NotStored, TakeBytes};
+use crate::rdb::Family;
+use crate::rdb::canonical::{Collection, Hasher, ORDER_MAX, OrderTokens, encode_order};
+use crate::spill::{Partitions, Scratch, Sorted, Sorter, SpillError};
+
+/// Memory for elements that go back to their places.
+const PLACED: usize = 32 << 20;
+/// Bytes of elements that are handed on together, and hashed on all cores.
+const PIECE: usize = 1 << 20;
+/// Such pieces that wait.
+const PIECES: usize = 2;
+/// Names that a core hashes at a time.
+const HASHED: usize = 1 << 10;
+/// Bytes of a place, in front of what stands in an element before its name.
+const PLACE: usize = 4;
+
+/// Takes the bytes of a value, in pieces, and sorts its elements.
+///
+/// Memory: what is given for elements, and a piece; when all came, 4 MiB and 24 bytes an element. Scratch: what finds no room, with
+/// ten bytes an element.
+pub(super) struct ElementSorter<'s> {
+    collection: Collection,
+    hasher: Hasher,
+    scratch: &'s Scratch,
+    sorter: Sorter<'s>,
+    memory: usize,
+    payload: Vec<u8>,
+    /// What stands before the first element, once all of it came.
+    head: Vec<u8>,
+    /// How many elements there are to be, and how many came.
+    count: u64,
+    taken: u32,
+    /// What came, and is no whole element.
+    held: Vec<u8>,
+}
+
+impl From<SpillError> for MergeError {
+    fn from(error: SpillError) -> MergeError {
+        MergeError::Not(NotStored::because(told(&error)))
+    }
+}
+
+impl<'s> ElementSorter<'s> {
+    /// For a value of this type, whose elements take so much memory; `None` if it is no collection whose elements can be sorted.
+    pub fn new(
+        scratch: &'s Scratch,
+        memory: usize,
+        hasher: Hasher,
+        type_byte: u8,
+        family: Family,
+    ) -> Option<ElementSorter<'s>> {
+        let collection = Collection::of(type_byte, family)?;
+        let (sorter, payload, head, held) = (Sorter::new(scratch, memory), Vec::new(), Vec::new(), Vec::new());
+        Some(ElementSorter { collection, memory, hasher, scratch, sorter, payload, head, count: 0, taken: 0, held })
+    }
+
+    /// Takes the next piece. Answers whether its elements can still be sorted: where not, all that came is to be had by
+    /// [`ElementSorter::give_back`].
+    pub fn push(&mut self, piece: &[u8]) -> Result<bool, SpillError> {
+        if self.held.is_empty() {
+            return self.take_some(piece);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(piece);
+        self.take_some(&held)
+    }
+
+    /// Takes what comes behind all that was taken, and holds what is no whole element.
+    fn take_some(&mut self, bytes: &[u8]) -> Result<bool, SpillError> {
+        let begun = match self.head.is_empty() {
+            true => self.collection.begin(bytes),
+            false => Some((0, self.count)),
+        };
+        let Some((begin, count)) = begun.filter(|(_, count)| (2..ORDER_MAX).contains(count)) else {
+            self.held = bytes.to_vec();
+            return Ok(begun.is_none());
+        };
+        let (head, rest) = bytes.split_at(begin);
+        self.head.extend_from_slice(head);
+        self.count = count;
+        let (passed, is_sortable) = self.take(rest)?;
+        self.held = rest.get(passed..).unwrap_or_default().to_vec();
+        Ok(is_sortable)
+    }
+
+    /// Takes the whole elements that some bytes begin with. Answers how long they are, and whether the next one can be taken when
+    /// all of it is there.
+    fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), SpillError> {
+        let mut passed = 0;
+        while u64::from(self.taken) < self.count {
+            let rest = bytes.get(passed..).unwrap_or_default();
+            let Some(element) = self.collection.element(rest) else { break };
+            let (before, key) = rest.get(..element.end).unwrap_or_default().split_at(element.name.0);
+            self.payload.clear();
+            self.payload.extend_from_slice(&self.taken.to_le_bytes());
+            self.payload.extend_from_slice(before);
+            match self.sorter.push(key, &self.payload) {
+                Err(SpillError::TooLong { .. }) => return Ok((passed, false)),
+                pushed => pushed?,
+            }
+            self.taken += 1;
+            passed += element.end;
+        }
+        Ok((passed, bytes.len() - passed <= self.memory / 8))
+    }
+
+    /// Whether all elements came, and nothing else.
+    pub fn is_whole(&self) -> bool {
+        !self.head.is_empty() && u64::from(self.taken) == self.count && self.held.is_empty()
+    }
+
+    /// CANON-8: hands on what the value begins with, and its elements sorted; answers with their order. To be called when the value
+    /// is whole.
+    pub fn finish(self, put: &mut TakeBytes<'_>) -> Result<Vec<u8>, MergeError> {
+        put(&self.head)?;
+        let (collection, hasher, count) = (self.collection, self.hasher, self.taken as usize);
+        let mut sorted = self.sorter.finish()?;
+        let mut hashes = Vec::with_capacity(count);
+        let places = thread::scope(|scope| {
+            let (to, pieces) = bounded(PIECES);
+            let merging = scope.spawn(move || {
+                let mut places = Vec::with_capacity(count);
+                while let Some(piece) = Piece::next(&mut sorted, collection, &mut places)? {
+                    if to.send(piece).is_err() {
+                        break;
+                    }
+                }
+                Ok::<_, SpillError>(places)
+            });
+            for piece in pieces {
+                let hash = |name: &Range<usize>| hasher.hash(piece.bytes.get(name.clone()).unwrap_or_default());
+                hashes.par_extend(piece.names.par_iter().with_min_len(HASHED).map(hash));
+                put(&piece.bytes)?;
+            }
+            Ok::<_, MergeError>(joined(merging)?)
+        })?;
+        let mut order = Vec::new();
+        let is_told = encode_order(&hashes, &places, &mut order) && comes_back(&order, &hashes, &places);
+        is_told
+            .then_some(order)
+            .ok_or_else(|| NotStored::because("the order of a key's elements cannot be told").into())
+    }
+
+    /// Hands on all that came as it stood.
+    pub fn give_back(self, put: &mut TakeBytes<'_>) -> Result<(), MergeError> {
+        put(&self.head)?;
+        let taken = u64::from(self.taken);
+        let bytes = taken.saturating_mul(16);
+        let placed = Partitions::new(self.scratch, taken, bytes, PLACED);
+        let (mut sorted, mut element) = (self.sorter.finish()?, Vec::new());
+        while let Some(record) = sorted.next_record()? {
+            let Some((place, before)) = record.payload.split_first_chunk::<PLACE>() else { continue };
+            element.clear();
+            element.extend_from_slice(before);
+            element.extend_from_slice(record.key);
+            placed.push(u32::from_le_bytes(*place), &element)?;
+        }
+        drop(sorted);
+        thread::scope(|scope| {
+            let mut elements = placed.finish().in_order(scope);
+            for _ in 0..taken {
+                let element = elements.next_record()?.ok_or(SpillError::Broken)?;
+                put(element)?;
+            }
+            Ok::<_, MergeError>(())
+        })?;
+        Ok(put(&self.held)?)
+    }
+}
+
+/// Sorted elements, one behind the other.
+struct Piece {
+    bytes: Vec<u8>,
+    /// Where the first string of each stands.
+    names: Vec<Range<usize>>,
+}
+
+impl Piece {
+    /// The next ones, and their places; `None` at the end.
+    fn next(sorted: &mut Sorted, collection: Collection, places: &mut Vec<u32>) -> Result<Option<Piece>, SpillError> {
+        let mut piece = Piece { bytes: Vec::with_capacity(PIECE), names: Vec::new() };
+        while piece.bytes.len() < PIECE
+            && let Some(record) = sorted.next_record()?
+        {
+            let Some((place, before)) = record.payload.split_first_chunk::<PLACE>() else { continue };
+            let begin = piece.bytes.len();
+            piece.bytes.extend_from_slice(before);
+            piece.bytes.extend_from_slice(record.key);
+            let element = collection.element(piece.bytes.get(begin..).unwrap_or_default());
+            let (from, to) = element.ok_or(SpillError::Broken)?.name;
+            piece.names.push(begin + from..begin + to);
+            places.push(u32::from_le_bytes(*place));
+        }
+        Ok((!piece.names.is_empty()).then_some(piece))
+    }
+}
+
+/// Whether a reader finds the place of each element: what a record that is there as a whole is proved by, of one that is not.
+fn comes_back(order: &[u8], hashes: &[u32], places: &[u32]) -> bool {
+    let Ok(mut tokens) = OrderTokens::new(hashes.len() as u64) else { return false };
+    let (_, mut picks) = order.split_at(tokens.push(order));
+    let Ok(mut order) = tokens.finish() else { return false };
+    let is_same = hashes.chunks(HASHED).zip(places.chunks(HASHED)).all(|(hashes, places)| {
+        order.expect(hashes.iter().copied());
+        hashes.iter().zip(places).all(|(hash, place)| order.place(*hash, &mut picks) == Ok(*place))
+    });
+    is_same && picks.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::noise;
+    use crate::rdb::strings::encode_plain;
+
+    const HASHER: [u8; 32] = [3; 32];
+
+    /// A set of these members.
+    fn set(members: &[Vec<u8>]) -> Vec<u8> {
+        let mut value = [&[0x80][..], &(members.len() as u32).to_be_bytes()].concat();
+        members.iter().for_each(|member| encode_plain(member, &mut value));
+        value
+    }
+
+    /// What comes of a value of this type in pieces: whether it was sorted, what is stored, and its order.
+    fn stored(value: &[u8], size: usize, type_byte: u8) -> Option<(bool, Vec<u8>, Vec<u8>)> {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(place.path(), [7; 32]);
+        let mut sorter = ElementSorter::new(&scratch, 64 << 10, Hasher::new(HASHER), type_byte, Family::Redis)?;
+        let (mut out, mut is_sortable) = (Vec::new(), true);
+        let mut put = |bytes: &[u8]| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        let mut behind = Vec::new();
+        for piece in value.chunks(size) {
+            match is_sortable {
+                true => is_sortable = sorter.push(piece).unwrap(),
+                false => behind.extend_from_slice(piece),
+            }
+        }
+        let told = |_: MergeError| "it failed";
+        if is_sortable && sorter.is_whole() {
+            let order = sorter.finish(&mut put).map_err(told).unwrap();
+            return Some((true, out, order));
+        }
+        sorter.give_back(&mut put).map_err(told).unwrap();
+        Some((false, [out, behind].concat(), Vec::new()))
+    }
+
+    /// CANON-8
+    #[test]
+    fn elements_are_sorted_however_few_find_room_and_in_whatever_pieces_they_come() {
+        let members: Vec<Vec<u8>> = (0..20_000).map(|number| noise(6 + number as usize % 9, number)).collect();
+        let mut sorted: Vec<Vec<u8>> = members.iter().map(|member| set(&[member.clone()])[5..].to_vec()).collect();
+        sorted.sort();
+        let value = set(&members);
+        let orders: Vec<Vec<u8>> = [1, 1000, 50_000, usize::MAX]
+            .into_iter()
+            .map(|size| {
+                let (is_sorted, stored, order) = stored(&value, size, 2).unwrap();
+                assert!(is_sorted && stored == [&value[..5], &sorted.concat()].concat(), "{size}");
+                order
+            })
+            .collect();
+        assert!(orders.iter().all(|order| order == &orders[0] && order.len() > 2 * members.len()));
+        assert!(stored(&value, 1000, 1).is_none(), "a list has an order of its own");
+    }
+
+    /// CANON-8: what cannot be sorted, or is no such value, is stored as it stood, however late that is found.
+    #[test]
+    fn what_cannot_be_sorted_comes_back_as_it_stood() {
+        let mut members: Vec<Vec<u8>> = (0..9_000).map(|number| noise(12, number)).collect();
+        members[8_000] = vec![b'x'; 20_000];
+        let (too_long, few) = (set(&members), set(&members[..1]));
+        let whole = set(&members[..5_000]);
+        let broken = [&whole[..40_000], &[0xc9], &whole[40_000..]].concat();
+        for value in [&too_long[..], &few, &whole[..40_003], &broken, &[&whole[..], b"x"].concat(), b"\x80", b""] {
+            for size in [1000, usize::MAX] {
+                let (is_sorted, stored, _) = stored(value, size, 2).unwrap();
+                assert!(!is_sorted && stored == value, "{} bytes, {size}", value.len());
+            }
+        }
+    }
+}
