@@ -277,6 +277,29 @@ fn a_flush_during_the_save_is_told() {
     assert_eq!(fact(&captured.capture, "server.keys.db0"), "", "it has none");
 }
 
+/// LIVE-3: with save points the flush writes a dump itself, in the middle of its transaction.
+#[test]
+fn the_dump_that_a_flush_writes_is_not_taken_for_the_one_that_was_asked_for() {
+    for refills in [false, true] {
+        let Some((_dir, server)) = slow_saver(100, 20_000) else { return };
+        let mut points = redis::cmd("CONFIG");
+        points.arg("SET").arg("save").arg("100000 100000").exec(&mut server.connection()).unwrap();
+        let captured = thread::scope(|scope| {
+            let capture = scope.spawn(|| live(&server, &of_mode(Mode::Rdb)));
+            wait_for_save(&server);
+            let mut flush = redis::pipe();
+            flush.atomic().cmd("FLUSHALL");
+            if refills {
+                flush.cmd("SET").arg("key:new").arg(1);
+            }
+            flush.exec(&mut server.connection()).unwrap();
+            capture.join().unwrap()
+        });
+        assert_eq!(codes(&captured.capture), ["flush-while-saving"], "refills: {refills}");
+        assert_eq!(restored_keys(ServerKind::Redis7, &captured), u64::from(refills));
+    }
+}
+
 /// LIVE-5.
 #[test]
 fn a_dump_that_somebody_else_asked_for_is_not_taken_away() {

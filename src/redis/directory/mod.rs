@@ -63,7 +63,7 @@ pub(super) use elsewhere::Elsewhere;
 pub use left::{Left, LeftOut, Why};
 pub use lone::{Lone, LoneDump};
 pub use names::{Guise, guise, stands_beside_data};
-pub(super) use opened::{FileId, Opening, first_bytes, open, place_of};
+pub(super) use opened::{FileId, Opening, Span, first_bytes, open, place_of};
 pub use options::{CaptureOptions, Own, Whose};
 pub use reading::{inspect, inspect_into};
 pub(super) use sets::OPEN_TRANSACTION;

@@ -166,7 +166,7 @@ impl Stamp {
 }
 
 /// A stretch of an open file, read by position.
-pub(super) struct Span<'a> {
+pub(in crate::redis) struct Span<'a> {
     file: &'a File,
     next: u64,
     end: u64,
@@ -174,7 +174,7 @@ pub(super) struct Span<'a> {
 
 impl<'a> Span<'a> {
     /// From `begin` up to `end`, or to where the file ends before that.
-    pub(super) fn new(file: &'a File, begin: u64, end: u64) -> Self {
+    pub(in crate::redis) fn new(file: &'a File, begin: u64, end: u64) -> Self {
         Self { file, next: begin, end }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::held::Seen;
 use crate::rdb;
 use crate::redis::RedisError;
-use crate::redis::directory::{FileId, Opening, first_bytes, open as open_regular, place_of};
+use crate::redis::directory::{FileId, Opening, Span, first_bytes, open as open_regular, place_of};
 
 /// What tells one dump from the next: its inode and when it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,20 @@ pub(super) fn open(dump: &Path) -> Result<Option<File>, RedisError> {
 /// When the save of a dump began, in seconds since the epoch, as it says itself.
 pub(super) fn began(file: &File) -> io::Result<Option<u64>> {
     Ok(rdb::read_header(&first_bytes(file)?).and_then(|peek| peek.aux.ctime))
+}
+
+/// The longest dump that is read to see whether it holds keys: one that holds none has no more than functions and what
+/// modules write beside keys.
+const KEYLESS_MAX: u64 = 1 << 20;
+
+/// Whether a dump certainly holds no keys.
+pub(super) fn holds_no_keys(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    if length > KEYLESS_MAX {
+        return Ok(false);
+    }
+    let structure = rdb::read_structure(Span::new(file, 0, length))?;
+    Ok(structure.is_whole() && structure.keys() == 0)
 }
 
 #[cfg(test)]

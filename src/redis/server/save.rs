@@ -2,7 +2,8 @@
 //!
 //! Nothing a server says proves a save: a FLUSHALL or a signal during BGSAVE leaves every field of INFO as after a good
 //! one, and two saves in one second share their time. The file proves it: another inode or modification time than before,
-//! and a save that began at or after the server's time of the request.
+//! and a save that began at or after the server's time of the request. A server with save points replaces what it was
+//! saving by a dump without keys when it is flushed; that is not taken for the one that was asked for.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Server, ServerTime};
 use super::discovery::Place;
-use super::dump_file::{self, DumpStamp, began};
+use super::dump_file::{self, DumpStamp, began, holds_no_keys};
 use super::info::Info;
 use super::room::Room;
 use super::watch::{Pauses, Watch};
@@ -42,15 +43,22 @@ pub(super) struct Asked {
     pub before: Option<DumpStamp>,
     /// The latest second in which the save may have begun, where a dump of another server could be taken for it.
     pub latest: Option<u64>,
+    /// The server held keys then.
+    pub had_keys: bool,
 }
 
 impl Asked {
-    /// Whether an open file is that dump, and when its save began in milliseconds since the epoch.
+    /// Whether an open file is that dump, and when its save began in milliseconds since the epoch. One without keys is
+    /// not, where there were some: a server with save points writes such a one itself, at a FLUSHALL, be it in the
+    /// middle of a transaction.
     pub(super) fn proves(&self, file: &File) -> io::Result<Option<u64>> {
         let stamp = DumpStamp::of(&file.metadata()?);
         let is_of_its_time =
             |began: &u64| *began >= self.at.seconds() && self.latest.is_none_or(|latest| *began <= latest);
         let began = began(file)?.filter(|began| Some(stamp) != self.before && is_of_its_time(began));
+        if began.is_some() && self.had_keys && holds_no_keys(file)? {
+            return Ok(None);
+        }
         // Everything answered before the request is in it, and before the second in which it began.
         Ok(began.map(|began| self.at.millis().max(began.saturating_mul(1000))))
     }
@@ -89,14 +97,16 @@ pub(super) struct Saver<'a> {
     patience: SavePatience,
     /// Whether there was a dump right before the last request that the server took. `None`: it took none.
     pub had_dump: Option<bool>,
-    /// Saves that were ended before they were done, with the keys there were at the first request.
+    /// Saves that were ended before they were done.
     lost: u32,
-    first_keys: u64,
+    /// Requests that the server took, and the keys there were at the first.
+    requests: u32,
+    first_keys: Option<u64>,
 }
 
 impl<'a> Saver<'a> {
     pub(super) fn new(place: &'a Place, watch: &'a Watch<'a>, patience: SavePatience) -> Self {
-        Self { place, watch, patience, had_dump: None, lost: 0, first_keys: 0 }
+        Self { place, watch, patience, had_dump: None, lost: 0, requests: 0, first_keys: None }
     }
 
     /// Has the server save, and answers with what proves it.
@@ -108,7 +118,7 @@ impl<'a> Saver<'a> {
             // Others may have saved meanwhile: what is there now is not ours.
             let before = DumpStamp::of_path(&dump)?.map(|(stamp, _)| stamp);
             let mut room = Room::check(&info, self.place, &dump)?;
-            let mut asked = Asked { at: server.time()?, before, latest: None };
+            let mut asked = Asked { at: server.time()?, before, latest: None, had_keys: info.keys() > 0 };
             (self.watch.say)("the server saves");
             let scheduled = match request(server)? {
                 Request::Started => {
@@ -128,9 +138,8 @@ impl<'a> Saver<'a> {
                     "{dump}, which the server would load when it starts, will appear: {told}"
                 ));
             }
-            if self.lost == 0 {
-                self.first_keys = info.keys();
-            }
+            self.requests += 1;
+            self.first_keys.get_or_insert(info.keys());
             match self.wait_saved(server, &dump, asked, scheduled, &mut room)? {
                 Ending::Saved(stamp) => return Ok(Saved { asked, info, stamp }),
                 // A save that is killed leaves the failure of an earlier one as it was.
@@ -144,8 +153,8 @@ impl<'a> Saver<'a> {
 
     /// What a person has to hear of a save that was ended, and of the one that was asked for after it: a flush ends one.
     pub(super) fn flush_meanwhile(&self, now: &Info) -> Option<Warning> {
-        let (before, after) = (self.first_keys, now.keys());
-        (self.lost > 0 && after < before - before / 2).then(|| Warning {
+        let (before, after) = (self.first_keys.unwrap_or_default(), now.keys());
+        (self.requests > 1 && after < before - before / 2).then(|| Warning {
             code: "flush-while-saving".into(),
             path: Vec::new().into(),
             message: format!(

@@ -109,7 +109,12 @@ impl Live<'_> {
             Some(most) => {
                 refuse(format!("{} was saved {age} s ago, which is more than {} s", path.display(), most.as_secs()))
             }
-            None => Ok(Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None }),
+            None => Ok(Asked {
+                at: ServerTime(began.saturating_mul(1_000_000)),
+                before: None,
+                latest: None,
+                had_keys: false,
+            }),
         }
     }
 
@@ -137,7 +142,8 @@ impl Live<'_> {
         let began = began(&file).map_err(read)?;
         // Proved again when it is opened: not older than it is now.
         Ok(began.map(|began| {
-            let asked = Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None };
+            let asked =
+                Asked { at: ServerTime(began.saturating_mul(1_000_000)), before: None, latest: None, had_keys: false };
             Fresh { asked, moment: Some(moment), info, stamp: None }
         }))
     }
