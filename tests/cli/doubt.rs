@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::look_ups::dump_of_strings;
 use crate::place::Place;
 
 fn with_aof(place: &Place, name: &str) {
@@ -47,4 +48,33 @@ fn of_several_aofs_the_file_is_named() {
         assert!(!place.path(name).join(format!("appendonlydir/{other}.manifest")).exists());
         assert!(!place.path(name).join(format!("appendonlydir/{other}.1.incr.aof")).exists());
     }
+}
+
+/// TIME-12: nothing of it is put into a server, and what is shown of its keys is not taken for what the server held.
+#[test]
+fn keys_of_one_are_put_nowhere_and_shown_with_a_warning() {
+    let place = Place::with_repository();
+    let dump = |keys: &[&str]| dump_of_strings(keys.iter().map(|key| (key.as_bytes().to_vec(), b"value".to_vec())));
+    fs::write(place.data().join("dump.rdb"), dump(&["both", "late"])).unwrap();
+    let aof = place.data().join("appendonlydir");
+    fs::create_dir_all(&aof).unwrap();
+    fs::write(aof.join("a.aof.1.base.rdb"), dump(&["both"])).unwrap();
+    fs::write(aof.join("a.aof.manifest"), "file a.aof.1.base.rdb seq 1 type b\n").unwrap();
+    fs::write(aof.join("temp-a.aof.incr"), "").unwrap();
+    place.ends(3, &["backup", "data", "--dataset", "d", "--quiet"]);
+    let what = "which of the two is the dataset is not known";
+    let nowhere = "127.0.0.1:1";
+    for arguments in [&["restore", "--into", nowhere][..], &["get", "both", "--into", nowhere]] {
+        place.ends(1, arguments).says(what).says("choose with --from aof or --from rdb");
+        for which in ["aof", "rdb"] {
+            place.ends(9, &[arguments, &["--from", which]].concat());
+        }
+    }
+    assert_eq!(place.ends(3, &["keys"]).says(what).says("its AOF was read").text().lines().count(), 1);
+    assert_eq!(place.done(&["keys", "--from", "aof"]).text().lines().count(), 1);
+    assert_eq!(place.done(&["keys", "--from", "rdb"]).text().lines().count(), 2);
+    place.ends(3, &["get", "both", "--raw"]).says(what);
+    place.ends(1, &["get", "late"]).says(what).says("choose with --from aof or --from rdb");
+    assert_eq!(place.done(&["get", "late", "--raw", "--from", "rdb"]).text(), "value");
+    place.ends(2, &["keys", "--from", "nodes.conf"]).says("is neither a manifest nor an AOF");
 }

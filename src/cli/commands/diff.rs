@@ -16,7 +16,7 @@ use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, selector};
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::look_up::{commands_behind, diff, suspects};
+use crate::operations::look_up::{commands_behind, diff, doubts};
 use crate::repository::{Change, Repository};
 
 /// Show which keys differ between two snapshots
@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     compared?;
     let outcome = Outcome::nothing().with_code(if not_followed.is_empty() { Code::Done } else { Code::Warnings });
-    Ok(outcome.with_warnings(suspects(&earlier)).with_warnings(suspects(&later)).with_alarms(&later.alarms))
+    Ok(outcome.with_warnings(doubts(&earlier)).with_warnings(doubts(&later)).with_alarms(&later.alarms))
 }
 
 /// A snapshot whose dump is compared without the commands behind it.

@@ -22,7 +22,8 @@ use crate::cli::{output, time};
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
 use crate::operations::list::Chosen;
-use crate::operations::look_up::{Answer, Held, get, suspects};
+use crate::operations::look_up::{Answer, Held, doubts, get};
+use crate::operations::restore::{Doubt, doubt};
 use crate::rdb::Kind;
 use crate::rdb::values::Item;
 use value::{WithValue, as_text, groups};
@@ -96,11 +97,18 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let repository = context.open()?;
     let Asked { chosen, until, moment } = arguments.moment.choose(&repository, context)?;
     let key = &key_of(&arguments.key)[..];
+    let doubt = doubt(&chosen.snapshot);
+    if let Some(Doubt { what, hint }) = doubt.clone().filter(|_| arguments.into.is_wanted()) {
+        return Err(OperationError::Unfit { what, hint }.into());
+    }
     let held = match get(&repository, &chosen, until.as_ref(), arguments.db, key, &context.progress)? {
         Answer::There(held) => held,
         Answer::NotThere => {
             let what = format!("the snapshot has no key {} in database {}", shown(key), arguments.db);
-            let hint = "list its keys with: redkeep keys SNAPSHOT --match PATTERN";
+            let (what, hint) = match doubt {
+                None => (what, "list its keys with: redkeep keys SNAPSHOT --match PATTERN".into()),
+                Some(Doubt { what: unknown, hint }) => (format!("{what}, as it was looked up; but {unknown}"), hint),
+            };
             return Err(Hinted::new(OperationError::NoSnapshot { what }, hint).into());
         }
         Answer::Untold(why) => {
@@ -122,7 +130,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
             hint: "leave --raw out, or see it as --json".into(),
         })?;
         output::write(&bytes).context(UNWRITTEN)?;
-        return Ok(Outcome::nothing().with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms));
+        return Ok(Outcome::nothing().with_warnings(doubts(&chosen)).with_alarms(&chosen.alarms));
     }
     let rest = json!({"groups": groups(&held)?, "moment": moment});
     let found = found(&held, key, arguments.db, &chosen, rest)?;
@@ -130,7 +138,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
         true => Outcome::listing(String::new(), &WithValue::of(&found, &held)?)?,
         false => Outcome::listing(as_text(&held)?, &found)?,
     };
-    Ok(outcome.with_notes([facts(&held)]).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+    let how = doubt.map(|doubt| doubt.hint);
+    Ok(outcome.with_notes([facts(&held)]).with_notes(how).with_warnings(doubts(&chosen)).with_alarms(&chosen.alarms))
 }
 
 /// A key as it is, or as [`shown`] shows what is no plain word.

@@ -14,7 +14,8 @@ use crate::cli::human::{shown, size, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, time};
 use crate::format::UnixMillis;
-use crate::operations::look_up::{Listed, keys, suspects};
+use crate::operations::look_up::{Listed, doubts, keys};
+use crate::operations::restore::doubt;
 use crate::rdb::values::Measure;
 use crate::repository::LookedUp;
 
@@ -71,10 +72,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let commands = (!behind.is_empty()).then(|| {
         format!("the keys are only those of the dump: commands behind it are not followed, in {}", some_of(&behind))
     });
+    let how = doubt(&chosen.snapshot).map(|doubt| doubt.hint);
     let order = is_in_file_order.then(|| "the dump is not stored by keys: all of it was read".to_owned());
     let unread = unread.map(|why| format!("keys may be missing: {why}"));
-    let outcome = Outcome::nothing().with_notes(order).with_warnings(commands);
-    Ok(outcome.with_warnings(unread).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+    let outcome = Outcome::nothing().with_notes(how).with_notes(order).with_warnings(commands);
+    Ok(outcome.with_warnings(unread).with_warnings(doubts(&chosen)).with_alarms(&chosen.alarms))
 }
 
 /// One line for each key.

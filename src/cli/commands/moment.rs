@@ -10,7 +10,7 @@ use crate::cli::{selector, time};
 use crate::format::UnixMillis;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::restore::{Cut, locate};
+use crate::operations::restore::{Cut, Which, locate, settled};
 use crate::operations::timeline::{self, Picked, Wish};
 use crate::repository::Repository;
 
@@ -26,6 +26,9 @@ pub(super) struct OneMoment {
     /// Where no snapshot covers TIME, take the nearest moment before it
     #[arg(long, requires = "at")]
     nearest: bool,
+    /// What is the dataset, where a snapshot holds several: aof, rdb, or the path of a manifest, an AOF or a dump in it
+    #[arg(long, value_name = "WHICH", conflicts_with = "at")]
+    from: Option<Which>,
     #[command(flatten)]
     of: OfDataset,
 }
@@ -45,6 +48,10 @@ impl OneMoment {
         let dataset = self.of.dataset.as_deref();
         let Some(at) = self.at else {
             let chosen = pick(context, repository, self.snapshot.as_ref().unwrap_or(&Selector::Latest(0)), dataset)?;
+            let chosen = match &self.from {
+                Some(which) => settled(repository, &chosen, which, &context.progress)?,
+                None => chosen,
+            };
             return Ok(Asked { chosen, until: None, moment: None });
         };
         let wish = Wish { at, snapshot: None, dataset, nearest: self.nearest };

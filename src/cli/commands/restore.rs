@@ -161,9 +161,9 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let repository = context.open()?;
     context.progress.stop_in_order();
     if arguments.running.into.is_some() {
-        let Arguments { snapshot, of, dry_run, into, running, .. } = &arguments;
-        let (snapshot, dataset) = (snapshot.as_ref(), of.dataset.as_deref());
-        return into_running::run(running, &into.of, snapshot, dataset, *dry_run, &repository, context);
+        let Arguments { snapshot, of, from, dry_run, into, running, .. } = &arguments;
+        let wanted = (snapshot.as_ref(), of.dataset.as_deref());
+        return into_running::run(running, &into.of, wanted, from.as_ref(), *dry_run, &repository, context);
     }
     let (chosen, past) = match find(&arguments, &repository, context)? {
         Sought::One(chosen, past) => (*chosen, past.map(|past| *past)),

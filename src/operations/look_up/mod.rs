@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
 use super::list::Chosen;
-use super::restore::Cut;
+use super::restore::{Cut, Doubt, doubt};
 use super::second_look::second_look;
 use super::{Observer, OperationError};
 use crate::aof::{Expiry, Fate, Lookup, Obstacle};
@@ -232,14 +232,18 @@ fn answer(before: Search, fate: Fate, files: &[&File]) -> Answer {
     Answer::There(Box::new(held))
 }
 
-/// Files of keys that were suspect when they were stored, and why: what is read of them may not be what the server held.
-pub fn suspects(chosen: &Chosen) -> Vec<String> {
+/// Why what is read of a snapshot's keys may not be what the server held: it is not known which files are the dataset, or
+/// some were suspect when they were stored.
+pub fn doubts(chosen: &Chosen) -> Vec<String> {
+    let is_aof = |file: &File| matches!(file.role, Role::Manifest | Role::SingleAof);
+    let read = if chosen.snapshot.files.iter().any(is_aof) { "AOF" } else { "dump" };
+    let unsettled = doubt(&chosen.snapshot).map(|Doubt { what, .. }| format!("{what}; its {read} was read"));
     let holds_keys = |file: &&File| matches!(file.role, Role::Dump | Role::Base | Role::Incr | Role::SingleAof);
     let files = chosen.snapshot.files.iter().filter(holds_keys);
     let told = |file: &File| {
         Some(format!("{} was suspect when it was stored: {}", file.display_path(), file.suspect.as_ref()?))
     };
-    files.filter_map(told).collect()
+    unsettled.into_iter().chain(files.filter_map(told)).collect()
 }
 
 /// Which keys are listed.

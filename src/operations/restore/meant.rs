@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use super::From;
+use super::{From, select};
 use crate::aof::{FileType, MANIFEST_MAX, Manifest};
 use crate::format::snapshot::{File, FileKind, Role, Snapshot};
 use crate::operations::list::{Chosen, dump};
@@ -49,7 +49,7 @@ pub struct Doubt {
     pub hint: String,
 }
 
-/// What of a snapshot's dataset is in doubt, if anything is.
+/// TIME-12: what of a snapshot's dataset is in doubt, if anything is.
 pub fn doubt(snapshot: &Snapshot) -> Option<Doubt> {
     snapshot.facts.get("authoritative").filter(|which| *which == "unknown")?;
     let has = |role: Role| snapshot.files.iter().any(|file| file.role == role);
@@ -107,6 +107,23 @@ fn aofs(snapshot: &Snapshot) -> Vec<String> {
 fn is_manifest(file: &File) -> bool {
     file.kind == FileKind::File
         && (file.role == Role::Manifest || file.role == Role::Other && file.path.ends_with(MANIFEST))
+}
+
+/// The snapshot as a person means it, for what reads its keys: of which files they are is in no doubt any more.
+pub fn settled(
+    repository: &Repository,
+    chosen: &Chosen,
+    which: &Which,
+    observer: &dyn Observer,
+) -> Result<Chosen, OperationError> {
+    let (mut chosen, from) = meant(repository, chosen, which, observer)?;
+    select(&chosen, Some(from))?;
+    let authoritative = match from {
+        From::Rdb => "rdb",
+        From::Aof => "aof",
+    };
+    chosen.snapshot.facts.insert("authoritative".into(), authoritative.into());
+    Ok(chosen)
 }
 
 /// The snapshot as a person means it: with no other dataset than the one that was named.

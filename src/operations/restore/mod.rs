@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use asides::{Aside, Removal, absolute, asides, removable, remove_asides};
 pub use locating::locate;
-pub use meant::{Doubt, Which, doubt, is_either, meant};
+pub use meant::{Doubt, Which, doubt, is_either, meant, settled};
 pub use moment::{Cut, Goal, cut};
 pub(super) use needs::Needs;
 pub use place::{UndoReport, look_at_undo, undo};

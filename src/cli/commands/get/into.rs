@@ -15,7 +15,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::server::Login;
 use crate::operations::OperationError;
 use crate::operations::list::Chosen;
-use crate::operations::look_up::{Held, PutBack, Target, put_back, suspects};
+use crate::operations::look_up::{Held, PutBack, Target, doubts, put_back};
 use crate::redis::server::Address;
 
 /// Over the options of putting a key back.
@@ -108,6 +108,6 @@ impl IntoServer {
         ];
         let outcome = Outcome::deed(done, &found(held, key, db, chosen, into)?)?;
         let outcome = outcome.with_notes(notes.into_iter().flatten());
-        Ok(outcome.with_warnings(suspects(chosen)).with_alarms(&chosen.alarms))
+        Ok(outcome.with_warnings(doubts(chosen)).with_alarms(&chosen.alarms))
     }
 }

@@ -12,7 +12,8 @@ use crate::cli::json::{alarms, text};
 use crate::cli::outcome::Outcome;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::look_up::{KeyFilter, PutKeys, PutOptions, put_keys, suspects};
+use crate::operations::look_up::{KeyFilter, PutKeys, PutOptions, doubts, put_keys};
+use crate::operations::restore::{Which, settled};
 use crate::operations::sets::Meant;
 use crate::redis::server::Address;
 use crate::repository::Repository;
@@ -21,7 +22,7 @@ use crate::repository::Repository;
 const INTO: &str = "Into a running server, key by key";
 
 /// Arguments of the other ways to restore.
-const OTHERS: [&str; 6] = ["server", "target", "at", "before_command", "from", "yes"];
+const OTHERS: [&str; 5] = ["server", "target", "at", "before_command", "yes"];
 
 /// How keys are put into a running server.
 #[derive(Debug, Args)]
@@ -52,8 +53,8 @@ pub(super) struct IntoRunning {
 pub(super) fn run(
     into: &IntoRunning,
     of: &AServer,
-    snapshot: Option<&Selector>,
-    dataset: Option<&str>,
+    (snapshot, dataset): (Option<&Selector>, Option<&str>),
+    from: Option<&Which>,
     dry_run: bool,
     repository: &Repository,
     context: &Context,
@@ -69,6 +70,14 @@ pub(super) fn run(
         Meant::One(chosen) => vec![&**chosen],
         Meant::Set(set) => set.members.iter().map(|(_, _, chosen)| chosen).collect(),
     };
+    let settled = from.map(|which| {
+        snapshots
+            .iter()
+            .map(|chosen| settled(repository, chosen, which, &context.progress))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let settled = settled.transpose()?;
+    let snapshots = settled.as_ref().map_or(snapshots, |settled| settled.iter().collect());
     let filter = KeyFilter { pattern: into.pattern.clone().map(String::into_bytes), database: into.db };
     let (replaces, merges, dump_alone) = (into.replace, into.merge, into.dump_alone);
     let options = PutOptions { filter, replaces, merges, dump_alone, dry_run };
@@ -79,7 +88,7 @@ pub(super) fn run(
         .then(|| format!("{} element by element: the server does not know the form they were stored in", done.remade));
     let outcome = outcome.with_notes(remade);
     let outcome = outcome.with_warnings(warnings(&done, dry_run));
-    let outcome = outcome.with_warnings(snapshots.iter().flat_map(|chosen| suspects(chosen)));
+    let outcome = outcome.with_warnings(snapshots.iter().flat_map(|chosen| doubts(chosen)));
     Ok(match &meant {
         Meant::One(chosen) => outcome.with_alarms(&chosen.alarms),
         Meant::Set(set) => outcome.with_warnings(set.incomplete()).with_alarms(&set.alarms),

@@ -8,7 +8,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::{json, time};
 use crate::format::form::FormState;
 use crate::operations::list::{Datasets, Filter, Selector};
-use crate::operations::look_up::{Largest, LargestKey, LargestPrefix, largest, suspects};
+use crate::operations::look_up::{Largest, LargestKey, LargestPrefix, doubts, largest};
 use crate::operations::stats::by_snapshot;
 use crate::repository::{Alone, FormOf, Owned, SnapshotInfo};
 
@@ -122,7 +122,7 @@ pub(super) fn one(
     let unread = found.unread.as_ref().map(|why| format!("keys may be missing: {why}"));
     let outcome = Outcome::listing(text_of_one(info, alone, &found), &json)?;
     let outcome = outcome.with_notes(order.into_iter().chain(behind));
-    Ok(outcome.with_warnings(unread).with_warnings(suspects(&chosen)).with_alarms(&chosen.alarms))
+    Ok(outcome.with_warnings(unread).with_warnings(doubts(&chosen)).with_alarms(&chosen.alarms))
 }
 
 fn text_of_one(info: &SnapshotInfo, alone: Option<&Alone>, found: &Largest) -> String {

@@ -9,6 +9,7 @@ use super::dataset::{Dataset, canonical};
 use super::{KeyFilter, keys};
 use crate::format::counts::count;
 use crate::operations::list::Chosen;
+use crate::operations::restore::{Doubt, doubt};
 use crate::operations::{Observer, OperationError};
 use crate::redis::server::Address;
 use crate::redis::{RedisError, ServerVersion};
@@ -77,7 +78,7 @@ pub struct NotTaken {
 
 /// Puts the keys of the dumps of these snapshots, one or those of a set, into a server, by RESTORE, with their expiries, each into its
 /// database, and in a cluster into the node of its slot. Refuses a server that holds keys, and a snapshot that goes on behind its
-/// dump, unless `options` say otherwise.
+/// dump, unless `options` say otherwise; and one of which it is not known which files are the dataset.
 ///
 /// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, three times.
 pub fn put_keys(
@@ -90,6 +91,9 @@ pub fn put_keys(
     let reader = ChunkReader::new(repository);
     let mut functions: Vec<Vec<u8>> = Vec::new();
     for chosen in snapshots {
+        if let Some(Doubt { what, hint }) = doubt(&chosen.snapshot) {
+            return Err(OperationError::Unfit { what, hint });
+        }
         let dataset = Dataset::of(&reader, &chosen.snapshot)?;
         let behind = dataset.with_commands(None);
         if !behind.is_empty() && !options.dump_alone {
