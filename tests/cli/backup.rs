@@ -1,11 +1,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::place::{OFFSET, Place, fields, noise, objects, run};
+use crate::place::{OFFSET, Place, fields, noise, objects, run, without_root};
 
 #[test]
 fn it_says_what_was_taken_and_what_changed() {
@@ -293,17 +292,7 @@ fn a_directory_that_may_not_be_listed_ends_it_and_is_named() {
     fs::create_dir(place.data().join("closed")).unwrap();
     let close = |mode| fs::set_permissions(place.data().join("closed"), fs::Permissions::from_mode(mode)).unwrap();
     close(0o000);
-    let mut command = place.command(&["backup", "data", "--dataset", "sessions"]);
-    if rustix::process::geteuid().is_root() {
-        // Who may read what nobody may.
-        let mut without = Command::new("setpriv");
-        without.args(["--bounding-set", "-dac_override,-dac_read_search"]);
-        without.arg(command.get_program()).args(command.get_args());
-        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        without.env_clear().envs(set).current_dir(command.get_current_dir().unwrap());
-        command = without;
-    }
-    let ran = run(&mut command);
+    let ran = run(&mut without_root(place.command(&["backup", "data", "--dataset", "sessions"])));
     close(0o700);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     ran.says("no permission to list").says("data/closed");

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::place::Place;
+use crate::place::{Place, run, without_root};
 use crate::support::server::{Listen, RedisServer, ServerKind, ServerOptions};
 
 fn start(place: &Place, options: ServerOptions) -> Option<RedisServer> {
@@ -78,6 +78,40 @@ fn of_a_live_server_the_dataset_is_taken_and_the_rest_is_told() {
     assert!(place.done(&["ls", "latest", "--dataset", "d"]).text().contains("dump.rdb"));
     let dataset = place.done(&["snapshots", "--json"]).json();
     assert!(dataset["snapshots"].as_array().unwrap().iter().any(|snapshot| snapshot["files"] == 5), "{dataset}");
+}
+
+#[test]
+fn a_file_that_is_no_part_of_a_live_dataset_need_not_be_readable() {
+    let place = Place::with_repository();
+    let Some(server) = start(&place, ServerOptions::default()) else { return };
+    let address = format!("127.0.0.1:{}", server.port());
+    order(&server, "SET a 1");
+    fs::create_dir(server.data().join("secret")).unwrap();
+    fs::write(server.data().join("token"), "x").unwrap();
+    let set_mode = |mode: u32| {
+        for name in ["secret", "token"] {
+            fs::set_permissions(server.data().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let backup = |more: &[&str]| {
+        let words = [&["backup", "--redis", &address, "--mode", "rdb", "--json"], more].concat();
+        run(&mut without_root(place.command(&words)))
+    };
+    set_mode(0o000);
+    for more in [&[][..], &["--include", "*.bin"]] {
+        let ran = backup(more);
+        assert_eq!(ran.code, 0, "{more:?}: {}", ran.stderr);
+        let json = ran.json();
+        assert_eq!((&json["files"], json["left_out"].as_array().unwrap().len()), (&1.into(), 2), "{more:?}");
+    }
+    for more in ["secret", "token"] {
+        let ran = backup(&["--include", more]);
+        set_mode(0o700);
+        assert_ne!(ran.code, 0, "it was readable, and the test proves nothing");
+        ran.says(more);
+        set_mode(0o000);
+    }
+    set_mode(0o700);
 }
 
 #[test]

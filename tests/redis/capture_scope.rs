@@ -1,7 +1,7 @@
 //! Of a live server the dataset is captured, and of no directory a place of redkeep itself or another file system.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use redkeep::format::snapshot::Role;
@@ -163,24 +163,6 @@ fn another_file_system_is_not_gone_into_but_for_an_aof_and_what_is_included() {
             assert!(std::process::Command::new("umount").arg(&mounted).status().unwrap().success());
         },
     );
-}
-
-#[test]
-fn a_file_that_is_no_part_of_a_live_dataset_need_not_be_readable() {
-    let Some((dir, server)) = redis_7(&[]) else { return };
-    order(&server, "SET a 1");
-    write(dir.path(), &["secret/x", "token"]);
-    let set_mode = |mode: u32| {
-        for path in ["secret", "token"] {
-            fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
-        }
-    };
-    set_mode(0o000);
-    let captured = captured_with(&server, Mode::Rdb, &CaptureOptions::default());
-    assert_eq!((paths(&captured), captured.left.count()), (vec!["dump.rdb".to_owned()], 2));
-    let include = CaptureOptions { include: vec!["*.bin".into()], ..CaptureOptions::default() };
-    assert_eq!(captured_with(&server, Mode::Rdb, &include).left.count(), 2);
-    set_mode(0o700);
 }
 
 /// CAPTURE-3
