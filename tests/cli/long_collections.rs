@@ -65,8 +65,8 @@ fn a_restart_of_a_server_costs_the_order_of_its_long_collections() {
         let mut text = place.done(&["diff", "latest~1", "latest", "--keys"]).text();
         text = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect();
         assert_eq!(text, "changed 0 hash\nchanged 0 set\n0 added, 0 removed, 2 changed\n");
-        assert_eq!(place.done(&["get", "set", "--json"]).json()["elements"], 3 * MANY - 1);
-        let hash = place.done(&["get", "hash", "--json"]).json();
+        assert_eq!(place.ends(0, &["get", "set", "--json"]).json()["elements"], 3 * MANY - 1);
+        let hash = place.ends(0, &["get", "hash", "--json"]).json();
         assert_eq!((&hash["elements"], &hash["type"]), (&MANY.into(), &"hash".into()));
         assert!(hash.to_string().contains("another"), "{}", kind.name());
         for command in [&["check", "--read-data"][..], &["verify", "latest~1"]] {
