@@ -74,8 +74,8 @@ mod tests {
     fn elements_of_each_type_are_found_and_of_less_than_one_nothing() {
         // Bytes before the first element, three elements of one value, and where the first string of an element stands.
         let eight = [7; 8];
-        let cases: [(u8, Family, &[u8], Vec<u8>, (usize, usize)); 5] = [
-            (2, Family::Redis, b"\x03", b"\x02ab".to_vec(), (0, 3)),
+        let cases = [
+            (2, Family::Redis, &b"\x03"[..], b"\x02ab".to_vec(), (0, 3)),
             (4, Family::Valkey, b"\x40\x03", b"\xc0\x07\xc3\x02\x05\x00a".to_vec(), (0, 2)),
             (22, Family::Valkey, b"\x03", [&b"\x01f\x00"[..], &eight].concat(), (0, 2)),
             (22, Family::Redis, b"\x80\0\0\0\x03", b"\x40\x50\x01f\x02vv".to_vec(), (2, 4)),

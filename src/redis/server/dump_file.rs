@@ -65,12 +65,12 @@ pub(super) fn began(file: &File) -> io::Result<Option<u64>> {
 
 /// The longest dump that is read to see whether it holds keys: one that holds none has no more than functions and what
 /// modules write beside keys.
-const KEYLESS_MAX: u64 = 1 << 20;
+const KEYLESS_LONGEST: u64 = 1 << 20;
 
 /// Whether a dump certainly holds no keys.
 pub(super) fn holds_no_keys(file: &File) -> io::Result<bool> {
     let length = file.metadata()?.len();
-    if length > KEYLESS_MAX {
+    if length > KEYLESS_LONGEST {
         return Ok(false);
     }
     let structure = rdb::read_structure(Span::new(file, 0, length))?;
