@@ -161,11 +161,13 @@ fn values_of_a_module_that_the_server_lacks_stay_away_and_the_module_is_named() 
     });
     let data: TempDir = tempfile::tempdir().unwrap();
     let server = RedisServer::start_with(kind, data.path(), ServerOptions::with_config(&[&json]));
-    let done = put(&repository, &server, &PutOptions::default()).unwrap();
-    assert_eq!(done.put, 2, "{done:?}");
-    let [lacking] = &done.not_taken[..] else { panic!("{done:?}") };
-    assert_eq!((lacking.what.as_str(), lacking.keys, lacking.first.1.as_slice()), ("MBbloom--", 1, &b"bloom"[..]));
-    assert!(lacking.why.contains("has not loaded the module bf (type MBbloom--)"), "{}", lacking.why);
+    for dry_run in [true, false] {
+        let done = put(&repository, &server, &PutOptions { dry_run, ..PutOptions::default() }).unwrap();
+        assert_eq!(done.put, 2, "{done:?}");
+        let [lacking] = &done.not_taken[..] else { panic!("{done:?}") };
+        assert_eq!((lacking.what.as_str(), lacking.keys, lacking.first.1.as_slice()), ("MBbloom--", 1, &b"bloom"[..]));
+        assert!(lacking.why.contains("has not loaded the module bf (type MBbloom--)"), "{}", lacking.why);
+    }
     assert_eq!(ask::<String>(&mut server.connection(), &[b"JSON.GET", b"json"]), "[1]");
 }
 

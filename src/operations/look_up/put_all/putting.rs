@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::nodes::Nodes;
 use super::{KeyFilter, NotTaken, PutKeys, PutOptions};
 use crate::operations::OperationError;
-use crate::operations::module_types::module_named;
+use crate::operations::module_types::{is_lacking, module_named};
 use crate::rdb::values::{Value, functions_payload, least_version};
 use crate::rdb::{Family, Header};
-use crate::redis::server::{Came, Elsewhere, Goes, Info, Put, PutBatch};
+use crate::redis::server::{Came, Elsewhere, Goes, Info, LoadedModule, Put, PutBatch};
 use crate::redis::{RedisError, ServerVersion};
 use crate::repository::LookedUp;
 
@@ -79,6 +79,8 @@ pub(super) struct Putting<'o> {
     family: Family,
     /// Of the server, where it says so.
     version: Option<ServerVersion>,
+    /// In a dry run, what each node has loaded that tells it.
+    modules: Vec<Vec<LoadedModule>>,
     /// The server's clock, in milliseconds since the epoch, when it began.
     begin: u64,
     forms: BTreeMap<TypeOf, Form>,
@@ -107,8 +109,10 @@ impl<'o> Putting<'o> {
         for node in nodes.all() {
             node.server.select(0)?;
         }
+        let told = options.dry_run.then(|| nodes.all().filter_map(|node| node.server.loaded_modules().ok()).collect());
+        let modules = told.unwrap_or_default();
         let (forms, refused, lacking, displaced, done) = Default::default();
-        Ok(Putting { nodes, options, family, version, begin, forms, refused, lacking, displaced, done })
+        Ok(Putting { nodes, options, family, version, modules, begin, forms, refused, lacking, displaced, done })
     }
 
     pub fn filter(&self) -> &'o KeyFilter {
@@ -197,8 +201,11 @@ impl<'o> Putting<'o> {
         }
     }
 
-    /// In which form the server will take values of a type, as far as its version tells.
+    /// In which form the server will take values of a type, as far as its version and its modules tell.
     fn foreseen(&self, value: &Value<'_>) -> Form {
+        if let Some(module) = value.module().filter(|of| self.modules.iter().any(|node| is_lacking(&of.name, node))) {
+            return Form::None(format!("the server has not loaded {}: load it first", module_named(&module.name)));
+        }
         let reads = |family, version| self.version.is_none_or(|server| server.reads(Header { family, version }));
         if let Some(version) = least_version(value.type_byte, value.family).filter(|it| reads(value.family, *it)) {
             return Form::Stored(version);
