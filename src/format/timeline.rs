@@ -150,7 +150,7 @@ pub fn clock_offset(snapshot: &Snapshot) -> i64 {
 }
 
 /// Clocks that are less apart, in milliseconds, go by what each snapshot says of them.
-const APART: u64 = 60_000;
+pub const APART: u64 = 60_000;
 /// Neighbours on each side that are asked about a snapshot's clocks.
 const NEIGHBOURS: usize = 2;
 

@@ -8,6 +8,7 @@ mod backup_live;
 mod backup_sync;
 mod calls;
 mod check;
+mod clocks;
 mod completions;
 mod config;
 mod configuration;

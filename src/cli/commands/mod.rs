@@ -2,6 +2,7 @@
 
 pub(in crate::cli) mod backup;
 pub(in crate::cli) mod check;
+mod clocks;
 mod completions;
 mod config;
 mod copy;

@@ -1,10 +1,10 @@
 //! `redkeep snapshots`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
-use super::refuse_unknown;
+use super::{clocks, refuse_unknown};
 use crate::cli::args::OfSnapshots;
 use crate::cli::context::Context;
 use crate::cli::human::Lean::{Left, Right};
@@ -93,7 +93,9 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Out
     let since = filter.since.map(|since| format!("snapshots since {}", time::show(since)));
     let none = (infos.is_empty() && !context.globals.json).then(|| "no snapshot fits".to_string());
     let text = if infos.is_empty() { String::new() } else { text(&infos, as_one, &drills) };
-    Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_alarms(&alarms))
+    let shown: BTreeSet<&SnapshotName> = infos.iter().map(|info| &info.name).collect();
+    let clocks = clocks::notes(&repository, |name| shown.contains(name))?;
+    Ok(Outcome::listing(text, &json)?.with_notes(since).with_notes(none).with_notes(clocks).with_alarms(&alarms))
 }
 
 fn run_forgotten(repository: &Repository, filter: &Filter, context: &Context) -> anyhow::Result<Outcome> {

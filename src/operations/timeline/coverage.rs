@@ -205,6 +205,7 @@ mod tests {
             reach: Ok(reach),
             taken: UnixMillis(end),
             clock: 0,
+            clock_then: 0,
             run: None,
             continues: continues.map(name),
             is_damaged: false,

@@ -25,6 +25,7 @@ fn span(number: u8, times: (u64, u64), precision: Precision, continues: Option<u
         reach: Ok(Reach { begin, end, precision, annotated_from: None }),
         taken: end,
         clock: 0,
+        clock_then: 0,
         run: None,
         continues: continues.map(name),
         is_damaged: false,

@@ -24,6 +24,8 @@ pub struct Span {
     pub taken: UnixMillis,
     /// Server's clock minus the host's, in milliseconds, as its neighbours bear it out.
     pub clock: i64,
+    /// The same as it was when it was captured.
+    pub clock_then: i64,
     /// Of the server process, where it was asked.
     pub run: Option<String>,
     /// The snapshot whose AOF it continues.
@@ -215,6 +217,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Span> {
         reach,
         taken: UnixMillis(unsigned(9)?.unwrap_or_default()),
         clock: row.get(10)?,
+        clock_then: row.get(10)?,
         run: row.get(11)?,
         // What a snapshot says of another may be anything.
         continues: row.get::<_, Option<String>>(12)?.and_then(|name| SnapshotName::parse(&name)),

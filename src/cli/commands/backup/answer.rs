@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::commands::drill;
+use crate::cli::commands::{clocks, drill};
 use crate::cli::human::{count, duration, facts, plain, short, size, some_of, suspect_once};
 use crate::cli::outcome::Outcome;
 use crate::cli::{json, key_count, time};
@@ -36,9 +36,18 @@ pub(in crate::cli::commands) fn outcome(
         .with_notes(carried(&report.snapshot))
         .with_notes(unfinished(&report.snapshot))
         .with_notes(orphans(&report.snapshot))
+        .with_notes(clock(repository, report))
         .with_warnings(trouble);
     let outcome = outcome.with_warnings(report.snapshot.warnings.iter().map(warning));
     Ok(outcome.with_warnings(report.left_behind.clone()).with_alarms(&report.alarms))
+}
+
+/// That the server's clock is far from this host's, and whether that counts. What the catalog does not tell now is told later.
+fn clock(repository: &Repository, report: &Report) -> Vec<String> {
+    match timeline::clock_offset(&report.snapshot).unsigned_abs() >= timeline::APART {
+        true => clocks::notes(repository, |name| *name == report.name).unwrap_or_default(),
+        false => Vec::new(),
+    }
 }
 
 /// A snapshot in a few words.

@@ -67,6 +67,7 @@ fn made_up(snapshots: u64, dataset: &str) -> Overview {
         reach: Ok(Reach { begin: info.begin, end: info.begin, precision: Precision::Snapshot, annotated_from: None }),
         taken: info.begin,
         clock: 0,
+        clock_then: 0,
         run: None,
         continues: None,
         is_damaged: false,
