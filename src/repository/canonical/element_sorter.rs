@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn elements_are_sorted_however_few_find_room_and_in_whatever_pieces_they_come() {
         let members: Vec<Vec<u8>> = (0..20_000).map(|number| noise(6 + number as usize % 9, number)).collect();
-        let mut sorted: Vec<Vec<u8>> = members.iter().map(|member| set(std::slice::from_ref(member))[5..].to_vec()).collect();
+        let mut sorted: Vec<Vec<u8>> =
+            members.iter().map(|member| set(std::slice::from_ref(member))[5..].to_vec()).collect();
         sorted.sort();
         let value = set(&members);
         let orders: Vec<Vec<u8>> = [1, 1000, 50_000, usize::MAX]
