@@ -15,15 +15,13 @@ use std::path::Path;
 use std::{env, fs};
 
 use redkeep::compress::Compressor;
-use redkeep::rdb::canonical::{Encoder, Gatherer, Gathering, Hasher, TemplateTags};
+use redkeep::rdb::canonical::{Encoder, Gatherer, Gathering, Hasher, Limits, TemplateTags};
 use redkeep::rdb::read_stretches;
 
 /// The level of a backup.
 const LEVEL: i32 = 3;
 /// Bytes of a dump that are looked at together.
 const PIECE: usize = 256 << 10;
-/// No value is kept apart.
-const LARGE: usize = usize::MAX;
 
 fn main() {
     let paths: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -55,13 +53,14 @@ fn main() {
 /// What is kept of each record of a dump, by its place in canonical order.
 fn records(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let (gatherer, dump) = (RefCell::new(Gatherer::default()), fs::read(path).unwrap());
-    let hasher = Hasher::new([7; 32]);
+    // No value is kept apart.
+    let (hasher, limits) = (Hasher::new([7; 32]), Limits { value: usize::MAX, ..Limits::default() });
     let (mut records, mut templates) = (BTreeMap::new(), TemplateTags::default());
     let mut take = || {
         while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
             let Gathering::Records(batch) = gathering else { panic!("a value too long for this bench") };
             let (header, clock) = gatherer.borrow().header().unwrap();
-            let mut encoder = Encoder::new(header.family, clock, LARGE, hasher);
+            let mut encoder = Encoder::new(header.family, clock, limits, hasher);
             gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(hasher, body));
             encoder.know_templates(&templates.clone().into());
             for (_, record) in batch.records() {

@@ -85,7 +85,7 @@ impl Kind {
     /// Some keys in an order of their own: a long one, one of many elements, and three others.
     fn dump(&self, long: &[u64], many: &[u64], restart: u8) -> Vec<u8> {
         let text = |key: &[u8]| [&[0], &string(key)[..], &string(&noise(3_000, key.len() as u64))].concat();
-        let mut records = vec![
+        let mut records = [
             self.record(b"long", &in_order(long, restart)),
             self.record(b"many", &in_order(many, restart)),
             self.record(b"few", &in_order(&many[..300], restart)),
