@@ -8,9 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench that fails here has failed")]
 #![allow(clippy::print_stdout, reason = "its results")]
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::path::Path;
 use std::{env, fs};
 
@@ -20,8 +18,6 @@ use redkeep::rdb::read_stretches;
 
 /// The level of a backup.
 const LEVEL: i32 = 3;
-/// Bytes of a dump that are looked at together.
-const PIECE: usize = 256 << 10;
 
 fn main() {
     let paths: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -52,47 +48,23 @@ fn main() {
 
 /// What is kept of each record of a dump, by its place in canonical order.
 fn records(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let (gatherer, dump) = (RefCell::new(Gatherer::default()), fs::read(path).unwrap());
+    let (mut gatherer, dump) = (Gatherer::default(), fs::read(path).unwrap());
+    gatherer.push(&dump);
+    read_stretches(&dump[..], &mut |stretch| gatherer.stretch(stretch)).unwrap();
+    gatherer.end();
     // No value is kept apart.
     let (hasher, limits) = (Hasher::new([7; 32]), Limits { value: usize::MAX, ..Limits::default() });
     let (mut records, mut templates) = (BTreeMap::new(), TemplateTags::default());
-    let mut take = || {
-        while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
-            let Gathering::Records(batch) = gathering else { panic!("a value too long for this bench") };
-            let (header, clock) = gatherer.borrow().header().unwrap();
-            let mut encoder = Encoder::new(header.family, clock, limits, hasher);
-            gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(hasher, body));
-            encoder.know_templates(&templates.clone().into());
-            for (_, record) in batch.records() {
-                let encoded = encoder.encode(record).unwrap();
-                records.insert(encoded.place, encoded.body);
-            }
+    gatherer.take_templates().iter().for_each(|body| templates.add(hasher, body));
+    while let Some(gathering) = gatherer.hand_on() {
+        let Gathering::Records(batch) = gathering else { panic!("bytes behind the records that belong to none") };
+        let (header, clock) = gatherer.header().unwrap();
+        let mut encoder = Encoder::new(header.family, clock, limits, hasher);
+        encoder.know_templates(&templates.clone().into());
+        for (_, record) in batch.records() {
+            let encoded = encoder.encode(record).unwrap();
+            records.insert(encoded.place, encoded.body);
         }
-    };
-    let comes = |bytes: &[u8]| {
-        gatherer.borrow_mut().push(bytes);
-        take();
-    };
-    let mut pieces = Pieces { rest: &dump, ready: &[], comes };
-    read_stretches(&mut pieces, &mut |stretch| gatherer.borrow_mut().stretch(stretch)).unwrap();
-    gatherer.borrow_mut().end();
-    take();
-    records
-}
-
-/// Pieces of a dump, each handed to the gatherer before it is read.
-struct Pieces<'a, F: FnMut(&[u8])> {
-    rest: &'a [u8],
-    ready: &'a [u8],
-    comes: F,
-}
-
-impl<F: FnMut(&[u8])> Read for Pieces<'_, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ready.is_empty() && !self.rest.is_empty() {
-            (self.ready, self.rest) = self.rest.split_at(PIECE.min(self.rest.len()));
-            (self.comes)(self.ready);
-        }
-        self.ready.read(buffer)
     }
+    records
 }

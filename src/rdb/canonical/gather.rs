@@ -77,8 +77,8 @@ impl Batch {
         self.records.is_empty()
     }
 
-    /// Of the value that was handed on the elements were sorted.
-    pub fn is_sorted(&mut self) {
+    /// Notes that of the value that was handed on the elements were sorted.
+    pub fn note_sorted(&mut self) {
         self.records.iter_mut().filter_map(|at| at.giant.as_mut()).for_each(|giant| giant.is_sorted = true);
     }
 

@@ -42,23 +42,13 @@ fn values_of(value: usize) -> Limits {
     Limits { value, ..Limits::default() }
 }
 
-fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
-    let gatherer = RefCell::new(Gatherer::default());
-    let (mut records, mut after, mut templates) = (Vec::new(), Vec::new(), TemplateTags::default());
+/// Has a gatherer take a dump in pieces; `each` takes what it hands on, as soon as it does.
+fn gather(gatherer: Gatherer, dump: &[u8], piece: usize, mut each: impl FnMut(&mut Gatherer, Gathering)) -> Gathered {
+    let gatherer = RefCell::new(gatherer);
     let mut take = || {
-        while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
-            match gathering {
-                Gathering::Records(batch) => {
-                    let (header, clock) = gatherer.borrow().header().unwrap();
-                    let mut encoder = Encoder::new(header.family, clock, values_of(limit), HASHER);
-                    gatherer.borrow_mut().take_templates().iter().for_each(|body| templates.add(HASHER, body));
-                    encoder.know_templates(&templates.clone().into());
-                    records.extend(batch.records().map(|(place, record)| (encoder.encode(record).unwrap(), place)));
-                    gatherer.borrow_mut().take_back(batch);
-                }
-                Gathering::After(bytes) => after.extend(bytes),
-                Gathering::Value(_) | Gathering::ValueEnd(..) => unreachable!("none is that long"),
-            }
+        let mut gatherer = gatherer.borrow_mut();
+        while let Some(gathering) = gatherer.hand_on() {
+            each(&mut gatherer, gathering);
         }
     };
     let mut pieces = dump.chunks(piece).inspect(|bytes| {
@@ -70,7 +60,23 @@ fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
     drop(pieces);
     gatherer.borrow_mut().end();
     take();
-    let gathered = gatherer.into_inner().finish().unwrap();
+    gatherer.into_inner().finish().unwrap()
+}
+
+fn take_apart(dump: &[u8], piece: usize, limit: usize) -> Option<Taken> {
+    let (mut records, mut after, mut templates) = (Vec::new(), Vec::new(), TemplateTags::default());
+    let gathered = gather(Gatherer::default(), dump, piece, |gatherer, gathering| match gathering {
+        Gathering::Records(batch) => {
+            let (header, clock) = gatherer.header().unwrap();
+            let mut encoder = Encoder::new(header.family, clock, values_of(limit), HASHER);
+            gatherer.take_templates().iter().for_each(|body| templates.add(HASHER, body));
+            encoder.know_templates(&templates.clone().into());
+            records.extend(batch.records().map(|(place, record)| (encoder.encode(record).unwrap(), place)));
+            gatherer.take_back(batch);
+        }
+        Gathering::After(bytes) => after.extend(bytes),
+        Gathering::Value(_) | Gathering::ValueEnd(..) => unreachable!("none is that long"),
+    });
     let Gathered { magic, clock, events, tail, .. } = gathered;
     let magic = magic?;
     records.sort_by(|one, other| one.0.place.cmp(&other.0.place));
@@ -210,43 +216,29 @@ fn a_record_is_handed_on_in_pieces_as_soon_as_it_is_longer_than_it_may_be() {
         |key: usize| [&[0, 0x50, key as u8][..], &vec![b'k'; key | 0x1000], &[0x4f, 0], &noise(0xf00, 1)].concat();
     let dump = [b"REDIS0011\xfe\0".to_vec(), record(1), b"\0\x01a\x01b".to_vec(), record(2), vec![0xff; 9]].concat();
     for size in [1, 100, 2_000, 5_000, 1 << 20] {
-        let gatherer = RefCell::new(Gatherer::new(Limits { record: 6_000, ..Limits::default() }));
-        let (values, keys) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        let take = || {
-            while let Some(gathering) = { gatherer.borrow_mut().hand_on() } {
-                match gathering {
-                    Gathering::Records(batch) => {
-                        keys.borrow_mut().extend(batch.records().map(|(place, record)| (place, record.bytes.len())));
-                    }
-                    Gathering::Value(piece) => values.borrow_mut().extend(piece),
-                    Gathering::ValueEnd(piece, mut batch) => {
-                        values.borrow_mut().extend(piece);
-                        batch.is_sorted();
-                        let (place, record) = batch.records().next().unwrap();
-                        let giant = record.giant.unwrap();
-                        assert_eq!((giant.length, giant.is_sorted), (0xf02, true));
-                        keys.borrow_mut().push((place, record.bytes.len()));
-                    }
-                    Gathering::After(_) => unreachable!("it is whole"),
-                }
+        let gatherer = Gatherer::new(Limits { record: 6_000, ..Limits::default() });
+        let (mut values, mut keys) = (Vec::new(), Vec::new());
+        let gathered = gather(gatherer, &dump, size, |_, gathering| match gathering {
+            Gathering::Records(batch) => {
+                keys.extend(batch.records().map(|(place, record)| (place, record.bytes.len())));
             }
-        };
-        let mut pieces = dump.chunks(size).inspect(|bytes| {
-            gatherer.borrow_mut().push(bytes);
-            take();
+            Gathering::Value(piece) => values.extend(piece),
+            Gathering::ValueEnd(piece, mut batch) => {
+                values.extend(piece);
+                batch.note_sorted();
+                let (place, record) = batch.records().next().unwrap();
+                let giant = record.giant.unwrap();
+                assert_eq!((giant.length, giant.is_sorted), (0xf02, true));
+                keys.push((place, record.bytes.len()));
+            }
+            Gathering::After(_) => unreachable!("it is whole"),
         });
-        let input = std::iter::from_fn(|| pieces.next());
-        read_stretches(Pieces(input, &[]), &mut |stretch| gatherer.borrow_mut().stretch(stretch)).unwrap();
-        drop(pieces);
-        gatherer.borrow_mut().end();
-        take();
-        let gathered = gatherer.into_inner().finish().unwrap();
         assert_eq!((gathered.records, gathered.length), (3, dump.len() as u64), "{size}");
         let whole = record(1).len();
-        let in_pieces = values.borrow().len() / 0xf02;
+        let in_pieces = values.len() / 0xf02;
         assert!(in_pieces <= 2 && (size > 100 || in_pieces == 2), "{size}: {in_pieces}");
-        let lengths: Vec<usize> = keys.borrow().iter().map(|(_, length)| *length).collect();
-        assert_eq!(lengths.iter().sum::<usize>() + values.borrow().len(), 2 * whole + 6, "{size}");
+        let lengths: Vec<usize> = keys.iter().map(|(_, length)| *length).collect();
+        assert_eq!(lengths.iter().sum::<usize>() + values.len(), 2 * whole + 6, "{size}");
     }
 }
 

@@ -178,8 +178,8 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
                 Gathering::ValueEnd(value, mut batch) => {
                     let of = batch.records().next().map_or(Vec::new(), |(_, record)| record.type_and_key().to_vec());
                     self.put_piece(&of, &value)?;
-                    if self.is_done(|sink| sink.large.end_pieces(sink.intake, &of))? == Some(true) {
-                        batch.is_sorted();
+                    if self.unless_not_stored(|sink| sink.large.end_pieces(sink.intake, &of))? == Some(true) {
+                        batch.note_sorted();
                     }
                     self.send(batch)?;
                 }
@@ -196,11 +196,11 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     fn put_piece(&mut self, of: &[u8], piece: &[u8]) -> Result<(), RepositoryError> {
         while self.take_answer()? {}
         let Some((header, _)) = self.gatherer.header() else { return Ok(()) };
-        self.is_done(|sink| sink.large.put_piece(sink.intake, header.family, of, piece)).map(drop)
+        self.unless_not_stored(|sink| sink.large.put_piece(sink.intake, header.family, of, piece)).map(drop)
     }
 
     /// What came of some work; `None` where the dump cannot be stored in canonical form, which is noted.
-    fn is_done<T>(
+    fn unless_not_stored<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, MergeError>,
     ) -> Result<Option<T>, RepositoryError> {
