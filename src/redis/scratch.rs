@@ -19,6 +19,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
 use super::RedisError;
 use super::program::Program;
 use super::scratch_log;
@@ -33,6 +35,9 @@ const STANDSTILL: Duration = Duration::from_secs(120);
 const ENDING: Duration = Duration::from_secs(10);
 /// Between two looks at a server that is loading.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the child processes of a killed server are waited for, and between two looks at them.
+const DYING: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(1);
 /// What `sockaddr_un` has room for, with the zero at its end.
 const SOCKET_PATH: usize = 108;
 const SIGKILL: i32 = 9;
@@ -339,10 +344,19 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
+    /// With the child processes it saves by: one left alone would go on writing into a directory that is being removed.
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let group = Pid::from_child(&self.child);
+        // Until it was waited for its number is nobody else's.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            // Errors mean that it has ended already.
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = self.child.wait();
+            let killed = Instant::now();
+            while test_kill_process_group(group).is_ok() && killed.elapsed() < DYING {
+                thread::sleep(SOON);
+            }
+        }
     }
 }
 

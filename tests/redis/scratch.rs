@@ -64,18 +64,30 @@ fn a_scratch_server_serves_what_the_files_hold_without_a_port_and_leaves_nothing
     }
 }
 
+/// LOCAL-29
 #[test]
-fn a_dropped_scratch_server_is_gone() {
+fn a_dropped_scratch_server_is_gone_with_the_child_it_saves_by() {
     for kind in kinds() {
         let (data, private) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        dump(kind, data.path());
         let program = Program::at(&kind.executable()).unwrap();
-        let scratch = Scratch::start(&program, &settings(data.path(), private.path()), &mut |_| true).unwrap();
+        let names = Names { dump: "my \"dump\".rdb".into(), ..Names::default() };
+        let settings = Settings { names, ..settings(data.path(), private.path()) };
+        let scratch = Scratch::start(&program, &settings, &mut |_| true).unwrap();
         let mut server = scratch.connect().unwrap();
-        let process: u32 = server.info().unwrap().get("process_id").unwrap().parse().unwrap();
+        server.words(&["CONFIG", "SET", "rdb-key-save-delay", "1000000"]).unwrap();
+        server.words(&["BGSAVE"]).unwrap();
+        assert_eq!(working_in(data.path()), 2, "{}: the server and its child", kind.name());
         drop(scratch);
-        assert!(!Path::new(&format!("/proc/{process}")).exists(), "process {process} is still there");
+        assert_eq!(working_in(data.path()), 0, "{}", kind.name());
         assert_eq!(entries(private.path()), Vec::<PathBuf>::new());
     }
+}
+
+/// Processes whose working directory it is.
+fn working_in(directory: &Path) -> usize {
+    let processes = entries(Path::new("/proc"));
+    processes.iter().filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == directory)).count()
 }
 
 #[test]
