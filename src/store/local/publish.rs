@@ -10,6 +10,11 @@ use rustix::io::{Errno, retry_on_intr};
 /// How names of unfinished files begin.
 pub(crate) const TEMPORARY: &str = ".tmp-";
 
+/// Bytes that are written at once. The kernel takes the memory that a write is cached in as one stretch, where the file system can
+/// (ext4, Linux 6.18). Stretches of up to eight pages it keeps at hand from what was given back a moment ago; longer ones are memory
+/// that nobody used lately, and that the host of a virtual machine has to find first: a pack took three times as long in one write.
+const STEP: usize = 32 << 10;
+
 const TEMPORARY_FLAGS: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -24,7 +29,7 @@ pub(super) enum Replace {
 /// refused; [`io::ErrorKind::Unsupported`], without a code of the system, where the file system cannot refuse.
 pub(super) fn publish(directory: &File, name: &str, bytes: &[u8], replace: Replace) -> io::Result<()> {
     let mut temporary = Temporary::create(directory)?;
-    temporary.file.write_all(bytes)?;
+    bytes.chunks(STEP).try_for_each(|step| temporary.file.write_all(step))?;
     temporary.file.sync_all()?;
     match replace {
         Replace::Allowed => temporary.take(name)?,
