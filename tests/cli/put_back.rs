@@ -1,6 +1,8 @@
 //! A key of a snapshot is put into a running server.
 
 use std::fs;
+use std::io::{self, Read as _};
+use std::net::{TcpListener, TcpStream};
 
 use crate::place::Place;
 use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
@@ -104,11 +106,89 @@ fn a_server_that_is_full_in_the_midst_of_it_is_told_how_it_goes_on() {
     place
         .ends(9, &["restore", "--into", &address])
         .says("OOM")
-        .says("keys or more are in the server now")
+        .says("at least ")
+        .says("keys went into the server")
         .says("--merge");
     order::<()>(&server, "CONFIG SET maxmemory 0");
     place.ends(3, &["restore", "--into", &address, "--merge"]).says("were left as they are there");
     assert_eq!(order::<u64>(&server, "DBSIZE"), 30_000);
+}
+
+/// Keys that go in a far year, so that none is missing because it went.
+fn many(keys: usize, server: &RedisServer) {
+    let mut fill = redis::pipe();
+    for number in 0..keys {
+        fill.cmd("SET").arg(format!("key:{number}")).arg(&[7u8; 100]).arg("PXAT").arg(4_102_444_800_000u64).ignore();
+    }
+    fill.exec(&mut server.connection()).unwrap();
+}
+
+/// The address of a server behind which, once so many bytes were sent there, something is done before more are.
+fn interrupted(server: &RedisServer, behind: usize, act: impl FnOnce() + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, port) = (listener.local_addr().unwrap().to_string(), server.port());
+    std::thread::spawn(move || {
+        let (mut client, mut server) = (listener.accept().unwrap().0, TcpStream::connect(("127.0.0.1", port)).unwrap());
+        let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || io::copy(&mut answers, &mut back));
+        io::copy(&mut (&mut client).take(behind as u64), &mut server).unwrap();
+        act();
+        io::copy(&mut client, &mut server)
+    });
+    address
+}
+
+/// One database is emptied or changes places with another while keys are put into it, and all that was sent was taken.
+#[test]
+fn a_server_that_is_emptied_in_the_midst_of_it_does_not_pass_for_one_that_holds_the_keys() {
+    let Some((place, server, address)) = scene(&[], &[]) else { return };
+    many(30_000, &server);
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    for (line, own) in [("FLUSHALL", false), ("FLUSHDB", true), ("SWAPDB 0 3", true)] {
+        order::<()>(&server, "FLUSHALL");
+        if own {
+            order::<()>(&server, "SET own 1");
+        }
+        let mut connection = server.connection();
+        let act = move || {
+            redis::cmd(line.split(' ').next().unwrap())
+                .arg(line.split(' ').skip(1).collect::<Vec<_>>())
+                .exec(&mut connection)
+                .unwrap()
+        };
+        let through = interrupted(&server, 1 << 20, act);
+        let ran = place.ends(3, &["restore", "--into", &through, "--merge", "--json"]);
+        ran.says("where 30000 were put that have not expired").says("FLUSHALL");
+        let missing = &ran.json()["missing"][0];
+        assert_eq!((&missing["db"], &missing["put"]), (&0.into(), &30_000.into()), "{line}: {missing}");
+        place.ends(0, &["restore", "--into", &address, "--merge", "--replace"]);
+        assert_eq!(order::<u64>(&server, "DBSIZE"), 30_000, "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_throws_keys_away_for_want_of_memory_is_told() {
+    let Some((place, server, address)) = scene(&[], &[]) else { return };
+    many(20_000, &server);
+    place.done(&["backup", "--redis", &address, "--dataset", "d", "-q"]);
+    order::<()>(&server, "FLUSHALL");
+    // It holds so many of its own that it has as many as were put, whatever it throws away.
+    let mut fill = redis::pipe();
+    for number in 0..30_000 {
+        fill.set(format!("own:{number}"), 1).ignore();
+    }
+    fill.exec(&mut server.connection()).unwrap();
+    let used = server.info().number("used_memory");
+    order::<()>(&server, "CONFIG SET maxmemory-policy volatile-lru");
+    order::<()>(&server, &format!("CONFIG SET maxmemory {}", used + (2 << 20)));
+    let ran = place.ends(3, &["restore", "--into", &address, "--merge", "--json"]);
+    ran.says("threw away").says("maxmemory");
+    let json = ran.json();
+    let number = |name: &str| json[name].as_u64().unwrap();
+    assert_eq!((number("put"), number("held_now") + number("evicted")), (20_000, 50_000), "{json}");
+    order::<()>(&server, "CONFIG SET maxmemory 0");
+    place.ends(0, &["restore", "--into", &address, "--merge", "--replace"]);
+    assert_eq!(order::<u64>(&server, "DBSIZE"), 50_000);
 }
 
 /// The password of one server is not given to another that it names.

@@ -105,11 +105,11 @@ fn nothing_of_a_server_is_touched_that_was_not_given_up() {
     let some = KeyFilter { pattern: Some(b"user:*".to_vec()), database: Some(0) };
     let merge = PutOptions { merges: true, filter: some, ..PutOptions::default() };
     let done = put(&repository, &server, &merge).unwrap();
-    assert_eq!((done.put, done.there, done.for_good, done.held), (4999, 1, 4999, (1, 5000)));
+    assert_eq!((done.put, done.there, done.missing, done.held), (4999, 1, vec![], (1, 5000)));
     assert_eq!(ask::<String>(&mut connection, &[b"GET", b"user:7"]), "new");
     let replace = PutOptions { merges: true, replaces: true, ..PutOptions::default() };
     let done = put(&repository, &server, &replace).unwrap();
-    assert_eq!((done.put, done.there, done.for_good, done.held), (5003, 0, 5002, (5000, 5003)));
+    assert_eq!((done.put, done.there, done.missing, done.held), (5003, 0, vec![], (5000, 5003)));
     assert_eq!(ask::<String>(&mut connection, &[b"GET", b"user:7"]), "old");
     assert!((1..=3_600_000).contains(&ask::<i64>(&mut connection, &[b"PTTL", b"going"])));
     ask::<()>(&mut connection, &[b"SELECT", b"3"]);

@@ -104,7 +104,9 @@ JSON:
    \"not_taken\": [{\"what\": type, \"why\", \"keys\": number, \"db\" and \"key\":
      the first}], \"functions\": bool, \"behind\": [path of commands left out],
    \"unread\": why keys may be missing, or null, \"held_before\", \"held_now\":
-   keys of the server, \"dry_run\": bool, \"alarms\"}
+   keys of the server, \"missing\": [{\"db\", \"put\", \"holds\": fewer than
+     were put and have not expired}], \"evicted\": keys that the server threw
+   away meanwhile, \"dry_run\": bool, \"alarms\"}
    of a set \"set\", \"name\", \"complete\", \"skew_ms\" and \"snapshots\": [id]
    in place of \"snapshot\" and \"dataset\"
 ")]

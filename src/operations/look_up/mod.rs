@@ -24,7 +24,7 @@ use dataset::{Dataset, canonical, commands_of, read_all, recipe};
 
 pub use largest::{Largest, LargestKey, LargestPrefix, NAME_LONGEST, largest};
 pub use put::{PutBack, Target, put_back};
-pub use put_all::{NotTaken, PutKeys, PutOptions, put_keys};
+pub use put_all::{Missing, NotTaken, PutKeys, PutOptions, put_keys};
 
 /// Takes records one after the other, until it wants no more.
 pub type TakeKey<'t> = dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + Send + 't;

@@ -12,7 +12,7 @@ use crate::cli::json::{alarms, text};
 use crate::cli::outcome::Outcome;
 use crate::operations::OperationError;
 use crate::operations::list::{Chosen, Selector};
-use crate::operations::look_up::{KeyFilter, PutKeys, PutOptions, doubts, put_keys};
+use crate::operations::look_up::{KeyFilter, Missing, PutKeys, PutOptions, doubts, put_keys};
 use crate::operations::restore::{Which, settled};
 use crate::operations::sets::Meant;
 use crate::redis::server::Address;
@@ -148,11 +148,25 @@ fn warnings(done: &PutKeys, dry_run: bool) -> Vec<String> {
         warnings.push(format!("commands behind the dump were left out, in {}", some_of(&done.behind)));
     }
     let (before, now) = done.held;
-    if !dry_run && before == 0 && !(done.for_good..=done.put).contains(&now) {
+    if !dry_run && before == 0 && now > done.put {
         warnings.push(format!(
             "the server holds {}, where {} were put: does anybody else write to it?",
             count(now, "key"),
             done.put
+        ));
+    }
+    warnings.extend(done.missing.iter().map(|Missing { database, put, holds }| {
+        format!(
+            "database {database} holds {}, where {put} were put that have not expired: somebody else removed some \
+             meanwhile, as FLUSHALL and SWAPDB do, or the server threw them away; the same with --merge puts them again",
+            count(*holds, "key")
+        )
+    }));
+    if !dry_run && done.evicted > 0 {
+        warnings.push(format!(
+            "the server threw away {} meanwhile, of those that were put or of its own: it holds as much as it may; give it \
+             more (CONFIG SET maxmemory), and the same with --merge puts them again",
+            count(done.evicted, "key")
         ));
     }
     warnings
@@ -162,6 +176,7 @@ fn in_json(done: &PutKeys, meant: &Meant, address: &Address, dry_run: bool) -> V
     let not_taken = done.not_taken.iter().map(|others| {
         json!({"what": others.what, "why": others.why, "keys": others.keys, "db": others.first.0, "key": text(&others.first.1)})
     });
+    let missing = done.missing.iter().map(|it| json!({"db": it.database, "put": it.put, "holds": it.holds}));
     let mut object = json!({
         "server": address.to_string(),
         "version": done.version,
@@ -176,6 +191,8 @@ fn in_json(done: &PutKeys, meant: &Meant, address: &Address, dry_run: bool) -> V
         "unread": done.unread,
         "held_before": done.held.0,
         "held_now": done.held.1,
+        "missing": missing.collect::<Vec<Value>>(),
+        "evicted": done.evicted,
         "dry_run": dry_run,
     });
     let of: Vec<(&str, Value)> = match meant {

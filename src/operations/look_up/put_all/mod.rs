@@ -2,6 +2,7 @@
 
 mod nodes;
 mod putting;
+mod standing;
 
 use std::ops::ControlFlow;
 
@@ -41,8 +42,6 @@ pub struct PutKeys {
     pub masters: Option<u64>,
     /// Keys that were put; in a dry run, that would be.
     pub put: u64,
-    /// Of these, such as never expire.
-    pub for_good: u64,
     /// Of these, such as were put element by element: the server does not know the form they are stored in.
     pub remade: u64,
     /// Keys that were not put: the server has others under their names.
@@ -61,6 +60,21 @@ pub struct PutKeys {
     pub unread: Option<String>,
     /// Keys that the server held before, and holds now.
     pub held: (u64, u64),
+    /// Databases that hold fewer keys now than were put and have not expired.
+    pub missing: Vec<Missing>,
+    /// Keys that the server threw away meanwhile, for want of memory: put ones or others.
+    pub evicted: u64,
+}
+
+/// A database that lost keys while some were put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its number.
+    pub database: u64,
+    /// Keys that were put into it and have not expired.
+    pub put: u64,
+    /// Keys that it holds.
+    pub holds: u64,
 }
 
 /// Keys of one kind that were not put, and why.
@@ -111,20 +125,24 @@ pub fn put_keys(
         return Err(OperationError::Redis(is_replica(address)));
     }
     let mut putting = Putting::new(nodes, &info, options)?;
-    let before = putting.keys()?;
-    if before > 0 && !options.merges {
-        return Err(OperationError::Redis(holds_keys(address, masters.is_some(), before)));
+    let before = putting.tally()?;
+    if before.keys() > 0 && !options.merges {
+        return Err(OperationError::Redis(holds_keys(address, masters.is_some(), before.keys())));
     }
     for functions in &functions {
         putting.put_functions(functions)?;
     }
     observer.begin("putting keys", None);
-    for chosen in snapshots {
-        put_one(repository, chosen, &mut putting, observer)?;
+    let put = snapshots.iter().try_for_each(|chosen| put_one(repository, chosen, &mut putting, observer));
+    let now = put.and_then(|()| putting.now());
+    if now.is_err() && putting.done.put > 0 {
+        let put = count(putting.done.put, "key");
+        observer.remark(&format!("at least {put} went into the server; the same with --merge goes on beside them"));
     }
-    let now = putting.keys()?;
+    let (now, missing) = now?;
     let version = ServerVersion::of(&info).map(|version| version.to_string());
-    Ok(PutKeys { version, masters, held: (before, now), ..putting.done })
+    let (held, evicted) = ((before.keys(), now.keys()), now.evicted.saturating_sub(before.evicted));
+    Ok(PutKeys { version, masters, held, missing, evicted, ..putting.done })
 }
 
 /// Puts the keys of one snapshot.
@@ -148,13 +166,8 @@ fn put_one(
             ControlFlow::Break(())
         }
     });
-    let listed = failed.map_or(listed, Err).and_then(|listed| putting.flush().map(|()| listed));
-    if listed.is_err() && putting.done.put > 0 {
-        let put = putting.done.put;
-        observer
-            .remark(&format!("{put} keys or more are in the server now; the same with --merge goes on beside them"));
-    }
-    let listed = listed?;
+    let listed = failed.map_or(listed, Err)?;
+    putting.flush()?;
     putting.done.behind.extend(listed.behind);
     putting.done.unread = putting.done.unread.take().or(listed.unread);
     Ok(())

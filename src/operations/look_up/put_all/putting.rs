@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::nodes::Nodes;
-use super::{KeyFilter, NotTaken, PutKeys, PutOptions};
+use super::standing::{Standing, Tally};
+use super::{KeyFilter, Missing, NotTaken, PutKeys, PutOptions};
 use crate::operations::OperationError;
 use crate::operations::module_types::{is_lacking, module_named};
 use crate::rdb::values::{Value, functions_payload, least_version};
-use crate::rdb::{Family, Header};
+use crate::rdb::{Family, Header, Kind};
 use crate::redis::server::{Came, Elsewhere, Goes, Info, LoadedModule, Put, PutBatch};
 use crate::redis::{RedisError, ServerVersion};
 use crate::repository::LookedUp;
@@ -40,6 +41,14 @@ fn type_of(value: &Value<'_>) -> TypeOf {
 fn payload_version(payload: &[u8]) -> Option<u16> {
     let (before, _) = payload.split_last_chunk::<8>()?;
     Some(u16::from_le_bytes(*before.last_chunk()?))
+}
+
+/// When a key goes at the earliest: a hash whose fields expire goes with the last of them.
+fn stays(value: &Value<'_>, goes: Goes) -> Goes {
+    match value.kind() == Some(Kind::Hash) && matches!(value.type_byte, 22..=25) {
+        true => Goes::After(0),
+        false => goes,
+    }
 }
 
 /// The words of a server that refuses a value do not say that it lacks the module, or is too old.
@@ -90,15 +99,16 @@ pub(super) struct Putting<'o> {
     lacking: BTreeMap<u64, String>,
     /// Keys that another node takes than the one they were sent to: which, and the command.
     displaced: Vec<(Elsewhere, UnderWay, Vec<u8>)>,
+    standing: Standing,
     pub done: PutKeys,
 }
 
-/// A key that was sent: what it is, its database and name, and whether it never expires.
+/// A key that was sent: what it is, its database and name, and when it goes.
 pub(super) struct UnderWay {
     what: String,
     database: u64,
     pub key: Vec<u8>,
-    is_for_good: bool,
+    goes: Goes,
     is_plain: bool,
 }
 
@@ -112,7 +122,21 @@ impl<'o> Putting<'o> {
         let told = options.dry_run.then(|| nodes.all().filter_map(|node| node.server.loaded_modules().ok()).collect());
         let modules = told.unwrap_or_default();
         let (forms, refused, lacking, displaced, done) = Default::default();
-        Ok(Putting { nodes, options, family, version, modules, begin, forms, refused, lacking, displaced, done })
+        let standing = Standing::from(begin);
+        Ok(Putting {
+            nodes,
+            options,
+            family,
+            version,
+            modules,
+            begin,
+            forms,
+            refused,
+            lacking,
+            displaced,
+            standing,
+            done,
+        })
     }
 
     pub fn filter(&self) -> &'o KeyFilter {
@@ -120,8 +144,20 @@ impl<'o> Putting<'o> {
     }
 
     /// How many keys there are.
-    pub fn keys(&mut self) -> Result<u64, OperationError> {
-        self.nodes.all().try_fold(0, |sum, node| Ok(sum + node.server.info()?.keys()))
+    pub fn tally(&mut self) -> Result<Tally, OperationError> {
+        let mut tally = Tally::default();
+        for node in self.nodes.all() {
+            tally.add(&node.server.info()?);
+        }
+        Ok(tally)
+    }
+
+    /// How many there are once all are put, and where some are missing.
+    pub fn now(&mut self) -> Result<(Tally, Vec<Missing>), OperationError> {
+        let tally = self.tally()?;
+        let now = self.nodes.first()?.server.time()?.millis();
+        let missing = self.standing.missing(&tally, now);
+        Ok((tally, missing))
     }
 
     /// Every master of a cluster has functions of its own.
@@ -162,7 +198,7 @@ impl<'o> Putting<'o> {
             self.forms.insert(type_of(&value), form.clone());
             match form {
                 Form::None(why) => self.not_taken(record.database, record.key, what(), why),
-                Form::Stored(_) | Form::Plain => self.count(goes == Goes::Never, matches!(form, Form::Plain)),
+                Form::Stored(_) | Form::Plain => self.count(matches!(form, Form::Plain)),
             }
             return Ok(false);
         }
@@ -185,9 +221,8 @@ impl<'o> Putting<'o> {
         };
         match payload {
             Ok(payload) => {
-                let (is_for_good, is_plain) = (goes == Goes::Never, matches!(form, Form::Plain));
-                let (database, key) = (record.database, record.key.to_vec());
-                let key = UnderWay { what: what(), database, key, is_for_good, is_plain };
+                let (database, key, is_plain) = (record.database, record.key.to_vec(), matches!(form, Form::Plain));
+                let key = UnderWay { what: what(), database, key, goes: stays(&value, goes), is_plain };
                 let is_full = self.nodes.at(place)?.add(key, &payload, goes, self.options.replaces);
                 if is_full {
                     self.send(place)?;
@@ -272,7 +307,8 @@ impl<'o> Putting<'o> {
             batch.add(&self.nodes.at(place)?.server, record.key, &payload, goes, self.options.replaces);
             match self.put_one(place, record, batch.command(0))? {
                 Put::Done => {
-                    self.count(goes == Goes::Never, matches!(form, Form::Plain));
+                    self.standing.add(record.database, stays(value, goes));
+                    self.count(matches!(form, Form::Plain));
                     self.forms.insert(type_of(value), form);
                     return Ok(());
                 }
@@ -375,15 +411,17 @@ impl<'o> Putting<'o> {
 
     fn became(&mut self, key: UnderWay, put: Put) {
         match put {
-            Put::Done => self.count(key.is_for_good, key.is_plain),
+            Put::Done => {
+                self.standing.add(key.database, key.goes);
+                self.count(key.is_plain);
+            }
             Put::Exists => self.done.there += 1,
             Put::NotTaken(why) => self.not_taken(key.database, &key.key, key.what, in_words(why)),
         }
     }
 
-    fn count(&mut self, is_for_good: bool, is_plain: bool) {
+    fn count(&mut self, is_plain: bool) {
         self.done.put += 1;
-        self.done.for_good += u64::from(is_for_good);
         self.done.remade += u64::from(is_plain);
     }
 
