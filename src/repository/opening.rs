@@ -69,9 +69,14 @@ impl Repository {
         let slot = slots::add(&*store, &ambient, &keyring, &credential, label, cost)?;
         let sealed = keyring.seal(&Name::Config, Kind::Config, ambient.random(), &config.encode());
         match objects::put_own(&*store, &Name::Config, sealed) {
-            Err(StoreError::Exists { .. }) => return Err(RepositoryError::AlreadyThere { location }),
+            Err(StoreError::Exists { .. }) => {
+                // It opens nothing, and would look like a damaged one of the repository that is there.
+                let _ = slots::delete(&*store, slot);
+                return Err(RepositoryError::AlreadyThere { location });
+            }
             other => other?,
         }
+        slots::clear(&*store, config.repository, slot);
         let repository = Repository::assemble(store, ambient, credential, slot, config, keyring, places)?;
         // It is made: what this host fails to note is no failure of that.
         let remembered = lock(&repository.state).remember_location(&location, repository.id());

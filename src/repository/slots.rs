@@ -15,7 +15,7 @@ use crate::format::limits::{SLOTS_MAX, SMALL_MAX};
 use crate::format::object::{Kind, Name};
 use crate::format::sealing::{Header, SEAL_OVERHEAD};
 use crate::format::{Id16, Malformed, UnixMillis};
-use crate::store::Store;
+use crate::store::{PutNew, Store};
 
 /// Ordinal of a slot's `about` part.
 const ABOUT: u32 = 1;
@@ -197,7 +197,10 @@ pub(super) fn parse(id: Id16, object: &[u8], repository: Id16) -> Result<Found, 
         let (header, rest) = Header::decode(object)?;
         header.check(&name, None)?;
         if header.repository != repository {
-            let why = format!("it belongs to repository {}, config to {repository}", header.repository);
+            let others = header.repository;
+            let why = format!(
+                "it belongs to repository {others}, config to {repository}: redkeep key remove takes away what a killed init left"
+            );
             return Err(Malformed::new("header", why));
         }
         Ok(Found { id, header, slot: Slot::decode(rest)? })
@@ -320,6 +323,21 @@ pub(super) fn is_torn(store: &dyn Store, id: Id16, repository: Id16, epoch: u32)
 /// Deletes a slot.
 pub(super) fn delete(store: &dyn Store, id: Id16) -> Result<(), RepositoryError> {
     Ok(store.delete(&object_name(&Name::Slot(id)))?)
+}
+
+/// Deletes the slots that killed `init`s left where a repository was made now. One that stays is passed over, and a check names it.
+///
+/// KEY-19: only where a store lets one `config` win, so that no slot goes whose `config` may yet take the place of this one.
+pub(super) fn clear(store: &dyn Store, repository: Id16, own: Id16) {
+    if store.promises().put_new != PutNew::Exclusive {
+        return;
+    }
+    let is_others = |id: &Id16| {
+        let object = get_whole(store, &Name::Slot(*id), SMALL_MAX);
+        object.is_ok_and(|object| !Header::decode(&object).is_ok_and(|(header, _)| header.repository == repository))
+    };
+    let left = list(store).unwrap_or_default().into_iter().filter(|id| *id != own && is_others(id));
+    left.for_each(|id| drop(delete(store, id)));
 }
 
 fn seal_about(

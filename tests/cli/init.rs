@@ -1,4 +1,5 @@
 use std::fs;
+use std::process::Stdio;
 use std::time::Instant;
 
 use redkeep::format::keys::{Argon2Cost, Slot};
@@ -92,7 +93,28 @@ fn one_that_was_killed_can_be_repeated() {
     fs::write(place.repository().join("keys").join("0".repeat(32)), "x").unwrap();
     fs::write(place.repository().join("keys/.tmp-0000000000000000"), "x").unwrap();
     fs::write(place.repository().join(".tmp-0000000000000001"), "x").unwrap();
+    // The slot of a repository that never came to be.
+    place.done(&["init", "--repo", "other", "-q"]);
+    let slot = fs::read_dir(place.path("other/keys")).unwrap().next().unwrap().unwrap();
+    fs::copy(slot.path(), place.repository().join("keys").join(slot.file_name())).unwrap();
     place.ends(0, &["init", "--quiet"]);
+    place.ends(0, &["check"]);
+}
+
+/// KEY-19
+#[test]
+fn of_several_at_once_one_makes_a_sound_repository() {
+    for _ in 0..3 {
+        let place = Place::new();
+        let start = |_| place.command(&["init", "--quiet"]).stderr(Stdio::null()).spawn().unwrap();
+        let children: Vec<_> = (0..3).map(start).collect();
+        let codes = children.into_iter().map(|mut child| child.wait().unwrap().code());
+        let mut codes: Vec<_> = codes.collect();
+        codes.sort_unstable();
+        assert_eq!(codes, [Some(0), Some(1), Some(1)]);
+        assert_eq!(fs::read_dir(place.repository().join("keys")).unwrap().count(), 1);
+        place.ends(0, &["check"]);
+    }
 }
 
 #[test]
