@@ -73,7 +73,7 @@ pub use alarm::Alarm;
 pub use ambient::Ambient;
 pub use canonical::{
     Change, DumpLookup, DumpStored, Earlier, LookedUp, NotStored, Parameters, SizeOf, TakeBytes, TakeChange,
-    difference, store_dump,
+    difference, sort_elements, store_dump,
 };
 pub use catalog::{
     Alone, ChunkPlace, DatasetUsage, ForgottenRecord, FormOf, Owned, PackTotals, SnapshotInfo, Span, Told, Usage,

@@ -102,6 +102,7 @@ fn check(vector: &Vector) -> Result<(), String> {
         "string" => canonical::string(vector),
         "order" => canonical::order(vector),
         "record" => canonical::record(vector),
+        "elements" => canonical::elements(vector),
         "dump" => canonical::dump(vector),
         "events" => canonical::events(vector),
         "parameters" => canonical::parameters(vector),

@@ -1,8 +1,12 @@
 //! Elements as they stand in a dump: those of collections that are too long to be made canonical. Rules:
 //! format-spec/19-canonical-rdb.md.
 
+use std::ops::Range;
+
+use super::super::coding::{Step, Stop};
 use super::super::header::Family;
 use super::super::strings::{length_of, take_length};
+use super::{Hasher, NotCanonical, ORDER_MAX, order};
 
 /// A collection whose elements stand in the order of a hash table, by what it and each element consist of.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +30,11 @@ pub struct ElementAt {
 }
 
 impl Collection {
+    /// So many elements have an order.
+    pub const SORTED: Range<u64> = 2..ORDER_MAX;
+    /// The most bytes before the first element.
+    pub const BEGIN_LONGEST: usize = 17;
+
     /// What values of this type are, if they are such collections.
     pub fn of(type_byte: u8, family: Family) -> Option<Collection> {
         let of = |before, is_numbered, strings, behind| Some(Collection { before, is_numbered, strings, behind });
@@ -62,6 +71,41 @@ impl Collection {
         let strings_end = (1..self.strings).try_fold(name_end, |end, _| string(end))?;
         let end = strings_end + self.behind;
         (end <= raw.len()).then_some(ElementAt { name: (begin, name_end), end })
+    }
+
+    /// What stood in the file, of a value whose elements are sorted as they stood, and their order. Memory: the value, and 44
+    /// bytes an element.
+    pub fn as_it_stood(self, sorted: &[u8], order: &[u8], hasher: Hasher) -> Result<Vec<u8>, NotCanonical> {
+        Ok(self.put_back(sorted, order, hasher)?)
+    }
+
+    fn put_back(self, sorted: &[u8], order: &[u8], hasher: Hasher) -> Step<Vec<u8>> {
+        let (begin, count) = self.begin(sorted).ok_or_else(Stop::ended)?;
+        let (head, mut rest) = sorted.split_at_checked(begin).ok_or_else(Stop::ended)?;
+        if !Self::SORTED.contains(&count) {
+            return Err(Stop::broken(format!("an order of {count} elements")));
+        }
+        let (mut elements, mut hashes) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let ElementAt { name: (from, to), end } = self.element(rest).ok_or_else(Stop::ended)?;
+            let (element, behind) = rest.split_at_checked(end).ok_or_else(Stop::ended)?;
+            hashes.push(hasher.hash(element.get(from..to).unwrap_or_default()));
+            elements.push(element);
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            return Err(Stop::broken("bytes behind elements"));
+        }
+        let mut in_file = vec![&[][..]; elements.len()];
+        for (element, place) in elements.into_iter().zip(order::decode(order, &hashes)?) {
+            if let Some(at) = in_file.get_mut(place as usize) {
+                *at = element;
+            }
+        }
+        let mut out = Vec::with_capacity(sorted.len());
+        out.extend_from_slice(head);
+        in_file.into_iter().for_each(|element| out.extend_from_slice(element));
+        Ok(out)
     }
 }
 

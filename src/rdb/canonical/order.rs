@@ -305,7 +305,12 @@ mod tests {
         assert!(encode_order(&[5; 300], &places, &mut bytes));
         assert_eq!(decode(&bytes, &[5; 300]).ok(), Some(places));
         assert!(decode(&bytes, &[u32::MAX; 300]).is_err(), "hashes of other keys");
-        assert!(!encode_order(&[5; 5_000], &shuffled(5_000, 1), &mut Vec::new()));
+        bytes.clear();
+        assert!(encode_order(&[5; ALIKE_MAX], &shuffled(ALIKE_MAX, 1), &mut bytes));
+        assert_eq!(decode(&bytes, &[5; ALIKE_MAX]).ok(), Some(shuffled(ALIKE_MAX, 1)), "as many as may be");
+        const MORE: usize = ALIKE_MAX + 1;
+        assert!(!encode_order(&[5; MORE], &shuffled(MORE, 1), &mut Vec::new()));
+        assert!(decode(&[0; 3 * MORE - 1], &[5; MORE]).is_err(), "a writer that has more");
         assert!(!encode_order(&[1, 2], &[0, 2], &mut Vec::new()), "a place there is not");
         assert!(!encode_order(&[1, 2], &[0, 0], &mut Vec::new()), "a place twice");
     }

@@ -10,7 +10,7 @@ use super::column::{Column, LARGE_LONGEST, VARINT, damaged};
 use super::reader::not_canonical;
 use super::together::Out;
 use crate::format::Reader;
-use crate::rdb::canonical::{Collection, Hasher, ORDER_MAX, Order, OrderTokens};
+use crate::rdb::canonical::{Collection, Hasher, Order, OrderTokens};
 use crate::repository::error::RepositoryError;
 use crate::spill::{Partitions, Scratch, SpillError};
 
@@ -18,8 +18,6 @@ use crate::spill::{Partitions, Scratch, SpillError};
 const WAITING: usize = 64 << 20;
 /// Bytes of elements that are looked at together.
 const LOOKED_AT: usize = 1 << 20;
-/// The most bytes before the first element.
-const BEGIN_LONGEST: usize = 17;
 /// Elements whose places are looked for together, and names that a core hashes at a time.
 const TOGETHER: usize = 1 << 10;
 
@@ -41,12 +39,12 @@ impl ElementPlacer<'_> {
         values: &mut Column<'_>,
         out: &mut Out,
     ) -> Result<(), RepositoryError> {
-        let at_hand = length.min(BEGIN_LONGEST as u64) as usize;
+        let at_hand = length.min(Collection::BEGIN_LONGEST as u64) as usize;
         let begin = values.look(at_hand)?.get(..at_hand).and_then(|raw| collection.begin(raw));
         let (begin, count) = begin.ok_or_else(|| damaged("a value that has no elements"))?;
         // Each of them is a byte at least.
-        if count >= ORDER_MAX || count > length {
-            return Err(damaged("more elements than a value can have"));
+        if !Collection::SORTED.contains(&count) || count > length {
+            return Err(damaged(format!("an order of {count} elements")));
         }
         let mut placing = Placing { order: self.order(count)?, left: length - begin as u64, count };
         out.put(values.take(begin)?)?;

@@ -11,9 +11,11 @@ use super::merging::MergeError;
 use super::workers::{joined, told};
 use super::writer::{NotStored, TakeBytes};
 use crate::rdb::Family;
-use crate::rdb::canonical::{Collection, Hasher, ORDER_MAX, OrderTokens, encode_order};
+use crate::rdb::canonical::{Collection, Hasher, OrderTokens, encode_order};
 use crate::spill::{Partitions, Scratch, Sorted, Sorter, SpillError};
 
+/// Memory for the elements of a value that is there as a whole.
+const ELEMENTS: usize = 32 << 20;
 /// Memory for elements that go back to their places.
 const PLACED: usize = 32 << 20;
 /// Bytes of elements that are handed on together, and hashed on all cores.
@@ -82,9 +84,10 @@ impl<'s> ElementSorter<'s> {
             true => self.collection.begin(bytes),
             false => Some((0, self.count)),
         };
-        let Some((begin, count)) = begun.filter(|(_, count)| (2..ORDER_MAX).contains(count)) else {
+        let Some((begin, count)) = begun.filter(|(_, count)| Collection::SORTED.contains(count)) else {
             self.held = bytes.to_vec();
-            return Ok(begun.is_none());
+            // What a number of elements cannot be does not become one.
+            return Ok(begun.is_none() && bytes.len() < Collection::BEGIN_LONGEST);
         };
         let (head, rest) = bytes.split_at(begin);
         self.head.extend_from_slice(head);
@@ -120,9 +123,16 @@ impl<'s> ElementSorter<'s> {
         !self.head.is_empty() && u64::from(self.taken) == self.count && self.held.is_empty()
     }
 
-    /// CANON-8: hands on what the value begins with, and its elements sorted; answers with their order. To be called when the value
-    /// is whole.
+    /// Hands on what the value begins with, and its elements sorted; answers with their order, of which is proved that a reader
+    /// finds the place of each. To be called when the value is whole.
     pub fn finish(self, put: &mut TakeBytes<'_>) -> Result<Vec<u8>, MergeError> {
+        let SortedElements { order, hashes, places } = self.sort(put)?;
+        let is_told = order.filter(|order| comes_back(order, &hashes, &places));
+        is_told.ok_or_else(|| NotStored::because("the order of a key's elements cannot be told").into())
+    }
+
+    /// CANON-8: hands on what the value begins with, and its elements sorted.
+    fn sort(self, put: &mut TakeBytes<'_>) -> Result<SortedElements, MergeError> {
         put(&self.head)?;
         let (collection, hasher, count) = (self.collection, self.hasher, self.taken as usize);
         let mut sorted = self.sorter.finish()?;
@@ -146,10 +156,8 @@ impl<'s> ElementSorter<'s> {
             Ok::<_, MergeError>(joined(merging)?)
         })?;
         let mut order = Vec::new();
-        let is_told = encode_order(&hashes, &places, &mut order) && comes_back(&order, &hashes, &places);
-        is_told
-            .then_some(order)
-            .ok_or_else(|| NotStored::because("the order of a key's elements cannot be told").into())
+        let is_told = encode_order(&hashes, &places, &mut order);
+        Ok(SortedElements { order: is_told.then_some(order), hashes, places })
     }
 
     /// Hands on all that came as it stood.
@@ -177,6 +185,46 @@ impl<'s> ElementSorter<'s> {
         })?;
         Ok(put(&self.held)?)
     }
+}
+
+/// What is known of elements that were sorted.
+struct SortedElements {
+    /// Their order, where it can be told.
+    order: Option<Vec<u8>>,
+    /// Of each its name's hash, and its place in the file.
+    hashes: Vec<u32>,
+    places: Vec<u32>,
+}
+
+/// A value whose elements are sorted, and their order.
+pub type InOrder = (Vec<u8>, Vec<u8>);
+
+/// A value that is there as a whole with its elements sorted, and their order; `None` where it has to stay as it stood.
+///
+/// It is made again of these before they are handed on, and is what it was.
+pub fn sort_elements(
+    scratch: &Scratch,
+    hasher: Hasher,
+    family: Family,
+    type_byte: u8,
+    value: &[u8],
+) -> Result<Option<InOrder>, String> {
+    let Some(mut sorter) = ElementSorter::new(scratch, ELEMENTS, hasher, type_byte, family) else { return Ok(None) };
+    if !sorter.push(value).map_err(|error| told(&error))? || !sorter.is_whole() {
+        return Ok(None);
+    }
+    let (collection, mut sorted) = (sorter.collection, Vec::with_capacity(value.len()));
+    let order = sorter.sort(&mut |bytes| {
+        sorted.extend_from_slice(bytes);
+        Ok(())
+    });
+    let order = match order {
+        Ok(SortedElements { order, .. }) => order,
+        Err(MergeError::Not(_)) => None,
+        Err(MergeError::Repository(error)) => return Err(error.to_string()),
+    };
+    let comes_back = |order: &Vec<u8>| collection.as_it_stood(&sorted, order, hasher).as_deref() == Ok(value);
+    Ok(order.filter(comes_back).map(|order| (sorted, order)))
 }
 
 /// Sorted elements, one behind the other.
@@ -277,6 +325,35 @@ mod tests {
             .collect();
         assert!(orders.iter().all(|order| order == &orders[0] && order.len() > 2 * members.len()));
         assert!(stored(&value, 1000, 1).is_none(), "a list has an order of its own");
+    }
+
+    /// What is damaged may go on to the end of the file.
+    #[test]
+    fn of_what_cannot_be_sorted_little_is_held() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(place.path(), [7; 32]);
+        // No number of elements; one, and more than there can be; elements of which the first never ends.
+        for begin in [&b"\xc0"[..], b"\x01\x01a", b"\x81\xff", b"\x02\xc9", b"\x02\x81\0"] {
+            let mut sorter = ElementSorter::new(&scratch, 64 << 10, Hasher::new(HASHER), 2, Family::Redis).unwrap();
+            let mut pushed = usize::from(sorter.push(begin).unwrap());
+            while pushed > 0 && sorter.push(&[0xff; 1000]).unwrap() {
+                pushed += 1;
+                assert!(pushed < 20, "{begin:?}");
+            }
+        }
+    }
+
+    /// CANON-1
+    #[test]
+    fn an_order_that_is_not_that_of_the_elements_is_seen() {
+        let (hashes, places) = ([1 << 31, 5, 5, 6], [2, 3, 0, 1]);
+        let mut order = Vec::new();
+        assert!(encode_order(&hashes, &places, &mut order) && comes_back(&order, &hashes, &places));
+        for other in [[3, 2, 0, 1], [2, 0, 3, 1], [0, 1, 2, 3]] {
+            assert!(!comes_back(&order, &hashes, &other), "{other:?}");
+        }
+        assert!(!comes_back(&order[..order.len() - 1], &hashes, &places));
+        assert!(!comes_back(&[&order[..], &[0]].concat(), &hashes, &places));
     }
 
     /// CANON-8: what cannot be sorted, or is no such value, is stored as it stood, however late that is found.

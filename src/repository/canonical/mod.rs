@@ -32,6 +32,7 @@ use crate::rdb::canonical::Hasher;
 use crate::spill::Scratch;
 
 pub use difference::{Change, TakeChange, difference};
+pub use element_sorter::sort_elements;
 pub use lookup::{DumpLookup, LookedUp, SizeOf};
 pub use parameters::Parameters;
 pub(super) use reader::rebuild;

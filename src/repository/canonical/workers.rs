@@ -7,9 +7,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::element_sorter::ElementSorter;
+use super::element_sorter::sort_elements;
 use super::known::{Known, Stayed};
-use super::merging::MergeError;
 use super::waiting::ToStore;
 use crate::rdb::canonical::{Batch, Encoded, Encoder, Hasher, Limits, NAME, Namer, Side, TemplateTags};
 use crate::rdb::{Family, Header};
@@ -27,9 +26,6 @@ const SORTER: usize = 48 << 20;
 /// Bytes of batches under way from which on no more are sent off: to make a record canonical takes five times its length, and
 /// however many workers there are that is so for one of 48 MiB, or for several that together are not twice as long.
 const UNDER_WAY: usize = 48 << 20;
-
-/// Memory of a worker for the elements of a value that is to be sorted as it stood.
-const ELEMENTS: usize = 32 << 20;
 
 /// How many sorters so many workers share.
 fn sorters(sorted: usize, workers: usize) -> usize {
@@ -185,7 +181,7 @@ impl Worker<'_> {
                 continue;
             }
             encoder.encode_into(record, encoded).map_err(|error| error.to_string())?;
-            let order = sort_elements(encoded, scratch, *hasher, job.header.family)?;
+            let order = sort_large(encoded, scratch, *hasher, job.header.family)?;
             // What is apart is made anew each time: its bytes go by the order of the file.
             let name = named.filter(|_| encoded.large.is_none()).map_or([0; NAME], |(name, _)| name);
             let hash = hasher.hash(&encoded.place);
@@ -198,32 +194,18 @@ impl Worker<'_> {
 }
 
 /// Sorts the elements of a large value that is kept as it stood, where they can be; answers with their order.
-fn sort_elements(
+fn sort_large(
     encoded: &mut Encoded,
     scratch: &Scratch,
     hasher: Hasher,
     family: Family,
 ) -> Result<Option<Vec<u8>>, String> {
-    let type_byte = encoded.type_as_it_stood();
-    let sorter = type_byte.and_then(|type_byte| ElementSorter::new(scratch, ELEMENTS, hasher, type_byte, family));
-    let (Some(mut sorter), Some(value)) = (sorter, &encoded.large) else { return Ok(None) };
-    if !sorter.push(value).map_err(|error| told(&error))? || !sorter.is_whole() {
-        return Ok(None);
-    }
-    let mut sorted = Vec::with_capacity(value.len());
-    let order = sorter.finish(&mut |bytes| {
-        sorted.extend_from_slice(bytes);
-        Ok(())
-    });
-    match order {
-        Ok(order) => {
-            encoded.sort_large(sorted);
-            Ok(Some(order))
-        }
-        // It stays as it stood.
-        Err(MergeError::Not(_)) => Ok(None),
-        Err(MergeError::Repository(error)) => Err(error.to_string()),
-    }
+    let (Some(type_byte), Some(value)) = (encoded.type_as_it_stood(), &encoded.large) else { return Ok(None) };
+    let sorted = sort_elements(scratch, hasher, family, type_byte, value)?;
+    Ok(sorted.map(|(sorted, order)| {
+        encoded.sort_large(sorted);
+        order
+    }))
 }
 
 /// What a thread came to; a panic goes on here.

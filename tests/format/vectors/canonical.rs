@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use redkeep::format::recipe::{CANONICAL_RDB, ColumnRole, Part, Stream};
 use redkeep::rdb::canonical::{
-    Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, Limits, OrderTokens, RecordAt, Sides, TemplateTags,
-    Values, encode_order, take_event,
+    Collection, Decoder, Encoder, Gathered, Gatherer, Gathering, Hasher, Kept, Limits, OrderTokens, RecordAt, Sides,
+    TemplateTags, Values, encode_order, take_event,
 };
 use redkeep::rdb::strings::Strings;
 use redkeep::rdb::{Family, read_stretches};
-use redkeep::repository::Parameters;
+use redkeep::repository::{Parameters, sort_elements};
+use redkeep::spill::Scratch;
 use serde_json::{Value, json};
 
 use super::vector::{Fields, Vector, bytes};
@@ -116,6 +117,26 @@ pub fn record(vector: &Vector) -> Result<(), String> {
     }
     vector.answer(Ok::<_, String>(kept))?;
     assert_eq!(record_again(fields, output), Ok(stood), "{}", vector.name);
+    Ok(())
+}
+
+/// A collection as it stood, its elements sorted, and their order; both ways.
+pub fn elements(vector: &Vector) -> Result<(), String> {
+    let of = vector.input();
+    let back = |kept: Fields<'_>| {
+        let collection = Collection::of(of.small("type"), family(of)).ok_or("no such collection")?;
+        let value = collection.as_it_stood(&kept.bytes("sorted"), &kept.bytes("order"), hasher(of));
+        value.map_err(|error| error.to_string())
+    };
+    let Some(output) = vector.output() else {
+        return vector.answer(back(of).map(|value| json!(hex(&value))));
+    };
+    let (value, temp) = (of.bytes("value"), tempfile::tempdir().unwrap());
+    let scratch = Scratch::new(temp.path(), [7; 32]);
+    let sorted = sort_elements(&scratch, hasher(of), family(of), of.small("type"), &value)?;
+    let kept = sorted.map(|(sorted, order)| json!({ "sorted": hex(&sorted), "order": hex(&order) }));
+    vector.answer(kept.ok_or("it stays as it stood"))?;
+    assert_eq!(back(output), Ok(value), "{}", vector.name);
     Ok(())
 }
 
