@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use redkeep::format::config::Sizes;
 use redkeep::format::recipe::ColumnRole;
-use redkeep::repository::DumpStored;
+use redkeep::repository::{DumpStored, RepositoryError};
 
 use crate::remembered::{Place, packed};
 use crate::support::repository::*;
@@ -127,6 +127,34 @@ fn a_restart_costs_the_order_of_a_long_collection_and_not_its_elements() {
         place.store(&kind.dump(&long, &many, 2), &second.parts, true).unwrap();
         let changed = packed(&place) - before - restarted;
         assert!(changed < order / 2, "type {}: {changed}, of {order}", kind.type_byte);
+    }
+}
+
+/// CANON-8: elements are longer than what is looked at together.
+#[test]
+fn long_elements_go_back_to_their_places() {
+    let element = |n| string(&noise(if n < MANY { 16 } else { 100_000 * (n - MANY) as usize }, n));
+    let (kind, place) = (Kind { element, ..KINDS[0] }, Place::of(Sizes { min: 1 << 10, mean: 4 << 10, max: 16 << 10 }));
+    let dump = kind.dump(&[3, 26, 11, 1, 12].map(|length| MANY + length), &(0..300).collect::<Vec<_>>(), 1);
+    assert!(streams(&place.store(&dump, &[], true).unwrap()).contains(&(ColumnRole::LargeOrder as u64)));
+}
+
+/// CANON-8, ORDER-1
+#[test]
+fn an_order_of_other_elements_is_refused() {
+    let (kind, place) = (&KINDS[0], Place::of(Sizes { min: 1 << 10, mean: 4 << 10, max: 16 << 10 }));
+    let (long, many) = (kind.long(), (0..MANY).collect::<Vec<_>>());
+    let others = (0..long.len() as u64).map(|number| number + (1 << 22)).collect::<Vec<_>>();
+    let all = [&long[..], &long[1..], &others, &many];
+    let stored = all.map(|long| place.store(&kind.dump(long, &many, 1), &[], false).unwrap().parts);
+    let role = ColumnRole::LargeOrder as u64;
+    for (number, parts) in stored.iter().enumerate() {
+        for (of, other) in stored.iter().enumerate() {
+            let mut mixed = parts.clone();
+            mixed[0].streams.insert(role, other[0].streams[&role].clone());
+            let read = place.read(&mixed);
+            assert_eq!(read.as_ref().is_err_and(RepositoryError::is_damage), number != of, "{number} and {of}");
+        }
     }
 }
 

@@ -50,18 +50,19 @@ impl Place {
             Ok::<_, RepositoryError>(stored)
         };
         let (stored, _) = session.store(IntakeOptions::default(), &|| false, work).unwrap();
-        let mut back = Vec::new();
         if let Ok(stored) = &stored {
-            let reader = ChunkReader::new(&self.repository);
-            reader
-                .read(&stored.parts, &mut |bytes| {
-                    back.extend_from_slice(bytes);
-                    Ok(())
-                })
-                .unwrap();
-            assert!(back == dump, "it does not come back");
+            assert!(self.read(&stored.parts).unwrap() == dump, "it does not come back");
         }
         stored
+    }
+
+    pub fn read(&self, parts: &[Part]) -> Result<Vec<u8>, RepositoryError> {
+        let mut back = Vec::new();
+        let read = ChunkReader::new(&self.repository).read(parts, &mut |bytes| {
+            back.extend_from_slice(bytes);
+            Ok(())
+        });
+        read.map(|()| back)
     }
 
     /// What the host remembers: one file.
