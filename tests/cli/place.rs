@@ -13,7 +13,7 @@ use redkeep::store::Intent;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::repository::{CHEAP, init_cheaply, password};
+use crate::support::repository::{CHEAP, TINY, init_cheaply, password};
 
 /// The zone of every test: an offset nobody has by accident.
 pub const OFFSET: &str = "+05:30";
@@ -51,16 +51,24 @@ impl Place {
     /// The same with a repository whose files are cut into tiny chunks, so that there are lists in chunks, deltas and frames
     /// that are compressed. Its keys are the same in each run, and so is where files are cut.
     pub fn with_tiny_repository() -> Place {
+        Place::with_buckets(Sizes::BUCKETS)
+    }
+
+    /// The same with buckets as tiny: a collection is soon too long for them.
+    pub fn with_tiny_buckets() -> Place {
+        Place::with_buckets(TINY)
+    }
+
+    fn with_buckets(buckets: Sizes) -> Place {
         let place = Place::new();
         let location = place.repository().display().to_string().parse().unwrap();
         let store = redkeep::store::open(&location, Intent::Create).unwrap();
-        let (secret, tiny) = (password("correct horse"), Sizes { min: 64, mean: 128, max: 256 });
+        let secret = password("correct horse");
         let drawn = AtomicU64::new(0);
         let random =
             Arc::new(move |bytes: &mut [u8]| bytes.copy_from_slice(&noise(drawn.fetch_add(1, Relaxed), bytes.len())));
         let ambient = Ambient { random, ..Ambient::system() };
-        Repository::create_with(store, secret, "first", CHEAP, ambient, Places::default(), (tiny, Sizes::BUCKETS))
-            .unwrap();
+        Repository::create_with(store, secret, "first", CHEAP, ambient, Places::default(), (TINY, buckets)).unwrap();
         // From here on this host knows it.
         place.ends(0, &["snapshots"]);
         place
