@@ -104,6 +104,24 @@ fn dumps_become_snapshots_in_the_order_in_which_they_were_made() {
     assert!(more.contains("the same as "), "{more}");
 }
 
+/// Only what has the same content was imported before, and only into this dataset.
+#[test]
+fn dumps_of_one_second_and_one_length_are_told_apart_by_what_they_hold() {
+    let place = Place::with_repository();
+    let values = ["one", "two", "six"];
+    for value in values {
+        fs::write(place.path(&format!("{value}.rdb")), dump_of(Some(NEW_YEAR), &[("k", value)])).unwrap();
+    }
+    place.ends(0, &["import", "one.rdb", "two.rdb", "--dataset", "d"]);
+    place.ends(0, &["import", "six.rdb", "--dataset", "d"]);
+    place.ends(0, &["import", "one.rdb", "--dataset", "e"]);
+    assert_eq!(place.done(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 4);
+    for (back, value) in values.iter().rev().enumerate() {
+        let snapshot = format!("latest~{back}");
+        assert_eq!(place.ends(0, &["get", "k", &snapshot, "--dataset", "d", "--raw"]).text(), *value);
+    }
+}
+
 /// A person who has used redkeep for a while has older dumps as well.
 #[test]
 fn dumps_that_are_older_than_what_there_is_get_their_places() {
