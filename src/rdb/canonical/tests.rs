@@ -279,6 +279,27 @@ fn a_long_value_of_a_database_that_cannot_be_told_is_not_lost() {
     assert!(gatherer.finish().is_none(), "it is to be read once more");
 }
 
+/// CANON-5
+#[test]
+fn what_belongs_to_no_record_is_held_up_to_a_bound() {
+    let piece = vec![7; 1 << 20];
+    for is_followed in [true, false] {
+        let mut gatherer = Gatherer::default();
+        gatherer.push(b"REDIS0011\xf5");
+        let mut begin = 9;
+        let is_given_up = (0..70).any(|_| {
+            gatherer.push(&piece);
+            if is_followed {
+                let end = begin + piece.len() as u64;
+                gatherer.stretch(Stretch { begin, end, what: What::Event { opcode: 0xf5 } });
+                begin = end;
+            }
+            matches!(gatherer.hand_on(), Some(Gathering::After(_)))
+        });
+        assert!(is_given_up, "followed: {is_followed}");
+    }
+}
+
 #[test]
 fn numbers_are_those_of_the_specification() {
     for (number, bytes) in

@@ -370,5 +370,17 @@ mod tests {
                 assert!(!is_sorted && stored == value, "{} bytes, {size}", value.len());
             }
         }
+        // What stands before a name stands before it again.
+        let mut fields = vec![0x50, 0];
+        for number in 0..0x1000 {
+            fields.push(number as u8 % 60);
+            encode_plain(&noise(12, number), &mut fields);
+            encode_plain(b"value", &mut fields);
+        }
+        fields.pop();
+        for size in [1000, usize::MAX] {
+            let (is_sorted, stored, _) = stored(&fields, size, 22).unwrap();
+            assert!(!is_sorted && stored == fields, "{size}");
+        }
     }
 }
