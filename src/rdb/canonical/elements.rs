@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::super::coding::{Step, Stop};
+use super::super::coding::Stop;
 use super::super::header::Family;
 use super::super::strings::{length_of, take_length};
-use super::{Hasher, NotCanonical, ORDER_MAX, order};
+use super::{Hasher, NotCanonical, ORDER_MAX, OrderTokens};
 
 /// A collection whose elements stand in the order of a hash table, by what it and each element consist of.
 #[derive(Debug, Clone, Copy)]
@@ -73,38 +73,43 @@ impl Collection {
         (end <= raw.len()).then_some(ElementAt { name: (begin, name_end), end })
     }
 
-    /// What stood in the file, of a value whose elements are sorted as they stood, and their order. Memory: the value, and 44
-    /// bytes an element.
+    /// What stood in the file, of a value whose elements are sorted as they stood, and their order. Refused where they are not that.
+    ///
+    /// Memory: the value, and 16 bytes an element, of which there may be as many as bytes.
     pub fn as_it_stood(self, sorted: &[u8], order: &[u8], hasher: Hasher) -> Result<Vec<u8>, NotCanonical> {
-        Ok(self.put_back(sorted, order, hasher)?)
-    }
-
-    fn put_back(self, sorted: &[u8], order: &[u8], hasher: Hasher) -> Step<Vec<u8>> {
         let (begin, count) = self.begin(sorted).ok_or_else(Stop::ended)?;
-        let (head, mut rest) = sorted.split_at_checked(begin).ok_or_else(Stop::ended)?;
-        if !Self::SORTED.contains(&count) {
-            return Err(Stop::broken(format!("an order of {count} elements")));
+        // Each of them is a byte at least.
+        let is_possible = Self::SORTED.contains(&count) && count <= sorted.len() as u64;
+        if !is_possible || u32::try_from(sorted.len()).is_err() {
+            return Err(Stop::broken(format!("an order of {count} elements")).into());
         }
-        let (mut elements, mut hashes) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let ElementAt { name: (from, to), end } = self.element(rest).ok_or_else(Stop::ended)?;
-            let (element, behind) = rest.split_at_checked(end).ok_or_else(Stop::ended)?;
-            hashes.push(hasher.hash(element.get(from..to).unwrap_or_default()));
-            elements.push(element);
-            rest = behind;
-        }
-        if !rest.is_empty() {
-            return Err(Stop::broken("bytes behind elements"));
-        }
-        let mut in_file = vec![&[][..]; elements.len()];
-        for (element, place) in elements.into_iter().zip(order::decode(order, &hashes)?) {
-            if let Some(at) = in_file.get_mut(place as usize) {
-                *at = element;
+        let mut tokens = OrderTokens::new(count)?;
+        let (_, mut picks) = order.split_at(tokens.push(order));
+        let mut order = tokens.finish()?;
+        let (mut ends, mut in_file) = (Vec::with_capacity(count as usize), vec![0; count as usize]);
+        let mut end = begin;
+        for number in 0..count as u32 {
+            let rest = sorted.get(end..).unwrap_or_default();
+            let element = self.element(rest).ok_or_else(Stop::ended)?;
+            let hash = hasher.hash(rest.get(element.name.0..element.name.1).unwrap_or_default());
+            if let Some(at) = in_file.get_mut(order.place(hash, &mut picks)? as usize) {
+                *at = number;
             }
+            end += element.end;
+            ends.push(end as u32);
         }
-        let mut out = Vec::with_capacity(sorted.len());
+        if end < sorted.len() || !picks.is_empty() {
+            return Err(Stop::broken("bytes behind elements or their order").into());
+        }
+        drop(order);
+        let (head, mut out) = (sorted.get(..begin).unwrap_or_default(), Vec::with_capacity(sorted.len()));
         out.extend_from_slice(head);
-        in_file.into_iter().for_each(|element| out.extend_from_slice(element));
+        for number in in_file {
+            let before = (number as usize).checked_sub(1).and_then(|before| ends.get(before));
+            let begin = before.map_or(begin, |end: &u32| *end as usize);
+            let end = ends.get(number as usize).copied().unwrap_or_default() as usize;
+            out.extend_from_slice(sorted.get(begin..end).unwrap_or_default());
+        }
         Ok(out)
     }
 }
