@@ -197,9 +197,9 @@ pub(super) fn parse(id: Id16, object: &[u8], repository: Id16) -> Result<Found, 
         let (header, rest) = Header::decode(object)?;
         header.check(&name, None)?;
         if header.repository != repository {
-            let others = header.repository;
             let why = format!(
-                "it belongs to repository {others}, config to {repository}: redkeep key remove takes away what a killed init left"
+                "it belongs to repository {}, config to {repository}; if a killed init left it: redkeep key remove {id}",
+                header.repository
             );
             return Err(Malformed::new("header", why));
         }
@@ -325,7 +325,8 @@ pub(super) fn delete(store: &dyn Store, id: Id16) -> Result<(), RepositoryError>
     Ok(store.delete(&object_name(&Name::Slot(id)))?)
 }
 
-/// Deletes the slots that killed `init`s left where a repository was made now. One that stays is passed over, and a check names it.
+/// Deletes what stands beside the slot of a repository that was made now: slots that killed `init`s left. One that stays is passed
+/// over, and a check names it.
 ///
 /// KEY-19: only where a store lets one `config` win, so that no slot goes whose `config` may yet take the place of this one.
 pub(super) fn clear(store: &dyn Store, repository: Id16, own: Id16) {

@@ -96,8 +96,15 @@ fn one_that_was_killed_can_be_repeated() {
     // The slot of a repository that never came to be.
     place.done(&["init", "--repo", "other", "-q"]);
     let slot = fs::read_dir(place.path("other/keys")).unwrap().next().unwrap().unwrap();
-    fs::copy(slot.path(), place.repository().join("keys").join(slot.file_name())).unwrap();
+    let left = place.repository().join("keys").join(slot.file_name());
+    fs::copy(slot.path(), &left).unwrap();
     place.ends(0, &["init", "--quiet"]);
+    place.ends(0, &["check"]);
+    // One that came later is named, with what takes it away.
+    fs::copy(slot.path(), &left).unwrap();
+    let remove = format!("key remove {}", slot.file_name().to_str().unwrap());
+    assert!(place.ends(4, &["check"]).text().contains(&remove));
+    place.done(&remove.split(' ').collect::<Vec<_>>());
     place.ends(0, &["check"]);
 }
 

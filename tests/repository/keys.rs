@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redkeep::format::sealing::Header;
 use redkeep::operations::OperationError;
 use redkeep::repository::{Credential, Places, Repository, RepositoryError, SlotState};
-use redkeep::store::{ObjectName, Promises, PutNew, Store};
+use redkeep::store::{ObjectName, Promises, PutNew, Store, Timing};
 
 use crate::retries::Retried;
 use crate::support::repository::*;
+use crate::support::sim::{Listing, PUT_NEWS, SimStore};
 use crate::support::stores::{FAULTS, FaultyStore, PausableStore, RecordingStore, through};
 
 const SECOND: &str = "second";
@@ -92,6 +94,33 @@ fn keep(texts: &[&str]) -> Vec<Credential> {
 
 fn states(repository: &Repository) -> Vec<SlotState> {
     repository.slots().unwrap().iter().map(|slot| slot.state).collect()
+}
+
+/// KEY-19
+#[test]
+fn slots_of_others_go_where_one_config_wins_and_whoever_loses_takes_its_own_away() {
+    let hands = Hands::new(1);
+    let others = memory();
+    create(others.clone(), &hands);
+    let left = others.entries("keys/").unwrap().remove(0).name;
+    for put_new in PUT_NEWS {
+        let promises = Promises { put_new, timing: Timing::of_lag(Duration::ZERO) };
+        let store = SimStore::new(&hands, promises, Listing::Late);
+        store.put(&left, others.get(&left, 1 << 20).unwrap().into()).unwrap();
+        let made = create(store.clone(), &hands);
+        let slots = || store.entries("keys/").unwrap().len();
+        let stay = if put_new == PutNew::Exclusive { 1 } else { 2 };
+        assert_eq!(slots(), stay, "{put_new:?}");
+        assert_eq!(made.slots().unwrap().len(), stay, "{put_new:?}");
+        if put_new == PutNew::None {
+            continue;
+        }
+        let (secret, ambient) = (password(SECOND), hands.ambient("beta"));
+        let second = Repository::create(store.clone(), secret, "late", CHEAP, ambient, Places::default());
+        assert!(matches!(second, Err(RepositoryError::AlreadyThere { .. })), "{put_new:?}");
+        assert_eq!(slots(), stay, "{put_new:?}");
+        Repository::open(store.clone(), password(PASSWORD), hands.ambient("beta"), Places::default(), None).unwrap();
+    }
 }
 
 /// KEY-10, KEY-12, KEY-14
