@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use super::Held;
 use crate::operations::OperationError;
 use crate::operations::module_types::module_named;
+use crate::rdb::Family;
 use crate::rdb::values::{Item, NoPayload, Unreadable, least_version};
-use crate::rdb::{Family, Kind};
 use crate::redis::server::{Address, Goes, Info, Put, Server};
 use crate::redis::{RedisError, ServerVersion};
 
@@ -76,8 +76,7 @@ pub fn put_back(held: &Held, address: &Address, target: &Target) -> Result<PutBa
 /// When fields of a hash go that do.
 fn expiries_of_fields(held: &Held) -> Result<Vec<Option<u64>>, Unreadable> {
     let mut expiries = Vec::new();
-    // All other hashes have fields that stay.
-    if held.value().kind() == Some(Kind::Hash) && matches!(held.type_byte, 22..=25) {
+    if held.value().has_volatile_fields() {
         held.value().each(&mut |item| {
             if let Item::Field { expires, .. } = item {
                 expiries.push(expires);

@@ -127,6 +127,11 @@ impl<'a> Value<'a> {
         Kind::of(self.type_byte, self.family)
     }
 
+    /// Whether it is a hash of a form that only those have of which a field expires.
+    pub fn has_volatile_fields(&self) -> bool {
+        self.kind() == Some(Kind::Hash) && matches!(self.type_byte, 22..=25)
+    }
+
     /// What TYPE answers: for a module's value the name of the module; `None` if the type is not known.
     pub fn type_name(&self) -> Option<String> {
         match self.kind()? {

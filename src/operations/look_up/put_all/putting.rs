@@ -8,7 +8,7 @@ use super::{KeyFilter, Missing, NotTaken, PutKeys, PutOptions};
 use crate::operations::OperationError;
 use crate::operations::module_types::{is_lacking, module_named};
 use crate::rdb::values::{Value, functions_payload, least_version};
-use crate::rdb::{Family, Header, Kind};
+use crate::rdb::{Family, Header};
 use crate::redis::server::{Came, Elsewhere, Goes, Info, LoadedModule, Put, PutBatch};
 use crate::redis::{RedisError, ServerVersion};
 use crate::repository::LookedUp;
@@ -43,9 +43,9 @@ fn payload_version(payload: &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes(*before.last_chunk()?))
 }
 
-/// When a key goes at the earliest: a hash whose fields expire goes with the last of them.
+/// When a key goes at the earliest: a hash may go with the last of its fields.
 fn stays(value: &Value<'_>, goes: Goes) -> Goes {
-    match value.kind() == Some(Kind::Hash) && matches!(value.type_byte, 22..=25) {
+    match value.has_volatile_fields() {
         true => Goes::After(0),
         false => goes,
     }
