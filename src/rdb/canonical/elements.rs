@@ -8,6 +8,9 @@ use super::super::header::Family;
 use super::super::strings::{length_of, take_length};
 use super::{Hasher, NotCanonical, ORDER_MAX, OrderTokens};
 
+/// Elements whose places are found together.
+const TOGETHER: usize = 1 << 10;
+
 /// A collection whose elements stand in the order of a hash table, by what it and each element consist of.
 #[derive(Debug, Clone, Copy)]
 pub struct Collection {
@@ -83,34 +86,52 @@ impl Collection {
         if !is_possible || u32::try_from(sorted.len()).is_err() {
             return Err(Stop::broken(format!("an order of {count} elements")).into());
         }
-        let mut tokens = OrderTokens::new(count)?;
-        let (_, mut picks) = order.split_at(tokens.push(order));
-        let mut order = tokens.finish()?;
-        let (mut ends, mut in_file) = (Vec::with_capacity(count as usize), vec![0; count as usize]);
-        let mut end = begin;
-        for number in 0..count as u32 {
-            let rest = sorted.get(end..).unwrap_or_default();
-            let element = self.element(rest).ok_or_else(Stop::ended)?;
-            let hash = hasher.hash(rest.get(element.name.0..element.name.1).unwrap_or_default());
-            if let Some(at) = in_file.get_mut(order.place(hash, &mut picks)? as usize) {
-                *at = number;
-            }
-            end += element.end;
-            ends.push(end as u32);
-        }
-        if end < sorted.len() || !picks.is_empty() {
-            return Err(Stop::broken("bytes behind elements or their order").into());
-        }
-        drop(order);
+        let (ends, in_file) = self.numbered(begin, count as usize, sorted, order, hasher)?;
         let (head, mut out) = (sorted.get(..begin).unwrap_or_default(), Vec::with_capacity(sorted.len()));
         out.extend_from_slice(head);
         for number in in_file {
             let before = (number as usize).checked_sub(1).and_then(|before| ends.get(before));
-            let begin = before.map_or(begin, |end: &u32| *end as usize);
+            let begin = before.map_or(begin, |end| *end as usize);
             let end = ends.get(number as usize).copied().unwrap_or_default() as usize;
             out.extend_from_slice(sorted.get(begin..end).unwrap_or_default());
         }
         Ok(out)
+    }
+
+    /// Where each of so many sorted elements ends, and their numbers in the order of the file.
+    fn numbered(
+        self,
+        begin: usize,
+        count: usize,
+        sorted: &[u8],
+        order: &[u8],
+        hasher: Hasher,
+    ) -> Result<(Vec<u32>, Vec<u32>), NotCanonical> {
+        let mut tokens = OrderTokens::new(count as u64)?;
+        let (_, mut picks) = order.split_at(tokens.push(order));
+        let mut order = tokens.finish()?;
+        let (mut ends, mut in_file) = (Vec::with_capacity(count), vec![0; count]);
+        let (mut end, mut hashes) = (begin, Vec::new());
+        while ends.len() < count {
+            let numbers = ends.len()..count.min(ends.len() + TOGETHER);
+            for _ in numbers.clone() {
+                let rest = sorted.get(end..).unwrap_or_default();
+                let element = self.element(rest).ok_or_else(Stop::ended)?;
+                hashes.push(hasher.hash(rest.get(element.name.0..element.name.1).unwrap_or_default()));
+                end += element.end;
+                ends.push(end as u32);
+            }
+            order.expect(hashes.iter().copied());
+            for (number, hash) in numbers.zip(hashes.drain(..)) {
+                if let Some(at) = in_file.get_mut(order.place(hash, &mut picks)? as usize) {
+                    *at = number as u32;
+                }
+            }
+        }
+        match end == sorted.len() && picks.is_empty() {
+            true => Ok((ends, in_file)),
+            false => Err(Stop::broken("bytes behind elements or their order").into()),
+        }
     }
 }
 

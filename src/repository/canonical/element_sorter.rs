@@ -220,8 +220,9 @@ pub fn sort_elements(
         sorted.extend_from_slice(bytes);
         Ok(())
     });
-    let order = match order {
-        Ok(SortedElements { order, .. }) => order,
+    // Nothing else of it is kept.
+    let order = match order.map(|elements| elements.order) {
+        Ok(order) => order,
         Err(MergeError::Not(_)) => None,
         Err(MergeError::Repository(error)) => return Err(error.to_string()),
     };
