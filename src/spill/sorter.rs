@@ -92,6 +92,15 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
+    /// Takes no more memory than this from now on. What is held beyond that makes room, with all that is held.
+    pub fn take_less(&mut self, budget: usize) -> Result<(), SpillError> {
+        self.budget = Budget::new(budget.min(self.budget.all()));
+        match self.buffer.held() > self.budget.records() {
+            true => self.make_room(),
+            false => Ok(()),
+        }
+    }
+
     /// All records, sorted.
     pub fn finish(mut self) -> Result<Sorted, SpillError> {
         if self.spilled.is_none() {

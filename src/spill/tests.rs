@@ -180,6 +180,22 @@ fn memory_stays_below_the_budget_while_runs_are_merged_and_merged_again() {
 }
 
 #[test]
+fn a_sorter_that_is_to_take_less_makes_room_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let (scratch, records) = (scratch(place.path()), numbered(4000, 900));
+    let mut sorter = sorter(&scratch, 8 << 20, &records[..2000]);
+    assert!(sorter.file().is_none());
+    sorter.take_less(16 << 20).unwrap();
+    assert!(sorter.file().is_none(), "it has that much");
+    sorter.take_less(256 * KIB).unwrap();
+    assert!(file_of(&sorter).length() > 2000 * 900);
+    records[2000..].iter().for_each(|(key, payload)| sorter.push(key, payload).unwrap());
+    let mut sorted = sorter.finish().unwrap();
+    assert!(sorted.held() <= 256 * KIB, "{}", sorted.held());
+    assert!(rest(&mut sorted).unwrap() == plainly_sorted(&records));
+}
+
+#[test]
 fn a_record_may_take_an_eighth_of_the_budget_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let scratch = scratch(directory.path());

@@ -15,9 +15,10 @@ use crate::rdb::{Family, Header};
 use crate::repository::lock;
 use crate::spill::{Scratch, Sorter, SpillError};
 
-/// Memory of all sorters together.
-const SORTED: usize = 144 << 20;
-/// The same where the earlier version is known: nearly all of its records stay, and are not sorted.
+/// Memory of all sorters together, and what of it is left to them when there are long records.
+const SORTED: usize = 272 << 20;
+const SORTED_BESIDE_LONG: usize = 144 << 20;
+/// Their memory where the earlier version is known: nearly all of its records stay, and are not sorted.
 const SORTED_NEW: usize = 96 << 20;
 /// Memory of a sorter at the least. A record may take an eighth of it: of a collection whose elements have an order it takes 1 MiB
 /// at the most, and 4 bytes for each of up to 2^20 elements.
@@ -27,9 +28,14 @@ const SORTER: usize = 48 << 20;
 /// however many workers there are that is so for one of 48 MiB, or for several that together are not twice as long.
 const UNDER_WAY: usize = 48 << 20;
 
-/// How many sorters so many workers share.
-fn sorters(sorted: usize, workers: usize) -> usize {
-    workers.min(sorted / SORTER).max(1)
+/// Such bytes for each batch that may be under way: when there are more, records are long.
+const LONG: usize = 2 << 20;
+
+/// How many sorters so many workers share, and the memory of each: at first, and beside long records.
+fn sorters(is_known: bool, workers: usize) -> (usize, [usize; 2]) {
+    let both = if is_known { [SORTED_NEW; 2] } else { [SORTED, SORTED_BESIDE_LONG] };
+    let share = workers.min(both[1] / SORTER).max(1);
+    (share, both.map(|sorted| sorted / share))
 }
 
 /// Records, and what is known of their file.
@@ -73,12 +79,16 @@ pub(super) struct Workers<'scope, 's> {
     bytes: usize,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
     sorters: Vec<Arc<Mutex<Sorter<'s>>>>,
+    /// What is left to each of them beside long records, and whether there were such.
+    beside_long: usize,
+    is_long: bool,
     scratch: &'s Scratch,
 }
 
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
-    /// So many, that keep values apart which are longer than that. Memory: 144 MiB for records that wait to be sorted, and four
-    /// batches of 1 MiB a worker, or five times 48 MiB, and 40 bytes for each of 2^20 elements, for the longest records.
+    /// So many, that keep values apart which are longer than that. Memory: 272 MiB for records that wait to be sorted, and four
+    /// batches of 1 MiB a worker; or 144 MiB of such records, and five times 48 MiB, and 40 bytes for each of 2^20 elements, for the
+    /// longest records.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,
         count: usize,
@@ -89,9 +99,8 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
     ) -> Self {
         let limit = 2 * count;
         let (jobs, to_do) = bounded(limit);
-        let sorted = if known.is_some() { SORTED_NEW } else { SORTED };
-        let share = sorters(sorted, count);
-        let sorter = |_| Arc::new(Mutex::new(Sorter::new(scratch, sorted / share)));
+        let (share, [budget, beside_long]) = sorters(known.is_some(), count);
+        let sorter = |_| Arc::new(Mutex::new(Sorter::new(scratch, budget)));
         let sorters: Vec<_> = (0..share).map(sorter).collect();
         let work = move |to_do: Receiver<Job>, sorter: Arc<Mutex<Sorter<'s>>>| {
             let (encoded, waiting) = (Encoded::default(), Vec::new());
@@ -107,7 +116,8 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
             scope.spawn(move || work(to_do, sorter))
         });
         let threads = threads.collect();
-        Workers { jobs, under_way: VecDeque::new(), limit, bytes: 0, threads, sorters, scratch }
+        let under_way = VecDeque::new();
+        Workers { jobs, under_way, limit, bytes: 0, threads, sorters, beside_long, is_long: false, scratch }
     }
 
     /// Sends a batch off.
@@ -120,8 +130,20 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         let (answer, answered) = bounded(1);
         self.under_way.push_back((answered, batch.bytes()));
         self.bytes += batch.bytes();
+        if self.bytes > self.limit * LONG {
+            self.make_way()?;
+        }
         let job = Job { batch, header, clock, templates: Arc::clone(templates), answer };
         self.jobs.send(job).map_err(|_| "the workers are gone".into())
+    }
+
+    /// Leaves memory to long records, from now on.
+    pub fn make_way(&mut self) -> Result<(), String> {
+        match std::mem::replace(&mut self.is_long, true) {
+            true => Ok(()),
+            false => self.sorters.iter().try_for_each(|sorter| lock(sorter).take_less(self.beside_long)),
+        }
+        .map_err(|error| told(&error))
     }
 
     /// Whether as many batches are under way as may be.
@@ -226,13 +248,15 @@ mod tests {
     #[test]
     fn however_many_workers_there_are_their_sorters_take_the_longest_record() {
         const LONGEST: usize = (1 << 20) + (4 << 20);
-        for (sorted, workers) in [SORTED, SORTED_NEW].into_iter().flat_map(|sorted| (1..=64).map(move |w| (sorted, w)))
-        {
+        for (is_known, workers) in [false, true].into_iter().flat_map(|known| (1..=64).map(move |w| (known, w))) {
             let scratch = Scratch::new("/nowhere/at/all".as_ref(), [7; 32]);
-            let budget = sorted / sorters(sorted, workers);
-            let mut sorter = Sorter::new(&scratch, budget);
-            sorter.push(b"key", &vec![0; LONGEST]).unwrap();
-            assert!(budget * sorters(sorted, workers) <= sorted && sorters(sorted, workers) <= workers, "{workers}");
+            let (share, budgets) = sorters(is_known, workers);
+            let all = if is_known { [SORTED_NEW; 2] } else { [SORTED, SORTED_BESIDE_LONG] };
+            for (budget, all) in budgets.into_iter().zip(all) {
+                let mut sorter = Sorter::new(&scratch, budget);
+                sorter.push(b"key", &vec![0; LONGEST]).unwrap();
+                assert!(budget * share <= all && share <= workers, "{workers}");
+            }
         }
     }
 }

@@ -77,9 +77,9 @@ pub struct Earlier<'a> {
 
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
 ///
-/// Memory: while it is read 144 MiB of records, and for each worker two batches of 1 MiB or, in the worst case, once for all of
-/// them a record of 48 MiB with what it takes to make that canonical, or 96 MiB of the elements of a longer one, and 24 bytes for each
-/// of them; what the way in takes; after that as much for the merge,
+/// Memory: while it is read 272 MiB of records, and for each worker two batches of 1 MiB; or 144 MiB of records and, in the worst case,
+/// once for all workers a record of 48 MiB with what it takes to make that canonical, or 96 MiB of the elements of a longer one, and
+/// 24 bytes for each of them; what the way in takes; after that as much for the merge,
 /// 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when
 /// none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40
 /// bytes a record. Scratch: what the records that wait take, decompressed, above that.
@@ -195,6 +195,9 @@ impl<'scope, 's: 'scope> DumpSink<'_, '_, 'scope, 's> {
     /// A piece of a value that is too long to wait for its end: behind the large values of all records before it.
     fn put_piece(&mut self, of: &[u8], piece: &[u8]) -> Result<(), RepositoryError> {
         while self.take_answer()? {}
+        if let Err(why) = self.workers.make_way() {
+            self.failed.get_or_insert(NotStored::because(why));
+        }
         let Some((header, _)) = self.gatherer.header() else { return Ok(()) };
         self.unless_not_stored(|sink| sink.large.put_piece(sink.intake, header.family, of, piece)).map(drop)
     }
