@@ -227,8 +227,36 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_a_later_one_closed_is_told_whatever_the_file_ends_with() {
+        let closed = [SET, MULTI, SET, MULTI, SET, EXEC].concat();
+        let says = Some("a crash left the transaction at 27 open");
+        // The first one, of several; and by its place in the file.
+        assert_eq!(told(&end_of(&[&closed, &closed])), says);
+        let end = end_of(&[b"REDIS0011\xff", &[0; 8], &closed]);
+        assert_eq!(told(&end), Some("a crash left the transaction at 45 open"));
+        // A tail of which too much is missing to be left out.
+        let end = end_of(&[&closed, b"*2\r\n$4\r\nPING\r\n$90000000\r\n"]);
+        assert_eq!((end.left_out, told(&end)), (0, says));
+        // One that is completed in time.
+        let (file, length) = file_of(&[&closed, &SET[..7]]);
+        OpenOptions::new().append(true).open(file.path()).unwrap().write_all(&SET[7..]).unwrap();
+        for writer in [Writer::Unknown, Writer::Live] {
+            let end = find_end(file.as_file(), length, writer, &[]).unwrap();
+            let expected = if writer == Writer::Live { (length + SET.len() as u64 - 7, 0) } else { (length - 7, 7) };
+            assert_eq!(((end.length, end.left_out), told(&end)), (expected, says), "{writer:?}");
+        }
+        // That whole commands are hidden in it is worse.
+        let end = end_of(&[&closed, b"*2\r\n$4\r\nPING\r\n$900\r\n", SET]);
+        let cut = format!("the command at {} is cut short", closed.len());
+        assert_eq!((end.left_out, told(&end)), (0, Some(cut.as_str())));
+    }
+
+    #[test]
     fn whole_commands_in_a_cut_argument_are_data() {
         let end = end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n", SET, SET]);
+        assert_eq!((end.left_out, told(&end)), (0, Some("the command at 27 is cut short")));
+        // A single one.
+        let end = end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n", SET]);
         assert_eq!((end.left_out, told(&end)), (0, Some("the command at 27 is cut short")));
         // Nothing that begins so goes on as a command.
         assert_eq!(end_of(&[SET, b"*2\r\n$4\r\nPING\r\n$900\r\n\r\n*2\r\nx"]).open, None);
