@@ -118,6 +118,8 @@ mod tests {
         assert!(!counts_changes(&of(None), &info("master_replid:bb master_replid2:0000 evicted_keys:1")));
         let promoted = info("master_replid:bb master_replid2:aa evicted_keys:0");
         assert_eq!([None, Some("aa"), Some("bb")].map(|id| counts_changes(&of(id), &promoted)), [false, false, true]);
+        // Neither the dump nor the server says of which replication it is: that is no sign that both are of one.
+        assert!(!counts_changes(&of(None), &info("master_replid2:aa evicted_keys:0")));
     }
 
     #[test]
