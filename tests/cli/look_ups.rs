@@ -428,6 +428,12 @@ fn values_that_are_too_long_to_be_held_are_compared_by_what_they_say() {
     back_up(&place, &dump(&hash, b"1", 1));
     let diff = || place.ends(0, &["diff", "latest~1", "latest", "--keys"]).text();
     assert_eq!(diff(), "0 added, 0 removed, 0 changed\n");
+    // What they are is told, and of one that is asked for all is shown.
+    let listed = place.ends(0, &["keys"]).text();
+    let kinds: Vec<_> = listed.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(kinds, ["hash", "hash", "string"], "{listed}");
+    let text = place.ends(0, &["get", "text", "--raw"]).text();
+    assert!(text.len() == (66 << 20) + 1 && text.ends_with("yy1"));
     hash.swap(3, 900);
     back_up(&place, &dump(&hash, b"2", 1));
     assert_eq!(diff(), "changed 0 text\n0 added, 0 removed, 1 changed\n");

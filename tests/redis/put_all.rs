@@ -200,6 +200,26 @@ fn a_value_that_is_refused_for_what_it_holds_keeps_no_other_of_its_type_away() {
 }
 
 #[test]
+fn a_long_value_is_put_where_the_server_takes_arguments_that_long() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let length = 66 << 20;
+    let repository = snapshot(kind, &["rdbcompression no"], |server| {
+        ask::<()>(&mut server.connection(), &[b"SET", b"long", &vec![b'x'; length]]);
+    });
+    let places: [TempDir; 2] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let server = RedisServer::start(kind, places[0].path());
+    assert_eq!(put(&repository, &server, &PutOptions::default()).unwrap().put, 1);
+    assert_eq!(ask::<usize>(&mut server.connection(), &[b"STRLEN", b"long"]), length);
+    let short = ServerOptions::with_config(&["proto-max-bulk-len 1mb"]);
+    let server = RedisServer::start_with(kind, places[1].path(), short);
+    let error = put(&repository, &server, &PutOptions::default()).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("proto-max-bulk-len")), "{error}");
+}
+
+#[test]
 fn of_a_form_that_an_older_server_does_not_know_it_is_said_that_it_does_not() {
     let (newer, older) = (ServerKind::Redis82, ServerKind::Redis62);
     if newer.is_skipped() || older.is_skipped() {

@@ -16,6 +16,7 @@ use crate::cli::{json, output, time};
 use crate::format::UnixMillis;
 use crate::operations::look_up::{Listed, doubts, keys};
 use crate::operations::restore::doubt;
+use crate::rdb::Kind;
 use crate::rdb::values::Measure;
 use crate::repository::LookedUp;
 
@@ -123,7 +124,9 @@ impl Lines {
 /// Type, elements and size, as far as they can be told.
 fn facts(key: &LookedUp<'_>) -> (Option<String>, Option<Measure>) {
     let value = key.value.as_ref();
-    (value.and_then(|value| value.type_name()), value.and_then(|value| value.measure().ok()))
+    // The name of a module stands in the value.
+    let of_kind = || key.kind.filter(|kind| *kind != Kind::Module).map(|kind| kind.word().to_owned());
+    (value.and_then(|value| value.type_name()).or_else(of_kind), value.and_then(|value| value.measure().ok()))
 }
 
 fn text_line(key: &LookedUp<'_>) -> String {

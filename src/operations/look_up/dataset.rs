@@ -13,8 +13,11 @@ use crate::rdb::looks_like_rdb;
 use crate::rdb::values::{Record, read_preamble_records, read_records};
 use crate::repository::{ChunkReader, LookedUp, RepositoryError};
 
-/// Of each record as much is read, where the whole dump has to be.
-const RECORD_LONGEST: usize = 64 << 20;
+/// Values up to so many bytes are read where many are looked at.
+pub(super) const LISTED_LONGEST: usize = 65 << 20;
+/// And where one is shown, or values are put into a server: a string can have 512 MiB, and of longer arguments a server takes
+/// none unless it is told to (`proto-max-bulk-len`).
+pub(super) const VALUE_LONGEST: usize = 513 << 20;
 /// The longest manifest that is read.
 const MANIFEST_LONGEST: u64 = 1 << 20;
 
@@ -142,10 +145,12 @@ fn first_bytes(reader: &ChunkReader<'_>, file: &File) -> Result<Vec<u8>, Operati
 }
 
 /// Reads all records of a dump that is not in canonical form, in the order of the file, and hands on what follows it; answers
-/// with why it is not understood to its end, if it is not. Bytes are compared with what was stored.
+/// with why it is not understood to its end, if it is not. Bytes are compared with what was stored. Of records that are longer
+/// than `longest` the value is not handed on.
 pub(super) fn read_all(
     reader: &ChunkReader<'_>,
     file: &File,
+    longest: usize,
     observer: &dyn Observer,
     each: &mut (dyn FnMut(&LookedUp<'_>) -> ControlFlow<()> + Send),
     trailing: &mut (dyn FnMut(&[u8]) + Send),
@@ -158,8 +163,8 @@ pub(super) fn read_all(
     };
     let goes_on = file.role != Role::Dump;
     let through = read_through(reader, file, observer, |input| match goes_on {
-        true => read_preamble_records(input, RECORD_LONGEST, &mut give, trailing),
-        false => read_records(input, RECORD_LONGEST, &mut give),
+        true => read_preamble_records(input, longest, &mut give, trailing),
+        false => read_records(input, longest, &mut give),
     })?;
     if !through.is_as_stored? {
         return Err(OperationError::WrongBytes { path: file.display_path() });

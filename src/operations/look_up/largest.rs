@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::dataset::{Dataset, canonical, read_all};
+use super::dataset::{Dataset, LISTED_LONGEST, canonical, read_all};
 use crate::operations::list::Chosen;
 use crate::operations::{Observer, OperationError};
 use crate::rdb::Kind;
@@ -82,7 +82,7 @@ pub fn largest(
     let is_in_order = match canonical(file) {
         Some(part) => {
             observer.begin("reading keys", None);
-            let _ = DumpLookup::new(&reader, part)?.each_size(&mut |of| {
+            let _ = DumpLookup::new(&reader, part, LISTED_LONGEST)?.each_size(&mut |of| {
                 found.take(of.database, of.key, of.kind, of.size);
                 found.take_in_order(of.database, of.key, of.size);
                 go_on()
@@ -101,7 +101,7 @@ pub fn largest(
                 }
                 go_on()
             };
-            unread = read_all(&reader, file, observer, &mut each, &mut |_| goes_on = true)?;
+            unread = read_all(&reader, file, LISTED_LONGEST, observer, &mut each, &mut |_| goes_on = true)?;
             if goes_on {
                 behind.insert(0, file.display_path());
             }

@@ -20,7 +20,7 @@ use crate::rdb::Family;
 use crate::rdb::strings::encode_plain;
 use crate::rdb::values::{Item, Templates, Value};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError, TakeChange, difference};
-use dataset::{Dataset, canonical, commands_of, read_all, recipe};
+use dataset::{Dataset, LISTED_LONGEST, VALUE_LONGEST, canonical, commands_of, read_all, recipe};
 
 pub use largest::{Largest, LargestKey, LargestPrefix, NAME_LONGEST, largest};
 pub use put::{PutBack, Target, put_back};
@@ -94,13 +94,14 @@ fn get_once(
     if let Some(file) = dataset.dump {
         match canonical(file) {
             Some(part) => {
-                DumpLookup::new(&reader, part)?.find(database, key, &mut |record| before.take(record))?;
+                DumpLookup::new(&reader, part, VALUE_LONGEST)?
+                    .find(database, key, &mut |record| before.take(record))?;
             }
             None => (before, lookup, unread) = search_all(&reader, file, database, key, observer)?,
         }
     }
     if before.is_too_long {
-        return Ok(Answer::Untold("its value is longer than what is read".into()));
+        return Ok(Answer::Untold("its value takes more than 513 MiB".into()));
     }
     if let (None, Some(why)) = (&before.held, unread) {
         return Ok(Answer::Untold(format!("the dump is not understood to its end: {why}")));
@@ -166,7 +167,7 @@ fn search_all(
         let lookup = lookup.get_or_insert_with(|| starting_from(&found_so_far(), database, key));
         lookup.push(piece);
     };
-    let unread = read_all(reader, file, observer, &mut each, &mut commands)?;
+    let unread = read_all(reader, file, VALUE_LONGEST, observer, &mut each, &mut commands)?;
     Ok((found.into_inner().unwrap_or_else(PoisonError::into_inner), lookup, unread))
 }
 
@@ -288,8 +289,21 @@ pub fn keys(
     observer: &dyn Observer,
     each: &mut TakeKey<'_>,
 ) -> Result<Listed, OperationError> {
+    keys_up_to(LISTED_LONGEST, repository, chosen, until, filter, observer, each)
+}
+
+/// The same, with values up to so many bytes.
+fn keys_up_to(
+    longest: usize,
+    repository: &Repository,
+    chosen: &Chosen,
+    until: Option<&Cut>,
+    filter: &KeyFilter,
+    observer: &dyn Observer,
+    each: &mut TakeKey<'_>,
+) -> Result<Listed, OperationError> {
     going_on(repository, |behind| {
-        keys_once(repository, chosen, until, filter, observer, &mut |record| behind.hand_on(|| each(record)))
+        keys_once(longest, repository, chosen, until, filter, observer, &mut |record| behind.hand_on(|| each(record)))
     })
 }
 
@@ -320,6 +334,7 @@ impl Behind<'_> {
 }
 
 fn keys_once(
+    longest: usize,
     repository: &Repository,
     chosen: &Chosen,
     until: Option<&Cut>,
@@ -340,11 +355,11 @@ fn keys_once(
         return Ok(listed);
     };
     match canonical(file) {
-        Some(part) => drop(DumpLookup::new(&reader, part)?.each(&mut each)?),
+        Some(part) => drop(DumpLookup::new(&reader, part, longest)?.each(&mut each)?),
         None => {
             let mut goes_on = false;
             listed.is_in_file_order = true;
-            listed.unread = read_all(&reader, file, observer, &mut each, &mut |_| goes_on = true)?;
+            listed.unread = read_all(&reader, file, longest, observer, &mut each, &mut |_| goes_on = true)?;
             if goes_on {
                 listed.behind.insert(0, file.display_path());
             }
@@ -397,7 +412,8 @@ fn diff_once(
     let [before, after] = [earlier, later].map(|chosen| Dataset::of(&reader, &chosen.snapshot));
     let (before, after) = (before?, after?);
     let (one, other) = (by_keys(&before, earlier)?, by_keys(&after, later)?);
-    let (one, other) = (DumpLookup::new(&reader, one)?, DumpLookup::new(&reader, other)?);
+    let (one, other) =
+        (DumpLookup::new(&reader, one, LISTED_LONGEST)?, DumpLookup::new(&reader, other, LISTED_LONGEST)?);
     difference(&one, &other, &mut |change, database, key| match filter.fits(database, key) {
         _ if observer.interrupted() => ControlFlow::Break(()),
         true => each(change, database, key),

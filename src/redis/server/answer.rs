@@ -53,6 +53,11 @@ fn hint(address: &Address, command: &str, message: &str) -> Option<String> {
         ),
         "NOREPLICAS" => Some("it wants more replicas before it takes writes (min-replicas-to-write)".into()),
         "BUSY" => Some("a script runs there: wait for it, or end it with SCRIPT KILL".into()),
+        _ if message.contains("invalid bulk length") => Some(
+            "a value is longer than an argument may be there: raise that, CONFIG SET proto-max-bulk-len, or have it by restore \
+             --target"
+                .into(),
+        ),
         _ if message.contains("DB index") => Some("it has fewer databases (databases): name one of those it has".into()),
         _ if message.contains("in cluster mode") || message.contains("is not allowed in cluster") => {
             Some("a server of a cluster has database 0 only, unless its cluster-databases says otherwise".into())

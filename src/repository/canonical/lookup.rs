@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::column::{Chunks, Column, LARGE_LONGEST, VARINT, damaged};
+use super::column::{Chunks, Column, VARINT, damaged};
 use super::parameters::Parameters;
 use super::reader::{WINDOW, not_canonical};
 use super::templates::each_event;
@@ -33,7 +33,7 @@ pub struct LookedUp<'a> {
     pub expires: Option<u64>,
     /// What kind of value it has; `None` if the type is not known.
     pub kind: Option<Kind>,
-    /// Its value, elements of sets and hashes in any order; `None` if it is longer than what is read (64 MiB).
+    /// Its value, elements of sets and hashes in any order; `None` if it is longer than what is read.
     pub value: Option<Value<'a>>,
 }
 
@@ -61,6 +61,7 @@ type EachKept<'g> = dyn FnMut(&[u8], &[u8], Kept<'_>) -> Result<ControlFlow<()>,
 pub struct DumpLookup<'r> {
     reader: &'r ChunkReader<'r>,
     part: &'r Part,
+    longest: u64,
     parameters: Parameters,
     family: Family,
     hasher: Hasher,
@@ -80,14 +81,14 @@ struct LargeAt {
 }
 
 impl<'r> DumpLookup<'r> {
-    /// Into this part, which is in canonical form.
-    pub fn new(reader: &'r ChunkReader<'r>, part: &'r Part) -> Result<DumpLookup<'r>, RepositoryError> {
+    /// Into this part, which is in canonical form. Values that are longer are not read.
+    pub fn new(reader: &'r ChunkReader<'r>, part: &'r Part, longest: usize) -> Result<DumpLookup<'r>, RepositoryError> {
         let malformed = |malformed| RepositoryError::damaged("a recipe", malformed);
         let parameters = Parameters::of(part).map_err(malformed)?;
         let family = parameters.family().map_err(malformed)?;
         let hasher = reader.repository().name_hasher();
         let (templates, values, large) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(DumpLookup { reader, part, parameters, family, hasher, templates, values, large })
+        Ok(DumpLookup { reader, part, longest: longest as u64, parameters, family, hasher, templates, values, large })
     }
 
     /// Hands on the record of a key; says whether there is one.
@@ -275,7 +276,7 @@ impl<'r> DumpLookup<'r> {
         let mut raw = Vec::new();
         let read = match kept.large() {
             None => decoder.value_as_kept(kept.value_tag(), kept.value(), &mut raw),
-            Some(length) if length > LARGE_LONGEST => return Ok(None),
+            Some(length) if length > self.longest => return Ok(None),
             Some(_) => {
                 let at = self.large()?.get(place).ok_or_else(|| damaged("a long value that is nowhere"))?;
                 decoder.value_as_kept(kept.value_tag(), &self.read_large(*at)?, &mut raw)
@@ -372,7 +373,7 @@ impl<'r> DumpLookup<'r> {
     }
 
     fn read_large(&self, at: LargeAt) -> Result<Vec<u8>, RepositoryError> {
-        let mut value = Vec::new();
+        let mut value = Vec::with_capacity(at.length as usize);
         for entry in self.chunks_of(at)? {
             value.extend_from_slice(&self.reader.chunk(&entry.id, entry.length)?);
         }

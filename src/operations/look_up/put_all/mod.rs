@@ -6,8 +6,9 @@ mod standing;
 
 use std::ops::ControlFlow;
 
+use super::dataset::VALUE_LONGEST;
 use super::dataset::{Dataset, canonical};
-use super::{KeyFilter, keys};
+use super::{KeyFilter, keys_up_to};
 use crate::format::counts::count;
 use crate::operations::list::Chosen;
 use crate::operations::restore::{Doubt, doubt};
@@ -94,7 +95,7 @@ pub struct NotTaken {
 /// database, and in a cluster into the node of its slot. Refuses a server that holds keys, and a snapshot that goes on behind its
 /// dump, unless `options` say otherwise; and one of which it is not known which files are the dataset.
 ///
-/// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, three times.
+/// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, of up to 513 MiB, three times.
 pub fn put_keys(
     repository: &Repository,
     snapshots: &[&Chosen],
@@ -114,7 +115,7 @@ pub fn put_keys(
             return Err(goes_on(&behind));
         }
         if let Some(part) = dataset.dump.and_then(canonical).filter(|_| options.filter.is_all()) {
-            let found = DumpLookup::new(&reader, part)?.functions()?;
+            let found = DumpLookup::new(&reader, part, VALUE_LONGEST)?.functions()?;
             // The masters of a cluster have the same, if all is well.
             functions.extend((!functions.contains(&found)).then_some(found));
         }
@@ -153,7 +154,9 @@ fn put_one(
     observer: &dyn Observer,
 ) -> Result<(), OperationError> {
     let (mut failed, filter) = (None, putting.filter());
-    let listed = keys(repository, chosen, None, filter, observer, &mut |record| match putting.take(record) {
+    let listed = keys_up_to(VALUE_LONGEST, repository, chosen, None, filter, observer, &mut |record| match putting
+        .take(record)
+    {
         // Once a batch: a line a key would take longer than the key.
         Ok(is_sent) => {
             if is_sent {
