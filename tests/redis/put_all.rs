@@ -142,8 +142,29 @@ fn what_has_expired_stays_away_and_functions_come_along() {
         assert_eq!((done.has_functions, done.without_functions.is_none()), (has_functions, has_functions), "{kind:?}");
         if has_functions {
             assert_eq!(ask::<i64>(&mut server.connection(), &[b"FCALL", b"answer", b"0"]), 42, "{kind:?}");
+            let done = put(&repository, &server, &PutOptions { merges: true, ..PutOptions::default() }).unwrap();
+            assert!(done.without_functions.as_ref().is_some_and(|why| why.contains("--replace")), "{done:?}");
+        } else {
+            assert!(done.without_functions.as_ref().is_some_and(|why| why.contains("before Redis 7.0")), "{done:?}");
         }
     }
+}
+
+/// The key's name stands in the refusal, as the bytes that it is.
+#[test]
+fn a_refusal_that_is_no_text_is_told_with_its_words_and_what_to_do() {
+    if ServerKind::Redis7.is_skipped() {
+        return;
+    }
+    let repository = snapshot(ServerKind::Redis7, &[], |server| {
+        ask::<()>(&mut server.connection(), &[b"SET", b"\xff\xfe", b"1"]);
+    });
+    let data: TempDir = tempfile::tempdir().unwrap();
+    let options = ServerOptions::with_config(&["rename-command RESTORE other"]);
+    let server = RedisServer::start_with(ServerKind::Redis7, data.path(), options);
+    let error = put(&repository, &server, &PutOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("RESTORE with: ERR unknown command"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--renamed-command RESTORE=NEW")), "{error}");
 }
 
 /// Types of modules are of one byte in the file: what one module's values meet says nothing of another's.

@@ -153,13 +153,19 @@ impl Server {
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let answers = self.wire.answers(sent, replies, &name.to_ascii_uppercase());
         let answers = answers.map_err(|trouble| lost(&self.address, trouble))?;
+        let address = &self.address;
         let read = |bytes: Vec<u8>| match &bytes[..] {
             // Of a million keys a million times.
             b"+OK\r\n" => Ok(Value::Okay),
-            bytes => parse_redis_value(bytes).and_then(Value::extract_error),
+            // A refusal may repeat what was sent, which need not be text.
+            [b'-', message @ ..] if std::str::from_utf8(message).is_err() => {
+                Err(refused(address, name, String::from_utf8_lossy(message).trim_end().to_owned()))
+            }
+            bytes => {
+                parse_redis_value(bytes).and_then(Value::extract_error).map_err(|error| failed(address, name, error))
+            }
         };
-        let address = &self.address;
-        Ok(answers.into_iter().map(|bytes| read(bytes).map_err(|error| failed(address, name, error))).collect())
+        Ok(answers.into_iter().map(read).collect())
     }
 
     /// How long to wait for an answer from now on: some commands look at every key.

@@ -74,6 +74,19 @@ fn in_words(message: String) -> String {
     format!("{message} ({meant})")
 }
 
+/// Why a server has not taken functions, and what to do about it.
+fn without_functions(message: String, replaces: bool) -> String {
+    if message.to_ascii_lowercase().contains("unknown command") {
+        return "the server does not know FUNCTION: before Redis 7.0 there are no functions, and a later one may call it \
+                otherwise (--renamed-command FUNCTION=NEW)"
+            .into();
+    }
+    match message.contains("already exists") && !replaces {
+        true => format!("{message}: replace those of the same names with --replace"),
+        false => message,
+    }
+}
+
 fn goes_round(key: &[u8]) -> OperationError {
     OperationError::Redis(RedisError::Server {
         what: format!("the nodes of the cluster send the key {} from one to another", key.escape_ascii()),
@@ -169,8 +182,9 @@ impl<'o> Putting<'o> {
         for node in self.nodes.all() {
             match node.server.put_functions(&functions_payload(functions), self.options.replaces) {
                 Ok(()) => self.done.has_functions = true,
-                // A server before 7.0 has none; or it has one of that name.
-                Err(RedisError::Answer { message, .. }) => self.done.without_functions = Some(message),
+                Err(RedisError::Answer { message, .. }) => {
+                    self.done.without_functions = Some(without_functions(message, self.options.replaces));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
