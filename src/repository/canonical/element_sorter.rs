@@ -119,13 +119,16 @@ impl<'s> ElementSorter<'s> {
     }
 
     /// Whether all elements came, and nothing else.
-    pub fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         !self.head.is_empty() && u64::from(self.taken) == self.count && self.held.is_empty()
     }
 
     /// Hands on what the value begins with, and its elements sorted; answers with their order, of which is proved that a reader
-    /// finds the place of each. To be called when the value is whole.
+    /// finds the place of each. Refused where the value is not whole.
     pub fn finish(self, put: &mut TakeBytes<'_>) -> Result<Vec<u8>, MergeError> {
+        if !self.is_whole() {
+            return Err(NotStored::because("a very long value is not of the elements that it says").into());
+        }
         let SortedElements { order, hashes, places } = self.sort(put)?;
         let is_told = order.filter(|order| comes_back(order, &hashes, &places));
         is_told.ok_or_else(|| NotStored::because("the order of a key's elements cannot be told").into())
@@ -357,6 +360,30 @@ mod tests {
         }
         assert!(!comes_back(&order[..order.len() - 1], &hashes, &places));
         assert!(!comes_back(&[&order[..], &[0]].concat(), &hashes, &places));
+    }
+
+    /// CANON-1, CANON-8: also where it ends between two elements, or with the last one and has bytes behind it.
+    #[test]
+    fn of_what_is_no_whole_collection_no_order_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(place.path(), [7; 32]);
+        let members: Vec<Vec<u8>> = (0..5_000).map(|number| noise(12, number)).collect();
+        let (whole, two_thirds) = (set(&members), 5 + 13 * 3_333);
+        let behind = [&whole[..], b"x"].concat();
+        let broken = [&whole[..two_thirds], &whole[..two_thirds + 1], &behind, &whole[..4], b""];
+        for (value, is_whole) in broken.map(|value| (value, false)).into_iter().chain([(&whole[..], true)]) {
+            let hasher = Hasher::new(HASHER);
+            let mut sorter = ElementSorter::new(&scratch, 64 << 20, hasher, 2, Family::Redis).unwrap();
+            assert!(sorter.push(value).unwrap(), "{} bytes", value.len());
+            let mut put = 0;
+            let told = sorter.finish(&mut |bytes| {
+                put += bytes.len();
+                Ok(())
+            });
+            assert_eq!((told.is_ok(), put > 0), (is_whole, is_whole), "{} bytes", value.len());
+            let sorted = sort_elements(&scratch, hasher, Family::Redis, 2, value).unwrap();
+            assert_eq!(sorted.is_some(), is_whole, "{} bytes", value.len());
+        }
     }
 
     /// CANON-8: what cannot be sorted, or is no such value, is stored as it stood, however late that is found.

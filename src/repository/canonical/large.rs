@@ -99,14 +99,10 @@ impl<'s> Large<'s> {
     pub fn end_pieces(&mut self, intake: &mut Intake<'_>, type_and_key: &[u8]) -> Result<bool, MergeError> {
         let (giant, hash) = (self.giant.take(), self.hasher.hash(type_and_key));
         let is_sorted = match giant {
-            Some(Giant::Sorting(sorter)) if sorter.is_whole() => {
+            Some(Giant::Sorting(sorter)) => {
                 let order = sorter.finish(&mut |bytes| self.append(intake, hash, bytes))?;
                 self.put_order(intake, &order)?;
                 true
-            }
-            Some(Giant::Sorting(sorter)) => {
-                sorter.give_back(&mut |bytes| self.append(intake, hash, bytes))?;
-                false
             }
             Some(Giant::AsItStands) | None => false,
         };
