@@ -151,6 +151,22 @@ fn dumps_of_servers_come_back_byte_for_byte() {
     }
 }
 
+/// CANON-1, CANON-5: what was handed on and taken back is used again, and nothing of what was in it comes back.
+#[test]
+fn a_dump_of_many_batches_comes_back_byte_for_byte() {
+    let record = |number: u64| {
+        let text = noise(90_000 + number as usize * 100, number);
+        let idle: &[u8] = if number.is_multiple_of(3) { b"\xf8\x05" } else { b"" };
+        [idle, b"\0\x02k", &[b'0' + number as u8, 0x80], &(text.len() as u32).to_be_bytes(), &text].concat()
+    };
+    let records: Vec<Vec<u8>> = (0..70).map(record).collect();
+    let dump = [b"REDIS0011\xfe\0", &records.concat()[..], b"\xff12345678"].concat();
+    assert!(dump.len() > 6 << 20);
+    let taken = take_apart(&dump, 100_000, 1 << 20).unwrap();
+    assert_eq!((taken.records.len(), taken.tail.len()), (70, 9));
+    assert!(put_together(&taken) == dump);
+}
+
 /// CANON-3
 #[test]
 fn what_does_not_fit_into_a_bucket_is_large_or_refused() {
