@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use redkeep::format::snapshot::Role;
 use redkeep::operations::drill::{self, DumpHolds};
 use redkeep::operations::list::Chosen;
 use redkeep::operations::restore::{Options, Report, Which, doubt, meant, restore};
@@ -215,9 +216,52 @@ fn of_several_dumps_the_one_that_is_named_is_the_dataset() {
     let (meant_one, _) = meant(&repository, &chosen, &Which::File("one.rdb".into()), &Silent).unwrap();
     assert_eq!(meant_one.snapshot.facts["rdb.name"], "one.rdb");
     assert!(!meant_one.snapshot.facts.contains_key("dump.keys"), "it was not counted");
-    let dumps = meant_one.snapshot.files.iter().filter(|file| file.role == redkeep::format::snapshot::Role::Dump);
+    let dumps = meant_one.snapshot.files.iter().filter(|file| file.role == Role::Dump);
     assert_eq!(dumps.map(|file| file.display_path()).collect::<Vec<_>>(), ["one.rdb"]);
     assert!(refused(&repository, &chosen, "notes").contains("neither a manifest nor an AOF nor a dump"));
+}
+
+/// An AOF of Redis 7 in files of this name.
+fn write_aof(aof: &Path, name: &str) {
+    fs::write(aof.join(format!("{name}.1.incr.aof")), b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n").unwrap();
+    fs::write(aof.join(format!("{name}.manifest")), format!("file {name}.1.incr.aof seq 1 type i\n")).unwrap();
+}
+
+#[test]
+fn what_was_counted_of_files_that_are_not_meant_is_not_said_of_those_that_are() {
+    let data = tempfile::tempdir().unwrap();
+    let aof = data.path().join("appendonlydir");
+    fs::create_dir(&aof).unwrap();
+    ["one.aof", "two.aof"].iter().for_each(|name| write_aof(&aof, name));
+    for (name, key) in [("dump.rdb", b"k"), ("other.rdb", b"o")] {
+        fs::write(data.path().join(name), [b"REDIS0011\xfe\0\0\x01", &key[..], b"\x01v\xff", &[0; 8]].concat())
+            .unwrap();
+    }
+    let (repository, mut chosen) = stored(data.path());
+    let primary = |chosen: &Chosen| {
+        let of_aof = chosen.snapshot.files.iter().find(|file| file.role == Role::Manifest);
+        of_aof.map(redkeep::format::snapshot::File::display_path)
+    };
+    let counted = |chosen: &Chosen| {
+        let all = ["manifest.", "incr.", "server.keys.", "server.expires.", "dump."];
+        let is_there = |prefix: &&str| chosen.snapshot.facts.keys().any(|name| name.starts_with(prefix));
+        all.into_iter().filter(is_there).collect::<Vec<_>>().join(" ")
+    };
+    // As of a server that was asked.
+    for name in ["server.keys.0", "server.expires.0"] {
+        chosen.snapshot.facts.insert(name.into(), "1".into());
+    }
+    let (one, two) = ("appendonlydir/one.aof.manifest", "appendonlydir/two.aof.manifest");
+    let (first, other) = if primary(&chosen).as_deref() == Some(one) { (one, two) } else { (two, one) };
+    let all = "incr. server.keys. server.expires. dump.";
+    assert_eq!((primary(&chosen).as_deref(), counted(&chosen).as_str()), (Some(first), all));
+    for (which, left, files) in
+        [(first, all, 5), (other, "dump.", 5), ("rdb", "dump.", 3), ("dump.rdb", "dump.", 3), ("other.rdb", "", 3)]
+    {
+        let (meant, _) = meant(&repository, &chosen, &which.parse().unwrap(), &Silent).unwrap();
+        let kept: Vec<String> = meant.snapshot.files.iter().map(|file| file.display_path()).collect();
+        assert_eq!((counted(&meant).as_str(), kept.len()), (left, files), "{which}: {kept:?}");
+    }
 }
 
 #[test]
