@@ -42,6 +42,17 @@ fn within_the_grace_time_nothing_is_deleted_and_after_it_the_space_comes_back() 
     assert!(place.done(&["prune"]).text().contains("nothing to do"));
 }
 
+/// SWEEP-6: its session ended with a snapshot, as the forgotten record says, whatever stands there now.
+#[test]
+fn a_damaged_snapshot_that_was_forgotten_stops_no_prune() {
+    let (place, ids) = with_forgotten();
+    let snapshots = objects(&place, "snapshots");
+    let forgotten = snapshots.iter().find(|path| path.to_string_lossy().ends_with(&ids[0])).unwrap();
+    fs::write(forgotten, b"no snapshot").unwrap();
+    place.done(&["prune", "--grace", "0"]);
+    place.done(&["check", "--read-data"]);
+}
+
 #[test]
 fn as_json_it_gives_what_was_done() {
     let (place, _) = with_forgotten();

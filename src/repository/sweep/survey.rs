@@ -254,7 +254,7 @@ pub(super) enum Decided {
     Snapshot(SnapshotName),
     /// A burial.
     Burial,
-    /// A tombstone, or what nobody can read and was recorded as lost.
+    /// A tombstone, or what nobody can read and was recorded as lost or forgotten.
     Ended,
 }
 
@@ -266,7 +266,7 @@ pub(super) fn decided(repository: &Repository, name: &Name) -> Result<Decided, R
         other => other?,
     };
     let kind = match repository.open_object(name, &object) {
-        Err(error) if error.is_damage() && repository.losses()?.has(&name.to_string()) => return Ok(Decided::Ended),
+        Err(error) if error.is_damage() && is_given_up(repository, name)? => return Ok(Decided::Ended),
         other => other?.0,
     };
     Ok(match (kind, name) {
@@ -274,6 +274,13 @@ pub(super) fn decided(repository: &Repository, name: &Name) -> Result<Decided, R
         (Kind::Burial, _) => Decided::Burial,
         _ => Decided::Ended,
     })
+}
+
+/// Whether nobody waits for what stands at a commit name any more: it was recorded as lost, or was a snapshot that was forgotten.
+fn is_given_up(repository: &Repository, name: &Name) -> Result<bool, RepositoryError> {
+    let forgotten = lock(&repository.catalog).forgotten()?;
+    let is_forgotten = forgotten.iter().any(|record| Name::Snapshot(record.snapshot) == *name);
+    Ok(is_forgotten || repository.losses()?.has(&name.to_string()))
 }
 
 #[cfg(test)]
