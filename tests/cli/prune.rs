@@ -42,15 +42,22 @@ fn within_the_grace_time_nothing_is_deleted_and_after_it_the_space_comes_back() 
     assert!(place.done(&["prune"]).text().contains("nothing to do"));
 }
 
-/// SWEEP-6: its session ended with a snapshot, as the forgotten record says, whatever stands there now.
+/// SWEEP-6: its session ended with a snapshot, as the forgotten record or the loss that was recorded says, whatever stands there now.
 #[test]
-fn a_damaged_snapshot_that_was_forgotten_stops_no_prune() {
-    let (place, ids) = with_forgotten();
-    let snapshots = objects(&place, "snapshots");
-    let forgotten = snapshots.iter().find(|path| path.to_string_lossy().ends_with(&ids[0])).unwrap();
-    fs::write(forgotten, b"no snapshot").unwrap();
-    place.done(&["prune", "--grace", "0"]);
-    place.done(&["check", "--read-data"]);
+fn a_damaged_snapshot_that_nobody_waits_for_stops_no_prune() {
+    for is_forgotten in [true, false] {
+        let (place, ids) = with_forgotten();
+        let damaged = if is_forgotten { &ids[0] } else { &ids[1] };
+        let snapshots = objects(&place, "snapshots");
+        let object = snapshots.iter().find(|path| path.to_string_lossy().ends_with(damaged)).unwrap();
+        fs::write(object, b"no snapshot").unwrap();
+        if !is_forgotten {
+            place.ends(4, &["prune", "--grace", "0"]);
+            place.ends(4, &["check", "--repair"]);
+        }
+        place.done(&["prune", "--grace", "0"]);
+        place.done(&["check", "--read-data"]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use redis::Connection;
 use redkeep::operations::Silent;
-use redkeep::operations::look_up::{Answer, KeyFilter, get, keys};
+use redkeep::operations::look_up::{Answer, KeyFilter, LISTED_LONGEST, get, keys};
 use redkeep::rdb::values::least_version;
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ fn every_key_that_is_looked_up_is_what_the_server_held() {
         back_up(&repository, data.path(), "d").unwrap();
         let chosen = latest(&repository, "d").unwrap();
         let mut found = BTreeMap::new();
-        let listed = keys(&repository, &chosen, None, &KeyFilter::default(), &Silent, &mut |key| {
+        let listed = keys(&repository, &chosen, None, (&KeyFilter::default(), LISTED_LONGEST), &Silent, &mut |key| {
             found.insert((key.database, key.key.to_vec()), key.expires);
             ControlFlow::Continue(())
         });

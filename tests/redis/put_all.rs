@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use redkeep::operations::look_up::{KeyFilter, PutKeys, PutOptions, keys, put_keys};
+use redkeep::operations::look_up::{KeyFilter, LISTED_LONGEST, PutKeys, PutOptions, keys, put_keys};
 use redkeep::operations::{OperationError, Silent};
 use redkeep::rdb::Kind;
 use redkeep::repository::Repository;
@@ -34,12 +34,19 @@ fn snapshot(kind: ServerKind, config: &[&str], fill: impl Fn(&RedisServer)) -> R
 /// The digest of every key that a snapshot holds, with whether it may be new to older servers.
 fn held(repository: &Repository) -> BTreeMap<(u64, Vec<u8>), ([u8; 32], bool)> {
     let mut all = BTreeMap::new();
-    keys(repository, &latest(repository, "d").unwrap(), None, &KeyFilter::default(), &Silent, &mut |key| {
-        let value = key.value.unwrap();
-        let is_new = key.kind == Some(Kind::Stream) || (22..=25).contains(&value.type_byte);
-        all.insert((key.database, key.key.to_vec()), (value.digest().unwrap(), is_new));
-        ControlFlow::Continue(())
-    })
+    keys(
+        repository,
+        &latest(repository, "d").unwrap(),
+        None,
+        (&KeyFilter::default(), LISTED_LONGEST),
+        &Silent,
+        &mut |key| {
+            let value = key.value.unwrap();
+            let is_new = key.kind == Some(Kind::Stream) || (22..=25).contains(&value.type_byte);
+            all.insert((key.database, key.key.to_vec()), (value.digest().unwrap(), is_new));
+            ControlFlow::Continue(())
+        },
+    )
     .unwrap();
     all
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use redis::Connection;
 use redkeep::operations::Silent;
-use redkeep::operations::look_up::{Answer, Held, KeyFilter, PutBack, Target, get, keys, put_back};
+use redkeep::operations::look_up::{Answer, Held, KeyFilter, LISTED_LONGEST, PutBack, Target, get, keys, put_back};
 use redkeep::rdb::values::{Item, Templates, Value};
 use redkeep::rdb::{Family, Kind};
 use redkeep::redis::server::Address;
@@ -69,7 +69,7 @@ fn held_by(kind: ServerKind) -> BTreeMap<(u32, Vec<u8>), Box<Held>> {
     back_up(&repository, data.path(), "d").unwrap();
     let chosen = latest(&repository, "d").unwrap();
     let mut names = Vec::new();
-    keys(&repository, &chosen, None, &KeyFilter::default(), &Silent, &mut |key| {
+    keys(&repository, &chosen, None, (&KeyFilter::default(), LISTED_LONGEST), &Silent, &mut |key| {
         names.push((u32::try_from(key.database).unwrap(), key.key.to_vec()));
         ControlFlow::Continue(())
     })

@@ -14,7 +14,7 @@ use crate::cli::human::{shown, size, some_of};
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::{json, output, time};
 use crate::format::UnixMillis;
-use crate::operations::look_up::{Listed, doubts, keys};
+use crate::operations::look_up::{LISTED_LONGEST, Listed, doubts, keys};
 use crate::operations::restore::doubt;
 use crate::rdb::Kind;
 use crate::rdb::values::Measure;
@@ -59,7 +59,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let filter = arguments.of.filter();
     let mut lines = Lines { out: BufWriter::new(output::writable()?.0), is_json: context.globals.json, failed: None };
     let listed =
-        keys(&repository, &chosen, until.as_ref(), &filter, &context.progress.hidden(), &mut |key| lines.put(key));
+        keys(&repository, &chosen, until.as_ref(), (&filter, LISTED_LONGEST), &context.progress.hidden(), &mut |key| {
+            lines.put(key)
+        });
     if let Ok(Listed { behind, .. }) = &listed
         && !behind.is_empty()
     {

@@ -14,9 +14,8 @@ use crate::rdb::values::{Record, read_preamble_records, read_records};
 use crate::repository::{ChunkReader, LookedUp, RepositoryError};
 
 /// Values up to so many bytes are read where many are looked at.
-pub(super) const LISTED_LONGEST: usize = 65 << 20;
-/// And where one is shown, or values are put into a server: a string can have 512 MiB, and of longer arguments a server takes
-/// none unless it is told to (`proto-max-bulk-len`).
+pub const LISTED_LONGEST: usize = 65 << 20;
+/// And where one is: a string can have 512 MiB.
 pub(super) const VALUE_LONGEST: usize = 513 << 20;
 /// The longest manifest that is read.
 const MANIFEST_LONGEST: u64 = 1 << 20;

@@ -20,8 +20,9 @@ use crate::rdb::Family;
 use crate::rdb::strings::encode_plain;
 use crate::rdb::values::{Item, Templates, Value};
 use crate::repository::{ChunkReader, DumpLookup, LookedUp, Repository, RepositoryError, TakeChange, difference};
-use dataset::{Dataset, LISTED_LONGEST, VALUE_LONGEST, canonical, commands_of, read_all, recipe};
+use dataset::{Dataset, VALUE_LONGEST, canonical, commands_of, read_all, recipe};
 
+pub use dataset::LISTED_LONGEST;
 pub use largest::{Largest, LargestKey, LargestPrefix, NAME_LONGEST, largest};
 pub use put::{PutBack, Target, put_back};
 pub use put_all::{Missing, NotTaken, PutKeys, PutOptions, put_keys};
@@ -280,30 +281,19 @@ pub struct Listed {
 }
 
 /// Hands on the keys of a snapshot's dump, by database and name where it is stored so. Where its AOF is cut, commands behind
-/// that are none of it. Damage gets a second look, which goes on behind the key that was handed on last.
+/// that are none of it. Damage gets a second look, which goes on behind the key that was handed on last. Values that take more than
+/// `longest` bytes are not read.
 pub fn keys(
     repository: &Repository,
     chosen: &Chosen,
     until: Option<&Cut>,
-    filter: &KeyFilter,
-    observer: &dyn Observer,
-    each: &mut TakeKey<'_>,
-) -> Result<Listed, OperationError> {
-    keys_up_to(LISTED_LONGEST, repository, chosen, until, filter, observer, each)
-}
-
-/// The same, with values up to so many bytes.
-fn keys_up_to(
-    longest: usize,
-    repository: &Repository,
-    chosen: &Chosen,
-    until: Option<&Cut>,
-    filter: &KeyFilter,
+    (filter, longest): (&KeyFilter, usize),
     observer: &dyn Observer,
     each: &mut TakeKey<'_>,
 ) -> Result<Listed, OperationError> {
     going_on(repository, |behind| {
-        keys_once(longest, repository, chosen, until, filter, observer, &mut |record| behind.hand_on(|| each(record)))
+        let mut each = |record: &LookedUp<'_>| behind.hand_on(|| each(record));
+        keys_once(repository, chosen, until, (filter, longest), observer, &mut each)
     })
 }
 
@@ -334,11 +324,10 @@ impl Behind<'_> {
 }
 
 fn keys_once(
-    longest: usize,
     repository: &Repository,
     chosen: &Chosen,
     until: Option<&Cut>,
-    filter: &KeyFilter,
+    (filter, longest): (&KeyFilter, usize),
     observer: &dyn Observer,
     each: &mut TakeKey<'_>,
 ) -> Result<Listed, OperationError> {

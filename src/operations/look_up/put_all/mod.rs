@@ -6,9 +6,8 @@ mod standing;
 
 use std::ops::ControlFlow;
 
-use super::dataset::VALUE_LONGEST;
 use super::dataset::{Dataset, canonical};
-use super::{KeyFilter, keys_up_to};
+use super::{KeyFilter, LISTED_LONGEST, keys};
 use crate::format::counts::count;
 use crate::operations::list::Chosen;
 use crate::operations::restore::{Doubt, doubt};
@@ -18,6 +17,10 @@ use crate::redis::{RedisError, ServerVersion};
 use crate::repository::{ChunkReader, DumpLookup, Repository};
 use nodes::Nodes;
 use putting::Putting;
+
+/// The longest value that is put: what a payload has behind it finds room in 512 MiB, and no server takes a longer argument unless
+/// it is told to (`proto-max-bulk-len`).
+const PUT_LONGEST: usize = (512 << 20) - 64;
 
 /// What is put, and what it may do to what the server holds.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +98,7 @@ pub struct NotTaken {
 /// database, and in a cluster into the node of its slot. Refuses a server that holds keys, and a snapshot that goes on behind its
 /// dump, unless `options` say otherwise; and one of which it is not known which files are the dataset.
 ///
-/// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, of up to 513 MiB, three times.
+/// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, of up to 512 MiB, three times.
 pub fn put_keys(
     repository: &Repository,
     snapshots: &[&Chosen],
@@ -115,7 +118,7 @@ pub fn put_keys(
             return Err(goes_on(&behind));
         }
         if let Some(part) = dataset.dump.and_then(canonical).filter(|_| options.filter.is_all()) {
-            let found = DumpLookup::new(&reader, part, VALUE_LONGEST)?.functions()?;
+            let found = DumpLookup::new(&reader, part, LISTED_LONGEST)?.functions()?;
             // The masters of a cluster have the same, if all is well.
             functions.extend((!functions.contains(&found)).then_some(found));
         }
@@ -154,21 +157,20 @@ fn put_one(
     observer: &dyn Observer,
 ) -> Result<(), OperationError> {
     let (mut failed, filter) = (None, putting.filter());
-    let listed = keys_up_to(VALUE_LONGEST, repository, chosen, None, filter, observer, &mut |record| match putting
-        .take(record)
-    {
-        // Once a batch: a line a key would take longer than the key.
-        Ok(is_sent) => {
-            if is_sent {
-                observer.say(&count(putting.done.put, "key"));
+    let listed =
+        keys(repository, chosen, None, (filter, PUT_LONGEST), observer, &mut |record| match putting.take(record) {
+            // Once a batch: a line a key would take longer than the key.
+            Ok(is_sent) => {
+                if is_sent {
+                    observer.say(&count(putting.done.put, "key"));
+                }
+                ControlFlow::Continue(())
             }
-            ControlFlow::Continue(())
-        }
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-    });
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
     let listed = failed.map_or(listed, Err)?;
     putting.flush()?;
     putting.done.behind.extend(listed.behind);

@@ -201,7 +201,7 @@ impl<'o> Putting<'o> {
         let what = || record.value.and_then(|value| value.type_name()).unwrap_or_else(|| "value".into());
         let Some(value) = record.value.filter(|_| record.is_named) else {
             let why = match record.is_named {
-                true => "it takes more than 513 MiB; restore --target and --server bring it",
+                true => "it takes more than 512 MiB; restore --target and --server bring it",
                 false => "its name is not known as text",
             };
             self.not_taken(record.database, record.key, what(), why.into());
