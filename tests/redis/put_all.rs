@@ -109,6 +109,10 @@ fn nothing_of_a_server_is_touched_that_was_not_given_up() {
     assert_eq!(put(&repository, &server, &dry).unwrap().put, 5003);
     assert_eq!(ask::<u64>(&mut connection, &[b"DBSIZE"]), 1);
 
+    let none = KeyFilter { pattern: Some(b"list*".to_vec()), database: Some(3) };
+    let error =
+        put(&repository, &server, &PutOptions { merges: true, filter: none, ..PutOptions::default() }).unwrap_err();
+    assert!(error.to_string().ends_with("no key of the snapshot fits list* and is in database 3"), "{error}");
     let some = KeyFilter { pattern: Some(b"user:*".to_vec()), database: Some(0) };
     let merge = PutOptions { merges: true, filter: some, ..PutOptions::default() };
     let done = put(&repository, &server, &merge).unwrap();

@@ -70,6 +70,14 @@ pub struct PutKeys {
     pub evicted: u64,
 }
 
+impl PutKeys {
+    /// Whether no key was met that could have been put, and none may have been missed.
+    fn is_nothing(&self) -> bool {
+        let met = self.put + self.there + self.expired;
+        met == 0 && self.not_taken.is_empty() && self.unread.is_none()
+    }
+}
+
 /// A database that lost keys while some were put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
@@ -96,7 +104,7 @@ pub struct NotTaken {
 
 /// Puts the keys of the dumps of these snapshots, one or those of a set, into a server, by RESTORE, with their expiries, each into its
 /// database, and in a cluster into the node of its slot. Refuses a server that holds keys, and a snapshot that goes on behind its
-/// dump, unless `options` say otherwise; and one of which it is not known which files are the dataset.
+/// dump, unless `options` say otherwise; one of which it is not known which files are the dataset, and a filter that no key fits.
 ///
 /// Memory: as of [`DumpLookup`], and for each node three batches of 1 MiB, or the longest value, of up to 512 MiB, three times.
 pub fn put_keys(
@@ -144,6 +152,9 @@ pub fn put_keys(
         observer.remark(&format!("at least {put} went into the server; the same with --merge goes on beside them"));
     }
     let (now, missing) = now?;
+    if putting.done.is_nothing() && !options.filter.is_all() {
+        return Err(nothing_fits(&options.filter));
+    }
     let version = ServerVersion::of(&info).map(|version| version.to_string());
     let (held, evicted) = ((before.keys(), now.keys()), now.evicted.saturating_sub(before.evicted));
     Ok(PutKeys { version, masters, held, missing, evicted, ..putting.done })
@@ -176,6 +187,16 @@ fn put_one(
     putting.done.behind.extend(listed.behind);
     putting.done.unread = putting.done.unread.take().or(listed.unread);
     Ok(())
+}
+
+fn nothing_fits(filter: &KeyFilter) -> OperationError {
+    let pattern = filter.pattern.as_ref().map(|pattern| format!("fits {}", pattern.escape_ascii()));
+    let database = filter.database.map(|database| format!("is in database {database}"));
+    let asked: Vec<String> = pattern.into_iter().chain(database).collect();
+    OperationError::Unfit {
+        what: format!("nothing was put: no key of the snapshot {}", asked.join(" and ")),
+        hint: "list its keys with: redkeep keys SNAPSHOT --match PATTERN".into(),
+    }
 }
 
 fn goes_on(behind: &[String]) -> OperationError {
