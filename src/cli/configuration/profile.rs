@@ -18,6 +18,7 @@ pub(crate) struct Profile {
     /// How its repository is opened, as far as it says.
     #[serde(flatten)]
     pub access: Access,
+    #[serde(deserialize_with = "values::server")]
     redis: Option<String>,
     #[serde(flatten)]
     login: Login,

@@ -116,6 +116,11 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
         ("[profile.a]\nkeep-within = \"soon\"\n", "2:1", "\"soon\": not a length of time"),
         ("[profile.a]\nmode = \"fast\"\n", "2:1", "unknown variant `fast`"),
         ("[profile.a]\nhealth-url = \"hc.example\"\n", "2:14", "begins with https://"),
+        (
+            "[profile.a]\n\nredis = \"redis://a:secret@b:c\"\n",
+            "3:9",
+            "it is none that can be read; write it like redis://",
+        ),
         ("[profile.a]\nbefore = 3\n", "2:10", "a shell command"),
         (
             "[profile.a]\ncheck = { max-age = \"3d\", subset = \"1/7\" }\n",
@@ -137,6 +142,7 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
         ("[profile.a]\n[profile.a.check]\nage = 3\n", "3:1", "unknown field `age`"),
     ] {
         let what = refusal(text);
+        assert!(!what.contains("secret"), "{what}");
         // A value is told where it stands, where the parser still knows that: else its key.
         let place = if place.is_empty() { "redkeep.toml: ".to_string() } else { format!("redkeep.toml:{place}: ") };
         wrong.extend((!what.contains(&place) || !what.contains(why)).then(|| format!("{text}: {what}")));

@@ -15,7 +15,7 @@ use crate::cli::args::{self, word};
 use crate::cli::commands::{check, prune};
 use crate::cli::time;
 use crate::operations::check::CheckDepth;
-use crate::redis::server::refuse_unknown_command;
+use crate::redis::server::{Address, refuse_unknown_command};
 
 /// `true`, `false`, or a table of details.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,6 +159,15 @@ pub(in crate::cli) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) ->
         }
     };
     understood(deserializer, check).map(Some)
+}
+
+/// Where a server is. One that is none is not shown: a password may stand in it.
+pub(in crate::cli) fn server<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse::<Address>() {
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(D::Error::custom(format!("{error}; {}", error.hint().unwrap_or_default()))),
+    }
 }
 
 /// Whether a location is written as a URL rather than as a path.
