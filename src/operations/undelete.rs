@@ -6,7 +6,7 @@ use crate::format::Id16;
 use crate::format::object::SnapshotName;
 use crate::format::set::OfSet;
 use crate::format::snapshot::Snapshot;
-use crate::repository::{Alarm, ForgottenRecord, Repository, SnapshotInfo, one_line};
+use crate::repository::{Alarm, Fault, ForgottenRecord, Repository, RepositoryError, SnapshotInfo, one_line};
 
 /// Under which fact a copy names the forgotten snapshot it brings back.
 pub const UNDELETED_FROM: &str = "undeleted-from";
@@ -109,8 +109,14 @@ fn find(repository: &Repository, prefix: &str) -> Result<SnapshotInfo, Operation
             });
         }
     };
-    let info = repository.snapshots()?.into_iter().find(|info| info.name == record.snapshot);
-    info.ok_or_else(|| OperationError::Forgotten { record: record.clone(), is_there: false })
+    if let Some(info) = repository.snapshots()?.into_iter().find(|info| info.name == record.snapshot) {
+        return Ok(info);
+    }
+    Err(match repository.snapshot(&record.snapshot) {
+        // It is there, and nobody can read it.
+        Err(error) if !matches!(error, RepositoryError::Damaged { source: Fault::Missing, .. }) => error.into(),
+        _ => OperationError::Forgotten { record: record.clone(), is_there: false },
+    })
 }
 
 /// A snapshot that repeats another and says so by a fact.

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 
 use crate::place::{Place, fields, objects};
 
@@ -58,6 +59,25 @@ fn a_damaged_snapshot_that_nobody_waits_for_stops_no_prune() {
         place.done(&["prune", "--grace", "0"]);
         place.done(&["check", "--read-data"]);
     }
+}
+
+/// SWEEP-11: and whoever asks for it hears that it cannot be read, whatever this host remembers of it.
+#[test]
+fn a_damaged_snapshot_that_was_forgotten_goes_when_its_time_is_over() {
+    let (place, ids) = with_forgotten();
+    let is_it = |path: &PathBuf| path.to_string_lossy().ends_with(&ids[0]);
+    let object = objects(&place, "snapshots").into_iter().find(is_it).unwrap();
+    fs::write(&object, b"no snapshot").unwrap();
+    place.ends(4, &["undelete", &ids[0]]).says("its bytes do not match its hash");
+    let elsewhere = place.arg("elsewhere");
+    place.ends(4, &["undelete", &ids[0], "--cache-dir", &elsewhere]).says("its bytes do not match its hash");
+    place.done(&["prune"]);
+    assert!(object.exists());
+    let text = place.done(&["prune", "--grace", "0", "--dry-run"]).text();
+    assert!(text.contains("\nwould delete 1 forgotten snapshot, which"), "{text}");
+    place.done(&["prune", "--grace", "0", "--cache-dir", &elsewhere]);
+    assert!(!object.exists());
+    place.ends(1, &["undelete", &ids[0]]).says("was forgotten").says("no longer in the repository");
 }
 
 #[test]

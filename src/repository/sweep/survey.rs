@@ -7,6 +7,7 @@ use super::super::alarm::Alarm;
 use super::super::error::{Fault, RepositoryError, one_line};
 use super::super::losses::Losses;
 use super::super::objects::Listed;
+use super::super::rosters::snapshot_of;
 use super::super::session::Session;
 use super::super::{Repository, lock, object_name};
 use super::{SweepOptions, Waiting};
@@ -111,8 +112,11 @@ impl Survey {
         let over = forgotten.into_iter().filter(|(_, age)| *age >= options.grace);
         let over: HashSet<SnapshotName> = over.map(|(name, _)| name).collect();
         let names = repository.snapshots()?.into_iter().map(|info| info.name);
-        let (expired, roots): (Vec<_>, Vec<_>) = names.partition(|name| over.contains(name));
-        let (roots, late) = (roots.into_iter().collect(), HashSet::new());
+        let roots = names.filter(|name| !over.contains(name)).collect();
+        // Whether they can be read or not.
+        let listed = repository.listed("snapshots/")?;
+        let expired = listed.iter().filter_map(snapshot_of).filter(|name| over.contains(name)).collect();
+        let late = HashSet::new();
         // After packs were listed: what a backup stored again because of a note is seen with the note.
         let damaged = repository.damaged_packs()?;
         Ok(Survey { packs, late, condemnations, condemned, damaged, roots, expired, over, losses, refusals })
