@@ -83,6 +83,9 @@ fn forget_and_prune_work_where_nothing_is_free() {
         full.change(3);
         let ran = full.ends(1, &["backup", "data", "--dataset", "sessions"]);
         ran.says("no space to store").says("redkeep forget, then redkeep prune --grace 0");
+        let other = disk.join("other").display().to_string();
+        let ran = full.place.ends(1, &["init", "--repo", &other]);
+        assert!(ran.says("free some space there").stderr.lines().count() == 2, "{}", ran.stderr);
         full.ends(0, &["forget", "--dataset", "sessions", "--keep-last", "1"]);
         let kept = full.reserve();
         assert!(kept < before && kept >= before - (256 << 10), "{kept} of {before}");

@@ -9,7 +9,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::cli::context::Context;
-use crate::cli::exit::UsageError;
+use crate::cli::exit::{Hinted, UsageError};
 use crate::cli::human::plain;
 use crate::cli::outcome::{Outcome, UNWRITTEN};
 use crate::cli::settings::unkept_notes;
@@ -18,6 +18,7 @@ use crate::cli::{json, output, secrets};
 use super::key::{RECOVERY, recovery_text};
 use crate::format::keys::Argon2Cost;
 use crate::held::Held;
+use crate::operations::OperationError;
 use crate::operations::init::{Ground, init};
 use crate::operations::slots;
 use crate::repository::Ambient;
@@ -62,14 +63,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     }
     let places = context.places()?;
     let location = context.location()?;
-    let ground = Ground::prepare(&location, &context.store_settings(&location)?)?;
+    let ground = Ground::prepare(&location, &context.store_settings(&location)?).map_err(without_room)?;
     let ambient = Ambient::system();
     let drawn = if arguments.make_password { draw_password(context, &ambient)? } else { None };
     let credential = secrets::first_credential(context)?;
     let recovery = arguments.recovery_key.then(|| slots::recovery_key(&ambient));
     let recovery_slot = recovery.as_ref().map(|(_, credential)| (credential, RECOVERY));
     let cost = if drawn.is_some() { Argon2Cost::DRAWN } else { Argon2Cost::DEFAULT };
-    let report = init(Arc::clone(&ground.store), credential, recovery_slot, cost, ambient, places)?;
+    let report =
+        init(Arc::clone(&ground.store), credential, recovery_slot, cost, ambient, places).map_err(without_room)?;
     context.remember_promise(&location, &*ground.store)?;
     let mut text = format!(
         "made repository {} in {}\n\
@@ -89,6 +91,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let json = json::Init { repository, location: report.location, slot, recovery_key, password_file };
     let outcome = if is_shown { Outcome::secret(text, &json) } else { Outcome::deed(text, &json) };
     Ok(outcome?.with_notes(unkept_notes(&report.unkept)).with_warnings(report.warnings))
+}
+
+/// Where there is no repository yet, nothing in it can be forgotten.
+fn without_room(error: OperationError) -> anyhow::Error {
+    match &error {
+        OperationError::Repository(of) if of.is_full() => {
+            Hinted::new(error, "free some space there, or make the repository elsewhere").into()
+        }
+        _ => error.into(),
+    }
 }
 
 /// Draws a password of 256 bits into the file that is named, if that is not there yet. Answers with it.

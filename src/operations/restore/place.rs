@@ -158,7 +158,7 @@ impl Target {
                     size(bytes),
                     size(SPARE)
                 ),
-                hint: "the old files stay until the new ones are complete: free some space, or restore elsewhere"
+                hint: "free some space, or restore elsewhere; what stands there stays until the new files are complete"
                     .into(),
             }),
         }

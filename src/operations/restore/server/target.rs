@@ -276,7 +276,7 @@ impl Target {
             size(bytes),
             size(SPARE)
         );
-        let hint = "the old files stay until the new ones are complete: free some space first".into();
+        let hint = "free some space first; what stands there stays until the new files are complete".into();
         Err(RedisError::Server { what, hint }.into())
     }
 }
