@@ -243,8 +243,12 @@ fn a_mirror_that_is_behind_is_not_damaged_and_one_that_loses_what_it_had_is() {
     place.ends(3, &["snapshots", "--repo", "second"]).says("is not here");
     place.ends(4, &["restore", "latest", "--repo", "second", "--target", "back"]).says("is not here");
     assert!(!place.path("back").exists(), "what is older is not taken for the latest");
+    place
+        .ends(4, &["forget", "--dataset", "sessions", "--keep-last", "1", "--repo", "second"])
+        .says("nothing is forgotten");
+    place.ends(4, &["prune", "--repo", "second"]).says("nothing was deleted").says("is not here");
 
-    // What it had, and what the source has again, is missed wherever it goes.
+    // It is a mirror still. What it had, and what the source has again, is missed wherever it goes.
     let first = newest("second");
     mirror();
     check(0, &[]);

@@ -336,8 +336,9 @@ mod tests {
     fn what_is_not_meant_is_neither_kept_nor_counted() {
         let mut all = candidates(&TIMES, &[]);
         all[6].is_meant = false;
-        let policy = Policy { last: Some(1), daily: Some(2), ..Policy::default() };
-        let expected = ["", "", "", "daily 2026-01-01", "", "last 1, daily 2026-02-01", ""];
+        let within = Some(Span::new().hours(9));
+        let policy = Policy { last: Some(1), daily: Some(2), within, ..Policy::default() };
+        let expected = ["", "", "", "daily 2026-01-01", "within", "last 1, daily 2026-02-01, within", ""];
         assert_eq!(told(&policy, &all, &TimeZone::UTC), expected);
     }
 

@@ -20,6 +20,7 @@ mod survey;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::alarm::Alarm;
 use super::error::RepositoryError;
 use super::intake::IntakeOptions;
 use super::objects::read_each;
@@ -117,7 +118,12 @@ impl Repository {
                     .into(),
             ));
         }
-        self.rebuild_catalog()?;
+        // A mirror that is behind stays one: nothing is put into it, not even a lease.
+        let elsewhere = self.rebuild_catalog()?.into_iter().filter(|alarm| matches!(alarm, Alarm::Elsewhere { .. }));
+        let reasons: Vec<String> = elsewhere.map(|alarm| alarm.to_string()).collect();
+        if !reasons.is_empty() {
+            return Err(RepositoryError::NotWhole { reasons });
+        }
         let (mut report, hands) = (SweepReport::default(), Hands { stop, progress });
         if options.dry_run {
             let clock = StoreClock::host(self.ambient.now());
