@@ -303,7 +303,11 @@ fn what_no_reader_would_take_is_not_committed() {
     twice.files.push(twice.files[0].clone());
     let mut long = next.clone();
     long.facts.insert("long".into(), "x".repeat(SNAPSHOT_MAX as usize));
-    let elsewhere = [Snapshot { sequence: 3, ..next.clone() }, Snapshot { place: Some(1), ..next.clone() }];
+    let elsewhere = [
+        Snapshot { sequence: 3, ..next.clone() },
+        Snapshot { sequence: 3, place: Some(2), ..next.clone() },
+        Snapshot { place: Some(1), ..next.clone() },
+    ];
     for (number, wrong) in [twice, long].into_iter().chain(elsewhere).enumerate() {
         let session = repository.begin("d").unwrap();
         assert!(matches!(session.commit(&wrong).err(), Some(RepositoryError::Limit(_))), "{number}");

@@ -358,6 +358,20 @@ fn what_a_host_forgot_whose_clock_is_behind_stays_for_grace() {
     assert_eq!(world.sweep(&overnight).deleted_snapshots, 1);
 }
 
+/// SWEEP-1: nor does one that is ahead, nor is what it forgot kept for ever.
+#[test]
+fn what_a_host_forgot_whose_clock_is_ahead_stays_until_that_time_and_grace_are_over() {
+    let world = World::local(738);
+    let old = world.back_up("d", 1);
+    let ahead = world.sleeper(&world.hands.another(9, 2 * DAY.as_millis() as i64));
+    ahead.forget(&old.name, "test").unwrap();
+    let overnight = Options { grace: DAY, ..AT_ONCE };
+    world.hands.pass(DAY + MINUTE);
+    assert_eq!(world.sweep(&overnight).deleted_snapshots, 0);
+    world.hands.pass(2 * DAY);
+    assert_eq!(world.sweep(&overnight).deleted_snapshots, 1);
+}
+
 /// SWEEP-2: though nobody seems to need what they tell of.
 #[test]
 fn a_condemnation_a_record_or_an_index_that_cannot_be_read_stops_sweeps() {
