@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redkeep::operations::Silent;
 use redkeep::operations::backup::Report as Backup;
+use redkeep::operations::check::{CheckDepth, check};
 use redkeep::operations::prune::{Options, Report, Waiting, prune};
 use redkeep::repository::Repository;
 use redkeep::store::{Promises, PutNew, Store, Timing};
@@ -212,7 +213,13 @@ fn a_pack_that_nobody_can_read_goes_after_grace() {
 /// SWEEP-10: a LIST may show once more what another one just showed to be gone.
 #[test]
 fn where_listings_lag_condemnation_and_burial_go_when_nobody_deleted_anything_for_long() {
-    let world = World::new(806, LAG);
+    // One that shows at once what is gone may show it again.
+    for listing in [Listing::Late, Listing::PutsLate] {
+        condemnation_and_burial_stay_for_long(&World::in_store(806, LAG, PutNew::Exclusive, listing));
+    }
+}
+
+fn condemnation_and_burial_stay_for_long(world: &World) {
     let old = world.back_up(&noise(2 << 20, 1));
     world.hands.pass(DAY);
     world.back_up(&noise(2 << 20, 2));
@@ -221,9 +228,9 @@ fn where_listings_lag_condemnation_and_burial_go_when_nobody_deleted_anything_fo
     world.hands.pass(DAY + MINUTE);
     assert_eq!(world.sweep(&OVERNIGHT).condemned_packs, 1);
     world.hands.pass(DAY + MINUTE);
-    let burials = left(&world).1;
+    let burials = left(world).1;
     assert_eq!(world.sweep(&OVERNIGHT).deleted_packs, 1);
-    assert_eq!(left(&world).0, 1, "the sweep that deletes does not know whether all LISTs show it");
+    assert_eq!(left(world).0, 1, "the sweep that deletes does not know whether all LISTs show it");
     assert!(left(&world).1 > burials);
     let after = |pass: Duration| {
         let world = world.fork();
@@ -237,6 +244,26 @@ fn where_listings_lag_condemnation_and_burial_go_when_nobody_deleted_anything_fo
     assert_eq!(condemned, 0);
     let deleted: Vec<String> = changes(&calls).into_iter().filter(|call| call.starts_with("delete")).collect();
     assert_eq!(deleted[..3], ["delete condemned", "delete leases", "delete burials"]);
+}
+
+/// SWEEP-16: listings may show an index object before the packs that it names.
+#[test]
+fn of_a_young_index_object_no_pack_is_taken_for_gone() {
+    for seed in 0..24 {
+        let world = World::in_store(820 + seed, LAG, PutNew::Exclusive, Listing::Scattered(seed));
+        for part in 0..3 {
+            world.back_up(&noise(5000, 10 * seed + part));
+            world.hands.pass(LAG / 3);
+            // What is not shown yet may be a reason to refuse.
+            match prune(&world.open(), &OVERNIGHT, &Silent) {
+                Ok(_) => {}
+                Err(error) => assert!(error.is_damage(), "{seed}: {error}"),
+            }
+        }
+        world.hands.pass(3 * LAG);
+        let report = check(&world.open(), CheckDepth::Data, &Silent).unwrap();
+        assert!(report.is_sound(), "{seed}: {report:?}");
+    }
 }
 
 /// SWEEP-10: the index object of a session that slept comes back beside the deletion of its packs. As long as it names one,
