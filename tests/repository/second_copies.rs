@@ -289,6 +289,23 @@ fn a_snapshot_that_is_damaged_is_named_and_the_others_are_copied() {
     assert!(two.to.refresh().unwrap().is_empty());
 }
 
+/// No copy says of bytes that they are others, as the original did.
+#[test]
+fn a_file_that_does_not_come_back_as_its_snapshot_says_is_not_copied() {
+    let two = Two::new();
+    let first = two.take(&two.from, 1, "d");
+    let said = two.from.snapshot(&first).unwrap();
+    for (sequence, path) in [(2, "dump.rdb"), (3, "nodes.conf")] {
+        let mut other = Snapshot { sequence, previous: None, ..said.clone() };
+        let file = other.files.iter_mut().find(|file| file.display_path() == path).unwrap();
+        file.hash.as_mut().unwrap().0[0] ^= 1;
+        two.from.begin("d").unwrap().commit(&other).unwrap();
+    }
+    let report = two.copy(&Options::default());
+    assert_eq!(words(&report), ["copied", "damaged", "damaged"]);
+    assert_eq!(two.to.snapshots().unwrap().len(), 1);
+}
+
 /// COPY-3, COUNT-4: what a snapshot says of others it says of those beside it.
 #[test]
 fn a_fall_is_told_with_the_snapshots_that_are_there() {

@@ -362,6 +362,7 @@ impl Remembering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rdb::canonical::put_varint;
 
     fn name(number: u32) -> RecordName {
         let mut name = [7; NAME];
@@ -396,5 +397,31 @@ mod tests {
         }
         assert_eq!(known.find_all(&[None, Some(name(5)), None]), [None, Some(5), None]);
         assert_eq!(self::known(0).find_all(&[Some(name(5))]), [None]);
+    }
+
+    #[test]
+    fn a_memory_counts_where_it_is_all_of_one_dump() {
+        let memory = |buckets: &[u32], indexes: &[u32]| Memory {
+            buckets: buckets.to_vec(),
+            heads: vec![Head::default(); 3],
+            entries: indexes.iter().map(|index| Entry { name: name(*index), index: *index }).collect(),
+            large: Vec::new(),
+        };
+        assert!(Known::new(memory(&[2, 1], &[2, 0, 1])).is_some());
+        let wrong = [memory(&[2, 2], &[2, 0, 1]), memory(&[2, 1], &[2, 0, 2]), memory(&[2, 1], &[2, 0])];
+        let outside = memory(&[3], &[2, 0, 3]);
+        for memory in wrong.into_iter().chain([outside]) {
+            assert!(Known::new(memory).is_none());
+        }
+    }
+
+    #[test]
+    fn a_body_is_reckoned_with_its_length_as_it_is_stored() {
+        let lengths = [0, 0x7f, 0x80, 0x3f80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000, LENGTH as usize];
+        for body in lengths {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, body as u64);
+            assert_eq!(stored_length(body), bytes.len() + body);
+        }
     }
 }
