@@ -289,7 +289,7 @@ fn a_snapshot_that_is_damaged_is_named_and_the_others_are_copied() {
     assert!(two.to.refresh().unwrap().is_empty());
 }
 
-/// No copy says of bytes that they are others, as the original did.
+/// COPY-1: no copy says of bytes that they are others, as the original did.
 #[test]
 fn a_file_that_does_not_come_back_as_its_snapshot_says_is_not_copied() {
     let two = Two::new();
@@ -304,6 +304,23 @@ fn a_file_that_does_not_come_back_as_its_snapshot_says_is_not_copied() {
     let report = two.copy(&Options::default());
     assert_eq!(words(&report), ["copied", "damaged", "damaged"]);
     assert_eq!(two.to.snapshots().unwrap().len(), 1);
+}
+
+/// What an earlier copy holds of the same content counts while it is there.
+#[test]
+fn what_was_lost_of_an_earlier_copy_is_copied_again() {
+    let to = memory();
+    let two = Two::over(memory(), to.clone());
+    two.take(&two.from, 1, "d");
+    two.copy(&Options::default());
+    for pack in to.entries("packs/").unwrap() {
+        to.delete(&pack.name).unwrap();
+    }
+    let newest = two.take(&two.from, 1, "d");
+    assert_eq!(words(&two.copy(&Options::default())), ["there", "copied"]);
+    let copy = order(&two.to, "d").pop().unwrap();
+    let (was, is) = (two.from.snapshot(&newest).unwrap(), two.to.snapshot(&copy).unwrap());
+    assert_eq!(content(&two.to, &is), content(&two.from, &was));
 }
 
 /// COPY-3, COUNT-4: what a snapshot says of others it says of those beside it.
