@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// Loading a large dataset on a busy machine must fit; a server that hangs must not hold a test run for long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// In what the client says of a wait that was cut short.
+const INTERRUPTED: &str = "os error 4";
+
 /// A server program, by the version it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerKind {
@@ -228,9 +231,15 @@ impl RedisServer {
         }
     }
 
+    /// The client hands on that a wait was cut short (EINTR), as it may be where there is a timeout: it is begun again then.
     fn try_info(&self) -> RedisResult<Info> {
-        let mut connection = self.client().get_connection_with_timeout(Duration::from_secs(5))?;
-        Info::of(&mut connection)
+        loop {
+            let connection = self.client().get_connection_with_timeout(Duration::from_secs(5));
+            match connection.and_then(|mut connection| Info::of(&mut connection)) {
+                Err(error) if error.is_io_error() && error.to_string().contains(INTERRUPTED) => {}
+                other => return other,
+            }
+        }
     }
 
     /// The process's end, if it ended by itself.
