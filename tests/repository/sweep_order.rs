@@ -231,7 +231,7 @@ fn condemnation_and_burial_stay_for_long(world: &World) {
     let burials = left(world).1;
     assert_eq!(world.sweep(&OVERNIGHT).deleted_packs, 1);
     assert_eq!(left(world).0, 1, "the sweep that deletes does not know whether all LISTs show it");
-    assert!(left(&world).1 > burials);
+    assert!(left(world).1 > burials);
     let after = |pass: Duration| {
         let world = world.fork();
         world.hands.pass(pass);
