@@ -35,6 +35,7 @@ mod live_impostors;
 mod live_interrupted;
 mod live_kills;
 mod live_links;
+mod live_loading;
 mod live_neighbour;
 mod live_truth;
 mod look_ups;

@@ -145,7 +145,7 @@ fn attempt(
     // Where rewrites follow each other there is little time between them.
     let (at, info) = server.time_and_info()?;
     let mark = State::of(&info);
-    if !mark.enabled {
+    if !mark.enabled && !mark.loading {
         return Ok(Attempt::Other("there is none any more: the AOF was turned off"));
     }
     if let Some(why) = mark.is_not_live() {

@@ -25,6 +25,7 @@ mod foreseen;
 mod hold;
 mod info;
 mod keys;
+mod loading;
 mod look;
 mod modules;
 mod names;

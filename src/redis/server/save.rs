@@ -32,7 +32,7 @@ const ENDED: Duration = Duration::from_secs(1);
 /// How many seconds after the request a save may begin that was not put off.
 const BEGIN: u64 = 5;
 /// Between two looks at a save: growing from the first to the second.
-const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+pub(super) const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
 /// What makes a dump the one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,7 +277,7 @@ fn written(directory: &Path) -> u64 {
 }
 
 /// Whether what a server does comes on.
-struct Movement {
+pub(super) struct Movement {
     patience: SavePatience,
     /// Keys and bytes it has done.
     seen: (Option<u64>, Option<u64>, u64),
@@ -286,12 +286,12 @@ struct Movement {
 }
 
 impl Movement {
-    fn new(patience: SavePatience) -> Self {
+    pub(super) fn new(patience: SavePatience) -> Self {
         Self { patience, seen: (None, None, 0), since: Instant::now(), told: false }
     }
 
     /// Tells a person once that nothing moves, and fails when that goes on.
-    fn look(&mut self, what: &str, info: &Info, written: u64, watch: &Watch<'_>) -> Result<(), RedisError> {
+    pub(super) fn look(&mut self, what: &str, info: &Info, written: u64, watch: &Watch<'_>) -> Result<(), RedisError> {
         let now = (info.number("current_save_keys_processed"), info.number("loading_loaded_bytes"), written);
         if now != self.seen {
             (self.seen, self.since, self.told) = (now, Instant::now(), false);

@@ -387,7 +387,7 @@ fn connect(
     observer: &dyn Observer,
 ) -> Result<(Server, Option<Started>), OperationError> {
     let error = match Server::connect(&options.address) {
-        Ok(server) => return Ok((server, None)),
+        Ok(server) => return Ok((reach::loaded(server, options, observer)?, None)),
         Err(error @ RedisError::Connection { .. }) => error,
         Err(error) => return Err(error.into()),
     };

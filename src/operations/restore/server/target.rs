@@ -82,6 +82,11 @@ impl Target {
         };
         let of_info = || info.get("tcp_port").unwrap_or("6379").to_owned();
         let ports = (setting("port")?.unwrap_or_else(of_info), setting("tls-port")?.unwrap_or_else(|| "0".into()));
+        // While it reads one it says that it has none.
+        let appendonly = match info.is_loading() {
+            true => setting("appendonly")?.is_some_and(|set| set == "yes"),
+            false => info.is_on("aof_enabled"),
+        };
         let directory = match stopped {
             Some(stopped) => stopped.directory.clone(),
             None => directory(&host, told.as_deref())?,
@@ -105,7 +110,6 @@ impl Target {
                 file.and_then(Result::ok).map(|file| file.renamed()).unwrap_or_default()
             }
         };
-        let appendonly = info.is_on("aof_enabled");
         let target = Target {
             directory: held.path().into(),
             held,

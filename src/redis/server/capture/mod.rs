@@ -17,6 +17,7 @@ use super::connection::Server;
 use super::discovery::{Place, WhereOptions};
 use super::facts;
 use super::info::Info;
+use super::loading::{as_set, loaded};
 use super::modules;
 use super::replica::prefer_replica;
 use super::save::SavePatience;
@@ -92,6 +93,10 @@ pub fn capture_server(
     let info = server.info()?;
     let place = Place::find(server, &info, &options.place)?;
     place.refuse_another()?;
+    let info = match options.mode {
+        Mode::Files => as_set(info, &place),
+        Mode::Auto | Mode::Rdb | Mode::Aof => loaded(server, info, options.patience, watch)?,
+    };
     let (clock, modules) = (facts::of_clock(server)?, modules::files(server, &info)?);
     let live = Live { info, place, options, files, watch };
     let Taken { mut captured, then, end } = live.capture(server)?;
