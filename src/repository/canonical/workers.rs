@@ -31,9 +31,18 @@ const UNDER_WAY: usize = 48 << 20;
 /// Such bytes for each batch that may be under way: when there are more, records are long.
 const LONG: usize = 2 << 20;
 
-/// How many sorters so many workers share, and the memory of each: at first, and beside long records.
-fn sorters(is_known: bool, workers: usize) -> (usize, [usize; 2]) {
-    let both = if is_known { [SORTED_NEW; 2] } else { [SORTED, SORTED_BESIDE_LONG] };
+/// Memory of all sorters together at first, and beside long records. Where the store is far, what it gets is on its way for longer
+/// than a scratch file takes, and connections need memory too.
+pub(super) fn sorted(is_known: bool, is_far: bool) -> [usize; 2] {
+    match (is_known, is_far) {
+        (true, _) => [SORTED_NEW; 2],
+        (false, true) => [SORTED_BESIDE_LONG; 2],
+        (false, false) => [SORTED, SORTED_BESIDE_LONG],
+    }
+}
+
+/// How many sorters so many workers share, and the memory of each.
+fn sorters(both: [usize; 2], workers: usize) -> (usize, [usize; 2]) {
     let share = workers.min(both[1] / SORTER).max(1);
     (share, both.map(|sorted| sorted / share))
 }
@@ -88,7 +97,7 @@ pub(super) struct Workers<'scope, 's> {
 impl<'scope, 's: 'scope> Workers<'scope, 's> {
     /// So many, that keep values apart which are longer than that. Memory: 272 MiB for records that wait to be sorted, and four
     /// batches of 1 MiB a worker; or 144 MiB of such records, and five times 48 MiB, and 40 bytes for each of 2^20 elements, for the
-    /// longest records.
+    /// longest records; less where `sorted` says so.
     pub fn new(
         scope: &'scope Scope<'scope, '_>,
         count: usize,
@@ -96,10 +105,11 @@ impl<'scope, 's: 'scope> Workers<'scope, 's> {
         hasher: Hasher,
         limits: Limits,
         known: Option<&'s Known>,
+        sorted: [usize; 2],
     ) -> Self {
         let limit = 2 * count;
         let (jobs, to_do) = bounded(limit);
-        let (share, [budget, beside_long]) = sorters(known.is_some(), count);
+        let (share, [budget, beside_long]) = sorters(sorted, count);
         let sorter = |_| Arc::new(Mutex::new(Sorter::new(scratch, budget)));
         let sorters: Vec<_> = (0..share).map(sorter).collect();
         let work = move |to_do: Receiver<Job>, sorter: Arc<Mutex<Sorter<'s>>>| {
@@ -248,10 +258,10 @@ mod tests {
     #[test]
     fn however_many_workers_there_are_their_sorters_take_the_longest_record() {
         const LONGEST: usize = (1 << 20) + (4 << 20);
-        for (is_known, workers) in [false, true].into_iter().flat_map(|known| (1..=64).map(move |w| (known, w))) {
+        let of = [(false, false), (false, true), (true, false)].map(|(is_known, is_far)| sorted(is_known, is_far));
+        for (all, workers) in of.into_iter().flat_map(|all| (1..=64).map(move |workers| (all, workers))) {
             let scratch = Scratch::new("/nowhere/at/all".as_ref(), [7; 32]);
-            let (share, budgets) = sorters(is_known, workers);
-            let all = if is_known { [SORTED_NEW; 2] } else { [SORTED, SORTED_BESIDE_LONG] };
+            let (share, budgets) = sorters(all, workers);
             for (budget, all) in budgets.into_iter().zip(all) {
                 let mut sorter = Sorter::new(&scratch, budget);
                 sorter.push(b"key", &vec![0; LONGEST]).unwrap();

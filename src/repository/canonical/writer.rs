@@ -10,7 +10,7 @@ use super::large::{Large, LargeStored};
 use super::memory_file::MemoryFile;
 use super::merging::{MergeError, merge, of_earlier, take_all};
 use super::parameters::Parameters;
-use super::workers::{Answered, Workers, joined, told};
+use super::workers::{Answered, Workers, joined, sorted, told};
 use crate::format::recipe::{CANONICAL_RDB, ColumnRole, Part};
 use crate::format::summary::Holds;
 use crate::rdb::Stretch;
@@ -77,9 +77,9 @@ pub struct Earlier<'a> {
 
 /// Stores a dump that `read` reads: it hands on all bytes in order, and each stretch as soon as its end is known.
 ///
-/// Memory: while it is read 272 MiB of records, and for each worker two batches of 1 MiB; or 144 MiB of records and, in the worst case,
-/// once for all workers a record of 48 MiB with what it takes to make that canonical, or 96 MiB of the elements of a longer one, and
-/// 24 bytes for each of them; what the way in takes; after that as much for the merge,
+/// Memory: while it is read 272 MiB of records (144 on a store that is far), and for each worker two batches of 1 MiB; or 144 MiB
+/// of records and, in the worst case, once for all workers a record of 48 MiB with what it takes to make that canonical, or 96 MiB
+/// of the elements of a longer one, and 24 bytes for each of them; what the way in takes; after that as much for the merge,
 /// 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when
 /// none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40
 /// bytes a record. Scratch: what the records that wait take, decompressed, above that.
@@ -106,7 +106,8 @@ pub fn store_dump<T, E: From<RepositoryError>>(
     let known = recalled.zip(same).and_then(|(recalled, old)| recalled.read(old));
     let sorted = thread::scope(|scope| {
         let (hasher, limits) = (repository.name_hasher(), Limits::of(sizes.max as usize));
-        let workers = Workers::new(scope, workers.max(1), &scratch, hasher, limits, known.as_ref());
+        let sorted = sorted(known.is_some(), repository.is_far());
+        let workers = Workers::new(scope, workers.max(1), &scratch, hasher, limits, known.as_ref(), sorted);
         let stayed = known.as_ref().map(|known| StayedAll::new(known.count()));
         let sink = RefCell::new(DumpSink {
             intake: &mut *intake,
