@@ -1,6 +1,9 @@
 //! What a killed restore wrote down is of the past: what is there now may be something else, or not fit to be loaded.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::Duration;
 
 use redkeep::operations::Silent;
 use redkeep::operations::restore::server::undo_server;
@@ -8,7 +11,7 @@ use redkeep::operations::restore::server::undo_server;
 use crate::restore_server::{Captured, Taken, Victim, take};
 use crate::restore_server_asides::kept;
 use crate::restore_server_hostile::{get, killed, order};
-use crate::support::server::{ServerKind, wait_for};
+use crate::support::server::{RedisServer, ServerKind, wait_for};
 
 impl Victim {
     pub fn shut_down(&self) {
@@ -125,4 +128,35 @@ fn the_way_back_is_named_where_a_restored_server_does_not_answer() {
     let hint = error.hint().unwrap_or_default().to_string();
     assert!(hint.contains(&format!("redkeep undo {}", victim.directory().display())), "{hint}");
     victim.start_by_hand();
+}
+
+/// LOCAL-12: a server that counts no change since its last save may have a dump that somebody else put there since.
+#[test]
+fn what_a_server_holds_is_not_in_a_dump_that_somebody_put_there_since_its_last_save() {
+    let kind = ServerKind::Redis7;
+    if kind.is_skipped() {
+        return;
+    }
+    let taken = take(kind, Captured::Dump, &[]);
+    let other = tempfile::tempdir().unwrap();
+    let mut another = RedisServer::start(kind, other.path());
+    order(&another, "SET of another");
+    another.stop_saving();
+    for is_link in [false, true] {
+        let victim = Victim::start(kind, &[]);
+        order(victim.server(), "SAVE");
+        let dump = victim.directory().join("dump.rdb");
+        let apart = tempfile::tempdir().unwrap();
+        if is_link {
+            fs::rename(&dump, apart.path().join("dump.rdb")).unwrap();
+            symlink(apart.path().join("dump.rdb"), &dump).unwrap();
+        }
+        thread::sleep(Duration::from_millis(1100));
+        fs::copy(other.path().join("dump.rdb"), &dump).unwrap();
+        assert_eq!(victim.server().info().number("rdb_changes_since_last_save"), 0);
+        victim.restore(&taken).unwrap();
+        taken.held.assert_equal(&victim.holds(), "restored");
+        undo_server(&victim.options, &Silent).unwrap();
+        victim.old.assert_equal(&victim.holds(), "undone");
+    }
 }

@@ -1,12 +1,14 @@
 //! Before a server is stopped: what it holds is saved, and what clients write after the save is not answered.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use super::target::Target;
 use super::{Consent, Options};
 use crate::operations::{Observer, OperationError};
 use crate::redis::RedisError;
-use crate::redis::server::{HOLD_AGAIN, Server};
+use crate::redis::server::{HOLD_AGAIN, Info, Server};
 
 /// How long a save may take.
 const SAVING: Duration = Duration::from_secs(24 * 3600);
@@ -51,10 +53,9 @@ pub(super) fn save_old(
 
 fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Observer) -> Result<(), OperationError> {
     let info = server.info()?;
-    let has_dump = target.held.look(&target.names.dump).is_ok_and(|seen| seen.is_some());
     let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
         && !info.was_replica()
-        && (has_dump || info.keyspace().values().all(|database| database.keys == 0));
+        && (has_its_dump(target, &info) || info.keyspace().values().all(|database| database.keys == 0));
     if is_saved {
         return Ok(());
     }
@@ -71,6 +72,21 @@ fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Obs
         let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
         RedisError::Server { what, hint }.into()
     })
+}
+
+/// Whether what stands there as its dump is as old as its last save, or the start at which it loaded it: what somebody put there
+/// since is not what the server holds.
+fn has_its_dump(target: &Target, info: &Info) -> bool {
+    let (held, name) = (&target.held, &target.names.dump);
+    let changed = match held.look(name) {
+        Ok(Some(seen)) if seen.is_link() => {
+            fs::metadata(held.path_of(name)).map(|behind| behind.ctime().max(seen.changed().0)).ok()
+        }
+        Ok(seen) => seen.map(|seen| seen.changed().0),
+        Err(_) => None,
+    };
+    let saved = info.number("rdb_last_save_time").and_then(|saved| i64::try_from(saved).ok());
+    changed.zip(saved).is_some_and(|(changed, saved)| changed <= saved)
 }
 
 impl Writes {
