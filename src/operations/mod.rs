@@ -38,6 +38,8 @@ mod whole_file;
 
 pub use error::OperationError;
 
+use crate::redis::server::Watch;
+
 /// Is told how far long work has come, and says when to stop. Implemented by the command line's progress bar and by
 /// [`Silent`].
 pub trait Observer: Sync {
@@ -57,6 +59,14 @@ pub trait Observer: Sync {
 
 /// Says nothing and never stops.
 pub struct Silent;
+
+/// What waits for a server tells this observer.
+fn watching<T>(observer: &dyn Observer, wait: impl FnOnce(&Watch<'_>) -> T) -> T {
+    let interrupted = || observer.interrupted();
+    let (say, note) = (|how: &str| observer.say(how), |what: &str| observer.remark(what));
+    let leaves = |what: &str| observer.leaves(what);
+    wait(&Watch { say: &say, note: &note, leaves: &leaves, interrupted: &interrupted })
+}
 
 impl Observer for Silent {
     fn begin(&self, _: &str, _: Option<u64>) {}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Observer, OperationError};
+use super::{Observer, OperationError, watching};
 use crate::format::UnixMillis;
 use crate::format::snapshot::Mark;
 use crate::redis::server::{Address, LiveCapture, LiveOptions, MadeDump, Server, Watch, capture_server, replicate};
@@ -72,11 +72,8 @@ impl Source {
             Source::Server(source) => source,
         };
         observer.begin("capturing", None);
-        let interrupted = || observer.interrupted();
-        let (say, note) = (|how: &str| observer.say(how), |what: &str| observer.remark(what));
-        let leaves = |what: &str| observer.leaves(what);
-        let watch = Watch { say: &say, note: &note, leaves: &leaves, interrupted: &interrupted };
-        let LiveCapture { capture, moment, marks, made } = source.capture(repository, files, &watch)?;
+        let captured = watching(observer, |watch| source.capture(repository, files, watch))?;
+        let LiveCapture { capture, moment, marks, made } = captured;
         Ok(Captured { capture, moment, marks, server: Some(source.clone()), made })
     }
 

@@ -18,8 +18,8 @@ fn a_file_that_takes_the_place_of_a_link_has_no_more_of_a_mode_than_what_the_lin
         let victim = Victim::start(kind, lines);
         let there = tempfile::tempdir().unwrap();
         let (link, file) = (victim.directory().join(name), there.path().join(name));
-        fs::copy(&link, &file).unwrap();
-        fs::remove_file(&link).unwrap();
+        // The server goes on writing to it.
+        fs::rename(&link, &file).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         symlink(&file, &link).unwrap();
         let report = victim.restore(&taken).unwrap_or_else(|error| panic!("{name}: {error} {:?}", error.hint()));

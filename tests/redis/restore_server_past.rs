@@ -2,18 +2,28 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use redkeep::operations::Silent;
-use redkeep::operations::restore::server::undo_server;
+use redkeep::operations::restore::server::{Consent, undo_server};
 
 use crate::restore_server::{Captured, Taken, Victim, take};
 use crate::restore_server_asides::kept;
 use crate::restore_server_hostile::{get, killed, order};
-use crate::support::server::{RedisServer, ServerKind, wait_for};
+use crate::support::server::{RedisServer, ServerKind, ServerOptions, wait_for};
 
 impl Victim {
+    /// The file that grows, of a server that has several.
+    fn increment(&self) -> PathBuf {
+        let files = fs::read_dir(self.directory().join("appendonlydir")).unwrap().map(|entry| entry.unwrap().path());
+        let mut increments: Vec<PathBuf> =
+            files.filter(|path| path.display().to_string().ends_with(".incr.aof")).collect();
+        increments.sort();
+        increments.pop().unwrap()
+    }
+
     pub fn shut_down(&self) {
         let mut connection = self.server().connection();
         let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").query::<redis::Value>(&mut connection);
@@ -156,6 +166,47 @@ fn what_a_server_holds_is_not_in_a_dump_that_somebody_put_there_since_its_last_s
         assert_eq!(victim.server().info().number("rdb_changes_since_last_save"), 0);
         victim.restore(&taken).unwrap();
         taken.held.assert_equal(&victim.holds(), "restored");
+        undo_server(&victim.options, &Silent).unwrap();
+        victim.old.assert_equal(&victim.holds(), "undone");
+    }
+}
+
+/// LOCAL-39
+#[test]
+fn a_server_whose_aof_is_not_what_it_would_load_is_not_stopped() {
+    for kind in [ServerKind::Redis7, ServerKind::Redis62].into_iter().filter(|kind| !kind.is_skipped()) {
+        let taken = take(kind, Captured::Dump, &[]);
+        let other = tempfile::tempdir().unwrap();
+        let mut another = RedisServer::start_with(kind, other.path(), ServerOptions::with_config(&["appendonly yes"]));
+        order(&another, "SET of another");
+        another.stop();
+        let mut victim = Victim::start(kind, &["appendonly yes"]);
+        victim.options.dry_run = true;
+        victim.restore(&taken).unwrap();
+        let name = if kind == ServerKind::Redis7 { "appendonlydir" } else { "appendonly.aof" };
+        fs::rename(victim.directory().join(name), other.path().join("moved")).unwrap();
+        fs::rename(other.path().join(name), victim.directory().join(name)).unwrap();
+        for dry_run in [true, false] {
+            victim.options.dry_run = dry_run;
+            let error = victim.restore(&taken).unwrap_err();
+            let hint = error.hint().unwrap_or_default();
+            assert!(error.to_string().contains("would be lost") && hint.contains("BGREWRITEAOF"), "{error}; {hint}");
+        }
+        victim.old.assert_equal(&victim.holds(), "left alone");
+        order(victim.server(), "BGREWRITEAOF");
+        wait_for("the rewrite", || (victim.server().info().get("aof_rewrite_in_progress") == Some("0")).then_some(()));
+        victim.restore(&taken).unwrap();
+        taken.held.assert_equal(&victim.holds(), "restored");
+        // Now of the undo.
+        let file = match kind {
+            ServerKind::Redis62 => victim.directory().join(name),
+            _ => victim.increment(),
+        };
+        fs::rename(&file, other.path().join("apart")).unwrap();
+        fs::copy(other.path().join("apart"), &file).unwrap();
+        order(victim.server(), "SET since 1");
+        assert!(undo_server(&victim.options, &Silent).unwrap_err().to_string().contains("would be lost"));
+        victim.options.consents = vec![Consent::Unsaved];
         undo_server(&victim.options, &Silent).unwrap();
         victim.old.assert_equal(&victim.holds(), "undone");
     }

@@ -62,9 +62,9 @@ pub(crate) struct Arguments {
     /// Put back what was set aside at TIME, as --list shows it, instead of the last
     #[arg(long, value_name = "TIME", value_parser = time::parse_now, conflicts_with_all = ["list", "remove", "remove_older"])]
     to: Option<UnixMillis>,
-    /// Do it although users, modules and settings that are in none of the server's files are lost (settings)
-    #[arg(long, value_name = "WHAT", requires = "server")]
-    force: Option<Force>,
+    /// Do it although; may be given several times
+    #[arg(long, value_name = "WHAT", requires = "server", value_delimiter = ',')]
+    force: Vec<Force>,
     #[command(flatten)]
     asides: asides::Asides,
     #[command(flatten)]
@@ -75,6 +75,17 @@ pub(crate) struct Arguments {
 enum Force {
     /// Users, modules and settings that are in none of the server's files are lost when it is started again
     Settings,
+    /// What the server cannot save before it is stopped is lost
+    Unsaved,
+}
+
+impl Force {
+    fn consent(self) -> Consent {
+        match self {
+            Self::Settings => Consent::Settings,
+            Self::Unsaved => Consent::Unsaved,
+        }
+    }
 }
 
 /// Undoes a restore.
@@ -82,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ou
     let (dry_run, to) = (arguments.dry_run, arguments.to);
     let Some(directory) = arguments.directory.as_ref().or(arguments.target.as_ref()) else {
         context.progress.stop_in_order();
-        let consents = arguments.force.iter().map(|Force::Settings| Consent::Settings).collect();
+        let consents = arguments.force.iter().map(|force| force.consent()).collect();
         let options = Options { dry_run, to, consents, ..arguments.of.options(context)? };
         if arguments.asides.is_asked() {
             let (directory, state) = (directory_of(&options)?, options.state.as_deref());

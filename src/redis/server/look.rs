@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use super::address::Address;
+use super::aof::capture_aof;
 use super::connection::Server;
 use super::discovery::{Place, WhereOptions};
+use super::watch::Watch;
 use crate::redis::RedisError;
+use crate::redis::directory::CaptureOptions;
 
 /// Asks a server where it keeps its data, as it is reached from here. Refuses a directory that certainly is another's.
 pub fn directory_of(address: &Address, place: &WhereOptions) -> Result<PathBuf, RedisError> {
@@ -25,4 +28,12 @@ pub fn aof_elsewhere(address: &Address, place: &WhereOptions) -> Result<Option<P
     let mut server = Server::connect(address)?;
     let info = server.info()?;
     Ok(Place::find(&mut server, &info, place)?.aof_elsewhere().filter(|_| info.is_on("aof_enabled")))
+}
+
+/// Why the AOF in its directory is not what a server goes on from and would load again; `None` where it is. Waits for rewrites as a
+/// capture of it does, and reads the file that grows.
+pub fn aof_not_live(server: &mut Server, watch: &Watch<'_>) -> Result<Option<String>, RedisError> {
+    let info = server.info()?;
+    let place = Place::find(server, &info, &WhereOptions::default())?;
+    Ok(capture_aof(server, &place, &CaptureOptions::default(), watch)?.err().map(|not_live| not_live.why))
 }

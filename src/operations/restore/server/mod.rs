@@ -247,7 +247,10 @@ pub fn restore_into_server(
     // One that is stopped, or was started by us, has nothing that a restart would lose.
     let lost = match finished || stopped.is_some() {
         true => Vec::new(),
-        false => preflight::restart::look(&mut server, &target, options, source.header)?,
+        false => {
+            quiet::refuse_unkept(&mut server, &target, options, observer)?;
+            preflight::restart::look(&mut server, &target, options, source.header)?
+        }
     };
     let mut report = ServerReport { notes: report.notes.iter().cloned().chain(lost).collect(), ..report };
     if options.dry_run {

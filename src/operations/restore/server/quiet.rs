@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::target::Target;
 use super::{Consent, Options};
-use crate::operations::{Observer, OperationError};
+use crate::operations::{Observer, OperationError, watching};
 use crate::redis::RedisError;
-use crate::redis::server::{HOLD_AGAIN, Info, Server};
+use crate::redis::server::{HOLD_AGAIN, Info, Server, aof_not_live};
 
 /// How long a save may take.
 const SAVING: Duration = Duration::from_secs(24 * 3600);
@@ -26,6 +26,25 @@ pub(super) enum Writes {
     Held,
     /// They are answered and in no save.
     Answered,
+}
+
+/// LOCAL-39: refuses to stop a server whose AOF is on and is not what it would load again: what it holds stands nowhere else.
+pub(super) fn refuse_unkept(
+    server: &mut Server,
+    target: &Target,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<(), OperationError> {
+    if !target.appendonly || options.consents.contains(&Consent::Unsaved) {
+        return Ok(());
+    }
+    observer.begin("looking at the server's AOF", None);
+    let Some(why) = watching(observer, |watch| aof_not_live(server, watch))? else { return Ok(()) };
+    Err(RedisError::Server {
+        what: format!("what the server holds would be lost: its AOF is not what it would load again: {why}"),
+        hint: "have the server write it anew with BGREWRITEAOF, or say that it may be lost with --force unsaved".into(),
+    }
+    .into())
 }
 
 /// Has a server without an AOF save what it holds, so that it can be put back: it is stopped without saving, because what

@@ -9,7 +9,7 @@ use super::journal::{Journal, Journals, LEFT_BY_0_1, Site, State, is_left_by_0_1
 use super::place::started_again;
 use super::plan::{self, entries};
 use super::preflight::restart;
-use super::quiet::save_old;
+use super::quiet::{refuse_unkept, save_old};
 use super::reach::{self, Reached};
 use super::target::Target;
 use super::{Options, Place, pick, readable};
@@ -145,6 +145,7 @@ pub fn undo_server(options: &Options, observer: &dyn Observer) -> Result<ServerU
     let mut notes = target.notes.clone();
     notes.extend(target.host.lost());
     if stopped.is_none() {
+        refuse_unkept(&mut server, &target, options, observer)?;
         notes.extend(restart::look(&mut server, &target, options, demands.header)?);
     }
     if options.dry_run {
