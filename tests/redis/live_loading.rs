@@ -10,8 +10,9 @@ use crate::live::{as_backup_user, boot, live_at, of_mode, order};
 use crate::restore_server_program::Scene;
 use crate::support::server::{Info, RedisServer, ServerKind, ServerOptions, wait_for};
 
-/// Keys of which only the AOF knows. A server that loads them looks up from that every 1024 at most.
-const KEYS: usize = 2500;
+/// Keys of which only the AOF knows. A server that loads them looks up from that every 1024 at most, and a connection needs
+/// two answers before it is told anything.
+const KEYS: usize = 8000;
 
 /// What a killed server leaves: a dump of long ago, with one key, and an AOF with all.
 fn left_by(kind: ServerKind) -> TempDir {
@@ -55,19 +56,21 @@ fn a_server_that_loads_its_aof_is_captured_once_it_has() {
         let dir = left_by(kind);
         let unsaved = LiveOptions { no_save: true, ..LiveOptions::default() };
         let tail = LiveOptions { tail: true, ..LiveOptions::default() };
-        let every = kind == ServerKind::Redis7;
+        let is_usual = kind == ServerKind::Redis7;
         let ways = [LiveOptions::default(), of_mode(Mode::Aof), unsaved, tail];
-        for options in ways.iter().take(if every { 4 } else { 1 }) {
+        for options in ways.iter().take(if is_usual { 4 } else { 1 }) {
             let server = loading(kind, dir.path());
             let captured = live_at(&as_backup_user(&server), options).unwrap();
             let facts = (fact(&captured.capture, "capture.mode"), fact(&captured.capture, "server.appendonly"));
             assert_eq!((facts, codes(&captured.capture)), (("aof", "yes"), vec![]), "{} {options:?}", kind.name());
             holds_all(kind, &captured);
         }
-        let server = loading(kind, dir.path());
-        let captured = live_at(&as_backup_user(&server), &of_mode(Mode::Files)).unwrap();
-        assert_eq!((fact(&captured.capture, "server.appendonly"), codes(&captured.capture)), ("yes", vec![]));
-        holds_all(kind, &captured);
+        if is_usual {
+            let server = loading(kind, dir.path());
+            let captured = live_at(&as_backup_user(&server), &of_mode(Mode::Files)).unwrap();
+            assert_eq!((fact(&captured.capture, "server.appendonly"), codes(&captured.capture)), ("yes", vec![]));
+            holds_all(kind, &captured);
+        }
     }
 }
 
