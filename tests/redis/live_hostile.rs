@@ -22,7 +22,7 @@ fn ask(server: &RedisServer, line: &str) -> Option<String> {
 }
 
 /// A value in a captured dataset.
-fn captured_value(kind: ServerKind, captured: &LiveCapture, key: &str) -> Option<String> {
+pub fn captured_value(kind: ServerKind, captured: &LiveCapture, key: &str) -> Option<String> {
     let (copy, _) = materialise(&captured.capture);
     ask(&boot(kind, copy.path(), fact(&captured.capture, "capture.mode"), &[]), &format!("GET {key}"))
 }

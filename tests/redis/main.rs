@@ -36,6 +36,7 @@ mod live_interrupted;
 mod live_kills;
 mod live_links;
 mod live_loading;
+mod live_moments;
 mod live_neighbour;
 mod live_truth;
 mod look_ups;

@@ -257,3 +257,18 @@ fn open_file(file: &CapturedFile) -> Option<&File> {
         Content::None | Content::Link(_) | Content::Bytes(_) | Content::Sent(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_at_either_end_is_told_once() {
+        let well = Info::parse("aof_enabled:1\naof_last_write_status:ok\nrole:slave\nmaster_link_status:up");
+        let ill = Info::parse("aof_enabled:1\naof_last_write_status:err\nrole:slave\nmaster_link_status:down");
+        for (then, end, expected) in [(&well, &well, 0), (&ill, &well, 2), (&well, &ill, 2), (&ill, &ill, 2)] {
+            let codes: Vec<String> = warnings(then, end).into_iter().map(|warning| warning.code).collect();
+            assert_eq!(codes, ["aof-write-error", "replica-link-down"][..expected]);
+        }
+    }
+}
