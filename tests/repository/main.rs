@@ -37,3 +37,4 @@ mod sweep_order;
 mod sweep_waits;
 mod timeline;
 mod unread;
+mod verifying;
