@@ -211,3 +211,20 @@ fn a_server_whose_aof_is_not_what_it_would_load_is_not_stopped() {
         victim.old.assert_equal(&victim.holds(), "undone");
     }
 }
+
+/// LOCAL-12: a save that is under way is of before the last writes, and a server begins no other beside it.
+#[test]
+fn a_server_that_saves_already_is_waited_for() {
+    for kind in ServerKind::ALL.into_iter().filter(|kind| !kind.is_skipped()) {
+        let taken = take(kind, Captured::Dump, &[]);
+        let victim = Victim::start(kind, &[]);
+        order(victim.server(), "CONFIG SET rdb-key-save-delay 20000");
+        order(victim.server(), "BGSAVE");
+        order(victim.server(), "SET since 1");
+        order(victim.server(), "CONFIG SET rdb-key-save-delay 0");
+        victim.restore(&taken).unwrap();
+        taken.held.assert_equal(&victim.holds(), kind.name());
+        undo_server(&victim.options, &Silent).unwrap();
+        assert_eq!(get(victim.server(), "since").as_deref(), Some("1"), "{}", kind.name());
+    }
+}

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::steps::Waiting;
 use super::target::Target;
 use super::{Consent, Options};
 use crate::operations::{Observer, OperationError, watching};
@@ -14,6 +16,10 @@ use crate::redis::server::{HOLD_AGAIN, Info, Server, aof_not_live};
 const SAVING: Duration = Duration::from_secs(24 * 3600);
 /// How long a server that is ending may take to answer.
 const ENDING: Duration = Duration::from_secs(2);
+/// Between two looks at a save.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a person has to hear of a server that cannot be kept from answering.
+const LOSES: &str = "the server cannot hold clients back: what they write from now on until it is stopped is lost";
 /// From this version on clients can be held back from writing only.
 const HOLDS_WRITES: (u32, u32, u32) = (6, 2, 0);
 
@@ -58,19 +64,53 @@ pub(super) fn save_old(
     if target.appendonly || options.consents.contains(&Consent::Unsaved) {
         return Ok(Writes::Kept);
     }
-    let writes = match target.version >= HOLDS_WRITES && server.hold_writes().is_ok() {
-        true => Writes::Held,
-        false => Writes::Answered,
-    };
-    let saved = save(server, target, writes, observer);
-    saved.inspect_err(|_| writes.release(server))?;
-    if writes == Writes::Answered && !target.host.stop.can_save() {
-        observer.remark("the server cannot hold clients back: what they write from now on until it is stopped is lost");
+    loop {
+        wait_for_another(server, observer)?;
+        let writes = match target.version >= HOLDS_WRITES && server.hold_writes().is_ok() {
+            true => Writes::Held,
+            false => Writes::Answered,
+        };
+        match save(server, target, writes, observer) {
+            Ok(()) => {
+                if writes == Writes::Answered && !target.host.stop.can_save() {
+                    observer.remark(LOSES);
+                }
+                return Ok(writes);
+            }
+            Err(error) => {
+                writes.release(server);
+                if !is_another_under_way(&error) {
+                    let what = format!("the server cannot save what it holds, which would be lost: {error}");
+                    let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
+                    return Err(RedisError::Server { what, hint }.into());
+                }
+            }
+        }
     }
-    Ok(writes)
 }
 
-fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Observer) -> Result<(), OperationError> {
+/// Waits until no save is under way: it may be of before the last writes, and none can be asked for beside it.
+fn wait_for_another(server: &mut Server, observer: &dyn Observer) -> Result<(), OperationError> {
+    let (begun, mut waiting) = (Instant::now(), Waiting::new(observer, Duration::MAX));
+    while server.info()?.is_on("rdb_bgsave_in_progress") {
+        if observer.interrupted() {
+            return Err(RedisError::Interrupted.into());
+        }
+        if begun.elapsed() < LOOK {
+            observer.begin("waiting until the server has saved", None);
+        }
+        waiting.tell(begun.elapsed(), "the server saves already, and is waited for");
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Whether a save was refused because one had begun since.
+fn is_another_under_way(error: &RedisError) -> bool {
+    matches!(error, RedisError::Answer { message, .. } if message.contains("save already in progress"))
+}
+
+fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Observer) -> Result<(), RedisError> {
     let info = server.info()?;
     let is_saved = info.number("rdb_changes_since_last_save") == Some(0)
         && !info.was_replica()
@@ -79,18 +119,13 @@ fn save(server: &mut Server, target: &Target, writes: Writes, observer: &dyn Obs
         return Ok(());
     }
     observer.begin("saving what the server holds", None);
-    let saved = match writes {
+    match writes {
         Writes::Held => server.save_and_hold(SAVING),
         Writes::Kept | Writes::Answered => {
             server.wait_up_to(SAVING)?;
             server.words(&["SAVE"]).map(drop)
         }
-    };
-    saved.map_err(|error| {
-        let what = format!("the server cannot save what it holds, which would be lost: {error}");
-        let hint = "its log says why; make room, or say that it may be lost with --force unsaved".into();
-        RedisError::Server { what, hint }.into()
-    })
+    }
 }
 
 /// Whether what stands there as its dump is as old as its last save, or the start at which it loaded it: what somebody put there
