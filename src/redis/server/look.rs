@@ -1,6 +1,6 @@
 //! Where a live server's data are, found as a capture finds it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use super::aof::capture_aof;
@@ -30,10 +30,11 @@ pub fn aof_elsewhere(address: &Address, place: &WhereOptions) -> Result<Option<P
     Ok(Place::find(&mut server, &info, place)?.aof_elsewhere().filter(|_| info.is_on("aof_enabled")))
 }
 
-/// Why the AOF in its directory is not what a server goes on from and would load again; `None` where it is. Waits for rewrites as a
+/// Why the AOF in a server's directory is not what it goes on from and would load again; `None` where it is. Waits for rewrites as a
 /// capture of it does, and reads the file that grows.
-pub fn aof_not_live(server: &mut Server, watch: &Watch<'_>) -> Result<Option<String>, RedisError> {
+pub fn aof_not_live(server: &mut Server, directory: &Path, watch: &Watch<'_>) -> Result<Option<String>, RedisError> {
     let info = server.info()?;
-    let place = Place::find(server, &info, &WhereOptions::default())?;
+    let known = WhereOptions { directory: Some(directory.to_owned()), ..WhereOptions::default() };
+    let place = Place::find(server, &info, &known)?;
     Ok(capture_aof(server, &place, &CaptureOptions::default(), watch)?.err().map(|not_live| not_live.why))
 }

@@ -45,7 +45,8 @@ pub(super) fn refuse_unkept(
         return Ok(());
     }
     observer.begin("looking at the server's AOF", None);
-    let Some(why) = watching(observer, |watch| aof_not_live(server, watch))? else { return Ok(()) };
+    let why = watching(observer, |watch| aof_not_live(server, &target.directory, watch))?;
+    let Some(why) = why else { return Ok(()) };
     Err(RedisError::Server {
         what: format!("what the server holds would be lost: its AOF is not what it would load again: {why}"),
         hint: "have the server write it anew with BGREWRITEAOF, or say that it may be lost with --force unsaved".into(),
