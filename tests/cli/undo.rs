@@ -74,6 +74,17 @@ fn without_a_word_about_where_the_ways_are_named() {
 }
 
 #[test]
+fn of_a_directory_alone_nothing_is_taken_that_is_for_a_server() {
+    let place = Place::new();
+    for of in [&["back"][..], &["--target", "back"]] {
+        for word in ["settings", "unsaved"] {
+            let arguments = [&["undo"], of, &["--force", word]].concat();
+            place.ends(2, &arguments).says("--force").says("cannot be used with");
+        }
+    }
+}
+
+#[test]
 fn what_is_kept_is_listed_and_goes_only_where_that_is_said() {
     let place = Place::with_snapshot();
     fs::create_dir(place.path("back")).unwrap();

@@ -51,10 +51,10 @@ JSON:
 ")]
 pub(crate) struct Arguments {
     /// The directory a snapshot was restored into
-    #[arg(value_name = "DIR", required_unless_present_any = ["server", "target"], conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
+    #[arg(value_name = "DIR", required_unless_present_any = ["server", "target"], conflicts_with_all = of_an_undo())]
     directory: Option<PathBuf>,
     /// The same, as redkeep restore names it
-    #[arg(long, value_name = "DIR", conflicts_with = "directory", conflicts_with_all = of_a_server().filter(|name| *name != "yes"))]
+    #[arg(long, value_name = "DIR", conflicts_with = "directory", conflicts_with_all = of_an_undo())]
     target: Option<PathBuf>,
     /// Say what would be put back and do nothing
     #[arg(long)]
@@ -69,6 +69,11 @@ pub(crate) struct Arguments {
     asides: asides::Asides,
     #[command(flatten)]
     of: AServer,
+}
+
+/// What is said of a server, and means nothing beside a directory alone.
+fn of_an_undo() -> impl Iterator<Item = &'static str> {
+    of_a_server().filter(|name| *name != "yes").chain(["force"])
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
