@@ -9,11 +9,8 @@ use redkeep::redis::server::{LiveOptions, Mode};
 use crate::capture::fact;
 use crate::live::{as_backup_user, live, live_at, of_mode, order, redis_7};
 use crate::live_hostile::captured_value;
-use crate::support::server::{RedisServer, ServerKind, wait_for};
-
-fn saves(server: &RedisServer) -> bool {
-    server.info().get("rdb_bgsave_in_progress") == Some("1")
-}
+use crate::live_truth::{saves, wait_for_save};
+use crate::support::server::{ServerKind, wait_for};
 
 /// LIVE-9: the same server's, of the same replication, and no change is counted since its last save.
 #[test]
@@ -42,7 +39,7 @@ fn what_is_written_while_a_server_saves_is_not_counted() {
     order(&server, "CONFIG SET rdb-key-save-delay 50000");
     let captured = thread::scope(|scope| {
         let capture = scope.spawn(|| live(&server, &of_mode(Mode::Rdb)));
-        wait_for("the save", || saves(&server).then_some(()));
+        wait_for_save(&server);
         order(&server, "SET since 1");
         capture.join().unwrap()
     });

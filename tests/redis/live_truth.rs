@@ -250,11 +250,11 @@ fn slow_saver(keys: usize, micros: usize) -> Option<(TempDir, RedisServer)> {
     Some((dir, server))
 }
 
-fn saves(server: &RedisServer) -> bool {
+pub(crate) fn saves(server: &RedisServer) -> bool {
     server.info().get("rdb_bgsave_in_progress") == Some("1")
 }
 
-fn wait_for_save(server: &RedisServer) {
+pub(crate) fn wait_for_save(server: &RedisServer) {
     wait_for("the save to begin", || saves(server).then_some(()));
 }
 
