@@ -6,6 +6,8 @@ use super::address::Address;
 use super::aof::capture_aof;
 use super::connection::Server;
 use super::discovery::{Place, WhereOptions};
+use super::loading;
+use super::save::SavePatience;
 use super::watch::Watch;
 use crate::redis::RedisError;
 use crate::redis::directory::CaptureOptions;
@@ -37,4 +39,10 @@ pub fn aof_not_live(server: &mut Server, directory: &Path, watch: &Watch<'_>) ->
     let known = WhereOptions { directory: Some(directory.to_owned()), ..WhereOptions::default() };
     let place = Place::find(server, &info, &known)?;
     Ok(capture_aof(server, &place, &CaptureOptions::default(), watch)?.err().map(|not_live| not_live.why))
+}
+
+/// Waits until a server has loaded its data, for as long as it gets on with that.
+pub fn wait_loaded(server: &mut Server, watch: &Watch<'_>) -> Result<(), RedisError> {
+    let info = server.info()?;
+    loading::loaded(server, info, SavePatience::default(), watch).map(drop)
 }

@@ -54,7 +54,7 @@ pub(in crate::redis) use foreseen::refuse_foreseen;
 pub use hold::HOLD_AGAIN;
 pub use info::{Info, Keyspace};
 pub use keys::Types;
-pub use look::{aof_elsewhere, aof_not_live, directory_behind, directory_of};
+pub use look::{aof_elsewhere, aof_not_live, directory_behind, directory_of, wait_loaded};
 pub use modules::MODULE_FILES;
 pub use names::refuse_unknown_command;
 pub use nearby::{config_files, find_nearby};

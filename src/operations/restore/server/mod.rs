@@ -35,10 +35,10 @@ pub use verify::Verified;
 use super::{Cut, Doubt, From, Goal, Needs, doubt, select};
 use crate::format::UnixMillis;
 use crate::operations::list::Chosen;
-use crate::operations::{Observer, OperationError};
+use crate::operations::{Observer, OperationError, watching};
 use crate::redis::RedisError;
 use crate::redis::host::{Commands, Named};
-use crate::redis::server::{Address, Server};
+use crate::redis::server::{Address, Server, wait_loaded};
 use crate::repository::Repository;
 use elsewhere::Locked;
 use journal::{Journal, Journals, LEFT_BY_0_1, State};
@@ -390,7 +390,10 @@ fn connect(
     observer: &dyn Observer,
 ) -> Result<(Server, Option<Started>), OperationError> {
     let error = match Server::connect(&options.address) {
-        Ok(server) => return Ok((reach::loaded(server, options, observer)?, None)),
+        Ok(mut server) => {
+            watching(observer, |watch| wait_loaded(&mut server, watch))?;
+            return Ok((server, None));
+        }
         Err(error @ RedisError::Connection { .. }) => error,
         Err(error) => return Err(error.into()),
     };

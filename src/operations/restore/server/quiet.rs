@@ -49,7 +49,9 @@ pub(super) fn refuse_unkept(
     let Some(why) = why else { return Ok(()) };
     Err(RedisError::Server {
         what: format!("what the server holds would be lost: its AOF is not what it would load again: {why}"),
-        hint: "have the server write it anew with BGREWRITEAOF, or say that it may be lost with --force unsaved".into(),
+        hint: "wait for a rewrite or a sync that is under way; else have the server write it anew with BGREWRITEAOF, or say \
+               that it may be lost with --force unsaved"
+            .into(),
     }
     .into())
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::journal::Journals;
 use super::scratch::{BASE, Workroom};
 use super::target::Target;
-use super::verify::wait_serving;
 use super::{Options, Started, connect};
 use crate::held::Held;
 use crate::operations::{Observer, OperationError};
@@ -88,16 +87,6 @@ impl Reached {
             .into()),
         }
     }
-}
-
-/// Waits until a server that answers has loaded its data.
-pub(super) fn loaded(mut server: Server, options: &Options, observer: &dyn Observer) -> Result<Server, OperationError> {
-    if !server.info()?.is_loading() {
-        return Ok(server);
-    }
-    observer.begin("waiting until the server has loaded its data", None);
-    let mut go_on = || if observer.interrupted() { Err(RedisError::Interrupted) } else { Ok(()) };
-    Ok(wait_serving(&options.address, &[], &mut go_on)?)
 }
 
 /// What a person can do whose server does not answer.
