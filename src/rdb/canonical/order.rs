@@ -81,7 +81,7 @@ pub(super) fn decode(mut bytes: &[u8], hashes: &[u32]) -> Step<Vec<u32>> {
     let mut tokens = OrderTokens::of(hashes.len() as u64)?;
     let taken = tokens.push(bytes);
     bytes = bytes.get(taken..).unwrap_or_default();
-    let mut order = tokens.ended()?;
+    let mut order = tokens.ended(<[u64]>::sort_unstable)?;
     let places = hashes.iter().map(|hash| order.place_by(*hash, || take_varint(&mut bytes)));
     let places = places.collect::<Step<Vec<u32>>>()?;
     match bytes.is_empty() {
@@ -134,7 +134,12 @@ impl OrderTokens {
 
     /// What the places are found by.
     pub fn finish(self) -> Result<Order, NotCanonical> {
-        Ok(self.ended()?)
+        self.finish_by(<[u64]>::sort_unstable)
+    }
+
+    /// The same, for who has more cores: `sort` sorts what it is given, 8 bytes a thing.
+    pub fn finish_by(self, sort: impl FnOnce(&mut [u64])) -> Result<Order, NotCanonical> {
+        Ok(self.ended(sort)?)
     }
 
     fn of(count: u64) -> Step<OrderTokens> {
@@ -144,14 +149,14 @@ impl OrderTokens {
         }
     }
 
-    fn ended(mut self) -> Step<Order> {
+    fn ended(mut self, sort: impl FnOnce(&mut [u64])) -> Step<Order> {
         if self.read < planes(self.count) * self.count {
             return Err(Stop::broken("an order that ends early"));
         }
         if planes(self.count) == 0 {
             self.entries.extend((0..self.count).map(|place| entry(0, place)));
         }
-        Ok(Order::new(width(self.count), self.entries.into_iter()))
+        Ok(Order::new(width(self.count), self.entries, sort))
     }
 }
 
@@ -177,9 +182,8 @@ pub struct Order {
 const SOME: u32 = 16;
 
 impl Order {
-    fn new(width: u32, entries: impl Iterator<Item = u64>) -> Order {
-        let mut entries: Vec<u64> = entries.collect();
-        entries.sort_unstable();
+    fn new(width: u32, mut entries: Vec<u64>, sort: impl FnOnce(&mut [u64])) -> Order {
+        sort(&mut entries);
         let mut begins = Vec::with_capacity((1 << width) / SOME as usize + 2);
         for (at, entry) in entries.iter().enumerate() {
             let some = (entry >> 32) as usize / SOME as usize;

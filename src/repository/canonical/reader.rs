@@ -342,7 +342,7 @@ impl<'r> Aside<'r> {
             picks.pass(taken);
         }
         Ok(Aside {
-            order: tokens.finish().map_err(not_canonical)?,
+            order: tokens.finish_by(|entries| entries.par_sort_unstable()).map_err(not_canonical)?,
             picks,
             elements: of.column(ColumnRole::ElementOrder)?,
             idle: of.column(ColumnRole::Idle)?,
