@@ -7,6 +7,7 @@
 
 mod buffer;
 mod error;
+mod fetched;
 mod merge;
 mod partitions;
 mod run;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use buffer::Record;
 pub use error::SpillError;
+pub use fetched::Fetched;
 pub use merge::Sorted;
 pub use partitions::{InOrder, Numbered, Partitions};
 pub use scratch::Scratch;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::RngSeed;
@@ -30,6 +31,20 @@ fn rest(sorted: &mut Sorted) -> Result<Vec<Owned>, SpillError> {
     while let Some(record) = sorted.next_record()? {
         records.push(owned(record));
     }
+    Ok(records)
+}
+
+/// Those that are fetched. Behind the last one there is none, however often one is asked for.
+fn all(fetched: &mut Fetched) -> Result<Vec<Owned>, SpillError> {
+    let mut records = Vec::new();
+    assert_eq!(fetched.record(), None);
+    loop {
+        fetched.advance()?;
+        let Some(record) = fetched.record() else { break };
+        records.push(owned(record));
+    }
+    fetched.advance()?;
+    assert_eq!(fetched.record(), None);
     Ok(records)
 }
 
@@ -97,6 +112,17 @@ proptest! {
     }
 
     #[test]
+    fn records_that_a_thread_fetches_are_the_same_in_the_same_order(
+        records in records(), budget in prop_oneof![Just(LEAST), Just(2048 * KIB)]
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let scratch = scratch(directory.path());
+        let sorted = sorter(&scratch, budget, &records).finish().unwrap();
+        let fetched = thread::scope(|scope| all(&mut sorted.fetched(scope))).unwrap();
+        prop_assert_eq!(fetched, plainly_sorted(&records));
+    }
+
+    #[test]
     fn several_sorters_are_joined_as_if_they_were_one(parts in prop::collection::vec(records(), 1..4)) {
         let directory = tempfile::tempdir().unwrap();
         let scratch = scratch(directory.path());
@@ -138,7 +164,7 @@ proptest! {
 
 /// So many records in the order of their numbers.
 fn in_order(numbered: Numbered, count: u32) -> Result<Vec<Option<Vec<u8>>>, SpillError> {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut records = numbered.in_order(scope);
         (0..count).map(|_| Ok(records.next_record()?.map(<[u8]>::to_vec))).collect()
     })
@@ -228,7 +254,7 @@ fn numbered_records_come_from_several_threads() {
     let scratch = scratch(directory.path());
     let record = |number: u32| vec![number as u8; number as usize % 500];
     let partitions = Partitions::new(&scratch, 20_000, 5_000_000, 1024 * KIB);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..4 {
             let numbers = (0..20_000).filter(move |number| number / 3 % 4 == thread).rev();
             let partitions = &partitions;
@@ -327,6 +353,30 @@ fn a_frame_that_was_changed_cut_off_moved_or_set_back_is_an_error_and_none_of_it
 }
 
 #[test]
+fn of_records_that_a_thread_fetches_an_error_stays_and_who_takes_no_more_is_not_waited_for() {
+    let records = numbered(20_000, 100);
+    let directory = tempfile::tempdir().unwrap();
+    let scratch = scratch(directory.path());
+    let sorter = sorter(&scratch, LEAST, &records);
+    let file = file_of(&sorter);
+    let sorted = sorter.finish().unwrap();
+    // In the midst of them; and some frames were read by then.
+    file.file.write_all_at(&[0; 500], file.length() * 9 / 10).unwrap();
+    thread::scope(|scope| {
+        let mut fetched = sorted.fetched(scope);
+        let error = all(&mut fetched).unwrap_err();
+        assert!(matches!(error, SpillError::Changed { .. }), "{error:?}");
+        assert_eq!(fetched.record(), None);
+        assert!(matches!(fetched.advance(), Err(SpillError::Broken)));
+    });
+    thread::scope(|scope| {
+        let mut fetched = self::sorter(&scratch, 16 << 20, &records).finish().unwrap().fetched(scope);
+        fetched.advance().unwrap();
+        assert!(fetched.record().is_some());
+    });
+}
+
+#[test]
 fn numbered_records_whose_frame_was_changed_are_an_error_that_stays() {
     let directory = tempfile::tempdir().unwrap();
     let scratch = scratch(directory.path());
@@ -337,7 +387,7 @@ fn numbered_records_whose_frame_was_changed_are_an_error_that_stays() {
         let numbered = partitions.finish();
         let file = numbered.file().expect("it has spilled");
         file.file.write_all_at(&[0; 9], 100).unwrap();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let (mut records, mut given) = (numbered.in_order(scope), 0);
             let error = loop {
                 match records.next_record() {

@@ -14,7 +14,7 @@ use super::writer::NotStored;
 use crate::format::recipe::{ColumnRole, Part};
 use crate::repository::error::RepositoryError;
 use crate::repository::intake::Intake;
-use crate::spill::Sorted;
+use crate::spill::{Fetched, Sorted};
 
 /// Why the records of a dump could not be stored.
 pub(super) enum MergeError {
@@ -44,23 +44,21 @@ pub(super) fn of_earlier(error: RepositoryError) -> MergeError {
 }
 
 /// Stores all records, none of which is known.
-pub(super) fn take_all(
-    columns: &mut Columns<'_>,
-    intake: &mut Intake<'_>,
-    records: &mut Sorted,
-) -> Result<(), MergeError> {
-    let mut new = NewRecords::new(records)?;
-    while !new.is_at_end() {
-        new.put(columns, intake, None)?;
-    }
-    Ok(())
+pub(super) fn take_all(columns: &mut Columns<'_>, intake: &mut Intake<'_>, records: Sorted) -> Result<(), MergeError> {
+    thread::scope(|scope| {
+        let mut new = NewRecords::new(records.fetched(scope))?;
+        while !new.is_at_end() {
+            new.put(columns, intake, None)?;
+        }
+        Ok(())
+    })
 }
 
 /// Stores new records, and between them those of the earlier version that stayed.
 pub(super) fn merge<'r>(
     columns: &mut Columns<'r>,
     intake: &mut Intake<'r>,
-    records: &mut Sorted,
+    records: Sorted,
     old: &Part,
     old_records: OldRecords,
 ) -> Result<(), MergeError> {
@@ -71,8 +69,8 @@ pub(super) fn merge<'r>(
     }
     let elements = Column::new(intake.reader, old.streams.get(&(ColumnRole::ElementOrder as u64)));
     let elements = elements.map_err(of_earlier)?;
-    let mut new = NewRecords::new(records)?;
     thread::scope(|scope| {
+        let mut new = NewRecords::new(records.fetched(scope))?;
         let coming = buckets.coming(scope, old_records.changed());
         columns.buckets.old = Some(buckets);
         let mut merging = Merging { old: old_records, elements, coming, bucket: 0, index: 0, from: 0 };
@@ -104,7 +102,7 @@ impl Merging<'_> {
         &mut self,
         columns: &mut Columns<'_>,
         intake: &mut Intake<'_>,
-        new: &mut NewRecords<'_>,
+        new: &mut NewRecords,
     ) -> Result<(), MergeError> {
         let count = self.old.buckets.get(self.bucket).copied().unwrap_or_default() as usize;
         let (end, bucket) = (self.index + count, self.bucket);
@@ -120,7 +118,7 @@ impl Merging<'_> {
             if self.pass_below(columns, intake, new, end)? {
                 // The same key with another value: the one that stood there went.
                 if self.old.stayed(self.index).is_some() {
-                    return Err(NotStored::twice(Some(database_of(&new.place))).into());
+                    return Err(NotStored::twice(Some(database_of(new.place()))).into());
                 }
                 let from = self.from;
                 self.pass_record(columns, intake)?;
@@ -146,7 +144,7 @@ impl Merging<'_> {
         &mut self,
         columns: &mut Columns<'_>,
         intake: &mut Intake<'_>,
-        new: &NewRecords<'_>,
+        new: &NewRecords,
         end: usize,
     ) -> Result<bool, MergeError> {
         let mut begins = vec![self.from];
@@ -159,7 +157,7 @@ impl Merging<'_> {
             let [from, to] = [middle, middle + 1].map(|nth| begins.get(nth).copied().unwrap_or_default());
             let Some(old) = &mut columns.buckets.old else { break };
             let place = old.place_at(self.bucket, from, to - from).map_err(of_earlier)?;
-            match place[..].cmp(&new.place) {
+            match place[..].cmp(new.place()) {
                 Ordering::Less => low = middle + 1,
                 order => {
                     is_there |= order == Ordering::Equal;
@@ -194,45 +192,40 @@ fn label<'c>(columns: &'c Columns<'_>, bucket: usize) -> Option<&'c [u8]> {
 }
 
 /// New records in order, the next one at hand.
-struct NewRecords<'s> {
-    sorted: &'s mut Sorted,
-    /// What the record at hand is sorted by; empty at the end.
-    place: Vec<u8>,
-    payload: Vec<u8>,
+struct NewRecords {
+    fetched: Fetched,
+    /// What the record before it was sorted by.
     last: Vec<u8>,
 }
 
-impl<'s> NewRecords<'s> {
-    fn new(sorted: &'s mut Sorted) -> Result<NewRecords<'s>, MergeError> {
-        let mut new = NewRecords { sorted, place: Vec::new(), payload: Vec::new(), last: Vec::new() };
+impl NewRecords {
+    fn new(fetched: Fetched) -> Result<NewRecords, MergeError> {
+        let mut new = NewRecords { fetched, last: Vec::new() };
         new.take_next()?;
         Ok(new)
     }
 
+    /// What the record at hand is sorted by; empty at the end.
+    fn place(&self) -> &[u8] {
+        self.fetched.record().map(|record| record.key).unwrap_or_default()
+    }
+
     fn is_at_end(&self) -> bool {
-        self.place.is_empty()
+        self.fetched.record().is_none()
     }
 
     /// Whether there is a record at hand, and it is below a label.
     fn is_below(&self, label: Option<&[u8]>) -> bool {
-        !self.is_at_end() && label.is_some_and(|label| &self.place[..] < label)
+        !self.is_at_end() && label.is_some_and(|label| self.place() < label)
     }
 
     fn take_next(&mut self) -> Result<(), MergeError> {
-        std::mem::swap(&mut self.place, &mut self.last);
-        self.place.clear();
-        self.payload.clear();
-        match self.sorted.next_record() {
-            Ok(Some(record)) => {
-                self.place.extend_from_slice(record.key);
-                self.payload.extend_from_slice(record.payload);
-            }
-            Ok(None) => return Ok(()),
-            Err(error) => return Err(NotStored::because(told(&error)).into()),
-        }
-        match self.place == self.last {
-            true => Err(NotStored::twice(Some(database_of(&self.place))).into()),
-            false => Ok(()),
+        self.last.clear();
+        self.last.extend_from_slice(self.fetched.record().map(|record| record.key).unwrap_or_default());
+        self.fetched.advance().map_err(|error| NotStored::because(told(&error)))?;
+        match self.fetched.record() {
+            Some(record) if record.key == self.last => Err(NotStored::twice(Some(database_of(record.key))).into()),
+            _ => Ok(()),
         }
     }
 
@@ -243,10 +236,11 @@ impl<'s> NewRecords<'s> {
         intake: &mut Intake<'_>,
         instead: Option<OldRange>,
     ) -> Result<(), MergeError> {
-        let waiting = ToStore::decode(&self.payload)
+        let Some(record) = self.fetched.record() else { return Ok(()) };
+        let waiting = ToStore::decode(record.payload)
             .map_err(|malformed| RepositoryError::damaged("a scratch file", malformed))?;
         // Without an earlier version this meets nothing of it.
-        columns.put_new(intake, &self.place, &waiting, instead).map_err(of_earlier)?;
+        columns.put_new(intake, record.key, &waiting, instead).map_err(of_earlier)?;
         self.take_next()
     }
 }

@@ -79,10 +79,10 @@ pub struct Earlier<'a> {
 ///
 /// Memory: while it is read 272 MiB of records (144 on a store that is far), and for each worker two batches of 1 MiB; or 144 MiB
 /// of records and, in the worst case, once for all workers a record of 48 MiB with what it takes to make that canonical, or 96 MiB
-/// of the elements of a longer one, and 24 bytes for each of them; what the way in takes; after that as much for the merge,
-/// 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are remembered, 40 at the end, when
-/// none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what is remembered of it takes 40
-/// bytes a record. Scratch: what the records that wait take, decompressed, above that.
+/// of the elements of a longer one, and 24 bytes for each of them; what the way in takes; after that as much for the merge and
+/// 1 MiB that is fetched for it, 23 bytes a record, and 24 MiB of buckets, twice. Of up to 4 million records 24 bytes each are
+/// remembered, 40 at the end, when none waits any more; where the earlier version is, 96 MiB of records wait at the most, and what
+/// is remembered of it takes 40 bytes a record. Scratch: what the records that wait take, decompressed, above that.
 pub fn store_dump<T, E: From<RepositoryError>>(
     intake: &mut Intake<'_>,
     earlier: Earlier<'_>,
@@ -304,7 +304,7 @@ struct Taken {
 impl Taken {
     /// Stores what was not stored while it was read.
     fn store(
-        mut self,
+        self,
         intake: &mut Intake<'_>,
         old: Option<&Part>,
         old_records: Option<OldRecords>,
@@ -318,8 +318,8 @@ impl Taken {
         let Gathered { clock, records, events, tail, length, cut, .. } = self.gathered;
         let mut columns = Columns::new(intake, old, memory.as_ref().and_then(|_| Remembering::new(records)))?;
         let merged = match (old, old_records) {
-            (Some(old), Some(old_records)) => merge(&mut columns, intake, &mut self.records, old, old_records),
-            _ => take_all(&mut columns, intake, &mut self.records),
+            (Some(old), Some(old_records)) => merge(&mut columns, intake, self.records, old, old_records),
+            _ => take_all(&mut columns, intake, self.records),
         };
         match merged {
             Ok(()) => {}
