@@ -31,8 +31,8 @@ pub(super) const WINDOW: usize = 4 << 20;
 const PIECES: usize = 8;
 /// Memory for records that wait for their turn, and how much less it is where there are large values: three times their bytes, and
 /// no more than this.
-const WAITING: usize = 96 << 20;
-const LEFT_TO_LARGE: u64 = 72 << 20;
+const WAITING: usize = 80 << 20;
+const LEFT_TO_LARGE: u64 = 56 << 20;
 
 type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 
@@ -41,7 +41,7 @@ type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RepositoryError> + 'a;
 /// While buckets are read, those before them are made records again, which wait for their turn; while records are put together,
 /// those before them are handed on.
 ///
-/// Memory: 8 bytes a record, for the order; 96 MiB of records that wait; what the reader keeps, 72 MiB; two windows of
+/// Memory: 8 bytes a record, for the order; 80 MiB of records that wait; what the reader keeps, 72 MiB; two windows of
 /// buckets, with 28 bytes for each of their records: below 256 MiB and 8 bytes a record. The longest value that was too long for
 /// a bucket, four times, but of one whose elements are sorted as they stood 65 MiB and 9 bytes an element; of shorter ones 20 MiB
 /// ([`Together`], its column), when the buckets are gone. Scratch: what does not fit ([`Partitions`]), less than the dump.
