@@ -1,10 +1,18 @@
 //! A server program of this host, and which one is right for a dataset.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::RedisError;
 use super::compatibility::{ServerVersion, oldest_that_reads};
@@ -46,6 +54,13 @@ const INSTALLED: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// Looked for in each directory, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
+/// How long a program may take to say its version: a server says it in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(2);
+/// How much of what it says is read, in bytes.
+const SAID: u64 = 64 << 10;
+
 impl Program {
     /// Asks a program for its version.
     pub fn at(path: &Path) -> Result<Self, RedisError> {
@@ -57,12 +72,12 @@ impl Program {
         let has_directory = path.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
         let absolute = if has_directory { std::path::absolute(path).ok() } else { None };
         let path = absolute.as_deref().unwrap_or(path);
-        let output = without_secrets(&mut Command::new(path)).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|error| failed(format!("cannot run {}: {error}", path.display())))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let version = ServerVersion::parse(&said).filter(|_| output.status.success());
+        let answer = answer(without_secrets(&mut Command::new(path)).arg("--version"), PATIENCE);
+        let (status, [said, told]) =
+            answer.map_err(|error| failed(format!("cannot run {}: {error}", path.display())))?;
+        let version = ServerVersion::parse(&said).filter(|_| status.success());
         let version = version.ok_or_else(|| {
-            let said = if output.status.success() { said } else { String::from_utf8_lossy(&output.stderr) };
+            let said = if status.success() { said } else { told };
             failed(format!("{} is no server: it said \"{}\"", path.display(), said.trim()))
         })?;
         Ok(Self { path: path.into(), version })
@@ -154,6 +169,35 @@ impl Demands {
     }
 }
 
+/// Runs a program that is to say something and end; what it said and what it told as errors, of each the beginning. One that does
+/// not end in time, whatever a name like a server's leads to, is ended with all that it started.
+fn answer(command: &mut Command, patience: Duration) -> io::Result<(ExitStatus, [String; 2])> {
+    // Not on a disk: it may be full.
+    let memory = || Ok::<_, io::Error>(File::from(memfd_create("answer", MemfdFlags::CLOEXEC)?));
+    let (said, told) = (memory()?, memory()?);
+    let command = command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(told.try_clone()?);
+    let (mut child, begun) = (command.process_group(0).spawn()?, Instant::now());
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if begun.elapsed() < patience => thread::sleep(LOOK),
+            None => {
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+                child.wait()?;
+                let what = format!("it did not end within {} seconds", patience.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+        }
+    };
+    let text = |mut from: File| {
+        let mut bytes = Vec::new();
+        from.rewind()?;
+        from.take(SAID).read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok((status, [text(said)?, text(told)?]))
+}
+
 /// What of redkeep's surroundings is no business of a server, or of what stops and starts it: every variable that redkeep
 /// reads or gives to a hook, and the password of a server.
 const OURS: [&str; 23] = [
@@ -229,6 +273,27 @@ mod tests {
         let write = "printf '#!/bin/sh\\necho \"%s\"\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"";
         assert!(Command::new("sh").args(["-c", write]).arg(&path).arg(says).status().unwrap().success());
         path
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended_with_what_it_started_and_little_is_read_of_what_one_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let shell = |text: &str| {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", text]).current_dir(dir.path());
+            answer(&mut shell, Duration::from_secs(2))
+        };
+        let begun = Instant::now();
+        let error = shell("echo Redis server v=7.0.0; sleep 600 & echo $! > child; sleep 600").unwrap_err();
+        assert_eq!(error.to_string(), "it did not end within 2 seconds");
+        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
+        let is_there = || std::fs::read_to_string(format!("/proc/{}/cmdline", child.trim()));
+        while is_there().is_ok_and(|line| line.contains("sleep")) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
+            thread::sleep(LOOK);
+        }
+        let (status, [said, told]) = shell("head -c 1000000 /dev/zero; echo no >&2; exit 3").unwrap();
+        assert_eq!((status.code(), said.len() as u64, told.as_str()), (Some(3), SAID, "no\n"));
     }
 
     #[test]
