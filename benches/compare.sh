@@ -7,6 +7,8 @@
 #   benches/compare.sh DAY1 DAY2 …       backs up these directories, one after the other, as one dataset
 #   benches/compare.sh --days [N]        a dump of 700,000 keys on N days (30) of each 1.7 % changed keys, then one of 10 %, and
 #                                        one with new keys only; what is left where all but the last seven are forgotten
+#   benches/compare.sh --kinds           keys of one kind alone, five times: counters, long collections, JSON documents, random
+#                                        bytes, sessions; first, one in a hundred of them again and a restart
 #   benches/compare.sh --setup           installs restic (Debian), borg (PyPI), rustic (crates.io, ten minutes) and GNU
 #                                        time, and stops
 #
@@ -176,6 +178,18 @@ make_days() {
   stop
 }
 
+# Keys of one kind alone, on two days with a restart between.
+kinds() {
+  local kind
+  for kind in counters collections documents blobs logins; do
+    rm -rf "$work"/redis "$work"/day*
+    start; put alone "$kind" 1; save 1
+    stop; start; put alone "$kind" 2; save 2
+    stop
+    compare "$kind: a dump of $(stat -c %s "$work/day1/dump.rdb" | awk '{ printf "%.0f", $1 / 1e6 }') MB" "$work"/day1 "$work"/day2
+  done
+}
+
 # Many days, each backed up by every tool; sizes alone.
 days() {
   local count=$1 day tool
@@ -214,6 +228,8 @@ for tool in "${tools[@]}"; do
 done | paste -sd, | sed 's/,/, /g'
 if [ "${1:-}" = --days ]; then
   days "${2:-30}"
+elif [ "${1:-}" = --kinds ]; then
+  kinds
 elif [ $# -gt 0 ]; then
   compare "$*" "$@"
 else

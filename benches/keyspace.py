@@ -123,6 +123,57 @@ def small_change(count):
         command("DEL", f"key:{number}")
 
 
+def counter(rng, number):
+    command("SET", f"counter:{number}", rng.randrange(10**6))
+
+
+def element(rng, number):
+    """Of forty collections of four types, 50,000 in each."""
+    of, nth = divmod(number, 50_000)
+    match of % 4:
+        case 0:
+            command("HSET", f"hash:{of}", f"field:{nth}", f"{rng.getrandbits(64):016x}" + "-" * (nth % 20))
+        case 1:
+            command("ZADD", f"zset:{of}", rng.random() * 1000, f"member:{nth}")
+        case 2:
+            command("SADD", f"set:{of}", f"element:{nth}:{rng.randrange(10**6)}")
+        case _:
+            command("RPUSH", f"list:{of}", f"item:{rng.randrange(10**9)}" + "-" * (nth % 50))
+
+
+def document(rng, number):
+    item = lambda: {"sku": f"{rng.randrange(10**6):06}", "name": " ".join(rng.choices(NAMES, k=6)), "price": rng.randrange(10**4) / 100}
+    command("SET", f"document:{number}", json.dumps({"id": number, "items": [item() for _ in range(30)]}), "EXAT", 1_900_000_000)
+
+
+def blob(rng, number):
+    command("SET", f"blob:{number}", rng.randbytes(1000))
+
+
+def login(rng, number):
+    name = f"login:{random.Random(number).getrandbits(128):032x}"
+    address = ".".join(str(rng.randrange(256)) for _ in range(4))
+    command("HSET", name, "user", rng.randrange(10**6), "ip", address, "at", 1_790_000_000 + rng.randrange(10**6), "csrf", f"{rng.getrandbits(128):032x}")
+    command("EXPIREAT", name, 1_900_000_000 + rng.randrange(10**4))
+
+
+ALONE = {
+    "counters": (counter, 2_500_000),
+    "collections": (element, 2_000_000),
+    "documents": (document, 60_000),
+    "blobs": (blob, 150_000),
+    "logins": (login, 600_000),
+}
+
+
+def alone(kind, day=1):
+    """Keys of one kind, and on another day one in a hundred of them again."""
+    make, count = ALONE[kind]
+    rng = random.Random(f"{kind} {day}")
+    for number in range(count) if day == 1 else sorted(rng.sample(range(count), count // 100)):
+        make(rng, number)
+
+
 def opaque(directory, mebibytes):
     rng = random.Random(9)
     words = [b"%08x" % rng.getrandbits(32) for _ in range(4_000)]
@@ -163,6 +214,7 @@ if __name__ == "__main__":
         "grow": grow,
         "small": lambda: small(int(sys.argv[2])),
         "small-change": lambda: small_change(int(sys.argv[2])),
+        "alone": lambda: alone(sys.argv[2], int(sys.argv[3])),
         "opaque": lambda: opaque(sys.argv[2], int(sys.argv[3])),
         "scatter": lambda: scatter(sys.argv[2], sys.argv[3], int(sys.argv[4])),
         "aof": lambda: aof(sys.argv[2], int(sys.argv[3])),
