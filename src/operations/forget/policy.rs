@@ -363,4 +363,12 @@ mod tests {
         assert!(!Policy { within: Some(Span::new().hours(1)), ..Policy::default() }.is_empty());
         assert!(!Policy { tags: vec!["a".into()], ..Policy::default() }.is_empty());
     }
+
+    #[test]
+    fn a_timeline_that_goes_back_beyond_all_time_is_all_of_it() {
+        let policy = |years| Policy { timeline: Some(Span::new().years(years)), ..Policy::default() };
+        let since = |years| timeline_since(&policy(years), at("2026-11-22T10:00:00Z"), &berlin());
+        assert_eq!(since(1), Some(at("2025-11-22T10:00:00Z")));
+        assert_eq!([since(100), since(19_000)], [Some(UnixMillis(0)); 2]);
+    }
 }
